@@ -1,0 +1,1 @@
+"""Landing: a day's raw files into `bronze.stg_*`. Knows nothing of Prefect or of dbt."""
