@@ -1,0 +1,93 @@
+"""One run at a time changes a warehouse: an advisory lock on a connection of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from loaders import warehouse
+from loaders.errors import LockedError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
+POLL = 0.2  # seconds
+
+
+class Lock:
+    """The held lock. `check()` before each commit: a lost connection is a lost lock."""
+
+    def __init__(self, conn: Connection, holder: str) -> None:
+        self._conn = conn
+        self.holder = holder
+
+    def check(self) -> None:
+        """LockedError unless this run holds the lock still."""
+        import psycopg
+
+        try:
+            held = self._conn.execute(
+                "select 1 from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'"
+                " and classid = 0 and objid = %s and objsubid = 1 and granted",
+                [KEY],
+            ).fetchone()
+        except psycopg.Error:
+            held = None
+        if not held:
+            raise LockedError(
+                f"{self.holder} lost its lock on the warehouse (its connection ended): "
+                "nothing more is written. Run it again."
+            )
+
+
+@contextmanager
+def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
+    """Hold the warehouse for `holder`, such as "daybook run <flow_run_id> <day>".
+
+    Waits up to `wait` seconds, then LockedError naming who holds it and since when. PostgreSQL
+    frees the lock when the connection ends, so a run that is killed leaves none behind.
+    """
+    conn = warehouse.connect(application_name=_fitted(holder), autocommit=True, timeouts=False)
+    try:
+        deadline = time.monotonic() + wait
+        while not conn.execute("select pg_try_advisory_lock(%s::bigint)", [KEY]).fetchone()[0]:
+            if time.monotonic() >= deadline:
+                raise LockedError(_who_holds(conn, wait))
+            time.sleep(min(POLL, max(0.01, deadline - time.monotonic())))
+        yield Lock(conn, holder)
+    finally:
+        conn.close()
+
+
+def _fitted(holder: str) -> str:
+    """PostgreSQL cuts an application_name at 63 bytes and shows only printable ASCII."""
+    return "".join(c if " " <= c <= "~" else "?" for c in holder)[:63]
+
+
+def _who_holds(conn: Connection, wait: float) -> str:
+    found = conn.execute(
+        """
+        select sessions.application_name, sessions.backend_start
+        from pg_locks as locks
+        join pg_stat_activity as sessions on sessions.pid = locks.pid
+        where locks.locktype = 'advisory'
+            and locks.database = (select oid from pg_database where datname = current_database())
+            and locks.classid = 0
+            and locks.objid = %s
+            and locks.objsubid = 1
+            and locks.granted
+        """,
+        [KEY],
+    ).fetchone()
+    if found is None:
+        return (
+            f"The warehouse was locked for {wait:g} s by a run that has just ended. Run it again."
+        )
+    name, since = found
+    return (
+        f"The warehouse is held by {name or 'an unnamed session'} since {since:%Y-%m-%d %H:%M:%S} "
+        f"UTC (waited {wait:g} s). Only one run at a time changes it: wait for it to end."
+    )

@@ -1,0 +1,80 @@
+"""The landed tables as the sources file declares them: partitioned parents, all text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loaders.sources import Table, declared_tables
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+LINEAGE = {
+    "_extra": "jsonb",
+    "_day": "date not null",
+    "_batch_id": "bigint not null",
+    "_source_file": "text not null",
+    "_source_row": "bigint not null",
+    "_loaded_at": "timestamptz not null",
+}
+
+
+def ensure_tables(conn: Connection) -> list[str]:
+    """Create each missing `bronze.stg_*` and add newly declared columns.
+
+    In the caller's transaction. Nothing is ever dropped: a column no longer declared stays and
+    lands null. Returns what was done, as `stg_x` or `stg_x.column`.
+    """
+    from psycopg import sql
+
+    gaps = missing(conn)
+    for gap in gaps:
+        name, _, column = gap.partition(".")
+        if column:
+            add = sql.SQL("alter table {} add column {} text")
+            conn.execute(add.format(sql.Identifier("bronze", name), sql.Identifier(column)))
+        else:
+            conn.execute(_create(declared_tables()[name]))
+    return gaps
+
+
+def missing(conn: Connection) -> list[str]:
+    """What `ensure_tables` would do; reads only."""
+    found = _found_columns(conn)
+    gaps = []
+    for table in declared_tables().values():
+        if table.name not in found:
+            gaps.append(table.name)
+        else:
+            gaps += [f"{table.name}.{c}" for c in table.column_names if c not in found[table.name]]
+    return gaps
+
+
+def _create(table: Table) -> object:
+    from psycopg import sql
+
+    columns = [sql.SQL("{} text").format(sql.Identifier(name)) for name in table.column_names]
+    columns += [
+        sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in LINEAGE.items()
+    ]
+    return sql.SQL("create table {} ({}) partition by list (_day)").format(
+        sql.Identifier("bronze", table.name), sql.SQL(", ").join(columns)
+    )
+
+
+def _found_columns(conn: Connection) -> dict[str, set[str]]:
+    from psycopg.rows import tuple_row
+
+    rows = conn.cursor(row_factory=tuple_row).execute(
+        """
+        select tables.relname, array_agg(columns.attname::text)
+        from pg_class as tables
+        join pg_attribute as columns on columns.attrelid = tables.oid
+        where tables.relnamespace = to_regnamespace('bronze')
+            and tables.relkind = 'p'
+            and columns.attnum > 0
+            and not columns.attisdropped
+        group by tables.relname
+        """
+    )
+    return {name: set(columns) for name, columns in rows}

@@ -1,0 +1,137 @@
+"""One embedded server per test process, one fresh database per test, and dbt on top of it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from loaders import server, warehouse
+from loaders.days import parse_day
+from loaders.sources import PROJECT
+
+# Every test's database has this name: dbt's parsed manifest carries it, and is kept.
+DATABASE = "test"
+
+
+def pytest_configure() -> None:
+    """The suite sees no warehouse but its own, whatever the shell exports."""
+    for name in list(os.environ):
+        if name.startswith(("PG", "DBT_")) or name in ("DATABASE_URL", "DATA_BASE_PATH"):
+            del os.environ[name]
+    os.environ["DO_NOT_TRACK"] = "1"
+    os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
+    os.environ["DAYBOOK_HOME"] = "/nonexistent/no-test-asked-for-a-warehouse"
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket, and that a server's user can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_home() -> Iterator[Path]:
+    """The home of this process's server, whose database `daybook` is migrated and never written."""
+    home = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
+    home.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAYBOOK_HOME", str(home))
+        warehouse.start()
+        with psycopg.connect(**server.address(home), autocommit=True) as conn:
+            conn.execute("alter system set fsync = off")  # it lives for minutes
+            conn.execute("select pg_reload_conf()")
+    yield home
+    server.reset(home)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def warehouse_url(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A migrated database of this test's own, as DATABASE_URL."""
+    admin = {**server.address(shared_home), "dbname": "postgres"}
+    with psycopg.connect(**admin, autocommit=True) as conn:
+        conn.execute(f"drop database if exists {DATABASE} with (force)")
+        conn.execute(f"create database {DATABASE} template daybook")
+    url = f"postgresql://daybook@/{DATABASE}?host={quote(admin['host'], safe='/')}&port=5432"
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("DAYBOOK_HOME", str(shared_home))
+    yield url
+
+
+@pytest.fixture(name="warehouse")
+def _warehouse(warehouse_url: str) -> str:
+    """As `warehouse_url`: for tests that want the database and not its address."""
+    return warehouse_url
+
+
+@pytest.fixture
+def db(warehouse_url: str) -> Iterator[psycopg.Connection]:
+    """An autocommit connection to this test's database, rows as dicts."""
+    with warehouse.connect(autocommit=True, row_factory=dict_row) as conn:
+        yield conn
+
+
+class Dbt:
+    """dbt in this process, with a manifest that is parsed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest: Any = None
+        self.runs = itertools.count()
+
+    def run(self, *arguments: str) -> Any:
+        from dbt.cli.main import dbtRunner
+
+        places = ("--project-dir", str(PROJECT), "--profiles-dir", str(self.folder))
+        outputs = ("--target-path", str(self.folder / "target"), "--log-path", str(self.folder))
+        if self.manifest is None:
+            parsed = dbtRunner().invoke(["parse", "--quiet", *places, *outputs])
+            if not parsed.success:
+                raise parsed.exception or AssertionError("dbt parse failed")
+            self.manifest = parsed.result
+        command, *rest = arguments
+        result = dbtRunner(manifest=self.manifest).invoke(
+            [command, "--log-level-file", "none", *rest, *places, *outputs]
+        )
+        if result.exception:
+            raise result.exception
+        return result
+
+
+@pytest.fixture(scope="session")
+def _dbt_session(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
+    folder = tmp_path_factory.mktemp("dbt")
+    shutil.copy(PROJECT / "profiles.example.yml", folder / "profiles.yml")
+    return Dbt(folder)
+
+
+@pytest.fixture
+def dbt(
+    warehouse_url: str, _dbt_session: Dbt, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """`dbt("build", "--select", "tag:groups", day="day1", flow_run_id="r1")` -> dbtRunnerResult.
+
+    Raises only what dbt itself raises: whether nodes failed is in `.success` and `.result`.
+    """
+
+    def run(*arguments: str, day: str | None = None, flow_run_id: str | None = None) -> Any:
+        monkeypatch.chdir(PROJECT)
+        with pytest.MonkeyPatch.context() as patch:
+            context = warehouse.pgoptions(parse_day(day) if day else None, flow_run_id)
+            patch.setenv("PGOPTIONS", context)
+            return _dbt_session.run(*arguments)
+
+    return run
