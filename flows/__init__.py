@@ -1,0 +1,12 @@
+"""The order of a day: phases, retries, logging. What happens to data is in loaders/ and models/."""
+
+import os
+
+# Set before Prefect, dbt or Great Expectations can be imported: each reads its own switch once.
+for _switch, _value in {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+}.items():
+    os.environ.setdefault(_switch, _value)

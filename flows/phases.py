@@ -1,0 +1,261 @@
+"""The phases of a day as plain functions; flows/pipeline.py makes Prefect tasks of them.
+
+Each can be called alone: `phases.land_day(Run.of("day1", "tests/sample"))`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from flows.stopping import Stop, Stopped
+from loaders.days import Day, parse_day
+from loaders.errors import DaybookError, LockedError
+
+if TYPE_CHECKING:
+    from flows.transform import Built
+    from loaders.landing import Landed, Plan
+    from loaders.lock import Lock
+
+TABLES_AT_ONCE = 4
+RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
+
+
+class LandError(DaybookError):
+    """A required table did not land; nothing of that table was replaced."""
+
+
+class LedgerError(DaybookError):
+    """The row ledger of the day does not balance."""
+
+
+def silent(_what: str, _done: int | None = None, _total: int | None = None) -> None:
+    """The progress of a run that nobody watches."""
+
+
+@dataclass
+class Run:
+    """One run of one day: what to land, under which id, and who may stop it."""
+
+    flow_run_id: str
+    day: Day
+    data: str
+    force: bool = False
+    allow_empty: bool = False
+    allow_shrink: bool = False
+    lock: Lock | None = None
+    stop: Stop = field(default_factory=Stop)
+    progress: Callable[..., None] = silent
+
+    @classmethod
+    def of(cls, day: str, data: str, **options: Any) -> Run:
+        """A run for calling a phase by hand, under an id of its own."""
+        return cls(
+            options.pop("flow_run_id", None) or str(uuid4()), parse_day(day), data, **options
+        )
+
+    def check(self) -> None:
+        """Stopped or LockedError, when this run may no longer change the warehouse."""
+        self.stop.check()
+        if self.lock is not None:
+            self.lock.check()
+
+
+def prepare_day(run: Run) -> None:
+    """Handshake, control tables, dbt's manifest. Raises WarehouseError, or DaybookError when the
+    project does not parse. Needs nothing of the day, so it runs beside the landing."""
+    from flows import transform
+    from loaders import warehouse
+
+    run.check()
+    with warehouse.connect(flow_run_id=run.flow_run_id, day=run.day) as connection:
+        warehouse.check_ready(connection)
+    transform.manifest()
+
+
+def land_day(
+    run: Run, land_all: Callable[[Run, list[Plan]], list[Landed | BaseException]] | None = None
+) -> list[Landed]:
+    """Check all tables of the day, then land them, several at once.
+
+    A failing optional table is in the result with status `failed`. Raises DaybookError before
+    any write when the day can't be landed, LandError when a required table failed.
+    """
+    from loaders import landing
+
+    run.check()
+    plans = landing.plan_day(run.data, run.day, allow_empty=run.allow_empty)
+    outcomes = (land_all or _in_threads)(run, plans)
+    run.check()
+    failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        raise LandError("\n".join(str(error) for error in failed)) from failed[0]
+    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+
+
+def land_table(run: Run, plan: Plan) -> Landed:
+    """Land one table of the day in one transaction. Raises DaybookError if a required one fails."""
+    from loaders import landing
+
+    run.check()
+    return landing.land_table(
+        plan,
+        flow_run_id=run.flow_run_id,
+        force=run.force,
+        allow_shrink=run.allow_shrink,
+        progress=run.progress,
+        lock=run.lock,
+    )
+
+
+def _in_threads(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
+    def attempt(plan: Plan) -> Landed | BaseException:
+        try:
+            return land_table(run, plan)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
+        return list(pool.map(attempt, plans))
+
+
+def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Built:
+    """dbt build in this process, with the day and the run in every session. Raises BuildError."""
+    from flows import transform
+
+    run.check()
+    try:
+        return transform.build(run.day, run.flow_run_id, stop=run.stop, on_event=on_event)
+    finally:
+        run.stop.check()
+
+
+def finish_day(run: Run) -> int:
+    """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
+    tables that do not balance."""
+    from loaders import warehouse
+
+    run.check()
+    with warehouse.connect(flow_run_id=run.flow_run_id, day=run.day) as connection:
+        rows = connection.execute(
+            """
+            select table_name, target, balanced
+            from metrics.row_ledger
+            where day = %s
+            order by table_name, target
+            """,
+            [run.day.date],
+        ).fetchall()
+    unbalanced = [f"{table} → {target}" for table, target, balanced in rows if not balanced]
+    if unbalanced:
+        raise LedgerError(
+            f"The row ledger of {run.day} does not balance: {', '.join(unbalanced)}. "
+            f"See metrics.row_ledger where day = '{run.day.date}'."
+        )
+    return len(rows)
+
+
+@contextlib.contextmanager
+def recorded(run: Run) -> Iterator[None]:
+    """Keep the run's own row in metrics.pipeline_metrics: running, then success or failure.
+
+    Called under the lock, so rows that an earlier run left `running` belong to the dead.
+    """
+    from loaders import landing
+
+    with _control(run) as connection:
+        landing.reap_running(connection)
+        connection.execute(
+            """
+            update metrics.pipeline_metrics
+            set
+                status = 'failure',
+                error_message = 'the run ended without closing its row',
+                finished_at = clock_timestamp(),
+                duration_seconds = extract(epoch from clock_timestamp() - started_at)
+            where task_name = 'day-pipeline' and status = 'running'
+            """
+        )
+        (row,) = connection.execute(
+            """
+            insert into metrics.pipeline_metrics
+                (flow_run_id, task_name, pipeline_name, day, status, started_at)
+            values (%s, 'day-pipeline', 'day', %s, 'running', clock_timestamp())
+            returning id
+            """,
+            [run.flow_run_id, run.day.date],
+        ).fetchone()
+    try:
+        yield
+    except BaseException as error:
+        # If the warehouse is gone the row stays `running`, and the next run reaps it.
+        with contextlib.suppress(Exception):
+            _close(run, row, "failure", without_values(error))
+        raise
+    _close(run, row, "success", None)
+
+
+def _control(run: Run) -> Any:
+    from loaders import warehouse
+
+    return warehouse.connect(
+        application_name=f"daybook flow {run.flow_run_id}",
+        flow_run_id=run.flow_run_id,
+        day=run.day,
+        autocommit=True,
+    )
+
+
+def _close(run: Run, row: int, status: str, message: str | None) -> None:
+    with _control(run) as connection:
+        connection.execute(
+            """
+            update metrics.pipeline_metrics
+            set
+                status = %s,
+                error_message = %s,
+                finished_at = clock_timestamp(),
+                duration_seconds = extract(epoch from clock_timestamp() - started_at)
+            where id = %s
+            """,
+            [status, message, row],
+        )
+
+
+def without_values(error: BaseException) -> str:
+    """What pipeline_metrics may say of an error: kinds and names, never a value of data."""
+    from flows.transform import BuildError
+
+    if isinstance(error, BuildError):
+        return f"dbt failed: {', '.join(error.nodes)}"
+    if isinstance(error, Stopped | LockedError | LedgerError):
+        return str(error)
+    if isinstance(error, DaybookError):
+        return f"{type(error).__name__}: see bronze.load_batches and the run's own output"
+    state = getattr(error, "sqlstate", None)
+    return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
+
+
+def can_retry(error: BaseException | None) -> bool:
+    """True for a lost connection, a deadlock or a failed serialization, whoever wrapped it."""
+    from flows.transform import BuildError
+
+    if isinstance(error, BuildError):
+        return error.can_retry
+    if isinstance(error, LockedError | Stopped):
+        return False
+    while error is not None:
+        import psycopg
+
+        if isinstance(error, psycopg.Error):
+            state = error.sqlstate
+            lost = isinstance(error, psycopg.OperationalError) and state is None
+            return lost or bool(state and state.startswith(RETRIED_STATES))
+        error = error.__cause__
+    return False

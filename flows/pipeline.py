@@ -1,0 +1,163 @@
+"""`day-pipeline` as a Prefect flow: the order of the phases, what may be retried, what is told.
+
+Importing this module imports Prefect; flows/day.py does so only when a day is run.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from flows import phases
+from flows.phases import Run
+from flows.stopping import Stop
+from loaders.landing import Landed, Plan
+
+# What the command line hands to a flow beside its parameters, which Prefect would serialise.
+watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
+
+
+def _can_retry(_task: Any, _run: Any, state: Any) -> bool:
+    return phases.can_retry(state.result(raise_on_failure=False))
+
+
+_retried: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": [1, 5],
+    "retry_condition_fn": _can_retry,
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+}
+
+
+@task(name="prepare-day", **_retried)
+def prepare_day(run: Run) -> None:
+    """Handshake, control tables, dbt's manifest."""
+    phases.prepare_day(run)
+
+
+@task(name="land-table", task_run_name="land {table}", **_retried)
+def land_table(run: Run, plan: Plan, table: str) -> Landed:
+    """One table and day, in one transaction."""
+    return phases.land_table(run, plan)
+
+
+@task(name="land-day", cache_policy=NO_CACHE, persist_result=False)
+def land_day(run: Run) -> list[Landed]:
+    """Find, hash and check all files; then land-table × N in parallel."""
+    return phases.land_day(run, _land_all)
+
+
+def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
+    futures = [land_table.submit(quote(run), quote(plan), plan.table.name) for plan in plans]
+    return [future.result(raise_on_failure=False) for future in futures]
+
+
+@task(name="transform-day", **_retried)
+def transform_day(run: Run) -> Any:
+    """dbt build, each node a task run of its own."""
+    from flows.transform import NodeRuns
+
+    nodes = NodeRuns(run.flow_run_id)
+    try:
+        return phases.transform_day(run, nodes)
+    finally:
+        nodes.close()
+
+
+@task(name="finish-day", **_retried)
+def finish_day(run: Run) -> int:
+    """The ledger's verdict."""
+    return phases.finish_day(run)
+
+
+# Two of the pool's threads are prepare-day and land-day themselves.
+@flow(
+    name="day-pipeline",
+    flow_run_name="{day}",
+    task_runner=ThreadPoolTaskRunner(max_workers=phases.TABLES_AT_ONCE + 2),
+    persist_result=False,
+)
+async def day_pipeline(
+    day: str,
+    data: str,
+    mode: Literal["local"] = "local",
+    engine: Literal["python"] = "python",
+    force: bool = False,
+    allow_empty: bool = False,
+    allow_shrink: bool = False,
+    timeout: float | None = None,
+) -> dict[str, dict[str, str]]:
+    """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
+
+    Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
+    its event loop, so the phases are simply waited for.
+    """
+    from loaders.lock import run_lock
+
+    flow_run_id = str(FlowRunContext.get().flow_run.id)
+    stop, progress = watched.get() or (Stop(), phases.silent)
+    run = Run.of(
+        day,
+        data,
+        flow_run_id=flow_run_id,
+        force=force,
+        allow_empty=allow_empty,
+        allow_shrink=allow_shrink,
+        stop=stop,
+        progress=progress,
+    )
+    stop.flow_run_id = flow_run_id
+    limit = (
+        threading.Timer(
+            timeout or threading.TIMEOUT_MAX,
+            stop.request,
+            [f"The day took more than {timeout:g} s."],
+        )
+        if timeout
+        else None
+    )
+    if limit:
+        limit.daemon = True
+        limit.start()
+    try:
+        with run_lock(f"daybook run {flow_run_id} {run.day}") as run.lock, phases.recorded(run):
+            return _in_order(run)
+    finally:
+        stop.over()
+        if limit:
+            limit.cancel()
+
+
+def _in_order(run: Run) -> dict[str, dict[str, str]]:
+    futures: dict[str, PrefectFuture[Any]] = {
+        "prepare-day": prepare_day.submit(quote(run)),
+        "land-day": land_day.submit(quote(run)),
+    }
+    run.progress("landing")
+    _all_succeeded(run, futures)
+    for name, phase in {"transform-day": transform_day, "finish-day": finish_day}.items():
+        run.progress("building" if phase is transform_day else "checking the ledger")
+        futures[name] = phase.submit(quote(run))
+        _all_succeeded(run, futures)
+    return {
+        name: {"run_id": str(future.task_run_id), "state": future.state.name}
+        for name, future in futures.items()
+    }
+
+
+def _all_succeeded(run: Run, futures: dict[str, PrefectFuture[Any]]) -> None:
+    """Wait for all, then raise the first failure: a phase never starts beside a failed one."""
+    outcomes = [future.result(raise_on_failure=False) for future in futures.values()]
+    run.check()
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -1,0 +1,162 @@
+"""The account of a run: what became of each landed table, on one screen."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import IO, Any
+
+from loaders.days import Day
+
+FIGURES = (
+    *("landed", "rejected", "inserted", "updated", "unchanged", "stale", "duplicate"),
+    *("deleted", "quarantined"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One landed table and one target (empty where no model took rows from it in this run)."""
+
+    table: str
+    status: str
+    target: str
+    figures: tuple[int | None, ...]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Account:
+    """A run's lines, and the warnings a reader should not have to look for."""
+
+    flow_run_id: str
+    day: Day
+    lines: list[Line]
+    failures: list[str]
+
+
+def read_account(connection: Any, flow_run_id: str, day: Day) -> Account:
+    """The account of one run, from load_batches and pipeline_metrics alone."""
+    rows = connection.execute(
+        """
+        with landed as (
+            select distinct on (table_name)
+                table_name, status, rows_landed, rows_rejected, batch_id,
+                extract(epoch from finished_at - started_at)::float8 as seconds
+            from bronze.load_batches
+            where flow_run_id = %(run)s
+            order by table_name, batch_id desc
+        ),
+        built as (
+            select
+                table_name, task_name,
+                sum(rows_inserted)::bigint as inserted, sum(rows_updated)::bigint as updated,
+                sum(rows_unchanged)::bigint as unchanged, sum(rows_stale)::bigint as stale,
+                sum(rows_duplicate)::bigint as duplicate, sum(rows_deleted)::bigint as deleted,
+                sum(rows_quarantined)::bigint as quarantined,
+                max(duration_seconds) as seconds
+            from metrics.pipeline_metrics
+            where flow_run_id = %(run)s
+                and status = 'success'
+                and task_name not in ('land-table', 'day-pipeline')
+                and table_name is not null
+            group by table_name, task_name
+        )
+        select
+            table_name, coalesce(landed.status, ''), coalesce(built.task_name, ''),
+            landed.rows_landed, landed.rows_rejected, built.inserted, built.updated,
+            built.unchanged, built.stale, built.duplicate, built.deleted, built.quarantined,
+            landed.seconds, built.seconds
+        from landed
+        full join built using (table_name)
+        order by landed.batch_id nulls last, table_name, built.task_name
+        """,
+        {"run": flow_run_id},
+    ).fetchall()
+    failures = connection.execute(
+        """
+        select coalesce(table_name, task_name) || coalesce(': ' || error_message, '')
+        from metrics.pipeline_metrics
+        where flow_run_id = %s and status = 'failure' and task_name <> 'day-pipeline'
+        order by id
+        """,
+        [flow_run_id],
+    ).fetchall()
+    lines, seen = [], set()
+    for table, status, target, landed, rejected, *figures, landing, building in rows:
+        # What landed is said once, on the table's first line.
+        first = table not in seen
+        seen.add(table)
+        spent = [s for s in (landing if first else None, building) if s is not None]
+        shown = (landed, rejected) if first else (None, None)
+        lines.append(
+            Line(
+                table if first else "",
+                status if first else "",
+                target,
+                (*shown, *figures),
+                sum(spent) if spent else None,
+            )
+        )
+    return Account(flow_run_id, day, lines, [text for (text,) in failures])
+
+
+def print_account(account: Account, outcome: str, *, file: IO[str] | None = None) -> None:
+    """The account as a table on a terminal, as aligned text elsewhere."""
+    out = file or sys.stdout
+    header = ["table", "landing", "model", *FIGURES, "seconds"]
+    rows = [
+        [line.table, line.status, line.target, *map(_figure, line.figures), _seconds(line.seconds)]
+        for line in account.lines
+    ]
+    print(f"\n{account.day} {outcome} (run {account.flow_run_id})", file=out)
+    if rows and out.isatty():
+        _rich_table(header, rows, out)
+    elif rows:
+        print(aligned(header, rows, left=3), file=out)
+    for failure in account.failures:
+        print(f"  warning: {failure}", file=out)
+
+
+def where_next(day: Day) -> str:
+    """Where to look after a run."""
+    return (
+        "Look next:  make psql   then\n"
+        f"  select * from metrics.row_ledger where day = '{day.date}';\n"
+        "  select * from metrics.group_activity;\n"
+        "  select * from quarantine.agents;\n"
+        "and `make status` for the last runs, `make site` for the lineage pages."
+    )
+
+
+def aligned(header: list[str], rows: list[list[str]], *, left: int) -> str:
+    """Plain text columns, the first `left` of them to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [header, *rows]
+    )
+
+
+def _rich_table(header: list[str], rows: list[list[str]], out: IO[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i < 3 else "right", no_wrap=i < 3)
+    for row in rows:
+        table.add_row(*row)
+    Console(file=out).print(table)
+
+
+def _figure(figure: int | None) -> str:
+    return "" if figure is None else f"{figure:,}"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.2f}"

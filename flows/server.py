@@ -1,0 +1,134 @@
+"""Prefect's API for a run by hand: a temporary server that lives as long as this process.
+
+Prefect can start one itself, but that one outlives a killed flow, gets the terminal's Ctrl-C
+before the flow has closed its runs, and two first starts race for one database.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from loaders.errors import DaybookError
+
+START_SECONDS = 60
+_running: list[subprocess.Popen[bytes]] = []
+
+
+def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda: None) -> None:
+    """Make PREFECT_API_URL answer: the user's own, or a temporary server on this machine.
+
+    Its database is in PREFECT_HOME, by default DAYBOOK_HOME/prefect. Called before Prefect is
+    imported (it reads its settings once); where it already is, Prefect starts its own.
+    `meanwhile` is called while the server starts, which takes seconds.
+    Raises DaybookError when the server does not answer within a minute.
+    """
+    if not verbose:
+        # The console belongs to our account; Prefect's API still gets every log line.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_SECONDS))
+    if os.environ.get("PREFECT_API_URL") or "prefect" in sys.modules:
+        meanwhile()
+        return
+    from loaders import warehouse
+
+    prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(warehouse.home() / "prefect")))
+    prefect_home.mkdir(parents=True, exist_ok=True)
+    with (prefect_home / "server.lock").open("w") as only_one:
+        fcntl.flock(only_one, fcntl.LOCK_EX)  # the first start migrates the database
+        _spawn(prefect_home, meanwhile)
+
+
+def _spawn(prefect_home: Path, meanwhile: Callable[[], Any]) -> None:
+    with contextlib.closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        port = listener.getsockname()[1]
+        with (prefect_home / "server.log").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "flows.server", str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+                cwd=Path(__file__).resolve().parent.parent,
+                env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
+            )
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    _running.append(child)
+    atexit.register(stop_server)
+    try:
+        meanwhile()
+        _wait_for(child, port, prefect_home / "server.log")
+    except BaseException:
+        child.kill()
+        stop_server()
+        raise
+
+
+def _wait_for(child: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    import http.client
+
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and child.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/api/health")  # waits in the backlog until it listens
+            if connection.getresponse().status == 200:
+                return
+        connection.close()
+        time.sleep(0.1)
+    raise DaybookError(f"Prefect's temporary server did not start: see {log}.")
+
+
+def stop_server() -> None:
+    """Let the temporary server finish what it has been told and end."""
+    while _running:
+        child = _running.pop()
+        if child.stdin:
+            child.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=10)
+        os.environ.pop("PREFECT_API_URL", None)
+
+
+def _serve(descriptor: int) -> None:
+    import uvicorn
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            "prefect.server.api.server:create_app",
+            factory=True,
+            fd=descriptor,
+            log_level="error",
+            timeout_graceful_shutdown=3,
+        )
+    )
+
+    def leave_with_parent() -> None:
+        sys.stdin.buffer.read()  # ends when the parent closes it, or dies
+        server.should_exit = True
+        time.sleep(10)
+        os._exit(0)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    server.run()
+
+
+def main(argv: list[str]) -> Any:
+    _serve(int(argv[0]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

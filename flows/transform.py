@@ -1,0 +1,292 @@
+"""dbt in this process: a manifest that is kept, and every node a task run in Prefect.
+
+PrefectDbtRunner shows nodes too, at three to four times the cost of `dbt build`; here each node
+costs two events on the channel that Prefect's own task engine reports on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from flows.stopping import Stop
+from loaders.days import Day
+from loaders.errors import DaybookError
+from loaders.sources import PROJECT
+
+# Unit tests prove a model's rules with rows of their own: CI runs them, a day need not.
+BUILD = ["build", "--exclude-resource-type", "unit_test"]
+_LOST = re.compile(
+    r"server closed the connection|terminating connection|connection already closed"
+    r"|could not connect|connection (refused|reset|timed out)|SSL connection has been closed"
+    r"|deadlock detected|could not serialize access|the database system is (starting|shutting)",
+    re.IGNORECASE,
+)
+_kept: dict[tuple[str, ...], Any] = {}
+_parsing = threading.Lock()
+
+
+class BuildError(DaybookError):
+    """dbt ended with failed nodes. `can_retry`: all of them lost their connection or a lock."""
+
+    def __init__(self, message: str, *, nodes: list[str], can_retry: bool) -> None:
+        super().__init__(message)
+        self.nodes = nodes
+        self.can_retry = can_retry
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build did: nodes by dbt's status, warnings by node, wall-clock seconds."""
+
+    nodes: dict[str, int]
+    warnings: list[str]
+    seconds: float
+
+
+def settings() -> Any:
+    """prefect-dbt's settings: DBT_PROJECT_DIR, DBT_PROFILES_DIR, DBT_TARGET_PATH, or our defaults.
+
+    Raises DaybookError where no profiles.yml is found.
+    """
+    from prefect_dbt.core.settings import PrefectDbtSettings
+
+    from loaders import warehouse
+
+    chosen: dict[str, Any] = {}
+    if "DBT_PROJECT_DIR" not in os.environ:
+        chosen["project_dir"] = PROJECT
+    if "DBT_PROFILES_DIR" not in os.environ and (PROJECT / "profiles.yml").exists():
+        chosen["profiles_dir"] = PROJECT
+    if "DBT_TARGET_PATH" not in os.environ:
+        chosen["target_path"] = warehouse.home() / "dbt" / "target"
+    found = PrefectDbtSettings(**chosen)
+    if not (found.profiles_dir / "profiles.yml").exists():
+        raise DaybookError(
+            f"There is no profiles.yml in {found.profiles_dir}: run `make setup`, "
+            "or copy profiles.example.yml to profiles.yml."
+        )
+    return found
+
+
+def _options(of: Any) -> list[str]:
+    from loaders import warehouse
+
+    log_path = os.environ.get("DBT_LOG_PATH") or str(warehouse.home() / "dbt" / "logs")
+    return [
+        *("--project-dir", str(of.project_dir), "--profiles-dir", str(of.profiles_dir)),
+        *("--target-path", str(of.target_path), "--log-path", log_path),
+        *("--log-level", "none", "--log-level-file", "info", "--no-use-colors-file"),
+    ]
+
+
+def manifest() -> Any:
+    """The project's manifest, parsed once per process. Raises DaybookError if it doesn't parse."""
+    from dbt.cli.main import dbtRunner
+
+    options = _options(settings())
+    with _parsing:
+        if tuple(options) not in _kept:
+            with _working_directory():
+                parsed = dbtRunner().invoke(["parse", *options])
+            if not parsed.success:
+                raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
+            _kept[tuple(options)] = parsed.result
+        return _kept[tuple(options)]
+
+
+@contextlib.contextmanager
+def _working_directory() -> Iterator[None]:
+    """dbt changes into the project and stays there; paths given to a later day are relative."""
+    before = os.getcwd()  # noqa: PTH109
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
+def _day_in_sessions(day: Day | None, flow_run_id: str) -> Iterator[None]:
+    """Every session that dbt opens gets the day and the run: environment, not --vars, which
+    would have dbt parse the project again for each day."""
+    from loaders import warehouse
+
+    before = {name: os.environ.pop(name, None) for name in ("PGOPTIONS", "PGTZ")}
+    if before["PGOPTIONS"]:
+        os.environ["PGOPTIONS"] = before["PGOPTIONS"]  # pgoptions() keeps what the user set
+    os.environ["PGOPTIONS"] = warehouse.pgoptions(day, flow_run_id)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def build(
+    day: Day | None,
+    flow_run_id: str,
+    *,
+    stop: Stop | None = None,
+    on_event: Callable[[Any], None] | None = None,
+    arguments: list[str] | None = None,
+) -> Built:
+    """`dbt build` for one day. Raises BuildError naming the failed nodes.
+
+    `on_event` is called with each of dbt's events, in dbt's threads: it must be quick.
+    """
+    import time
+
+    from dbt.cli.main import dbtRunner
+
+    found, started = settings(), time.monotonic()
+    called = [*(arguments or BUILD), *_options(found)]
+    with _working_directory(), _day_in_sessions(day, flow_run_id), _stoppable(stop):
+        if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
+            from prefect_dbt import PrefectDbtRunner
+
+            outcome = PrefectDbtRunner(settings=found, raise_on_failure=False).invoke(called)
+        else:
+            callbacks = [on_event] if on_event else []
+            outcome = dbtRunner(manifest=manifest(), callbacks=callbacks).invoke(called)
+    return _verdict(outcome, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _stoppable(stop: Stop | None) -> Iterator[None]:
+    """While dbt runs: its sessions by number, and how to interrupt the thread that drives it."""
+    if stop is None:
+        yield
+        return
+    driver = threading.get_ident()
+
+    def interrupt() -> None:
+        # Ctrl-C reaches only a process's main thread, and dbt isn't in it.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(driver), ctypes.py_object(KeyboardInterrupt)
+        )
+
+    stop.dbt_sessions, stop.interrupt_dbt = _open_sessions, interrupt
+    try:
+        stop.check()
+        yield
+    finally:
+        stop.dbt_sessions, stop.interrupt_dbt = list, lambda: None
+
+
+def _open_sessions() -> list[int]:
+    from dbt.adapters.factory import FACTORY
+
+    pids = []
+    for adapter in list(FACTORY.adapters.values()):
+        for connection in list(adapter.connections.thread_connections.values()):
+            with contextlib.suppress(Exception):
+                pids.append(connection.handle.info.backend_pid)
+    return pids
+
+
+def _verdict(outcome: Any, seconds: float) -> Built:
+    results = list(getattr(outcome.result, "results", None) or [])
+    counted: dict[str, int] = {}
+    for result in results:
+        counted[str(result.status)] = counted.get(str(result.status), 0) + 1
+    if not outcome.success:
+        failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
+        if not failed:
+            raise DaybookError(f"dbt ended early: {_first_line(outcome.exception)}")
+        nodes = [result.node.name for result in failed]
+        said = "; ".join(f"{r.node.name}: {_first_line(r.message)}" for r in failed[:5])
+        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
+        raise BuildError(
+            f"dbt failed: {said}{more}",
+            nodes=nodes,
+            can_retry=all(_LOST.search(str(result.message)) for result in failed),
+        )
+    warned = [result.node.name for result in results if str(result.status) == "warn"]
+    return Built(counted, warned, seconds)
+
+
+def _first_line(message: Any) -> str:
+    """dbt's own summary without Postgres's DETAIL lines, which quote data."""
+    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+    shown = lines[1] if len(lines) > 1 and lines[0].startswith("Database Error") else None
+    return (shown or (lines[0] if lines else "no message"))[:300]
+
+
+class NodeRuns:
+    """A callback for dbt's events that keeps one Prefect task run per node: Running, then
+    Completed, Failed or Cancelled. Reporting is Prefect's background thread, never dbt's."""
+
+    FINAL = {"success": "COMPLETED", "pass": "COMPLETED", "warn": "COMPLETED"}  # noqa: RUF012
+
+    def __init__(self, flow_run_id: str) -> None:
+        self.flow_run_id = flow_run_id
+        self._runs: dict[str, Any] = {}
+
+    def __call__(self, event: Any) -> None:
+        name = event.info.name
+        if name in {"NodeStart", "NodeFinished"}:
+            # A report that fails must not fail the build.
+            with contextlib.suppress(Exception):
+                node = event.data.node_info
+                if name == "NodeStart":
+                    self._started(node)
+                else:
+                    self._finished(node, event.data.run_result)
+
+    def _started(self, node: Any) -> None:
+        from prefect.client.schemas import TaskRun
+        from prefect.states import Pending, Running
+
+        run = TaskRun(
+            id=uuid4(),
+            flow_run_id=self.flow_run_id,
+            name=node.node_name,
+            task_key=f"dbt-{node.resource_type}",
+            dynamic_key=f"{node.unique_id}-{uuid4().hex[:8]}",
+            tags=["dbt", str(node.resource_type)],
+            run_count=1,
+        )
+        self._runs[node.unique_id] = run
+        self._report(run, Pending(), Running())
+
+    def _finished(self, node: Any, result: Any) -> None:
+        from prefect.client.schemas import State
+        from prefect.client.schemas.objects import StateType
+
+        run = self._runs.pop(node.unique_id, None)
+        if run is None:  # skipped: it never started
+            return
+        final = self.FINAL.get(result.status, "FAILED")
+        message = f"{result.status}: {_first_line(result.message)}" if result.message else None
+        ended = State(type=StateType(final), message=message)
+        run.end_time = ended.timestamp
+        run.total_run_time = ended.timestamp - run.start_time
+        self._report(run, run.state, ended)
+
+    def close(self) -> None:
+        """Nodes that were running when dbt was interrupted are cancelled."""
+        from prefect.states import Cancelled
+
+        for key in list(self._runs):
+            run = self._runs.pop(key)
+            with contextlib.suppress(Exception):
+                self._report(run, run.state, Cancelled(message="the build was interrupted"))
+
+    def _report(self, run: Any, before: Any, after: Any) -> None:
+        from prefect.utilities.engine import emit_task_run_state_change_event
+
+        after.state_details.flow_run_id = run.flow_run_id
+        after.state_details.task_run_id = run.id
+        run.state, run.state_type, run.state_name = after, after.type, after.name
+        if run.start_time is None:
+            run.start_time = after.timestamp
+        emit_task_run_state_change_event(run, before, after)
