@@ -1,0 +1,38 @@
+{% macro app_day() -%}
+    (
+        select
+            case
+                when setting ~ '^day[1-9][0-9]{0,3}$' then date '1970-01-01' + substr(setting, 4)::int
+                else setting::date
+            end
+        from (select nullif(current_setting('app.day', true), '') as setting) as app
+    )
+{%- endmacro %}
+
+
+{% macro run_id() -%}
+    coalesce(nullif(current_setting('app.flow_run_id', true), ''), '{{ invocation_id }}')
+{%- endmacro %}
+
+
+{% macro started() -%}
+    select set_config('daybook.started', clock_timestamp()::text, true)
+{%- endmacro %}
+
+
+{% macro relation_if_built(name, layer) -%}
+    {#- A model read without ref, because it is built from the model that reads it. -#}
+    {{ return(adapter.get_relation(target.database, generate_schema_name(layer, none), name) if execute) }}
+{%- endmacro %}
+
+
+{% macro prepare_target() -%}
+    {#- Another target's silver has applied other batches: it keeps its own control tables. -#}
+    {% if execute and target.name not in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'test') %}
+        {% set schema = adapter.quote(generate_schema_name('metrics', none)) %}
+        create schema if not exists {{ schema }};
+        {% for name in ['applied_batches', 'pipeline_metrics'] %}
+        create table if not exists {{ schema }}.{{ name }} (like metrics.{{ name }} including all);
+        {% endfor %}
+    {% endif %}
+{%- endmacro %}

@@ -1,0 +1,66 @@
+{% macro unknown_errors(is_unknown_agent, is_unknown_group) -%}
+    array_remove(
+        array[
+            case when {{ is_unknown_agent }} then 'unknown_agent' end,
+            case when {{ is_unknown_group }} then 'unknown_group' end
+        ],
+        null
+    )
+{%- endmacro %}
+
+
+{% macro is_applied_or_pending(model) -%}
+    {#- Whether a row of int_batches counts for `model` once this build is done. -#}
+    (
+        is_whole_day and in_scope
+        or batch_id in (
+            select applied.batch_id from {{ source('control', 'applied_batches') }} as applied
+            where applied.model = '{{ model }}'
+        )
+    )
+{%- endmacro %}
+
+
+{% macro forget_unknown_pairs() -%}
+    {%- if relation_if_built(this.identifier, config.get('schema')) -%}
+        delete from {{ this }} as held
+        using {{ ref('int_membership_pairs') }} as pairs
+        where held._errors && array['unknown_agent', 'unknown_group']
+            and held.group_id = pairs.group_id::text
+            and held.agent_id = pairs.agent_id::text
+            and held._batch_id = pairs._batch_id
+            and held._source_file = pairs._source_file
+            and held._source_row = pairs._source_row
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro membership_outcomes(written) -%}
+    {#- Units of this build's batches, and the pairs that earlier batches claimed and that are known only now. -#}
+    select
+        units._batch_id,
+        case
+            when units.judgement in ('invalid', 'unknown') then 'quarantined'
+            when units.judgement <> 'winner' then units.judgement
+            when written.group_id is not null then 'inserted'
+            else 'unchanged'
+        end as outcome,
+        count(*) as records
+    from {{ ref('int_membership_outcomes') }} as units
+    left join {{ written }} as written
+        on units.group_id = written.group_id
+        and units.agent_id = written.agent_id
+        and units.judgement = 'winner'
+    group by 1, 2
+    union all
+    select
+        written._batch_id,
+        'released' as outcome,
+        count(*) as records
+    from {{ written }} as written
+    where not exists (
+        select 1 from {{ ref('int_membership_outcomes') }} as units
+        where units._batch_id = written._batch_id
+    )
+    group by 1
+{%- endmacro %}

@@ -1,0 +1,112 @@
+{% macro get_incremental_mirror_sql(arg_dict) -%}
+    {#- The model selects all that should be there: what is missing is inserted, what differs
+        updated, what is gone deleted, and equal rows are left alone, so that readers see the
+        table whole at every moment and views on it stay. -#}
+    {%- set this = arg_dict.target_relation -%}
+    {%- set wanted = arg_dict.temp_relation -%}
+    {%- set meta = config.get('meta') -%}
+    {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
+    {%- set columns = arg_dict.dest_columns | map(attribute='name') | list -%}
+    {%- set values = [] -%}
+    {%- for column in columns if column not in key and not column.startswith('_') -%}
+        {%- do values.append(column) -%}
+    {%- endfor -%}
+
+with deleted as (
+
+    delete from {{ this }} as held
+    where not exists (
+        select 1 from {{ wanted }} as wanted
+        where {% for column in key %}wanted.{{ column }} = held.{{ column }}{% if not loop.last %} and {% endif %}{% endfor %}
+    )
+    returning {{ snapshot_day(meta) }} as _day
+
+),
+
+written as (
+
+    insert into {{ this }} as held ({{ columns | join(', ') }})
+    select {{ columns | join(', ') }} from {{ wanted }}
+    {% if values -%}
+    on conflict ({{ key | join(', ') }}) do update set
+        {%- for column in columns if column not in key %}
+        {{ column }} = excluded.{{ column }}{% if not loop.last %},{% endif %}
+        {%- endfor %}
+    where ({% for column in values %}held.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
+        is distinct from ({% for column in values %}excluded.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
+    {%- else -%}
+    on conflict ({{ key | join(', ') }}) do nothing
+    {%- endif %}
+    returning held.*, held.xmax = 0 as _is_new
+
+),
+
+{{ account_mirror(meta, wanted) }}
+{%- endmacro %}
+
+
+{% macro account_first_mirror() -%}
+    {%- set meta = config.get('meta') -%}
+    {%- if execute and not is_incremental() %}
+with deleted as (select null::date as _day where false),
+
+written as (
+
+    select
+        held.*,
+        true as _is_new
+    from {{ this }} as held
+
+),
+
+{{ account_mirror(meta, this) }}
+    {%- endif %}
+{%- endmacro %}
+
+
+{% macro snapshot_day(meta) -%}
+    (select max(day) from {{ ref('int_batches') }} where table_name = '{{ meta.tables[0] }}' and is_whole_day)
+{%- endmacro %}
+
+
+{% macro account_mirror(meta, wanted) -%}
+    {%- if meta.outcomes -%}
+outcomes as (
+
+    {{ context[meta.outcomes]('written') }}
+
+),
+
+{{ record_outcomes(meta, work_plan(model.name, meta.tables)) }}
+    {%- else -%}
+counted as (
+
+    select
+        (select count(*) from written where _is_new) as inserted,
+        (select count(*) from written where not _is_new) as updated,
+        (select count(*) from deleted) as deleted,
+        (select count(*) from {{ wanted }}) as wanted
+
+)
+
+insert into {{ source('control', 'pipeline_metrics') }} (
+    flow_run_id, task_name, pipeline_name, table_name, day, rows_inserted, rows_updated, rows_deleted, rows_unchanged,
+    status, started_at, finished_at, duration_seconds
+)
+select
+    {{ run_id() }},
+    '{{ model.name }}',
+    '{{ meta.pipeline }}',
+    '{{ model.name }}',
+    coalesce({{ app_day() }}, {{ snapshot_day(meta) }}),
+    inserted,
+    updated,
+    deleted,
+    wanted - inserted - updated,
+    'success',
+    current_setting('daybook.started')::timestamptz,
+    clock_timestamp(),
+    greatest(extract(epoch from clock_timestamp() - current_setting('daybook.started')::timestamptz), 0.000001)
+from counted
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,87 @@
+{% macro count_presence(changed) -%}
+    {#- Adds the rows of the `changed` CTE to what this run's metrics say of the model. -#}
+    update {{ source('control', 'pipeline_metrics') }} as metrics
+    set rows_presence = (select count(*) from {{ changed }})
+    where metrics.id = (
+        select max(newest.id) from {{ source('control', 'pipeline_metrics') }} as newest
+        where newest.task_name = '{{ model.name }}' and newest.flow_run_id = {{ run_id() }} and newest.status = 'success'
+    )
+{%- endmacro %}
+
+
+{% macro newest_day(model, table) -%}
+    (
+        select max(applied.day) from {{ source('control', 'applied_batches') }} as applied
+        where applied.model = '{{ model }}' and applied.table_name = '{{ table }}'
+    )
+{%- endmacro %}
+
+
+{% macro agent_presence() -%}
+    {#- Status by the newest list, first and last seen by all that was ever said. -#}
+with seen as (
+
+    select
+        agent_id,
+        min(day) as first_seen_day,
+        max(day) as last_seen_day,
+        bool_or(table_name = 'stg_agents' and day = {{ newest_day('agents', 'stg_agents') }}) as is_on_list
+    from {{ ref('int_agent_sightings') }}
+    group by agent_id
+
+),
+
+presence as (
+
+    select
+        agents.agent_id,
+        seen.first_seen_day,
+        seen.last_seen_day,
+        case
+            when seen.is_on_list and agents.deactivated is not true and agents.contact_active is not false then 'active'
+            else 'inactive'
+        end as status
+    from {{ this }} as agents
+    inner join seen on agents.agent_id = seen.agent_id
+
+),
+
+changed as (
+
+    update {{ this }} as agents
+    set
+        status = presence.status,
+        first_seen_day = presence.first_seen_day,
+        last_seen_day = presence.last_seen_day
+    from presence
+    where agents.agent_id = presence.agent_id
+        and (agents.status, agents.first_seen_day, agents.last_seen_day)
+        is distinct from (presence.status, presence.first_seen_day, presence.last_seen_day)
+    returning agents.agent_id
+
+)
+
+{{ count_presence('changed') }}
+{%- endmacro %}
+
+
+{% macro group_presence() -%}
+    {#- A group is present when the newest list names it, also in a record that is not valid. -#}
+with newest as (
+
+    select distinct group_id from {{ ref('int_groups_typed') }}
+    where _day = {{ newest_day('groups', 'stg_groups') }}
+
+),
+
+changed as (
+
+    update {{ this }} as groups
+    set is_present = not groups.is_present
+    where groups.is_present <> exists (select 1 from newest where newest.group_id = groups.group_id)
+    returning groups.group_id
+
+)
+
+{{ count_presence('changed') }}
+{%- endmacro %}

@@ -1,0 +1,30 @@
+{% macro forget_pending(model, tables, table_column='_source_table', day_column='_day') -%}
+    {#- A batch that is applied takes the place of all that its table and day said before. -#}
+    {%- set built = relation_if_built(this.identifier, config.get('schema')) -%}
+    {%- if built -%}
+        delete from {{ this }} as held
+        using (
+            {{ pending_batches(model, tables, work_plan(model, tables).rebuild) }}
+        ) as pending
+        where held.{{ table_column }} = pending.table_name and held.{{ day_column }} = pending.day
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro quarantined(pending, table) -%}
+    {#- The invalid records of this build, whole: the text of each landed column and the reasons. -#}
+    select
+        {%- for name in landed_columns(table) %}
+        _landed ->> '{{ name }}' as {{ name }},
+        {%- endfor %}
+        _errors,
+        _extra,
+        _source_table,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row,
+        clock_timestamp() as _updated_at
+    from {{ pending }}
+    where _is_pending and not _is_valid
+{%- endmacro %}

@@ -1,0 +1,114 @@
+{#- What a landed text must look like to be a value of its type. Postgres' own casts accept
+    NaN, Infinity, today and 03/04/2024, so each has a pattern; where a pattern cannot tell
+    (2026-02-30, a bigint that is too big) pg_input_is_valid decides. -#}
+
+{% macro typed_value(column, data_type) -%}
+    {%- if data_type == 'text' -%}
+    case when {{ column }} ~ '\S' then {{ column }} end
+    {%- elif data_type == 'bigint' -%}
+    case
+        when {{ column }} ~ '^-?[0-9]{1,18}$' then {{ column }}::bigint
+        when {{ column }} ~ '^-?[0-9]+$' and pg_input_is_valid({{ column }}, 'bigint') then {{ column }}::bigint
+    end
+    {%- elif data_type == 'integer' -%}
+    case when {{ column }} ~ '^-?[0-9]+$' and pg_input_is_valid({{ column }}, 'integer') then {{ column }}::integer end
+    {%- elif data_type == 'numeric' -%}
+    case
+        when {{ column }} ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' and pg_input_is_valid({{ column }}, 'numeric')
+            then trim_scale({{ column }}::numeric)
+    end
+    {%- elif data_type == 'boolean' -%}
+    case lower({{ column }}) when 'true' then true when 'false' then false end
+    {%- elif data_type == 'date' -%}
+    case
+        when {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' and pg_input_is_valid({{ column }}, 'date')
+            then {{ column }}::date
+    end
+    {%- elif data_type == 'timestamptz' -%}
+    case
+        when
+            {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[-+][0-9]{2}(:?[0-9]{2})?)?)?$'
+            and pg_input_is_valid({{ column }}, 'timestamptz')
+            then
+                case
+                    when {{ column }} ~ '(Z|[T ].*[-+][0-9:]+)$' then {{ column }}::timestamptz
+                    else ({{ column }} || ' UTC')::timestamptz
+                end
+    end
+    {%- elif data_type == 'jsonb' -%}
+    case when {{ column }} ~ '\S' and pg_input_is_valid({{ column }}, 'jsonb') then nullif({{ column }}::jsonb, 'null') end
+    {%- else -%}
+    {{ exceptions.raise_compiler_error("no rule types a landed text as " ~ data_type) }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro landed_columns(table) -%}
+    {#- The columns the sources file declares for a landed table, by name. -#}
+    {%- set found = graph.sources.values() | selectattr('name', 'equalto', table) | list if execute else [] -%}
+    {{ return(found[0].columns if found else {}) }}
+{%- endmacro %}
+
+
+{% macro column_list(table) -%}
+    {{ landed_columns(table).keys() | join(',\n    ') }}
+{%- endmacro %}
+
+
+{% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}) -%}
+    {#- `landed` cast to the declared types, each row with every reason why it is not valid:
+        a `required` column that is blank, a value that is not of its type (but in `lenient`
+        columns), an `arrays` column that holds no array, and `checks`: reason → condition. -#}
+    {#- `offset 0` keeps Postgres from copying each cast into the checks that read it: one
+        evaluation a row, and a filter on the day still reaches the landed table. -#}
+    select
+        typed.*,
+        {%- for name in lenient %}
+        landed.{{ name }} as {{ name }}_text,
+        {%- endfor %}
+        checks._errors,
+        to_jsonb(landed) - array['_loaded_at', '_day', '_batch_id', '_source_file', '_source_row'] as _landed,
+        landed._extra,
+        landed._day,
+        landed._batch_id,
+        landed._source_file,
+        landed._source_row
+    from {{ landed }} as landed
+    cross join
+        lateral (
+            select
+                {%- for name, column in landed_columns(table).items() %}
+                {{ typed_value('landed.' ~ name, column.data_type) }} as {{ name }}
+                {%- if not loop.last %},{% endif %}
+                {%- endfor %}
+            offset 0
+        ) as typed
+    cross join
+        lateral (
+            select
+                array_remove(
+                    array[
+                        {%- for name, column in landed_columns(table).items() %}
+                        {%- if column.data_type != 'text' and name not in lenient %}
+                        case
+                            when typed.{{ name }} is null and landed.{{ name }} ~ '\S'
+                                {%- if column.data_type == 'jsonb' %} and btrim(landed.{{ name }}) <> 'null'{% endif %} then '{{ name }}_invalid'
+                            {%- if name in arrays %}
+                            when jsonb_typeof(typed.{{ name }}) <> 'array' then '{{ name }}_invalid'
+                            {%- endif %}
+                        end,
+                        {%- endif %}
+                        {%- if name in required %}
+                        case when landed.{{ name }} is null or landed.{{ name }} !~ '\S' then '{{ name }}_missing' end,
+                        {%- endif %}
+                        {%- endfor %}
+                        {%- for reason, condition in checks.items() %}
+                        case when {{ condition }} then '{{ reason }}' end,
+                        {%- endfor %}
+                        null
+                    ]::text [],
+                    null
+                ) as _errors
+            offset 0
+        ) as checks
+{%- endmacro %}
