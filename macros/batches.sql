@@ -43,6 +43,8 @@
           rebuild   whether all that is landed is applied anew: a full refresh, or no table yet
           in_order  whether every pending day is later than every applied one, so that what
                     silver holds is all that the new records have to beat -#}
+    {#- dbt learns of what a model reads while it parses, before anything runs -#}
+    {%- do ref('int_batches') -%}
     {%- set rebuild = flags.FULL_REFRESH or relation_if_built(model, layer) is none -%}
     {%- set plan = {'rebuild': rebuild, 'pending': [], 'days': [], 'replaced': [], 'history': [], 'history_days': [], 'in_order': true} -%}
     {%- if execute and flags.WHICH in ('build', 'run') -%}

@@ -47,6 +47,8 @@ written as (
 
 {% macro account_first_mirror() -%}
     {%- set meta = config.get('meta') -%}
+    {%- do ref('int_batches') -%}
+    {%- do source('control', 'pipeline_metrics') -%}
     {%- if execute and not is_incremental() %}
 with deleted as (select null::date as _day where false),
 

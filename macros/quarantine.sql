@@ -1,10 +1,10 @@
 {% macro forget_pending(model, tables, table_column='_source_table', day_column='_day') -%}
     {#- A batch that is applied takes the place of all that its table and day said before. -#}
-    {%- set built = relation_if_built(this.identifier, config.get('schema')) -%}
-    {%- if built -%}
+    {%- set plan = work_plan(model, tables) -%}
+    {%- if relation_if_built(this.identifier, config.get('schema')) -%}
         delete from {{ this }} as held
         using (
-            {{ pending_batches(model, tables, work_plan(model, tables).rebuild) }}
+            {{ pending_batches(model, tables, plan.rebuild) }}
         ) as pending
         where held.{{ table_column }} = pending.table_name and held.{{ day_column }} = pending.day
     {%- endif -%}

@@ -1,6 +1,5 @@
 {{ config(materialized='table', unlogged=true, tags=['agents', 'groups']) }}
 
--- depends_on: {{ ref('int_batches') }}
 {{
     pending_records(
         model='agents',

@@ -2,7 +2,6 @@
 
 {{ config(materialized='table', unlogged=true, tags=['groups']) }}
 
--- depends_on: {{ ref('int_batches') }}
 {{
     pending_records(
         model='int_group_lists',

@@ -1,6 +1,5 @@
 {{ config(materialized='table', unlogged=true, tags=['groups']) }}
 
--- depends_on: {{ ref('int_batches') }}
 {{
     pending_records(
         model='groups',

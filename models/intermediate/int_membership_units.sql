@@ -6,8 +6,6 @@
 
 {{ config(materialized='table', unlogged=true, tags=['groups']) }}
 
--- depends_on: {{ ref('int_batches') }}
-
 with groups as (
 
     select

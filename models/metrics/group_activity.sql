@@ -18,8 +18,6 @@
     )
 }}
 
--- depends_on: {{ ref('int_batches') }}
-
 with recursive groups as (
 
     select

@@ -3,8 +3,6 @@
 
 -- depends_on: {{ ref('quarantine_group_memberships') }}
 -- depends_on: {{ ref('int_membership_outcomes') }}
--- depends_on: {{ ref('int_batches') }}
-
 {{
     config(
         incremental_strategy='mirror',
