@@ -1,0 +1,164 @@
+"""`python -m loaders`: land a day's raw files, without the flow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from loaders.days import parse_day
+from loaders.errors import DaybookError, UsageError
+
+if TYPE_CHECKING:
+    from loaders.landing import Landed, Progress
+
+LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Land a day as the arguments say; returns the exit code (0, 1, 2 or 3)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _land(options)
+    except DaybookError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _land(options: argparse.Namespace) -> int:
+    day = parse_day(options.day)
+    data = options.data or os.environ.get("DATA_BASE_PATH")
+    if not data:
+        raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
+
+    from loaders import warehouse
+    from loaders.landing import land_day, reap_running
+    from loaders.lock import run_lock
+
+    warehouse.start()
+    run = f"land-{uuid.uuid4()}"
+    with run_lock(f"daybook land {run} {day}") as lock:
+        with warehouse.connect(application_name="daybook reap", autocommit=True) as conn:
+            reap_running(conn)
+        with _progress() as progress:
+            landed = land_day(
+                data,
+                day,
+                flow_run_id=run,
+                tables=options.table,
+                force=options.force,
+                allow_empty=options.allow_empty,
+                allow_shrink=options.allow_shrink,
+                progress=progress,
+                lock=lock,
+            )
+    print(account(landed))
+    return 0
+
+
+def account(landed: list[Landed]) -> str:
+    """What became of each table, as a table for people."""
+    head = ["table", "status", "in files", "landed", "rejected", "seconds"]
+    rows = [
+        [
+            one.table,
+            one.status,
+            *("-" if n is None else f"{n:,}" for n in (one.rows_in_files, one.rows_landed)),
+            f"{one.rows_rejected:,}" if one.rows_rejected is not None else "-",
+            f"{one.seconds:.2f}",
+        ]
+        for one in landed
+    ]
+    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if place < 2 else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [head, *rows]
+    ]
+    for one in landed:
+        if one.error:
+            lines.append(f"warning: {one.error}")
+        if one.drift and one.status != "unchanged":
+            said = "; ".join(f"{kind} {_few(names)}" for kind, names in one.drift.items())
+            lines.append(f"{one.table}: fields {said}")
+    return "\n".join(lines)
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar per table on a terminal; elsewhere a line now and then, for long landings only."""
+    if not sys.stderr.isatty():
+        yield _line_teller()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, int] = {}
+
+        def tell(table: str, done: int, total: int) -> None:
+            if table not in tasks:
+                tasks[table] = bar.add_task(table, total=total)
+            bar.update(tasks[table], completed=done)
+
+        yield tell
+
+
+def _line_teller() -> Progress:
+    last = time.monotonic()
+
+    def tell(table: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY:
+            last = time.monotonic()
+            share = done / total if total else 1.0
+            print(f"{table}: {share:.0%} of {total / 1e6:,.0f} MB", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loaders",
+        description="Land a day's raw files in bronze.stg_*, one table and day per transaction.",
+        epilog="Example: python -m loaders --day 2026-01-05 --data exports --table stg_agents",
+    )
+    parser.add_argument(
+        "--day", required=True, metavar="DAY", help="2026-01-05, or day1 to day9999"
+    )
+    parser.add_argument(
+        "--data", metavar="PATH", help="folder that holds the days (default: DATA_BASE_PATH)"
+    )
+    parser.add_argument(
+        "--table",
+        action="append",
+        metavar="stg_x",
+        help="only this table, which is then required alone; may be given again",
+    )
+    parser.add_argument("--force", action="store_true", help="land files that did not change, too")
+    parser.add_argument(
+        "--allow-empty", action="store_true", help="accept an empty list of a required snapshot"
+    )
+    parser.add_argument(
+        "--allow-shrink",
+        action="store_true",
+        help="accept less than half of the rows of the nearest earlier day",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

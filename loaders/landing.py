@@ -1,0 +1,349 @@
+"""Landing: a day's raw files into `bronze.stg_*`, one table and day per transaction."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loaders import ledger, warehouse
+from loaders.attempt import Attempt, RefusedFile, copy_all
+from loaders.days import Day
+from loaders.errors import DaybookError, LockedError, WarehouseError
+from loaders.files import check_unchanged
+from loaders.partition import NewPartition, drop_partition, has_partition
+from loaders.plan import Plan, plan_day
+from loaders.read_json import note_records
+from loaders.sources import Table
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from loaders.lock import Lock
+
+__all__ = ["Landed", "Plan", "land_day", "land_table", "plan_day", "reap_running"]
+
+Progress = Callable[[str, int, int], None]
+ATTEMPTS = 3
+SHRINK_FROM = 20  # rows of the earlier day: below, half of them says nothing
+TOLD_EVERY = 4 << 20  # bytes
+
+reap_running = ledger.reap_running
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What became of one table of one day; rows are None where the status has none."""
+
+    table: str
+    day: Day
+    status: str  # succeeded, unchanged, skipped or failed
+    rows_in_files: int | None
+    rows_landed: int | None
+    rows_rejected: int | None
+    drift: dict[str, list[str]] | None
+    seconds: float
+    batch_id: int
+    error: str | None = None
+
+
+def land_day(
+    data: str | Path,
+    day: Day,
+    *,
+    flow_run_id: str | None = None,
+    tables: list[str] | None = None,
+    force: bool = False,
+    allow_empty: bool = False,
+    allow_shrink: bool = False,
+    progress: Progress | None = None,
+    lock: Lock | None = None,
+) -> list[Landed]:
+    """Land a day, one table after the other; the caller holds the run lock.
+
+    DaybookError when a required table fails, after what went wrong is in the ledger; a failing
+    optional table has the status `failed`.
+    """
+    run = flow_run_id or f"land-{uuid.uuid4()}"
+    plans = plan_day(data, day, tables, allow_empty=allow_empty)
+    return [
+        land_table(
+            plan,
+            flow_run_id=run,
+            force=force,
+            allow_shrink=allow_shrink,
+            progress=progress,
+            lock=lock,
+        )
+        for plan in plans
+    ]
+
+
+def land_table(
+    plan: Plan,
+    *,
+    flow_run_id: str,
+    force: bool = False,
+    allow_shrink: bool = False,
+    progress: Progress | None = None,
+    lock: Lock | None = None,
+) -> Landed:
+    """Land one table of a day as planned, or record why not.
+
+    `progress(table, bytes done, bytes in all)`. `lock` is checked before the commit. DaybookError
+    when a required table fails, after its failed batch is recorded.
+    """
+    import psycopg
+
+    started = time.perf_counter()
+    attempt = Attempt(plan, _teller(plan, progress))
+    table, day = plan.table, plan.day
+    with _connect(flow_run_id, day) as conn:
+        batch_id = ledger.begin(conn, flow_run_id, day, table.name)
+        try:
+            outcome = _land_somehow(conn, attempt, batch_id, force, allow_shrink, lock)
+            return Landed(table.name, day, **outcome, seconds=_since(started), batch_id=batch_id)
+        except Exception as error:
+            failure = error
+    if isinstance(failure, psycopg.Error):
+        message = f"{table.name}: {str(failure).strip()}"
+        said = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
+    else:
+        message = said = str(failure) or type(failure).__name__
+    _record_failure(attempt, flow_run_id, batch_id, message, said)
+    if isinstance(failure, LockedError) or not isinstance(
+        failure, (DaybookError, psycopg.Error, OSError)
+    ):
+        raise failure
+    if table.required:
+        raise DaybookError(f"{table.name} of {day} did not land: {message}") from failure
+    rejected = attempt.rejects.count
+    return Landed(
+        table.name, day, "failed", None, None, rejected, None, _since(started), batch_id, message
+    )
+
+
+def _land_somehow(
+    conn: Connection,
+    attempt: Attempt,
+    batch_id: int,
+    force: bool,
+    allow_shrink: bool,
+    lock: Lock | None,
+) -> dict[str, Any]:
+    """Tries again where that can help: a deadlock, or a file that must be parsed here."""
+    import psycopg
+
+    plan = attempt.plan
+    if plan.error:
+        raise DaybookError(plan.error)
+    tries = 0
+    while True:
+        attempt.restart()
+        try:
+            with conn.transaction():
+                if plan.files is None:
+                    outcome = _skip(conn, plan, batch_id)
+                elif not force and (same := _unchanged(conn, plan, batch_id)):
+                    outcome = same
+                else:
+                    outcome = _land(conn, attempt, batch_id, allow_shrink)
+                for scanned in plan.files or ():
+                    check_unchanged(scanned.file)
+                if lock is not None:
+                    lock.check()
+            return outcome
+        except RefusedFile as refused:
+            attempt.parsed.add(str(refused))
+            if len(attempt.parsed) > 3:  # each one more would start the table over again
+                attempt.parsed.update(scanned.file.path for scanned in plan.files or ())
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            tries += 1
+            if tries == ATTEMPTS:
+                raise
+            time.sleep(0.2 * tries)
+
+
+def _skip(conn: Connection, plan: Plan, batch_id: int) -> dict[str, Any]:
+    """An optional table that isn't there: what the day had of it is dropped."""
+    dropped = drop_partition(conn, plan.table.name, plan.day)
+    rows = 0 if dropped else None
+    ledger.finish(conn, batch_id, "skipped", rows_landed=rows)
+    return _outcome("skipped", None, rows, None, None)
+
+
+def _unchanged(conn: Connection, plan: Plan, batch_id: int) -> dict[str, Any] | None:
+    """The outcome when the table holds exactly these files already; else None."""
+    current = ledger.current_batch(conn, plan.table.name, plan.day)
+    if (
+        current is None
+        or current.status != "succeeded"
+        or current.fingerprint != plan.fingerprint
+        or ledger.newest_status(conn, plan.table.name, plan.day, batch_id) == "failed"
+        or not has_partition(conn, plan.table.name, plan.day)
+    ):
+        return None
+    rows, rejected = conn.execute(
+        "select rows_in_files, rows_rejected from bronze.load_batches where batch_id = %s",
+        [current.batch_id],
+    ).fetchone()
+    ledger.finish(
+        conn,
+        batch_id,
+        "unchanged",
+        rows_in_files=rows,
+        rows_rejected=rejected,
+        source_files=_source_files(plan, {}),
+        fingerprint=plan.fingerprint,
+        drift=current.drift,
+    )
+    return _outcome("unchanged", rows, None, rejected, current.drift)
+
+
+def _land(conn: Connection, attempt: Attempt, batch_id: int, allow_shrink: bool) -> dict[str, Any]:
+    plan, table, rejects = attempt.plan, attempt.plan.table, attempt.rejects
+    ledger.claim_calendar(conn, plan.day)
+    before = ledger.previous_landed(conn, table.name, plan.day)
+    partition = NewPartition(conn, table, plan.day, batch_id)
+    landed = copy_all(partition, attempt)
+    in_files = sum(attempt.records.values())
+    if landed + rejects.count != in_files:
+        raise DaybookError(
+            f"{table.name}: {in_files} records are in the files, but {landed} landed and "
+            f"{rejects.count} were rejected."
+        )
+    _check_rejects(table, rejects, in_files)
+    if table.kind == "snapshot" and not allow_shrink:
+        _check_shrink(plan, before, landed)
+    note_records(table, attempt.fields)
+    drift = ledger.drift(
+        attempt.fields.absent,
+        attempt.fields.unknown,
+        before.drift if before else None,
+        first=before is None,
+    )
+    ledger.copy_rejects(conn, batch_id, table.name, plan.day, rejects)
+    ledger.finish(
+        conn,
+        batch_id,
+        "succeeded",
+        rows_landed=landed,
+        rows_in_files=in_files,
+        rows_rejected=rejects.count,
+        source_files=_source_files(plan, attempt.records),
+        fingerprint=plan.fingerprint,
+        drift=drift,
+    )
+    partition.swap_in()
+    return _outcome("succeeded", in_files, landed, rejects.count, drift)
+
+
+def _check_rejects(table: Table, rejects: ledger.Rejects, in_files: int) -> None:
+    # An open quote is one record that swallowed many: it weighs as its lines.
+    records = in_files - rejects.count + rejects.weight
+    if rejects.weight > table.max_reject_share * records:
+        raise DaybookError(
+            f"{table.name}: {rejects.count} of {in_files} records can't be landed "
+            f"({rejects.weight / records:.1%}, {table.max_reject_share:.0%} are allowed); "
+            "bronze.load_rejects shows them."
+        )
+
+
+def _check_shrink(plan: Plan, before: ledger.Batch | None, landed: int) -> None:
+    rows = before.rows_landed or 0 if before else 0
+    if before and rows >= SHRINK_FROM and 2 * landed < rows:
+        was = Day(before.day, plan.day.calendar)
+        raise DaybookError(
+            f"{plan.table.name}: {landed} rows are less than half of the {rows} of {was}. "
+            "If that is right, land it with --allow-shrink."
+        )
+
+
+def _record_failure(
+    attempt: Attempt, flow_run_id: str, batch_id: int, message: str, said: str
+) -> None:
+    """In a transaction of its own, on a connection of its own: the other may be what failed."""
+    plan = attempt.plan
+    try:
+        with _connect(flow_run_id, plan.day) as conn, conn.transaction():
+            ledger.finish(
+                conn,
+                batch_id,
+                "failed",
+                rows_rejected=attempt.rejects.count,
+                source_files=_source_files(plan, attempt.records),
+                fingerprint=plan.fingerprint,
+                error=message,
+                said=said,
+            )
+            ledger.copy_rejects(
+                conn,
+                batch_id,
+                plan.table.name,
+                plan.day,
+                attempt.rejects,
+                limit=ledger.REJECTS_OF_FAILED,
+            )
+    except WarehouseError:
+        return  # the server is gone: the row stays `running`, and the next run reaps it
+
+
+def _source_files(plan: Plan, records: dict[str, int]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": scanned.file.path,
+            "bytes": scanned.file.bytes,
+            "sha256": scanned.sha256,
+            "records": records.get(scanned.file.path, scanned.records),
+        }
+        for scanned in plan.files or ()
+    ]
+
+
+def _outcome(
+    status: str,
+    rows_in_files: int | None,
+    rows_landed: int | None,
+    rows_rejected: int | None,
+    drift: dict[str, list[str]] | None,
+) -> dict[str, Any]:
+    return {
+        "status": status,
+        "rows_in_files": rows_in_files,
+        "rows_landed": rows_landed,
+        "rows_rejected": rows_rejected,
+        "drift": drift,
+    }
+
+
+def _teller(plan: Plan, progress: Progress | None) -> Callable[[bytes], None] | None:
+    """Adds up bytes read and tells `progress`, not more often than every 4 MiB."""
+    if progress is None:
+        return None
+    total = sum(scanned.file.bytes for scanned in plan.files or ())
+    done = told = 0
+
+    def tell(data: bytes) -> None:
+        nonlocal done, told
+        done = min(done + len(data), total)
+        if done - told >= TOLD_EVERY or done == total:
+            told = done
+            progress(plan.table.name, done, total)
+
+    return tell
+
+
+def _connect(flow_run_id: str, day: Day) -> Connection:
+    return warehouse.connect(
+        application_name=f"daybook land {flow_run_id}",
+        flow_run_id=flow_run_id,
+        day=day,
+        autocommit=True,
+    )
+
+
+def _since(started: float) -> float:
+    return time.perf_counter() - started

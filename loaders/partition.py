@@ -1,0 +1,134 @@
+"""A day's partition of a landed table: made beside the old one, filled by COPY, then swapped in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from loaders.days import Day
+from loaders.errors import DaybookError
+from loaders.files import RawFile, opened
+from loaders.records import Row
+from loaders.sources import Table
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+PIECE = 1 << 18
+# One wait for readers of the old partition: the whole COPY would be lost with it.
+SWAP_LOCK_TIMEOUT = "20s"
+_LINEAGE = ("_day", "_batch_id", "_source_file", "_source_row", "_loaded_at")
+
+
+def partition_name(table: str, day: Day) -> str:
+    """`stg_agents_p20260105`"""
+    return f"{table}_p{day.date:%Y%m%d}"
+
+
+class NewPartition:
+    """A table like the parent that nobody else sees; all of it in the caller's transaction.
+
+    Lineage comes from column defaults, so a CSV's bytes go to COPY as they are. COPY may freeze,
+    since the table is made in the same transaction: a reader with an older snapshot sees the new
+    rows rather than none.
+    """
+
+    def __init__(self, conn: Connection, table: Table, day: Day, batch_id: int) -> None:
+        from psycopg import sql
+
+        self._conn = conn
+        self._table = table
+        self._day = day
+        self._name = sql.Identifier("bronze", f"{partition_name(table.name, day)}_{batch_id}")
+        self._parent = sql.Identifier("bronze", table.name)
+        self._run(
+            "create table {new} (like {parent} including defaults,"
+            " constraint one_day check (_day = {day}))"
+        )
+        # cached, a number costs no lock; temporary, it is never logged and ends with the session
+        self._run("create temporary sequence landed_rows cache 10000")
+        self._run(
+            "alter table {new} alter _day set default {day},"
+            " alter _batch_id set default {batch}, alter _loaded_at set default {now},"
+            " alter _source_row set default nextval('pg_temp.landed_rows')",
+            batch=batch_id,
+            now=conn.execute("select clock_timestamp()::text").fetchone()[0],
+        )
+
+    def _run(self, statement: str, **values: Any) -> None:
+        from psycopg import sql
+
+        known = {"new": self._name, "parent": self._parent, "day": sql.Literal(self._day.date)}
+        literals = {name: sql.Literal(value) for name, value in values.items()}
+        self._conn.execute(sql.SQL(statement).format(**known, **literals))
+
+    def copy_bytes(self, file: RawFile, header: tuple[str, ...], told: Any) -> int:
+        """COPY a CSV's bytes unparsed; rows landed. psycopg.DataError when Postgres refuses it."""
+        from psycopg import sql
+
+        self._run("alter sequence landed_rows restart")
+        self._run("alter table {new} alter _source_file set default {path}", path=file.path)
+        names = sql.SQL(", ").join(map(sql.Identifier, header))
+        statement = sql.SQL(
+            "copy {} ({}) from stdin (format csv, header true, freeze true, force_null ({}))"
+        ).format(self._name, names, names)
+        cursor = self._conn.cursor()
+        with opened(file, told) as stream, cursor.copy(statement) as copy:
+            while piece := stream.read(PIECE):
+                copy.write(piece)
+        return cursor.rowcount
+
+    def copy_rows(self, rows: Iterable[tuple[str, Row]]) -> int:
+        """COPY parsed rows, of any number of files, as (path, row); rows landed."""
+        from psycopg import sql
+
+        names = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
+        statement = sql.SQL("copy {} ({}) from stdin (freeze true)").format(
+            self._name, sql.SQL(", ").join(map(sql.Identifier, names))
+        )
+        cursor = self._conn.cursor()
+        with cursor.copy(statement) as copy:
+            for path, row in rows:
+                copy.write_row((*row.values, row.extra, path, row.number))
+        return cursor.rowcount
+
+    def swap_in(self) -> None:
+        """Takes the place of the day's partition. The parent is locked from here to the commit."""
+        import psycopg
+        from psycopg import sql
+
+        for column in _LINEAGE:
+            self._run("alter table {new} alter " + column + " drop default")
+        self._run("drop sequence landed_rows")
+        self._run("set local default_statistics_target = 20")
+        self._run("analyze {new}")
+        self._run("set local lock_timeout = {limit}", limit=SWAP_LOCK_TIMEOUT)
+        try:
+            drop_partition(self._conn, self._table.name, self._day)
+            name = sql.Identifier(partition_name(self._table.name, self._day))
+            self._conn.execute(sql.SQL("alter table {} rename to {}").format(self._name, name))
+            self._name = sql.Identifier("bronze", partition_name(self._table.name, self._day))
+            self._run("alter table {parent} attach partition {new} for values in ({day})")
+            self._run("alter table {new} drop constraint one_day")
+        except psycopg.errors.LockNotAvailable as error:
+            raise DaybookError(
+                f"{self._table.name}: a reader held it for more than {SWAP_LOCK_TIMEOUT}, so the "
+                "new rows could not take their place. Land the day again."
+            ) from error
+
+
+def has_partition(conn: Connection, table: str, day: Day) -> bool:
+    """Whether the day's partition is there."""
+    name = f"bronze.{partition_name(table, day)}"
+    return conn.execute("select to_regclass(%s) is not null", [name]).fetchone()[0]
+
+
+def drop_partition(conn: Connection, table: str, day: Day) -> bool:
+    """Drops the day's partition, in the caller's transaction; False when there is none."""
+    from psycopg import sql
+
+    if not has_partition(conn, table, day):
+        return False
+    name = sql.Identifier("bronze", partition_name(table, day))
+    conn.execute(sql.SQL("drop table {}").format(name))
+    return True

@@ -1,0 +1,237 @@
+"""CSV as Postgres reads it: a quote opens and closes wherever it stands, `""` inside is one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from loaders.errors import DaybookError
+from loaders.files import RawFile, UnreadableError, opened
+from loaders.records import RECORD_LIMIT, Fields, Records, Reject, Row, json_text, raw_text
+from loaders.sources import Table
+
+CHUNK = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class CsvScan:
+    """A CSV file's sha256, header (None: no content) and records.
+
+    `plain` is false for lines that COPY would refuse or misread though they are harmless.
+    """
+
+    sha256: str
+    header: tuple[str, ...] | None
+    records: int
+    plain: bool
+
+
+def scan_csv(file: RawFile) -> CsvScan:
+    """Hash, header and count of records in one pass, with memory for a few chunks.
+
+    The count is independent of COPY: line ends outside quotes. DaybookError for a header that
+    can't be used; UnreadableError for a cut gzip or a record over 64 MiB.
+    """
+    digest = hashlib.sha256()
+    count = _Count(file)
+    head = b""
+    header: tuple[str, ...] | None = None
+    with opened(file, digest.update) as stream:
+        while chunk := stream.read(CHUNK):
+            if header is None:
+                head += chunk
+                header = _header(head, file, at_end=False)
+            count.add(chunk)
+        count.end()
+    if header is None:
+        header = _header(head, file, at_end=True)
+    records = max(0, count.lines - count.blank - (header is not None))
+    return CsvScan(digest.hexdigest(), header, records, count.plain)
+
+
+class _Count:
+    """Counts lines outside quotes, without looking at single characters in Python."""
+
+    def __init__(self, file: RawFile) -> None:
+        self._file = file
+        self._quoted = False
+        self._rest = b""
+        self._since = 0
+        self._first = True
+        self.lines = 0
+        self.blank = 0
+        self.plain = True
+
+    def add(self, chunk: bytes) -> None:
+        if self._first:
+            chunk = chunk.removeprefix(_BOM)
+            self._first = False
+        parts = chunk.split(b'"')
+        outside = b'"'.join(parts[self._quoted :: 2])
+        if self._quoted and len(parts) > 1:
+            outside = b'"' + outside
+        self._quoted ^= not len(parts) & 1
+        if self._quoted:
+            outside += b'"'
+        text = self._rest + outside
+        # A last \r may be half of \r\n, so it waits for the next chunk.
+        cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
+        self._lines(text[:cut])
+        self._rest = text[cut:]
+        self._since = len(chunk) if cut else self._since + len(chunk)
+        if self._since > RECORD_LIMIT:
+            raise UnreadableError(
+                f"{self._file.path}: record {max(self.lines, 1)} is larger than 64 MiB; "
+                "is a quote left open?"
+            )
+
+    def end(self) -> None:
+        if self._rest:
+            self._lines(self._rest)
+            self.lines += not self._rest.endswith((b"\n", b"\r"))
+
+    def _lines(self, text: bytes) -> None:
+        returns = text.count(b"\r")
+        self.lines += text.count(b"\n") + returns
+        if returns:
+            self.lines -= text.count(b"\r\n")
+        odd = text[:1] in (b"\n", b"\r", b" ", b"\t") or any(
+            mark in text
+            for mark in (b"\n\n", b"\n ", b"\n\t", b"\n\r", b"\r\r", b"\r ", b"\r\t", b"\\.")
+        )
+        if odd:
+            lines = text.splitlines()
+            blank = sum(1 for line in lines if not line.strip(b" \t"))
+            self.blank += blank
+            # A line of \. alone ends the data for COPY of servers before 18.
+            self.plain = self.plain and not blank and b"\\." not in lines
+
+
+def _header(head: bytes, file: RawFile, *, at_end: bool) -> tuple[str, ...] | None:
+    """The names in the first line with content; None while it isn't there."""
+    _, line, open_quote = next(records_of(iter([head])), (0, b"", False))
+    if not at_end and (open_quote or not line.endswith((b"\n", b"\r"))):
+        if len(line) > CHUNK:
+            raise DaybookError(f"{file.path}: the header is longer than 1 MiB.")
+        return None
+    if open_quote:
+        raise DaybookError(f"{file.path}: the header leaves a quote open.")
+    if not line:
+        return None
+    try:
+        names = fields_of(line.decode().rstrip("\r\n"))
+    except UnicodeDecodeError:
+        raise DaybookError(f"{file.path}: the header is not UTF-8.") from None
+    names = [name.strip() for name in names]
+    twice = sorted({name for name in names if names.count(name) > 1 and name})
+    if twice:
+        raise DaybookError(f"{file.path}: the header repeats {', '.join(twice)}.")
+    if "" in names:
+        raise DaybookError(f"{file.path}: column {names.index('') + 1} of the header has no name.")
+    if any("\0" in name for name in names):
+        raise DaybookError(f"{file.path}: the header has a NUL byte.")
+    return tuple(names)
+
+
+def chunks_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """The stream's content in pieces of 1 MiB."""
+    while chunk := stream.read(CHUNK):
+        yield chunk
+
+
+def records_of(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes, bool]]:
+    """(number, bytes with line end, open quote) of each line with content; 0 is the header.
+
+    Lines end in \\n, \\r\\n or \\r outside quotes; a blank line is no record.
+    """
+    number = 0
+    rest = b""
+    first = True
+    pending: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        if first:
+            chunk = chunk.removeprefix(_BOM)
+            first = False
+        lines = (rest + chunk).splitlines(keepends=True)
+        # the last line may go on in the next chunk (so may \r, with \n)
+        rest = lines.pop() if lines else b""
+        for line in lines:
+            if pending or line.count(b'"') & 1:
+                size = size + len(line) if pending else len(line)
+                pending.append(line)
+                if len(pending) == 1 or not line.count(b'"') & 1:
+                    continue
+                line = b"".join(pending)
+                pending = []
+            if line.strip(b" \t\r\n"):
+                yield number, line, False
+                number += 1
+        if len(rest) > RECORD_LIMIT or (pending and size > RECORD_LIMIT):
+            raise UnreadableError(f"record {number} is larger than 64 MiB; is a quote left open?")
+    open_quote = bool(pending) != bool(rest.count(b'"') & 1)
+    pending.append(rest)
+    last = b"".join(pending)
+    if last.strip(b" \t\r\n"):
+        yield number, last, open_quote
+
+
+def fields_of(text: str) -> list[str]:
+    """The fields of one record, by Postgres' rules; `text` has no line end."""
+    if '"' not in text:
+        return text.split(",")
+    pieces = text.split('"')
+    last = len(pieces) - 1
+    fields = pieces[0].split(",")
+    for index in range(1, len(pieces)):
+        piece = pieces[index]
+        if index & 1:  # inside quotes
+            fields[-1] += piece
+        elif not piece and index < last:  # a doubled quote
+            fields[-1] += '"'
+        else:
+            more = piece.split(",")
+            fields[-1] += more[0]
+            fields += more[1:]
+    return fields
+
+
+def read_csv(file: RawFile, stream: IO[bytes], table: Table, header: tuple[str, ...]) -> Records:
+    """The records of a CSV that is parsed here: columns nobody declared, or bad rows in it."""
+    names = table.column_names
+    places = [header.index(name) if name in header else None for name in names]
+    unknown = [(name, place) for place, name in enumerate(header) if name not in names]
+    for number, line, open_quote in records_of(chunks_of(stream)):
+        if number == 0:
+            continue
+        if open_quote:
+            weight = max(1, len(line.splitlines()))
+            yield Reject(number, "open quote", raw_text(line), weight)
+            continue
+        if b"\0" in line:
+            yield Reject(number, "nul byte", raw_text(line))
+            continue
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            yield Reject(number, "not utf-8", raw_text(line))
+            continue
+        fields = fields_of(text.rstrip("\r\n"))
+        if len(fields) != len(header):
+            reason = f"ragged: {len(fields)} fields, {len(header)} expected"
+            yield Reject(number, reason, raw_text(line))
+            continue
+        values = [None if place is None else fields[place] or None for place in places]
+        extra = {name: fields[place] for name, place in unknown if fields[place]}
+        yield Row(number, values, json_text(extra) if extra else None)
+
+
+def note_header(header: tuple[str, ...], table: Table, fields: Fields) -> None:
+    """Adds what a header lacks and has beyond the declaration to `fields`."""
+    fields.absent.update(set(table.column_names) - set(header))
+    for name in header:
+        if name not in table.column_names:
+            fields.know(name)
