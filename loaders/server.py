@@ -306,7 +306,7 @@ def _bring_up(home: Path, binaries: Path, user: pwd.struct_passwd | None) -> Non
         log.replace(log.with_suffix(".log.1"))
     deadline = time.monotonic() + PATIENCE
     while True:
-        _forget_dead(data)
+        _forget_dead(data, socket_dir(home))
         seen = log.stat().st_size if log.exists() else 0
         command = [binaries / "pg_ctl", "start", "-D", data, "-l", log, "-w", "-t", "600"]
         done = _run(command, user)
@@ -323,16 +323,18 @@ def _bring_up(home: Path, binaries: Path, user: pwd.struct_passwd | None) -> Non
         time.sleep(0.2)
 
 
-def _forget_dead(data: Path) -> None:
-    """After kill -9: end the dead postmaster's children and drop its pid file."""
+def _forget_dead(data: Path, sockets: Path) -> None:
+    """After kill -9: end the dead postmaster's children and drop the files that name it."""
     pid = _postmaster(data)
-    if pid is None or _alive(pid, data):
+    if pid is not None and _alive(pid, data):
         return
     for process in Path("/proc").glob("[0-9]*"):
         if _alive(int(process.name), data):
             with suppress(OSError):
                 os.kill(int(process.name), signal.SIGQUIT)
-    (data / "postmaster.pid").unlink(missing_ok=True)  # shared memory still tells a live one
+    # PostgreSQL still looks at the shared memory, so it can't run twice.
+    (data / "postmaster.pid").unlink(missing_ok=True)
+    (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
 def _postmaster(data: Path) -> int | None:

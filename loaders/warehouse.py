@@ -111,7 +111,7 @@ def connect(
     parameters: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT,
         "application_name": application_name,
-        "options": f"{given} {options}".strip(),
+        "options": f"{given} {options}",
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
@@ -176,9 +176,11 @@ def migrate() -> list[str]:
 
     Two at once wait for each other. Returns what there is to say about it (warnings of the server).
     """
+    import psycopg
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
     from loaders.tables import ensure_tables
@@ -191,24 +193,23 @@ def migrate() -> list[str]:
         creator=lambda: connect(application_name="daybook migrate"),
         poolclass=NullPool,
     )
-    with engine.begin() as connection:
-        conn = connection.connection.driver_connection
-        if conn.info.server_version < 160000:
-            raise WarehouseError(
-                f"PostgreSQL 16 to 18 are supported; {where()} is "
-                f"{conn.info.parameter_status('server_version')}."
+    try:
+        with engine.begin() as connection:
+            conn = connection.connection.driver_connection
+            conn.add_notice_handler(
+                lambda d: said.append(d.message_primary) if d.severity == "WARNING" else None
             )
-        conn.add_notice_handler(
-            lambda d: said.append(d.message_primary or "") if d.severity == "WARNING" else None
-        )
-        conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
-        if (found := _revision(conn)) and found > _head():
-            raise WarehouseError(_newer(found))
-        conn.execute("create schema if not exists bronze")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        ensure_tables(conn)
-        conn.execute((MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
+            _check_version(conn)
+            conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
+            if (found := _revision(conn)) and found > _head():
+                raise WarehouseError(_newer(found))
+            conn.execute("create schema if not exists bronze")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            ensure_tables(conn)
+            conn.execute((MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
+    except (psycopg.Error, SQLAlchemyError) as error:
+        raise WarehouseError(f"Nothing was migrated at {where()}: {error}") from error
     return said
 
 
@@ -241,6 +242,12 @@ def _behind(conn: Connection) -> str | None:
     if gaps := missing(conn):
         return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {MIGRATE}."
     return None
+
+
+def _check_version(conn: Connection) -> None:
+    if conn.info.server_version < 160000:
+        found = conn.info.parameter_status("server_version")
+        raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {found}.")
 
 
 def _newer(found: str) -> str:

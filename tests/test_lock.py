@@ -1,0 +1,103 @@
+"""One run at a time changes a warehouse."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from loaders.errors import LockedError
+from loaders.lock import run_lock
+from loaders.sources import PROJECT
+
+HOLD = """
+import sys, time
+from loaders.lock import run_lock
+with run_lock("daybook run other-run day2"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(warehouse):
+    """Another process that holds the lock."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_two_runs_at_once_the_second_waits_and_is_told_who_holds_the_warehouse(holder):
+    begun = time.monotonic()
+    with pytest.raises(LockedError) as refused, run_lock("daybook run r2 day1", wait=0.5):
+        pass
+    assert 0.5 <= time.monotonic() - begun < 3
+    assert refused.value.exit_code == 3
+    assert "daybook run other-run day2" in str(refused.value)
+    assert re.search(r"since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(refused.value))
+
+
+def test_the_lock_of_a_killed_run_is_free(holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    with run_lock("daybook run r2 day1", wait=5) as lock:
+        lock.check()
+
+
+def test_a_run_that_waits_gets_the_lock_when_it_is_given_back(warehouse):
+    with run_lock("first"):
+        waiter = subprocess.Popen(
+            [sys.executable, "-c", HOLD], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        )
+        time.sleep(0.6)
+    try:
+        assert waiter.stdout.readline() == "held\n"
+    finally:
+        waiter.kill()
+        waiter.wait()
+        waiter.stdout.close()
+
+
+def test_the_lock_is_given_back_when_the_run_fails(warehouse):
+    with pytest.raises(ZeroDivisionError), run_lock("first"):
+        raise ZeroDivisionError
+    with run_lock("second", wait=0) as lock:
+        lock.check()
+
+
+def test_a_run_whose_lock_connection_was_cut_is_told_before_it_commits(db):
+    with run_lock("daybook run r1 day1") as lock:
+        lock.check()
+        cut = db.execute(
+            "select pg_terminate_backend(pid, 5000) as done from pg_stat_activity "
+            "where application_name = 'daybook run r1 day1'"
+        ).fetchall()
+        assert cut == [{"done": True}]
+        with pytest.raises(LockedError, match="daybook run r1 day1 lost its lock"):
+            lock.check()
+
+
+def test_the_lock_outlives_every_timeout_of_the_server(db, monkeypatch):
+    db.execute("alter database test set idle_session_timeout = '200ms'")
+    db.execute("alter database test set statement_timeout = '200ms'")
+    with run_lock("daybook run r1 day1") as lock:
+        time.sleep(0.6)
+        lock.check()
+
+
+def test_a_holder_of_any_length_and_script_can_be_named(warehouse):
+    with (
+        run_lock("daybook run " + "é" * 200),
+        pytest.raises(LockedError, match=r"daybook run \?\?\?"),
+        run_lock("second", wait=0),
+    ):
+        pass

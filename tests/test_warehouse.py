@@ -1,0 +1,362 @@
+"""Where the warehouse is, what a connection carries, and what migrate leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from loaders import sources, tables
+from loaders import warehouse as wh
+from loaders.days import parse_day
+from loaders.errors import WarehouseError
+from loaders.sources import PROJECT
+
+NOBODY_LISTENS = "postgresql://ann:hunter2@127.0.0.1:1/books"
+
+
+def setting(conn: psycopg.Connection, name: str) -> str | None:
+    return conn.execute("select current_setting(%s, true) as value", [name]).fetchone()["value"]
+
+
+# Where it is
+
+
+def test_the_embedded_server_is_used_when_nothing_names_another(monkeypatch):
+    monkeypatch.setenv("DAYBOOK_HOME", "/tmp/some home")
+    assert wh.is_embedded()
+    assert wh.uri() == "postgresql://daybook@/daybook?host=/tmp/some%20home/run&port=5432"
+
+
+def test_a_relative_home_is_below_the_project_and_the_default_is_dot_daybook(monkeypatch):
+    monkeypatch.setenv("DAYBOOK_HOME", "elsewhere")
+    assert wh.home() == PROJECT / "elsewhere"
+    monkeypatch.setenv("DAYBOOK_HOME", "")
+    assert wh.home() == PROJECT / ".daybook"
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGSERVICE"])
+def test_any_variable_that_names_a_server_beats_the_embedded_one(monkeypatch, name):
+    monkeypatch.setenv(name, NOBODY_LISTENS)
+    assert not wh.is_embedded()
+
+
+def test_libpq_variables_name_the_server_and_database_url_beats_them(monkeypatch, warehouse):
+    url = wh.uri()
+    for name, value in {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "ann"}.items():
+        monkeypatch.setenv(name, value)
+    with wh.connect() as conn:
+        assert conn.info.dbname == "test"
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("PGPASSWORD", "hunter2")
+    monkeypatch.setenv("PGDATABASE", "bo/oks")
+    assert wh.uri() == "postgresql://ann@/bo%2Foks?host=127.0.0.1&port=1"
+    socket = psycopg.conninfo.conninfo_to_dict(url)["host"]
+    for name, value in {"PGHOST": socket, "PGPORT": "5432", "PGUSER": "daybook"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PGDATABASE", "test")
+    with wh.connect() as conn:
+        assert conn.info.dbname == "test"
+
+
+def test_sqlalchemys_spelling_of_the_url_is_understood(monkeypatch, warehouse):
+    monkeypatch.setenv("DATABASE_URL", warehouse.replace("postgresql:", "postgresql+psycopg:"))
+    with wh.connect() as conn:
+        assert conn.info.dbname == "test"
+
+
+# The handshake
+
+
+def test_a_failed_handshake_names_host_port_database_and_user_never_the_password(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", NOBODY_LISTENS)
+    with pytest.raises(WarehouseError) as refused:
+        wh.connect()
+    assert "host 127.0.0.1, port 1, database books, user ann" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.exit_code == 1
+
+
+@pytest.mark.parametrize("command", ["start", "status", "stop", "migrate"])
+def test_no_command_prints_the_password(monkeypatch, command):
+    monkeypatch.setenv("DATABASE_URL", NOBODY_LISTENS)
+    done = subprocess.run(
+        [sys.executable, "-m", "loaders.warehouse", command],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert "hunter2" not in done.stdout + done.stderr
+    assert "host 127.0.0.1, port 1, database books" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (1 if command in ("start", "migrate") else 0)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://ann:hunter2@host/x", "hunter2", "postgresql://ann:hunter2@host:bad%zz/x"]
+)
+def test_a_url_that_cannot_be_read_is_refused_without_repeating_it(monkeypatch, url):
+    monkeypatch.setenv("DATABASE_URL", url)
+    for ask in (wh.connect, wh.where, wh.start):
+        with pytest.raises(WarehouseError) as refused:
+            ask()
+        assert "hunter2" not in str(refused.value)
+        assert "DATABASE_URL" in str(refused.value) or "host host" in str(refused.value)
+
+
+def test_an_unknown_database_is_named(monkeypatch, warehouse):
+    monkeypatch.setenv("DATABASE_URL", warehouse.replace("/test?", "/no_such_database?"))
+    with pytest.raises(WarehouseError, match="database no_such_database"):
+        wh.connect()
+
+
+def test_an_external_server_is_not_ours_to_stop(warehouse):
+    with pytest.raises(WarehouseError, match="not ours to stop"):
+        wh.stop()
+    with pytest.raises(WarehouseError, match="not ours to delete"):
+        wh.reset()
+    assert wh.status().running
+
+
+# What a connection carries
+
+
+@pytest.mark.parametrize("timezone_of", ["machine", "client", "options", "database", "role"])
+def test_every_session_is_utc_wherever_asia_kolkata_is_set(db, monkeypatch, timezone_of):
+    if timezone_of == "machine":
+        monkeypatch.setenv("TZ", "Asia/Kolkata")
+    elif timezone_of == "client":
+        monkeypatch.setenv("PGTZ", "Asia/Kolkata")
+        monkeypatch.setenv("PGDATESTYLE", "German")
+    elif timezone_of == "options":
+        monkeypatch.setenv("PGOPTIONS", "-c TimeZone=Asia/Kolkata -c DateStyle=German")
+    elif timezone_of == "database":
+        db.execute("alter database test set timezone = 'Asia/Kolkata'")
+        db.execute("alter database test set datestyle = 'German'")
+    else:
+        db.execute("alter role daybook in database test set timezone = 'Asia/Kolkata'")
+    for autocommit in (True, False):
+        with wh.connect(autocommit=autocommit) as conn:
+            conn.rollback()
+            asked = conn.execute(
+                "select current_setting('TimeZone'), '2026-01-05 00:00'::timestamptz::text"
+            )
+            assert asked.fetchone() == ("UTC", "2026-01-05 00:00:00+00")
+
+
+def test_the_runs_context_reaches_sql_whatever_its_characters(warehouse):
+    run = r"run 1 \ 'x' -c work_mem=1 " + "\t\n"
+    with wh.connect(day=parse_day("day3"), flow_run_id=run) as conn:
+        asked = conn.execute(
+            "select current_setting('app.day'), current_setting('app.flow_run_id')"
+        )
+        assert asked.fetchone() == ("1970-01-04", run)
+    with wh.connect() as conn:
+        assert conn.execute("select current_setting('app.day', true)").fetchone() == (None,)
+
+
+def test_the_users_own_pgoptions_and_url_options_are_kept(monkeypatch, warehouse):
+    monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB -c statement_timeout=7s")
+    monkeypatch.setenv("DATABASE_URL", warehouse + "&options=" + quote("-c geqo=off"))
+    with wh.connect(day=parse_day("day1")) as conn:
+        shown = [
+            conn.execute(f"show {name}").fetchone()[0]
+            for name in ("work_mem", "statement_timeout", "geqo", "lock_timeout", "app.day")
+        ]
+    assert shown == ["5MB", "7s", "off", "1min", "1970-01-02"]
+
+
+def test_pgoptions_alone_carries_the_context_to_any_client(monkeypatch, warehouse):
+    options = wh.pgoptions(parse_day("2026-01-05"), "run 1")
+    monkeypatch.setenv("PGOPTIONS", options)
+    with psycopg.connect(warehouse) as conn:
+        shown = [
+            conn.execute(f"show {name}").fetchone()[0]
+            for name in ("app.day", "app.flow_run_id", "TimeZone", "statement_timeout")
+        ]
+    assert shown == ["2026-01-05", "run 1", "UTC", "1h"]
+    assert "client_connection_check_interval=500ms" in options
+
+
+def test_every_connection_has_a_name_and_timeouts(warehouse):
+    with wh.connect(application_name="daybook test") as conn:
+        shown = [
+            conn.execute(f"show {name}").fetchone()[0]
+            for name in ("application_name", *wh.TIMEOUTS, "client_connection_check_interval")
+        ]
+    assert shown == ["daybook test", "1h", "1min", "10min", "500ms"]
+
+
+# Ready or not
+
+
+def test_migrate_leaves_schemas_control_tables_and_every_declared_table(db):
+    found = db.execute("select nspname from pg_namespace").fetchall()
+    assert {row["nspname"] for row in found} >= {
+        *("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
+    }
+    for name, table in sources.declared_tables().items():
+        columns = [column.name for column in db.execute(f"select * from bronze.{name}").description]
+        assert columns == [*table.column_names, *tables.LINEAGE]
+    wh.check_ready(db)
+
+
+def test_migrate_again_changes_nothing(db):
+    db.execute(
+        "insert into bronze.load_batches (flow_run_id, day, table_name, status) "
+        "values ('r', '2026-01-05', 'stg_agents', 'running')"
+    )
+    before = db.execute("select oid, relacl from pg_class order by oid").fetchall()
+    assert wh.migrate() == []
+    assert db.execute("select oid, relacl from pg_class order by oid").fetchall() == before
+    assert db.execute("select count(*) as n from bronze.load_batches").fetchone() == {"n": 1}
+
+
+def test_two_migrations_at_once_make_one_warehouse(db, monkeypatch):
+    db.execute("create database test_empty")
+    monkeypatch.setenv("DATABASE_URL", wh.uri().replace("/test?", "/test_empty?"))
+    try:
+        done = [
+            subprocess.Popen([sys.executable, "-m", "loaders.warehouse", "migrate"], cwd=PROJECT)
+            for _ in range(2)
+        ]
+        assert [process.wait(60) for process in done] == [0, 0]
+        with wh.connect() as conn:
+            wh.check_ready(conn)
+    finally:
+        db.execute("drop database test_empty with (force)")
+
+
+def test_a_warehouse_that_is_behind_says_what_to_run(db):
+    db.execute("update bronze.alembic_version set version_num = '0000'")
+    with pytest.raises(WarehouseError, match=r"at 0000, .*python -m loaders.warehouse migrate"):
+        wh.check_ready(db)
+    db.execute("drop table bronze.alembic_version")
+    with pytest.raises(WarehouseError, match="no control tables: run python -m"):
+        wh.check_ready(db)
+
+
+def test_a_warehouse_that_is_newer_than_the_code_is_left_alone(db):
+    db.execute("update bronze.alembic_version set version_num = '9999'")
+    for ask in (lambda: wh.check_ready(db), wh.migrate, wh.start):
+        with pytest.raises(WarehouseError, match="newer than this code"):
+            ask()
+
+
+def test_a_newly_declared_table_and_column_arrive_with_the_next_start(db):
+    db.execute("drop table bronze.stg_cards")
+    db.execute("alter table bronze.stg_groups drop column description")
+    db.execute(
+        "create table bronze.stg_groups_p20260105 partition of bronze.stg_groups "
+        "for values in ('2026-01-05')"
+    )
+    with pytest.raises(WarehouseError, match=r"stg_groups\.description, stg_cards"):
+        wh.check_ready(db)
+    wh.start()
+    wh.check_ready(db)
+    db.execute("select description from bronze.stg_groups_p20260105")
+
+
+def test_a_failed_migration_leaves_nothing_behind(db, monkeypatch):
+    db.execute("drop schema bronze, metrics cascade")
+    monkeypatch.setattr(tables, "_create", lambda table: "select no_such_function()")
+    with pytest.raises(WarehouseError, match="no_such_function"):
+        wh.migrate()
+    assert db.execute("select to_regnamespace('bronze') as schema").fetchone() == {"schema": None}
+
+
+# Who may do what
+
+
+def as_role(conn: psycopg.Connection, role: str, statement: str) -> str:
+    """ "done" or the reason why `role` may not."""
+    try:
+        with conn.transaction():
+            conn.execute(f"set local role {role}")
+            conn.execute(statement)
+    except psycopg.errors.InsufficientPrivilege:
+        return "refused"
+    return "done"
+
+
+@pytest.mark.parametrize(
+    ("role", "statement", "outcome"),
+    [
+        ("daybook_loader", "insert into bronze.calendar (kind) values ('dated')", "done"),
+        ("daybook_loader", "select from bronze.stg_agents", "done"),
+        ("daybook_loader", "select from silver.agents", "refused"),
+        ("daybook_loader", "update bronze.alembic_version set version_num = '1'", "refused"),
+        ("daybook_transformer", "select from bronze.stg_agents", "done"),
+        ("daybook_transformer", "delete from bronze.load_batches", "refused"),
+        ("daybook_transformer", "delete from metrics.applied_batches", "done"),
+        ("daybook_transformer", "create table silver.new (n int)", "done"),
+        ("daybook_reader", "select from metrics.pipeline_metrics", "done"),
+        ("daybook_reader", "select from marts.made_later", "done"),
+        ("daybook_reader", "delete from marts.made_later", "refused"),
+        ("daybook_reader", "select from silver.agents", "refused"),
+        ("daybook_reader", "select from quarantine.agents", "refused"),
+        ("daybook_reader", "select from bronze.stg_agents", "refused"),
+    ],
+)
+def test_each_role_may_do_its_own_work_only(db, role, statement, outcome):
+    for name in ("silver.agents", "quarantine.agents", "marts.made_later"):
+        db.execute(f"create table {name} (email text)")
+    assert as_role(db, role, statement) == outcome
+
+
+def test_a_login_that_may_not_make_roles_goes_on_without_and_says_so(db, monkeypatch):
+    db.execute("create role plain login")
+    db.execute("create database test_plain owner plain")
+    url = wh.uri().replace("daybook@", "plain@").replace("/test?", "/test_plain?")
+    monkeypatch.setenv("DATABASE_URL", url)
+    try:
+        for role in ("loader", "transformer", "reader"):
+            db.execute(f"alter role daybook_{role} rename to hidden_{role}")
+        (said,) = wh.migrate()
+        assert "were not set up" in said
+        with wh.connect() as conn:
+            wh.check_ready(conn)
+    finally:
+        for role in ("loader", "transformer", "reader"):
+            db.execute(f"alter role hidden_{role} rename to daybook_{role}")
+        db.execute("drop database test_plain with (force)")
+        db.execute("drop role plain")
+
+
+# Manners
+
+
+def test_importing_loads_nothing_heavy():
+    code = (
+        "import sys, loaders.warehouse, loaders.server, loaders.lock, loaders.tables\n"
+        "heavy = {'psycopg', 'sqlalchemy', 'alembic', 'dbt', 'pandas', 'pyarrow', 'prefect'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_wrong_command_is_a_usage_error_and_help_has_an_example(capsys):
+    with pytest.raises(SystemExit) as refused:
+        wh.main(["explode"])
+    assert refused.value.code == 2
+    with pytest.raises(SystemExit):
+        wh.main(["--help"])
+    assert "Example:" in capsys.readouterr().out
+
+
+def test_many_connections_at_once_are_fine(warehouse):
+    with ThreadPoolExecutor(8) as pool:
+        shown = pool.map(lambda n: _day_of(f"day{n + 1}"), range(16))
+    assert list(shown) == [parse_day(f"day{n + 1}").date.isoformat() for n in range(16)]
+
+
+def _day_of(text: str) -> str:
+    with wh.connect(day=parse_day(text)) as conn:
+        return conn.execute("show app.day").fetchone()[0]

@@ -1,0 +1,306 @@
+"""The embedded server: outlives its starter, comes back, and is its owner's alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from loaders import server
+from loaders.errors import WarehouseError
+from loaders.sources import PROJECT
+
+
+def command(home: Path, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "loaders.warehouse", name],
+        cwd=PROJECT,
+        env={**os.environ, "DAYBOOK_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def owner(home: Path, **more) -> psycopg.Connection:
+    return psycopg.connect(**server.address(home), **more)
+
+
+def kill_postmaster(home: Path) -> int:
+    pid = int((home / "pg" / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def connects_as(uid: int, home: Path) -> str:
+    """What a process of another user gets: forked, as that user may not even run our Python."""
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(server.socket_dir(home) / ".s.PGSQL.5432"))
+        except PermissionError:
+            os._exit(13)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return {0: "connected", 13: "refused"}[code]
+
+
+@pytest.fixture
+def home(short_tmp):
+    place = short_tmp / "home"
+    yield place
+    if (place / "pg" / server.MARKER).exists():
+        server.reset(place)
+
+
+@pytest.fixture
+def running(home):
+    """A server without control tables: these tests are about the server."""
+    server.start(home)
+    return home
+
+
+def test_the_server_outlives_the_process_that_started_it(home):
+    begun = time.monotonic()
+    started = command(home, "start")
+    assert (started.returncode, started.stderr) == (0, "")
+    assert time.monotonic() - begun < 15
+    uri = command(home, "uri").stdout
+    assert uri == f"postgresql://daybook@/daybook?host={home}/run&port=5432\n"
+    assert uri in started.stdout
+    assert len(started.stdout.splitlines()) == 2
+    with psycopg.connect(uri.strip()) as conn:
+        assert conn.execute("select count(*) from bronze.load_batches").fetchone() == (0,)
+
+
+def test_start_stop_and_status_can_be_said_twice(home):
+    assert command(home, "status").stdout.startswith("stopped (embedded): host ")
+    assert command(home, "stop").stdout == "It wasn't running.\n"
+    first, second = command(home, "start"), command(home, "start")
+    assert first.stdout == second.stdout
+    assert command(home, "status").stdout.startswith("running (embedded): PostgreSQL 18.")
+    assert command(home, "stop").stdout == "Stopped.\n"
+    assert command(home, "stop").stdout == "It wasn't running.\n"
+    stopped = command(home, "status")
+    assert stopped.returncode == 0
+    assert "python -m loaders.warehouse start" in stopped.stdout
+    assert command(home, "start").returncode == 0
+
+
+def test_kill_9_of_the_postmaster_loses_nothing_committed_and_keeps_nothing_else(running):
+    open_transaction = owner(running)
+    with owner(running) as conn:
+        conn.execute("create table kept (n int)")
+        conn.execute("insert into kept select generate_series(1, 1000)")
+    open_transaction.execute("insert into kept select generate_series(1, 500)")
+    kill_postmaster(running)
+    assert server.start(running)
+    with owner(running) as conn:
+        assert conn.execute("select count(*) from kept").fetchone() == (1000,)
+
+
+def test_kill_9_of_the_postmaster_while_a_query_runs_does_not_block_the_next_start(running):
+    busy = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import psycopg, sys\n"
+            "conn = psycopg.connect(sys.argv[1])\n"
+            "print('on', flush=True)\n"
+            "conn.execute('select count(*) from generate_series(1, 10000000000)')",
+            f"host={running}/run port=5432 user=daybook dbname=daybook",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    busy.stdout.readline()
+    time.sleep(0.3)
+    kill_postmaster(running)
+    begun = time.monotonic()
+    assert server.start(running)
+    assert time.monotonic() - begun < 20
+    assert busy.wait(timeout=10) != 0
+    busy.stdout.close()
+
+
+@pytest.mark.slow
+def test_it_comes_back_from_one_kill_after_the_other(running):
+    for n in range(3):
+        with owner(running) as conn:
+            conn.execute("create table if not exists kept (n int)")
+            conn.execute("insert into kept values (%s)", [n])
+        kill_postmaster(running)
+        server.start(running)
+    with owner(running) as conn:
+        assert conn.execute("select array_agg(n order by n) from kept").fetchone() == ([0, 1, 2],)
+
+
+def test_a_pid_file_that_names_a_living_stranger_does_not_stop_a_start(running):
+    kill_postmaster(running)
+    time.sleep(0.5)
+    for file in (running / "pg" / "postmaster.pid", running / "run" / ".s.PGSQL.5432.lock"):
+        file.write_text(f"{os.getpid()}\n{running}/pg\n")
+    assert server.start(running)
+
+
+@pytest.mark.parametrize("left", ["PG_VERSION", "notes.txt"])
+def test_a_foreign_folder_is_refused_and_left_as_it_is(home, left):
+    (home / "pg").mkdir(parents=True)
+    (home / "pg" / left).write_text("18\n")
+    refused = command(home, "start")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: {home}/pg isn't a warehouse of ours, or is half made")
+    assert "Traceback" not in refused.stderr
+    assert [path.name for path in (home / "pg").iterdir()] == [left]
+
+
+def test_a_damaged_folder_is_refused(running):
+    server.stop(running)
+    (running / "pg" / "global" / "pg_control").rename(running / "pg_control")
+    with pytest.raises(WarehouseError, match="is damaged"):
+        server.start(running)
+
+
+def test_a_file_where_the_data_belong_is_refused(home):
+    home.mkdir()
+    (home / "pg").write_text("")
+    with pytest.raises(WarehouseError):
+        server.start(home)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.15, 0.3, 0.5, 0.7])
+def test_a_start_that_is_killed_half_way_is_made_good_by_the_next(home, after):
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "loaders.warehouse", "start"],
+        cwd=PROJECT,
+        env={**os.environ, "DAYBOOK_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(after)
+    os.killpg(starting.pid, signal.SIGKILL)
+    starting.wait()
+    started = command(home, "start")
+    assert (started.returncode, started.stderr) == (0, "")
+    assert not (home / "pg.making").exists()
+
+
+def test_several_starts_at_once_make_one_server(home):
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-m", "loaders.warehouse", "start"],
+            cwd=PROJECT,
+            env={**os.environ, "DAYBOOK_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    said = {(*process.communicate(timeout=60), process.returncode) for process in starts}
+    assert len(said) == 1, said
+    assert said.pop()[1:] == ("", 0)
+
+
+def test_only_the_owner_reaches_the_server(running):
+    for folder in (server.socket_dir(running), running / "pg", running / "log"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    with owner(running) as conn:
+        assert conn.execute("show listen_addresses").fetchone() == ("",)
+    if os.geteuid() == 0:  # only root can try as somebody else
+        assert connects_as(12345, running) == "refused"
+        assert connects_as((running / "pg").stat().st_uid, running) == "connected"
+
+
+def test_it_is_fit_for_loading_and_still_durable(running):
+    with owner(running) as conn:
+        shown = dict(conn.execute("select name, setting from pg_settings").fetchall())
+        encoding = conn.execute("show server_encoding").fetchone()
+    assert encoding == ("UTF8",)
+    assert (shown["fsync"], shown["full_page_writes"], shown["synchronous_commit"]) == ("on",) * 3
+    assert (shown["wal_level"], shown["jit"], shown["TimeZone"]) == ("minimal", "off", "UTC")
+    assert int(shown["max_wal_size"]) == 4096  # MB
+    assert int(shown["work_mem"]) == 65536  # kB
+
+
+def test_the_server_gets_nothing_of_our_environment(home):
+    assert command(home, "start", PGPASSWORD="hunter2", AWS_SECRET="hunter2").returncode == 0
+    pid = (home / "pg" / "postmaster.pid").read_text().split()[0]
+    environment = Path(f"/proc/{pid}/environ")
+    if environment.exists():
+        assert b"hunter2" not in environment.read_bytes()
+
+
+def test_a_home_of_any_depth_has_a_socket_short_enough(short_tmp):
+    home = short_tmp / ("a" * 100)
+    assert server.socket_dir(home).parent == Path("/tmp")
+    server.start(home)
+    try:
+        owner(home).close()
+        assert stat.S_IMODE(server.socket_dir(home).stat().st_mode) == 0o700
+    finally:
+        server.reset(home)
+    assert not server.socket_dir(home).exists()
+
+
+@pytest.mark.parametrize("name", ["with blank", "qu'ote", "späße"])
+def test_a_home_of_any_name_works(short_tmp, name):
+    home = short_tmp / name
+    started = command(home, "start")
+    assert (started.returncode, started.stderr) == (0, "")
+    uri = command(home, "uri").stdout.strip()
+    psycopg.connect(uri).close()
+    server.reset(home)
+
+
+def test_a_home_that_the_servers_user_cannot_enter_works(short_tmp):
+    """Root's own home is like this: the server runs as another user, elsewhere."""
+    closed = short_tmp / "closed"
+    closed.mkdir(mode=0o700)
+    home = closed / "home"
+    server.start(home)
+    place = (home / "pg").resolve()
+    owner(home).close()
+    kill_postmaster(home)
+    assert server.start(home)
+    assert (home / "pg").resolve() == place
+    assert stat.S_IMODE(server.socket_dir(home).stat().st_mode) == 0o700
+    server.reset(home)
+    assert not place.exists()
+
+
+def test_a_socket_folder_of_somebody_else_is_refused(short_tmp):
+    home = short_tmp / ("b" * 100)
+    sockets = server.socket_dir(home)
+    sockets.symlink_to(short_tmp)
+    try:
+        with pytest.raises(WarehouseError, match="belongs to someone else"):
+            server.start(home)
+    finally:
+        sockets.unlink()
+
+
+def test_postgresql_16_works_and_is_not_mixed_with_18(home):
+    started = command(home, "start", DAYBOOK_PG_MAJOR="16")
+    assert started.stdout.startswith("PostgreSQL 16.")
+    assert "control tables" not in command(home, "status", DAYBOOK_PG_MAJOR="16").stdout
+    assert command(home, "stop", DAYBOOK_PG_MAJOR="16").stdout == "Stopped.\n"
+    refused = command(home, "start")
+    assert refused.returncode == 1
+    assert "made by PostgreSQL 16, not 18: set DAYBOOK_PG_MAJOR=16" in refused.stderr
+    refused = command(home, "start", DAYBOOK_PG_MAJOR="12")
+    assert "is 16 or 18" in refused.stderr
