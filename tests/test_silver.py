@@ -1,0 +1,512 @@
+"""The rules of silver, each by the smallest days that show it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loaders import landing
+from loaders.days import parse_day
+from loaders.sources import declared_tables
+
+Rows = list[dict[str, Any]]
+
+KEY_OF = {
+    "agents": "agent_id",
+    "groups": "group_id",
+    "group_memberships": "group_id, agent_id",
+    "transactions": "transaction_id",
+    "agent_status_history": "agent_id, sync_date",
+    "group_activity": "group_id",
+}
+
+
+def agent(agent_id: Any, **values: Any) -> dict[str, Any]:
+    named = {"agent_id": agent_id, "email": f"a{agent_id}@example.com", "name": f"Agent {agent_id}"}
+    return named | values
+
+
+def group(group_id: Any, agent_ids: Any = None, **values: Any) -> dict[str, Any]:
+    return {"group_id": group_id, "name": f"Group {group_id}", "agent_ids": agent_ids} | values
+
+
+def transaction(transaction_id: Any, **values: Any) -> dict[str, Any]:
+    return {
+        "transaction_id": transaction_id,
+        "transaction_uuid": f"uuid-{transaction_id}",
+        "transaction_type": "CLEARING",
+        "occurred_time": "2026-01-05T10:00:00Z",
+        "updated_time": "2026-01-05T11:00:00Z",
+        "amount_minor": "1250",
+        "exponent": "2",
+        "currency": "EUR",
+        "exchange_rate": "1.10",
+    } | values
+
+
+class World:
+    """Days written as CSV files, landed and built."""
+
+    def __init__(self, folder: Path, dbt: Callable[..., Any], db: Any) -> None:
+        self.folder, self.dbt, self.db = folder, dbt, db
+
+    def write(self, day: str, **tables: Rows) -> None:
+        place = self.folder / day
+        place.mkdir(parents=True, exist_ok=True)
+        for old in place.iterdir():
+            old.unlink()
+        present = {"agents": [agent(1)], "groups": [], "transactions": []} | tables
+        for name, rows in present.items():
+            columns = declared_tables()[f"stg_{name}"].column_names
+            with (place / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns, restval="")
+                writer.writeheader()
+                for row in rows:
+                    shown = {
+                        key: json.dumps(value) if isinstance(value, list) else value
+                        for key, value in row.items()
+                    }
+                    writer.writerow(shown)
+
+    def land(self, day: str, **tables: Rows) -> None:
+        """Writes and lands a day; a table that isn't given is empty, but for one agent."""
+        self.write(day, **tables)
+        landing.land_day(self.folder, parse_day(day), allow_empty=True, allow_shrink=True)
+
+    def build(self, *arguments: str, **context: Any) -> None:
+        result = self.dbt("build", *arguments, **context)
+        failed = [
+            f"{node.node.name}: {node.message}"
+            for node in result.result
+            if node.status not in ("success", "pass")
+        ]
+        assert not failed, failed
+        unbalanced = self.db.execute("select * from metrics.row_ledger where not balanced")
+        assert unbalanced.fetchall() == []
+
+    def day(self, day: str, **tables: Rows) -> None:
+        self.land(day, **tables)
+        self.build(day=day)
+
+    def rows(self, table: str, columns: str = "*", where: str = "true") -> Rows:
+        layer = "metrics" if table == "group_activity" else "silver"
+        return self.db.execute(
+            f"select {columns} from {layer}.{table} where {where} order by {KEY_OF[table]}"
+        ).fetchall()
+
+    def one(self, table: str, columns: str = "*", where: str = "true") -> dict[str, Any]:
+        (row,) = self.rows(table, columns, where)
+        return row
+
+    def state(self) -> dict[str, Rows]:
+        """All of silver and group activity, but for columns that begin with an underscore."""
+        return {
+            table: [
+                {name: value for name, value in row.items() if not name.startswith("_")}
+                for row in self.rows(table)
+            ]
+            for table in KEY_OF
+        }
+
+    def ledger(self, day: str, target: str, table: str | None = None) -> dict[str, int]:
+        """The dispositions of a day's records that are not zero."""
+        row = self.db.execute(
+            "select * from metrics.row_ledger where day = %s and target = %s and table_name = %s",
+            (parse_day(day).date, target, table or f"stg_{target}"),
+        ).fetchone()
+        ends = ("inserted", "updated", "unchanged", "stale", "duplicate", "quarantined")
+        return {end: row[f"rows_{end}"] for end in ends if row[f"rows_{end}"]}
+
+    def reasons(self, table: str) -> list[tuple[str, ...]]:
+        rows = self.db.execute(
+            f"select _errors from quarantine.{table} order by _day, _source_file, _source_row"
+        )
+        return [tuple(row["_errors"]) for row in rows]
+
+    def pairs(self) -> list[tuple[int, int]]:
+        return [(row["group_id"], row["agent_id"]) for row in self.rows("group_memberships")]
+
+
+@pytest.fixture
+def world(tmp_path: Path, dbt: Callable[..., Any], db: Any) -> World:
+    return World(tmp_path / "data", dbt, db)
+
+
+BUSY_DAY = {
+    "agents": [agent(1), agent(2, updated_at="2026-01-01T00:00:00Z"), agent("x")],
+    "agent_details": [agent(2, name="Detailed", role_ids=[5])],
+    "groups": [group(10, [1, 2]), group(11, "nonsense"), group(12, [1], parent_group_id=10)],
+    "group_memberships": [{"group_id": 11, "agent_id": 2}, {"group_id": 11, "agent_id": 99}],
+    "transactions": [transaction("t1"), transaction("t2", currency="USD"), transaction("")],
+}
+
+
+def test_the_same_day_twice_changes_nothing(world: World) -> None:
+    world.day("day1", **BUSY_DAY)
+    state = world.state()
+    stamps = world.rows("transactions", "transaction_id, _updated_at, xmin::text")
+    ledger = world.db.execute("select * from metrics.row_ledger order by 1, 2, 3").fetchall()
+    world.day("day1", **BUSY_DAY)
+    landing.land_day(world.folder, parse_day("day1"), force=True, allow_shrink=True)
+    world.build(day="day1", flow_run_id="again")
+    assert world.state() == state
+    assert world.rows("transactions", "transaction_id, _updated_at, xmin::text")[0]["_updated_at"]
+    written = world.db.execute(
+        "select coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0) as rows"
+        " from metrics.pipeline_metrics where flow_run_id = 'again'"
+        " and task_name in ('agents', 'groups', 'group_memberships', 'transactions')"
+    ).fetchone()
+    assert written["rows"] == 0
+    assert len(ledger) == 6
+    assert stamps
+
+
+def test_a_newer_record_replaces_an_older_one_and_a_stale_one_nothing(world: World) -> None:
+    newer, older = "2026-01-06T00:00:00Z", "2026-01-01T00:00:00Z"
+    world.day("day1", transactions=[transaction("t", merchant_name="first")])
+    world.day("day2", transactions=[transaction("t", merchant_name="new", updated_time=newer)])
+    assert world.one("transactions")["merchant_name"] == "new"
+    assert world.ledger("day2", "transactions") == {"updated": 1}
+    world.day("day3", transactions=[transaction("t", merchant_name="old", updated_time=older)])
+    assert world.one("transactions")["merchant_name"] == "new"
+    assert world.ledger("day3", "transactions") == {"stale": 1}
+
+
+def test_a_duplicate_within_a_day_loses_to_the_last_write(world: World) -> None:
+    later = "2026-01-06T00:00:00Z"
+    world.day(
+        "day1",
+        agents=[agent(1, name="last", updated_at=later), agent(1, name="first")],
+        groups=[group(10, name="first"), group(10, name="last")],
+        transactions=[transaction("t", user_name="last", updated_time=later), transaction("t")],
+    )
+    assert world.one("agents")["name"] == "last"
+    assert world.one("groups")["name"] == "last"
+    assert world.one("transactions")["user_name"] == "last"
+    for target in ("agents", "groups", "transactions"):
+        assert world.ledger("day1", target) == {"inserted": 1, "duplicate": 1}
+
+
+def test_equal_timestamps_go_to_the_later_day_whatever_comes_first(world: World) -> None:
+    world.day("day2", transactions=[transaction("t", user_name="day2")])
+    world.day("day1", transactions=[transaction("t", user_name="day1")])
+    assert world.one("transactions")["user_name"] == "day2"
+    assert world.ledger("day1", "transactions") == {"stale": 1}
+    world.day("day3", transactions=[transaction("t", user_name="day3")])
+    assert world.one("transactions")["user_name"] == "day3"
+
+
+def test_a_newer_invalid_record_displaces_nothing(world: World) -> None:
+    world.day("day1", transactions=[transaction("t")])
+    world.day(
+        "day2", transactions=[transaction("t", amount_minor="NaN", updated_time="2027-01-01")]
+    )
+    assert world.one("transactions")["amount_minor"] == 1250
+    assert world.reasons("transactions") == [("amount_minor_invalid",)]
+    assert world.ledger("day2", "transactions") == {"quarantined": 1}
+
+
+def test_a_full_refresh_ends_where_the_days_did(world: World) -> None:
+    world.day("day1", **BUSY_DAY)
+    world.day("day3", agents=[agent(2), agent(3)], groups=[group(10, [3])])
+    world.day("day2", agents=[agent(1)], transactions=[transaction("t1", user_name="late")])
+    state = world.state()
+    ledger = world.db.execute("select * from metrics.row_ledger order by 1, 2, 3").fetchall()
+    world.build("--full-refresh")
+    assert world.state() == state
+    assert (
+        world.db.execute("select * from metrics.row_ledger order by 1, 2, 3").fetchall() == ledger
+    )
+
+
+def test_a_dropped_table_is_built_again_from_all_that_landed(world: World) -> None:
+    world.day("day1", **BUSY_DAY)
+    state = world.state()
+    world.db.execute("drop table silver.transactions cascade")
+    world.build()
+    assert world.state() == state
+
+
+def test_a_day_landed_again_takes_the_place_of_what_it_said(world: World) -> None:
+    world.day("day1", transactions=[transaction("t", user_name="one"), transaction("gone")])
+    newer = "2026-02-01T00:00:00Z"
+    world.day("day2", transactions=[transaction("t", user_name="two", updated_time=newer)])
+    world.day("day2", transactions=[transaction("t", user_name="stale", updated_time="2025-01-01")])
+    assert world.one("transactions", where="transaction_id = 't'")["user_name"] == "one"
+    world.day("day1", transactions=[transaction("t", user_name="one")])
+    assert [row["transaction_id"] for row in world.rows("transactions")] == ["t"]
+    world.db.execute("select 1")
+
+
+def test_details_beat_the_list_and_presence_follows_the_newest_list(world: World) -> None:
+    world.day(
+        "day1",
+        agents=[agent(1, name="listed", updated_at="2026-09-01"), agent(2)],
+        agent_details=[agent(1, name="detailed"), agent(3, name="never listed")],
+    )
+    statuses = {row["agent_id"]: row["status"] for row in world.rows("agents")}
+    assert statuses == {1: "active", 2: "active", 3: "inactive"}
+    assert world.one("agents", where="agent_id = 1")["name"] == "detailed"
+    world.day("day2", agents=[agent(1, deactivated="TRUE"), agent(4, contact_active="false")])
+    rows = {row["agent_id"]: row for row in world.rows("agents")}
+    # the record of agent_details still wins, and does not say deactivated
+    assert [rows[key]["status"] for key in (1, 2, 3, 4)] == [
+        "active",
+        "inactive",
+        "inactive",
+        "inactive",
+    ]
+    assert str(rows[2]["last_seen_day"]) == "1970-01-02"
+    history = {
+        (row["agent_id"], str(row["sync_date"])): row["is_active"]
+        for row in world.rows("agent_status_history")
+    }
+    assert history == {
+        (1, "1970-01-02"): True,
+        (1, "1970-01-03"): False,
+        (2, "1970-01-02"): True,
+        (2, "1970-01-03"): False,
+        (3, "1970-01-02"): False,
+        (3, "1970-01-03"): False,
+        (4, "1970-01-03"): False,
+    }
+
+
+def test_a_malformed_agent_is_not_absent(world: World) -> None:
+    world.day("day1", agents=[agent(1), agent(2)])
+    world.day("day2", agents=[agent(1, email=""), agent(2, created_at="03/04/2024")])
+    assert [row["status"] for row in world.rows("agents")] == ["active", "active"]
+    assert world.reasons("agents") == [("email_missing",), ("created_at_invalid",)]
+
+
+def test_an_emptied_group_loses_its_members_and_the_deletes_are_counted(world: World) -> None:
+    world.day("day1", agents=[agent(1), agent(2)], groups=[group(10, [1, 2]), group(11, [1])])
+    world.day("day2", agents=[agent(1), agent(2)], groups=[group(10, []), group(11, [1])])
+    assert world.pairs() == [(11, 1)]
+    assert world.one("group_activity", "inactive", "group_id = 10")["inactive"]
+    deleted = world.db.execute(
+        "select sum(rows_deleted) as rows from metrics.pipeline_metrics"
+        " where task_name = 'group_memberships'"
+    ).fetchone()
+    assert deleted["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    ["nonsense", '{"1": 2}', '[1, "x"]', "[1.5]", "[[1]]", "7", "[99999999999999999999]"],
+)
+def test_a_malformed_list_leaves_memberships(world: World, malformed: str) -> None:
+    world.day("day1", groups=[group(10, [1])])
+    world.day("day2", groups=[group(10, malformed)])
+    assert world.pairs() == [(10, 1)]
+    assert world.reasons("group_memberships") == [("agent_ids_invalid",)]
+    assert world.reasons("groups") == []
+
+
+def test_no_list_says_nothing(world: World) -> None:
+    world.day("day1", groups=[group(10, [1])])
+    world.day("day2", groups=[group(10), group(11, "null")])
+    assert world.pairs() == [(10, 1)]
+    assert world.reasons("group_memberships") == []
+
+
+def test_a_pair_that_names_an_unknown_agent_is_released_once_the_agent_is_known(
+    world: World,
+) -> None:
+    world.day("day1", groups=[group(10, [1, 2])])
+    assert world.pairs() == [(10, 1)]
+    assert world.reasons("group_memberships") == [("unknown_agent",)]
+    assert world.ledger("day1", "group_memberships", "stg_groups") == {
+        "inserted": 1,
+        "quarantined": 1,
+    }
+    world.land("day1", agents=[agent(1), agent(2)], groups=[group(10, [1, 2])])
+    world.build(day="day1", flow_run_id="release")
+    assert world.pairs() == [(10, 1), (10, 2)]
+    assert world.reasons("group_memberships") == []
+    released = world.db.execute(
+        "select sum(rows_released) as rows from metrics.pipeline_metrics"
+        " where flow_run_id = 'release'"
+    ).fetchone()
+    assert released["rows"] == 1
+
+
+def test_an_agent_twice_in_a_list_counts_once(world: World) -> None:
+    world.day(
+        "day1", groups=[group(10, [1, 1, "1"])], group_memberships=[{"group_id": 10, "agent_id": 1}]
+    )
+    assert world.pairs() == [(10, 1)]
+    assert world.ledger("day1", "group_memberships", "stg_groups") == {
+        "inserted": 1,
+        "duplicate": 2,
+    }
+    assert world.ledger("day1", "group_memberships", "stg_group_memberships") == {"duplicate": 1}
+
+
+BAD_TRANSACTIONS = [
+    ("amount_minor", "NaN", "amount_minor_invalid"),
+    ("amount_minor", "Infinity", "amount_minor_invalid"),
+    ("amount_minor", "12.5", "amount_minor_invalid"),
+    ("amount_minor", "1e3", "amount_minor_invalid"),
+    ("amount_minor", " 12", "amount_minor_invalid"),
+    ("amount_minor", " ", "amount_minor_missing"),
+    ("occurred_time", "today", "occurred_time_invalid"),
+    ("occurred_time", "epoch", "occurred_time_invalid"),
+    ("occurred_time", "now", "occurred_time_invalid"),
+    ("occurred_time", "infinity", "occurred_time_invalid"),
+    ("occurred_time", "03/04/2024", "occurred_time_invalid"),
+    ("occurred_time", "2026-02-30", "occurred_time_invalid"),
+    ("occurred_time", "2026-01-05T24:30:00Z", "occurred_time_invalid"),
+    ("occurred_time", "2026-01-05 10:00 PST", "occurred_time_invalid"),
+    ("occurred_time", "1767607200", "occurred_time_invalid"),
+    ("updated_time", "yesterday", "updated_time_invalid"),
+    ("exponent", "9", "exponent_invalid"),
+    ("exponent", "-1", "exponent_invalid"),
+    ("exponent", "two", "exponent_invalid"),
+    ("currency", "ABC", "currency_invalid"),
+    ("currency", "usd", "currency_invalid"),
+    ("currency", "", "currency_missing"),
+    ("exchange_rate", "", "no_rate"),
+    ("exchange_rate", "0", "no_rate"),
+    ("exchange_rate", "-1.1", "no_rate"),
+    ("child_transaction_ids", '{"a": 1}', "child_transaction_ids_invalid"),
+    ("child_transaction_ids", "[", "child_transaction_ids_invalid"),
+    ("transaction_id", "", "transaction_id_missing"),
+    ("transaction_uuid", "\t", "transaction_uuid_missing"),
+]
+BAD_AGENTS = [
+    ("agent_id", "12a", "agent_id_invalid"),
+    ("agent_id", "9223372036854775808", "agent_id_invalid"),
+    ("agent_id", "1.0", "agent_id_invalid"),
+    ("agent_id", "", "agent_id_missing"),
+    ("name", "  ", "name_missing"),
+    ("available", "yes", "available_invalid"),
+    ("deactivated", "1", "deactivated_invalid"),
+    ("updated_at", "tomorrow", "updated_at_invalid"),
+]
+
+
+def test_every_bad_value_is_quarantined_with_its_reason(world: World) -> None:
+    world.day(
+        "day1",
+        agents=[agent(1)] + [agent(2) | {column: value} for column, value, _ in BAD_AGENTS],
+        transactions=[
+            transaction(f"t{number}") | {column: value}
+            for number, (column, value, _) in enumerate(BAD_TRANSACTIONS)
+        ]
+        + [transaction("two", amount_minor="x", currency="?")],
+    )
+    assert world.rows("transactions") == []
+    assert world.reasons("transactions") == [(reason,) for *_, reason in BAD_TRANSACTIONS] + [
+        ("amount_minor_invalid", "currency_invalid")
+    ]
+    assert world.reasons("agents") == [(reason,) for *_, reason in BAD_AGENTS]
+    kept = world.db.execute(
+        "select amount_minor from quarantine.transactions where transaction_id = 't4'"
+    ).fetchone()
+    assert kept["amount_minor"] == " 12"
+
+
+def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:
+    world.day(
+        "day1",
+        transactions=[
+            transaction("a", amount_minor="5", exponent="4", exchange_rate="0.1"),
+            transaction("b", amount_minor="-5", exponent="4", exchange_rate="0.1"),
+            transaction("c", amount_minor="123456789012345678901234", exponent="0", currency="USD"),
+        ],
+    )
+    money = world.rows("transactions", "amount_usd::text, original_amount::text, fx_source")
+    assert [tuple(row.values()) for row in money] == [
+        ("0.0001", "0.0005", "payload"),
+        ("-0.0001", "-0.0005", "payload"),
+        ("123456789012345678901234.0000", "123456789012345678901234", "usd"),
+    ]
+
+
+def test_times_are_utc_wherever_the_machine_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.day("day1", transactions=[transaction("t", occurred_time="2026-01-05 23:30:00")])
+    before = world.rows("transactions", "occurred_time, fx_date, idempotency_key")
+    name = world.db.execute("select current_database() as name").fetchone()["name"]
+    world.db.execute(f"alter database {name} set timezone to 'Asia/Kolkata'")
+    monkeypatch.setenv("PGTZ", "Asia/Kolkata")
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    world.build("--full-refresh")
+    assert world.rows("transactions", "occurred_time, fx_date, idempotency_key") == before
+    assert str(before[0]["fx_date"]) == "2026-01-05"
+    world.db.execute(f"alter database {name} reset timezone")
+
+
+def test_groups_recursively(world: World) -> None:
+    world.day(
+        "day1",
+        agents=[agent(1), agent(2, deactivated="true")],
+        groups=[
+            group(1, [2]),
+            group(2, [], parent_group_id=1),
+            group(3, [1, 2], parent_group_id=2),
+            group(4, [], parent_group_id=1),
+            group(5, [1], parent_group_id=6),
+            group(6, [], parent_group_id=7),
+            group(7, [], parent_group_id=6),
+            group(8, [], parent_group_id=8),
+            group(9, [], parent_group_id=404),
+            group(20, [], parent_group_id=21),
+            group(21, [], parent_group_id=20),
+            group(22, [], parent_group_id=20),
+        ],
+    )
+    shown = {row["group_id"]: tuple(row.values())[3:] for row in world.rows("group_activity")}
+    # inactive, active_members, active_children, depth, root_group_id, in_cycle
+    assert shown == {
+        1: (False, 0, 1, 0, 1, False),
+        2: (False, 0, 1, 1, 1, False),
+        3: (False, 1, 0, 2, 1, False),
+        4: (True, 0, 0, 1, 1, False),
+        5: (False, 1, 0, None, None, False),
+        6: (False, 0, 2, None, None, True),
+        7: (False, 0, 1, None, None, True),
+        8: (True, 0, 0, None, None, True),
+        9: (True, 0, 0, 0, 9, False),
+        20: (True, 0, 0, None, None, True),
+        21: (True, 0, 0, None, None, True),
+        22: (True, 0, 0, None, None, False),
+    }
+
+
+def test_a_chain_of_ten_thousand_groups(world: World) -> None:
+    deep = [group(number, [], parent_group_id=number - 1) for number in range(1, 10_000)]
+    world.day("day1", groups=[group(0, []), *deep, group(10_000, [1], parent_group_id=9_999)])
+    summary = world.db.execute(
+        "select max(depth) as depth, count(*) filter (where inactive) as inactive,"
+        " count(distinct root_group_id) as roots from metrics.group_activity"
+    ).fetchone()
+    assert summary == {"depth": 10_000, "inactive": 0, "roots": 1}
+
+
+def test_a_day_waits_until_each_required_table_has_landed(world: World) -> None:
+    world.write("day1", transactions=[transaction("t")])
+    landing.land_day(world.folder, parse_day("day1"), tables=["stg_transactions"])
+    world.build()
+    assert world.rows("transactions") == []
+    landing.land_day(world.folder, parse_day("day1"), allow_empty=True)
+    world.build()
+    assert len(world.rows("transactions")) == 1
+
+
+def test_views_of_readers_survive_builds_and_a_full_refresh(world: World) -> None:
+    world.day("day1", **BUSY_DAY)
+    world.db.execute("create schema mine")
+    for relation in ("metrics.row_ledger", "metrics.group_activity", "silver.agents"):
+        world.db.execute(f"create view mine.{relation.split('.')[1]} as select * from {relation}")
+    world.day("day2", **BUSY_DAY)
+    world.build("--full-refresh")
+    for name in ("row_ledger", "group_activity", "agents"):
+        assert world.db.execute(f"select * from mine.{name}").fetchall()
