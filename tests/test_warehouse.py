@@ -16,6 +16,9 @@ from loaders.days import parse_day
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
 
+NEW_PARTITION = (
+    "create table bronze.stg_cards_p1 partition of bronze.stg_cards for values in ('2026-01-05')"
+)
 NOBODY_LISTENS = "postgresql://ann:hunter2@127.0.0.1:1/books"
 
 
@@ -288,9 +291,11 @@ def as_role(conn: psycopg.Connection, role: str, statement: str) -> str:
     [
         ("daybook_loader", "insert into bronze.calendar (kind) values ('dated')", "done"),
         ("daybook_loader", "select from bronze.stg_agents", "done"),
+        ("daybook_loader", NEW_PARTITION, "done"),
         ("daybook_loader", "select from silver.agents", "refused"),
         ("daybook_loader", "update bronze.alembic_version set version_num = '1'", "refused"),
         ("daybook_transformer", "select from bronze.stg_agents", "done"),
+        ("daybook_transformer", NEW_PARTITION, "refused"),
         ("daybook_transformer", "delete from bronze.load_batches", "refused"),
         ("daybook_transformer", "delete from metrics.applied_batches", "done"),
         ("daybook_transformer", "create table silver.new (n int)", "done"),

