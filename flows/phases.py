@@ -72,7 +72,7 @@ def prepare_day(run: Run) -> None:
     from loaders import warehouse
 
     run.check()
-    with warehouse.connect(flow_run_id=run.flow_run_id, day=run.day) as connection:
+    with _connected(run) as connection:
         warehouse.check_ready(connection)
     transform.manifest()
 
@@ -139,10 +139,8 @@ def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Bu
 def finish_day(run: Run) -> int:
     """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
     tables that do not balance."""
-    from loaders import warehouse
-
     run.check()
-    with warehouse.connect(flow_run_id=run.flow_run_id, day=run.day) as connection:
+    with _connected(run) as connection:
         rows = connection.execute(
             """
             select table_name, target, balanced
@@ -161,6 +159,18 @@ def finish_day(run: Run) -> int:
     return len(rows)
 
 
+def _connected(run: Run, who: str = "daybook") -> Any:
+    """A connection that can be told by its run; `daybook flow` ones survive a stop."""
+    from loaders import warehouse
+
+    return warehouse.connect(
+        application_name=f"{who} {run.flow_run_id}",
+        flow_run_id=run.flow_run_id,
+        day=run.day,
+        autocommit=True,
+    )
+
+
 @contextlib.contextmanager
 def recorded(run: Run) -> Iterator[None]:
     """Keep the run's own row in metrics.pipeline_metrics: running, then success or failure.
@@ -169,7 +179,7 @@ def recorded(run: Run) -> Iterator[None]:
     """
     from loaders import landing
 
-    with _control(run) as connection:
+    with _connected(run, "daybook flow") as connection:
         landing.reap_running(connection)
         connection.execute(
             """
@@ -201,19 +211,8 @@ def recorded(run: Run) -> Iterator[None]:
     _close(run, row, "success", None)
 
 
-def _control(run: Run) -> Any:
-    from loaders import warehouse
-
-    return warehouse.connect(
-        application_name=f"daybook flow {run.flow_run_id}",
-        flow_run_id=run.flow_run_id,
-        day=run.day,
-        autocommit=True,
-    )
-
-
 def _close(run: Run, row: int, status: str, message: str | None) -> None:
-    with _control(run) as connection:
+    with _connected(run, "daybook flow") as connection:
         connection.execute(
             """
             update metrics.pipeline_metrics

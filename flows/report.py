@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from loaders.days import Day
+from loaders.sources import declared_tables
 
 FIGURES = (
     *("landed", "rejected", "inserted", "updated", "unchanged", "stale", "duplicate"),
@@ -27,7 +28,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Account:
-    """A run's lines, and the warnings a reader should not have to look for."""
+    """A run's lines, and the landings that failed."""
 
     flow_run_id: str
     day: Day
@@ -59,6 +60,7 @@ def read_account(connection: Any, flow_run_id: str, day: Day) -> Account:
             where flow_run_id = %(run)s
                 and status = 'success'
                 and task_name not in ('land-table', 'day-pipeline')
+                and task_name not like 'int!_%%' escape '!'
                 and table_name is not null
             group by table_name, task_name
         )
@@ -69,23 +71,27 @@ def read_account(connection: Any, flow_run_id: str, day: Day) -> Account:
             landed.seconds, built.seconds
         from landed
         full join built using (table_name)
-        order by landed.batch_id nulls last, table_name, built.task_name
+        order by
+            landed.batch_id is null, array_position(%(declared)s::text[], table_name),
+            table_name, built.task_name
         """,
-        {"run": flow_run_id},
+        {"run": flow_run_id, "declared": list(declared_tables())},
     ).fetchall()
     failures = connection.execute(
         """
         select coalesce(table_name, task_name) || coalesce(': ' || error_message, '')
         from metrics.pipeline_metrics
-        where flow_run_id = %s and status = 'failure' and task_name <> 'day-pipeline'
+        where flow_run_id = %s and status = 'failure' and pipeline_name = 'landing'
         order by id
         """,
         [flow_run_id],
     ).fetchall()
     lines, seen = [], set()
     for table, status, target, landed, rejected, *figures, landing, building in rows:
+        if table == target:  # built from silver alone
+            table = ""
         # What landed is said once, on the table's first line.
-        first = table not in seen
+        first = bool(table) and table not in seen
         seen.add(table)
         spent = [s for s in (landing if first else None, building) if s is not None]
         shown = (landed, rejected) if first else (None, None)
@@ -115,7 +121,7 @@ def print_account(account: Account, outcome: str, *, file: IO[str] | None = None
     elif rows:
         print(aligned(header, rows, left=3), file=out)
     for failure in account.failures:
-        print(f"  warning: {failure}", file=out)
+        print(f"  not landed: {failure}", file=out)
 
 
 def where_next(day: Day) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import subprocess
@@ -36,6 +37,8 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     if not verbose:
         # The console belongs to our account; Prefect's API still gets every log line.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        # A library that logs to a root logger without handlers would give it one for the console.
+        logging.getLogger().addHandler(logging.NullHandler())
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_SECONDS))
     if os.environ.get("PREFECT_API_URL") or "prefect" in sys.modules:
         meanwhile()
@@ -46,10 +49,11 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     prefect_home.mkdir(parents=True, exist_ok=True)
     with (prefect_home / "server.lock").open("w") as only_one:
         fcntl.flock(only_one, fcntl.LOCK_EX)  # the first start migrates the database
-        _spawn(prefect_home, meanwhile)
+        spawn_server(prefect_home, meanwhile)
 
 
-def _spawn(prefect_home: Path, meanwhile: Callable[[], Any]) -> None:
+def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None) -> None:
+    """Start a server on a free port of this machine and set PREFECT_API_URL to it."""
     with contextlib.closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)

@@ -9,14 +9,20 @@ from typing import Any
 from flows.day import guarded
 from flows.report import aligned
 
+DAY_TEXT = """case
+    when exists (select from bronze.calendar where kind = 'numbered')
+        then 'day' || (day - date '1970-01-01')
+    else day::text
+end"""
+
 
 def read_runs(connection: Any, limit: int) -> list[list[str]]:
     """The newest runs: started, day, status, seconds, run id, why it failed."""
     return _texts(
         connection.execute(
-            """
+            f"""
             select
-                to_char(started_at, 'YYYY-MM-DD HH24:MI:SS'), day, status,
+                to_char(started_at, 'YYYY-MM-DD HH24:MI:SS'), {DAY_TEXT}, status,
                 round(duration_seconds::numeric, 1), flow_run_id, error_message
             from metrics.pipeline_metrics
             where task_name = 'day-pipeline'
@@ -32,8 +38,8 @@ def read_batches(connection: Any, limit: int) -> list[list[str]]:
     """The newest landings: batch, day, table, status, landed, rejected."""
     return _texts(
         connection.execute(
-            """
-            select batch_id, day, table_name, status, rows_landed, rows_rejected
+            f"""
+            select batch_id, {DAY_TEXT}, table_name, status, rows_landed, rows_rejected
             from bronze.load_batches
             order by batch_id desc
             limit %s

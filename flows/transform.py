@@ -217,8 +217,8 @@ def _verdict(outcome: Any, seconds: float) -> Built:
 def _first_line(message: Any) -> str:
     """dbt's own summary without Postgres's DETAIL lines, which quote data."""
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    shown = lines[1] if len(lines) > 1 and lines[0].startswith("Database Error") else None
-    return (shown or (lines[0] if lines else "no message"))[:300]
+    said = [line for line in lines if " Error in " not in line]  # that line repeats the node
+    return ((said or lines or ["no message"])[0])[:300]
 
 
 class NodeRuns:

@@ -1,0 +1,264 @@
+"""A whole day by the command line, on a real warehouse and a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import phases
+from flows.backfill import days_between
+from flows.day import main
+from loaders.errors import DaybookError, LockedError, UsageError
+from loaders.sources import PROJECT
+
+SAMPLE = PROJECT / "tests" / "sample"
+
+SILVER = {"agents", "agent_status_history", "groups", "group_memberships", "transactions"}
+
+
+def _prefect(path: str, **body: Any) -> Any:
+    request = urllib.request.Request(
+        f"{os.environ['PREFECT_API_URL']}{path}",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _task_runs(flow_run_id: str) -> dict[str, str]:
+    """Task runs of a flow run: name → state. Prefect writes them a moment after they happen."""
+    found: dict[str, str] = {}
+    for _ in range(50):
+        runs = _prefect("/task_runs/filter", flow_runs={"id": {"any_": [flow_run_id]}})
+        found = {run["name"]: run["state_type"] or "" for run in runs}
+        if found and not {"", "RUNNING", "PENDING"} & set(found.values()):
+            break
+        time.sleep(0.2)
+    return found
+
+
+def test_a_day_runs_from_raw_files_to_a_balanced_ledger(flow_cli, db):
+    done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE)
+    assert done.returncode == 0, done.stderr
+    assert "day1 succeeded in" in done.stdout
+    for word in ("landed", "inserted", "quarantined", "stg_transactions", "make psql"):
+        assert word in done.stdout
+    assert "prefect" not in done.stderr.lower(), "the console is ours, not Prefect's"
+
+    (run,) = db.execute(
+        "select * from metrics.pipeline_metrics where task_name = 'day-pipeline'"
+    ).fetchall()
+    assert (run["status"], run["pipeline_name"], run["table_name"]) == ("success", "day", None)
+    assert run["duration_seconds"] > 0
+    assert db.execute("select count(*) from silver.agents").fetchone()["count"] > 0
+    ledger = db.execute("select * from metrics.row_ledger").fetchall()
+    assert ledger
+    assert all(row["balanced"] for row in ledger)
+    ids = db.execute(
+        "select distinct flow_run_id from metrics.pipeline_metrics union"
+        " select flow_run_id from bronze.load_batches"
+    ).fetchall()
+    assert [row["flow_run_id"] for row in ids] == [run["flow_run_id"]]
+
+    tasks = _task_runs(run["flow_run_id"])
+    assert {"prepare-day", "land-day", "transform-day", "finish-day"} <= {
+        name.rsplit("-", 1)[0] for name in tasks
+    }
+    assert set(tasks) >= SILVER | {"land stg_agents", "land stg_transactions"}
+    assert set(tasks.values()) == {"COMPLETED"}
+
+
+def test_the_same_day_twice_changes_nothing(flow_cli, db):
+    for _ in range(2):
+        assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
+    runs = db.execute(
+        "select flow_run_id from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline' order by id"
+    ).fetchall()
+    second = runs[1]["flow_run_id"]
+    written = db.execute(
+        "select coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0) as rows"
+        " from metrics.pipeline_metrics where flow_run_id = %s",
+        [second],
+    ).fetchone()
+    assert written["rows"] == 0
+    statuses = db.execute(
+        "select distinct status from bronze.load_batches where flow_run_id = %s", [second]
+    ).fetchall()
+    assert {row["status"] for row in statuses} <= {"unchanged", "skipped"}
+
+
+def test_a_backfill_gives_each_day_its_own_context(flow_cli, db):
+    done = flow_cli("flows.backfill", "--days", "day1", "day2", "day3", "--data", SAMPLE)
+    assert done.returncode == 0, done.stderr
+    runs = db.execute(
+        "select day, flow_run_id from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline' and status = 'success' order by id"
+    ).fetchall()
+    assert [row["day"].day for row in runs] == [2, 3, 4]
+    applied = db.execute(
+        "select day, flow_run_id from metrics.applied_batches"
+        " where model = 'transactions' and table_name = 'stg_transactions' order by day"
+    ).fetchall()
+    assert applied == runs, "a dbt session carried another day's settings"
+
+
+def test_a_backfill_stops_at_the_first_failure_and_says_what_is_done(flow_cli):
+    done = flow_cli("flows.backfill", "--days", "day1", "day9", "day2", "--data", SAMPLE)
+    assert done.returncode == 1
+    assert "stopped at day9: done day1; not run day2" in done.stderr
+
+
+def test_a_missing_required_table_fails_the_day_before_anything_is_built(
+    flow_cli, db, tmp_path: Path
+):
+    shutil.copytree(SAMPLE / "day1", tmp_path / "day1")
+    (tmp_path / "day1" / "agents.csv").unlink()
+    done = flow_cli("flows.day", "--day", "day1", "--data", tmp_path)
+    assert done.returncode == 1
+    assert "agents" in done.stderr
+    assert "Traceback" not in done.stderr
+    run = db.execute(
+        "select status, error_message from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline'"
+    ).fetchone()
+    assert run["status"] == "failure"
+    assert run["error_message"]
+    assert db.execute("select count(*) from bronze.stg_groups").fetchone()["count"] == 0
+    assert db.execute("select to_regclass('silver.agents') as there").fetchone()["there"] is None
+
+
+def test_a_failing_optional_table_is_a_warning(flow_cli, db, tmp_path: Path):
+    shutil.copytree(SAMPLE / "day1", tmp_path / "day1")
+    (tmp_path / "day1" / "roles.json").write_bytes(b"\x00\x01 not json at all")
+    done = flow_cli("flows.day", "--day", "day1", "--data", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "not landed: stg_roles" in done.stdout
+    assert db.execute("select count(*) from silver.agents").fetchone()["count"] > 0
+
+
+def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(flow_cli, db):
+    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
+    before = db.execute("select * from silver.agents order by agent_id").fetchall()
+    db.execute("alter table silver.agents add constraint broken check (false) not valid")
+    done = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE)
+    assert done.returncode == 1
+    assert "agents" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert db.execute("select * from silver.agents order by agent_id").fetchall() == before
+    day2 = db.execute(
+        "select task_name, status from metrics.pipeline_metrics"
+        " where day = '1970-01-03' and task_name in ('agents', 'day-pipeline') order by 1, 2"
+    ).fetchall()
+    assert {(row["task_name"], row["status"]) for row in day2} == {
+        ("agents", "failure"),
+        ("day-pipeline", "failure"),
+    }
+    failed = db.execute(
+        "select flow_run_id from metrics.pipeline_metrics"
+        " where day = '1970-01-03' and task_name = 'day-pipeline'"
+    ).fetchone()
+    tasks = _task_runs(failed["flow_run_id"])
+    assert tasks["agents"] == "FAILED"
+
+    db.execute("alter table silver.agents drop constraint broken")
+    assert flow_cli("flows.day", "--day", "day2", "--data", SAMPLE).returncode == 0
+
+
+def test_phases_run_alone_in_python(warehouse, db, flow_environment):
+    run = phases.Run.of("day1", str(SAMPLE))
+    phases.prepare_day(run)
+    landed = phases.land_day(run)
+    assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}
+    assert phases.transform_day(run).nodes["success"] > 0
+    assert phases.finish_day(run) > 0
+    db.execute("alter view metrics.row_ledger rename to ledger_as_built")
+    db.execute(
+        "create view metrics.row_ledger as select *, false as balanced"
+        " from (select day, table_name, target from metrics.ledger_as_built) as rows"
+    )
+    with pytest.raises(phases.LedgerError, match="stg_agents"):
+        phases.finish_day(run)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--day", "day0", "--data", "x"],
+        ["--day", "../..", "--data", "x"],
+        ["--day", "/etc", "--data", "x"],
+        ["--day", "2026-02-30", "--data", "x"],
+        ["--day", "day1'; drop table silver.agents --", "--data", "x"],
+        ["--day", "day1"],
+        ["--day", "day1", "--data", "x", "--mode", "distributed"],
+        ["--day", "day1", "--data", "x", "--engine", "spark"],
+        ["--day", "day1", "--data", "x", "--timeout", "0"],
+    ],
+)
+def test_usage_errors_exit_2_and_touch_nothing(arguments, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_unknown_option_exits_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--day", "day1", "--dat"])
+    assert ended.value.code == 2
+
+
+def test_help_shows_an_example(capsys):
+    for module in ("day", "backfill", "status"):
+        shown = subprocess.run(
+            [sys.executable, "-m", f"flows.{module}", "--help"], capture_output=True, text=True
+        )
+        assert shown.returncode == 0
+        assert f"python -m flows.{module}" in shown.stdout
+        assert "example" in shown.stdout
+
+
+def test_a_range_of_days_is_inclusive_and_of_one_calendar():
+    assert days_between("day9", "day11") == ["day9", "day10", "day11"]
+    assert days_between("2026-02-27", "2026-03-01") == ["2026-02-27", "2026-02-28", "2026-03-01"]
+    for wrong in (("day1", "2026-01-01"), ("day3", "day1")):
+        with pytest.raises(UsageError):
+            days_between(*wrong)
+
+
+def test_only_lost_connections_and_conflicts_are_retried():
+    import psycopg
+
+    deadlock = psycopg.errors.DeadlockDetected("deadlock detected")
+    wrapped = DaybookError("stg_agents did not land")
+    wrapped.__cause__ = deadlock
+    assert phases.can_retry(deadlock)
+    assert phases.can_retry(wrapped)
+    assert phases.can_retry(psycopg.errors.AdminShutdown())
+    assert not phases.can_retry(psycopg.errors.NotNullViolation())
+    assert not phases.can_retry(psycopg.errors.QueryCanceled())
+    assert not phases.can_retry(DaybookError("agents.csv is empty"))
+    lost = LockedError("the lock is gone")
+    lost.__cause__ = psycopg.OperationalError("server closed the connection")
+    assert not phases.can_retry(lost)
+
+
+def test_metrics_say_nothing_of_an_errors_values():
+    import psycopg
+
+    secret = "jane@example.com"
+    for error in (DaybookError(f"bad row {secret}"), psycopg.DataError(secret), ValueError(secret)):
+        assert secret not in phases.without_values(error)
