@@ -1,0 +1,328 @@
+"""What silver, quarantine, group activity and the ledger must hold, folded from landed records in
+plain Python. It shares no code with the loaders or the models: only DESIGN's rules.
+
+A record is a dict of landed texts (None where nothing landed). A batch is one table's records of
+one day; a warehouse is what `Fold.build` makes of the batches that are landed at that moment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import UTC, date
+from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from tests.fold_records import Batch, Record
+
+REQUIRED_TABLES = ("stg_agents", "stg_groups", "stg_transactions")
+EXACT = Context(prec=500)
+TARGETS = {
+    "agents": ("stg_agents", "stg_agent_details"),
+    "groups": ("stg_groups",),
+    "group_memberships": ("stg_groups", "stg_group_memberships"),
+    "transactions": ("stg_transactions",),
+}
+
+Batches = dict[tuple[str, date], Batch]
+
+
+class Unit(NamedTuple):
+    """What says that an agent is in a group: an element of a list, or a row of a file."""
+
+    group_id: int | None
+    agent_id: int | None
+    record: Record
+    place: int
+
+    @property
+    def strength(self) -> tuple:
+        """The newer day, then lists before files, then last write, then the first element."""
+        source = self.record
+        is_list = source.table == "stg_groups"
+        return source.day, is_list, source.written, source.file.encode(), source.row, -self.place
+
+
+@dataclass
+class State:
+    """What a warehouse holds once `applied` are applied, in whatever order that happened."""
+
+    applied: Batches
+
+    def records(self, *tables: str) -> list[Record]:
+        batches = (batch for (table, _), batch in self.applied.items() if table in tables)
+        return [record for batch in batches for record in batch.records]
+
+    def newest(self, table: str) -> date | None:
+        return max((day for name, day in self.applied if name == table), default=None)
+
+    def winners(self, target: str) -> dict[Any, Record]:
+        return _best((r.key, r) for r in self.records(*TARGETS[target]) if not r.errors)
+
+    def day_winners(self, target: str) -> dict[Any, Record]:
+        valid = (r for r in self.records(*TARGETS[target]) if not r.errors)
+        return _best(((r.key, r.day), r) for r in valid)
+
+    @cached_property
+    def listed(self) -> set[tuple[int, date]]:
+        """Agents on each day's list, by a readable id: a malformed agent isn't absent."""
+        return {(r.key, r.day) for r in self.records("stg_agents") if r.key is not None}
+
+    @cached_property
+    def agents(self) -> dict[int, dict[str, Any]]:
+        seen = defaultdict(set)
+        for record in self.records("stg_agents", "stg_agent_details"):
+            seen[record.key].add(record.day)
+        newest = self.newest("stg_agents")
+        return {
+            key: {
+                "role_ids": None,
+                "group_ids": None,
+                **record.values,
+                "status": "active"
+                if (key, newest) in self.listed and not record.is_off
+                else "inactive",
+                "first_seen_day": min(seen[key]),
+                "last_seen_day": max(seen[key]),
+            }
+            for key, record in self.winners("agents").items()
+        }
+
+    @cached_property
+    def history(self) -> dict[tuple[int, date], bool]:
+        spoken = self.day_winners("agents")
+        days = {day for table, day in self.applied if table == "stg_agents"}
+        return {
+            (key, day): (key, day) in self.listed
+            and not ((key, day) in spoken and spoken[key, day].is_off)
+            for key, agent in self.agents.items()
+            for day in days
+            if day >= agent["first_seen_day"]
+        }
+
+    @cached_property
+    def groups(self) -> dict[int, dict[str, Any]]:
+        newest = self.newest("stg_groups")
+        present = {r.key for r in self.records("stg_groups") if r.day == newest}
+        return {
+            key: {**record.values, "is_present": key in present}
+            for key, record in self.winners("groups").items()
+        }
+
+    @cached_property
+    def transactions(self) -> dict[str, dict[str, Any]]:
+        return {k: _priced(record.values) for k, record in self.winners("transactions").items()}
+
+    @cached_property
+    def day_lists(self) -> dict[tuple[int, date], Record]:
+        """Each day's list of a group: of its valid records with a readable one, the last write."""
+        valid = (r for r in self.records("stg_groups") if not r.errors and r.agent_ids is not None)
+        return _best(((r.key, r.day), r) for r in valid)
+
+    def units(self, *tables: str) -> list[Unit]:
+        found = []
+        for record in self.records(*tables):
+            if record.table == "stg_group_memberships":
+                values = record.values
+                found.append(Unit(values["group_id"], values["agent_id"], record, 0))
+            else:
+                ids = enumerate(record.agent_ids or [])
+                found += [Unit(record.key, agent, record, place) for place, agent in ids]
+        return found
+
+    @cached_property
+    def day_claims(self) -> dict[tuple[int, int, date], Unit]:
+        """Per pair and day the unit that counts: its list is the day's list of that group."""
+        lists = set(self.day_lists.values())
+        best: dict[tuple[int, int, date], Unit] = {}
+        for unit in self.units("stg_groups", "stg_group_memberships"):
+            record = unit.record
+            if record.errors or (record.table == "stg_groups" and record not in lists):
+                continue
+            claim = unit.group_id, unit.agent_id, record.day
+            if claim not in best or unit.strength > best[claim].strength:
+                best[claim] = unit
+        return best
+
+    @cached_property
+    def claims(self) -> dict[tuple[int, int], Unit]:
+        """The pairs that the newest snapshots name, each with its unit, known or not."""
+        newest_lists: dict[int, Record] = {}
+        for (group, _), record in sorted(self.day_lists.items(), key=lambda item: item[0][1]):
+            if self.groups[group]["is_present"]:
+                newest_lists[group] = record
+        filed = self.newest("stg_group_memberships")
+        best: dict[tuple[int, int], Unit] = {}
+        for unit in self.units("stg_groups", "stg_group_memberships"):
+            record, pair = unit.record, (unit.group_id, unit.agent_id)
+            if record.table == "stg_groups":
+                counts = newest_lists.get(unit.group_id) is record
+            else:
+                counts = record.day == filed and not record.errors
+            if counts and (pair not in best or unit.strength > best[pair].strength):
+                best[pair] = unit
+        return best
+
+    def unknown(self, unit: Unit) -> frozenset[str]:
+        reasons = {
+            "unknown_agent": unit.agent_id not in self.agents,
+            "unknown_group": unit.group_id not in self.groups,
+        }
+        return frozenset(reason for reason, holds in reasons.items() if holds)
+
+    @cached_property
+    def memberships(self) -> set[tuple[int, int]]:
+        return {pair for pair, unit in self.claims.items() if not self.unknown(unit)}
+
+    @cached_property
+    def waiting(self) -> dict[tuple[int, int, date], frozenset[str]]:
+        """Pairs of the newest snapshots that are quarantined until both are known."""
+        claimed = (
+            (*pair, unit.record.day, self.unknown(unit)) for pair, unit in self.claims.items()
+        )
+        return {(group, agent, day): reasons for group, agent, day, reasons in claimed if reasons}
+
+    def quarantine(self, target: str) -> dict[tuple[date, str, int], frozenset[str]]:
+        """Records that are not valid, by where they came from, without the unknown pairs."""
+        if target != "group_memberships":
+            return {r.place: r.errors for r in self.records(*TARGETS[target]) if r.errors}
+        rows = {r.place: r.errors for r in self.records("stg_group_memberships") if r.errors}
+        lists = [r for r in self.records("stg_groups") if not r.errors and r.is_malformed_list]
+        return rows | {r.place: frozenset({"agent_ids_invalid"}) for r in lists}
+
+    @cached_property
+    def activity(self) -> dict[int, dict[str, Any]]:
+        return _activity(self.groups, self.memberships, self.agents)
+
+
+class Fold:
+    """A warehouse that is built again and again; the ledger keeps each batch's first evaluation."""
+
+    def __init__(self) -> None:
+        self.state = State({})
+        self.ledger: dict[tuple[date, str, str], Counter[str]] = {}
+
+    def build(self, landed: Batches) -> None:
+        """Apply the landed batches of whole days; a batch that is gone is forgotten."""
+        whole = {d for _, d in landed if all((table, d) in landed for table in REQUIRED_TABLES)}
+        before = self.state
+        applied = {k: b for k, b in landed.items() if k[1] in whole or before.applied.get(k) is b}
+        after = State(applied)
+        pending = {k for k, batch in applied.items() if before.applied.get(k) is not batch}
+        for gone in before.applied.keys() - applied.keys():
+            for target in TARGETS:
+                self.ledger.pop((gone[1], gone[0], target), None)
+        for target, tables in TARGETS.items():
+            count = _count_units if target == "group_memberships" else _count_records
+            for table, day in pending:
+                if table in tables:
+                    self.ledger[day, table, target] = count(target, table, day, before, after)
+        self.state = after
+
+
+def _count_records(target: str, table: str, day: date, before: State, after: State) -> Counter[str]:
+    held, made = getattr(before, target), getattr(after, target)
+    presence = {"status", "first_seen_day", "last_seen_day", "is_present"}
+    winners, day_winners = after.winners(target), after.day_winners(target)
+    counts: Counter[str] = Counter()
+    for record in after.applied[table, day].records:
+        key = record.key
+        if record.errors:
+            counts["quarantined"] += 1
+        elif day_winners[key, day] is not record:
+            counts["duplicate"] += 1
+        elif winners[key] is not record:
+            counts["stale"] += 1
+        elif key not in held:
+            counts["inserted"] += 1
+        elif all(held[key][name] == made[key][name] for name in made[key].keys() - presence):
+            counts["unchanged"] += 1
+        else:
+            counts["updated"] += 1
+    return counts
+
+
+def _count_units(_: str, table: str, day: date, before: State, after: State) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for unit in after.units(table):
+        if unit.record.day != day:
+            continue
+        pair = unit.group_id, unit.agent_id
+        if unit.record.errors or after.unknown(unit):
+            counts["quarantined"] += 1
+        elif after.day_claims.get((*pair, day)) != unit:
+            counts["duplicate"] += 1
+        elif after.claims.get(pair) != unit:
+            counts["stale"] += 1
+        else:
+            counts["unchanged" if pair in before.memberships else "inserted"] += 1
+    return counts
+
+
+def _best(keyed: Any) -> dict[Any, Record]:
+    best: dict[Any, Record] = {}
+    for key, record in keyed:
+        if key not in best or record.position > best[key].position:
+            best[key] = record
+    return best
+
+
+def _priced(values: dict[str, Any]) -> dict[str, Any]:
+    """A transaction with the rate that counts, its US dollars and its idempotency key."""
+    amount = Decimal(values["amount_minor"]).scaleb(-values["exponent"], EXACT)
+    is_usd = values["currency"] == "USD"
+    rate = Decimal(1) if is_usd else values["exchange_rate"]
+    usd = EXACT.multiply(amount, rate).quantize(Decimal("0.0001"), ROUND_HALF_UP, EXACT)
+    plain = f"{amount:f}"
+    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+    moment = values["occurred_time"].astimezone(UTC)
+    parts = (
+        values["transaction_id"],
+        values["transaction_uuid"],
+        moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "0" if amount == 0 else plain,
+        values["currency"],
+    )
+    return {
+        **values,
+        "original_amount": amount,
+        "original_currency": values["currency"],
+        "exchange_rate": rate,
+        "amount_usd": usd,
+        "fx_source": "usd" if is_usd else "payload",
+        "fx_date": moment.date(),
+        "idempotency_key": sha256("\x1f".join(parts).encode()).hexdigest(),
+    }
+
+
+def _activity(groups: dict, memberships: set, agents: dict) -> dict[int, dict[str, Any]]:
+    parent = {
+        group: row["parent_group_id"]
+        for group, row in groups.items()
+        if row["parent_group_id"] in groups
+    }
+    members = Counter(g for g, agent in memberships if agents[agent]["status"] == "active")
+    active: set[int] = set()
+    for group in members:
+        while group is not None and group not in active:
+            active.add(group)
+            group = parent.get(group)
+    children = Counter(up for group, up in parent.items() if group in active)
+    rows = {}
+    for group, row in groups.items():
+        path = [group]
+        while (up := parent.get(path[-1])) is not None and up not in path:
+            path.append(up)
+        rows[group] = {
+            "name": row["name"],
+            "parent_group_id": row["parent_group_id"],
+            "inactive": group not in active,
+            "active_members": members[group],
+            "active_children": children[group],
+            "depth": len(path) - 1 if up is None else None,
+            "root_group_id": path[-1] if up is None else None,
+            "in_cycle": up == group,
+        }
+    return rows

@@ -1,0 +1,144 @@
+"""Landed records as the fold sees them: typed by DESIGN's rules, with every reason against them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import Any
+
+from tests.fold_types import READERS, blank, list_of_ids
+
+# Currencies that folded days use; the seed has them all.
+CURRENCIES = frozenset(["BHD", "CHF", "EUR", "GBP", "JPY", "USD", "UYU"])
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _columns(declared: str) -> dict[str, str]:
+    """`name` or `name:type`, text where no type is said."""
+    pairs = (word.partition(":") for word in declared.split())
+    return {name: kind or "text" for name, _, kind in pairs}
+
+
+_AGENT = (
+    "agent_id:bigint email name job_title language mobile phone time_zone contact_active:boolean "
+    "available:boolean available_since:timestamptz deactivated:boolean focus_mode:boolean "
+    "agent_operational_status last_active_at:timestamptz last_login_at:timestamptz org_agent_id "
+    "ticket_scope signature freshchat_agent:boolean created_at:timestamptz updated_at:timestamptz"
+)
+COLUMNS = {
+    "stg_agents": _columns(_AGENT),
+    "stg_agent_details": _columns(_AGENT + " role_ids:array group_ids:array"),
+    "stg_groups": _columns(
+        "group_id:bigint name description parent_group_id:bigint agent_ids:lenient "
+        "created_at:timestamptz updated_at:timestamptz"
+    ),
+    "stg_group_memberships": _columns("group_id:bigint agent_id:bigint"),
+    "stg_transactions": _columns(
+        "transaction_id transaction_uuid transaction_type occurred_time:timestamptz "
+        "updated_time:timestamptz user_id user_uuid user_name raw_merchant_name merchant_name "
+        "card_id card_uuid budget_id budget_uuid amount_minor:integer_of_any_size "
+        "child_transaction_ids:array exponent:exponent currency exchange_rate:numeric"
+    ),
+}
+REQUIRED = {
+    "stg_agents": ("agent_id", "email", "name"),
+    "stg_agent_details": ("agent_id", "email", "name"),
+    "stg_groups": ("group_id",),
+    "stg_group_memberships": ("group_id", "agent_id"),
+    "stg_transactions": (
+        *("transaction_id", "transaction_uuid", "occurred_time"),
+        *("currency", "amount_minor", "exponent"),
+    ),
+}
+KEY = {
+    "stg_agents": "agent_id",
+    "stg_agent_details": "agent_id",
+    "stg_groups": "group_id",
+    "stg_transactions": "transaction_id",
+}
+
+
+@dataclass(eq=False)
+class Record:
+    """A landed record, typed: `values` of its columns and every reason it is not valid."""
+
+    table: str
+    day: date
+    file: str
+    row: int
+    landed: dict[str, str | None]
+    values: dict[str, Any] = field(default_factory=dict)
+    errors: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        errors = set()
+        for name, kind in COLUMNS[self.table].items():
+            text = self.landed.get(name)
+            if blank(text):
+                self.values[name] = None
+                if name in REQUIRED[self.table]:
+                    errors.add(f"{name}_missing")
+            else:
+                self.values[name], is_valid = READERS[kind](text)
+                if not is_valid:
+                    errors.add(f"{name}_invalid")
+        if self.table == "stg_transactions":
+            errors |= self._money_errors()
+        self.errors = frozenset(errors)
+
+    def _money_errors(self) -> set[str]:
+        currency, rate = self.values["currency"], self.values["exchange_rate"]
+        if currency is None:
+            return set()
+        errors = set() if currency in CURRENCIES else {"currency_invalid"}
+        return errors if currency == "USD" or (rate or 0) > 0 else errors | {"no_rate"}
+
+    @property
+    def key(self) -> Any:
+        return self.values[KEY[self.table]]
+
+    @property
+    def place(self) -> tuple[date, str, int]:
+        return self.day, self.file, self.row
+
+    @property
+    def written(self) -> datetime:
+        return self.values.get("updated_at") or self.values.get("updated_time") or NEVER
+
+    @property
+    def position(self) -> tuple:
+        """Last write wins; whatever agents says gives way to what agent_details says."""
+        is_detail = self.table == "stg_agent_details"
+        return is_detail, self.written, self.day, self.file.encode(), self.row
+
+    @property
+    def is_off(self) -> bool:
+        return self.values["deactivated"] is True or self.values["contact_active"] is False
+
+    @cached_property
+    def agent_ids(self) -> list[int] | None:
+        """The agents of a group's readable list; None when it says nothing or is malformed."""
+        return list_of_ids(self.landed.get("agent_ids"))
+
+    @property
+    def is_malformed_list(self) -> bool:
+        text = self.landed.get("agent_ids")
+        return self.agent_ids is None and not blank(text) and text.strip() != "null"
+
+
+@dataclass(eq=False)
+class Batch:
+    """One table's landed records of one day: files in any order, rows counted from 1."""
+
+    table: str
+    day: date
+    files: dict[str, list[dict[str, str | None]]]
+
+    @cached_property
+    def records(self) -> list[Record]:
+        return [
+            Record(self.table, self.day, file, row, landed)
+            for file, rows in self.files.items()
+            for row, landed in enumerate(rows, start=1)
+        ]

@@ -1,0 +1,117 @@
+"""How the fold reads landed texts: each reader gives (value, whether the text is of the type)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+Read = tuple[Any, bool]
+NOT_ONE: Read = (None, False)
+INTEGER = re.compile(r"-?[0-9]+")
+NUMERIC = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+MOMENT = re.compile(
+    r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"([T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
+    r"(Z|(?P<sign>[+-])(?P<off_hour>[0-9]{2})(:?(?P<off_minute>[0-5][0-9]))?)?)?"
+)
+
+
+def blank(text: str | None) -> bool:
+    return text is None or not text.strip()
+
+
+def _text(text: str) -> Read:
+    return text, True
+
+
+def _bigint(text: str) -> Read:
+    value = int(text) if INTEGER.fullmatch(text) else None
+    return (value, True) if value is not None and -(2**63) <= value < 2**63 else NOT_ONE
+
+
+def _integer_of_any_size(text: str) -> Read:
+    return (Decimal(text), True) if INTEGER.fullmatch(text) else NOT_ONE
+
+
+def _exponent(text: str) -> Read:
+    value, is_valid = _bigint(text)
+    return (value, True) if is_valid and 0 <= value <= 8 else NOT_ONE
+
+
+def _numeric(text: str) -> Read:
+    return (Decimal(text), True) if NUMERIC.fullmatch(text) else NOT_ONE
+
+
+def _boolean(text: str) -> Read:
+    return {"true": (True, True), "false": (False, True)}.get(text.lower(), NOT_ONE)
+
+
+def _timestamptz(text: str) -> Read:
+    found = MOMENT.fullmatch(text)
+    if not found or int(found["off_hour"] or 0) > 15:
+        return NOT_ONE
+    part = {name: int(found[name] or 0) for name in ("hour", "minute", "second")}
+    fraction = round(Decimal(f"0.{found['fraction'] or 0}") * 10**6)
+    offset = timedelta(hours=int(found["off_hour"] or 0), minutes=int(found["off_minute"] or 0))
+    try:
+        start = datetime.strptime(found["day"], "%Y-%m-%d")
+        zone = timezone(-offset if found["sign"] == "-" else offset)
+        moment = start.replace(**part, tzinfo=zone) + timedelta(microseconds=fraction)
+    except ValueError:
+        return NOT_ONE
+    return moment.astimezone(UTC), True
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)
+
+
+def _jsonb(text: str) -> Read:
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_refuse), True
+    except ValueError:
+        return NOT_ONE
+
+
+def _array(text: str) -> Read:
+    """JSON null says nothing; whatever else is no array is invalid."""
+    value, is_valid = _jsonb(text)
+    return (value, True) if is_valid and (value is None or isinstance(value, list)) else NOT_ONE
+
+
+def _lenient(text: str) -> Read:
+    """A list of members: a malformed one is null, and no fault of its record."""
+    return (None if list_of_ids(text) is None else _jsonb(text)[0]), True
+
+
+def list_of_ids(text: str | None) -> list[int] | None:
+    """The ids of a JSON array of integers or of texts of integers, each within bigint."""
+    value, _ = (None, False) if blank(text) else _jsonb(text)
+    if not isinstance(value, list):
+        return None
+    ids = []
+    for item in value:
+        if isinstance(item, bool) or not isinstance(item, int | str):
+            return None
+        number, is_valid = _bigint(str(item))
+        if not is_valid:
+            return None
+        ids.append(number)
+    return ids
+
+
+READERS: dict[str, Callable[[str], Read]] = {
+    "text": _text,
+    "bigint": _bigint,
+    "integer_of_any_size": _integer_of_any_size,
+    "exponent": _exponent,
+    "numeric": _numeric,
+    "boolean": _boolean,
+    "timestamptz": _timestamptz,
+    "array": _array,
+    "lenient": _lenient,
+}
