@@ -10,7 +10,7 @@ from loaders.files import opened
 from loaders.ledger import Rejects
 from loaders.partition import NewPartition
 from loaders.plan import Plan, Scanned
-from loaders.read_csv import note_header, read_csv
+from loaders.read_csv import Count, note_header, read_csv
 from loaders.read_json import read_json
 from loaders.read_parquet import read_parquet
 from loaders.records import Fields, Reject, Row
@@ -60,15 +60,15 @@ def copy_all(partition: NewPartition, attempt: Attempt) -> int:
         (streamed if as_it_is else parsed).append(scanned)
     landed = 0
     for scanned in streamed:
+        count = Count(scanned.file, quick=True)
         try:
-            rows = partition.copy_bytes(scanned.file, scanned.header, attempt.told)
+            rows = partition.copy_bytes(scanned.file, scanned.header, count, attempt.told)
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded):
             raise RefusedFile(scanned.file.path) from None
-        attempt.records[scanned.file.path] = scanned.records
-        if rows != scanned.records:
-            raise DaybookError(
-                f"{scanned.file.path}: {scanned.records} records counted, {rows} landed."
-            )
+        # Blank lines, or the \. that ends the data for servers before 18: parsing tells them.
+        if rows != count.records():
+            raise RefusedFile(scanned.file.path)
+        attempt.records[scanned.file.path] = rows
         landed += rows
     if parsed:
         landed += partition.copy_rows(_good_rows(attempt, parsed))

@@ -186,8 +186,9 @@ def _unchanged(conn: Connection, plan: Plan, batch_id: int) -> dict[str, Any] | 
         or not has_partition(conn, plan.table.name, plan.day)
     ):
         return None
-    rows, rejected = conn.execute(
-        "select rows_in_files, rows_rejected from bronze.load_batches where batch_id = %s",
+    rows, rejected, source_files = conn.execute(
+        "select rows_in_files, rows_rejected, source_files from bronze.load_batches"
+        " where batch_id = %s",
         [current.batch_id],
     ).fetchone()
     ledger.finish(
@@ -196,7 +197,7 @@ def _unchanged(conn: Connection, plan: Plan, batch_id: int) -> dict[str, Any] | 
         "unchanged",
         rows_in_files=rows,
         rows_rejected=rejected,
-        source_files=_source_files(plan, {}),
+        source_files=source_files,
         fingerprint=plan.fingerprint,
         drift=current.drift,
     )
@@ -342,6 +343,7 @@ def _connect(flow_run_id: str, day: Day) -> Connection:
         flow_run_id=flow_run_id,
         day=day,
         autocommit=True,
+        client_encoding="UTF8",
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.files import RawFile, opened
+from loaders.read_csv import Count
 from loaders.records import Row
 from loaders.sources import Table
 
@@ -62,8 +63,11 @@ class NewPartition:
         literals = {name: sql.Literal(value) for name, value in values.items()}
         self._conn.execute(sql.SQL(statement).format(**known, **literals))
 
-    def copy_bytes(self, file: RawFile, header: tuple[str, ...], told: Any) -> int:
-        """COPY a CSV's bytes unparsed; rows landed. psycopg.DataError when Postgres refuses it."""
+    def copy_bytes(self, file: RawFile, header: tuple[str, ...], count: Count, told: Any) -> int:
+        """COPY a CSV's bytes unparsed, counted by the way while Postgres is at work; rows landed.
+
+        psycopg.DataError when Postgres refuses it.
+        """
         from psycopg import sql
 
         self._run("alter sequence landed_rows restart")
@@ -76,6 +80,7 @@ class NewPartition:
         with opened(file, told) as stream, cursor.copy(statement) as copy:
             while piece := stream.read(PIECE):
                 copy.write(piece)
+                count.add(piece)
         return cursor.rowcount
 
     def copy_rows(self, rows: Iterable[tuple[str, Row]]) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO
 
 from loaders.errors import DaybookError
@@ -16,59 +14,48 @@ CHUNK = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True)
-class CsvScan:
-    """A CSV file's sha256, header (None: no content) and records.
+def csv_header(file: RawFile) -> tuple[str, ...] | None:
+    """The names in a CSV's first line with content; None when it has no content.
 
-    `plain` is false for lines that COPY would refuse or misread though they are harmless.
+    DaybookError for a header that can't be used, UnreadableError for a cut gzip.
     """
-
-    sha256: str
-    header: tuple[str, ...] | None
-    records: int
-    plain: bool
-
-
-def scan_csv(file: RawFile) -> CsvScan:
-    """Hash, header and count of records in one pass, with memory for a few chunks.
-
-    The count is independent of COPY: line ends outside quotes. DaybookError for a header that
-    can't be used; UnreadableError for a cut gzip or a record over 64 MiB.
-    """
-    digest = hashlib.sha256()
-    count = _Count(file)
     head = b""
-    header: tuple[str, ...] | None = None
-    with opened(file, digest.update) as stream:
+    with opened(file) as stream:
         while chunk := stream.read(CHUNK):
-            if header is None:
-                head += chunk
-                header = _header(head, file, at_end=False)
-            count.add(chunk)
-        count.end()
-    if header is None:
-        header = _header(head, file, at_end=True)
-    records = max(0, count.lines - count.blank - (header is not None))
-    return CsvScan(digest.hexdigest(), header, records, count.plain)
+            head += chunk
+            if header := _header(head, file, at_end=False):
+                return header
+    return _header(head, file, at_end=True)
 
 
-class _Count:
-    """Counts lines outside quotes, without looking at single characters in Python."""
+def csv_has_record(file: RawFile) -> bool:
+    """Whether anything with content follows the header."""
+    with opened(file) as stream:
+        return any(number for number, *_ in records_of(chunks_of(stream)))
 
-    def __init__(self, file: RawFile) -> None:
+
+class Count:
+    """Counts a CSV's records by the line ends outside quotes, without parsing a field.
+
+    This is the count that COPY's and the parser's are held against. Blank lines are no records:
+    to leave them out costs three times as much, so COPY, which takes none, is counted `quick`.
+    """
+
+    def __init__(self, file: RawFile, *, quick: bool = False) -> None:
         self._file = file
+        self._quick = quick
         self._quoted = False
         self._rest = b""
         self._since = 0
         self._first = True
-        self.lines = 0
-        self.blank = 0
-        self.plain = True
+        self._lines = 0
 
     def add(self, chunk: bytes) -> None:
+        """Takes the next bytes; UnreadableError for a record over 64 MiB."""
         if self._first:
             chunk = chunk.removeprefix(_BOM)
             self._first = False
+        # Pieces between quotes are outside and inside by turns: what is inside goes.
         parts = chunk.split(b'"')
         outside = b'"'.join(parts[self._quoted :: 2])
         if self._quoted and len(parts) > 1:
@@ -79,35 +66,28 @@ class _Count:
         text = self._rest + outside
         # A last \r may be half of \r\n, so it waits for the next chunk.
         cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
-        self._lines(text[:cut])
+        self._add_lines(text[:cut])
         self._rest = text[cut:]
         self._since = len(chunk) if cut else self._since + len(chunk)
         if self._since > RECORD_LIMIT:
             raise UnreadableError(
-                f"{self._file.path}: record {max(self.lines, 1)} is larger than 64 MiB; "
+                f"{self._file.path}: record {max(self._lines, 1)} is larger than 64 MiB; "
                 "is a quote left open?"
             )
 
-    def end(self) -> None:
-        if self._rest:
-            self._lines(self._rest)
-            self.lines += not self._rest.endswith((b"\n", b"\r"))
+    def records(self) -> int:
+        """The records of the whole file, its header and blank lines not among them."""
+        self._add_lines(self._rest)
+        self._rest = b""
+        return max(0, self._lines - 1)
 
-    def _lines(self, text: bytes) -> None:
-        returns = text.count(b"\r")
-        self.lines += text.count(b"\n") + returns
-        if returns:
-            self.lines -= text.count(b"\r\n")
-        odd = text[:1] in (b"\n", b"\r", b" ", b"\t") or any(
-            mark in text
-            for mark in (b"\n\n", b"\n ", b"\n\t", b"\n\r", b"\r\r", b"\r ", b"\r\t", b"\\.")
-        )
-        if odd:
-            lines = text.splitlines()
-            blank = sum(1 for line in lines if not line.strip(b" \t"))
-            self.blank += blank
-            # A line of \. alone ends the data for COPY of servers before 18.
-            self.plain = self.plain and not blank and b"\\." not in lines
+    def _add_lines(self, text: bytes) -> None:
+        if not self._quick:
+            self._lines += sum(map(bool, map(bytes.strip, text.splitlines())))
+            return
+        self._lines += text.count(b"\n") + (text[-1:] not in (b"\n", b"\r", b""))
+        if returns := text.count(b"\r"):
+            self._lines += returns - text.count(b"\r\n")
 
 
 def _header(head: bytes, file: RawFile, *, at_end: bool) -> tuple[str, ...] | None:
@@ -136,9 +116,11 @@ def _header(head: bytes, file: RawFile, *, at_end: bool) -> tuple[str, ...] | No
     return tuple(names)
 
 
-def chunks_of(stream: IO[bytes]) -> Iterator[bytes]:
-    """The stream's content in pieces of 1 MiB."""
+def chunks_of(stream: IO[bytes], count: Count | None = None) -> Iterator[bytes]:
+    """The stream's content in pieces of 1 MiB, each shown to `count`."""
     while chunk := stream.read(CHUNK):
+        if count:
+            count.add(chunk)
         yield chunk
 
 
@@ -167,7 +149,7 @@ def records_of(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes, bool]]:
                     continue
                 line = b"".join(pending)
                 pending = []
-            if line.strip(b" \t\r\n"):
+            if line.strip():
                 yield number, line, False
                 number += 1
         if len(rest) > RECORD_LIMIT or (pending and size > RECORD_LIMIT):
@@ -175,7 +157,7 @@ def records_of(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes, bool]]:
     open_quote = bool(pending) != bool(rest.count(b'"') & 1)
     pending.append(rest)
     last = b"".join(pending)
-    if last.strip(b" \t\r\n"):
+    if last.strip():
         yield number, last, open_quote
 
 
@@ -200,11 +182,16 @@ def fields_of(text: str) -> list[str]:
 
 
 def read_csv(file: RawFile, stream: IO[bytes], table: Table, header: tuple[str, ...]) -> Records:
-    """The records of a CSV that is parsed here: columns nobody declared, or bad rows in it."""
+    """The records of a CSV that is parsed here: columns nobody declared, or bad rows in it.
+
+    DaybookError when there are not as many as `Count` finds.
+    """
+    count = Count(file)
+    number = 0
     names = table.column_names
     places = [header.index(name) if name in header else None for name in names]
     unknown = [(name, place) for place, name in enumerate(header) if name not in names]
-    for number, line, open_quote in records_of(chunks_of(stream)):
+    for number, line, open_quote in records_of(chunks_of(stream, count)):
         if number == 0:
             continue
         if open_quote:
@@ -227,6 +214,8 @@ def read_csv(file: RawFile, stream: IO[bytes], table: Table, header: tuple[str, 
         values = [None if place is None else fields[place] or None for place in places]
         extra = {name: fields[place] for name, place in unknown if fields[place]}
         yield Row(number, values, json_text(extra) if extra else None)
+    if number != count.records():
+        raise DaybookError(f"{file.path}: {count.records()} records counted, {number} read.")
 
 
 def note_header(header: tuple[str, ...], table: Table, fields: Fields) -> None:
