@@ -16,7 +16,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Daybook</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }}
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem }}
 pre {{ overflow-x: auto; background: #f4f4f4; padding: 1rem; font-size: 13px }}
 </style>
 <h1>Daybook</h1>
