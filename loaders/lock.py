@@ -87,7 +87,9 @@ def _who_holds(conn: Connection, wait: float) -> str:
             f"The warehouse was locked for {wait:g} s by a run that has just ended. Run it again."
         )
     name, since = found
+    # PostgreSQL doesn't tell another role's start to a login without pg_monitor.
+    when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
     return (
-        f"The warehouse is held by {name or 'an unnamed session'} since {since:%Y-%m-%d %H:%M:%S} "
-        f"UTC (waited {wait:g} s). Only one run at a time changes it: wait for it to end."
+        f"The warehouse is held by {name or 'an unnamed session'}{when} (waited {wait:g} s). "
+        "Only one run at a time changes it: wait for it to end."
     )

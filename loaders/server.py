@@ -72,13 +72,14 @@ def start(home: Path) -> bool:
         with _only_one(home):
             if answers(home):
                 return False
-            place = _place(home)
-            user = _server_user(home)
-            binaries = _binaries(place, user)
-            _private_dirs(home, place, user)
-            _make_cluster(home, place, binaries, user)
-            _write_config(home, user)
-            _bring_up(home, binaries, user)
+            if not answers(home, "postgres"):
+                place = _place(home)
+                user = _server_user(home)
+                binaries = _binaries(place, user)
+                _private_dirs(home, place, user)
+                _make_cluster(home, place, binaries, user)
+                _write_config(home, user)
+                _bring_up(home, binaries, user)
             _make_database(home)
     except OSError as error:
         raise WarehouseError(f"The embedded server can't be started in {home}: {error}") from error
@@ -88,18 +89,19 @@ def start(home: Path) -> bool:
 def stop(home: Path) -> bool:
     """Stop the server (fast shutdown: open transactions are rolled back); False if none ran."""
     data = home / "pg"
-    if not (data / "postmaster.pid").exists():
-        return False
-    _refuse_foreign(data)
-    with _only_one(home):
-        pid = _postmaster(data)
-        if pid is None or not _alive(pid, data.resolve()):
+    try:
+        if not (data / "postmaster.pid").exists():
             return False
-        user = _server_user(home)
-        done = _run(
-            [_binaries(_place(home), user) / "pg_ctl", "stop", "-D", data.resolve(), "-m", "fast"],
-            user,
-        )
+        _refuse_foreign(data)
+        with _only_one(home):
+            pid = _postmaster(data)
+            if pid is None or not _alive(pid, data.resolve()):
+                return False
+            user = _server_user(home)
+            pg_ctl = _binaries(_place(home), user) / "pg_ctl"
+            done = _run([pg_ctl, "stop", "-D", data.resolve(), "-m", "fast"], user)
+    except OSError as error:
+        raise WarehouseError(f"The embedded server can't be stopped in {home}: {error}") from error
     if done.returncode != 0 and _alive(pid, data.resolve()):
         raise WarehouseError(f"The embedded server didn't stop; see {home / 'log'}.")
     return True
@@ -117,12 +119,12 @@ def reset(home: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def answers(home: Path) -> bool:
+def answers(home: Path, database: str = "daybook") -> bool:
     """Whether the server takes a connection: a process that is there may still be a dead one."""
     import psycopg
 
     try:
-        psycopg.connect(**address(home), connect_timeout=5).close()
+        psycopg.connect(**{**address(home), "dbname": database}, connect_timeout=5).close()
     except psycopg.OperationalError:
         return False
     return True
@@ -310,7 +312,7 @@ def _bring_up(home: Path, binaries: Path, user: pwd.struct_passwd | None) -> Non
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_suffix(".log.1"))
     deadline = time.monotonic() + PATIENCE
-    while True:
+    while not answers(home, "postgres"):
         _forget_dead(data, socket_dir(home))
         seen = log.stat().st_size if log.exists() else 0
         command = [binaries / "pg_ctl", "start", "-D", data, "-l", log, "-w", "-t", "600"]

@@ -94,6 +94,17 @@ def test_the_lock_outlives_every_timeout_of_the_server(db, monkeypatch):
         lock.check()
 
 
+def test_a_login_without_rights_is_told_who_holds_the_warehouse_too(db, monkeypatch, warehouse):
+    db.execute("create role plain login")
+    try:
+        with run_lock("daybook run r1 day1"):
+            monkeypatch.setenv("DATABASE_URL", warehouse.replace("daybook@", "plain@"))
+            with pytest.raises(LockedError, match="held by daybook run r1 day1"):
+                run_lock("second", wait=0).__enter__()
+    finally:
+        db.execute("drop role plain")
+
+
 def test_a_holder_of_any_length_and_script_can_be_named(warehouse):
     with (
         run_lock("daybook run " + "é" * 200),

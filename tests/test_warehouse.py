@@ -111,6 +111,18 @@ def test_a_url_that_cannot_be_read_is_refused_without_repeating_it(monkeypatch, 
         assert "DATABASE_URL" in str(refused.value) or "host host" in str(refused.value)
 
 
+def test_a_server_that_is_starting_up_is_waited_for(monkeypatch, warehouse):
+    connect, refusals = psycopg.connect, iter(["starting up", "in recovery mode"])
+
+    def starting(*arguments, **named):
+        if refusal := next(refusals, None):
+            raise psycopg.OperationalError(f"FATAL:  the database system is {refusal}")
+        return connect(*arguments, **named)
+
+    monkeypatch.setattr(psycopg, "connect", starting)
+    wh.connect().close()
+
+
 def test_an_unknown_database_is_named(monkeypatch, warehouse):
     monkeypatch.setenv("DATABASE_URL", warehouse.replace("/test?", "/no_such_database?"))
     with pytest.raises(WarehouseError, match="database no_such_database"):

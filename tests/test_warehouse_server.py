@@ -34,7 +34,7 @@ def command(home: Path, name: str, **environment: str) -> subprocess.CompletedPr
 
 
 def owner(home: Path, **more) -> psycopg.Connection:
-    return psycopg.connect(**server.address(home), **more)
+    return psycopg.connect(**{**server.address(home), **more})
 
 
 def kill_postmaster(home: Path) -> int:
@@ -148,6 +148,13 @@ def test_it_comes_back_from_one_kill_after_the_other(running):
         server.start(running)
     with owner(running) as conn:
         assert conn.execute("select array_agg(n order by n) from kept").fetchone() == ([0, 1, 2],)
+
+
+def test_a_start_that_died_before_it_made_the_database_is_made_good(running):
+    with owner(running, autocommit=True, dbname="postgres") as conn:
+        conn.execute("drop database daybook with (force)")
+    server.start(running)
+    owner(running).close()
 
 
 def test_a_pid_file_that_names_a_living_stranger_does_not_stop_a_start(running):
