@@ -1,7 +1,8 @@
 {% macro get_incremental_mirror_sql(arg_dict) -%}
     {#- The model selects all that should be there: what is missing is inserted, what differs
         updated, what is gone deleted, and equal rows are left alone, so that readers see the
-        table whole at every moment and views on it stay. -#}
+        table whole at every moment and views on it stay. With a `scope` the model selects, and
+        replaces, what belongs to the `scope_key`s that this relation lists. -#}
     {%- set this = arg_dict.target_relation -%}
     {%- set wanted = arg_dict.temp_relation -%}
     {%- set meta = config.get('meta') -%}
@@ -19,6 +20,9 @@ with deleted as (
         select 1 from {{ wanted }} as wanted
         where {% for column in key %}wanted.{{ column }} = held.{{ column }}{% if not loop.last %} and {% endif %}{% endfor %}
     )
+    {%- if meta.scope %}
+    and held.{{ meta.scope_key }} in (select scope.{{ meta.scope_key }} from {{ ref(meta.scope) }} as scope)
+    {%- endif %}
     returning {{ snapshot_day(meta) }} as _day
 
 ),

@@ -135,3 +135,11 @@ def dbt(
             return _dbt_session.run(*arguments)
 
     return run
+
+
+@pytest.fixture
+def world(tmp_path: Path, dbt: Callable[..., Any], db: psycopg.Connection) -> Any:
+    """Days to write, land and build, on this test's own database."""
+    from tests.silver_world import World
+
+    return World(tmp_path / "data", dbt, db)

@@ -26,7 +26,8 @@ select
     (
         array_agg(coalesce(deactivated, false) or not coalesce(contact_active, true) order by _day_rank)
         filter (where _is_valid)
-    )[1] as is_off
+    )[1] as is_off,
+    (array_agg(role_ids order by _day_rank) filter (where _is_valid))[1] as role_ids
 from pending
 where _is_pending and agent_id is not null
 group by agent_id, _source_table, _day

@@ -1,0 +1,9 @@
+{{
+    config(
+        alias='cards',
+        tags=['cards'],
+        pre_hook="{{ forget_pending('cards', ['stg_cards']) }}",
+    )
+}}
+
+{{ quarantined(ref('int_cards_pending'), 'stg_cards') }}

@@ -1,0 +1,91 @@
+"""The optional entities: roles and who held them, budgets, cards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.silver_world import World, agent
+
+
+def detail(agent_id: int, role_ids: Any) -> dict[str, Any]:
+    return agent(agent_id, role_ids=role_ids)
+
+
+def events(world: World) -> list[tuple[int, int, str, str]]:
+    rows = world.db.execute(
+        "select agent_id, role_id, day - date '1970-01-01' as day, action"
+        " from silver.agent_role_history order by 1, 3, 2, 4"
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+def held(world: World) -> list[tuple[Any, ...]]:
+    rows = world.db.execute(
+        "select agent_id, role_id, status, assigned_on - date '1970-01-01' as assigned,"
+        " removed_on - date '1970-01-01' as removed from silver.agent_roles order by 1, 2"
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+LISTS = {"day1": [5, 6], "day2": [5], "day3": None, "day4": ["6", 5], "day5": []}
+EVENTS = [
+    (1, 5, 1, "assigned"),
+    (1, 6, 1, "assigned"),
+    (1, 6, 2, "removed"),
+    (1, 6, 4, "assigned"),
+    (1, 5, 5, "removed"),
+    (1, 6, 5, "removed"),
+]
+HELD = [(1, 5, "removed", 1, 5), (1, 6, "removed", 4, 5)]
+
+
+def test_roles_are_assigned_removed_and_assigned_again(world: World) -> None:
+    for day, role_ids in LISTS.items():
+        world.day(day, agent_details=[detail(1, role_ids)])
+    assert events(world) == EVENTS
+    assert held(world) == HELD
+
+
+def test_role_history_does_not_depend_on_the_order_of_days(world: World) -> None:
+    for day in ("day4", "day1", "day5", "day3", "day2", "day1"):
+        world.day(day, agent_details=[detail(1, LISTS[day])])
+    assert events(world) == EVENTS
+    world.build("--full-refresh")
+    assert events(world) == EVENTS
+    assert held(world) == HELD
+
+
+def test_a_day_landed_again_takes_its_roles_back(world: World) -> None:
+    world.day("day1", agent_details=[detail(1, [5]), detail(2, [5])])
+    world.day("day2", agent_details=[detail(1, [5, 6]), detail(2, [7])])
+    world.day("day2", agent_details=[detail(1, [5])])
+    assert events(world) == [(1, 5, 1, "assigned"), (2, 5, 1, "assigned")]
+
+
+def test_budgets_and_cards_keep_their_newest_valid_record(world: World) -> None:
+    card = {"status": "active", "type": "virtual", "created_time": "2026-01-01T00:00:00Z"}
+    world.day(
+        "day1",
+        budgets=[
+            {"budget_id": "b1", "name": "no limit"},
+            {"budget_id": "b2", "name": "zero", "limit_amount": "0"},
+            {"budget_id": "b3", "name": "below zero", "limit_amount": "-0.01"},
+            {"budget_id": "b4", "name": "not a number", "limit_amount": "NaN"},
+            {"budget_id": "b5"},
+        ],
+        cards=[{"card_id": "c1", "last_four": "0042"} | card, {"card_id": "c2"}],
+        roles=[{"role_id": "7", "name": "Admin"}, {"role_id": "seven", "name": "Admin"}],
+    )
+    world.day("day2", budgets=[{"budget_id": "b1", "name": "renamed"}])
+    names = world.db.execute("select name from silver.budgets order by budget_id").fetchall()
+    assert [row["name"] for row in names] == ["renamed", "zero"]
+    assert world.reasons("budgets") == [
+        ("limit_amount_invalid",),
+        ("limit_amount_invalid",),
+        ("name_missing",),
+    ]
+    last_four = world.db.execute("select last_four from silver.cards").fetchall()
+    assert last_four == [{"last_four": "0042"}]
+    assert world.reasons("cards") == [("status_missing", "type_missing", "created_time_missing")]
+    assert world.ledger("day1", "roles") == {"inserted": 1, "quarantined": 1}
+    assert world.ledger("day2", "budgets") == {"updated": 1}
