@@ -171,8 +171,9 @@ def _skip(conn: Connection, plan: Plan, batch_id: int) -> dict[str, Any]:
     """An optional table that isn't there: what the day had of it is dropped."""
     dropped = drop_partition(conn, plan.table.name, plan.day)
     rows = 0 if dropped else None
-    ledger.finish(conn, batch_id, "skipped", rows_landed=rows)
-    return _outcome("skipped", None, rows, None, None)
+    counts = {"rows_in_files": rows, "rows_landed": rows, "rows_rejected": rows}
+    ledger.finish(conn, batch_id, "skipped", **counts)
+    return _outcome("skipped", rows, rows, rows, None)
 
 
 def _unchanged(conn: Connection, plan: Plan, batch_id: int) -> dict[str, Any] | None:
