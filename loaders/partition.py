@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 PIECE = 1 << 18
-# One wait for readers of the old partition: the whole COPY would be lost with it.
-SWAP_LOCK_TIMEOUT = "20s"
+# Readers of the old partition are waited for in short turns: those that come later queue behind
+# the wait, and giving up at once would lose the whole COPY.
+SWAP_WAIT = "2s"
+SWAP_TURNS = 15
 _LINEAGE = ("_day", "_batch_id", "_source_file", "_source_row", "_loaded_at")
 
 
@@ -100,26 +103,56 @@ class NewPartition:
     def swap_in(self) -> None:
         """Takes the place of the day's partition. The parent is locked from here to the commit."""
         import psycopg
-        from psycopg import sql
 
         for column in _LINEAGE:
             self._run("alter table {new} alter " + column + " drop default")
         self._run("drop sequence landed_rows")
+        self._give_to_owner()
         self._run("set local default_statistics_target = 20")
         self._run("analyze {new}")
-        self._run("set local lock_timeout = {limit}", limit=SWAP_LOCK_TIMEOUT)
-        try:
-            drop_partition(self._conn, self._table.name, self._day)
-            name = sql.Identifier(partition_name(self._table.name, self._day))
-            self._conn.execute(sql.SQL("alter table {} rename to {}").format(self._name, name))
-            self._name = sql.Identifier("bronze", partition_name(self._table.name, self._day))
-            self._run("alter table {parent} attach partition {new} for values in ({day})")
-            self._run("alter table {new} drop constraint one_day")
-        except psycopg.errors.LockNotAvailable as error:
-            raise DaybookError(
-                f"{self._table.name}: a reader held it for more than {SWAP_LOCK_TIMEOUT}, so the "
-                "new rows could not take their place. Land the day again."
-            ) from error
+        self._run("set local lock_timeout = {limit}", limit=SWAP_WAIT)
+        for turn in range(SWAP_TURNS):
+            try:
+                with self._conn.transaction():
+                    self._swap()
+                return
+            except psycopg.errors.LockNotAvailable:
+                time.sleep(0.02 * turn)
+        raise DaybookError(
+            f"{self._table.name}: a reader held it for more than half a minute, so the new rows "
+            "could not take their place. Land the day again."
+        )
+
+    def _swap(self) -> None:
+        from psycopg import sql
+
+        drop_partition(self._conn, self._table.name, self._day)
+        name = partition_name(self._table.name, self._day)
+        rename = sql.SQL("alter table {} rename to {}")
+        self._conn.execute(rename.format(self._name, sql.Identifier(name)))
+        self._conn.execute(
+            sql.SQL(
+                "alter table {parent} attach partition {new} for values in ({day});"
+                "alter table {new} drop constraint one_day"
+            ).format(
+                parent=self._parent,
+                new=sql.Identifier("bronze", name),
+                day=sql.Literal(self._day.date),
+            )
+        )
+
+    def _give_to_owner(self) -> None:
+        """The next login that lands must be able to drop it: it belongs to the parent's owner."""
+        from psycopg import sql
+
+        owner = self._conn.execute(
+            "select pg_get_userbyid(relowner) from pg_class where oid = to_regclass(%s)"
+            " and relowner <> current_user::regrole and pg_has_role(relowner, 'SET')",
+            [f"bronze.{self._table.name}"],
+        ).fetchone()
+        if owner:
+            change = sql.SQL("alter table {} owner to {}")
+            self._conn.execute(change.format(self._name, sql.Identifier(owner[0])))
 
 
 def has_partition(conn: Connection, table: str, day: Day) -> bool:

@@ -23,13 +23,13 @@ from loaders.records import (
     Unlandable,
     json_text,
     raw_text,
+    unstorable,
 )
 from loaders.sources import Table
 
 CHUNK = 1 << 20
 _BLANK = re.compile(r"[ \t\n\r]*")
 _BAD_BYTE = re.compile(r"[\udc80-\udcff]")
-_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 _IN_STRING = re.compile(r'["\\\n]')
 _OUTSIDE = re.compile(r'["\[\]{},\n]')
 
@@ -196,26 +196,10 @@ def _element(
     elif window.dirty and _BAD_BYTE.search(text, start, end):
         reason = "not utf-8"
     elif text.find("\\u", start, end) >= 0:
-        reason = _unstorable(value)
+        reason = unstorable(value)
     if reason:
         return Reject(0, reason, raw_text(text[start:end]))
     return value
-
-
-def _unstorable(value: Any) -> str | None:
-    """Why Postgres can't store the strings in `value`, if it can't."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            if bad := _UNSTORABLE.search(item):
-                return "nul byte" if bad[0] == "\0" else "lone surrogate"
-        elif isinstance(item, dict):
-            waiting.extend(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return None
 
 
 def _behind_results(window: _Window) -> int | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
 
 # A record larger than this is a broken file (an open quote, a missing bracket), not a record.
 RECORD_LIMIT = 64 << 20
@@ -14,8 +15,7 @@ RAW_TEXT_LIMIT = 1 << 20
 UNKNOWN_LIMIT = 100
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A record as it lands: its number in the file, the declared columns' text, and the rest."""
 
     number: int
@@ -56,6 +56,9 @@ class Digits(str):
     __slots__ = ()
 
 
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
+
+
 class Unlandable(Exception):
     """This record cannot land; the message is the reason."""
 
@@ -68,10 +71,24 @@ def raw_text(raw: bytes | str) -> str:
     return text[:RAW_TEXT_LIMIT]
 
 
+def unstorable(value: Any) -> str | None:
+    """Why Postgres can't store the strings in `value`, if it can't."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            if bad := _UNSTORABLE.search(item):
+                return "nul byte" if bad[0] == "\0" else "lone surrogate"
+        elif isinstance(item, dict):
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            waiting.extend(item)
+    return None
+
+
 def json_text(value: Any, *, for_jsonb: bool = False) -> str:
     """`value` as JSON, numbers with their own digits; Unlandable for what jsonb cannot hold."""
-    from json.encoder import encode_basestring
-
     if value is None:
         return "null"
     if value is True or value is False:

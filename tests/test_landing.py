@@ -1,0 +1,416 @@
+"""Landing: what ends up in bronze and in the ledger, file by file and batch by batch."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from loaders.days import parse_day
+from loaders.errors import DaybookError, UsageError
+from loaders.landing import Landed, land_day
+from tests.raw_days import GROUPS, write, write_day
+
+pytestmark = pytest.mark.usefixtures("warehouse")
+HEADER = "transaction_id,amount_minor,currency,user_name\n"
+TENS = "".join(f"t{n},1,EUR,x\n" for n in range(10))
+
+
+def land(root: Path, day: str = "day1", **options: Any) -> dict[str, Landed]:
+    return {one.table: one for one in land_day(root, parse_day(day), **options)}
+
+
+def land_one(root: Path, table: str = "stg_transactions", **options: Any) -> Landed:
+    return land(root, tables=[table], **options)[table]
+
+
+def rows(db: psycopg.Connection, table: str = "stg_transactions") -> list[dict[str, Any]]:
+    return db.execute(
+        f'select * from bronze.{table} order by _day, _source_file collate "C", _source_row'
+    ).fetchall()
+
+
+def rejects(db: psycopg.Connection) -> list[tuple[str, int, str, str]]:
+    found = db.execute("select * from bronze.load_rejects order by source_file, source_row")
+    return [(r["source_file"], r["source_row"], r["reason"], r["raw_text"]) for r in found]
+
+
+def batches(db: psycopg.Connection, table: str = "stg_transactions") -> list[dict[str, Any]]:
+    return db.execute(
+        "select * from bronze.load_batches where table_name = %s order by batch_id", [table]
+    ).fetchall()
+
+
+def transactions(root: Path, content: str | bytes, name: str = "transactions.csv") -> None:
+    write(root, f"day1/{name}", content)
+
+
+def test_a_csv_lands_with_its_lineage(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, HEADER + 't1,1,EUR,"a, b"\nt2,2,USD,""\n')
+    landed = land_one(tmp_path)
+    assert (landed.status, landed.rows_in_files, landed.rows_landed) == ("succeeded", 2, 2)
+    first, second = rows(db)
+    assert (first["transaction_id"], first["user_name"], second["user_name"]) == (
+        "t1",
+        "a, b",
+        None,
+    )
+    assert [row["_source_row"] for row in (first, second)] == [1, 2]
+    assert {row["_source_file"] for row in (first, second)} == {"transactions.csv"}
+    assert {row["_batch_id"] for row in (first, second)} == {landed.batch_id}
+    assert str(first["_day"]) == "1970-01-02"
+    assert first["_extra"] is None
+    assert first["_loaded_at"] == second["_loaded_at"]
+
+
+def test_the_ledger_says_what_was_read(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, HEADER + TENS)
+    landed = land_one(tmp_path, flow_run_id="run-1")
+    (batch,) = batches(db)
+    assert (batch["status"], batch["flow_run_id"]) == ("succeeded", "run-1")
+    assert (batch["rows_in_files"], batch["rows_landed"], batch["rows_rejected"]) == (10, 10, 0)
+    (file,) = batch["source_files"]
+    assert file["path"] == "transactions.csv"
+    assert (file["bytes"], file["records"], len(file["sha256"])) == (len(HEADER + TENS), 10, 64)
+    assert batch["finished_at"] > batch["started_at"]
+    (metric,) = db.execute("select * from metrics.pipeline_metrics").fetchall()
+    assert (metric["task_name"], metric["pipeline_name"]) == ("land-table", "landing")
+    assert (metric["status"], metric["rows_landed"]) == ("success", 10)
+    assert metric["duration_seconds"] > 0
+    assert landed.batch_id == batch["batch_id"]
+
+
+def test_columns_in_any_order_with_bom_and_crlf(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, b"\xef\xbb\xbfcurrency,transaction_id\r\nEUR,t1\r\nUSD,t2")
+    land_one(tmp_path)
+    assert [(r["transaction_id"], r["currency"]) for r in rows(db)] == [
+        ("t1", "EUR"),
+        ("t2", "USD"),
+    ]
+
+
+def test_an_embedded_newline_and_a_1_mb_field(tmp_path: Path, db: psycopg.Connection) -> None:
+    large = "é" * 500_000
+    transactions(tmp_path, HEADER + f't1,1,EUR,"a\n\nb"\nt2,2,EUR,"{large}"\n')
+    assert land_one(tmp_path).rows_landed == 2
+    assert [row["user_name"] for row in rows(db)] == ["a\n\nb", large]
+
+
+def test_blank_lines_are_no_records(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, "\n" + HEADER + "\nt1,1,EUR,x\n   \n\nt2,2,EUR,y\n\n")
+    landed = land_one(tmp_path)
+    assert (landed.rows_in_files, landed.rows_landed, landed.rows_rejected) == (2, 2, 0)
+    assert [row["_source_row"] for row in rows(db)] == [1, 2]
+
+
+def test_bad_rows_are_kept_with_their_reasons(tmp_path: Path, db: psycopg.Connection) -> None:
+    good = "".join(f"t{n},1,EUR,x\n" for n in range(40)).encode()
+    bad = b"ragged,1\nnul,1,EUR,\x00\nlatin,1,EUR,caf\xe9\n"
+    transactions(tmp_path, HEADER.encode() + bad + good)
+    landed = land_one(tmp_path)
+    assert (landed.rows_in_files, landed.rows_landed, landed.rows_rejected) == (43, 40, 3)
+    assert rejects(db) == [
+        ("transactions.csv", 1, "ragged: 2 fields, 4 expected", "ragged,1\n"),
+        ("transactions.csv", 2, "nul byte", "nul,1,EUR,\\x00\n"),
+        ("transactions.csv", 3, "not utf-8", "latin,1,EUR,caf\\xe9\n"),
+    ]
+    assert [row["_source_row"] for row in rows(db)] == list(range(4, 44))
+
+
+def test_an_open_quote_weighs_as_its_lines(tmp_path: Path, db: psycopg.Connection) -> None:
+    good = "".join(f"t{n},1,EUR,x\n" for n in range(50))
+    transactions(tmp_path, HEADER + good + 'u,1,EUR,"open\n' + "v,1,EUR,y\n" * 3)
+    landed = land_one(tmp_path)
+    assert (landed.rows_landed, landed.rows_rejected) == (50, 1)
+    assert rejects(db)[0][1:3] == (51, "open quote")
+    transactions(tmp_path, HEADER + good + 'u,1,EUR,"open\n' + "v,1,EUR,y\n" * 10)
+    with pytest.raises(DaybookError, match=r"18\.0%, 10% are allowed"):
+        land_one(tmp_path)
+
+
+def test_too_many_rejects_replace_nothing(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, HEADER + TENS)
+    first = land_one(tmp_path)
+    transactions(tmp_path, HEADER + TENS + "bad,1\nworse,2\n")
+    with pytest.raises(DaybookError, match=r"2 of 12 records can't be landed"):
+        land_one(tmp_path)
+    assert {row["_batch_id"] for row in rows(db)} == {first.batch_id}
+    _, failed = batches(db)
+    assert (failed["status"], failed["rows_landed"], failed["rows_rejected"]) == ("failed", None, 2)
+    assert "2 of 12 records" in failed["error"]
+    assert len(rejects(db)) == 2
+    metric = db.execute("select * from metrics.pipeline_metrics order by id desc").fetchone()
+    assert (metric["status"], metric["rows_landed"]) == ("failure", 0)
+    # the same files again still fail, the former ones land again
+    with pytest.raises(DaybookError):
+        land_one(tmp_path)
+    transactions(tmp_path, HEADER + TENS)
+    assert land_one(tmp_path).status == "succeeded"
+
+
+def test_a_truncated_gzip_fails_its_table(tmp_path: Path, db: psycopg.Connection) -> None:
+    lines = "".join(f"t{n},{n * 7919},EUR,x\n" for n in range(100_000))
+    whole = gzip.compress((HEADER + lines).encode())
+    transactions(tmp_path, whole[: len(whole) // 2], "transactions.csv.tmp")
+    (tmp_path / "day1/transactions.csv.tmp").rename(tmp_path / "day1/transactions.csv.gz")
+    with pytest.raises(DaybookError, match="gzip is cut"):
+        land_one(tmp_path)
+    assert rows(db) == []
+    assert [batch["status"] for batch in batches(db)] == ["failed"]
+    (tmp_path / "day1/transactions.csv.gz").write_bytes(whole)
+    assert land_one(tmp_path).rows_landed == 100_000
+
+
+def test_an_empty_file_and_a_header_alone(tmp_path: Path, db: psycopg.Connection) -> None:
+    for content in ("", HEADER, "\ufeff\n"):
+        transactions(tmp_path, content)
+        landed = land_one(tmp_path)
+        assert (landed.status, landed.rows_in_files, landed.rows_landed) == ("succeeded", 0, 0)
+    for content in ("", "agent_id,email,name\n"):
+        write(tmp_path, "day1/agents.csv", content)
+        with pytest.raises(DaybookError, match="--allow-empty"):
+            land_one(tmp_path, "stg_agents")
+    assert batches(db, "stg_agents") == []
+    assert land_one(tmp_path, "stg_agents", allow_empty=True).rows_landed == 0
+
+
+def test_empty_json_of_a_required_snapshot_is_refused(tmp_path: Path) -> None:
+    for content in ("[]", '{"results": []}', ""):
+        write(tmp_path, "day1/agents/1.json", content)
+        with pytest.raises(DaybookError, match="--allow-empty"):
+            land_one(tmp_path, "stg_agents")
+
+
+def test_an_unknown_column_is_kept_and_told(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, "transaction_id,colour,currency\nt1,red,EUR\nt2,,USD\n")
+    landed = land_one(tmp_path)
+    assert [row["_extra"] for row in rows(db)] == [{"colour": "red"}, None]
+    assert landed.drift is not None
+    assert landed.drift["unknown"] == ["colour"]
+    assert "amount_minor" in landed.drift["missing"]
+    assert "currency" not in landed.drift["missing"]
+    assert batches(db)[0]["drift"] == landed.drift
+
+
+def test_drift_is_the_difference_from_the_day_before(tmp_path: Path) -> None:
+    write(tmp_path, "day1/transactions.csv", "transaction_id,colour,currency\nt1,red,EUR\n")
+    write(tmp_path, "day2/transactions.csv", "transaction_id,shape,amount_minor\nt1,round,1\n")
+    land_one(tmp_path)
+    drift = land_one(tmp_path, day="day2").drift
+    assert drift is not None
+    assert drift["added"] == ["amount_minor", "shape"]
+    assert drift["gone"] == ["colour", "currency"]
+
+
+def test_a_missing_key_column_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, "currency,amount_minor\nEUR,1\n")
+    with pytest.raises(DaybookError, match="key column transaction_id is missing"):
+        land_one(tmp_path)
+    assert batches(db) == []
+
+
+def test_a_duplicate_header_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, "transaction_id,currency,currency\nt1,EUR,USD\n")
+    with pytest.raises(DaybookError, match="repeats currency"):
+        land_one(tmp_path)
+    assert batches(db) == []
+
+
+def test_json_keeps_digits_and_undeclared_fields(tmp_path: Path, db: psycopg.Connection) -> None:
+    content = (
+        '{"results": [{"id": "t1", "currencyData": {"originalCurrencyAmount": 9007199254740993,'
+        ' "exchangeRate": 1.10, "symbol": "€"}, "childTransactionIds": [1.0, {"a": 2}],'
+        ' "isLocked": false}]}'
+    )
+    write(tmp_path, "day1/transactions/1.json", content)
+    landed = land_one(tmp_path)
+    (row,) = rows(db)
+    assert (row["amount_minor"], row["exchange_rate"]) == ("9007199254740993", "1.10")
+    assert row["child_transaction_ids"] == '[1.0,{"a":2}]'
+    assert row["_extra"] == {"currencyData": {"symbol": "€"}, "isLocked": False}
+    assert landed.drift is not None
+    assert landed.drift["unknown"] == ["currencyData.symbol", "isLocked"]
+
+
+def test_pages_of_every_format_are_one_table(tmp_path: Path, db: psycopg.Connection) -> None:
+    write(tmp_path, "day1/transactions/10.json", [{"id": "b1"}, {"id": "b2"}])
+    write(tmp_path, "day1/transactions/2.jsonl.gz", '{"id": "c1"}\n{"id": "c2"}\n')
+    write(tmp_path, "day1/transactions/1.csv", "transaction_id,currency\na1,EUR\n")
+    write(tmp_path, "day1/transactions/.hidden.csv", "x")
+    write(tmp_path, "day1/transactions/_SUCCESS", "")
+    land_one(tmp_path)
+    assert [(r["_source_file"], r["_source_row"], r["transaction_id"]) for r in rows(db)] == [
+        ("transactions/1.csv", 1, "a1"),
+        ("transactions/10.json", 1, "b1"),
+        ("transactions/10.json", 2, "b2"),
+        ("transactions/2.jsonl.gz", 1, "c1"),
+        ("transactions/2.jsonl.gz", 2, "c2"),
+    ]
+
+
+def test_broken_json_records_are_kept(tmp_path: Path, db: psycopg.Connection) -> None:
+    good = ", ".join(f'{{"id": "t{n}"}}' for n in range(30))
+    write(tmp_path, "day1/transactions.json", f'[{good}, {{"id": oops}}, 7, {{"id": "last"}}]')
+    landed = land_one(tmp_path)
+    assert (landed.rows_in_files, landed.rows_landed, landed.rows_rejected) == (33, 31, 2)
+    assert [(row, raw) for _, row, _, raw in rejects(db)] == [(31, '{"id": oops}'), (32, "7")]
+    assert rows(db)[-1]["_source_row"] == 33
+
+
+@pytest.mark.parametrize("extension", ["csv", "json"])
+def test_a_folder_of_20000_one_record_files(
+    tmp_path: Path, db: psycopg.Connection, extension: str
+) -> None:
+    folder = tmp_path / "day1" / "transactions"
+    folder.mkdir(parents=True)
+    for n in range(20_000):
+        content = (
+            f"transaction_id,currency\nt{n},EUR\n" if extension == "csv" else f'{{"id": "t{n}"}}'
+        )
+        (folder / f"{n}.{extension}").write_text(content)
+    landed = land_one(tmp_path)
+    assert (landed.rows_in_files, landed.rows_landed) == (20_000, 20_000)
+    found = db.execute(
+        "select count(distinct _source_file) as files, count(distinct transaction_id) as ids,"
+        " max(_source_row) as row from bronze.stg_transactions"
+    ).fetchone()
+    assert found == {"files": 20_000, "ids": 20_000, "row": 1}
+    assert landed.seconds < 20
+
+
+def test_one_bad_file_among_many_pages(tmp_path: Path, db: psycopg.Connection) -> None:
+    for page in range(6):
+        body = "".join(f"p{page}t{n},1,EUR,x\n" for n in range(20))
+        write(tmp_path, f"day1/transactions/{page}.csv", HEADER + body + ("bad\n" * (page > 0)))
+    landed = land_one(tmp_path)
+    assert (landed.rows_landed, landed.rows_rejected) == (120, 5)
+    assert [row["_source_row"] for row in rows(db)] == [*range(1, 21)] * 6
+
+
+def test_same_files_twice_write_nothing(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, HEADER + TENS)
+    first = land_one(tmp_path)
+    again = land_one(tmp_path)
+    assert (again.status, again.rows_in_files, again.rows_landed) == ("unchanged", 10, None)
+    assert {row["_batch_id"] for row in rows(db)} == {first.batch_id}
+    assert [b["rows_landed"] for b in batches(db)] == [10, None]
+    forced = land_one(tmp_path, force=True)
+    assert forced.status == "succeeded"
+    assert {row["_batch_id"] for row in rows(db)} == {forced.batch_id}
+    (tmp_path / "day1/transactions.csv").rename(tmp_path / "day1/transactions.CSV.csv")
+    assert land_one(tmp_path, force=True).status == "succeeded"
+
+
+def test_other_content_replaces_the_day_alone(tmp_path: Path, db: psycopg.Connection) -> None:
+    write(tmp_path, "day1/transactions.csv", HEADER + TENS)
+    write(tmp_path, "day2/transactions.csv", HEADER + "u,1,EUR,x\n")
+    land_one(tmp_path)
+    land_one(tmp_path, day="day2")
+    write(tmp_path, "day1/transactions.csv", HEADER + "v,1,EUR,x\n")
+    land_one(tmp_path)
+    assert [row["transaction_id"] for row in rows(db)] == ["v", "u"]
+    partitions = db.execute(
+        "select relname from pg_class where relname like 'stg_transactions_p%' order by 1"
+    ).fetchall()
+    assert [p["relname"] for p in partitions] == [
+        "stg_transactions_p19700102",
+        "stg_transactions_p19700103",
+    ]
+
+
+def test_a_shrunken_snapshot_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
+    agents = [{"id": n} for n in range(30)]
+    for day, count in (("day1", 30), ("day3", 14), ("day4", 15)):
+        write_day(tmp_path, day, **{"agents.json": agents[:count]})
+    land(tmp_path)
+    with pytest.raises(DaybookError, match="14 rows are less than half of the 30 of day1"):
+        land_one(tmp_path, "stg_agents", day="day3")
+    assert len(rows(db, "stg_agents")) == 30
+    assert land_one(tmp_path, "stg_agents", day="day4").status == "succeeded"
+    allowed = land_one(tmp_path, "stg_agents", day="day3", allow_shrink=True)
+    assert allowed.rows_landed == 14
+
+
+def test_missing_required_table_stops_the_day_before_any_write(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    folder = write_day(tmp_path)
+    (folder / "groups.json").unlink()
+    (folder / "agents.json").write_text("[]")
+    with pytest.raises(DaybookError) as raised:
+        land(tmp_path)
+    assert "groups.<ext> or groups/ or admin_groups.<ext> or admin_groups/" in str(raised.value)
+    assert str(folder) in str(raised.value)
+    assert "stg_agents" in str(raised.value)
+    assert db.execute("select count(*) as n from bronze.load_batches").fetchone() == {"n": 0}
+    assert land_one(tmp_path).status == "succeeded"  # only the named table is required
+
+
+def test_missing_optional_table_is_skipped(tmp_path: Path, db: psycopg.Connection) -> None:
+    folder = write_day(tmp_path, **{"roles.json": [{"id": 1, "name": "r"}]})
+    assert land(tmp_path)["stg_roles"].status == "succeeded"
+    assert land(tmp_path)["stg_cards"].status == "skipped"
+    (folder / "roles.json").unlink()
+    gone = land(tmp_path)["stg_roles"]
+    assert (gone.status, gone.rows_landed) == ("skipped", 0)
+    assert rows(db, "stg_roles") == []
+    assert land(tmp_path)["stg_roles"].rows_landed is None
+    write(folder, "roles.json", [{"id": 1, "name": "r"}])
+    assert land(tmp_path)["stg_roles"].status == "succeeded"
+
+
+def test_a_failing_optional_table_is_a_warning(tmp_path: Path, db: psycopg.Connection) -> None:
+    write_day(tmp_path, **{"roles.csv": "name\nx\n", "cards.parquet": b"not parquet"})
+    landed = land(tmp_path)
+    assert landed["stg_roles"].status == landed["stg_cards"].status == "failed"
+    assert "key column role_id" in str(landed["stg_roles"].error)
+    assert "not readable as Parquet" in str(landed["stg_cards"].error)
+    assert landed["stg_agents"].status == "succeeded"
+    assert [b["status"] for b in batches(db, "stg_cards")] == ["failed"]
+
+
+def test_one_warehouse_holds_one_calendar(tmp_path: Path) -> None:
+    write_day(tmp_path)
+    write_day(tmp_path, "2026-01-05")
+    land(tmp_path)
+    with pytest.raises(DaybookError, match="never both calendars"):
+        land(tmp_path, "2026-01-05")
+
+
+def test_a_table_that_is_not_declared_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="stg_nope"):
+        land_one(tmp_path, "stg_nope")
+
+
+def test_declared_tables_all_land(tmp_path: Path, db: psycopg.Connection) -> None:
+    from loaders.sources import declared_tables
+
+    for table in declared_tables().values():
+        record: dict[str, Any] = {}
+        for number, column in enumerate(table.columns):
+            node = record
+            for name in column.json_path[:-1]:
+                node = node.setdefault(name, {})
+            node[column.json_path[-1]] = number
+        write(tmp_path, f"day1/{table.found_under[0]}.json", [record])
+    for name, landed in land(tmp_path).items():
+        assert (landed.status, landed.drift) == ("succeeded", None), name
+        (row,) = rows(db, name)
+        columns = declared_tables()[name].column_names
+        assert [row[column] for column in columns] == [str(n) for n in range(len(columns))]
+
+
+def test_json_and_csv_of_the_same_rows_land_the_same(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    write(tmp_path, "day1/groups.json", json.dumps(GROUPS))
+    write(tmp_path, "day2/groups.csv", "group_id,name,agent_ids\n10,G,[1]\n")
+    land_one(tmp_path, "stg_groups")
+    land_one(tmp_path, "stg_groups", day="day2")
+    first, second = rows(db, "stg_groups")
+    assert [first[c] for c in ("group_id", "name", "agent_ids")] == ["10", "G", "[1]"]
+    assert [second[c] for c in ("group_id", "name", "agent_ids")] == ["10", "G", "[1]"]
