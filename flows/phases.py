@@ -66,14 +66,17 @@ class Run:
 
 
 def prepare_day(run: Run) -> None:
-    """Handshake, control tables, dbt's manifest. Raises WarehouseError, or DaybookError when the
-    project does not parse. Needs nothing of the day, so it runs beside the landing."""
+    """Handshake, control tables, rates, dbt's manifest. Raises WarehouseError, or DaybookError when
+    the project does not parse. Needs nothing of the day, so it runs beside the landing."""
     from flows import transform
-    from loaders import warehouse
+    from loaders import rates, warehouse
 
     run.check()
     with _connected(run) as connection:
         warehouse.check_ready(connection)
+    rates.refresh_rates(
+        application_name=f"daybook {run.flow_run_id}", flow_run_id=run.flow_run_id, day=run.day
+    )
     transform.manifest()
 
 
