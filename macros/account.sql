@@ -147,7 +147,7 @@ deletions as (
 
 insert into {{ source('control', 'pipeline_metrics') }} (
     flow_run_id, task_name, pipeline_name, table_name, day,
-    rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_stale, rows_duplicate, rows_quarantined, rows_released, rows_landed,
+    rows_inserted, rows_updated, rows_rerated, rows_deleted, rows_unchanged, rows_stale, rows_duplicate, rows_quarantined, rows_released, rows_landed,
     status, started_at, finished_at, duration_seconds
 )
 select
@@ -156,8 +156,15 @@ select
     '{{ meta.pipeline }}',
     table_name,
     day,
+    {% if plan.recheck -%}
+    coalesce(per_batch.inserted, 0) * coalesce(per_batch.is_pending, false)::int,
+    coalesce(per_batch.updated, 0) * coalesce(per_batch.is_pending, false)::int,
+    coalesce(per_batch.inserted + per_batch.updated, 0) * coalesce(not per_batch.is_pending, false)::int,
+    {%- else -%}
     coalesce(per_batch.inserted, 0),
     coalesce(per_batch.updated, 0),
+    0,
+    {%- endif %}
     coalesce(deletions.deleted, 0),
     coalesce(per_batch.unchanged, 0) * coalesce(per_batch.is_pending, false)::int,
     coalesce(per_batch.stale, 0),

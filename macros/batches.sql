@@ -34,19 +34,20 @@
 {%- endmacro %}
 
 
-{% macro work_plan(model, tables, layer='silver') -%}
+{% macro work_plan(model, tables, layer='silver', recheck=false) -%}
     {#- What this build has to do for `model`:
           pending   ids of the batches to apply
           days      their days
           replaced  ids of applied batches that other batches take the place of
           history   ids of the batches that stay applied, and `history_days`
           rebuild   whether all that is landed is applied anew: a full refresh, or no table yet
+          recheck   whether more has changed than batches
           in_order  whether every pending day is later than every applied one, so that what
                     silver holds is all that the new records have to beat -#}
     {#- dbt learns of what a model reads while it parses, before anything runs -#}
     {%- do ref('int_batches') -%}
     {%- set rebuild = flags.FULL_REFRESH or relation_if_built(model, layer) is none -%}
-    {%- set plan = {'rebuild': rebuild, 'pending': [], 'days': [], 'replaced': [], 'history': [], 'history_days': [], 'in_order': true} -%}
+    {%- set plan = {'rebuild': rebuild, 'pending': [], 'days': [], 'replaced': [], 'history': [], 'history_days': [], 'in_order': true, 'recheck': recheck} -%}
     {%- if execute and flags.WHICH in ('build', 'run') -%}
         {%- set rows = run_query(
             "with pending as (" ~ pending_batches(model, tables, rebuild) ~ "),"
@@ -63,7 +64,7 @@
             {%- if row[0] == 'history' -%}{%- do plan.history_days.append(row[2]) -%}{%- endif -%}
         {%- endfor -%}
         {%- set late = plan.history_days and plan.days and (plan.days | min) <= (plan.history_days | max) -%}
-        {%- do plan.update({'in_order': not (rebuild or plan.replaced or late)}) -%}
+        {%- do plan.update({'in_order': not (rebuild or plan.replaced or late or recheck)}) -%}
     {%- endif -%}
     {{ return(plan) }}
 {%- endmacro %}

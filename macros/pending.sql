@@ -21,17 +21,18 @@
 {%- endmacro %}
 
 
-{% macro pending_records(model, key, order, records, layer='silver') -%}
+{% macro pending_records(model, key, order, records, layer='silver', recheck='', recheck_errors=[]) -%}
     {#- The records that compete in this build for the rows of `model`, typed once and ranked:
         _rank over all of a key's valid records, _day_rank over those of its day.
         Out of order, or when a batch takes another's place, the records of the days that stay
-        applied compete again, for the keys that can change. -#}
+        applied compete again, for the keys that can change. `recheck` selects more keys to work
+        out again; their records that are not valid for `recheck_errors` take part too. -#}
     {%- set tables = records | map(attribute='table') | list -%}
     {%- set columns = landed_columns(tables[-1]) -%}
     {%- set plan = work_plan(model, tables, layer) -%}
     {%- set built = relation_if_built(model, layer) -%}
     {%- set keys = key | join(', ') -%}
-    {%- set bring_history = not plan.in_order and plan.history and not plan.rebuild -%}
+    {%- set bring_history = (not plan.in_order or recheck) and plan.history and not plan.rebuild -%}
 
 with pending as (
 
@@ -53,6 +54,10 @@ affected as (
     union
     select {{ keys }} from {{ built }}
     where _batch_id = any('{ {{- plan.replaced | join(', ') -}} }'::bigint [])
+    {%- if recheck %}
+    union
+    ({{ recheck }})
+    {%- endif %}
 
 ),
 
@@ -61,7 +66,7 @@ history as (
     {% for part in records %}
     {{ records_of(part, columns, is_pending=false) }}
     where {{ in_batches(plan.history, plan.history_days) }}
-        and cardinality(_errors) = 0
+        and _errors <@ array['{{ recheck_errors | join("', '") }}']::text []
         and ({{ keys }}) in (select {{ keys }} from affected)
     {%- if not loop.last %}
     union all

@@ -6,7 +6,7 @@
     {%- set incoming = arg_dict.temp_relation -%}
     {%- set meta = config.get('meta') -%}
     {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
-    {%- set plan = work_plan(model.name, meta.tables, meta.layer or 'silver') -%}
+    {%- set plan = work_plan(model.name, meta.tables, meta.layer or 'silver', meta.recheck and context[meta.recheck]()) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='name') | list -%}
     {%- set values = [] -%}
     {%- set kept = key + (meta.presence or []) -%}
@@ -55,7 +55,14 @@ written as (
 deleted as (
 
     delete from {{ this }} as held
-    where {% if plan.rebuild %}true{% else %}held._batch_id = any('{ {{- plan.replaced | join(', ') -}} }'::bigint []){% endif %}
+    where {% if plan.rebuild %}true{% else %}
+            (
+                held._batch_id = any('{ {{- plan.replaced | join(', ') -}} }'::bigint [])
+                {%- if plan.recheck %}
+                or ({% for column in key %}held.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
+                in (select {{ key | join(', ') }} from {{ ref(meta.pending) }} where not _is_pending)
+                {%- endif %}
+            ){% endif %}
         and not exists (
             select 1 from {{ incoming }} as incoming
             where {% for column in key %}incoming.{{ column }} = held.{{ column }}{% if not loop.last %} and {% endif %}{% endfor %}
@@ -72,7 +79,7 @@ deleted as (
     {#- dbt makes the table of a first build by itself, without the strategy: this hook accounts
         for it in the same transaction. -#}
     {%- set meta = config.get('meta') -%}
-    {%- set plan = work_plan(model.name, meta.tables, meta.layer or 'silver') -%}
+    {%- set plan = work_plan(model.name, meta.tables, meta.layer or 'silver', meta.recheck and context[meta.recheck]()) -%}
     {%- if execute and not is_incremental() %}
 {{ refuse_unless_whole(meta, plan) }}
 

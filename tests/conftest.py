@@ -85,11 +85,11 @@ def db(warehouse_url: str) -> Iterator[psycopg.Connection]:
 
 
 class Dbt:
-    """dbt in this process, with a manifest that is parsed once."""
+    """dbt in this process, with a manifest that is parsed once a setting."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: Any = None
+        self.manifests: dict[str | None, Any] = {}  # by the setting that parsing reads
         self.runs = itertools.count()
 
     def run(self, *arguments: str) -> Any:
@@ -97,13 +97,14 @@ class Dbt:
 
         places = ("--project-dir", str(PROJECT), "--profiles-dir", str(self.folder))
         outputs = ("--target-path", str(self.folder / "target"), "--log-path", str(self.folder))
-        if self.manifest is None:
+        setting = os.environ.get("DAYBOOK_FX_PRIORITY")
+        if setting not in self.manifests:
             parsed = dbtRunner().invoke(["parse", "--quiet", *places, *outputs])
             if not parsed.success:
                 raise parsed.exception or AssertionError("dbt parse failed")
-            self.manifest = parsed.result
+            self.manifests[setting] = parsed.result
         command, *rest = arguments
-        result = dbtRunner(manifest=self.manifest).invoke(
+        result = dbtRunner(manifest=self.manifests[setting]).invoke(
             [command, "--log-level-file", "none", *rest, *places, *outputs]
         )
         if result.exception:

@@ -1,10 +1,16 @@
 {{ config(materialized='table', unlogged=true, tags=['transactions']) }}
 
+-- depends_on: {{ ref('fx_rates') }}
+-- depends_on: {{ source('ledger', 'fx_reference') }}
+{% set rates_changed = rates_changed() %}
+
 {{
     pending_records(
         model='transactions',
         key=['transaction_id'],
         order=['updated_time'],
+        recheck=transactions_to_rate_again() if rates_changed else '',
+        recheck_errors=['no_rate'],
         records=[
             {
                 'typed': ref('int_transactions_typed'),

@@ -12,7 +12,6 @@ with typed as (
                 'amount_minor_invalid': "typed.amount_minor is not null and landed.amount_minor !~ '^-?[0-9]+$'",
                 'exponent_invalid': 'typed.exponent not between 0 and 8',
                 'currency_invalid': 'typed.currency not in (select iso.currency from ' ~ ref('iso_4217') ~ ' as iso)',
-                'no_rate': "typed.currency <> 'USD' and coalesce(typed.exchange_rate, 0) <= 0",
             },
         )
     }}
@@ -23,17 +22,51 @@ with typed as (
 rated as (
 
     select
-        *,
-        case when exponent between 0 and 8 then amount_minor * ('1e-' || exponent)::numeric end as original_amount,
-        case when currency = 'USD' then 1 else exchange_rate end as fx_rate,
-        case when currency = 'USD' then 'usd' else 'payload' end as fx_source,
-        (occurred_time at time zone 'UTC')::date as fx_date
+        typed.*,
+        case when typed.exponent between 0 and 8 then typed.amount_minor * ('1e-' || typed.exponent)::numeric end as original_amount,
+        (typed.occurred_time at time zone 'UTC')::date as occurred_on,
+        rates.usd_per_unit as reference_rate,
+        rates.rate_date as reference_date,
+        case when typed.exchange_rate > 0 then typed.exchange_rate end as payload_rate
     from typed
+    left join
+        lateral (
+            {{ reference_rate('typed.currency', "(typed.occurred_time at time zone 'UTC')::date") }}
+        ) as rates
+        on typed.currency <> 'USD'
+
+),
+
+chosen as (
+
+    select
+        *,
+        case
+            when currency = 'USD' then 'usd'
+            {%- for source in fx_priority() %}
+            when {{ source }}_rate is not null then '{{ source }}'
+            {%- endfor %}
+        end as fx_source
+    from rated
+
+),
+
+converted as (
+
+    select
+        *,
+        case fx_source when 'usd' then 1 when 'reference' then reference_rate when 'payload' then payload_rate end as fx_rate,
+        case fx_source when 'reference' then reference_date else occurred_on end as fx_date
+    from chosen
 
 )
 
 select
-    *,
+    {{ column_list('stg_transactions') }},
+    original_amount,
+    fx_source,
+    fx_rate,
+    fx_date,
     round(original_amount * fx_rate, 4) as amount_usd,
     encode(
         sha256(
@@ -50,5 +83,12 @@ select
             )
         ),
         'hex'
-    ) as idempotency_key
-from rated
+    ) as idempotency_key,
+    case when currency is not null and fx_source is null then _errors || 'no_rate'::text else _errors end as _errors,
+    _landed,
+    _extra,
+    _day,
+    _batch_id,
+    _source_file,
+    _source_row
+from converted

@@ -15,7 +15,7 @@ with batches as (
 applied as (
 
     select * from {{ source('control', 'applied_batches') }}
-    where model not like 'int\_%'
+    where model not like 'int\_%' and model not like '%:%'
 
 ),
 

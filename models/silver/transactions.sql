@@ -9,9 +9,10 @@
             'tables': ['stg_transactions'],
             'pending': 'int_transactions_pending',
             'order': ['updated_time'],
+            'recheck': 'rates_changed',
         },
         pre_hook='{{ started() }}',
-        post_hook='{{ account_first_build() }}',
+        post_hook=['{{ account_first_build() }}', '{{ remember_rates() }}'],
     )
 }}
 

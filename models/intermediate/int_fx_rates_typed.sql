@@ -1,0 +1,13 @@
+{{ config(tags=['transactions']) }}
+
+{{
+    typed_records(
+        source('bronze', 'stg_fx_rates'),
+        'stg_fx_rates',
+        required=['rate_date', 'currency', 'usd_per_unit'],
+        checks={
+            'currency_invalid': 'typed.currency not in (select iso.currency from ' ~ ref('iso_4217') ~ ' as iso)',
+            'usd_per_unit_invalid': 'typed.usd_per_unit <= 0',
+        },
+    )
+}}
