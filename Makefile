@@ -78,5 +78,6 @@ status: setup  ## the last runs, who holds the warehouse, the last landings
 reset:  ## throw the embedded warehouse and all it holds away (asks first)
 	@read -r -p "This deletes $(HOME_DIR) with the embedded warehouse in it. Type yes: " answer \
 	    && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
-	@test ! -x $(BIN)/python || $(BIN)/python -m loaders.warehouse stop
+	@test ! -x $(BIN)/python \
+	    || $(BIN)/python -c 'from loaders import server, warehouse; server.reset(warehouse.home())'
 	rm -rf "$(HOME_DIR)"

@@ -175,16 +175,17 @@ def _connected(run: Run, who: str = "daybook") -> Any:
 
 
 @contextlib.contextmanager
-def recorded(run: Run) -> Iterator[None]:
+def recorded(run: Run) -> Iterator[list[str]]:
     """Keep the run's own row in metrics.pipeline_metrics: running, then success or failure.
 
-    Called under the lock, so rows that an earlier run left `running` belong to the dead.
+    Called under the lock, so rows that an earlier run left `running` belong to the dead: they
+    are closed as failures, and the dead runs' ids are what the context gives.
     """
     from loaders import landing
 
     with _connected(run, "daybook flow") as connection:
         landing.reap_running(connection)
-        connection.execute(
+        dead = connection.execute(
             """
             update metrics.pipeline_metrics
             set
@@ -193,8 +194,9 @@ def recorded(run: Run) -> Iterator[None]:
                 finished_at = clock_timestamp(),
                 duration_seconds = extract(epoch from clock_timestamp() - started_at)
             where task_name = 'day-pipeline' and status = 'running'
+            returning flow_run_id
             """
-        )
+        ).fetchall()
         (row,) = connection.execute(
             """
             insert into metrics.pipeline_metrics
@@ -205,7 +207,7 @@ def recorded(run: Run) -> Iterator[None]:
             [run.flow_run_id, run.day.date],
         ).fetchone()
     try:
-        yield
+        yield [flow_run_id for (flow_run_id,) in dead]
     except BaseException as error:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         with contextlib.suppress(Exception):

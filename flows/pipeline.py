@@ -5,9 +5,11 @@ Importing this module imports Prefect; flows/day.py does so only when a day is r
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from contextvars import ContextVar
 from typing import Any, Literal
+from uuid import UUID
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -38,7 +40,7 @@ _retried: dict[str, Any] = {
 }
 
 
-@task(name="prepare-day", **_retried)
+@task(name="prepare-day", task_run_name="prepare-day", **_retried)
 def prepare_day(run: Run) -> None:
     """Handshake, control tables, dbt's manifest."""
     phases.prepare_day(run)
@@ -50,7 +52,7 @@ def land_table(run: Run, plan: Plan, table: str) -> Landed:
     return phases.land_table(run, plan)
 
 
-@task(name="land-day", cache_policy=NO_CACHE, persist_result=False)
+@task(name="land-day", task_run_name="land-day", cache_policy=NO_CACHE, persist_result=False)
 def land_day(run: Run) -> list[Landed]:
     """Find, hash and check all files; then land-table × N in parallel."""
     return phases.land_day(run, _land_all)
@@ -61,7 +63,7 @@ def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     return [future.result(raise_on_failure=False) for future in futures]
 
 
-@task(name="transform-day", **_retried)
+@task(name="transform-day", task_run_name="transform-day", **_retried)
 def transform_day(run: Run) -> Any:
     """dbt build, each node a task run of its own."""
     from flows.transform import NodeRuns
@@ -73,7 +75,7 @@ def transform_day(run: Run) -> Any:
         nodes.close()
 
 
-@task(name="finish-day", **_retried)
+@task(name="finish-day", task_run_name="finish-day", **_retried)
 def finish_day(run: Run) -> int:
     """The ledger's verdict."""
     return phases.finish_day(run)
@@ -88,7 +90,7 @@ def finish_day(run: Run) -> int:
 )
 async def day_pipeline(
     day: str,
-    data: str,
+    data: str | None = None,
     mode: Literal["local"] = "local",
     engine: Literal["python"] = "python",
     force: bool = False,
@@ -101,13 +103,15 @@ async def day_pipeline(
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
     """
+    from flows.day import check_usage, data_path
     from loaders.lock import run_lock
 
+    check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
     flow_run_id = str(FlowRunContext.get().flow_run.id)
     stop, progress = watched.get() or (Stop(), phases.silent)
     run = Run.of(
         day,
-        data,
+        data_path(data),
         flow_run_id=flow_run_id,
         force=force,
         allow_empty=allow_empty,
@@ -129,12 +133,29 @@ async def day_pipeline(
         limit.daemon = True
         limit.start()
     try:
-        with run_lock(f"daybook run {flow_run_id} {run.day}") as run.lock, phases.recorded(run):
+        holder = f"daybook run {flow_run_id} {run.day}"
+        with run_lock(holder) as run.lock, phases.recorded(run) as dead:
+            _close(dead)
             return _in_order(run)
     finally:
         stop.over()
         if limit:
             limit.cancel()
+
+
+def _close(dead: list[str]) -> None:
+    """Prefect shows a killed run as running for ever, unless somebody says that it has crashed."""
+    if not dead:
+        return
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed
+
+    with get_client(sync_client=True) as client:
+        for flow_run_id in dead:
+            # The run may be one of another Prefect server.
+            with contextlib.suppress(Exception):
+                ended = Crashed(message="The run ended without closing its row.")
+                client.set_flow_run_state(UUID(flow_run_id), ended, force=True)
 
 
 def _in_order(run: Run) -> dict[str, dict[str, str]]:
@@ -148,6 +169,8 @@ def _in_order(run: Run) -> dict[str, dict[str, str]]:
         run.progress("building" if phase is transform_day else "checking the ledger")
         futures[name] = phase.submit(quote(run))
         _all_succeeded(run, futures)
+    for node in futures["transform-day"].result().warnings:
+        run.progress(f"warning: {node}")
     return {
         name: {"run_id": str(future.task_run_id), "state": future.state.name}
         for name, future in futures.items()

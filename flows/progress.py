@@ -55,6 +55,8 @@ class Progress:
     def _say(self, what: str) -> None:
         if self._bars is None:
             print(f"{self._day}: {what}", file=self._out, flush=True)
+        elif what.startswith("warning: "):
+            self._bars.console.print(f"{self._day}: {what}", markup=False)
         else:
             for table in list(self._tables):
                 self._bars.remove_task(self._tables.pop(table))

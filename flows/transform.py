@@ -23,6 +23,7 @@ from loaders.sources import PROJECT
 
 # Unit tests prove a model's rules with rows of their own: CI runs them, a day need not.
 BUILD = ["build", "--exclude-resource-type", "unit_test"]
+SILENT = ["--log-level", "none"]  # not a level that PrefectDbtRunner knows
 _LOST = re.compile(
     r"server closed the connection|terminating connection|connection already closed"
     r"|could not connect|connection (refused|reset|timed out)|SSL connection has been closed"
@@ -83,7 +84,7 @@ def _options(of: Any) -> list[str]:
     return [
         *("--project-dir", str(of.project_dir), "--profiles-dir", str(of.profiles_dir)),
         *("--target-path", str(of.target_path), "--log-path", log_path),
-        *("--log-level", "none", "--log-level-file", "info", "--no-use-colors-file"),
+        *("--quiet", "--log-level-file", "info", "--no-use-colors-file"),
     ]
 
 
@@ -95,7 +96,7 @@ def manifest() -> Any:
     with _parsing:
         if tuple(options) not in _kept:
             with _working_directory():
-                parsed = dbtRunner().invoke(["parse", *options])
+                parsed = dbtRunner().invoke(["parse", *options, *SILENT])
             if not parsed.success:
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
             _kept[tuple(options)] = parsed.result
@@ -156,7 +157,8 @@ def build(
             outcome = PrefectDbtRunner(settings=found, raise_on_failure=False).invoke(called)
         else:
             callbacks = [on_event] if on_event else []
-            outcome = dbtRunner(manifest=manifest(), callbacks=callbacks).invoke(called)
+            runner = dbtRunner(manifest=manifest(), callbacks=callbacks)
+            outcome = runner.invoke([*called, *SILENT])
     return _verdict(outcome, time.monotonic() - started)
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ def _waiting(db: psycopg.Connection) -> bool:
     row = db.execute(
         "select count(*) from pg_stat_activity"
         " where datname = current_database() and wait_event_type = 'Lock'"
-        " and application_name like 'daybook dbt%'"
+        " and application_name like 'daybook%'"
     ).fetchone()
     return row["count"] > 0
 
@@ -59,6 +60,30 @@ def _runs(db: psycopg.Connection) -> list[tuple[str, str | None]]:
     return [(row["status"], row["error_message"]) for row in rows]
 
 
+def _prefect(path: str, **body: Any) -> Any:
+    request = urllib.request.Request(
+        f"{os.environ['PREFECT_API_URL']}{path}",
+        json.dumps(body).encode() if body else None,
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _node_states(name: str) -> list[str]:
+    """Prefect's states of the task runs of one dbt node in this test's runs, oldest first."""
+    with connecting.connect() as connection:
+        runs = connection.execute(
+            "select flow_run_id from metrics.pipeline_metrics where task_name = 'day-pipeline'"
+        ).fetchall()
+    found = _prefect(
+        "/task_runs/filter",
+        flow_runs={"id": {"any_": [run for (run,) in runs]}},
+        task_runs={"name": {"any_": [name]}},
+    )
+    return [run["state_type"] for run in sorted(found, key=lambda run: run["start_time"])]
+
+
 @pytest.fixture
 def built(flow_cli: Any) -> None:
     """day1 has been built."""
@@ -66,22 +91,23 @@ def built(flow_cli: Any) -> None:
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(
-    built, flow_started, flow_cli, db
-):
+def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(built, flow_started, db):
     with _silver_agents_locked():
         first = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         _until(lambda: _waiting(db), "the first run builds")
-        second = flow_cli("flows.day", "--day", "day3", "--data", SAMPLE)
-        landing = flow_cli("loaders", "--day", "day3", "--data", SAMPLE)
+        losers = [
+            flow_started("flows.day", "--day", "day3", "--data", SAMPLE),
+            flow_started("loaders", "--day", "day3", "--data", SAMPLE),
+        ]
+        said = [loser.communicate(timeout=60)[1] for loser in losers]
     running = db.execute(
         "select flow_run_id from metrics.pipeline_metrics"
         " where task_name = 'day-pipeline' and day = '1970-01-03'"
     ).fetchone()
-    for loser in (second, landing):
-        assert loser.returncode == 3, loser.stderr
-        assert running["flow_run_id"] in loser.stderr
-        assert "Traceback" not in loser.stderr
+    for loser, message in zip(losers, said, strict=True):
+        assert loser.returncode == 3, message
+        assert running["flow_run_id"] in message
+        assert "Traceback" not in message
     assert first.wait(60) == 0
     assert [status for status, _ in _runs(db)] == ["success", "success"]
 
@@ -92,6 +118,7 @@ def test_an_interrupted_run_closes_its_row_and_frees_the_lock(built, flow_starte
     with _silver_agents_locked():
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         _until(lambda: _waiting(db), "the run builds")
+        _until(lambda: _node_states("agents") == ["COMPLETED", "RUNNING"], "Prefect shows it run")
         started = time.monotonic()
         run.send_signal(number)
         _, said = run.communicate(timeout=60)
@@ -103,6 +130,26 @@ def test_an_interrupted_run_closes_its_row_and_frees_the_lock(built, flow_starte
     assert _runs(db)[1] == ("failure", f"The run was interrupted by {number.name}.")
     with run_lock("a test", wait=0):
         pass
+    _until(lambda: "RUNNING" not in _node_states("agents"), "Prefect knows that it ended")
+
+
+@pytest.mark.slow
+def test_an_interrupted_landing_leaves_what_was_there(built, flow_started, flow_cli, db):
+    before = db.execute("select * from bronze.stg_agents order by _source_row").fetchall()
+    with connecting.connect() as blocker:
+        blocker.execute("lock table bronze.stg_agents in access exclusive mode")
+        run = flow_started("flows.day", "--day", "day1", "--data", SAMPLE, "--force")
+        _until(lambda: _waiting(db), "the run lands")
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "interrupted by SIGTERM" in said
+    assert _runs(db)[1] == ("failure", "The run was interrupted by SIGTERM.")
+    after = db.execute("select * from bronze.stg_agents order by _source_row").fetchall()
+    assert after == before
+    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
+    left = db.execute("select count(*) from bronze.load_batches where status = 'running'")
+    assert left.fetchone()["count"] == 0
 
 
 @pytest.mark.slow
@@ -126,12 +173,17 @@ def test_a_killed_run_is_closed_by_the_next_one_which_ends_the_same(
         run.wait()
         _until(lambda: not _waiting(db), "its session ends with it", 10)
     assert _runs(db)[1] == ("running", None)
+    (dead,) = db.execute(
+        "select flow_run_id from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline' and status = 'running'"
+    ).fetchall()
     again = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE)
     assert again.returncode == 0, again.stderr
     assert _runs(db)[1:] == [
         ("failure", "the run ended without closing its row"),
         ("success", None),
     ]
+    assert _prefect(f"/flow_runs/{dead['flow_run_id']}")["state_type"] == "CRASHED"
     left = db.execute("select count(*) from bronze.load_batches where status = 'running'")
     assert left.fetchone()["count"] == 0
     unbalanced = db.execute("select * from metrics.row_ledger where not balanced").fetchall()
