@@ -1,0 +1,259 @@
+"""Landing beside readers, interrupted, out of memory's reach, and with files that change."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from loaders import landing, partition, warehouse
+from loaders.days import parse_day
+from loaders.errors import DaybookError, LockedError
+from loaders.landing import land_day, land_table, plan_day, reap_running
+from loaders.sources import PROJECT
+from tests.raw_days import write, write_day
+
+DAY = parse_day("day1")
+HEADER = "transaction_id,amount_minor,currency\n"
+pytestmark = pytest.mark.usefixtures("warehouse")
+
+
+def transactions(root: Path, count: int, mark: str) -> None:
+    body = "".join(f"{mark}{n},{n},EUR\n" for n in range(count))
+    write(root, "day1/transactions.csv", HEADER + body)
+
+
+def land(root: Path, **options: Any) -> landing.Landed:
+    (landed,) = land_day(root, DAY, tables=["stg_transactions"], **options)
+    return landed
+
+
+def statuses(db: psycopg.Connection) -> list[str]:
+    found = db.execute("select status from bronze.load_batches order by batch_id")
+    return [row["status"] for row in found]
+
+
+def test_readers_never_see_a_part_or_nothing(tmp_path: Path) -> None:
+    transactions(tmp_path, 3000, "a")
+    land(tmp_path)
+    seen: set[tuple[int, int]] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        with warehouse.connect(autocommit=True) as conn:
+            while not stop.is_set():
+                found = conn.execute(
+                    "select count(*), count(distinct _batch_id) from bronze.stg_transactions"
+                ).fetchone()
+                seen.add(found)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for count in (4000, 3000, 4000, 3000, 4000):
+            transactions(tmp_path, count, "b")
+            land(tmp_path)
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+    assert seen == {(3000, 1), (4000, 1)}
+
+
+def test_an_older_snapshot_does_not_see_nothing(tmp_path: Path) -> None:
+    transactions(tmp_path, 100, "a")
+    land(tmp_path)
+    with warehouse.connect() as conn:
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        conn.execute("select 1 from bronze.load_batches")  # takes the snapshot, not the table
+        transactions(tmp_path, 80, "b")
+        land(tmp_path)
+        (count,) = conn.execute("select count(*) from bronze.stg_transactions").fetchone()
+    assert count == 80
+
+
+def test_a_reader_that_stays_is_waited_for_and_then_told(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "SWAP_WAIT", "100ms")
+    transactions(tmp_path, 10, "a")
+    land(tmp_path)
+    transactions(tmp_path, 20, "b")
+    with warehouse.connect() as reader:
+        reader.execute("select * from bronze.stg_transactions")
+        monkeypatch.setattr(partition, "SWAP_TURNS", 2)
+        with pytest.raises(DaybookError, match="a reader held it"):
+            land(tmp_path)
+        monkeypatch.setattr(partition, "SWAP_TURNS", 50)
+        threading.Timer(0.5, reader.rollback).start()
+        assert land(tmp_path).rows_landed == 20
+    assert statuses(db) == ["succeeded", "failed", "succeeded"]
+
+
+def test_kill_9_in_a_landing_leaves_the_old_rows(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, 10, "a")
+    land(tmp_path)
+    transactions(tmp_path, 20, "b")
+    code = (
+        "import sys; from loaders.days import parse_day; from loaders.landing import land_day;"
+        "land_day(sys.argv[1], parse_day('day1'), tables=['stg_transactions'])"
+    )
+    with warehouse.connect() as reader:
+        reader.execute("select * from bronze.stg_transactions")
+        child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT)
+        try:
+            wait_for(db, "select 1 from pg_locks where not granted")
+        finally:
+            os.kill(child.pid, signal.SIGKILL)
+            child.wait()
+    wait_for(db, "select 1 where not exists (select 1 from pg_locks where not granted)")
+    assert db.execute("select count(*) as n from bronze.stg_transactions").fetchone() == {"n": 10}
+    assert statuses(db) == ["succeeded", "running"]
+    left = db.execute("select count(*) as n from pg_class where relname ~ '_p[0-9]{8}_'")
+    assert left.fetchone() == {"n": 0}
+    with warehouse.connect(autocommit=True) as conn:
+        assert reap_running(conn) == 1
+    assert statuses(db) == ["succeeded", "failed"]
+    assert land(tmp_path).rows_landed == 20
+
+
+def wait_for(db: psycopg.Connection, question: str) -> None:
+    deadline = time.monotonic() + 20
+    while not db.execute(question).fetchone():
+        assert time.monotonic() < deadline, question
+        time.sleep(0.05)
+
+
+def test_a_file_that_changes_meanwhile_fails(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, 10, "a")
+    (plan,) = plan_day(tmp_path, DAY, ["stg_transactions"])
+    transactions(tmp_path, 11, "a")
+    with pytest.raises(DaybookError, match="it changed while it was read"):
+        land_table(plan, flow_run_id="r")
+    (tmp_path / "day1/transactions.csv").unlink()
+    with pytest.raises(DaybookError, match="no longer there"):
+        land_table(plan, flow_run_id="r")
+    assert statuses(db) == ["failed", "failed"]
+    assert db.execute("select 1 from bronze.stg_transactions").fetchone() is None
+
+
+def test_a_lost_lock_writes_nothing(tmp_path: Path, db: psycopg.Connection) -> None:
+    class Lost:
+        def check(self) -> None:
+            raise LockedError("lost")
+
+    transactions(tmp_path, 10, "a")
+    with pytest.raises(LockedError):
+        land(tmp_path, lock=Lost())
+    assert statuses(db) == ["failed"]
+    assert db.execute("select 1 from bronze.stg_transactions").fetchone() is None
+
+
+def test_a_count_that_differs_fails(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loaders.read_csv.Count.records", lambda count: 7)
+    transactions(tmp_path, 10, "a")
+    with pytest.raises(DaybookError, match="7 records counted, 10 read"):
+        land(tmp_path)
+    assert statuses(db) == ["failed"]
+
+
+def test_a_deadlock_is_tried_again(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Callable[..., Any] = landing._land
+    calls = []
+
+    def deadlocked(*arguments: Any) -> Any:
+        calls.append(1)
+        outcome = real(*arguments)
+        if len(calls) < 3:
+            raise psycopg.errors.DeadlockDetected
+        return outcome
+
+    monkeypatch.setattr(landing, "_land", deadlocked)
+    transactions(tmp_path, 10, "a")
+    assert land(tmp_path).rows_landed == 10
+    assert (len(calls), statuses(db)) == (3, ["succeeded"])
+
+
+def test_failures_in_the_metrics_hold_no_data(tmp_path: Path, db: psycopg.Connection) -> None:
+    write(tmp_path, "day1/transactions.csv", HEADER + "secret-value,1\n")
+    with pytest.raises(DaybookError):
+        land(tmp_path)
+    metrics = db.execute("select * from metrics.pipeline_metrics").fetchall()
+    assert [row["status"] for row in metrics] == ["failure"]
+    assert "secret-value" not in str(metrics)
+    assert "secret-value" in str(db.execute("select raw_text from bronze.load_rejects").fetchall())
+
+
+def test_a_time_zone_of_the_machine_changes_nothing(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    monkeypatch.setenv("PGTZ", "Asia/Kolkata")
+    monkeypatch.setenv("PGCLIENTENCODING", "latin1")
+    write(tmp_path, "day1/transactions.csv", HEADER + "é,1,EUR\n")
+    land(tmp_path)
+    row = db.execute(
+        "select transaction_id, abs(extract(epoch from clock_timestamp() - _loaded_at)) < 60 as now"
+        " from bronze.stg_transactions"
+    ).fetchone()
+    assert row == {"transaction_id": "é", "now": True}
+
+
+# VmHWM, since a process begins with the ru_maxrss of the one that started it.
+PEAK = """
+import re, sys
+from pathlib import Path
+from loaders.days import parse_day
+from loaders.landing import land_day
+(landed,) = land_day(sys.argv[1], parse_day("day1"), tables=["stg_transactions"])
+(peak,) = re.findall(r"VmHWM:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())
+print(landed.rows_landed, int(peak) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["csv", "parsed.csv", "csv.gz", "json"])
+def test_memory_stays_bounded(tmp_path: Path, kind: str) -> None:
+    rows = 400_000
+    if kind == "json":
+        lines = (f'{{"id": "t{n}", "userName": "{"x" * 250}"}}' for n in range(rows))
+        content = '{"results": [' + ",".join(lines) + "]}"
+    else:
+        head = "transaction_id,user_name" + (",extra" if kind == "parsed.csv" else "")
+        tail = ",e" if kind == "parsed.csv" else ""
+        content = head + "\n" + "".join(f"t{n},{'x' * 250}{tail}\n" for n in range(rows))
+    write(tmp_path, "day1/transactions." + kind.removeprefix("parsed."), content)
+    child = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    landed, megabytes = map(int, child.stdout.split())
+    assert landed == rows
+    assert len(content) > 100_000_000
+    assert megabytes < 80
+
+
+def test_a_whole_day_stops_at_its_first_required_failure(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    write_day(tmp_path, **{"groups.json": "[7, 8, 9]"})
+    with pytest.raises(DaybookError, match="stg_groups of day1 did not land"):
+        land_day(tmp_path, DAY)
+    assert statuses(db) == ["succeeded", "skipped", "failed"]
