@@ -1,4 +1,4 @@
-{{ config(tags=['agents', 'groups']) }}
+{{ config(tags=['agents', 'groups', 'roles']) }}
 
 {{
     typed_records(

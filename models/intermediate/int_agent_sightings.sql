@@ -6,7 +6,7 @@
         incremental_strategy='append',
         on_schema_change='append_new_columns',
         full_refresh=false,
-        tags=['agents', 'groups'],
+        tags=['agents', 'groups', 'roles'],
         indexes=[{'columns': ['day', 'table_name', 'agent_id'], 'unique': true}],
         pre_hook="{{ forget_pending('agents', ['stg_agents', 'stg_agent_details'], 'table_name', 'day') }}",
     )

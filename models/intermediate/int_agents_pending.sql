@@ -1,4 +1,4 @@
-{{ config(materialized='table', unlogged=true, tags=['agents', 'groups']) }}
+{{ config(materialized='table', unlogged=true, tags=['agents', 'groups', 'roles']) }}
 
 {{
     pending_records(

@@ -1,0 +1,94 @@
+-- An agent who is inactive and still holds something. The 90 days end with the newest transaction:
+-- a warehouse of numbered days has no today.
+
+{{
+    config(
+        unique_key='agent_id',
+        meta={'pipeline': 'marts', 'tables': ['stg_agents']},
+    )
+}}
+
+with agents as (
+
+    select agent_id from {{ ref('agents') }}
+    where status = 'inactive'
+
+),
+
+memberships as (
+
+    select
+        agent_id,
+        count(*) as memberships
+    from {{ ref('group_memberships') }}
+    group by agent_id
+
+),
+
+roles as (
+
+    select
+        agent_id,
+        count(*) as roles
+    from {{ ref('agent_roles') }}
+    where status = 'assigned'
+    group by agent_id
+
+),
+
+transactions as (
+
+    select
+        user_id,
+        user_name,
+        occurred_time
+    from {{ ref('transactions') }}
+
+),
+
+-- a card names its user by id, a transaction by id and name
+users as (
+
+    select distinct
+        transactions.user_id,
+        matches.agent_id
+    from transactions
+    inner join {{ source('ledger', 'agent_matches') }} as matches on transactions.user_name = matches.user_name
+    where matches.agent_id is not null
+
+),
+
+cards as (
+
+    select
+        users.agent_id,
+        count(distinct cards.card_id) as cards
+    from {{ ref('cards') }} as cards
+    inner join users on cards.user_id = users.user_id
+    group by users.agent_id
+
+),
+
+spend as (
+
+    select
+        agent_id,
+        sum(usd) as usd_last_90_days
+    from {{ ref('int_spend') }}
+    where occurred_time > (select max(transactions.occurred_time) - interval '90 days' from transactions)
+    group by agent_id
+
+)
+
+select
+    agents.agent_id,
+    coalesce(memberships.memberships, 0) as memberships,
+    coalesce(roles.roles, 0) as roles,
+    coalesce(cards.cards, 0) as cards,
+    coalesce(spend.usd_last_90_days, 0) as usd_last_90_days
+from agents
+left join memberships on agents.agent_id = memberships.agent_id
+left join roles on agents.agent_id = roles.agent_id
+left join cards on agents.agent_id = cards.agent_id
+left join spend on agents.agent_id = spend.agent_id
+where coalesce(memberships.memberships, 0) + coalesce(roles.roles, 0) + coalesce(cards.cards, 0) > 0
