@@ -13,6 +13,7 @@ FIGURES = (
     *("landed", "rejected", "inserted", "updated", "unchanged", "stale", "duplicate"),
     *("deleted", "quarantined"),
 )
+WIDE = 150  # characters: room for every column
 
 
 @dataclass(frozen=True)
@@ -152,12 +153,16 @@ def _rich_table(header: list[str], rows: list[list[str]], out: IO[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(file=out)
+    shown = range(len(header))
+    if console.width < WIDE:  # leave out what is nothing everywhere
+        shown = [i for i in shown if i < 3 or any(row[i] not in ("", "0") for row in rows)]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i < 3 else "right", no_wrap=i < 3)
+    for i in shown:
+        table.add_column(header[i], justify="left" if i < 3 else "right", no_wrap=i < 3)
     for row in rows:
-        table.add_row(*row)
-    Console(file=out).print(table)
+        table.add_row(*(row[i] for i in shown))
+    console.print(table)
 
 
 def _figure(figure: int | None) -> str:

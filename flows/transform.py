@@ -159,7 +159,7 @@ def build(
             callbacks = [on_event] if on_event else []
             runner = dbtRunner(manifest=manifest(), callbacks=callbacks)
             outcome = runner.invoke([*called, *SILENT])
-    return _verdict(outcome, time.monotonic() - started)
+    return verdict(outcome, time.monotonic() - started)
 
 
 @contextlib.contextmanager
@@ -195,7 +195,8 @@ def _open_sessions() -> list[int]:
     return pids
 
 
-def _verdict(outcome: Any, seconds: float) -> Built:
+def verdict(outcome: Any, seconds: float) -> Built:
+    """What dbt's result comes to. Raises BuildError, or DaybookError when no node ran."""
     results = list(getattr(outcome.result, "results", None) or [])
     counted: dict[str, int] = {}
     for result in results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ import pytest
 from flows import phases
 from flows.backfill import days_between
 from flows.day import main
+from flows.progress import Progress
+from flows.transform import BuildError, verdict
 from loaders.errors import DaybookError, LockedError, UsageError
 from loaders.sources import PROJECT
 
@@ -36,11 +40,15 @@ def _prefect(path: str, **body: Any) -> Any:
         return json.load(answer)
 
 
+def _of_run(flow_run_id: str) -> dict[str, Any]:
+    return {"flow_runs": {"id": {"any_": [flow_run_id]}}}
+
+
 def _task_runs(flow_run_id: str) -> dict[str, str]:
     """Task runs of a flow run: name → state. Prefect writes them a moment after they happen."""
     found: dict[str, str] = {}
     for _ in range(50):
-        runs = _prefect("/task_runs/filter", flow_runs={"id": {"any_": [flow_run_id]}})
+        runs = _prefect("/task_runs/filter", **_of_run(flow_run_id))
         found = {run["name"]: run["state_type"] or "" for run in runs}
         if found and not {"", "RUNNING", "PENDING"} & set(found.values()):
             break
@@ -189,6 +197,23 @@ def test_phases_run_alone_in_python(warehouse, db, flow_environment):
         phases.finish_day(run)
 
 
+def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment):
+    script = (
+        "import json; from flows.day import run_day;"
+        f"done = run_day('day1', {str(SAMPLE)!r});"
+        "print(json.dumps([done.flow_run_id, done.phases]))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, timeout=120
+    )
+    assert shown.returncode == 0, shown.stderr
+    flow_run_id, by_phase = json.loads(shown.stdout)
+    assert list(by_phase) == ["prepare-day", "land-day", "transform-day", "finish-day"]
+    assert {phase["state"] for phase in by_phase.values()} == {"Completed"}
+    ids = {run["id"] for run in _prefect("/task_runs/filter", **_of_run(flow_run_id))}
+    assert {phase["run_id"] for phase in by_phase.values()} <= ids
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -260,3 +285,46 @@ def test_metrics_say_nothing_of_an_errors_values():
     secret = "jane@example.com"
     for error in (DaybookError(f"bad row {secret}"), psycopg.DataError(secret), ValueError(secret)):
         assert secret not in phases.without_values(error)
+
+
+def _result(name: str, status: str, message: str) -> SimpleNamespace:
+    return SimpleNamespace(node=SimpleNamespace(name=name), status=status, message=message)
+
+
+def _outcome(*results: SimpleNamespace) -> SimpleNamespace:
+    return SimpleNamespace(success=False, exception=None, result=SimpleNamespace(results=results))
+
+
+def test_a_build_is_tried_again_only_when_every_failed_node_lost_its_connection_or_a_lock():
+    lost = _result("agents", "error", "Database Error in model agents\n  deadlock detected")
+    bad = _result(
+        "groups",
+        "error",
+        "Database Error in model groups\n  null value in column\n  DETAIL: (jane@example.com)",
+    )
+    skipped = _result("group_activity", "skipped", "")
+    with pytest.raises(BuildError, match="agents: deadlock detected") as both_lost:
+        verdict(_outcome(lost, skipped), 1.0)
+    assert phases.can_retry(both_lost.value)
+    with pytest.raises(BuildError) as one_bad:
+        verdict(_outcome(lost, bad, skipped), 1.0)
+    assert not phases.can_retry(one_bad.value)
+    assert one_bad.value.nodes == ["agents", "groups"]
+    assert "jane" not in str(one_bad.value)
+
+
+def test_progress_is_a_line_a_step_and_a_line_a_quarter_where_nobody_draws():
+    out = io.StringIO()
+    with Progress("day1", out) as progress:
+        progress("landing")
+        for done in range(0, 101, 10):
+            progress("stg_agents", done, 100)
+        progress("stg_groups", 5, 5)
+        progress("building")
+    assert out.getvalue().splitlines() == [
+        "day1: landing",
+        "day1: stg_agents 30%",
+        "day1: stg_agents 50%",
+        "day1: stg_agents 80%",
+        "day1: building",
+    ]

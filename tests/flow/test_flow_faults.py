@@ -91,7 +91,9 @@ def built(flow_cli: Any) -> None:
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(built, flow_started, db):
+def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(
+    built, flow_started, flow_cli, db
+):
     with _silver_agents_locked():
         first = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         _until(lambda: _waiting(db), "the first run builds")
@@ -99,6 +101,7 @@ def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(built, flo
             flow_started("flows.day", "--day", "day3", "--data", SAMPLE),
             flow_started("loaders", "--day", "day3", "--data", SAMPLE),
         ]
+        shown = flow_cli("flows.status")
         said = [loser.communicate(timeout=60)[1] for loser in losers]
     running = db.execute(
         "select flow_run_id from metrics.pipeline_metrics"
@@ -108,6 +111,9 @@ def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(built, flo
         assert loser.returncode == 3, message
         assert running["flow_run_id"] in message
         assert "Traceback" not in message
+    assert shown.returncode == 0, shown.stderr
+    assert f"lock: daybook run {running['flow_run_id']}" in shown.stdout
+    assert "day1  success" in shown.stdout
     assert first.wait(60) == 0
     assert [status for status, _ in _runs(db)] == ["success", "success"]
 
