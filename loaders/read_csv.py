@@ -63,12 +63,9 @@ class Count:
         self._quoted ^= not len(parts) & 1
         if self._quoted:
             outside += b'"'
-        text = self._rest + outside
-        # A last \r may be half of \r\n, so it waits for the next chunk.
-        cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
-        self._add_lines(text[:cut])
-        self._rest = text[cut:]
-        self._since = len(chunk) if cut else self._since + len(chunk)
+        before = self._lines
+        (self._add_quickly if self._quick else self._add_lines)(outside)
+        self._since = len(chunk) if self._lines > before else self._since + len(chunk)
         if self._since > RECORD_LIMIT:
             raise UnreadableError(
                 f"{self._file.path}: record {max(self._lines, 1)} is larger than 64 MiB; "
@@ -76,18 +73,28 @@ class Count:
             )
 
     def records(self) -> int:
-        """The records of the whole file, its header and blank lines not among them."""
-        self._add_lines(self._rest)
-        self._rest = b""
-        return max(0, self._lines - 1)
+        """The records of the whole file; its header is none of them."""
+        left = self._rest not in b"\r\n" if self._quick else self._filled(self._rest)
+        return max(0, self._lines + left - 1)
 
-    def _add_lines(self, text: bytes) -> None:
-        if not self._quick:
-            self._lines += sum(map(bool, map(bytes.strip, text.splitlines())))
-            return
-        self._lines += text.count(b"\n") + (text[-1:] not in (b"\n", b"\r", b""))
-        if returns := text.count(b"\r"):
-            self._lines += returns - text.count(b"\r\n")
+    @staticmethod
+    def _filled(text: bytes) -> int:
+        return sum(map(bool, map(bytes.strip, text.splitlines())))
+
+    def _add_quickly(self, outside: bytes) -> None:
+        self._lines += outside.count(b"\n")
+        if returns := outside.count(b"\r"):
+            self._lines += returns - outside.count(b"\r\n")
+        if self._rest == b"\r" and outside[:1] == b"\n":
+            self._lines -= 1
+        self._rest = outside[-1:] or self._rest
+
+    def _add_lines(self, outside: bytes) -> None:
+        text = self._rest + outside
+        # A last \r may be half of \r\n, so it waits for the next chunk.
+        cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
+        self._lines += self._filled(text[:cut])
+        self._rest = text[cut:]
 
 
 def _header(head: bytes, file: RawFile, *, at_end: bool) -> tuple[str, ...] | None:

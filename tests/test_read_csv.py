@@ -104,14 +104,19 @@ def test_cuts_between_chunks_change_nothing() -> None:
         content = random_csv(chooser) + chooser.choice([b"", b"\r", b"\r\n", b" \t", b"x"])
         whole = list(records_of(iter([content])))
         counts = []
+        quick_counts = []
         for size in (1, 2, 3, 7, len(content)):
             chunks = [content[at : at + size] for at in range(0, len(content), size)]
             assert list(records_of(iter(chunks))) == whole, (size, content)
-            count = Count(raw_file_stub())
+            count, quick = Count(raw_file_stub()), Count(raw_file_stub(), quick=True)
             for chunk in chunks:
                 count.add(chunk)
+                quick.add(chunk)
             counts.append(count.records())
+            quick_counts.append(quick.records())
         assert set(counts) == {len(whole) - 1}, content
+        assert len(set(quick_counts)) == 1, content
+        assert quick_counts[0] >= counts[0], content
 
 
 def test_each_bad_row_is_one_reject_with_its_reason(tmp_path: Path) -> None:
