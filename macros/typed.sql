@@ -50,11 +50,6 @@
 {%- endmacro %}
 
 
-{% macro column_list(table) -%}
-    {{ landed_columns(table).keys() | join(',\n    ') }}
-{%- endmacro %}
-
-
 {% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}) -%}
     {#- `landed` cast to the declared types, each row with every reason why it is not valid:
         a `required` column that is blank, a value that is not of its type (but in `lenient`

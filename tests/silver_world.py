@@ -77,7 +77,7 @@ class World:
         landing.land_day(self.folder, parse_day(day), allow_empty=True, allow_shrink=True)
 
     def build(self, *arguments: str, **context: Any) -> None:
-        result = self.dbt("build", *arguments, **context)
+        result = self.dbt("build", "--exclude-resource-type", "unit_test", *arguments, **context)
         failed = [
             f"{node.node.name}: {node.message}"
             for node in result.result

@@ -36,7 +36,20 @@ latest as (
 )
 
 select
-    {{ column_list('stg_budgets') }},
+    budget_id,
+    budget_uuid,
+    name,
+    description,
+    retired,
+    start_date,
+    recurring_interval,
+    timezone,
+    limit_amount,
+    overspend_buffer,
+    assigned_amount,
+    spent_cleared,
+    spent_pending,
+    spent_total,
     _day,
     _batch_id,
     _source_file,

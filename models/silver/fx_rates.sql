@@ -36,7 +36,9 @@ latest as (
 )
 
 select
-    {{ column_list('stg_fx_rates') }},
+    rate_date,
+    currency,
+    usd_per_unit,
     _day,
     _batch_id,
     _source_file,

@@ -37,7 +37,13 @@ latest as (
 )
 
 select
-    {{ column_list('stg_groups') }},
+    group_id,
+    name,
+    description,
+    parent_group_id,
+    agent_ids,
+    created_at,
+    updated_at,
     false as is_present,
     _day,
     _batch_id,

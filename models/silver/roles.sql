@@ -36,7 +36,13 @@ latest as (
 )
 
 select
-    {{ column_list('stg_roles') }},
+    role_id,
+    name,
+    description,
+    is_default,
+    agent_type,
+    created_at,
+    updated_at,
     _day,
     _batch_id,
     _source_file,
