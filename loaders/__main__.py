@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         "--table",
         action="append",
         metavar="stg_x",
-        help="only this table, which is then required alone; may be given again",
+        help="land this table only, whatever else is there; may be given again",
     )
     parser.add_argument("--force", action="store_true", help="land files that did not change, too")
     parser.add_argument(
