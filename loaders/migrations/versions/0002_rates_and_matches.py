@@ -49,11 +49,11 @@ comment on table bronze.agent_matches is
 
 create table bronze.match_state (
     "only" boolean primary key default true check ("only"),
-    catalogue text,
-    agents text
+    catalogue text not null,
+    agents text not null
 );
 comment on table bronze.match_state is
-    'One row at most: hashes of the catalogue and of the agents that unmatched names were held to.';
+    'One row at most: the catalogue and the lists of agents that all names were held to.';
 """
 
 

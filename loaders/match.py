@@ -1,0 +1,339 @@
+"""The day's merchant and card users' names, each matched once, before anything is written.
+
+Merchants are matched against the catalogue (loaders/catalogue.py), users against the agents on the
+newest landed lists. Kept in `bronze.merchant_matches` and `bronze.agent_matches`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loaders.catalogue import (
+    AMBIGUOUS,
+    NONE,
+    Catalogue,
+    Match,
+    alike,
+    match_merchants,
+    read_catalogue,
+)
+from loaders.days import Day
+from loaders.errors import DaybookError
+from loaders.names import person_key
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from loaders.lock import Lock
+
+PERSON_THRESHOLD = 92.0  # one slip in thirteen letters: Jon and John Smith stay two people
+LONGEST_NAME = 400  # characters; longer ones are no names, and no index would hold them
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Names seen for the first time, and names that this call found a match for."""
+
+    merchants_new: int
+    merchants_matched: int
+    users_new: int
+    users_matched: int
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was read: names to look at, agents to hold users to, and what is known of both."""
+
+    merchants: list[str]
+    merchants_again: list[str]
+    users: list[str]
+    users_again: list[str]
+    agents: list[tuple[int, str]]
+    held: tuple[str, str] | None  # the catalogue and the lists of agents that were asked last
+    hashes: tuple[str, str]
+
+
+def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) -> Matched:
+    """Match the names of the day's landed transactions (of all landed days for None).
+
+    A name is matched once. Looked at again are: merchants without a match, or with one that is
+    gone, when the seeds have changed; those that an override names; users without a match when a
+    newer list of agents has landed. It reads, disconnects, matches, and writes in one transaction;
+    nothing is written when there is nothing to say. DaybookError when a seed contradicts itself,
+    LockedError when `lock` was lost. DESIGN 2 and 6.
+    """
+    from loaders import warehouse
+
+    who = {"application_name": f"daybook {flow_run_id}", "flow_run_id": flow_run_id, "day": day}
+    catalogue = read_catalogue()
+    with warehouse.connect(**who) as conn:
+        asked = _read(conn, day, catalogue)
+    merchants = asked.merchants + asked.merchants_again
+    users = asked.users + asked.users_again
+    applications = match_merchants(merchants, catalogue)
+    agents = match_people(users, asked.agents)
+    if merchants or users or asked.hashes != asked.held:
+        with warehouse.connect(**who) as conn:
+            _write(conn, "merchant_matches", dict(zip(merchants, applications, strict=True)), who)
+            _write(conn, "agent_matches", dict(zip(users, agents, strict=True)), who)
+            conn.execute(
+                """
+                insert into bronze.match_state (catalogue, agents) values (%s, %s)
+                on conflict ("only") do update
+                set catalogue = excluded.catalogue, agents = excluded.agents
+                """,
+                asked.hashes,
+            )
+            if lock is not None:
+                lock.check()
+    return Matched(
+        len(asked.merchants),
+        sum(found.match is not None for found in applications),
+        len(asked.users),
+        sum(found.match is not None for found in agents),
+    )
+
+
+def match_people(names: Sequence[str], agents: Iterable[tuple[int, str]]) -> list[Match]:
+    """The agent that each name means, by (agent_id, name): exactly, else nearly; none if two fit.
+
+    The order of a person's names, initials, case and accents don't matter; names that differ in
+    their initials or in a number are never near.
+    """
+    ids: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    for agent_id, name in agents:
+        ids[person_key(name)].add(agent_id)
+    # A name that several agents share means none of them: it stands for itself.
+    meanings = {key: min(of) if len(of) == 1 else " ".join(key) for key, of in ids.items() if key}
+    known: dict[tuple[str, ...], dict[str, str | int]] = defaultdict(dict)
+    for key, meaning in meanings.items():
+        known[_bucket(key)][" ".join(key)] = meaning
+    keys = {name: person_key(name) for name in names}
+    asked: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for key in set(keys.values()) - meanings.keys() - {()}:
+        asked[_bucket(key)].append(" ".join(key))
+    found = {" ".join(key): Match(meaning, 100.0, "exact") for key, meaning in meanings.items()}
+    for bucket, texts in asked.items():
+        found |= alike(texts, known[bucket], PERSON_THRESHOLD)
+    matches = [found.get(" ".join(keys[name]), NONE) for name in names]
+    return [AMBIGUOUS if isinstance(each.match, str) else each for each in matches]
+
+
+def _bucket(key: tuple[str, ...]) -> tuple[str, ...]:
+    """Initials, and numbers whole: only names in one bucket are compared, so that it stays fast."""
+    return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key)
+
+
+def _read(conn: Connection, day: Day | None, catalogue: Catalogue) -> _Asked:
+    held = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
+    again: list[str] = []
+    if held and held[0] != catalogue.hash:
+        again = _column(
+            conn,
+            """
+            select raw_name from bronze.merchant_matches
+            where method not in ('exact', 'fuzzy') or application <> all(%s)
+                or lower(regexp_replace(btrim(raw_name), '\\s+', ' ', 'g')) = any(%s)
+            """,
+            [sorted(catalogue.applications), sorted(catalogue.overrides)],
+        )
+    merchants = _unseen(
+        conn, day, "coalesce(raw_merchant_name, merchant_name)", "merchant_matches", "raw_name"
+    )
+    users = _unseen(conn, day, "user_name", "agent_matches", "user_name")
+    lists = conn.execute(
+        """
+        select distinct on (table_name) table_name, day, batch_id
+        from (
+            select distinct on (table_name, day) *
+            from bronze.load_batches
+            where table_name in ('stg_agents', 'stg_agent_details')
+                and rows_landed is not null and status in ('succeeded', 'skipped')
+            order by table_name, day, batch_id desc
+        ) as landed
+        where rows_landed > 0
+        order by table_name, day desc
+        """
+    ).fetchall()
+    mark = ", ".join(f"{table} {batch}" for table, _, batch in lists)
+    users_again: list[str] = []
+    if held and held[1] != mark:
+        users_again = _column(
+            conn, "select user_name from bronze.agent_matches where agent_id is null", []
+        )
+    agents: list[tuple[int, str]] = []
+    if users or users_again:
+        agents = [pair for table, of, _ in lists for pair in _agents(conn, table, of)]
+    return _Asked(merchants, again, users, users_again, agents, held, (catalogue.hash, mark))
+
+
+def _agents(conn: Connection, table: str, day: Any) -> list[tuple[int, str]]:
+    from psycopg import sql
+
+    return conn.execute(
+        sql.SQL(
+            """
+            select agent_id::bigint, name from bronze.{}
+            where _day = %s and name ~ '\\S' and pg_input_is_valid(agent_id, 'bigint')
+            """
+        ).format(sql.Identifier(table)),
+        [day],
+    ).fetchall()
+
+
+def _unseen(conn: Connection, day: Day | None, name: str, table: str, column: str) -> list[str]:
+    """The landed names that `table` doesn't know yet."""
+    from psycopg import sql
+
+    return _column(
+        conn,
+        sql.SQL(
+            """
+            select distinct landed.name
+            from (
+                select {name} as name from bronze.stg_transactions
+                where %(day)s::date is null or _day = %(day)s::date
+            ) as landed
+            where landed.name ~ '\\S' and length(landed.name) <= %(longest)s
+                and not exists (
+                    select from bronze.{table} as held where held.{column} = landed.name
+                )
+            order by landed.name
+            """
+        ).format(name=sql.SQL(name), table=sql.Identifier(table), column=sql.Identifier(column)),
+        {"day": day and day.date, "longest": LONGEST_NAME},
+    )
+
+
+def _column(conn: Connection, query: Any, parameters: Any) -> list[str]:
+    return [value for (value,) in conn.execute(query, parameters).fetchall()]
+
+
+def _write(conn: Connection, table: str, found: dict[str, Match], who: dict[str, Any]) -> None:
+    """Keep the matches, and count them in the run metrics in the same transaction."""
+    from psycopg import sql
+
+    if not found:
+        return
+    name, match, kind = {
+        "merchant_matches": ("raw_name", "application", "text"),
+        "agent_matches": ("user_name", "agent_id", "bigint"),
+    }[table]
+    conn.execute(
+        sql.SQL(
+            """
+            with written as (
+                insert into bronze.{table} as held ({name}, {match}, score, method)
+                select * from unnest(
+                    %(names)s::text[], %(matches)s::{kind}[], %(scores)s::numeric[],
+                    %(methods)s::text[]
+                )
+                on conflict ({name}) do update
+                set {match} = excluded.{match}, score = excluded.score, method = excluded.method,
+                    matched_at = clock_timestamp()
+                where (held.{match}, held.score, held.method)
+                    is distinct from (excluded.{match}, excluded.score, excluded.method)
+                returning (xmax = 0) as inserted
+            )
+            insert into metrics.pipeline_metrics (
+                flow_run_id, task_name, pipeline_name, table_name, day, rows_inserted,
+                rows_updated, rows_unchanged, status, started_at, finished_at, duration_seconds
+            )
+            select
+                %(flow_run_id)s, 'match-names', 'matching', %(table)s, %(day)s,
+                count(*) filter (where inserted), count(*) filter (where not inserted),
+                %(asked)s - count(*), 'success', now(), clock_timestamp(),
+                greatest(extract(epoch from clock_timestamp() - now()), 0.000001)
+            from written
+            """
+        ).format(
+            table=sql.Identifier(table),
+            name=sql.Identifier(name),
+            match=sql.Identifier(match),
+            kind=sql.SQL(kind),
+        ),
+        {
+            "names": list(found),
+            "matches": [each.match for each in found.values()],
+            "scores": [each.score for each in found.values()],
+            "methods": [each.method for each in found.values()],
+            "flow_run_id": who["flow_run_id"],
+            "day": who["day"] and who["day"].date,
+            "table": table,
+            "asked": len(found),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How a matcher did on labelled names: shares of 1."""
+
+    names: int
+    given: int
+    right: int
+    wanted: int
+
+    @property
+    def precision(self) -> float:
+        return self.right / self.given if self.given else 1.0
+
+    @property
+    def recall(self) -> float:
+        return self.right / self.wanted if self.wanted else 1.0
+
+
+def evaluate(labels: Path) -> tuple[Quality, Quality]:
+    """Precision and recall on the rows to tune on (1st, 3rd, …) and on those held out (2nd, …).
+
+    `labels` has raw_name and application, empty for a name that is none of the catalogue's.
+    Overrides are left out: the matcher is judged, not what people corrected.
+    """
+    with labels.open(encoding="utf-8", newline="") as file:
+        rows = [(row["raw_name"], row["application"] or None) for row in csv.DictReader(file)]
+    catalogue = replace(read_catalogue(), overrides={})
+    tuned, held_out = (_judged(rows[half::2], catalogue) for half in (0, 1))
+    return tuned, held_out
+
+
+def _judged(rows: list[tuple[str, str | None]], catalogue: Catalogue) -> Quality:
+    found = [each.match for each in match_merchants([name for name, _ in rows], catalogue)]
+    right = sum(
+        got is not None and got == wanted for got, (_, wanted) in zip(found, rows, strict=True)
+    )
+    given = sum(got is not None for got in found)
+    return Quality(len(rows), given, right, sum(wanted is not None for _, wanted in rows))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m loaders.match --evaluate FILE`; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loaders.match",
+        description="Judge the matching of merchants' names by labelled ones.",
+        epilog="Example: python -m loaders.match --evaluate tests/labels/merchants.csv",
+    )
+    parser.add_argument("--evaluate", type=Path, required=True, metavar="FILE")
+    labels = parser.parse_args(arguments).evaluate
+    try:
+        tuned, held_out = evaluate(labels)
+    except (DaybookError, OSError, KeyError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
+    for half, quality in (("tuned on", tuned), ("held out", held_out)):
+        print(
+            f"{half}: {quality.names} names, {quality.wanted} of them applications; "
+            f"precision {quality.precision:.3f} ({quality.right} of {quality.given}), "
+            f"recall {quality.recall:.3f} ({quality.right} of {quality.wanted})"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

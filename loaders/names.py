@@ -1,0 +1,104 @@
+"""Names as card statements write them, reduced to what tells two of them apart."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+# Who takes the money for someone else: what follows is the name. `SP ` is Shop Pay's.
+_PROCESSOR = re.compile(
+    r"(?:(?:paypal|pp|ppl|sqr?|sp|fs|fsprg|paddle(?:\.net)?|2co(?:\.com)?|2checkout(?:\.com)?|stripe"
+    r"|tst|cko|dri|py|in|ls|wl|bls?|lemsqzy|ebn|xsolla|adyen|mollie|gumroad|zettle|sumup|klarna)"
+    r"\s*\*|sp\s|zettle_|sumup\s)\s*"
+)
+# Google bills for itself and for the sellers of its shop, so both readings are tried.
+_SHOP = re.compile(r"google\s*\*\s*")
+_NUMBERED = re.compile(r"([a-z]{3})(\d{4,})")
+_WORD = re.compile(r"[^\W_]+")
+
+# What may follow a name without changing whose it is.
+_LEGAL = """inc incorporated llc ltd limited corp corporation co company gmbh ag sa sas sarl srl sro
+    bv nv oy ou ab aps plc pty pte pbc kk sl slu ug dba technologies labs software"""
+_DOMAIN = "com io so us app dev net org ai me ly www http https"
+_PLAN = """plan plans pro plus team teams business premium basic standard starter professional
+    enterprise annual annually yearly monthly month year subscription subscr sub subs seat seats
+    user users license licenses membership renewal invoice inv charge bill billing payment fee
+    online usage api credits"""
+_STATES = """al ak az ar ca ct dc de fl ga hi id il ia ks ky la ma md mi mn ms mo mt nc nd ne nh nj
+    nm nv ny oh ok or pa ri sc sd tn tx ut va vt wa wi wv wy on bc qc nsw vic"""
+_COUNTRIES = """usa uk gb gbr ie irl ireland de deu germany fr fra france nl nld lu lux ch che es
+    esp spain se swe sweden ee est cz cze au aus australia canada can sg sgp singapore il isr israel
+    in ind india emea europe intl international"""
+_CITIES = """dublin london sydney berlin amsterdam paris barcelona madrid stockholm tallinn
+    copenhagen helsinki zurich geneva munich muenchen hamburg koeln vienna prague praha luxembourg
+    toronto vancouver montreal seattle boston austin chicago denver portland atlanta oakland
+    cambridge sf nyc brooklyn bellevue pleasanton melbourne bangalore"""
+_NOISE = frozenset(" ".join([_LEGAL, _DOMAIN, _PLAN, _STATES, _COUNTRIES, _CITIES]).split())
+_LONG_CITIES = frozenset(
+    [
+        *("hong kong", "jersey city", "los angeles", "menlo park", "mountain view", "new york"),
+        *("palo alto", "redwood city", "salt lake", "san diego", "san francisco", "san jose"),
+        *("san mateo", "santa clara", "santa monica", "south san", "tel aviv"),
+    ]
+)
+# Next to a known name these say that it is somewhere to go, or someone to visit, not software.
+_PLACES = """airport antiques arena bakery bar barber barbers bbq bistro books brewery brewpub
+    cafe camp cantina center centre church cinema clinic club coffee cruise dance deli diner
+    factory farm fitness florist flowers furniture garage garden gift golf grill gym hostel
+    hotel house inn jeweller jewellery jewelry juice kiosk kitchen lodge lounge mall marina
+    market motel museum nail park parking pets pizza pizzeria pub restaurant ristorante room
+    salon school shoes shop shopping spa stadium stand station steakhouse storage store stores
+    street studio sushi tan taqueria taxi theatre tickets tour tower toys yoga zoo"""
+PLACES = frozenset(_PLACES.split())
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without accents or punctuation: "Café-Nº 1" → cafe, no, 1."""
+    return _WORD.findall(_folded(text))
+
+
+def plain(text: str) -> str:
+    """The words run together: what two spellings of one name have in common."""
+    return "".join(words(text))
+
+
+def readings(raw_name: str) -> list[list[str]]:
+    """The words of a merchant's name, the likeliest reading first, without processor prefixes.
+
+    `VENDOR*DETAIL` is also read as the vendor alone.
+    """
+    text = _folded(raw_name).strip()
+    texts = [text]
+    if prefix := _PROCESSOR.match(text):
+        texts = [text[prefix.end() :]]
+    elif prefix := _SHOP.match(text):
+        texts = [text, text[prefix.end() :]]
+    elif "*" in text:
+        texts = [text, text.partition("*")[0]]
+    found = [_WORD.findall(_NUMBERED.sub(r"\1 \2", text)) for text in texts]
+    return [each for each in found if each]
+
+
+def shortened(name: list[str]) -> Iterator[list[str]]:
+    """The name, then the name with ever more of its tail gone: numbers, places, plans, forms."""
+    yield name
+    while len(name) > 1:
+        if len(name) > 2 and " ".join(name[-2:]) in _LONG_CITIES:
+            name = name[:-2]
+        elif name[-1] in _NOISE or any(c.isdigit() for c in name[-1]) or len(name[-1]) == 1:
+            name = name[:-1]
+        else:
+            return
+        yield name
+
+
+def person_key(name: str) -> tuple[str, ...]:
+    """A person's names in one order, without initials: "Smith, John A." → john, smith."""
+    found = sorted(words(name))
+    return tuple(word for word in found if len(word) > 1) or tuple(found)
+
+
+def _folded(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.replace("'", "").replace("’", ""))
+    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()

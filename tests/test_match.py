@@ -1,0 +1,358 @@
+"""Names: how they are reduced, what they mean, and that each is matched once."""
+
+from __future__ import annotations
+
+import csv
+import time
+
+import pytest
+
+from loaders import catalogue as catalogues
+from loaders import match, warehouse
+from loaders.days import parse_day
+from loaders.errors import DaybookError, LockedError
+from loaders.names import person_key, plain, readings, shortened
+from loaders.sources import PROJECT
+
+LABELS = PROJECT / "tests" / "labels" / "merchants.csv"
+DAY1, DAY2 = parse_day("day1"), parse_day("day2")
+
+APPLICATIONS = """application,vendor,category,aliases
+Quokka Mail,Quokka,Mail,quokka mail*|quokkamail.com
+Pear,Pear,Cloud,pear
+Widgetry,Widget Works,Design,widgetry*|widget works*
+Widgetly,Widget Works,Design,widgetly*
+"""
+
+
+@pytest.fixture
+def seeds(tmp_path, monkeypatch):
+    """A catalogue of the test's own: `seeds(overrides="raw,application")` writes it."""
+    applications, overrides = tmp_path / "applications.csv", tmp_path / "merchant_overrides.csv"
+
+    def write(text=APPLICATIONS, overridden=""):
+        applications.write_text(text, encoding="utf-8")
+        overrides.write_text(f"raw_name,application\n{overridden}", encoding="utf-8")
+        return catalogues.read_catalogue(applications, overrides)
+
+    read = catalogues.read_catalogue
+    monkeypatch.setattr(match, "read_catalogue", lambda: read(applications, overrides))
+    write()
+    return write
+
+
+def meaning(name, catalogue):
+    (found,) = catalogues.match_merchants([name], catalogue)
+    return found.match, found.method
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("PAYPAL *Notion", ["notion"]),
+        ("SP NOTION", ["notion"]),
+        ("SQ *NOTION", ["notion"]),
+        ("FS *Notion", ["notion"]),
+        ("PADDLE.NET* NOTION", ["notion"]),
+        ("2CO.COM*NOTION", ["notion"]),
+        ("STRIPE*NOTION", ["notion"]),
+        ("SPOTIFY", ["spotify"]),
+        ("Nótíon", ["notion"]),
+    ],
+)
+def test_who_takes_the_money_for_someone_else_is_left_out(raw, expected):
+    assert readings(raw)[0] == expected
+
+
+def test_google_is_read_as_the_seller_and_as_the_shop():
+    assert readings("GOOGLE *Canva") == [["google", "canva"], ["canva"]]
+
+
+@pytest.mark.parametrize(
+    "tail", ["#1042", "415-555-0142", "INC", "SAN FRANCISCO CA", ".COM", "PRO ANNUAL", "DUBLIN IE"]
+)
+def test_a_tail_does_not_change_whose_name_it_is(tail):
+    (reading,) = readings(f"NOTION {tail}")
+    assert ["notion"] in list(shortened(reading))
+
+
+def test_a_name_never_shrinks_to_nothing():
+    assert list(shortened(["365"])) == [["365"]]
+    assert readings(" *#- ") == []
+
+
+def test_an_alias_is_met_exactly_cut_off_misspelt_and_followed_by_words(seeds):
+    catalogue = seeds()
+    assert meaning("QUOKKA MAIL #102", catalogue) == ("Quokka Mail", "exact")
+    assert meaning("quokkamail.com", catalogue) == ("Quokka Mail", "exact")
+    assert meaning("QUOKKA MAIL TEAM FOLDERS", catalogue) == ("Quokka Mail", "exact")
+    assert meaning("QUOKKA MA", catalogue) == ("Quokka Mail", "fuzzy")
+    assert meaning("QUOKA MAIL", catalogue) == ("Quokka Mail", "fuzzy")
+
+
+def test_an_ordinary_word_is_met_only_whole(seeds):
+    catalogue = seeds()
+    assert meaning("PEAR INC", catalogue) == ("Pear", "exact")
+    assert meaning("PEAR ORCHARD", catalogue) == (None, "none")
+    assert meaning("PEARS", catalogue) == (None, "none")
+
+
+def test_a_place_that_begins_like_an_application_is_none(seeds):
+    assert meaning("WIDGETRY ARENA PARKING", seeds()) == (None, "none")
+
+
+def test_two_applications_that_are_equally_near_are_ambiguous(seeds):
+    assert meaning("WIDGETRLY", seeds()) == (None, "ambiguous")
+
+
+def test_an_override_wins_and_may_say_never(seeds):
+    catalogue = seeds(overridden="PEAR ORCHARD,Pear\nWidgetry  GmbH,\n")
+    assert meaning("pear  orchard", catalogue) == ("Pear", "override")
+    assert meaning("WIDGETRY GMBH", catalogue) == (None, "override")
+
+
+@pytest.mark.parametrize(
+    ("applications", "overridden", "said"),
+    [
+        (APPLICATIONS + "Other,V,C,pear*\n", "", "alias 'pear\\*' of Other"),
+        (APPLICATIONS + "Other,V,C,\n", "", "is empty"),
+        (APPLICATIONS, "X,Nowhere\n", "not in the catalogue: Nowhere"),
+        ("application,vendor\n", "", "no column aliases"),
+    ],
+)
+def test_seeds_that_contradict_themselves_are_refused(seeds, applications, overridden, said):
+    with pytest.raises(DaybookError, match=said):
+        seeds(applications, overridden)
+
+
+def test_the_shipped_catalogue_holds_together():
+    catalogue = catalogues.read_catalogue()
+    assert len(catalogue.applications) >= 150
+    names = ["AMAZON MKTPLACE PMTS", "Microsoft*Azure", "PAYPAL *BLACKCIRCLE", "ALDI 56 772"]
+    found = [each.match for each in catalogues.match_merchants(names, catalogue)]
+    assert found == [None, "Azure", None, None]
+
+
+def test_the_labels_are_hard_enough_to_judge_by():
+    with LABELS.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    wanted = [row for row in rows if row["application"]]
+    catalogue = catalogues.read_catalogue()
+    assert len({row["raw_name"] for row in rows}) == len(rows) >= 300
+    assert 3 * (len(rows) - len(wanted)) >= len(rows)
+    assert {row["application"] for row in wanted} <= catalogue.applications
+    unequal = [row for row in wanted if plain(row["raw_name"]) not in catalogue.whole]
+    assert 2 * len(unequal) >= len(wanted)
+
+
+def test_precision_and_recall_on_names_that_nothing_was_tuned_on(capsys):
+    _, held_out = match.evaluate(LABELS)
+    assert held_out.precision >= 0.98
+    assert held_out.recall >= 0.95
+    assert match.main(["--evaluate", str(LABELS)]) == 0
+    assert f"precision {held_out.precision:.3f}" in capsys.readouterr().out
+
+
+def test_a_matcher_that_says_yes_to_everything_is_seen(monkeypatch):
+    always = [catalogues.Match("Slack", 100.0, "exact")]
+    monkeypatch.setattr(match, "match_merchants", lambda names, _: always * len(names))
+    assert match.evaluate(LABELS)[1].precision < 0.1
+
+
+def test_fifty_thousand_names_take_seconds():
+    names = [f"ATLASIAN {chr(97 + n % 26)}{n:x} MERCHNT {n * 7919 % 50_021}" for n in range(50_000)]
+    started = time.monotonic()
+    found = catalogues.match_merchants(names, catalogues.read_catalogue())
+    assert {each.match for each in found} == {"Atlassian"}
+    assert time.monotonic() - started < 20
+
+
+def test_people_are_met_by_their_names_in_any_order_and_near_ones_only_alone():
+    agents = [(1, "Zoë Smith"), (2, "John A. Underwood"), (3, "Ann Lee"), (4, "Ann Lee")]
+    agents += [(5, "Person 05"), (6, "Christopher Robinson")]
+    asked = ["SMITH, ZOE", "john underwood", "Ann Lee", "Person 06", "Cristopher Robinson"]
+    asked += ["Zoe Smyth", "", "Chris Robinson"]
+    found = [(each.match, each.method) for each in match.match_people(asked, agents)]
+    assert found == [
+        (1, "exact"),
+        (2, "exact"),
+        (None, "ambiguous"),
+        (None, "none"),
+        (6, "fuzzy"),
+        (None, "none"),
+        (None, "none"),
+        (None, "none"),
+    ]
+    assert person_key("...") == ()
+
+
+def test_near_to_a_name_that_two_agents_share_is_ambiguous():
+    agents = [(1, "Christopher Robinson"), (2, "Christopher Robinson")]
+    (found,) = match.match_people(["Cristopher Robinson"], agents)
+    assert found.method == "ambiguous"
+
+
+@pytest.fixture
+def land(db, monkeypatch):
+    """`land(day, table, [{column: value}, …])` puts rows where a landing would."""
+
+    def rows(day, table, records):
+        (batch,) = (
+            db.execute(
+                "insert into bronze.load_batches"
+                " (flow_run_id, day, table_name, rows_landed, status)"
+                " values ('r', %s, %s, %s, 'succeeded') returning batch_id",
+                [day.date, table, len(records)],
+            )
+            .fetchone()
+            .values()
+        )
+        name = f"{table}_p{day.date:%Y%m%d}"
+        db.execute(
+            f"create table if not exists bronze.{name} partition of bronze.{table}"
+            f" for values in ('{day.date}')"
+        )
+        for number, record in enumerate(records):
+            columns = {
+                **record,
+                **{"_day": day.date, "_batch_id": batch, "_source_file": "f"},
+                **{"_source_row": number, "_loaded_at": "now"},
+            }
+            db.execute(
+                f"insert into bronze.{table} ({', '.join(columns)})"
+                f" values ({', '.join(['%s'] * len(columns))})",
+                list(columns.values()),
+            )
+
+    return rows
+
+
+def spent(raw=None, merchant=None, user=None):
+    return {"raw_merchant_name": raw, "merchant_name": merchant, "user_name": user}
+
+
+def held(db, table="merchant_matches", name="raw_name", what="application"):
+    rows = db.execute(f"select {name} n, {what} m, method from bronze.{table}").fetchall()
+    return {row["n"]: (row["m"], row["method"]) for row in rows}
+
+
+def test_the_days_names_are_matched_once(db, land, seeds):
+    land(DAY1, "stg_agents", [{"agent_id": "7", "name": "Ann Lee"}, {"agent_id": "x", "name": "B"}])
+    land(
+        DAY1,
+        "stg_transactions",
+        [
+            spent("QUOKKA MAIL #102", "Ignored", "Lee, Ann"),
+            spent(None, "Pear", "Nobody"),
+            spent("QUOKKA MAIL #102", None, "Ann Lee"),
+            spent(" ", "Blank", ""),
+            spent("x" * 3000, None, None),
+        ],
+    )
+    land(DAY2, "stg_transactions", [spent("Widgetry", None, None)])
+    first = match.match_names(DAY1, flow_run_id="r1")
+    assert first == match.Matched(2, 2, 3, 2)
+    assert held(db) == {"QUOKKA MAIL #102": ("Quokka Mail", "exact"), "Pear": ("Pear", "exact")}
+    assert held(db, "agent_matches", "user_name", "agent_id") == {
+        "Lee, Ann": (7, "exact"),
+        "Ann Lee": (7, "exact"),
+        "Nobody": (None, "none"),
+    }
+    before = written(db)
+    assert match.match_names(DAY1, flow_run_id="r2") == match.Matched(0, 0, 0, 0)
+    assert written(db) == before
+    assert match.match_names(None, flow_run_id="r3").merchants_new == 1
+
+
+def test_the_rows_are_counted_where_they_are_written(db, land, seeds):
+    land(DAY1, "stg_transactions", [spent("Pear"), spent("Plum")])
+    match.match_names(DAY1, flow_run_id="r1")
+    (row,) = db.execute(
+        "select * from metrics.pipeline_metrics where task_name = 'match-names'"
+    ).fetchall()
+    assert (row["flow_run_id"], row["table_name"], row["day"]) == (
+        "r1",
+        "merchant_matches",
+        DAY1.date,
+    )
+    assert (row["rows_inserted"], row["rows_updated"], row["status"]) == (2, 0, "success")
+    assert row["duration_seconds"] > 0
+
+
+def test_an_override_beats_what_was_matched_before_and_can_be_taken_back(db, land, seeds):
+    land(DAY1, "stg_transactions", [spent("Widgetry"), spent("Plum")])
+    match.match_names(DAY1, flow_run_id="r1")
+    seeds(overridden="WIDGETRY,\nplum,Pear\n")
+    match.match_names(DAY2, flow_run_id="r2")
+    assert held(db) == {"Widgetry": (None, "override"), "Plum": ("Pear", "override")}
+    seeds()
+    match.match_names(DAY2, flow_run_id="r3")
+    assert held(db) == {"Widgetry": ("Widgetry", "exact"), "Plum": (None, "none")}
+
+
+def test_a_grown_catalogue_is_asked_about_unmatched_names_only(db, land, seeds):
+    land(DAY1, "stg_transactions", [spent("Plum"), spent("Pear")])
+    match.match_names(DAY1, flow_run_id="r1")
+    was = db.execute("select xmin from bronze.merchant_matches where raw_name = 'Pear'").fetchone()
+    seeds(APPLICATIONS + "Plum,Plum,Cloud,plum\n")
+    assert match.match_names(DAY1, flow_run_id="r2") == match.Matched(0, 1, 0, 0)
+    assert held(db)["Plum"] == ("Plum", "exact")
+    now = db.execute("select xmin from bronze.merchant_matches where raw_name = 'Pear'").fetchone()
+    assert now == was
+    seeds(APPLICATIONS.replace("Pear,Pear,Cloud,pear\n", ""))
+    match.match_names(DAY1, flow_run_id="r3")
+    assert held(db) == {"Plum": (None, "none"), "Pear": (None, "none")}
+
+
+def test_unmatched_users_are_looked_at_again_when_agents_were_added(db, land, seeds):
+    land(DAY1, "stg_transactions", [spent(user="Ann Lee")])
+    assert match.match_names(DAY1, flow_run_id="r1").users_matched == 0
+    land(DAY2, "stg_agent_details", [{"agent_id": str(2**53 + 1), "name": "Ann Lee"}])
+    assert match.match_names(DAY1, flow_run_id="r2") == match.Matched(0, 0, 0, 1)
+    assert held(db, "agent_matches", "user_name", "agent_id") == {"Ann Lee": (2**53 + 1, "exact")}
+
+
+def test_no_transaction_is_open_while_names_are_matched(db, land, seeds, monkeypatch):
+    land(DAY1, "stg_transactions", [spent("Pear")])
+    matched = match.match_merchants
+    seen = []
+
+    def watched(*arguments):
+        seen.append(
+            db.execute(
+                "select count(*) n from pg_stat_activity"
+                " where application_name = 'daybook r1' and xact_start is not null"
+            ).fetchone()["n"]
+        )
+        return matched(*arguments)
+
+    monkeypatch.setattr(match, "match_merchants", watched)
+    match.match_names(DAY1, flow_run_id="r1")
+    assert seen == [0]
+    assert held(db) == {"Pear": ("Pear", "exact")}
+
+
+def test_a_run_that_lost_its_lock_writes_nothing(db, land, seeds):
+    class Lost:
+        def check(self):
+            raise LockedError("lost")
+
+    land(DAY1, "stg_transactions", [spent("Pear")])
+    with pytest.raises(LockedError):
+        match.match_names(DAY1, flow_run_id="r1", lock=Lost())
+    assert held(db) == {}
+    assert written(db) == []
+
+
+def test_readers_see_no_names(db, land, seeds):
+    with warehouse.connect() as conn:
+        conn.execute("set role daybook_reader")
+        with pytest.raises(Exception, match="permission denied"):
+            conn.execute("select * from bronze.agent_matches")
+
+
+def written(db):
+    tables = ("merchant_matches", "agent_matches", "match_state")
+    rows = [db.execute(f"select xmin, * from bronze.{name}").fetchall() for name in tables]
+    metrics = db.execute("select id from metrics.pipeline_metrics").fetchall()
+    return [row for table in [*rows, metrics] for row in table]
