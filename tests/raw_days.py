@@ -7,8 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
+from loaders.days import parse_day
+from loaders.landing import Landed, land_day
+
 AGENTS = [{"id": 1, "contact": {"email": "a@example.com", "name": "A"}}]
 GROUPS = [{"id": 10, "name": "G", "agent_ids": [1]}]
+
+HEADER = "transaction_id,amount_minor,currency,user_name\n"
+TENS = "".join(f"t{n},1,EUR,x\n" for n in range(10))
 
 
 def write(root: Path, path: str, content: Any) -> Path:
@@ -32,3 +40,32 @@ def write_day(root: Path, day: str = "day1", **files: Any) -> Path:
     for path, content in files.items():
         write(folder, path, content)
     return folder
+
+
+def land(root: Path, day: str = "day1", **options: Any) -> dict[str, Landed]:
+    return {one.table: one for one in land_day(root, parse_day(day), **options)}
+
+
+def land_one(root: Path, table: str = "stg_transactions", **options: Any) -> Landed:
+    return land(root, tables=[table], **options)[table]
+
+
+def rows(db: psycopg.Connection, table: str = "stg_transactions") -> list[dict[str, Any]]:
+    return db.execute(
+        f'select * from bronze.{table} order by _day, _source_file collate "C", _source_row'
+    ).fetchall()
+
+
+def rejects(db: psycopg.Connection) -> list[tuple[str, int, str, str]]:
+    found = db.execute("select * from bronze.load_rejects order by source_file, source_row")
+    return [(r["source_file"], r["source_row"], r["reason"], r["raw_text"]) for r in found]
+
+
+def batches(db: psycopg.Connection, table: str = "stg_transactions") -> list[dict[str, Any]]:
+    return db.execute(
+        "select * from bronze.load_batches where table_name = %s order by batch_id", [table]
+    ).fetchall()
+
+
+def transactions(root: Path, content: str | bytes, name: str = "transactions.csv") -> None:
+    write(root, f"day1/{name}", content)

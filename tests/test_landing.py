@@ -1,52 +1,26 @@
-"""Landing: what ends up in bronze and in the ledger, file by file and batch by batch."""
+"""Landing: what ends up in bronze and in the ledger, file by file."""
 
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from loaders.days import parse_day
-from loaders.errors import DaybookError, UsageError
-from loaders.landing import Landed, land_day
-from tests.raw_days import GROUPS, write, write_day
+from loaders.errors import DaybookError
+from tests.raw_days import (
+    HEADER,
+    TENS,
+    batches,
+    land_one,
+    rejects,
+    rows,
+    transactions,
+    write,
+)
 
 pytestmark = pytest.mark.usefixtures("warehouse")
-HEADER = "transaction_id,amount_minor,currency,user_name\n"
-TENS = "".join(f"t{n},1,EUR,x\n" for n in range(10))
-
-
-def land(root: Path, day: str = "day1", **options: Any) -> dict[str, Landed]:
-    return {one.table: one for one in land_day(root, parse_day(day), **options)}
-
-
-def land_one(root: Path, table: str = "stg_transactions", **options: Any) -> Landed:
-    return land(root, tables=[table], **options)[table]
-
-
-def rows(db: psycopg.Connection, table: str = "stg_transactions") -> list[dict[str, Any]]:
-    return db.execute(
-        f'select * from bronze.{table} order by _day, _source_file collate "C", _source_row'
-    ).fetchall()
-
-
-def rejects(db: psycopg.Connection) -> list[tuple[str, int, str, str]]:
-    found = db.execute("select * from bronze.load_rejects order by source_file, source_row")
-    return [(r["source_file"], r["source_row"], r["reason"], r["raw_text"]) for r in found]
-
-
-def batches(db: psycopg.Connection, table: str = "stg_transactions") -> list[dict[str, Any]]:
-    return db.execute(
-        "select * from bronze.load_batches where table_name = %s order by batch_id", [table]
-    ).fetchall()
-
-
-def transactions(root: Path, content: str | bytes, name: str = "transactions.csv") -> None:
-    write(root, f"day1/{name}", content)
 
 
 def test_a_csv_lands_with_its_lineage(tmp_path: Path, db: psycopg.Connection) -> None:
@@ -289,128 +263,3 @@ def test_one_bad_file_among_many_pages(tmp_path: Path, db: psycopg.Connection) -
     landed = land_one(tmp_path)
     assert (landed.rows_landed, landed.rows_rejected) == (120, 5)
     assert [row["_source_row"] for row in rows(db)] == [*range(1, 21)] * 6
-
-
-def test_same_files_twice_write_nothing(tmp_path: Path, db: psycopg.Connection) -> None:
-    transactions(tmp_path, HEADER + TENS)
-    first = land_one(tmp_path)
-    again = land_one(tmp_path)
-    assert (again.status, again.rows_in_files, again.rows_landed) == ("unchanged", 10, None)
-    assert {row["_batch_id"] for row in rows(db)} == {first.batch_id}
-    assert [b["rows_landed"] for b in batches(db)] == [10, None]
-    forced = land_one(tmp_path, force=True)
-    assert forced.status == "succeeded"
-    assert {row["_batch_id"] for row in rows(db)} == {forced.batch_id}
-    (tmp_path / "day1/transactions.csv").rename(tmp_path / "day1/transactions.CSV.csv")
-    assert land_one(tmp_path, force=True).status == "succeeded"
-
-
-def test_other_content_replaces_the_day_alone(tmp_path: Path, db: psycopg.Connection) -> None:
-    write(tmp_path, "day1/transactions.csv", HEADER + TENS)
-    write(tmp_path, "day2/transactions.csv", HEADER + "u,1,EUR,x\n")
-    land_one(tmp_path)
-    land_one(tmp_path, day="day2")
-    write(tmp_path, "day1/transactions.csv", HEADER + "v,1,EUR,x\n")
-    land_one(tmp_path)
-    assert [row["transaction_id"] for row in rows(db)] == ["v", "u"]
-    partitions = db.execute(
-        "select relname from pg_class where relname like 'stg_transactions_p%' order by 1"
-    ).fetchall()
-    assert [p["relname"] for p in partitions] == [
-        "stg_transactions_p19700102",
-        "stg_transactions_p19700103",
-    ]
-
-
-def test_a_shrunken_snapshot_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
-    agents = [{"id": n} for n in range(30)]
-    for day, count in (("day1", 30), ("day3", 14), ("day4", 15)):
-        write_day(tmp_path, day, **{"agents.json": agents[:count]})
-    land(tmp_path)
-    with pytest.raises(DaybookError, match="14 rows are less than half of the 30 of day1"):
-        land_one(tmp_path, "stg_agents", day="day3")
-    assert len(rows(db, "stg_agents")) == 30
-    assert land_one(tmp_path, "stg_agents", day="day4").status == "succeeded"
-    allowed = land_one(tmp_path, "stg_agents", day="day3", allow_shrink=True)
-    assert allowed.rows_landed == 14
-
-
-def test_missing_required_table_stops_the_day_before_any_write(
-    tmp_path: Path, db: psycopg.Connection
-) -> None:
-    folder = write_day(tmp_path)
-    (folder / "groups.json").unlink()
-    (folder / "agents.json").write_text("[]")
-    with pytest.raises(DaybookError) as raised:
-        land(tmp_path)
-    assert "groups.<ext> or groups/ or admin_groups.<ext> or admin_groups/" in str(raised.value)
-    assert str(folder) in str(raised.value)
-    assert "stg_agents" in str(raised.value)
-    assert db.execute("select count(*) as n from bronze.load_batches").fetchone() == {"n": 0}
-    assert land_one(tmp_path).status == "succeeded"  # only the named table is required
-
-
-def test_missing_optional_table_is_skipped(tmp_path: Path, db: psycopg.Connection) -> None:
-    folder = write_day(tmp_path, **{"roles.json": [{"id": 1, "name": "r"}]})
-    assert land(tmp_path)["stg_roles"].status == "succeeded"
-    assert land(tmp_path)["stg_cards"].status == "skipped"
-    (folder / "roles.json").unlink()
-    gone = land(tmp_path)["stg_roles"]
-    assert (gone.status, gone.rows_landed) == ("skipped", 0)
-    assert rows(db, "stg_roles") == []
-    assert land(tmp_path)["stg_roles"].rows_landed is None
-    write(folder, "roles.json", [{"id": 1, "name": "r"}])
-    assert land(tmp_path)["stg_roles"].status == "succeeded"
-
-
-def test_a_failing_optional_table_is_a_warning(tmp_path: Path, db: psycopg.Connection) -> None:
-    write_day(tmp_path, **{"roles.csv": "name\nx\n", "cards.parquet": b"not parquet"})
-    landed = land(tmp_path)
-    assert landed["stg_roles"].status == landed["stg_cards"].status == "failed"
-    assert "key column role_id" in str(landed["stg_roles"].error)
-    assert "not readable as Parquet" in str(landed["stg_cards"].error)
-    assert landed["stg_agents"].status == "succeeded"
-    assert [b["status"] for b in batches(db, "stg_cards")] == ["failed"]
-
-
-def test_one_warehouse_holds_one_calendar(tmp_path: Path) -> None:
-    write_day(tmp_path)
-    write_day(tmp_path, "2026-01-05")
-    land(tmp_path)
-    with pytest.raises(DaybookError, match="never both calendars"):
-        land(tmp_path, "2026-01-05")
-
-
-def test_a_table_that_is_not_declared_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="stg_nope"):
-        land_one(tmp_path, "stg_nope")
-
-
-def test_declared_tables_all_land(tmp_path: Path, db: psycopg.Connection) -> None:
-    from loaders.sources import declared_tables
-
-    for table in declared_tables().values():
-        record: dict[str, Any] = {}
-        for number, column in enumerate(table.columns):
-            node = record
-            for name in column.json_path[:-1]:
-                node = node.setdefault(name, {})
-            node[column.json_path[-1]] = number
-        write(tmp_path, f"day1/{table.found_under[0]}.json", [record])
-    for name, landed in land(tmp_path).items():
-        assert (landed.status, landed.drift) == ("succeeded", None), name
-        (row,) = rows(db, name)
-        columns = declared_tables()[name].column_names
-        assert [row[column] for column in columns] == [str(n) for n in range(len(columns))]
-
-
-def test_json_and_csv_of_the_same_rows_land_the_same(
-    tmp_path: Path, db: psycopg.Connection
-) -> None:
-    write(tmp_path, "day1/groups.json", json.dumps(GROUPS))
-    write(tmp_path, "day2/groups.csv", "group_id,name,agent_ids\n10,G,[1]\n")
-    land_one(tmp_path, "stg_groups")
-    land_one(tmp_path, "stg_groups", day="day2")
-    first, second = rows(db, "stg_groups")
-    assert [first[c] for c in ("group_id", "name", "agent_ids")] == ["10", "G", "[1]"]
-    assert [second[c] for c in ("group_id", "name", "agent_ids")] == ["10", "G", "[1]"]
