@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flows.transform import Built
     from loaders.landing import Landed, Plan
     from loaders.lock import Lock
+    from loaders.match import Matched
 
 TABLES_AT_ONCE = 4
 RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
@@ -126,6 +127,14 @@ def _in_threads(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
 
     with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
         return list(pool.map(attempt, plans))
+
+
+def match_names(run: Run) -> Matched:
+    """Names not seen before, matched in one batch. Raises DaybookError when a seed is at fault."""
+    from loaders import match
+
+    run.check()
+    return match.match_names(run.day, flow_run_id=run.flow_run_id, lock=run.lock)
 
 
 def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Built:
