@@ -42,7 +42,7 @@ _retried: dict[str, Any] = {
 
 @task(name="prepare-day", task_run_name="prepare-day", **_retried)
 def prepare_day(run: Run) -> None:
-    """Handshake, control tables, dbt's manifest."""
+    """Handshake, control tables, rates, dbt's manifest."""
     phases.prepare_day(run)
 
 
@@ -61,6 +61,12 @@ def land_day(run: Run) -> list[Landed]:
 def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     futures = [land_table.submit(quote(run), quote(plan), plan.table.name) for plan in plans]
     return [future.result(raise_on_failure=False) for future in futures]
+
+
+@task(name="match-names", task_run_name="match-names", **_retried)
+def match_names(run: Run) -> Any:
+    """Names not seen before, in one batch."""
+    return phases.match_names(run)
 
 
 @task(name="transform-day", task_run_name="transform-day", **_retried)
@@ -158,6 +164,13 @@ def _close(dead: list[str]) -> None:
                 client.set_flow_run_state(UUID(flow_run_id), ended, force=True)
 
 
+PHASE_TWO = {
+    "match-names": (match_names, "matching names"),
+    "transform-day": (transform_day, "building"),
+    "finish-day": (finish_day, "checking the ledger"),
+}
+
+
 def _in_order(run: Run) -> dict[str, dict[str, str]]:
     futures: dict[str, PrefectFuture[Any]] = {
         "prepare-day": prepare_day.submit(quote(run)),
@@ -165,8 +178,8 @@ def _in_order(run: Run) -> dict[str, dict[str, str]]:
     }
     run.progress("landing")
     _all_succeeded(run, futures)
-    for name, phase in {"transform-day": transform_day, "finish-day": finish_day}.items():
-        run.progress("building" if phase is transform_day else "checking the ledger")
+    for name, (phase, doing) in PHASE_TWO.items():
+        run.progress(doing)
         futures[name] = phase.submit(quote(run))
         _all_succeeded(run, futures)
     for node in futures["transform-day"].result().warnings:

@@ -26,7 +26,7 @@ from loaders.sources import PROJECT
 
 SAMPLE = PROJECT / "tests" / "sample"
 
-PHASES = {"prepare-day", "land-day", "transform-day", "finish-day"}
+PHASES = {"prepare-day", "land-day", "match-names", "transform-day", "finish-day"}
 SILVER = {"agents", "agent_status_history", "groups", "group_memberships", "transactions"}
 
 
@@ -208,7 +208,8 @@ def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment):
     )
     assert shown.returncode == 0, shown.stderr
     flow_run_id, by_phase = json.loads(shown.stdout)
-    assert list(by_phase) == ["prepare-day", "land-day", "transform-day", "finish-day"]
+    order = ["prepare-day", "land-day", "match-names", "transform-day", "finish-day"]
+    assert list(by_phase) == order
     assert {phase["state"] for phase in by_phase.values()} == {"Completed"}
     ids = {run["id"] for run in _prefect("/task_runs/filter", **_of_run(flow_run_id))}
     assert {phase["run_id"] for phase in by_phase.values()} <= ids
