@@ -22,15 +22,43 @@
 
 
 {% macro forget_unknown_pairs() -%}
+    {#- A pair of the newest snapshot is looked at again: once known, no record that names it stays
+        in quarantine; until then each carries today's reasons. The record that counts is written anew. -#}
     {%- if relation_if_built(this.identifier, config.get('schema')) -%}
-        delete from {{ this }} as held
-        using {{ ref('int_membership_pairs') }} as pairs
+        with pairs as (
+
+            select
+                pairs.*,
+                {{ unknown_errors('not is_known_agent', 'not is_known_group') }} as _errors
+            from {{ ref('int_membership_pairs') }} as pairs
+
+        ),
+
+        forgotten as (
+
+            delete from {{ this }} as held
+            using pairs
+            where held._errors && array['unknown_agent', 'unknown_group']
+                and held.group_id = pairs.group_id::text
+                and held.agent_id = pairs.agent_id::text
+                and (
+                    pairs._errors = '{}'
+                    or (held._batch_id, held._source_file, held._source_row)
+                    = (pairs._batch_id, pairs._source_file, pairs._source_row)
+                )
+
+        )
+
+        update {{ this }} as held
+        set _errors = pairs._errors
+        from pairs
         where held._errors && array['unknown_agent', 'unknown_group']
             and held.group_id = pairs.group_id::text
             and held.agent_id = pairs.agent_id::text
-            and held._batch_id = pairs._batch_id
-            and held._source_file = pairs._source_file
-            and held._source_row = pairs._source_row
+            and (held._batch_id, held._source_file, held._source_row)
+            <> (pairs._batch_id, pairs._source_file, pairs._source_row)
+            and pairs._errors <> '{}'
+            and held._errors <> pairs._errors
     {%- endif -%}
 {%- endmacro %}
 
