@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import cached_property
 from hashlib import sha256
@@ -24,6 +24,7 @@ TARGETS = {
     "groups": ("stg_groups",),
     "group_memberships": ("stg_groups", "stg_group_memberships"),
     "transactions": ("stg_transactions",),
+    "fx_rates": ("stg_fx_rates",),
 }
 
 Batches = dict[tuple[str, date], Batch]
@@ -55,14 +56,36 @@ class State:
         batches = (batch for (table, _), batch in self.applied.items() if table in tables)
         return [record for batch in batches for record in batch.records]
 
+    def errors(self, record: Record) -> frozenset[str]:
+        is_rated = record.table != "stg_transactions" or record.values["currency"] is None
+        return record.errors if is_rated or self.rate(record) else record.errors | {"no_rate"}
+
+    def rate(self, record: Record) -> tuple[str, Decimal, date | None] | None:
+        """Source, US dollars per unit and date of a transaction's rate."""
+        values = record.values
+        spent = values["occurred_time"] and values["occurred_time"].date()
+        if values["currency"] == "USD":
+            return "usd", Decimal(1), spent
+        for age in range(8 if spent else 0):
+            if found := self.fx_rates.get((spent - timedelta(days=age), values["currency"])):
+                return "reference", found["usd_per_unit"], found["rate_date"]
+        paid = values["exchange_rate"]
+        return ("payload", paid, spent) if paid and paid > 0 else None
+
+    @cached_property
+    def fx_rates(self) -> dict[tuple[date, str], dict[str, Any]]:
+        valid = (r for r in self.records("stg_fx_rates") if not r.errors)
+        return {key: record.values for key, record in _best((r.key, r) for r in valid).items()}
+
     def newest(self, table: str) -> date | None:
         return max((day for name, day in self.applied if name == table), default=None)
 
     def winners(self, target: str) -> dict[Any, Record]:
-        return _best((r.key, r) for r in self.records(*TARGETS[target]) if not r.errors)
+        valid = (r for r in self.records(*TARGETS[target]) if not self.errors(r))
+        return _best((r.key, r) for r in valid)
 
     def day_winners(self, target: str) -> dict[Any, Record]:
-        valid = (r for r in self.records(*TARGETS[target]) if not r.errors)
+        valid = (r for r in self.records(*TARGETS[target]) if not self.errors(r))
         return _best(((r.key, r.day), r) for r in valid)
 
     @cached_property
@@ -113,7 +136,8 @@ class State:
 
     @cached_property
     def transactions(self) -> dict[str, dict[str, Any]]:
-        return {k: _priced(record.values) for k, record in self.winners("transactions").items()}
+        winners = self.winners("transactions").items()
+        return {key: _priced(record.values, *self.rate(record)) for key, record in winners}
 
     @cached_property
     def day_lists(self) -> dict[tuple[int, date], Record]:
@@ -177,17 +201,15 @@ class State:
         return {pair for pair, unit in self.claims.items() if not self.unknown(unit)}
 
     @cached_property
-    def waiting(self) -> dict[tuple[int, int, date], frozenset[str]]:
+    def waiting(self) -> dict[tuple[int, int], frozenset[str]]:
         """Pairs of the newest snapshots that are quarantined until both are known."""
-        claimed = (
-            (*pair, unit.record.day, self.unknown(unit)) for pair, unit in self.claims.items()
-        )
-        return {(group, agent, day): reasons for group, agent, day, reasons in claimed if reasons}
+        return {pair: why for pair, unit in self.claims.items() if (why := self.unknown(unit))}
 
     def quarantine(self, target: str) -> dict[tuple[date, str, int], frozenset[str]]:
         """Records that are not valid, by where they came from, without the unknown pairs."""
         if target != "group_memberships":
-            return {r.place: r.errors for r in self.records(*TARGETS[target]) if r.errors}
+            records = self.records(*TARGETS[target])
+            return {r.place: errors for r in records if (errors := self.errors(r))}
         rows = {r.place: r.errors for r in self.records("stg_group_memberships") if r.errors}
         lists = [r for r in self.records("stg_groups") if not r.errors and r.is_malformed_list]
         return rows | {r.place: frozenset({"agent_ids_invalid"}) for r in lists}
@@ -229,7 +251,7 @@ def _count_records(target: str, table: str, day: date, before: State, after: Sta
     counts: Counter[str] = Counter()
     for record in after.applied[table, day].records:
         key = record.key
-        if record.errors:
+        if after.errors(record):
             counts["quarantined"] += 1
         elif day_winners[key, day] is not record:
             counts["duplicate"] += 1
@@ -269,15 +291,13 @@ def _best(keyed: Any) -> dict[Any, Record]:
     return best
 
 
-def _priced(values: dict[str, Any]) -> dict[str, Any]:
+def _priced(values: dict[str, Any], source: str, rate: Decimal, rate_date: date) -> dict[str, Any]:
     """A transaction with the rate that counts, its US dollars and its idempotency key."""
     amount = Decimal(values["amount_minor"]).scaleb(-values["exponent"], EXACT)
-    is_usd = values["currency"] == "USD"
-    rate = Decimal(1) if is_usd else values["exchange_rate"]
     usd = EXACT.multiply(amount, rate).quantize(Decimal("0.0001"), ROUND_HALF_UP, EXACT)
     plain = f"{amount:f}"
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-    moment = values["occurred_time"].astimezone(UTC)
+    moment = values["occurred_time"]
     parts = (
         values["transaction_id"],
         values["transaction_uuid"],
@@ -291,8 +311,8 @@ def _priced(values: dict[str, Any]) -> dict[str, Any]:
         "original_currency": values["currency"],
         "exchange_rate": rate,
         "amount_usd": usd,
-        "fx_source": "usd" if is_usd else "payload",
-        "fx_date": moment.date(),
+        "fx_source": source,
+        "fx_date": rate_date,
         "idempotency_key": sha256("\x1f".join(parts).encode()).hexdigest(),
     }
 
@@ -316,6 +336,7 @@ def _activity(groups: dict, memberships: set, agents: dict) -> dict[int, dict[st
         while (up := parent.get(path[-1])) is not None and up not in path:
             path.append(up)
         rows[group] = {
+            "group_id": group,
             "name": row["name"],
             "parent_group_id": row["parent_group_id"],
             "inactive": group not in active,

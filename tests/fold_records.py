@@ -40,6 +40,7 @@ COLUMNS = {
         "card_id card_uuid budget_id budget_uuid amount_minor:integer_of_any_size "
         "child_transaction_ids:array exponent:exponent currency exchange_rate:numeric"
     ),
+    "stg_fx_rates": _columns("rate_date:date currency usd_per_unit:numeric"),
 }
 REQUIRED = {
     "stg_agents": ("agent_id", "email", "name"),
@@ -50,6 +51,7 @@ REQUIRED = {
         *("transaction_id", "transaction_uuid", "occurred_time"),
         *("currency", "amount_minor", "exponent"),
     ),
+    "stg_fx_rates": ("rate_date", "currency", "usd_per_unit"),
 }
 KEY = {
     "stg_agents": "agent_id",
@@ -61,7 +63,8 @@ KEY = {
 
 @dataclass(eq=False)
 class Record:
-    """A landed record, typed: `values` of its columns and every reason it is not valid."""
+    """A landed record, typed: `values` of its columns and every reason of its own why it is not
+    valid; whether there is a rate depends on what else has landed."""
 
     table: str
     day: date
@@ -83,19 +86,16 @@ class Record:
                 self.values[name], is_valid = READERS[kind](text)
                 if not is_valid:
                     errors.add(f"{name}_invalid")
-        if self.table == "stg_transactions":
-            errors |= self._money_errors()
+        if (currency := self.values.get("currency")) and currency not in CURRENCIES:
+            errors.add("currency_invalid")
+        if (self.values.get("usd_per_unit") or 1) <= 0:
+            errors.add("usd_per_unit_invalid")
         self.errors = frozenset(errors)
-
-    def _money_errors(self) -> set[str]:
-        currency, rate = self.values["currency"], self.values["exchange_rate"]
-        if currency is None:
-            return set()
-        errors = set() if currency in CURRENCIES else {"currency_invalid"}
-        return errors if currency == "USD" or (rate or 0) > 0 else errors | {"no_rate"}
 
     @property
     def key(self) -> Any:
+        if self.table == "stg_fx_rates":
+            return self.values["rate_date"], self.values["currency"]
         return self.values[KEY[self.table]]
 
     @property
@@ -129,11 +129,12 @@ class Record:
 
 @dataclass(eq=False)
 class Batch:
-    """One table's landed records of one day: files in any order, rows counted from 1."""
+    """One table's landed records of one day: files in any order, rows counted from 1; None stands
+    where a record was rejected."""
 
     table: str
     day: date
-    files: dict[str, list[dict[str, str | None]]]
+    files: dict[str, list[dict[str, str | None] | None]]
 
     @cached_property
     def records(self) -> list[Record]:
@@ -141,4 +142,5 @@ class Batch:
             Record(self.table, self.day, file, row, landed)
             for file, rows in self.files.items()
             for row, landed in enumerate(rows, start=1)
+            if landed is not None
         ]

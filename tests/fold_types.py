@@ -66,6 +66,11 @@ def _timestamptz(text: str) -> Read:
     return moment.astimezone(UTC), True
 
 
+def _date(text: str) -> Read:
+    value, is_valid = _timestamptz(text)
+    return (value.date(), True) if is_valid and len(text) == 10 else NOT_ONE
+
+
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
 
@@ -112,6 +117,7 @@ READERS: dict[str, Callable[[str], Read]] = {
     "numeric": _numeric,
     "boolean": _boolean,
     "timestamptz": _timestamptz,
+    "date": _date,
     "array": _array,
     "lenient": _lenient,
 }

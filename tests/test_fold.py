@@ -98,8 +98,10 @@ def test_every_reason():
         "transaction_id_missing",
         "exponent_invalid",
         "currency_invalid",
-        "no_rate",
     }
+    spent = [bought("a", currency="EUR", exchange_rate="0"), bought("b", currency=None)]
+    quarantine = built(landed(day1={"stg_transactions": spent})).state.quarantine("transactions")
+    assert list(quarantine.values()) == [{"no_rate"}, {"currency_missing"}]
 
 
 def test_money():
@@ -118,6 +120,16 @@ def test_money():
     assert rows["a"]["idempotency_key"] == (
         "91c5fc91395227fac90058b43f67d658ab748960a36ed5cfcce9c37911b3e02a"
     )
+
+
+def test_a_landed_rate_beats_the_payload_for_seven_days():
+    rates = [{"rate_date": "2025-12-25", "currency": "EUR", "usd_per_unit": "1.25"}]
+    euro = {"currency": "EUR", "exchange_rate": "1.5"}
+    spent = [bought("a", **euro), bought("b", **euro, occurred_time=T2)]
+    day = landed(day1={"stg_transactions": spent, "stg_fx_rates": rates})
+    rows = built(day).state.transactions.values()
+    found = [(row["fx_source"], row["amount_usd"], row["fx_date"].day) for row in rows]
+    assert found == [("reference", Decimal("13.125"), 25), ("payload", Decimal("15.75"), 2)]
 
 
 def test_last_write_wins_whatever_arrives_first():
@@ -157,7 +169,7 @@ def test_memberships_wait_for_their_agent_and_follow_the_newest_readable_list():
     day1 = landed(day1=first)
     fold = built(day1)
     assert fold.state.memberships == {(10, 1), (11, 1)}
-    assert fold.state.waiting == {(10, 2, DAY1): {"unknown_agent"}}
+    assert fold.state.waiting == {(10, 2): {"unknown_agent"}}
     ledger = fold.ledger[DAY1, "stg_groups", "group_memberships"]
     assert ledger == {"inserted": 2, "duplicate": 1, "quarantined": 1}
     fold.build(day1 | landed(day2=second))
