@@ -228,7 +228,8 @@ class NodeRuns:
     """A callback for dbt's events that keeps one Prefect task run per node: Running, then
     Completed, Failed or Cancelled. Reporting is Prefect's background thread, never dbt's."""
 
-    FINAL = {"success": "COMPLETED", "pass": "COMPLETED", "warn": "COMPLETED"}  # noqa: RUF012
+    # An exposure is a node too, and there is nothing to do for it.
+    FINAL = dict.fromkeys(("success", "pass", "warn", "no-op"), "COMPLETED")
 
     def __init__(self, flow_run_id: str) -> None:
         self.flow_run_id = flow_run_id
