@@ -1,0 +1,163 @@
+"""What a machine can hold of the house style."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loaders.sources import PROJECT, declared_tables
+
+STG = (
+    "In this project `stg_` means landed. `stg_*` tables are written by `loaders/` and are dbt"
+    " sources; dbt builds no `stg_` model. What dbt usually calls staging is"
+    " `int_<entity>_typed`."
+)
+MODELS = sorted((PROJECT / "models").rglob("*.sql"))
+PIPELINES = ("agents", "groups", "transactions", "roles", "budgets", "cards")
+
+
+def tracked(pattern: str = "*") -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [PROJECT / name for name in listed.stdout.splitlines() if (PROJECT / name).is_file()]
+
+
+def described(model: Path) -> dict[str, Any]:
+    (entry,) = yaml.safe_load(model.with_suffix(".yml").read_text())["models"]
+    return entry
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
+def test_a_model_has_its_yaml_beside_it_that_says_what_a_row_is(model: Path) -> None:
+    entry = described(model)
+    assert entry["name"] == model.stem
+    assert entry["description"].startswith("One row per ")
+
+
+def test_every_yaml_of_a_model_has_its_sql() -> None:
+    for file in (PROJECT / "models").rglob("*.yml"):
+        if not file.name.startswith("_"):
+            assert file.with_suffix(".sql").exists(), file
+
+
+def test_no_model_is_called_stg() -> None:
+    assert [model.stem for model in MODELS if model.stem.startswith("stg_")] == []
+
+
+def test_the_folder_is_the_layer() -> None:
+    prefixes = {"intermediate": "int_", "quarantine": "quarantine_"}
+    for model in MODELS:
+        layer = model.parent.name
+        assert model.stem.startswith(prefixes.get(layer, "")), model
+        if layer not in prefixes:
+            assert not model.stem.startswith(("int_", "quarantine_")), model
+
+
+def test_every_landed_table_is_typed_and_quarantined() -> None:
+    names = {model.stem for model in MODELS}
+    for table in declared_tables():
+        entity = table.removeprefix("stg_")
+        assert f"int_{entity}_typed" in names
+        kept = "agents" if entity == "agent_details" else entity
+        assert f"quarantine_{kept}" in names
+        assert kept in names
+
+
+def test_silver_and_marts_have_enforced_contracts_with_keys() -> None:
+    for model in MODELS:
+        if model.parent.name in ("silver", "marts") and "materialized='view'" not in (
+            model.read_text()
+        ):
+            entry = described(model)
+            assert entry["config"]["contract"]["enforced"], model
+            kinds = [constraint["type"] for constraint in entry["constraints"]]
+            assert "primary_key" in kinds, model
+
+
+def test_each_pipeline_builds_by_its_tag_on_a_warehouse_that_was_never_built(
+    world: Any,
+) -> None:
+    world.land("day1")
+    for pipeline in PIPELINES:
+        for schema in ("intermediate", "silver", "quarantine", "marts"):
+            world.db.execute(f"drop schema if exists {schema} cascade")
+            world.db.execute(f"create schema {schema}")
+        world.db.execute("truncate metrics.applied_batches")
+        world.db.execute("drop table if exists metrics.group_activity cascade")
+        world.db.execute("drop view if exists metrics.row_ledger cascade")
+        world.build("--select", f"tag:{pipeline}")
+
+
+def test_every_macro_is_documented_with_its_arguments() -> None:
+    documented = {
+        entry["name"]: [argument["name"] for argument in entry.get("arguments", [])]
+        for entry in yaml.safe_load((PROJECT / "macros/_macros.yml").read_text())["macros"]
+    }
+    written = {}
+    for file in (PROJECT / "macros").glob("*.sql"):
+        for name, arguments in re.findall(r"{% macro (\w+)\(([^)]*)\)", file.read_text()):
+            parts = [part.split("=")[0].strip() for part in re.split(r",\s*", arguments) if part]
+            written[name] = [part for part in parts if part.isidentifier()]
+    assert documented == written
+
+
+def test_the_meaning_of_stg_is_said_in_three_places() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "models/bronze/_bronze__sources.yml"):
+        text = " ".join((PROJECT / name).read_text().replace("#", " ").split())
+        assert STG in text, name
+
+
+def test_files_stay_small() -> None:
+    for file in tracked("*.py"):
+        assert len(file.read_text().splitlines()) <= 400, file
+    for file in tracked("*.sql"):
+        assert len(file.read_text().splitlines()) <= 160, file
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    for file in tracked("*.py"):
+        assert file.stem not in ("utils", "util", "common", "helpers", "misc"), file
+
+
+def test_loaders_know_nothing_of_prefect_or_dbt() -> None:
+    for file in (PROJECT / "loaders").rglob("*.py"):
+        assert not re.search(r"^\s*(import|from) (prefect|dbt|flows)\b", file.read_text(), re.M), (
+            file
+        )
+
+
+def test_nothing_names_a_machine_or_a_registry() -> None:
+    hosts = re.compile("pypi" + r"\.org|files\.pythonhosted|/ho" + "me/|/ro" + "ot/|/wo" + "rk/")
+    for file in tracked():
+        if file.suffix in (".png", ".parquet", ".gz"):
+            continue
+        found = hosts.search(file.read_text(encoding="utf-8", errors="replace"))
+        assert not found, f"{file}: {found[0]}"
+
+
+def test_every_command_of_the_readme_is_one_that_exists() -> None:
+    text = (PROJECT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.M))
+    for command in re.findall(r"`make ([a-z-]+)", text):
+        assert command in targets, command
+    for module in re.findall(r"python -m ((?:loaders|flows|benchmarks)[.a-z_]*)", text):
+        path = PROJECT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+def test_each_guarantee_of_the_readme_names_a_test_that_exists() -> None:
+    text = (PROJECT / "README.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) >= 15
+    for file, test in named:
+        assert f"def {test}(" in (PROJECT / file).read_text(), f"{file}::{test}"
