@@ -9,7 +9,7 @@ from collections.abc import Iterator
 # Who takes the money for someone else: what follows is the name. `SP ` is Shop Pay's.
 _PROCESSOR = re.compile(
     r"(?:(?:paypal|pp|ppl|sqr?|sp|fs|fsprg|paddle(?:\.net)?|2co(?:\.com)?|2checkout(?:\.com)?|stripe"
-    r"|tst|cko|dri|py|in|ls|wl|bls?|lemsqzy|ebn|xsolla|adyen|mollie|gumroad|zettle|sumup|klarna)"
+    r"|tst|cko|dri|py|in|ls|wl|bls?|lemsqzy|eig|ebn|xsolla|adyen|mollie|gumroad|zettle|sumup|klarna)"
     r"\s*\*|sp\s|zettle_|sumup\s)\s*"
 )
 # Google bills for itself and for the sellers of its shop, so both readings are tried.

@@ -62,6 +62,7 @@ def refresh_rates(**connection: Any) -> Refreshed:
         ) as copy:
             for rate in rates:
                 copy.write_row(rate)
+        conn.execute("analyze bronze.fx_reference")  # the day's build comes before autovacuum
         conn.execute(
             """
             insert into bronze.fx_reference_state (version, newest_date, rows)

@@ -133,6 +133,17 @@ def test_the_shipped_catalogue_holds_together():
     assert found == [None, "Azure", None, None]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("AUTOMATIC DATA PROCESSING", "INTACT INSURANCE CO", "NETFLIX.COM", "ANTHROPOLOGIE 221"),
+        *("XERO SHOES", "GOOGLE *GOOGLE ONE", "MICROSOFT*XBOX", "INTUIT *TURBOTAX", "EVERNORTH"),
+    ],
+)
+def test_a_company_whose_name_is_near_is_another(name):
+    assert meaning(name, catalogues.read_catalogue()) == (None, "none")
+
+
 def test_the_labels_are_hard_enough_to_judge_by():
     with LABELS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
