@@ -7,7 +7,7 @@
 
 with typed as (
 
-    {{ typed_records(source('bronze', 'stg_groups'), 'stg_groups', required=['group_id'], lenient=['agent_ids']) }}
+    {{ typed_records(source('bronze', 'stg_groups'), 'stg_groups', required=['group_id'], lenient=['agent_ids'], keep_landed='true') }}
 
 ),
 

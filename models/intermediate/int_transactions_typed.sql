@@ -1,3 +1,6 @@
+-- An exponent out of range is already an error: it must not fail the multiplication as well. Where a
+-- rate may be missing, the landed record is kept too.
+
 {{ config(tags=['transactions']) }}
 
 with typed as (
@@ -13,25 +16,27 @@ with typed as (
                 'exponent_invalid': 'typed.exponent not between 0 and 8',
                 'currency_invalid': 'typed.currency not in (select iso.currency from ' ~ ref('iso_4217') ~ ' as iso)',
             },
+            derived={
+                'original_amount': "case when typed.exponent between 0 and 8 then typed.amount_minor * ('1e-' || typed.exponent)::numeric end",
+                'occurred_on': "(typed.occurred_time at time zone 'UTC')::date",
+            },
+            keep_landed="cardinality(checked._errors) > 0 or checked.currency <> 'USD' and coalesce(checked.exchange_rate, 0) <= 0",
         )
     }}
 
 ),
 
--- an exponent out of range is already an error: it must not fail the multiplication as well
 rated as (
 
     select
         typed.*,
-        case when typed.exponent between 0 and 8 then typed.amount_minor * ('1e-' || typed.exponent)::numeric end as original_amount,
-        (typed.occurred_time at time zone 'UTC')::date as occurred_on,
         rates.usd_per_unit as reference_rate,
         rates.rate_date as reference_date,
         case when typed.exchange_rate > 0 then typed.exchange_rate end as payload_rate
     from typed
     left join
         lateral (
-            {{ reference_rate('typed.currency', "(typed.occurred_time at time zone 'UTC')::date") }}
+            {{ reference_rate('typed.currency', 'typed.occurred_on') }}
         ) as rates
         on typed.currency <> 'USD'
 

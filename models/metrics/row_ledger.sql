@@ -1,7 +1,7 @@
 -- A batch that landed again counts once the models have applied it: until then the day shows
 -- nothing rather than figures of a batch that is gone.
 
-{{ config(materialized='view', tags=['groups', 'agents', 'transactions', 'metrics']) }}
+{{ config(materialized='view', tags=['agents', 'groups', 'transactions', 'roles', 'budgets', 'cards', 'metrics']) }}
 
 with batches as (
 
