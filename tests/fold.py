@@ -272,14 +272,15 @@ def _count_units(_: str, table: str, day: date, before: State, after: State) -> 
         if unit.record.day != day:
             continue
         pair = unit.group_id, unit.agent_id
+        claim = after.claims.get(pair)
         if unit.record.errors or after.unknown(unit):
             counts["quarantined"] += 1
-        elif after.day_claims.get((*pair, day)) != unit:
-            counts["duplicate"] += 1
-        elif after.claims.get(pair) != unit:
-            counts["stale"] += 1
-        else:
+        elif claim == unit:
             counts["unchanged" if pair in before.memberships else "inserted"] += 1
+        elif after.day_claims.get((*pair, day)) != unit or (claim and claim.record.day == day):
+            counts["duplicate"] += 1
+        else:
+            counts["stale"] += 1
     return counts
 
 

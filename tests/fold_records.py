@@ -88,7 +88,7 @@ class Record:
                     errors.add(f"{name}_invalid")
         if (currency := self.values.get("currency")) and currency not in CURRENCIES:
             errors.add("currency_invalid")
-        if (self.values.get("usd_per_unit") or 1) <= 0:
+        if (rate := self.values.get("usd_per_unit")) is not None and rate <= 0:
             errors.add("usd_per_unit_invalid")
         self.errors = frozenset(errors)
 

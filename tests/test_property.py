@@ -1,0 +1,256 @@
+"""Generated days, applied in any order with repeats, against the fold of `tests/fold.py`:
+the same silver, quarantine, activity, history and ledger, and a full refresh that agrees."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from loaders import landing, server, warehouse
+from loaders.days import parse_day
+from tests import worlds
+from tests.fold import TARGETS, Batches, Fold
+from tests.fold_records import COLUMNS, Batch
+from tests.worlds import Tables, World
+
+SAMPLE = Path(__file__).parent / "sample"
+OUTCOMES = ("inserted", "updated", "unchanged", "stale", "duplicate", "quarantined")
+PIPELINES = ("--select", "tag:agents", "tag:groups", "tag:transactions")
+UNKNOWN = {"unknown_agent", "unknown_group"}
+
+
+class Run:
+    """A warehouse and the fold beside it, given the same days."""
+
+    def __init__(self, folder: Path, dbt: Callable[..., Any]) -> None:
+        self.folder, self.dbt = folder, dbt
+        self.fold = Fold()
+        self.landed: Batches = {}
+
+    def land(self, number: int, content: Tables) -> None:
+        """Writes a day's files, lands them and tells the fold what they hold."""
+        worlds.write_day(self.folder / f"day{number}", content)
+        fresh = worlds.batches(number, content)
+        for done in self.landing_of(self.folder, number):
+            key = (done.table, done.day.date)
+            held = self.landed.pop(key, None)
+            if key not in fresh:
+                assert done.status == "skipped"
+            else:
+                is_same = held is not None and held.files == fresh[key].files
+                assert done.status == "unchanged" or (done.status == "succeeded" and not is_same)
+                self.landed[key] = held if done.status == "unchanged" else fresh[key]
+
+    def land_sample(self, number: int, *, force: bool = False) -> None:
+        """Lands a sample day and tells the fold what bronze holds."""
+        for done in self.landing_of(SAMPLE, number, force=force):
+            if done.status == "succeeded" and done.table in COLUMNS:
+                files = bronze_files(done.table, done.day.date)
+                batch = Batch(done.table, done.day.date, files)
+                self.landed[done.table, done.day.date] = batch
+            assert done.status in ("skipped", "succeeded" if force else done.status)
+
+    def landing_of(self, data: Path, number: int, **options: bool) -> list[landing.Landed]:
+        day = parse_day(f"day{number}")
+        return landing.land_day(data, day, allow_empty=True, allow_shrink=True, **options)
+
+    def build(self, *arguments: str) -> None:
+        result = self.dbt("build", "--quiet", "--exclude-resource-type", "unit_test", *arguments)
+        assert result.success, [one.message for one in result.result if one.message]
+        self.fold.build(self.landed)
+        with warehouse.connect(row_factory=dict_row) as conn:
+            agree(conn, self.fold)
+
+
+def bronze_files(table: str, day: date) -> dict[str, list[dict[str, str | None] | None]]:
+    """The landed texts of a table's day by file; None in the place of a rejected record."""
+    files: dict[str, list] = defaultdict(list)
+    query = sql.SQL("select * from bronze.{} where _day = %s order by _source_file, _source_row")
+    with warehouse.connect(row_factory=dict_row) as conn:
+        for row in conn.execute(query.format(sql.Identifier(table)), [day]):
+            records = files[row["_source_file"]]
+            records += [None] * (row["_source_row"] - len(records) - 1)
+            records.append({name: row[name] for name in COLUMNS[table]})
+    return files
+
+
+def agree(conn: psycopg.Connection, fold: Fold) -> None:
+    """Fails with the keys and columns that differ."""
+    state = fold.state
+    same_rows(rows(conn, "silver.agents", "agent_id"), state.agents)
+    same_rows(rows(conn, "silver.groups", "group_id"), state.groups)
+    same_rows(rows(conn, "silver.transactions", "transaction_id"), state.transactions)
+    same_rows(rows(conn, "silver.fx_rates", "rate_date", "currency"), state.fx_rates)
+    same_rows(rows(conn, "metrics.group_activity", "group_id"), state.activity)
+    history = rows(conn, "silver.agent_status_history", "agent_id", "sync_date")
+    assert {key: row["is_active"] for key, row in history.items()} == state.history
+    assert set(rows(conn, "silver.group_memberships", "group_id", "agent_id")) == state.memberships
+    for target in TARGETS:
+        same_quarantine(conn, fold, target)
+    same_ledger(conn, fold)
+
+
+def rows(conn: psycopg.Connection, table: str, *key: str) -> dict[Any, dict[str, Any]]:
+    """The table by its key, without what only says where a row comes from."""
+    found = conn.execute(f"select * from {table}").fetchall()
+    keyed = {tuple(row[name] for name in key) if key[1:] else row[key[0]]: row for row in found}
+    assert len(keyed) == len(found)
+    return {
+        key: {name: value for name, value in row.items() if name[0] != "_"}
+        for key, row in keyed.items()
+    }
+
+
+def same_rows(actual: dict[Any, dict], expected: dict[Any, dict]) -> None:
+    assert actual.keys() == expected.keys()
+    differences = {
+        (key, name): (actual[key].get(name, "no column"), value)
+        for key, row in expected.items()
+        for name, value in row.items()
+        if actual[key].get(name, "no column") != value
+    }
+    assert differences == {}, "(key, column): (warehouse, fold)"
+    assert {name for row in actual.values() for name in row} == {
+        name for row in expected.values() for name in row
+    }
+
+
+def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
+    """Reasons by where a record comes from, and its landed text; pairs of the newest snapshot that
+    wait for their agent or group."""
+    found = conn.execute(f"select * from quarantine.{target}").fetchall()
+    waiting = [row for row in found if set(row["_errors"]) <= UNKNOWN]
+    kept = [row for row in found if row not in waiting]
+    places = Counter((row["_day"], row["_source_file"], row["_source_row"]) for row in kept)
+    assert max(places.values(), default=1) == 1
+    reasons = {place(row): settled(row["_errors"]) for row in kept}
+    expected = fold.state.quarantine(target)
+    assert reasons == {key: settled(errors) for key, errors in expected.items()}
+    landed = {record.place: record.landed for record in fold.state.records(*TARGETS[target])}
+    for row in kept:
+        if row["_source_file"].endswith(".csv"):
+            texts = landed[place(row)]
+            assert {name: row[name] for name in texts if name in row} == {
+                name: text for name, text in texts.items() if name in row
+            }
+    if target == "group_memberships":
+        named = {
+            ((int(row["group_id"]), int(row["agent_id"])), frozenset(row["_errors"]))
+            for row in waiting
+        }
+        claims = fold.state.claims
+        assert {one for one in named if one[0] in claims} == set(fold.state.waiting.items())
+
+
+def settled(errors: Iterable[str]) -> set[str]:
+    """Beside another reason, `no_rate` says what was known when the record was first looked at: a
+    new rate releases nothing there."""
+    reasons = set(errors)
+    return reasons - {"no_rate"} or reasons
+
+
+def place(row: dict[str, Any]) -> tuple:
+    return row["_day"], row["_source_file"], row["_source_row"]
+
+
+def same_ledger(conn: psycopg.Connection, fold: Fold) -> None:
+    found = conn.execute("select * from metrics.row_ledger").fetchall()
+    assert [row for row in found if row["balanced"] is not True] == []
+    actual = {
+        (row["day"], row["table_name"], row["target"]): Counter(
+            {outcome: row[f"rows_{outcome}"] for outcome in OUTCOMES if row[f"rows_{outcome}"]}
+        )
+        for row in found
+        if row["rows_landed"] and row["target"] in TARGETS
+    }
+    expected = {key: counts for key, counts in fold.ledger.items() if counts}
+    assert actual.keys() == expected.keys()
+    assert {
+        key: (counts, expected[key]) for key, counts in actual.items() if counts != expected[key]
+    } == {}
+
+
+@pytest.fixture
+def begin(
+    warehouse_url: str, shared_home: Path, dbt: Callable[..., Any], tmp_path: Path
+) -> Callable[[], Run]:
+    """A run in a warehouse of its own, whatever the one before left behind."""
+    numbers = itertools.count()
+
+    def fresh() -> Run:
+        address = server.address(shared_home)
+        name = warehouse_url.split("/")[3].partition("?")[0]
+        with psycopg.connect(**{**address, "dbname": "postgres"}, autocommit=True) as conn:
+            conn.execute(f"drop database if exists {name} with (force)")
+            conn.execute(f"create database {name} template daybook")
+        return Run(tmp_path / str(next(numbers)), dbt)
+
+    return fresh
+
+
+@given(world=worlds.worlds())
+@settings(
+    derandomize=True,
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.generate],  # each example takes many seconds: a failing one is not shrunk
+    suppress_health_check=list(HealthCheck),
+)
+def test_any_days_in_any_order_end_as_the_fold_says(begin: Callable[[], Run], world: World) -> None:
+    run = begin()
+    for number, version, is_built in world.steps:
+        run.land(number, world.days[number][version])
+        if is_built:
+            run.build(*PIPELINES)
+    run.build("--full-refresh", *PIPELINES)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))), ids=str)
+def test_sample_days_in_every_order_with_repeats_end_in_one_state(
+    begin: Callable[[], Run], order: tuple[int, ...]
+) -> None:
+    run = begin()
+    for number in order:
+        run.land_sample(number)
+        run.build(*PIPELINES)
+    run.land_sample(order[0])  # says nothing new
+    run.land_sample(order[1], force=True)  # says the same in a new batch
+    run.build(*PIPELINES)
+    run.build("--full-refresh", *PIPELINES)
+
+
+def test_sample_days_landed_first_and_built_at_once(begin: Callable[[], Run]) -> None:
+    run = begin()
+    for number in (2, 3, 1):
+        run.land_sample(number)
+    run.build()
+
+
+def test_an_optional_table_gone_from_a_day_says_nothing_there(begin: Callable[[], Run]) -> None:
+    """As if the day had never had it: the memberships of the earlier file count again."""
+    agents = [{"agent_id": key, "email": "a@example.com", "name": "A"} for key in ("1", "2")]
+    plain = {
+        "stg_agents": {"agents.csv": agents},
+        "stg_groups": {"groups.csv": [{"group_id": "10", "name": "Ops"}]},
+        "stg_transactions": {"transactions.csv": []},
+    }
+    first, second = (
+        {"group_memberships.csv": [{"group_id": "10", "agent_id": key}]} for key in ("1", "2")
+    )
+    run = begin()
+    run.land(1, plain | {"stg_group_memberships": first})
+    run.land(2, plain | {"stg_group_memberships": second})
+    run.build(*PIPELINES)
+    run.land(2, plain)
+    run.build(*PIPELINES)
+    assert run.fold.state.memberships == {(10, 1)}
