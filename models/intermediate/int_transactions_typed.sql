@@ -34,11 +34,14 @@ rated as (
         rates.rate_date as reference_date,
         case when typed.exchange_rate > 0 then typed.exchange_rate end as payload_rate
     from typed
+    -- a row from no table: Postgres expects few values of it, and looks each one's rate up once
+    cross join
+        lateral (select nullif(typed.currency, 'USD') as currency, typed.occurred_on offset 0) as asked
     left join
         lateral (
-            {{ reference_rate('typed.currency', 'typed.occurred_on') }}
+            {{ reference_rate('asked.currency', 'asked.occurred_on') }}
         ) as rates
-        on typed.currency <> 'USD'
+        on true
 
 ),
 
