@@ -50,37 +50,43 @@
 {%- endmacro %}
 
 
-{% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}) -%}
+{% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}, derived={}, keep_landed='cardinality(checked._errors) > 0') -%}
     {#- `landed` cast to the declared types, each row with every reason why it is not valid:
         a `required` column that is blank, a value that is not of its type (but in `lenient`
-        columns), an `arrays` column that holds no array, and `checks`: reason → condition. -#}
-    {#- `offset 0` keeps Postgres from copying each cast into the checks that read it: one
-        evaluation a row, and a filter on the day still reaches the landed table. -#}
+        columns), an `arrays` column that holds no array, and `checks`: reason → condition.
+        `derived`: more columns, name → expression. _landed is the record as it landed, for rows
+        that meet `keep_landed`. -#}
+    {#- Each value is worked out once a row: `offset 0`, and the CTE below, keep Postgres from
+        copying an expression to wherever it is read. A filter on the day still gets through. -#}
+    {%- set lineage = ['_extra', '_day', '_batch_id', '_source_file', '_source_row'] %}
     select
-        typed.*,
-        {%- for name in lenient %}
-        landed.{{ name }} as {{ name }}_text,
+        {%- for name in landed_columns(table) %}
+        checked.{{ name }},
         {%- endfor %}
-        checks._errors,
-        to_jsonb(landed) - array['_loaded_at', '_day', '_batch_id', '_source_file', '_source_row'] as _landed,
-        landed._extra,
-        landed._day,
-        landed._batch_id,
-        landed._source_file,
-        landed._source_row
-    from {{ landed }} as landed
-    cross join
-        lateral (
+        {%- for name in lenient %}
+        checked.{{ name }}_text,
+        {%- endfor %}
+        {%- for name in derived %}
+        checked.{{ name }},
+        {%- endfor %}
+        checked._errors,
+        case
+            when {{ keep_landed }}
+                then to_jsonb(checked._record) - array['_loaded_at', '_day', '_batch_id', '_source_file', '_source_row']
+        end as _landed
+        {%- for name in lineage %},
+        checked.{{ name }}
+        {%- endfor %}
+    from (
+        with fenced as (
             select
-                {%- for name, column in landed_columns(table).items() %}
-                {{ typed_value('landed.' ~ name, column.data_type) }} as {{ name }}
-                {%- if not loop.last %},{% endif %}
+                typed.*,
+                {%- for name in lenient %}
+                landed.{{ name }} as {{ name }}_text,
                 {%- endfor %}
-            offset 0
-        ) as typed
-    cross join
-        lateral (
-            select
+                {%- for name, expression in derived.items() %}
+                {{ expression }} as {{ name }},
+                {%- endfor %}
                 array_remove(
                     array[
                         {%- for name, column in landed_columns(table).items() %}
@@ -103,7 +109,23 @@
                         null
                     ]::text [],
                     null
-                ) as _errors
-            offset 0
-        ) as checks
+                ) as _errors,
+                landed as _record
+                {%- for name in lineage %},
+                landed.{{ name }}
+                {%- endfor %}
+            from {{ landed }} as landed
+            cross join
+                lateral (
+                    select
+                        {%- for name, column in landed_columns(table).items() %}
+                        {{ typed_value('landed.' ~ name, column.data_type) }} as {{ name }}
+                        {%- if not loop.last %},{% endif %}
+                        {%- endfor %}
+                    offset 0
+                ) as typed
+        )
+
+        select * from fenced
+    ) as checked
 {%- endmacro %}

@@ -55,7 +55,8 @@ written as (
 deleted as (
 
     delete from {{ this }} as held
-    where {% if plan.rebuild %}true{% else %}
+    -- said outright, so that Postgres need not look at every row held
+    where {% if plan.rebuild %}true{% elif not (plan.replaced or plan.recheck) %}false{% else %}
             (
                 held._batch_id = any('{ {{- plan.replaced | join(', ') -}} }'::bigint [])
                 {%- if plan.recheck %}
