@@ -171,7 +171,15 @@ def _read(conn: Connection, day: Day | None, catalogue: Catalogue) -> _Asked:
     agents: list[tuple[int, str]] = []
     if users or users_again:
         agents = [pair for table, of, _ in lists for pair in _agents(conn, table, of)]
+        agents += _former_agents(conn)
     return _Asked(merchants, again, users, users_again, agents, held, (catalogue.hash, mark))
+
+
+def _former_agents(conn: Connection) -> list[tuple[int, str]]:
+    """Who left keeps the cards' history: known to silver, on no newest list."""
+    if conn.execute("select to_regclass('silver.agents')").fetchone() == (None,):
+        return []
+    return conn.execute("select agent_id, name from silver.agents").fetchall()
 
 
 def _agents(conn: Connection, table: str, day: Any) -> list[tuple[int, str]]:

@@ -1,0 +1,271 @@
+"""Each mart's totals against an independent computation, in pandas, from the raw files."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from loaders import landing
+from loaders.days import parse_day
+from loaders.match import match_names
+from tests.silver_world import World, agent, group, transaction
+
+SIGN = {"AUTHORIZATION": 1, "CLEARING": 1, "REFUND": -1}
+MERCHANTS = {"NOTION LABS INC": "Notion", "SLACK T0123": "Slack", "CORNER BAKERY 12": None}
+PEOPLE = 12
+NAMES = dict(
+    enumerate(
+        [
+            "Ada Brook",
+            "Ben Carver",
+            "Cleo Dunn",
+            "Dov Easton",
+            "Eve Farrow",
+            "Finn Gale",
+            "Gus Holm",
+            "Hana Ito",
+            "Ivo Jansen",
+            "Joy Kline",
+            "Kai Lund",
+            "Lea Moser",
+        ],
+        start=1,
+    )
+)
+
+
+def a_month(world: World, seed: int, days: int) -> list[str]:
+    """Generated days: members come and go, records are said again, changed and refunded."""
+    roll = random.Random(seed)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    written: list[dict[str, Any]] = []
+    names = []
+    for number in range(days):
+        name = (start + timedelta(days=number)).date().isoformat()
+        names.append(name)
+        listed = [person for person in range(1, PEOPLE + 1) if roll.random() > 0.2]
+        people = {person: agent(person, name=NAMES[person]) for person in listed}
+        tree = [
+            group(
+                10 + place,
+                sorted(roll.sample(range(1, PEOPLE + 1), 4)),
+                parent_group_id=10 + place // 2 if place > 1 else "",
+            )
+            for place in range(1, 8)
+        ]
+        for _ in range(20):
+            person = roll.randint(1, PEOPLE)
+            at = start + timedelta(days=number, seconds=roll.randint(0, 86399))
+            written.append(
+                transaction(
+                    f"t{len(written)}",
+                    transaction_type=roll.choice(
+                        ["AUTHORIZATION", "CLEARING", "REFUND", "DECLINE"]
+                    ),
+                    occurred_time=at.isoformat(),
+                    updated_time=at.isoformat(),
+                    user_id=f"u{person}",
+                    user_name=NAMES[person],
+                    raw_merchant_name=roll.choice(list(MERCHANTS)),
+                    amount_minor=str(roll.randint(1, 100_000)),
+                    currency=roll.choice(["USD", "AED"]),
+                    exchange_rate="0.27229",
+                )
+            )
+        today = written[-20:]
+        for clearing in [row for row in today if row["transaction_type"] == "CLEARING"][:2]:
+            roll.choice(today)["child_transaction_ids"] = [clearing["transaction_id"]]
+        if number:
+            older = dict(roll.choice(written[:-20]), amount_minor="77")
+            older["updated_time"] = (start + timedelta(days=number)).isoformat()
+            today = [*today, older]
+        world.write(
+            name,
+            agents=list(people.values()),
+            groups=tree,
+            transactions=today,
+            budgets=[
+                {"budget_id": f"b{n}", "name": f"B{n}", "limit_amount": n * 100, "spent_total": 33}
+                for n in range(3)
+            ],
+            cards=[
+                {
+                    "card_id": f"c{n}",
+                    "status": "active",
+                    "type": "virtual",
+                    "created_time": "2026-01-01",
+                    "user_id": f"u{n}",
+                }
+                for n in range(1, PEOPLE + 1, 2)
+            ],
+        )
+    return names
+
+
+def raw(folder: Path, days: list[str], entity: str) -> pd.DataFrame:
+    frames = []
+    for day in days:
+        file = folder / day / f"{entity}.csv"
+        frames.append(pd.read_csv(file, dtype=str, keep_default_na=False).assign(day=day))
+    return pd.concat(frames, ignore_index=True)
+
+
+def spend(folder: Path, days: list[str]) -> pd.DataFrame:
+    """The transactions that count, from the files alone."""
+    rows = raw(folder, days, "transactions")
+    rows["at"] = pd.to_datetime(rows["updated_time"], utc=True, format="ISO8601")
+    rows = rows.sort_values(["at", "day"], kind="stable").drop_duplicates(
+        "transaction_id", keep="last"
+    )
+    clearings = set(rows.loc[rows["transaction_type"] == "CLEARING", "transaction_id"])
+    gives_way = (rows["transaction_type"] == "AUTHORIZATION") & rows["child_transaction_ids"].map(
+        lambda ids: bool(ids) and any(child in clearings for child in json.loads(ids))
+    )
+    rows = rows[rows["transaction_type"].isin(SIGN) & ~gives_way].copy()
+    rows["usd"] = [
+        SIGN[row.transaction_type]
+        * (
+            Decimal(row.amount_minor)
+            / 10 ** int(row.exponent)
+            * (1 if row.currency == "USD" else Decimal(row.exchange_rate))
+        ).quantize(Decimal("0.0001"), rounding="ROUND_HALF_UP")
+        for row in rows.itertuples()
+    ]
+    rows["application"] = [MERCHANTS[name] or "unmatched" for name in rows["raw_merchant_name"]]
+    rows["month"] = rows["occurred_time"].str[:7]
+    return rows
+
+
+@pytest.fixture
+def month(world: World) -> tuple[World, list[str]]:
+    days = a_month(world, seed=7, days=31)
+    for day in days:
+        landing.land_day(world.folder, parse_day(day), allow_shrink=True)
+        match_names(parse_day(day), flow_run_id="month")
+    world.build()
+    return world, days
+
+
+def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) -> None:
+    world, days = month
+    rows = spend(world.folder, days)
+
+    expected = {
+        key: (part["usd"].sum(), len(part), part["user_id"].nunique())
+        for key, part in rows.groupby(["application", "month"])
+    }
+    found = {
+        (row["application"], f"{row['month']:%Y-%m}"): (
+            row["usd"],
+            row["transactions"],
+            row["users"],
+        )
+        for row in world.db.execute("select * from marts.application_spend_monthly")
+    }
+    assert found == expected
+    assert {key[0] for key in found} == {"Notion", "Slack", "unmatched"}
+
+    groups = raw(world.folder, days[-1:], "groups")
+    ever = set(raw(world.folder, days, "agents")["agent_id"])
+    members = {
+        row.group_id: {str(one) for one in json.loads(row.agent_ids) if str(one) in ever}
+        for row in groups.itertuples()
+    }
+    children = defaultdict(list)
+    for row in groups.itertuples():
+        children[row.parent_group_id].append(row.group_id)
+
+    def below(one: str) -> set[str]:
+        return {one}.union(*(below(child) for child in children[one]))
+
+    person = {name: str(number) for number, name in NAMES.items()}
+    rows["agent_id"] = rows["user_name"].map(person)
+    by_group = {}
+    for one in members:
+        everyone = set().union(*(members[other] for other in below(one)))
+        for name, part in rows[rows["agent_id"].isin(everyone)].groupby("month"):
+            direct = part[part["agent_id"].isin(members[one])]["usd"].sum()
+            by_group[int(one), name] = (direct, part["usd"].sum())
+    found_by_group = {
+        (row["group_id"], f"{row['month']:%Y-%m}"): (row["usd_direct"], row["usd_total"])
+        for row in world.db.execute("select * from marts.spend_by_group_monthly")
+    }
+    assert found_by_group == by_group
+
+    shares = world.db.execute("select budget_id, share from marts.budget_utilisation").fetchall()
+    assert {row["budget_id"]: row["share"] for row in shares} == {
+        "b0": None,
+        "b1": Decimal("0.3300"),
+        "b2": Decimal("0.1650"),
+    }
+
+    today = set(raw(world.folder, days[-1:], "agents")["agent_id"])
+    waste = {}
+    for one in ever - today:
+        held = sum(one in people for people in members.values())
+        cards = int(one) % 2
+        if held + cards:
+            usd = rows[rows["agent_id"] == one]["usd"].sum()
+            waste[int(one)] = (held, 0, cards, usd)
+    found_waste = {
+        row["agent_id"]: (
+            row["memberships"],
+            row["roles"],
+            row["cards"],
+            row["usd_last_90_days"],
+        )
+        for row in world.db.execute("select * from marts.unused_access")
+    }
+    assert found_waste == waste
+    assert waste
+
+    quiet = {int(one) for one in members if not any(members[other] & today for other in below(one))}
+    found_quiet = world.db.execute("select group_id from marts.inactive_groups").fetchall()
+    assert {row["group_id"] for row in found_quiet} == quiet
+
+
+def test_readers_see_marts_and_metrics_and_nobodys_name(world: World) -> None:
+    world.day("day1", transactions=[transaction("t", user_name="Person A")])
+    seen = world.db.execute(
+        "select table_schema, table_name, column_name from information_schema.column_privileges"
+        " where grantee in ('daybook_reader', 'PUBLIC') and privilege_type = 'SELECT'"
+        " and table_schema not in ('pg_catalog', 'information_schema')"
+    ).fetchall()
+    assert {row["table_schema"] for row in seen} == {"marts", "metrics"}
+    personal = {"email", "phone", "mobile", "user_name", "signature"}
+    assert not personal & {row["column_name"] for row in seen}
+    named = {(row["table_name"]) for row in seen if row["column_name"] == "name"}
+    assert named == {"group_activity", "inactive_groups", "budget_utilisation"}
+    with world.db.transaction():
+        world.db.execute("set local role daybook_reader")
+        assert world.db.execute("select count(*) from metrics.row_ledger").fetchone()
+        assert world.db.execute("select count(*) from marts.unused_access").fetchone()
+
+
+def test_the_calendar_and_volumes_of_days(world: World) -> None:
+    world.day("day1", roles=[{"role_id": 1, "name": "Admin"}])
+    world.day("day3")
+    world.day("day1", agents=[agent(1), agent(2)], roles=[{"role_id": 1, "name": "Admin"}])
+    states = {
+        (row["table_name"], str(row["day"])): row["state"]
+        for row in world.db.execute("select * from metrics.day_calendar")
+    }
+    assert states["stg_agents", "1970-01-02"] == "re-run"
+    assert states["stg_agents", "1970-01-03"] == "missing"
+    assert states["stg_agents", "1970-01-04"] == "done"
+    assert states["stg_roles", "1970-01-04"] == "skipped"
+    volumes = {
+        str(row["day"]): (row["rows_landed"], row["rows_landed_before"])
+        for row in world.db.execute(
+            "select * from metrics.volume_history where table_name = 'stg_agents'"
+        )
+    }
+    assert volumes == {"1970-01-02": (2, None), "1970-01-04": (1, 2)}
