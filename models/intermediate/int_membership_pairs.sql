@@ -31,7 +31,10 @@ filed as (
         select max(day) from {{ ref('int_batches') }}
         where table_name = 'stg_group_memberships' and {{ is_applied_or_pending('group_memberships') }}
             -- a file that is gone from its day says nothing there, not even that nobody is a member
-            and batch_id in (select landed.batch_id from {{ source('ledger', 'load_batches') }} as landed where landed.status = 'succeeded')
+            and batch_id in (
+                select landed.batch_id from {{ source('ledger', 'load_batches') }} as landed
+                where landed.status = 'succeeded'
+            )
     )
     and cardinality(_errors) = 0
 
