@@ -43,13 +43,6 @@
 {%- endmacro %}
 
 
-{% macro landed_columns(table) -%}
-    {#- The columns the sources file declares for a landed table, by name. -#}
-    {%- set found = graph.sources.values() | selectattr('name', 'equalto', table) | list if execute else [] -%}
-    {{ return(found[0].columns if found else {}) }}
-{%- endmacro %}
-
-
 {% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}, derived={}, keep_landed='cardinality(checked._errors) > 0') -%}
     {#- `landed` cast to the declared types, each row with every reason why it is not valid:
         a `required` column that is blank, a value that is not of its type (but in `lenient`
