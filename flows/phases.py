@@ -17,6 +17,7 @@ from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, LockedError
 
 if TYPE_CHECKING:
+    from flows.checks.run import Checked
     from flows.transform import Built
     from loaders.landing import Landed, Plan
     from loaders.lock import Lock
@@ -148,6 +149,17 @@ def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Bu
         run.stop.check()
 
 
+def check_day(run: Run) -> list[Checked]:
+    """Hold what the day built to its checks. Raises CheckError when one of severity error fails."""
+    from flows.checks import run as checks
+    from loaders import warehouse
+
+    run.check()
+    found = checks.check_day(run.day, run.flow_run_id, docs=warehouse.home() / "site" / "checks")
+    checks.raise_failed(found)
+    return found
+
+
 def finish_day(run: Run) -> int:
     """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
     tables that do not balance."""
@@ -243,10 +255,13 @@ def _close(run: Run, row: int, status: str, message: str | None) -> None:
 
 def without_values(error: BaseException) -> str:
     """What pipeline_metrics may say of an error: kinds and names, never a value of data."""
+    from flows.checks.run import CheckError
     from flows.transform import BuildError
 
     if isinstance(error, BuildError):
         return f"dbt failed: {', '.join(error.nodes)}"
+    if isinstance(error, CheckError):
+        return f"checks failed: {', '.join(error.checks)}"
     if isinstance(error, Stopped | LockedError | LedgerError):
         return str(error)
     if isinstance(error, DaybookError):

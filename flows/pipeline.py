@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from contextvars import ContextVar
+from datetime import UTC, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -81,21 +82,40 @@ def transform_day(run: Run) -> Any:
         nodes.close()
 
 
+@task(name="check-day", task_run_name="check-day", **_retried)
+def check_day(run: Run) -> Any:
+    """Great Expectations on what was built."""
+    return phases.check_day(run)
+
+
 @task(name="finish-day", task_run_name="finish-day", **_retried)
 def finish_day(run: Run) -> int:
     """The ledger's verdict."""
     return phases.finish_day(run)
 
 
+def _run_name() -> str:
+    from prefect.runtime import flow_run
+
+    return flow_run.parameters.get("day") or _due_day()
+
+
+def _due_day() -> str:
+    """The day before the run was due, in UTC: what the nightly schedule means."""
+    from prefect.runtime import flow_run
+
+    return (flow_run.scheduled_start_time.astimezone(UTC).date() - timedelta(days=1)).isoformat()
+
+
 # Two of the pool's threads are prepare-day and land-day themselves.
 @flow(
     name="day-pipeline",
-    flow_run_name="{day}",
+    flow_run_name=_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=phases.TABLES_AT_ONCE + 2),
     persist_result=False,
 )
 async def day_pipeline(
-    day: str,
+    day: str | None = None,
     data: str | None = None,
     mode: Literal["local"] = "local",
     engine: Literal["python"] = "python",
@@ -106,14 +126,19 @@ async def day_pipeline(
 ) -> dict[str, dict[str, str]]:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
+    `day` is for the schedule to leave out: then it is the day before the run was due, in UTC.
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
     """
     from flows.day import check_usage, data_path
+    from loaders import warehouse
     from loaders.lock import run_lock
 
+    day = day or _due_day()
     check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
     flow_run_id = str(FlowRunContext.get().flow_run.id)
+    if warehouse.is_embedded():
+        warehouse.start()
     stop, progress = watched.get() or (Stop(), phases.silent)
     run = Run.of(
         day,
@@ -167,6 +192,7 @@ def _close(dead: list[str]) -> None:
 PHASE_TWO = {
     "match-names": (match_names, "matching names"),
     "transform-day": (transform_day, "building"),
+    "check-day": (check_day, "checking"),
     "finish-day": (finish_day, "checking the ledger"),
 }
 
@@ -184,6 +210,9 @@ def _in_order(run: Run) -> dict[str, dict[str, str]]:
         _all_succeeded(run, futures)
     for node in futures["transform-day"].result().warnings:
         run.progress(f"warning: {node}")
+    for found in futures["check-day"].result():
+        if not found.success:
+            run.progress(f"warning: {found.suite}.{found.check}: {found.observed}")
     return {
         name: {"run_id": str(future.task_run_id), "state": future.state.name}
         for name, future in futures.items()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from flows.node_runs import keep_node_runs
 from flows.stopping import Stop
 from loaders.days import Day
 from loaders.errors import DaybookError
@@ -159,7 +160,10 @@ def build(
             callbacks = [on_event] if on_event else []
             runner = dbtRunner(manifest=manifest(), callbacks=callbacks)
             outcome = runner.invoke([*called, *SILENT])
-    return verdict(outcome, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if day is not None:
+        keep_node_runs(list(getattr(outcome.result, "results", None) or []), day, flow_run_id)
+    return verdict(outcome, seconds)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,8 @@ from loaders.sources import PROJECT
 
 SAMPLE = PROJECT / "tests" / "sample"
 
-PHASES = {"prepare-day", "land-day", "match-names", "transform-day", "finish-day"}
+PHASES = {"prepare-day", "land-day", "match-names"}
+PHASES |= {"transform-day", "check-day", "finish-day"}
 SILVER = {"agents", "agent_status_history", "groups", "group_memberships", "transactions"}
 
 

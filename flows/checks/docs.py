@@ -1,0 +1,55 @@
+"""Great Expectations' Data Docs as static pages that ask nothing of any other machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# What the pages pull from elsewhere: Bootstrap, jQuery, icons, charts, pictures. The content is
+# all in the HTML; a small stylesheet of our own gives it a form, and `details` need no script.
+_LOADED = re.compile(
+    r"<script\b[^>]*>.*?</script>|<link\b[^>]*>|<iframe\b.*?</iframe>|<img\b[^>]*>",
+    re.DOTALL | re.IGNORECASE,
+)
+_ELSEWHERE = re.compile(r"""\b(href|src|action)=(["'])(?:https?:)?//[^"']*\2""", re.IGNORECASE)
+_URL = re.compile(r"""@import[^;]*;|url\((["']?)(?:https?:)?//[^)]*\)""", re.IGNORECASE)
+STYLE = Path(__file__).with_name("docs.css")
+
+
+def write_docs(context: Any, folder: Path) -> None:
+    """The pages of what `context` validated, in place of what `folder` held."""
+    with tempfile.TemporaryDirectory() as built:
+        context.add_data_docs_site(
+            site_name="daybook",
+            site_config={
+                "class_name": "SiteBuilder",
+                "show_how_to_buttons": False,
+                "store_backend": {
+                    "class_name": "TupleFilesystemStoreBackend",
+                    "base_directory": built,
+                },
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            },
+        )
+        context.build_data_docs(site_names=["daybook"])
+        style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+        for page in Path(built).rglob("*.html"):
+            page.write_text(offline(page.read_text(encoding="utf-8"), style), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for page in Path(built).rglob("*.html"):
+            place = folder / page.relative_to(built)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(page, place)
+
+
+def offline(page: str, style: str = "") -> str:
+    """A page without scripts, pictures, styles and links that are on other machines."""
+    page = _LOADED.sub("", page)
+    page = _ELSEWHERE.sub("", page)
+    page = _URL.sub("", page)
+    head = '<meta name="viewport" content="width=device-width, initial-scale=1">' + style
+    return page.replace("</head>", f"{head}</head>", 1)

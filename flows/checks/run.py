@@ -1,0 +1,214 @@
+"""Run the checks of a day with Great Expectations, keep what they found, and say what failed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.checks.quarantine import SAMPLE, sample_keys
+from flows.checks.suites import SEVERITIES, Suite, expected, suites_of
+from loaders.days import Day
+from loaders.errors import DaybookError
+
+
+class CheckError(DaybookError):
+    """Checks of severity `error` failed. `checks`: their names, without any value of data."""
+
+    def __init__(self, failed: list[Checked]) -> None:
+        one = len(failed) == 1
+        super().__init__(
+            f"{len(failed)} check{'' if one else 's'} failed; what was built stays as it is:\n"
+            + "\n".join(f"  {found.told}" for found in failed)
+        )
+        self.checks = [f"{found.suite}.{found.check}" for found in failed]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one check found. `sample_keys`: keys of up to 20 failing rows."""
+
+    suite: str
+    check: str
+    table: str
+    description: str
+    severity: str
+    success: bool
+    observed: str
+    expected: str
+    unexpected_count: int | None
+    sample_keys: list[dict[str, Any]]
+
+    @property
+    def told(self) -> str:
+        """One line: what failed, where, how many, and the keys of some rows."""
+        keys = "; ".join(shown(key) for key in self.sample_keys)
+        where = f"{self.suite}.{self.check} on {self.table}"
+        return f"{where}: {self.observed}, expected {self.expected}" + (
+            f" [{keys}]" if keys else ""
+        )
+
+
+def shown(key: dict[str, Any]) -> str:
+    """A row's key as text."""
+    return " ".join(str(value) for value in key.values())
+
+
+def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[Checked]:
+    """Hold what a day built to its suites, and write metrics.check_results.
+
+    `docs`: the folder that gets Great Expectations' own pages. Raises WarehouseError. Failing
+    checks are in the result, not raised: see `raise_failed`.
+    """
+    from loaders import warehouse
+
+    with _context(day, flow_run_id) as (context, source):
+        validated = [(suite, _validate(context, source, suite)) for suite in suites_of(day)]
+        if docs is not None:
+            from flows.checks.docs import write_docs
+
+            write_docs(context, docs)
+    with warehouse.connect(
+        application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
+    ) as connection:
+        found = [
+            _checked(suite, result.to_json_dict(), connection, day)
+            for suite, validation in validated
+            for result in validation.results
+        ]
+        _keep(connection, found, day, flow_run_id)
+    return found
+
+
+def raise_failed(found: list[Checked]) -> None:
+    """Raises CheckError when a check of severity `error` failed."""
+    failed = [checked for checked in found if not checked.success and checked.severity == "error"]
+    if failed:
+        raise CheckError(failed)
+
+
+@contextlib.contextmanager
+def _context(day: Day, flow_run_id: str) -> Iterator[tuple[Any, Any]]:
+    """A context in memory, and the warehouse as its data source: our own connections, so that
+    day, run, time-outs and the password stay where they are kept for all others."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what else is installed beside it
+        import great_expectations as gx
+
+    from loaders import warehouse
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_postgres(
+        "warehouse",
+        connection_string="postgresql+psycopg://daybook@localhost/daybook",  # a form; see creator
+        kwargs={
+            "creator": lambda: warehouse.connect(
+                application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
+            ),
+            "pool_size": 5,
+            "max_overflow": 0,
+        },
+    )
+    try:
+        yield context, source
+    finally:
+        source.get_engine().dispose()
+
+
+def _validate(context: Any, source: Any, suite: Suite) -> Any:
+    import great_expectations as gx
+
+    asset = source.add_query_asset(suite.name, query=suite.query)
+    definition = gx.ValidationDefinition(
+        name=suite.name,
+        data=asset.add_batch_definition_whole_table("day"),
+        suite=context.suites.add(
+            gx.ExpectationSuite(
+                name=suite.name,
+                expectations=[dict(expectation) for expectation in suite.expectations],
+            )
+        ),
+    )
+    return context.validation_definitions.add(definition).run(
+        result_format={
+            "result_format": "SUMMARY",  # COMPLETE would fetch every failing row
+            "unexpected_index_column_names": list(suite.keys),
+            "partial_unexpected_count": SAMPLE,
+        }
+    )
+
+
+def _checked(suite: Suite, result: dict[str, Any], connection: Any, day: Day) -> Checked:
+    config, counted = result["expectation_config"], result["result"]
+    rows = [
+        {name: row[name] for name in suite.keys}
+        for row in counted.get("partial_unexpected_index_list") or []
+    ]
+    if rows and config["meta"].get("sample") == "quarantine":
+        rows = sample_keys(connection, day, [row["table_name"] for row in rows]) or rows
+    return Checked(
+        suite=suite.name,
+        check=config["meta"]["check"],
+        table=suite.table,
+        description=config["description"],
+        severity=SEVERITIES[config["severity"]],
+        success=bool(result["success"]),
+        observed=_observed(result),
+        expected=expected(config["type"], config["kwargs"]),
+        unexpected_count=counted.get("unexpected_count"),
+        sample_keys=[] if result["success"] else rows[:SAMPLE],
+    )
+
+
+def _observed(result: dict[str, Any]) -> str:
+    """How many rows are not as expected, with figures where the values are figures."""
+    raised = result["exception_info"]
+    raised = raised if "raised_exception" in raised else next(iter(raised.values()), {})
+    counted = result["result"]
+    if counted.get("element_count") is None:
+        # Postgres quotes values in its messages: the kind of error is all that is kept.
+        kind = re.search(r"psycopg\.(?:errors\.)?\w+", str(raised.get("exception_message")))
+        return f"it could not be evaluated ({kind[0] if kind else 'see the log'})"
+    text = f"{counted.get('unexpected_count') or 0:,} of {counted['element_count']:,} rows"
+    figures = [
+        f"{value:g}"
+        for value in counted.get("partial_unexpected_list") or []
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return f"{text} ({', '.join(figures[:5])})" if figures else text
+
+
+def _keep(connection: Any, found: list[Checked], day: Day, flow_run_id: str) -> None:
+    from psycopg.types.json import Jsonb
+
+    # A phase that is tried again says its last word only.
+    connection.execute(
+        "delete from metrics.check_results where flow_run_id = %s and day = %s",
+        [flow_run_id, day.date],
+    )
+    connection.cursor().executemany(
+        """
+        insert into metrics.check_results (
+            flow_run_id, day, suite, check_name, table_name, description, severity, success,
+            observed, expected, unexpected_count, sample_keys
+        )
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        [
+            (
+                *(flow_run_id, day.date, each.suite, each.check, each.table, each.description),
+                *(each.severity, each.success, each.observed, each.expected),
+                *(each.unexpected_count, Jsonb(each.sample_keys)),
+            )
+            for each in found
+        ],
+    )

@@ -1,0 +1,181 @@
+"""Checks on days that a build has made: what fails, what is only shown, what is never told."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from flows.checks import run, suites
+from flows.checks.docs import offline
+from flows.checks.quarantine import read_reasons
+from flows.phases import without_values
+from loaders.days import parse_day
+from loaders.sources import PROJECT
+from tests.silver_world import World, agent, group, transaction
+
+PERSONAL = ["email", "name", "phone", "mobile", "user_name", "user_id", "signature"]
+PERSONAL += ["job_title", "last_four"]
+
+
+def check(day: str, **options: Path) -> dict[str, run.Checked]:
+    found = run.check_day(parse_day(day), "run-1", **options)
+    return {f"{each.suite}.{each.check}": each for each in found}
+
+
+def good(count: int = 12) -> list[dict[str, str]]:
+    return [transaction(f"txn-{n}", currency="USD") for n in range(count)]
+
+
+def test_a_sound_day_fails_no_check_and_leaves_its_results(world: World) -> None:
+    world.day("day1", agents=[agent(1), agent(2)], groups=[group(10, [1])], transactions=good())
+    found = check("day1")
+    assert [name for name, each in found.items() if not each.success] == [
+        "transactions.unmatched_share"  # no merchant is named
+    ]
+    run.raise_failed(list(found.values()))
+    kept = world.db.execute("select * from metrics.check_results").fetchall()
+    assert len(kept) == len(found) > 25
+    assert {row["flow_run_id"] for row in kept} == {"run-1"}
+    check("day1")
+    assert len(world.db.execute("select * from metrics.check_results").fetchall()) == len(found)
+
+
+def test_a_quarantined_tenth_fails_the_day_with_keys_and_no_value(world: World) -> None:
+    bad = [
+        transaction("txn-90", amount_minor="Ada Lovelace"),
+        transaction("ada@example.com", currency="ada@example.com"),
+    ]
+    world.day("day1", transactions=[*good(), *bad])
+    found = check("day1")
+    share = found["ledger.quarantine_share"]
+    assert (share.success, share.severity, share.unexpected_count) == (False, "error", 1)
+    assert share.observed == "1 of 3 rows (0.1429)"
+    told = json.dumps(share.sample_keys)
+    assert "txn-90" in told and "transactions.csv row 14" in told
+    with pytest.raises(run.CheckError) as caught:
+        run.raise_failed(list(found.values()))
+    said = str(caught.value)
+    assert "ledger.quarantine_share on metrics.row_ledger: 1 of 3 rows" in said
+    assert "txn-90" in said
+    assert without_values(caught.value) == "checks failed: ledger.quarantine_share"
+    written = world.db.execute("select to_jsonb(r)::text as row from metrics.check_results as r")
+    for text in [said, *(row["row"] for row in written)]:
+        assert "ada@" not in text and "Lovelace" not in text
+
+
+def test_one_in_ten_is_still_allowed(world: World) -> None:
+    world.day("day1", transactions=[*good(9), transaction("txn-90", exponent="9")])
+    assert check("day1")["ledger.quarantine_share"].success
+
+
+def test_a_day_is_compared_with_the_days_before(world: World) -> None:
+    for number in (1, 2, 3):
+        world.land(f"day{number}", transactions=good(40))
+    world.land("day4", transactions=good(15))
+    world.land("day5", transactions=good(95))
+    world.build()
+    few, many = check("day4"), check("day5")
+    assert few["volumes.not_too_few_rows"].sample_keys == [{"table_name": "stg_transactions"}]
+    assert few["volumes.not_too_many_rows"].success
+    assert many["volumes.not_too_many_rows"].sample_keys == [{"table_name": "stg_transactions"}]
+    assert many["volumes.not_too_many_rows"].severity == "warn"
+    assert check("day3")["volumes.not_too_few_rows"].success
+
+
+def test_cycles_and_odd_amounts_are_shown_with_their_keys(world: World) -> None:
+    world.day(
+        "day1",
+        groups=[group(10, parent_group_id="11"), group(11, parent_group_id="10"), group(12)],
+        transactions=[*good(), transaction("huge", amount_minor="9" * 20)],
+    )
+    found = check("day1")
+    assert sorted(key["group_id"] for key in found["groups.no_cycles"].sample_keys) == [10, 11]
+    assert found["transactions.amount_is_plausible"].sample_keys == [{"transaction_id": "huge"}]
+    assert found["groups.no_cycles"].severity == "warn"
+
+
+def test_only_dated_days_are_held_to_the_date(world: World) -> None:
+    assert "freshness" not in {suite.name for suite in suites.suites_of(parse_day("day1"))}
+    late = transaction("late", occurred_time="2026-01-05T10:00:00Z")
+    world.day("2026-02-05", transactions=[late])
+    found = check("2026-02-05")["freshness.transactions_are_fresh"]
+    assert (found.success, found.severity) == (False, "warn")
+    world.day("2026-02-06", transactions=[late | {"occurred_time": "2026-02-06T10:00:00Z"}])
+    assert check("2026-02-06")["freshness.transactions_are_fresh"].success
+
+
+def test_a_day_without_rows_passes(world: World) -> None:
+    world.day("day1")
+    assert all(each.success for each in check("day1").values())
+
+
+def test_the_reasons_of_quarantine_are_counted(world: World) -> None:
+    world.day(
+        "day1",
+        agents=[agent(1), agent(None, email="nokey@example.com"), agent("Ada Lovelace")],
+        transactions=[transaction("txn-1", exponent="9"), transaction("txn-2", exponent="12")],
+    )
+    with psycopg.connect(world.db.info.dsn) as connection:
+        found = read_reasons(connection, parse_day("day1"))
+    assert (found[0].table, found[0].rows) == ("stg_transactions", 2)
+    assert found[0].keys == ["txn-1 · transactions.csv row 1", "txn-2 · transactions.csv row 2"]
+    assert not any("Ada" in key or "@" in key for reason in found for key in reason.keys)
+
+
+def test_data_docs_name_no_other_machine_and_no_value(world: World, tmp_path: Path) -> None:
+    agents = [agent(n, email="shared@example.com", name="Ada Lovelace") for n in range(1, 5)]
+    world.day("day1", agents=agents, transactions=good())
+    found = check("day1", docs=tmp_path / "docs")
+    assert not found["agents.address_is_unique"].success
+    pages = list((tmp_path / "docs").rglob("*.html"))
+    assert tmp_path / "docs" / "index.html" in pages and len(pages) > 10
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"""(?:src|href|action)=["']?(?:https?:)?//""", text)
+        assert "<script" not in text and "@example.com" not in text and "Lovelace" not in text
+        for target in re.findall(r'href="([^"#]+\.html)', text):
+            assert (page.parent / target).exists(), target
+
+
+def test_an_offline_page_keeps_what_it_says() -> None:
+    page = (
+        "<head><link href='https://a.example/x.css'><style>@import url(//b.example/y);</style>"
+        '</head><script src="//c.example/z.js"></script><a href="https://d.example/">kept</a>'
+        '<a href="index.html">index</a><img src="https://e.example/p.png">'
+    )
+    assert "example" not in offline(page)
+    assert ">kept</a>" in offline(page) and 'href="index.html"' in offline(page)
+
+
+@pytest.mark.parametrize("suite", suites.declared_suites(), ids=lambda suite: suite.name)
+def test_a_suite_shows_no_personal_value(suite: suites.Suite, db: psycopg.Connection) -> None:
+    shown = {*suite.keys}
+    for expectation in suite.expectations:
+        kwargs = expectation["kwargs"]
+        shown |= {kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs}
+        assert expectation["severity"] in suites.SEVERITIES
+        assert expectation["description"] and expectation["meta"]["check"]
+    assert not shown & set(PERSONAL)
+    assert all(len(line) <= 140 for line in suite.query.splitlines())
+
+
+def test_check_names_are_told_apart() -> None:
+    names = [(s.name, e["meta"]["check"]) for s in suites.declared_suites() for e in s.expectations]
+    assert len(names) == len(set(names))
+
+
+def test_importing_the_checks_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, flows.checks.run, flows.checks.docs;"
+        "print({'great_expectations', 'pandas', 'sqlalchemy', 'psycopg'} & set(sys.modules))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == "set()"
