@@ -66,10 +66,8 @@
         case
             when {{ keep_landed }}
                 then to_jsonb(checked._record) - array['_loaded_at', '_day', '_batch_id', '_source_file', '_source_row']
-        end as _landed
-        {%- for name in lineage %},
-        checked.{{ name }}
-        {%- endfor %}
+        end as _landed,
+        checked.{{ lineage | join(', checked.') }}
     from (
         with fenced as (
             select
@@ -103,10 +101,8 @@
                     ]::text [],
                     null
                 ) as _errors,
-                landed as _record
-                {%- for name in lineage %},
-                landed.{{ name }}
-                {%- endfor %}
+                landed as _record,
+                landed.{{ lineage | join(', landed.') }}
             from {{ landed }} as landed
             cross join
                 lateral (
