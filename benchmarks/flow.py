@@ -34,7 +34,7 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
         contestants = {"flow": _in_flow, "bare": _in_process, "cli": _command_line}
         took = alternate(
             {name: _on_landed(contestant) for name, contestant in contestants.items()},
-            1 if quick else 5,
+            1 if quick else 3,
         )
     size = f"{DAY} of tests/sample"
     return [

@@ -21,7 +21,7 @@ SELECT = ["run", "--select", "+transactions"]
 
 
 def run(folder: Path, *, quick: bool) -> list[Measure]:
-    rows, delta, rounds = (2_000, 400, 1) if quick else (1_000_000, 100_000, 4)
+    rows, delta, rounds = (2_000, 400, 1) if quick else (1_000_000, 100_000, 3)
     data = folder / "data"
     nodes: list[dict[str, float]] = []
     with scratch_warehouse(folder) as conn:
