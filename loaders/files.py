@@ -9,10 +9,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from loaders import s3
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
 from loaders.sources import Table
@@ -28,26 +29,27 @@ FORMATS: dict[str, Literal["csv", "json", "parquet"]] = {
     ".ndjson.gz": "json",
     ".parquet": "parquet",
 }
+Place = Path | s3.S3Path
 _READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), and .parquet"
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file. `path` is relative to the day's folder; `bytes` and `mtime_ns` as listed."""
+    """A raw file. `path` is relative to the day's folder; `bytes`, `mtime_ns` and (on S3) `etag`
+    as listed."""
 
     path: str
-    location: Path
+    location: Place
     format: Literal["csv", "json", "parquet"]
     compressed: bool
     bytes: int
     mtime_ns: int
+    etag: str | None = None
 
 
-def day_folder(data: str | Path, day: Day) -> Path:
+def day_folder(data: str | Path, day: Day) -> Place:
     """`<data>/<day>` or `<data>/sync-<day>`; DaybookError when there is none, or both."""
-    if str(data).startswith("s3://"):
-        raise UsageError(f"{data}: only local paths can be read; copy the day to a folder first.")
-    root = Path(data)
+    root = s3.parse(str(data)) if str(data).startswith(s3.SCHEME) else Path(data)
     with _telling(root):
         if not root.is_dir():
             raise DaybookError(f"{root}: there is no such data folder.")
@@ -66,7 +68,7 @@ def day_folder(data: str | Path, day: Day) -> Path:
     return folder
 
 
-def entity_files(folder: Path, table: Table) -> list[RawFile] | None:
+def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
     """The files of `table` in a day's folder, by path; None when the entity isn't there.
 
     DaybookError for two sources of one entity, a kind of file that can't be read, a Parquet
@@ -75,7 +77,7 @@ def entity_files(folder: Path, table: Table) -> list[RawFile] | None:
     with _telling(folder):
         sources = [
             entry
-            for entry in os.scandir(folder)
+            for entry in _entries(folder)
             if not entry.name.startswith((".", "_"))
             and entry.name.partition(".")[0] in table.found_under
         ]
@@ -85,7 +87,7 @@ def entity_files(folder: Path, table: Table) -> list[RawFile] | None:
     if not sources:
         return None
     (source,) = sources
-    location = Path(source.path)
+    location = folder / source.name
     with _telling(location):
         root = folder.parent
         if source.is_symlink():
@@ -93,12 +95,27 @@ def entity_files(folder: Path, table: Table) -> list[RawFile] | None:
         if source.is_dir():
             if source.name.partition(".")[1:] not in (("", ""), (".", "parquet")):
                 raise DaybookError(f"{location}: a file is expected here, not a folder.")
-            return _files_in(location, folder, root)
-        return [_raw_file(source, folder)]
+            return _with_etags(_files_in(location, folder, root))
+        return _with_etags([_raw_file(source, location, folder)])
 
 
-def _files_in(location: Path, folder: Path, root: Path) -> list[RawFile]:
-    entries = list(os.scandir(location))
+def _entries(folder: Place) -> list[os.DirEntry[str]] | list[s3.S3Entry]:
+    return folder.entries() if isinstance(folder, s3.S3Path) else list(os.scandir(folder))
+
+
+def _with_etags(files: list[RawFile]) -> list[RawFile]:
+    """On S3 two versions of a key can have one size and one second: their ETags differ."""
+    if not files or not isinstance(files[0].location, s3.S3Path):
+        return files
+    found = s3.stats(file.location for file in files)
+    return [
+        replace(file, bytes=about.st_size, etag=about.etag)
+        for file, about in zip(files, found, strict=True)
+    ]
+
+
+def _files_in(location: Place, folder: Place, root: Place) -> list[RawFile]:
+    entries = _entries(location)
     names = {entry.name for entry in entries}
     if "_temporary" in names:
         raise DaybookError(f"{location}: _temporary is there, so it is still being written.")
@@ -107,16 +124,16 @@ def _files_in(location: Path, folder: Path, root: Path) -> list[RawFile]:
         if entry.name.startswith((".", "_")):
             continue
         if entry.is_symlink():
-            _check_inside(Path(entry.path), root)
+            _check_inside(location / entry.name, root)
         if entry.is_dir():
             raise DaybookError(f"{entry.path}: a file is expected here, not a folder.")
-        files.append(_raw_file(entry, folder))
+        files.append(_raw_file(entry, location / entry.name, folder))
     if "_SUCCESS" not in names and any(file.format == "parquet" for file in files):
         raise DaybookError(f"{location}: no _SUCCESS, so this Parquet output is not complete.")
     return sorted(files, key=lambda file: os.fsencode(file.path))
 
 
-def _raw_file(entry: os.DirEntry[str], folder: Path) -> RawFile:
+def _raw_file(entry: os.DirEntry[str] | s3.S3Entry, location: Place, folder: Place) -> RawFile:
     kind = FORMATS.get("".join(entry.name.partition(".")[1:])) or _by_last_suffix(entry.name)
     if kind is None:
         raise DaybookError(f"{entry.path}: this kind of file can't be read; {_READABLE} can.")
@@ -130,7 +147,7 @@ def _raw_file(entry: os.DirEntry[str], folder: Path) -> RawFile:
         raise DaybookError(f"{path!r}: the file's name is not UTF-8.") from None
     return RawFile(
         path,
-        Path(entry.path),
+        location,
         kind,
         entry.name.endswith(".gz"),
         about.st_size,
@@ -144,16 +161,18 @@ def _by_last_suffix(name: str) -> Literal["csv", "json", "parquet"] | None:
     return next((FORMATS[suffix] for suffix in suffixes if name.endswith(suffix)), None)
 
 
-def _check_inside(location: Path, root: Path) -> None:
+def _check_inside(location: Place, root: Place) -> None:
+    if isinstance(location, s3.S3Path):
+        return  # S3 has no links
     if not location.resolve(strict=True).is_relative_to(root.resolve()):
         raise DaybookError(
             f"{location}: a link that leaves the data folder {root} is not followed."
         )
 
 
-def _days_there(root: Path) -> list[str]:
+def _days_there(root: Place) -> list[str]:
     days = []
-    for entry in root.iterdir():
+    for entry in _entries(root):
         try:
             days.append(parse_day(entry.name.removeprefix("sync-")))
         except UsageError:
@@ -161,12 +180,23 @@ def _days_there(root: Path) -> list[str]:
     return [day.text for day in sorted(set(days))]
 
 
-def check_unchanged(file: RawFile) -> None:
-    """DaybookError when the file is no longer the one that was listed."""
-    with _telling(file.location):
-        about = file.location.stat()
-    if (about.st_size, about.st_mtime_ns) != (file.bytes, file.mtime_ns):
-        raise DaybookError(f"{file.location}: it changed while it was read; land the day again.")
+def check_unchanged(*files: RawFile) -> None:
+    """DaybookError when a file is no longer the one that was listed."""
+    if files and isinstance(files[0].location, s3.S3Path):
+        abouts = s3.stats(file.location for file in files)
+        for file, about in zip(files, abouts, strict=True):
+            if (about.st_size, about.etag) != (file.bytes, file.etag):
+                raise _changed(file)
+        return
+    for file in files:
+        with _telling(file.location):
+            about = file.location.stat()
+        if (about.st_size, about.st_mtime_ns) != (file.bytes, file.mtime_ns):
+            raise _changed(file)
+
+
+def _changed(file: RawFile) -> DaybookError:
+    return DaybookError(f"{file.location}: it changed while it was read; land the day again.")
 
 
 class _Counted(io.RawIOBase):
@@ -193,13 +223,22 @@ def opened(
 
     DaybookError naming the file when it can't be opened or is cut.
     """
-    with _telling(file.location), file.location.open("rb", buffering=0) as raw:
+    with _telling(file.location), _bytes_of(file) as raw:
         stream: Any = _Counted(raw, told) if told else raw
         if not file.compressed:
             yield stream
             return
         with gzip.GzipFile(fileobj=stream, mode="rb") as content:
             yield content
+
+
+def _bytes_of(file: RawFile) -> Any:
+    if not isinstance(file.location, s3.S3Path):
+        return file.location.open("rb", buffering=0)
+    stream = file.location.open()
+    if file.etag and s3.etag(stream) != file.etag:
+        raise _changed(file)
+    return stream
 
 
 @contextmanager
@@ -212,24 +251,31 @@ def hashed(file: RawFile) -> Iterator[tuple[IO[bytes] | _Counted, Any]]:
 
 def sha256(file: RawFile) -> str:
     """The sha256 of the file's bytes, as hex."""
-    with _telling(file.location), file.location.open("rb") as raw:
+    with _telling(file.location), _bytes_of(file) as raw:
         return hashlib.file_digest(raw, "sha256").hexdigest()
 
 
 @contextmanager
-def _telling(location: Path) -> Iterator[None]:
+def _telling(location: Place) -> Iterator[None]:
     import zlib
 
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UnreadableError(f"{location}: the gzip is cut or broken ({error}).") from error
-    except FileNotFoundError as error:
-        raise DaybookError(f"{error.filename or location}: it is no longer there.") from error
-    except PermissionError as error:
-        raise DaybookError(f"{error.filename or location}: no permission to read it.") from error
     except OSError as error:
-        raise DaybookError(f"{error.filename or location}: {error.strerror or error}.") from error
+        if isinstance(location, s3.S3Path):
+            raise s3.error_of(location, error) from None
+        raise _local_error(location, error) from error
+
+
+def _local_error(location: Path, error: OSError) -> DaybookError:
+    name = error.filename or location
+    if isinstance(error, FileNotFoundError):
+        return DaybookError(f"{name}: it is no longer there.")
+    if isinstance(error, PermissionError):
+        return DaybookError(f"{name}: no permission to read it.")
+    return DaybookError(f"{name}: {error.strerror or error}.")
 
 
 class UnreadableError(DaybookError):

@@ -151,8 +151,7 @@ def _land_somehow(
                     outcome = same
                 else:
                     outcome = _land(conn, attempt, batch_id, allow_shrink)
-                for scanned in plan.files or ():
-                    check_unchanged(scanned.file)
+                check_unchanged(*(scanned.file for scanned in plan.files or ()))
                 if lock is not None:
                     lock.check()
             return outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from loaders.records import (
     raw_text,
     unstorable,
 )
+from loaders.s3 import S3Path, error_of
 from loaders.sources import Table
 
 if TYPE_CHECKING:
@@ -79,10 +80,19 @@ def _opened(file: RawFile) -> Iterator[ParquetFile]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(file.location) as parquet:
+        with _source(file) as source, ParquetFile(source) as parquet:
             yield parquet
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        gone = isinstance(error, FileNotFoundError) or "AWS Error" in str(error)
+        if isinstance(file.location, S3Path) and gone:
+            raise error_of(file.location, error) from None
         raise UnreadableError(f"{file.location}: not readable as Parquet ({error}).") from error
+
+
+def _source(file: RawFile) -> Any:
+    if isinstance(file.location, S3Path):
+        return file.location.open_anywhere()
+    return nullcontext(file.location)
 
 
 def _texts(column: pyarrow.Array) -> list[str | None]:

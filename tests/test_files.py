@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loaders.days import parse_day
-from loaders.errors import DaybookError, UsageError
+from loaders.errors import DaybookError
 from loaders.files import check_unchanged, day_folder, entity_files, opened
 from loaders.sources import declared_tables
 from tests.raw_days import write
@@ -39,8 +39,6 @@ def test_a_missing_day_names_the_days_there(tmp_path: Path) -> None:
         day_folder(tmp_path, DAY)
     with pytest.raises(DaybookError, match="no such data folder"):
         day_folder(tmp_path / "nowhere", DAY)
-    with pytest.raises(UsageError, match="s3://"):
-        day_folder("s3://bucket/prefix", DAY)
 
 
 def test_files_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:

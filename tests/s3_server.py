@@ -1,0 +1,142 @@
+"""moto's S3 server in a process of its own, behind a door that can misbehave."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+SLOW_DOWN = (
+    b'<?xml version="1.0"?><Error><Code>SlowDown</Code>'
+    b"<Message>Please reduce your request rate.</Message></Error>"
+)
+
+
+class Door(ThreadingHTTPServer):
+    """Hands requests on to `port`. `before(method, path)` may do something, or refuse with 503."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.before: Callable[[str, str], bool] = lambda _method, _path: False
+        self.seen: list[tuple[str, str]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Door
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.seen.append((self.command, self.path))
+        if self.server.before(self.command, self.path):
+            self._answer(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
+            return
+        onward = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        onward.request(self.command, self.path, body, dict(self.headers))
+        answer = onward.getresponse()
+        headers = {
+            name: value
+            for name, value in answer.getheaders()
+            if name.lower() not in ("transfer-encoding", "connection", "server", "date")
+        }
+        self._answer(answer.status, headers, answer.read())
+        onward.close()
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if not (name.lower() == "content-length" and self.command != "HEAD"):
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+@contextmanager
+def s3_server() -> Iterator[Door]:
+    """A fresh server, up and reachable through its door."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port, process)
+        with Door(port) as door:
+            threading.Thread(target=door.serve_forever, args=[0.05], daemon=True).start()
+            yield door
+            door.shutdown()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("moto's server did not come up")
+
+
+def reset(door: Door, *, checks_credentials: bool = False) -> None:
+    """Nothing in it, nothing misbehaving. With `checks_credentials` it knows nobody's."""
+    door.before = lambda _method, _path: False
+    door.seen.clear()
+    free = b"0" if checks_credentials else b"1000000000"
+    for path, body in (("reset", b""), ("reset-auth", free)):
+        address = f"http://127.0.0.1:{door.port}/moto-api/{path}"
+        # without a type urllib says it is a form, and Flask takes it apart
+        request = urllib.request.Request(address, body, {"Content-Type": "text/plain"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            answer.read()
+
+
+def client(door: Door) -> Any:
+    """boto3's, straight to the server: what tests put there does not go through the door."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{door.port}",
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+def upload(door: Door, folder: Path, address: str) -> None:
+    """Put all files of `folder` under `bucket/prefix`; the bucket is made."""
+    bucket, _, prefix = address.partition("/")
+    s3 = client(door)
+    s3.create_bucket(Bucket=bucket)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            key = f"{prefix}/{path.relative_to(folder)}".lstrip("/")
+            s3.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())

@@ -1,0 +1,242 @@
+"""A day in S3 lands as it does from disk, and what can go wrong there is said clearly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from loaders import s3
+from loaders.__main__ import main
+from loaders.days import parse_day
+from loaders.errors import DaybookError, UsageError
+from loaders.files import check_unchanged, day_folder, entity_files, opened, sha256
+from loaders.landing import land_day, land_table, plan_day
+from loaders.sources import PROJECT, declared_tables
+from tests.raw_days import HEADER, TENS, write_day
+from tests.s3_server import Door, client, reset, s3_server, upload
+
+DAY = parse_day("day1")
+GROUPS = declared_tables()["stg_groups"]
+DATA = "s3://raw/exports"
+
+
+@pytest.fixture(scope="module")
+def _door() -> Iterator[Door]:
+    with s3_server() as door:
+        yield door
+
+
+@pytest.fixture
+def door(_door: Door, monkeypatch: pytest.MonkeyPatch) -> Door:
+    reset(_door)
+    for name in s3.SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", _door.url)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-of-a-test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-a-test")
+    return _door
+
+
+def put(door: Door, **contents: str) -> None:
+    bucket = client(door)
+    bucket.create_bucket(Bucket="raw")
+
+    def one(item: tuple[str, str]) -> None:
+        bucket.put_object(Bucket="raw", Key=f"exports/{item[0]}", Body=item[1].encode())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, contents.items()))
+
+
+def paths() -> list[str] | None:
+    files = entity_files(day_folder(DATA, DAY), GROUPS)
+    return None if files is None else [file.path for file in files]
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_the_sample_days_land_from_s3_as_from_disk(
+    door: Door, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(door, PROJECT / "tests" / "sample", "raw/exports")
+    for number in (1, 2, 3):
+        day = parse_day(f"day{number}")
+        local = {one.table: one for one in land_day(PROJECT / "tests" / "sample", day)}
+        assert all(
+            one.status == ("unchanged" if local[one.table].status == "succeeded" else "skipped")
+            for one in land_day(DATA, day)
+        )
+        before = _everything(db, day.text)
+        assert before
+        land_day(DATA, day, force=True)
+        assert _everything(db, day.text) == before
+
+
+def _everything(db: psycopg.Connection, day: str) -> list[str]:
+    found = []
+    for table in declared_tables():
+        query = (
+            f"select to_jsonb(t) - '_batch_id' - '_loaded_at' as row from bronze.{table} t"
+            " where _day = %s order by _source_file, _source_row"
+        )
+        lines = db.execute(query, [parse_day(day).date])
+        found += [json.dumps([table, line["row"]], sort_keys=True) for line in lines]
+    return found
+
+
+def test_more_than_a_thousand_keys_are_all_there(door: Door) -> None:
+    put(door, **{f"day1/groups/{n}.json": f'{{"id": {n}}}' for n in range(1003)})
+    assert len(paths() or []) == 1003
+    lists = [path for method, path in door.seen if method == "GET" and "list-type" in path]
+    assert any("continuation-token" in path for path in lists)
+
+
+def test_names_of_every_kind(door: Door) -> None:
+    names = ["a b.json", "a+b.json", "a%20b.json", "grün-é.json", "x=1&y=2.json", "q?#.json"]
+    put(
+        door,
+        **{f"day1/groups/{name}": json.dumps({"id": 1, "name": name}) for name in names},
+        **{f"day1/groups/{name}": "hidden" for name in ("_SUCCESS", "_log.json", ".x.json")},
+    )
+    expected = sorted((f"groups/{name}" for name in names), key=str.encode)
+    assert paths() == expected
+    for file in entity_files(day_folder(DATA, DAY), GROUPS) or []:
+        with opened(file) as stream:
+            assert json.loads(stream.read())["name"] == file.path.removeprefix("groups/")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["groups.json", "groups/1.json"], "are both stg_groups"),
+        (["groups", "groups/1.json"], "are both stg_groups"),
+        (["groups.xlsx"], "this kind of file can't be read"),
+        (["groups/more/1.json"], "a file is expected here"),
+        (["groups/part-0.snappy.parquet"], "no _SUCCESS"),
+        (["groups/p.parquet", "groups/_SUCCESS", "groups/_temporary/0/x"], "_temporary"),
+    ],
+)
+def test_what_is_not_clear_is_refused(door: Door, keys: list[str], said: str) -> None:
+    put(door, **{f"day1/{key}": "" for key in keys})
+    with pytest.raises(DaybookError, match=said):
+        paths()
+
+
+def test_the_day_is_found_or_the_days_there_are_named(door: Door) -> None:
+    put(door, **{"sync-day1/groups.json": "[]", "day2/groups.json": "[]"})
+    assert paths() == ["groups.json"]
+    with pytest.raises(DaybookError, match="days there: day1, day2"):
+        day_folder(DATA, parse_day("day3"))
+    put(door, **{"day1/groups.json": "[]"})
+    with pytest.raises(DaybookError, match="both hold day1"):
+        paths()
+    with pytest.raises(DaybookError, match="no such data folder"):
+        day_folder("s3://raw/elsewhere", DAY)
+    with pytest.raises(DaybookError, match=r"no such (data folder|bucket)"):
+        day_folder("s3://no-such-bucket/x", DAY)
+
+
+def test_an_address_is_checked_and_never_repeated() -> None:
+    for address in ("s3://", "s3://key:secret@bucket/x", "s3://b/../x", "s3://B_/x"):
+        with pytest.raises(UsageError) as refused:
+            s3.parse(address)
+        assert "secret" not in str(refused.value)
+
+
+def test_a_large_file_comes_in_pieces_and_gzip_is_opened(door: Door, tmp_path: Path) -> None:
+    write_day(tmp_path, **{"groups.json.gz": [{"id": 1}], "roles/1.json": "[1]" * 3_000_000})
+    (tmp_path / "day1/groups.json").unlink()
+    upload(door, tmp_path, "raw/exports")
+    (file,) = entity_files(day_folder(DATA, DAY), declared_tables()["stg_roles"]) or []
+    (local,) = entity_files(day_folder(tmp_path, DAY), declared_tables()["stg_roles"]) or []
+    door.seen.clear()
+    assert sha256(file) == sha256(local)
+    assert len([path for method, path in door.seen if method == "GET"]) >= 2
+    (zipped,) = entity_files(day_folder(DATA, DAY), GROUPS) or []
+    with opened(zipped) as stream:
+        assert json.loads(stream.read()) == [{"id": 1}]
+
+
+def test_a_throttled_server_is_asked_again(door: Door) -> None:
+    put(door, **{"day1/groups.json": '[{"id": 1}]'})
+    refusals = iter([True, True, False, True])
+    door.before = lambda _method, _path: next(refusals, False)
+    (file,) = entity_files(day_folder(DATA, DAY), GROUPS) or []
+    refusals = iter([True, True])
+    with opened(file) as stream:
+        assert stream.read() == b'[{"id": 1}]'
+    assert next(refusals, None) is None
+
+
+def test_a_key_that_is_replaced_is_noticed(door: Door) -> None:
+    put(door, **{"day1/groups.json": '[{"id": 1}]'})
+    (file,) = entity_files(day_folder(DATA, DAY), GROUPS) or []
+    check_unchanged(file)
+    put(door, **{"day1/groups.json": '[{"id": 2}]'})
+    with pytest.raises(DaybookError, match="it changed while it was read"):
+        check_unchanged(file)
+    with pytest.raises(DaybookError, match="it changed while it was read"), opened(file):
+        pass
+
+
+@pytest.mark.usefixtures("warehouse")
+@pytest.mark.parametrize("kind", ["groups.json", "groups.csv", "groups.parquet"])
+def test_a_key_that_vanishes_midway_changes_nothing(
+    door: Door, db: psycopg.Connection, tmp_path: Path, kind: str
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    write_day(tmp_path, **{kind: '[{"id": 1}]' if kind.endswith("json") else "group_id\n1\n"})
+    if kind.endswith("parquet"):
+        parquet.write_table(pyarrow.table({"group_id": [1]}), tmp_path / "day1" / kind)
+    if kind != "groups.json":
+        (tmp_path / "day1/groups.json").unlink()
+    upload(door, tmp_path, "raw/exports")
+    land_day(DATA, DAY)
+    plans = plan_day(DATA, DAY, ["stg_groups"])
+    client(door).delete_object(Bucket="raw", Key=f"exports/day1/{kind}")
+    with pytest.raises(DaybookError, match=rf"day1/{kind}: it is no longer there"):
+        land_table(plans[0], flow_run_id="r", force=True)
+    assert db.execute("select count(*) as n from bronze.stg_groups").fetchone() == {"n": 1}
+    last = db.execute("select status from bronze.load_batches order by batch_id desc limit 1")
+    assert last.fetchone() == {"status": "failed"}
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_wrong_credentials_are_refused_and_never_shown(
+    door: Door, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(door, **{"day1/groups.json": "[]"})
+    reset(door, checks_credentials=True)
+    monkeypatch.setattr("loaders.warehouse.start", lambda: "")
+    assert main(["--day", "day1", "--data", DATA]) == 1
+    shown = "".join(capfd.readouterr())
+    assert "the credentials were refused" in shown and "AWS_ACCESS_KEY_ID" in shown
+    assert "of-a-test" not in shown
+
+
+def test_a_server_that_is_not_there_is_named(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    monkeypatch.setattr(s3, "TRIES", 1)
+    with pytest.raises(DaybookError, match=r"http://127\.0\.0\.1:1 can't be reached"):
+        day_folder(DATA, DAY)
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_data_base_path_may_be_in_s3(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_day(tmp_path, **{"transactions.csv": HEADER + TENS})
+    (tmp_path / "day1/transactions.json").unlink()
+    upload(door, tmp_path, "raw/exports")
+    monkeypatch.setattr("loaders.warehouse.start", lambda: "")
+    monkeypatch.setenv("DATA_BASE_PATH", DATA)
+    assert main(["--day", "day1"]) == 0
+    assert "stg_transactions" in capsys.readouterr().out
