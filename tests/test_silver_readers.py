@@ -1,0 +1,70 @@
+"""What a reader sees while a build runs: the state before or the state after, nothing between."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from loaders import warehouse
+from tests.silver_world import World, agent, group, transaction
+
+QUESTIONS = {
+    "transactions": "select count(*) as seen from silver.transactions",
+    "agents": "select count(*) as seen from silver.agents",
+    "memberships": "select count(*) as seen from silver.group_memberships",
+    "activity": "select count(*) as seen from metrics.group_activity",
+    "ledger": "select count(distinct day) as seen from metrics.row_ledger",
+    "spend": "select coalesce(sum(transactions), 0) as seen from marts.application_spend_monthly",
+    "history": "select count(distinct sync_date) as seen from silver.agent_status_history",
+}
+
+
+class Reader(threading.Thread):
+    """Asks all questions again and again until it is told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+        self.seen: dict[str, set[int]] = {name: set() for name in QUESTIONS}
+        self.failures: list[str] = []
+        self.rounds = 0
+
+    def run(self) -> None:
+        with warehouse.connect(autocommit=True, row_factory=dict_row) as conn:
+            while not self.over.is_set():
+                for name, question in QUESTIONS.items():
+                    try:
+                        self.seen[name].add(int(conn.execute(question).fetchone()["seen"]))
+                    except Exception as error:
+                        self.failures.append(f"{name}: {error}")
+                self.rounds += 1
+
+
+def tables(count: int) -> dict[str, Any]:
+    people = [agent(number) for number in range(1, count + 1)]
+    return {
+        "agents": people,
+        "groups": [group(number, [number]) for number in range(1, count + 1)],
+        "transactions": [transaction(f"t{number}", currency="USD") for number in range(count)],
+    }
+
+
+def test_a_build_shows_the_day_before_or_the_day_after(world: World) -> None:
+    world.day("day1", **tables(400))
+    reader = Reader()
+    reader.start()
+    try:
+        world.day("day2", **tables(900))
+        world.build("--full-refresh")
+        world.build()
+    finally:
+        reader.over.set()
+        reader.join()
+    assert reader.failures == []
+    assert reader.rounds > 20
+    for name in ("transactions", "agents", "memberships", "activity", "spend"):
+        assert reader.seen[name] == {400, 900}, name
+    for name in ("ledger", "history"):
+        assert reader.seen[name] == {1, 2}, name
