@@ -17,17 +17,54 @@
 {%- endmacro %}
 
 
+{% macro note_replaced(model, tables) -%}
+    {#- For the hooks that run once the batches are applied: whether some took another's place. -#}
+    {%- set plan = work_plan(model, tables) -%}
+    select set_config('daybook.replaced', '{{ 'yes' if plan.rebuild or plan.replaced else 'no' }}', true)
+{%- endmacro %}
+
+
 {% macro agent_presence() -%}
-    {#- Status by the newest list, first and last seen by all that was ever said. -#}
-with seen as (
+    {#- Status by the newest list; first and last seen by all that was ever said. What earlier days
+        said is read again only for agents whose row was written, and when a day was landed anew:
+        a day's cost does not grow with history. -#}
+with listed as (
+
+    select agent_id from {{ ref('int_agent_sightings') }}
+    where table_name = 'stg_agents' and day = {{ newest_day('agents', 'stg_agents') }}
+
+),
+
+seen as (
 
     select
         agent_id,
         min(day) as first_seen_day,
-        max(day) as last_seen_day,
-        bool_or(table_name = 'stg_agents' and day = {{ newest_day('agents', 'stg_agents') }}) as is_on_list
+        max(day) as last_seen_day
     from {{ ref('int_agent_sightings') }}
+    where current_setting('daybook.replaced') = 'yes'
     group by agent_id
+    union all
+    select
+        sightings.agent_id,
+        min(sightings.day),
+        max(sightings.day)
+    from {{ this }} as agents
+    inner join {{ ref('int_agent_sightings') }} as sightings on agents.agent_id = sightings.agent_id
+    where current_setting('daybook.replaced') = 'no'
+        and agents._updated_at >= current_setting('daybook.started')::timestamptz
+    group by sightings.agent_id
+    union all
+    select
+        agents.agent_id,
+        least(agents.first_seen_day, min(pending._day)),
+        greatest(agents.last_seen_day, max(pending._day))
+    from {{ this }} as agents
+    inner join {{ ref('int_agents_pending') }} as pending on agents.agent_id = pending.agent_id
+    where current_setting('daybook.replaced') = 'no'
+        and agents._updated_at < current_setting('daybook.started')::timestamptz
+        and pending._is_pending
+    group by agents.agent_id
 
 ),
 
@@ -35,14 +72,16 @@ presence as (
 
     select
         agents.agent_id,
-        seen.first_seen_day,
-        seen.last_seen_day,
+        coalesce(seen.first_seen_day, agents.first_seen_day) as first_seen_day,
+        coalesce(seen.last_seen_day, agents.last_seen_day) as last_seen_day,
         case
-            when seen.is_on_list and agents.deactivated is not true and agents.contact_active is not false then 'active'
+            when listed.agent_id is not null and agents.deactivated is not true and agents.contact_active is not false
+                then 'active'
             else 'inactive'
         end as status
     from {{ this }} as agents
-    inner join seen on agents.agent_id = seen.agent_id
+    left join listed on agents.agent_id = listed.agent_id
+    left join seen on agents.agent_id = seen.agent_id
 
 ),
 

@@ -7,7 +7,7 @@
         on_schema_change='append_new_columns',
         full_refresh=false,
         tags=['agents', 'groups', 'roles'],
-        indexes=[{'columns': ['day', 'table_name', 'agent_id'], 'unique': true}],
+        indexes=[{'columns': ['day', 'table_name', 'agent_id'], 'unique': true}, {'columns': ['agent_id']}],
         pre_hook="{{ forget_pending('agents', ['stg_agents', 'stg_agent_details'], 'table_name', 'day') }}",
     )
 }}

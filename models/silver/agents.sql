@@ -15,7 +15,7 @@
             'order': ['_source_rank', 'updated_at'],
             'presence': ['status', 'first_seen_day', 'last_seen_day'],
         },
-        pre_hook='{{ started() }}',
+        pre_hook=['{{ started() }}', "{{ note_replaced('agents', ['stg_agents', 'stg_agent_details']) }}"],
         post_hook=['{{ account_first_build() }}', '{{ agent_presence() }}'],
     )
 }}
