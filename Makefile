@@ -17,7 +17,7 @@ export DO_NOT_TRACK := 1
 export SQL
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help setup demo run test lint bench site up down restart status logs deploy psql reset
+.PHONY: help setup demo run test lint bench site site-serve up down restart status logs deploy psql reset
 
 # .env is read where there is one; what the environment or the command line says wins.
 ifeq ($(DAYBOOK_ENV_READ)$(wildcard .env),.env)
@@ -28,7 +28,7 @@ $(sort $(or $(MAKECMDGOALS),help)):
 else
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
 setup: $(VENV)/.ready profiles.yml  ## a virtual environment with everything pinned; profiles.yml
 
@@ -70,10 +70,11 @@ lint: setup  ## ruff, sqlfluff, and dbt's own parser
 bench: setup  ## ratios against plain Postgres, in one run
 	$(BIN)/python -m benchmarks --record
 
-site: setup  ## the pages: lineage and columns, built from the warehouse
-	@$(BIN)/python -m loaders.warehouse start >/dev/null
-	$(BIN)/dbt --quiet docs generate --static --target-path "$(TARGET)" --log-path "$(HOME_DIR)/dbt/logs"
-	@$(BIN)/python -m flows.site "$(TARGET)/static_index.html"
+site: setup  ## the pages: the newest run, lineage and columns
+	@$(BIN)/python -m flows.site
+
+site-serve: setup  ## the pages on http://127.0.0.1:8080, for this machine only
+	@$(BIN)/python -m flows.site --serve
 
 psql: setup  ## a prompt in the warehouse: make psql, or make psql SQL='select 1'
 	@$(BIN)/python -m loaders.warehouse start >/dev/null

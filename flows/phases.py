@@ -233,8 +233,21 @@ def recorded(run: Run) -> Iterator[list[str]]:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         with contextlib.suppress(Exception):
             _close(run, row, "failure", without_values(error))
+        write_pages(run)
         raise
     _close(run, row, "success", None)
+    write_pages(run)
+
+
+def write_pages(run: Run) -> None:
+    """The pages, once the run's own row is closed, whatever it came to. Where they can't be
+    written that is a warning: it must not hide how the day went."""
+    from flows import site
+
+    try:
+        site.write_site()
+    except Exception as error:
+        run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
 
 
 def _close(run: Run, row: int, status: str, message: str | None) -> None:

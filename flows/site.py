@@ -1,61 +1,100 @@
-"""The pages in DAYBOOK_HOME/site: `python -m flows.site target/static_index.html`."""
+"""The pages in DAYBOOK_HOME/site: `python -m flows.site`, or `--serve` to look at them."""
 
 from __future__ import annotations
 
 import argparse
-import html
-import shutil
+import re
 import sys
 from pathlib import Path
 
 from flows.day import guarded
+from loaders.errors import DaybookError
+from loaders.sources import PROJECT
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Daybook</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem }}
-pre {{ overflow-x: auto; background: #f4f4f4; padding: 1rem; font-size: 13px }}
-</style>
-<h1>Daybook</h1>
-<p><a href="lineage.html">Lineage, tables and columns</a></p>
-<h2>Last runs</h2>
-<pre>{runs}</pre>
-</html>
-"""
+# Everything the lineage page needs is in it; its tracker, which only dbt's own hosting starts,
+# could not be reached either.
+_NO_REQUESTS = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    'img-src data: blob:; font-src data:">'
+)
+_DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
 
 
-def write_site(lineage: Path) -> Path:
-    """Put dbt's self-contained page beside an index of the last runs. Returns the index's path."""
-    from flows.report import aligned
-    from flows.status import read_runs
+def write_site(*, lineage: bool | None = None) -> Path:
+    """Write index, run page and lineage; Data Docs are check-day's. Returns the index's path.
+
+    `lineage`: whether dbt's page is built again; by default when the project is newer than it.
+    Raises DaybookError where dbt can't build it.
+    """
+    from flows.pages.write import write_pages
     from loaders import warehouse
 
     site = warehouse.home() / "site"
     site.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(lineage, site / "lineage.html")
-    with warehouse.connect(application_name="daybook site") as connection:
-        runs = read_runs(connection, 50)
-    header = ["started (UTC)", "day", "status", "seconds", "run", "error"]
-    text = aligned(header, runs, left=6) if runs else "none yet"
-    index = site / "index.html"
-    index.write_text(PAGE.format(runs=html.escape(text)), encoding="utf-8")
-    return index
+    page = site / "lineage.html"
+    if lineage or (lineage is None and _is_older(page)):
+        _write_lineage(page)
+    write_pages(site)
+    return site / "index.html"
+
+
+def _is_older(page: Path) -> bool:
+    if not page.exists():
+        return True
+    files = [
+        file for name in _DRAWN_FROM for file in [PROJECT / name, *(PROJECT / name).rglob("*")]
+    ]
+    return max(file.stat().st_mtime for file in files if file.exists()) > page.stat().st_mtime
+
+
+def _write_lineage(page: Path) -> None:
+    """dbt's documentation with the lineage graph as one page that asks nothing of any machine."""
+    from flows import transform
+
+    built = transform.document()
+    text = built.read_text(encoding="utf-8")
+    text, found = re.subn(r"<head\b[^>]*>", lambda head: head[0] + _NO_REQUESTS, text, count=1)
+    if not found:
+        raise DaybookError(f"{built} is not a page that dbt is known to build.")
+    new = page.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(page)
+
+
+def serve(port: int) -> None:
+    """Serve the pages on this machine only, until Ctrl-C."""
+    import functools
+    import http.server
+
+    from loaders import warehouse
+
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=warehouse.home() / "site"
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        print(f"http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flows.site",
-        description="Write the pages from the page that `dbt docs generate --static` built.",
-        epilog="example: python -m flows.site target/static_index.html (or: make site)",
+        description="Write the pages: index, run page, lineage.",
+        epilog="example: python -m flows.site --serve",
     )
-    parser.add_argument("lineage", type=Path, help="dbt's static_index.html")
+    parser.add_argument("--serve", action="store_true", help="then serve them on localhost")
+    parser.add_argument("--port", type=int, default=8080, help="for --serve (default 8080)")
     given = parser.parse_args(argv)
 
     def command() -> int:
-        print(f"The pages are in {write_site(given.lineage)}")
+        from loaders import warehouse
+
+        if warehouse.is_embedded():
+            warehouse.start()
+        print(f"The pages are in {write_site(lineage=True)}")
+        if given.serve:
+            serve(given.port)
         return 0
 
     return guarded(command)

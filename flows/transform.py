@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -164,6 +165,21 @@ def build(
     if day is not None:
         keep_node_runs(list(getattr(outcome.result, "results", None) or []), day, flow_run_id)
     return verdict(outcome, seconds)
+
+
+def document() -> Path:
+    """dbt's page of models, columns and lineage, all in one file. Raises DaybookError if it can't
+    be built. What the last build compiled is used where there is one."""
+    from dbt.cli.main import dbtRunner
+
+    found = settings()
+    compiled = (Path(found.target_path) / "manifest.json").exists()
+    called = ["docs", "generate", "--static", *(["--no-compile"] if compiled else [])]
+    with _working_directory(), _day_in_sessions(None, "docs"):
+        outcome = dbtRunner(manifest=manifest()).invoke([*called, *_options(found), *SILENT])
+    if not outcome.success:
+        raise DaybookError(f"dbt could not document the project: {_first_line(outcome.exception)}")
+    return Path(found.target_path) / "static_index.html"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,95 @@
+"""Charts as SVG by pygal, without its script: the page's own stylesheet gives colours and fonts,
+so that they follow light, dark and print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.pages.read import Row
+
+LARGEST = 7  # applications with a colour of their own
+# In place of pygal's stylesheets; colours are in style.css, as variables.
+STYLE = "inline:{{ id }}.axis .guide.line{ fill: none }"
+
+
+def _chart(kind: str, title: str, **options: Any) -> Any:
+    import pygal
+
+    return getattr(pygal, kind)(
+        title=None,
+        css=[STYLE],
+        js=[],
+        disable_xml_declaration=True,
+        width=options.pop("width", 720),
+        height=options.pop("height", 280),
+        margin=10,
+        show_legend=False,  # in the page: there it wraps, and a screen reader finds it
+        print_values=False,
+        no_data_text="nothing to show",
+        **options,
+    )
+
+
+def _svg(chart: Any, title: str) -> str:
+    from html import escape
+
+    svg = chart.render(is_unicode=True)
+    head, rest = svg.split(">", 1)
+    name = escape(title)
+    return f'{head} role="img" aria-label="{name}"><title>{name}</title>{rest}'
+
+
+def spend_by_month(rows: list[Row]) -> tuple[str, list[str], list[Row]]:
+    """Stacked bars of dollars a month, the months, and the lines of the table behind them."""
+    months = sorted({row["month"] for row in rows})
+    totals: dict[str, float] = {}
+    for row in rows:
+        if row["application"] != "unmatched":
+            totals[row["application"]] = totals.get(row["application"], 0) + float(row["usd"])
+    largest = sorted(totals, key=lambda name: -totals[name])[:LARGEST]
+    names = [*largest, "other applications", "unmatched"]
+    table: dict[str, dict[Any, float]] = {name: {} for name in names}
+    for row in rows:
+        name = row["application"]
+        name = name if name in table else "other applications"
+        table[name][row["month"]] = table[name].get(row["month"], 0) + float(row["usd"])
+    lines = [
+        {"name": name, "months": [table[name].get(month, 0) for month in months]}
+        for name in names
+        if table[name]
+    ]
+    texts = [month.strftime("%b %Y") for month in months]
+    if not lines:
+        return "", texts, []
+    chart = _chart("StackedBar", "Spend", value_formatter=lambda value: f"{value:,.0f}")
+    chart.x_labels = texts
+    for line in lines:
+        chart.add(str(line["name"]), line["months"])
+    return _svg(chart, "US dollars by application and month"), texts, lines
+
+
+def checks_by_day(rows: list[Row], day_text: Any) -> str:
+    """Stacked bars: checks passed, warned, failed on each of the last days."""
+    if not rows:
+        return ""
+    chart = _chart("StackedBar", "Checks", height=200, x_label_rotation=40 if len(rows) > 8 else 0)
+    chart.x_labels = [day_text(row["day"]) for row in rows]
+    for name in ("passed", "warned", "failed"):
+        chart.add(name, [row[name] for row in rows])
+    return _svg(chart, "Checks passed, warned and failed by day")
+
+
+def slow_nodes(rows: list[Row]) -> str:
+    """Bars: each node's seconds, and the median of its last 14 days."""
+    if not rows:
+        return ""
+    chart = _chart(
+        "HorizontalBar",
+        "Slow nodes",
+        height=80 + 34 * len(rows),
+        value_formatter=lambda value: f"{value:.2f} s",
+    )
+    chart.x_labels = [row["node"] for row in reversed(rows)]
+    chart.add("this run", [row["seconds"] for row in reversed(rows)])
+    chart.add("median of 14 days", [row["median"] for row in reversed(rows)])
+    return _svg(chart, "Seconds of the slowest nodes, against their median")

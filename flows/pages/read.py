@@ -1,0 +1,348 @@
+"""What the run page shows, read from metrics, marts and the ledgers, each question on its own.
+
+Each function gives [] where the relation it asks is not built yet: a first day, a failed one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]
+
+DAYS_SHOWN = 400
+TREE_ROWS = 2500  # groups in the tree: the page stays below 3 MB
+TREE_DEPTH = 25
+DISPOSITIONS = ("inserted", "updated", "unchanged", "stale", "duplicate", "quarantined", "rejected")
+
+
+def ask(connection: Any, relations: str, query: str, *parameters: Any) -> list[Row]:
+    """Rows as dicts; [] when one of the named relations does not exist."""
+    from psycopg.rows import dict_row
+
+    names = relations.split()
+    (missing,) = connection.execute(
+        "select count(*) from unnest(%s::text[]) as n where to_regclass(n) is null", [names]
+    ).fetchone()
+    if missing:
+        return []
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, parameters or None).fetchall()
+
+
+def newest_run(connection: Any) -> Row | None:
+    """The newest run of a day, or None."""
+    rows = ask(
+        connection,
+        "metrics.pipeline_metrics",
+        """
+        select flow_run_id, day, status, error_message, started_at, finished_at, duration_seconds
+        from metrics.pipeline_metrics
+        where task_name = 'day-pipeline'
+        order by id desc
+        limit 1
+        """,
+    )
+    return rows[0] if rows else None
+
+
+def is_numbered(connection: Any) -> bool:
+    """Whether days are numbers, not dates."""
+    return bool(
+        ask(connection, "bronze.calendar", "select from bronze.calendar where kind = 'numbered'")
+    )
+
+
+def runs(connection: Any, limit: int) -> list[Row]:
+    """The newest runs."""
+    return ask(
+        connection,
+        "metrics.pipeline_metrics",
+        """
+        select flow_run_id, day, status, error_message, started_at, duration_seconds
+        from metrics.pipeline_metrics
+        where task_name = 'day-pipeline'
+        order by id desc
+        limit %s
+        """,
+        limit,
+    )
+
+
+def failures(connection: Any, flow_run_id: str) -> list[Row]:
+    """What failed in a run: landings and models, in order."""
+    return ask(
+        connection,
+        "metrics.pipeline_metrics",
+        """
+        select pipeline_name, task_name, coalesce(table_name, task_name) as name, error_message
+        from metrics.pipeline_metrics
+        where flow_run_id = %s and status = 'failure' and task_name <> 'day-pipeline'
+        order by id
+        """,
+        flow_run_id,
+    )
+
+
+def failed_nodes(connection: Any, flow_run_id: str) -> list[Row]:
+    """dbt's nodes that failed, tests among them."""
+    return ask(
+        connection,
+        "metrics.node_runs",
+        """
+        select node, resource_type, status from metrics.node_runs
+        where flow_run_id = %s and status in ('error', 'fail', 'runtime error')
+        order by started_at, node
+        """,
+        flow_run_id,
+    )
+
+
+def ledger(connection: Any, day: Any) -> list[Row]:
+    """The day's row ledger, with the median of the days before."""
+    return ask(
+        connection,
+        "metrics.row_ledger metrics.volume_history",
+        """
+        select ledger.*, history.median_of_14_days_before as median
+        from metrics.row_ledger as ledger
+        left join metrics.volume_history as history
+            on ledger.table_name = history.table_name and ledger.day = history.day
+        where ledger.day = %s
+        order by ledger.table_name, ledger.target
+        """,
+        day,
+    )
+
+
+def landings(connection: Any, flow_run_id: str) -> list[Row]:
+    """What the run landed: one row per table."""
+    return ask(
+        connection,
+        "bronze.load_batches",
+        """
+        select distinct on (table_name)
+            table_name, status, rows_landed, rows_rejected, started_at, finished_at, drift
+        from bronze.load_batches
+        where flow_run_id = %s
+        order by table_name, batch_id desc
+        """,
+        flow_run_id,
+    )
+
+
+def nodes(connection: Any, flow_run_id: str) -> list[Row]:
+    """The run's dbt nodes with their times and the median of their last 14 days."""
+    return ask(
+        connection,
+        "metrics.node_runs",
+        """
+        select
+            here.node, here.resource_type, here.status, here.started_at, here.finished_at,
+            here.seconds, here.depends_on, former.median, former.days
+        from metrics.node_runs as here
+        left join (
+            select
+                earlier.node, count(distinct earlier.day) as days,
+                percentile_cont(0.5) within group (order by earlier.seconds) as median
+            from metrics.node_runs as earlier
+            where earlier.day in (
+                select distinct days.day from metrics.node_runs as days
+                where days.day < (select max(day) from metrics.node_runs where flow_run_id = %s)
+                order by days.day desc
+                limit 14
+            )
+            group by earlier.node
+        ) as former on here.node = former.node
+        where here.flow_run_id = %s and here.started_at is not null
+        order by here.started_at, here.node
+        """,
+        flow_run_id,
+        flow_run_id,
+    )
+
+
+def calendar(connection: Any) -> list[Row]:
+    """The last 400 days with the worst that a table of the day, or its last run, came to."""
+    return ask(
+        connection,
+        "metrics.day_calendar",
+        """
+        with last_runs as (
+            select distinct on (day) day, status from metrics.pipeline_metrics
+            where task_name = 'day-pipeline'
+            order by day, id desc
+        ),
+
+        tables as (
+            select
+                day,
+                bool_or(state in ('failed', 'running')) as has_failed,
+                bool_and(state in ('missing', 'skipped')) as is_missing,
+                bool_or(state = 're-run') as is_again,
+                count(*) filter (where state in ('done', 're-run')) as tables
+            from metrics.day_calendar
+            group by day
+        )
+
+        select
+            day, tables.tables,
+            case
+                when last_runs.status = 'failure' or tables.has_failed then 'failed'
+                when last_runs.status = 'running' then 'running'
+                when tables.is_missing then 'missing'
+                when tables.is_again then 're-run'
+                else 'done'
+            end as state
+        from tables
+        full join last_runs using (day)
+        where day is not null
+        order by day desc
+        limit %s
+        """,
+        DAYS_SHOWN,
+    )[::-1]
+
+
+def checks(connection: Any, flow_run_id: str) -> list[Row]:
+    """What the checks of a run found, failures first."""
+    return ask(
+        connection,
+        "metrics.check_results",
+        """
+        select * from metrics.check_results
+        where flow_run_id = %s
+        order by success, severity, suite, id
+        """,
+        flow_run_id,
+    )
+
+
+def checks_by_day(connection: Any, days: int = 30) -> list[Row]:
+    """Checks passed, warned and failed on each of the last checked days, by their last run."""
+    return ask(
+        connection,
+        "metrics.check_results",
+        """
+        with last_runs as (
+            select distinct on (day) day, flow_run_id
+            from metrics.check_results
+            where day in (
+                select distinct day from metrics.check_results order by day desc limit %s
+            )
+            order by day, id desc
+        )
+
+        select
+            day,
+            count(*) filter (where success) as passed,
+            count(*) filter (where not success and severity = 'warn') as warned,
+            count(*) filter (where not success and severity = 'error') as failed
+        from metrics.check_results
+        inner join last_runs using (day, flow_run_id)
+        group by day
+        order by day
+        """,
+        days,
+    )
+
+
+def groups(connection: Any) -> list[Row]:
+    """The upper part of the tree: groups with the number of their children, roots first."""
+    return ask(
+        connection,
+        "metrics.group_activity",
+        """
+        with shown as (
+            select * from metrics.group_activity
+            where depth <= %s
+            order by depth, inactive, group_id
+            limit %s
+        ),
+
+        children as (
+            select parent_group_id as group_id, count(*) as children
+            from metrics.group_activity
+            group by parent_group_id
+        )
+
+        select shown.*, coalesce(children.children, 0) as children
+        from shown
+        left join children on shown.group_id = children.group_id
+        order by shown.depth, shown.inactive, shown.group_id
+        """,
+        TREE_DEPTH,
+        TREE_ROWS,
+    )
+
+
+def group_totals(connection: Any) -> Row:
+    """How many groups there are, active, inactive, in a cycle, below one."""
+    rows = ask(
+        connection,
+        "metrics.group_activity",
+        """
+        select
+            count(*) as groups,
+            count(*) filter (where not inactive) as active,
+            count(*) filter (where inactive) as inactive,
+            count(*) filter (where in_cycle) as in_cycle,
+            count(*) filter (where depth is null and not in_cycle) as below_a_cycle
+        from metrics.group_activity
+        """,
+    )
+    return rows[0] if rows else {"groups": 0}
+
+
+def in_cycles(connection: Any) -> list[Row]:
+    """Groups in a cycle or below one, up to 100."""
+    return ask(
+        connection,
+        "metrics.group_activity",
+        """
+        select group_id, name, parent_group_id, inactive, active_members, in_cycle
+        from metrics.group_activity
+        where depth is null
+        order by in_cycle desc, group_id
+        limit 100
+        """,
+    )
+
+
+def spend(connection: Any, months: int = 12) -> list[Row]:
+    """US dollars per application and month, for the last months with spend."""
+    return ask(
+        connection,
+        "marts.application_spend_monthly",
+        """
+        select application, month, usd, transactions
+        from marts.application_spend_monthly
+        where month in (
+            select distinct month from marts.application_spend_monthly order by month desc limit %s
+        )
+        order by month, usd desc
+        """,
+        months,
+    )
+
+
+def converted(connection: Any, day: Any) -> list[Row]:
+    """The day's transactions by currency: original amounts, dollars, and how they were rated."""
+    return ask(
+        connection,
+        "silver.transactions bronze.stg_transactions",
+        """
+        select
+            transactions.original_currency as currency, count(*) as transactions,
+            sum(transactions.original_amount) as original, sum(transactions.amount_usd) as usd,
+            count(*) filter (where transactions.fx_source = 'reference') as by_reference,
+            count(*) filter (where transactions.fx_source = 'payload') as by_payload
+        from (
+            select distinct transaction_id from bronze.stg_transactions where _day = %s
+        ) as of_the_day
+        inner join silver.transactions as transactions
+            on of_the_day.transaction_id = transactions.transaction_id
+        group by transactions.original_currency
+        order by count(*) desc, transactions.original_currency
+        """,
+        day,
+    )

@@ -1,0 +1,157 @@
+"""Geometry for what no chart library here draws: the flow of rows, the time line, the calendar.
+
+Plain numbers in, plain dicts out; the template draws them as SVG.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from flows.pages.read import DISPOSITIONS, Row
+
+FLOW_WIDTH, FLOW_HEIGHT = 360, 150
+LINE_WIDTH, LINE_HEIGHT, LINE_LABEL = 900, 17, 230
+CELL = 14
+BARS = 45  # in the time line: what takes longest, and the critical path
+
+
+def flow(line: Row) -> dict[str, Any]:
+    """A ledger line as ribbons from its files to each disposition."""
+    counts = {name: line[f"rows_{name}"] or 0 for name in DISPOSITIONS}
+    total = line["rows_in_files"] or 0
+    present = {name: count for name, count in counts.items() if count}
+    gap = 14
+    room = FLOW_HEIGHT - gap * max(len(present) - 1, 0)
+    ribbons, left, right = [], 0.0, 0.0
+    left_gap = gap * max(len(present) - 1, 0) / 2
+    for name, count in present.items():
+        height = max(room * count / total, 1.5) if total else 0
+        y0, y1 = left_gap + left, right
+        ribbons.append(
+            {
+                "name": name,
+                "count": count,
+                "share": count / total if total else 0,
+                "path": (
+                    f"M14 {y0:.1f} C110 {y0:.1f} 90 {y1:.1f} 200 {y1:.1f} V{y1 + height:.1f} "
+                    f"C90 {y1 + height:.1f} 110 {y0 + height:.1f} 14 {y0 + height:.1f} Z"
+                ),
+                "y": y1,
+                "height": height,
+            }
+        )
+        left, right = left + height, right + height + gap
+    return {"line": line, "ribbons": ribbons, "top": left_gap, "height": left, "total": total}
+
+
+def time_line(landings: list[Row], nodes: list[Row], checks: list[Row]) -> dict[str, Any]:
+    """Bars for landings, dbt nodes and checks on one clock, and which of them the day waited for.
+
+    The critical path is followed backwards from what ended last: to the input that ended last, and
+    from what has none to the end of the phase before.
+    """
+    bars = [
+        _bar(row["table_name"], "landing", row["started_at"], row["finished_at"], [])
+        for row in landings
+        if row["finished_at"]
+    ]
+    bars += [
+        _bar(row["node"], "dbt", row["started_at"], row["finished_at"], row["depends_on"])
+        for row in nodes
+        if row["finished_at"] and row["resource_type"] not in ("operation", "exposure")
+    ]
+    if checks:
+        ended = max(row["checked_at"] for row in checks)
+        begun = max((bar["end"] for bar in bars), default=ended)
+        bars.append(_bar("checks", "checks", min(begun, ended), ended, []))
+    if not bars:
+        return {"bars": [], "seconds": 0, "path": []}
+    path = _critical(bars)
+    start, end = min(bar["start"] for bar in bars), max(bar["end"] for bar in bars)
+    seconds = max((end - start).total_seconds(), 0.001)
+    for bar in bars:
+        bar["critical"] = bar in path
+        bar["seconds"] = (bar["end"] - bar["start"]).total_seconds()
+        bar["at"] = (bar["start"] - start).total_seconds()
+    longest = sorted(bars, key=lambda bar: (not bar["critical"], -bar["seconds"]))[:BARS]
+    shown = sorted(longest, key=lambda bar: (bar["start"], bar["end"]))
+    scale = (LINE_WIDTH - LINE_LABEL - 70) / seconds
+    for number, bar in enumerate(shown):
+        bar["x"], bar["y"] = LINE_LABEL + bar["at"] * scale, number * LINE_HEIGHT + 4
+        bar["width"] = max(bar["seconds"] * scale, 1.5)
+    return {
+        "bars": shown,
+        "left_out": len(bars) - len(shown),
+        "seconds": seconds,
+        "path": list(reversed(path)),
+        "height": len(shown) * LINE_HEIGHT + 26,
+        "ticks": [
+            {"x": LINE_LABEL + seconds * part * scale, "label": f"{seconds * part:.1f} s"}
+            for part in (0, 0.25, 0.5, 0.75, 1)
+        ],
+    }
+
+
+def _bar(name: str, kind: str, start: Any, end: Any, waited_for: list[str]) -> dict[str, Any]:
+    return {"name": name, "kind": kind, "start": start, "end": end, "waited_for": waited_for}
+
+
+def _critical(bars: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    before = {"checks": "dbt", "dbt": "landing"}
+    by_name = {(bar["kind"], bar["name"]): bar for bar in bars}
+    here: dict[str, Any] | None = max(bars, key=lambda bar: bar["end"])
+    path: list[dict[str, Any]] = []
+    while here is not None and here not in path:
+        path.append(here)
+        inputs = [
+            by_name[here["kind"], name]
+            for name in here["waited_for"]
+            if (here["kind"], name) in by_name
+        ]
+        if not inputs and here["kind"] in before:
+            kinds = (before[here["kind"]], "landing")
+            inputs = [bar for bar in bars if bar["kind"] == kinds[0]] or [
+                bar for bar in bars if bar["kind"] == kinds[1]
+            ]
+        here = max(inputs, key=lambda bar: bar["end"], default=None)
+    return path
+
+
+def heat_map(days: list[Row], numbered: bool) -> dict[str, Any]:
+    """One cell a day: weeks as columns and weekdays as rows, or rows of seven numbered days."""
+    if not days:
+        return {"cells": [], "width": 0, "height": 0, "labels": []}
+    first: date = days[0]["day"]
+    origin = first if numbered else first - timedelta(days=first.weekday())
+    cells, labels, seen = [], [], set()
+    for row in days:
+        column, place = divmod((row["day"] - origin).days, 7)
+        cells.append({**row, "x": 30 + column * CELL, "y": 18 + place * CELL})
+        label = f"{column * 7 + 1}" if numbered else row["day"].strftime("%b")
+        key = column // 4 if numbered else (row["day"].year, row["day"].month)
+        if key not in seen:
+            seen.add(key)
+            text = f"{(first - date(1970, 1, 1)).days + column * 7}" if numbered else label
+            labels.append({"x": 30 + column * CELL, "text": text})
+    columns = (days[-1]["day"] - origin).days // 7 + 1
+    return {
+        "cells": cells,
+        "labels": labels,
+        "weekdays": [] if numbered else [("Mon", 0), ("Wed", 2), ("Fri", 4)],
+        "width": max(30 + columns * CELL + 4, 120),
+        "height": 18 + 7 * CELL + 2,
+        "size": CELL - 2,
+    }
+
+
+def tree(rows: list[Row]) -> list[dict[str, Any]]:
+    """Groups nested below their parents; `hidden` children are those that the page leaves out."""
+    nodes = {row["group_id"]: {**row, "below": []} for row in rows}
+    roots = []
+    for node in nodes.values():
+        parent = nodes.get(node["parent_group_id"]) if node["depth"] else None
+        (parent["below"] if parent else roots).append(node)
+    for node in nodes.values():
+        node["hidden"] = node["children"] - len(node["below"])
+    return roots

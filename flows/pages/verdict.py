@@ -1,0 +1,104 @@
+"""The first thing a page says: how the day went, what failed, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.pages.read import Row
+
+
+def verdict(
+    run: Row | None, day_name: str, failing: list[Row], ledger: list[Row], quarantined: int
+) -> dict[str, str]:
+    """A kind for the page's colour, a word for its title, a sentence."""
+    status = run["status"] if run else "success"
+    if status == "failure":
+        said = (run or {}).get("error_message") or "The run ended early."
+        return {"kind": "failure", "word": "failed", "said": f"{said[:1].upper()}{said[1:]}"}
+    if status == "running":
+        return {"kind": "running", "word": "is running", "said": "Figures are those of a moment."}
+    landed = sum(row["rows_landed"] or 0 for row in _once(ledger))
+    said = f"{landed:,} rows landed" + (f", {quarantined:,} quarantined" if quarantined else "")
+    unbalanced = [row["target"] for row in ledger if not row["balanced"]]
+    said += (
+        f"; the ledger does NOT balance for {', '.join(unbalanced)}"
+        if unbalanced
+        else "; each row has exactly one end"
+    )
+    warned = sum(not row["success"] for row in failing)
+    if warned:
+        said += f"; {warned} check{'s' if warned != 1 else ''} warn{'s' if warned == 1 else ''}"
+    kind = "warned" if warned or unbalanced else "success"
+    return {"kind": kind, "word": "is done", "said": f"{said}."}
+
+
+def _once(ledger: list[Row]) -> list[Row]:
+    """A landed table may have several targets: its rows landed once."""
+    return list({row["table_name"]: row for row in reversed(ledger)}.values())
+
+
+def landed_once(ledger: list[Row], column: str) -> int:
+    """The sum of a column of figures that belong to the landed table, not to its targets."""
+    own = [row for row in ledger if row["target"] != "group_memberships"] or ledger
+    return sum(row[column] or 0 for row in {row["table_name"]: row for row in own}.values())
+
+
+def troubles(
+    run: Row | None, failures: list[Row], nodes: list[Row], failing: list[Row]
+) -> tuple[list[str], list[str]]:
+    """What failed, by name, and what to do. Both empty when the run did not fail."""
+    if not run or run["status"] != "failure":
+        return [], []
+    what: list[str] = []
+    do: list[str] = []
+    landings = [row for row in failures if row["pipeline_name"] == "landing"]
+    if landings:
+        what += [f"{row['name']} did not land: {row['error_message']}" for row in landings]
+        do.append(
+            "Nothing of a table that failed was replaced. Mend or fetch its files, then run the "
+            "same day again: what has landed already and is unchanged costs nothing."
+        )
+    if nodes:
+        what += [f"dbt's {row['resource_type']} {row['node']}: {row['status']}" for row in nodes]
+        do.append(
+            "See dbt/logs/dbt.log below DAYBOOK_HOME for the reason; when it is mended run the day "
+            "again. Models that were built stay as they are, none is built twice."
+        )
+    errors = [row for row in failing if row["severity"] == "error"]
+    if errors:
+        what += [
+            f"{row['suite']}.{row['check_name']}: {row['description']}; found {row['observed']}"
+            for row in errors
+        ]
+        do.append(
+            "Look the rows up by the keys below. If the files are at fault have them mended and "
+            "land the day again; if the limit is, it stands in flows/checks/"
+            + ", ".join(sorted({f"{row['suite']}.json" for row in errors}))
+            + "."
+        )
+    if not what:
+        what.append(run["error_message"] or "The run ended without saying why.")
+        do.append("Run the day again with --verbose: it says more, and repeats nothing in silver.")
+    return what, do
+
+
+def unmatched_share(rows: list[Row]) -> str:
+    """How much of the spend that is shown goes to no known application."""
+    total = sum(abs(row["usd"]) for row in rows)
+    unmatched = sum(abs(row["usd"]) for row in rows if row["application"] == "unmatched")
+    return f"{unmatched / total:.0%} of it names a merchant that matches no application." * bool(
+        total
+    )
+
+
+def slow_nodes(nodes: list[Row], most: int = 10) -> list[Row]:
+    """The slowest nodes of a run that have a median, by how far they are above it; on a first
+    day, when there is none, the slowest."""
+    timed: list[dict[str, Any]] = [
+        row for row in nodes if row["resource_type"] not in ("operation", "exposure")
+    ]
+    known = [row for row in timed if row["median"]]
+    if not known:
+        return sorted(timed, key=lambda row: -row["seconds"])[:most]
+    long_enough = [row for row in known if row["seconds"] >= 0.02] or known
+    return sorted(long_enough, key=lambda row: -row["seconds"] / row["median"])[:most]
