@@ -11,7 +11,8 @@ DAYBOOK_HOME ?= $(CURDIR)/.daybook
 HOME_DIR := $(if $(filter /%,$(DAYBOOK_HOME)),$(DAYBOOK_HOME),$(CURDIR)/$(DAYBOOK_HOME))
 TARGET := $(or $(DBT_TARGET_PATH),$(HOME_DIR)/dbt/target)
 DATA ?= $(DATA_BASE_PATH)
-PYTEST_ARGS ?= -n 2 -q
+# One stack of server and worker serves all tests of its group.
+PYTEST_ARGS ?= -n 2 --dist loadgroup -q
 
 export DO_NOT_TRACK := 1
 export SQL

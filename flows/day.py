@@ -95,6 +95,7 @@ def attempt_day(
         lambda: flow(
             day=logical_day.text,
             data=data_path(data),
+            mode=mode,
             timeout=timeout,
             return_state=True,
             **options,
@@ -124,13 +125,21 @@ def check_usage(
     logical_day = parse_day(day)
     if not data_path(data):
         raise UsageError("Say where the raw files are: --data PATH, or DATA_BASE_PATH.")
-    if mode != "local":
-        raise UsageError("--mode distributed is not built yet: leave --mode out, or say local.")
+    if mode not in ("local", "distributed"):
+        raise UsageError("--mode is local or distributed.")
+    if mode == "distributed" and not _has_server():
+        raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
     if engine != "python":
         raise UsageError("--engine spark is not built yet: leave --engine out, or say python.")
     if timeout is not None and not timeout > 0:
         raise UsageError("--timeout is a number of seconds above zero.")
     return logical_day
+
+
+def _has_server() -> bool:
+    from flows import stack
+
+    return bool(os.environ.get("PREFECT_API_URL") or stack.api_url())
 
 
 def data_path(data: str | None) -> str:

@@ -183,6 +183,22 @@ def finish_day(run: Run) -> int:
     return len(rows)
 
 
+def warnings(run: Run) -> list[str]:
+    """What the run's nodes and checks warned of, a line each; never a value of data."""
+    with _connected(run) as connection:
+        found = connection.execute(
+            """
+            select node from metrics.node_runs where flow_run_id = %(run)s and status = 'warn'
+            union all
+            select suite || '.' || check_name || ': ' || coalesce(observed, 'failed')
+            from metrics.check_results
+            where flow_run_id = %(run)s and not success
+            """,
+            {"run": run.flow_run_id},
+        ).fetchall()
+    return [warning for (warning,) in found]
+
+
 def _connected(run: Run, who: str = "daybook") -> Any:
     """A connection that can be told by its run; `daybook flow` ones survive a stop."""
     from loaders import warehouse

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -31,6 +31,8 @@ watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=Non
 def _can_retry(_task: Any, _run: Any, state: Any) -> bool:
     return phases.can_retry(state.result(raise_on_failure=False))
 
+
+DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs
 
 _retried: dict[str, Any] = {
     "retries": 2,
@@ -75,7 +77,7 @@ def transform_day(run: Run) -> Any:
     """dbt build, each node a task run of its own."""
     from flows.transform import NodeRuns
 
-    nodes = NodeRuns(run.flow_run_id)
+    nodes = NodeRuns(str(TaskRunContext.get().task_run.flow_run_id))
     try:
         return phases.transform_day(run, nodes)
     finally:
@@ -117,7 +119,7 @@ def _due_day() -> str:
 async def day_pipeline(
     day: str | None = None,
     data: str | None = None,
-    mode: Literal["local"] = "local",
+    mode: Literal["local", "distributed"] = "local",
     engine: Literal["python"] = "python",
     force: bool = False,
     allow_empty: bool = False,
@@ -151,27 +153,27 @@ async def day_pipeline(
         progress=progress,
     )
     stop.flow_run_id = flow_run_id
-    limit = (
-        threading.Timer(
-            timeout or threading.TIMEOUT_MAX,
-            stop.request,
-            [f"The day took more than {timeout:g} s."],
-        )
-        if timeout
-        else None
-    )
-    if limit:
-        limit.daemon = True
-        limit.start()
+    in_order = _in_order
+    if mode == "distributed":
+        from flows import distributed
+
+        distributed.refuse_small_pool(bool(FlowRunContext.get().flow_run.deployment_id))
+        in_order = distributed.in_order
+    seconds = timeout or DAY_SECONDS
+    limit = threading.Timer(seconds, stop.request, [f"The day took more than {seconds:g} s."])
+    limit.daemon = True
+    limit.start()
     try:
         holder = f"daybook run {flow_run_id} {run.day}"
         with run_lock(holder) as run.lock, phases.recorded(run) as dead:
             _close(dead)
-            return _in_order(run)
+            done = in_order(run)
+            for warning in phases.warnings(run):
+                run.progress(f"warning: {warning}")
+            return done
     finally:
         stop.over()
-        if limit:
-            limit.cancel()
+        limit.cancel()
 
 
 def _close(dead: list[str]) -> None:
@@ -189,6 +191,7 @@ def _close(dead: list[str]) -> None:
                 client.set_flow_run_state(UUID(flow_run_id), ended, force=True)
 
 
+PHASE_ONE = {"prepare-day": prepare_day, "land-day": land_day}
 PHASE_TWO = {
     "match-names": (match_names, "matching names"),
     "transform-day": (transform_day, "building"),
@@ -198,21 +201,15 @@ PHASE_TWO = {
 
 
 def _in_order(run: Run) -> dict[str, dict[str, str]]:
-    futures: dict[str, PrefectFuture[Any]] = {
-        "prepare-day": prepare_day.submit(quote(run)),
-        "land-day": land_day.submit(quote(run)),
-    }
     run.progress("landing")
+    futures: dict[str, PrefectFuture[Any]] = {
+        name: phase.submit(quote(run)) for name, phase in PHASE_ONE.items()
+    }
     _all_succeeded(run, futures)
     for name, (phase, doing) in PHASE_TWO.items():
         run.progress(doing)
         futures[name] = phase.submit(quote(run))
         _all_succeeded(run, futures)
-    for node in futures["transform-day"].result().warnings:
-        run.progress(f"warning: {node}")
-    for found in futures["check-day"].result():
-        if not found.success:
-            run.progress(f"warning: {found.suite}.{found.check}: {found.observed}")
     return {
         name: {"run_id": str(future.task_run_id), "state": future.state.name}
         for name, future in futures.items()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
 POLL = 0.2  # seconds
+CHILD = "daybook child"
 
 
 class Lock:
@@ -60,6 +61,76 @@ def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
         yield Lock(conn, holder)
     finally:
         conn.close()
+
+
+class ParentLock:
+    """The lock of the day that a process works for; `check()` as Lock's, for a child process."""
+
+    def __init__(self, conn: Connection, flow_run_id: str) -> None:
+        self._conn = conn
+        self.flow_run_id = flow_run_id
+
+    def check(self) -> None:
+        """LockedError unless the day's own process holds the lock still."""
+        import psycopg
+
+        try:
+            held = parent_holds(self._conn, self.flow_run_id)
+        except psycopg.Error:
+            held = False
+        if not held:
+            raise LockedError(
+                f"The day's run {self.flow_run_id} doesn't hold the warehouse any more: "
+                "nothing more is written for it."
+            )
+
+
+@contextmanager
+def under_parent(flow_run_id: str, child: str) -> Iterator[ParentLock]:
+    """Work for the day `flow_run_id` as its `child`; the session shows the day that it lives.
+
+    LockedError when that day doesn't hold the lock.
+    """
+    name = f"{CHILD} {flow_run_id} {child[:8]}"
+    with warehouse.connect(application_name=name, autocommit=True, timeouts=False) as conn:
+        lock = ParentLock(conn, flow_run_id)
+        lock.check()
+        yield lock
+
+
+def parent_holds(conn: Connection, flow_run_id: str) -> bool:
+    """Whether the run lock is held, and by that day's run."""
+    return bool(
+        conn.execute(
+            """
+            select 1
+            from pg_locks as locks
+            join pg_stat_activity as sessions on sessions.pid = locks.pid
+            where locks.locktype = 'advisory'
+                and locks.database = (
+                    select oid from pg_database where datname = current_database()
+                )
+                and locks.classid = 0
+                and locks.objid = %s
+                and locks.objsubid = 1
+                and locks.granted
+                and starts_with(sessions.application_name, %s)
+            """,
+            [KEY, f"daybook run {flow_run_id}"],
+        ).fetchone()
+    )
+
+
+def children_alive(flow_run_id: str) -> set[str]:
+    """The first eight characters of the ids of the children whose sessions are open."""
+    prefix = f"{CHILD} {flow_run_id} "
+    with warehouse.connect(application_name="daybook watch", autocommit=True) as conn:
+        found = conn.execute(
+            "select application_name from pg_stat_activity"
+            " where datname = current_database() and starts_with(application_name, %s)",
+            [prefix],
+        ).fetchall()
+    return {name.removeprefix(prefix) for (name,) in found}
 
 
 def _fitted(holder: str) -> str:

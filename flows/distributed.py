@@ -1,0 +1,255 @@
+"""`--mode distributed`: each phase, and each table, a deployment run of its own on the pool.
+
+The day triggers and waits. Whether a day or a phase is alive is PostgreSQL's to say, not
+Prefect's: a phase holds a session open while it works, and ends when its day's lock is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.context import FlowRunContext
+from prefect.utilities.annotations import quote
+
+from flows import phases, pipeline
+from flows.phases import Run
+from flows.stack import POOL
+from loaders.errors import DaybookError, UsageError
+from loaders.landing import Landed, Plan
+
+POLL_SECONDS = 0.5
+START_SECONDS = 120.0  # for a worker to take the first of the runs that are waited for
+SILENT_SECONDS = 30.0  # how long a phase may say Running without a session
+SLOTS = 3  # the day, land-day and one of its tables at a time
+
+
+class PhaseError(DaybookError):
+    """A phase did not complete; the message is that of its state."""
+
+
+def refuse_small_pool(on_pool: bool) -> None:
+    """UsageError unless the pool is there, has a worker, and holds parents and children at once.
+
+    `on_pool`: the day itself takes one of its slots.
+    """
+    from prefect.exceptions import ObjectNotFound
+
+    needed = SLOTS if on_pool else SLOTS - 1
+    with _client() as client:
+        try:
+            pool = client.read_work_pool(POOL)
+        except ObjectNotFound:
+            raise UsageError(
+                f"This Prefect server has no work pool {POOL}: make up, or make deploy."
+            ) from None
+        workers = client.request(
+            "POST", "/work_pools/{name}/workers/filter", path_params={"name": POOL}, json={}
+        ).json()
+        queue = client.read_work_queue(pool.default_queue_id) if pool.default_queue_id else None
+    for what, limit in (
+        ("work pool", pool.concurrency_limit),
+        ("work queue", queue.concurrency_limit if queue else None),
+    ):
+        if limit is not None and limit < needed:
+            raise UsageError(
+                f"The {what} of {POOL} runs {limit} at once, and a distributed day needs {needed}: "
+                f"itself, land-day and a table. Raise it: prefect work-pool set-concurrency-limit "
+                f"{POOL} {max(needed, 8)}."
+            )
+    if pool.is_paused or not any(worker["status"] == "ONLINE" for worker in workers):
+        raise UsageError(f"No worker is at work in the pool {POOL}: make up.")
+
+
+def in_order(run: Run) -> dict[str, dict[str, str]]:
+    """The phases of a day, each a run of its deployment: phase → run id and state."""
+    done: dict[str, Any] = {}
+    run.progress("landing")
+    done |= wait_for({name: trigger(run, name) for name in pipeline.PHASE_ONE}, run)
+    for name, (_, doing) in pipeline.PHASE_TWO.items():
+        run.progress(doing)
+        done |= wait_for({name: trigger(run, name)}, run)
+    return {name: {"run_id": str(r.id), "state": r.state.name} for name, r in done.items()}
+
+
+def trigger(run: Run, name: str, table: str | None = None) -> UUID:
+    """Start a run of a phase's deployment on the pool; its id."""
+    from prefect.deployments import run_deployment
+
+    run.check()
+    parameters = {
+        "day": run.day.text,
+        "data": run.data,
+        "run_id": run.flow_run_id,
+        "force": run.force,
+        "allow_empty": run.allow_empty,
+        "allow_shrink": run.allow_shrink,
+        **({"table": table} if table else {}),
+    }
+    return run_deployment(f"{name}/{name}", parameters=parameters, timeout=0, _sync=True).id
+
+
+def wait_for(started: dict[str, UUID], run: Run) -> dict[str, Any]:
+    """Wait until all have ended: name → flow run. PhaseError with the first failure's message;
+    no run that was started is left at work when it raises."""
+    names = {flow_run_id: name for name, flow_run_id in started.items()}
+    try:
+        ended = _all_ended(names, run)
+    except BaseException:
+        _cancel(list(names))
+        raise
+    for name, found in ended.items():
+        if not found.state.is_completed():
+            raise PhaseError(f"{name}: {_said(found.state)}")
+    return ended
+
+
+def _all_ended(names: dict[UUID, str], run: Run) -> dict[str, Any]:
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    wanted = FlowRunFilter.model_validate({"id": {"any_": list(names)}})
+    moved, before, silent_since = time.monotonic(), None, {}
+    with _client() as client:
+        while True:
+            run.check()
+            found = client.read_flow_runs(flow_run_filter=wanted)
+            states = {each.id: each.state_name for each in found}
+            if len(found) == len(names) and all(r.state.is_final() for r in found):
+                return {names[each.id]: each for each in found}
+            running = {each.id for each in found if each.state.is_running()}
+            if running or states != before:
+                moved, before = time.monotonic(), states
+            if time.monotonic() - moved > START_SECONDS:
+                raise PhaseError(
+                    f"No worker of the pool {POOL} took {', '.join(names.values())} within "
+                    f"{START_SECONDS:g} s: is it stopped, or are all its slots taken?"
+                )
+            _check_alive(running, silent_since, run, names)
+            time.sleep(POLL_SECONDS)
+
+
+def _check_alive(
+    running: set[UUID], silent_since: dict[UUID, float], run: Run, names: dict[UUID, str]
+) -> None:
+    """PhaseError for a run that says Running while its process is gone."""
+    from loaders.lock import children_alive
+
+    alive = children_alive(run.flow_run_id) if running else set()
+    for flow_run_id in running:
+        if str(flow_run_id)[:8] in alive:
+            silent_since.pop(flow_run_id, None)
+        elif (
+            time.monotonic() - silent_since.setdefault(flow_run_id, time.monotonic())
+            > SILENT_SECONDS
+        ):
+            _set_state(flow_run_id, "CRASHED", "Its process is gone.")
+            raise PhaseError(f"{names[flow_run_id]}: its process is gone.")
+
+
+def _cancel(ids: list[UUID]) -> None:
+    for flow_run_id in ids:
+        with contextlib.suppress(Exception), _client() as client:
+            state = client.read_flow_run(flow_run_id).state
+            if not state.is_final():  # Cancelling is for what has a process to end
+                kind = "CANCELLING" if state.is_running() else "CANCELLED"
+                _set_state(flow_run_id, kind, "Its day has ended.")
+
+
+def _set_state(flow_run_id: UUID, kind: str, message: str) -> None:
+    from prefect.states import State, StateType
+
+    with contextlib.suppress(Exception), _client() as client:
+        client.set_flow_run_state(flow_run_id, State(type=StateType(kind), message=message))
+
+
+def _said(state: Any) -> str:
+    """A state's message without Prefect's frame around the exception's."""
+    message = (state.message or state.name).strip()
+    return message.removeprefix("Flow run encountered an exception: ")
+
+
+def _client() -> Any:
+    from prefect.client.orchestration import get_client
+
+    return get_client(sync_client=True)
+
+
+@contextlib.contextmanager
+def _for_the_day(run: Run) -> Iterator[Run]:
+    """What a phase works under: a session that shows it lives, and a watch over the day's lock."""
+    from loaders.lock import under_parent
+
+    child = str(FlowRunContext.get().flow_run.id)
+    with under_parent(run.flow_run_id, child) as run.lock:
+        run.stop.flow_run_id = run.flow_run_id
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(1.0):
+                try:
+                    run.lock.check()
+                except DaybookError as error:
+                    run.stop.request(str(error))
+                    return
+
+        threading.Thread(target=watch, daemon=True, name="daybook-watch").start()
+        try:
+            yield run
+        finally:
+            over.set()
+            run.stop.over()
+
+
+def _phase(name: str, work: Callable[..., Any]) -> Any:
+    @flow(name=name, flow_run_name=f"{name} {{day}}", persist_result=False)
+    async def phase(
+        day: str,
+        data: str,
+        run_id: str,
+        force: bool = False,
+        allow_empty: bool = False,
+        allow_shrink: bool = False,
+    ) -> None:
+        options = {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
+        with _for_the_day(Run.of(day, data, flow_run_id=run_id, **options)) as run:
+            work(run)
+
+    return phase
+
+
+def _tables_of(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
+    started = {plan.table.name: trigger(run, "land-table", plan.table.name) for plan in plans}
+    wait_for(started, run)
+    return []
+
+
+prepare_day = _phase("prepare-day", lambda run: pipeline.prepare_day(quote(run)))
+land_day = _phase("land-day", lambda run: phases.land_day(run, _tables_of))
+match_names = _phase("match-names", lambda run: pipeline.match_names(quote(run)))
+transform_day = _phase("transform-day", lambda run: pipeline.transform_day(quote(run)))
+check_day = _phase("check-day", lambda run: pipeline.check_day(quote(run)))
+finish_day = _phase("finish-day", lambda run: pipeline.finish_day(quote(run)))
+
+
+@flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)
+async def land_table(
+    day: str,
+    data: str,
+    run_id: str,
+    table: str,
+    force: bool = False,
+    allow_empty: bool = False,
+    allow_shrink: bool = False,
+) -> str:
+    """Find, hash and check one table's files, and land them; the batch's status."""
+    from loaders import landing
+
+    options = {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
+    with _for_the_day(Run.of(day, data, flow_run_id=run_id, **options)) as run:
+        (plan,) = landing.plan_day(run.data, run.day, [table], allow_empty=allow_empty)
+        return pipeline.land_table(quote(run), quote(plan), table).status
