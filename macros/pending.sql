@@ -1,9 +1,9 @@
-{% macro pending_records(model, key, order, records, layer='silver', recheck='', recheck_errors=[]) -%}
+{% macro pending_records(model, key, order, records, layer='silver', recheck='') -%}
     {#- The records that compete in this build for the rows of `model`, typed once and ranked:
         _rank over all of a key's valid records, _day_rank over those of its day.
         Out of order, or when a batch takes another's place, the records of the days that stay
         applied compete again, for the keys that can change. `recheck` selects more keys to work
-        out again; their records that are not valid for `recheck_errors` take part too. -#}
+        out again, with their records that were not valid. -#}
     {%- set tables = records | map(attribute='table') | list -%}
     {%- set columns = landed_columns(tables[-1]) -%}
     {%- set plan = work_plan(model, tables, layer) -%}
@@ -43,7 +43,9 @@ history as (
     {% for part in records %}
     {{ records_of(part, columns, is_pending=false) }}
     where {{ in_batches(plan.history, plan.history_days) }}
-        and _errors <@ array['{{ recheck_errors | join("', '") }}']::text []
+        {%- if not recheck %}
+        and cardinality(_errors) = 0
+        {%- endif %}
         and ({{ keys }}) in (select {{ keys }} from affected)
     {%- if not loop.last %}
     union all

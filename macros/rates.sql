@@ -88,6 +88,6 @@
     {%- if relation_if_built('transactions', 'quarantine') %}
     union
     select transaction_id from {{ relation_if_built('transactions', 'quarantine') }}
-    where 'no_rate' = any(_errors) and transaction_id is not null
+    where transaction_id is not null
     {%- endif %}
 {%- endmacro %}

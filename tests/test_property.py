@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -133,9 +133,9 @@ def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
     kept = [row for row in found if row not in waiting]
     places = Counter((row["_day"], row["_source_file"], row["_source_row"]) for row in kept)
     assert max(places.values(), default=1) == 1
-    reasons = {place(row): settled(row["_errors"]) for row in kept}
+    reasons = {place(row): set(row["_errors"]) for row in kept}
     expected = fold.state.quarantine(target)
-    assert reasons == {key: settled(errors) for key, errors in expected.items()}
+    assert reasons == {key: set(errors) for key, errors in expected.items()}
     landed = {record.place: record.landed for record in fold.state.records(*TARGETS[target])}
     for row in kept:
         if row["_source_file"].endswith(".csv"):
@@ -150,13 +150,6 @@ def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
         }
         claims = fold.state.claims
         assert {one for one in named if one[0] in claims} == set(fold.state.waiting.items())
-
-
-def settled(errors: Iterable[str]) -> set[str]:
-    """Beside another reason, `no_rate` says what was known when the record was first looked at: a
-    new rate releases nothing there."""
-    reasons = set(errors)
-    return reasons - {"no_rate"} or reasons
 
 
 def place(row: dict[str, Any]) -> tuple:

@@ -10,7 +10,6 @@
         key=['transaction_id'],
         order=['updated_time'],
         recheck=transactions_to_rate_again() if rates_changed else '',
-        recheck_errors=['no_rate'],
         records=[
             {
                 'typed': ref('int_transactions_typed'),

@@ -41,6 +41,12 @@ agents as (
 
 ),
 
+places as (
+
+    select * from {{ ref('int_group_places') }}
+
+),
+
 -- a parent that is not known is none
 edges as (
 
@@ -75,58 +81,6 @@ active as (
 
 ),
 
-placed as (
-
-    -- anchor: no parent
-    select
-        groups.group_id,
-        0 as depth,
-        groups.group_id as root_group_id
-    from groups
-    left join edges on groups.group_id = edges.group_id
-    where edges.group_id is null
-    union all
-    -- step: to the children; from a root no cycle can be reached
-    select
-        edges.group_id,
-        placed.depth + 1,
-        placed.root_group_id
-    from placed
-    inner join edges on placed.group_id = edges.parent_group_id
-
-),
-
--- what no root reaches is in a cycle or below one
-unplaced as (
-
-    select
-        edges.group_id,
-        edges.parent_group_id as up_1
-    from edges
-    left join placed on edges.group_id = placed.group_id
-    where placed.group_id is null
-
-),
-
--- Each jump doubles the last: after {{ 2 ** 20 }} steps up only the cycles themselves are reached.
-{% for jump in range(20) -%}
-jump_{{ jump }} as (
-
-    select
-        here.group_id,
-        there.up_1
-    from {{ 'unplaced' if loop.first else 'jump_' ~ (jump - 1) }} as here
-    inner join {{ 'unplaced' if loop.first else 'jump_' ~ (jump - 1) }} as there on here.up_1 = there.group_id
-
-),
-
-{% endfor -%}
-cycles as (
-
-    select distinct up_1 as group_id from jump_19
-
-),
-
 children as (
 
     select
@@ -145,12 +99,11 @@ select
     active.group_id is null as inactive,
     coalesce(members.active_members, 0) as active_members,
     coalesce(children.active_children, 0) as active_children,
-    placed.depth,
-    placed.root_group_id,
-    cycles.group_id is not null as in_cycle
+    places.depth,
+    places.root_group_id,
+    places.in_cycle
 from groups
 left join members on groups.group_id = members.group_id
 left join children on groups.group_id = children.group_id
 left join active on groups.group_id = active.group_id
-left join placed on groups.group_id = placed.group_id
-left join cycles on groups.group_id = cycles.group_id
+left join places on groups.group_id = places.group_id

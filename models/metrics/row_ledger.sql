@@ -1,6 +1,16 @@
 -- A batch that landed again counts once the models have applied it: until then the day shows
 -- nothing rather than figures of a batch that is gone.
 
+-- What it shows is written by the models below, without being read from them.
+-- depends_on: {{ ref('agents') }}
+-- depends_on: {{ ref('groups') }}
+-- depends_on: {{ ref('group_memberships') }}
+-- depends_on: {{ ref('transactions') }}
+-- depends_on: {{ ref('roles') }}
+-- depends_on: {{ ref('budgets') }}
+-- depends_on: {{ ref('cards') }}
+-- depends_on: {{ ref('fx_rates') }}
+
 {{ config(materialized='view', tags=['agents', 'groups', 'transactions', 'roles', 'budgets', 'cards', 'metrics']) }}
 
 with batches as (
