@@ -10,6 +10,7 @@ from loaders.files import opened
 from loaders.ledger import Rejects
 from loaders.partition import NewPartition
 from loaders.plan import Plan, Scanned
+from loaders.prepared import Prepared
 from loaders.read_csv import Count, note_header, read_csv
 from loaders.read_json import read_json
 from loaders.read_parquet import read_parquet
@@ -46,6 +47,8 @@ def copy_all(partition: NewPartition, attempt: Attempt) -> int:
     """COPY every file: large clean CSVs as they are, all others parsed, in one stream."""
     import psycopg
 
+    if attempt.plan.prepared:
+        return _copy_prepared(partition, attempt, attempt.plan.prepared)
     files = attempt.plan.files or ()
     few = len(files) <= FEW_FILES
     streamed, parsed = [], []
@@ -73,6 +76,14 @@ def copy_all(partition: NewPartition, attempt: Attempt) -> int:
     if parsed:
         landed += partition.copy_rows(_good_rows(attempt, parsed))
     return landed
+
+
+def _copy_prepared(partition: NewPartition, attempt: Attempt, found: Prepared) -> int:
+    for path, reject in found.rejects():
+        attempt.rejects.add(path, reject)
+    attempt.fields = found.fields
+    attempt.records = dict(found.records)
+    return partition.copy_parts(found.parts, attempt.told)
 
 
 def _good_rows(attempt: Attempt, files: list[Scanned]) -> Iterator[tuple[str, Row]]:

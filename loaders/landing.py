@@ -151,7 +151,7 @@ def _land_somehow(
                     outcome = same
                 else:
                     outcome = _land(conn, attempt, batch_id, allow_shrink)
-                check_unchanged(*(scanned.file for scanned in plan.files or ()))
+                check_unchanged(*plan.to_read)
                 if lock is not None:
                     lock.check()
             return outcome
@@ -324,7 +324,7 @@ def _teller(plan: Plan, progress: Progress | None) -> Callable[[bytes], None] | 
     """Adds up bytes read and tells `progress`, not more often than every 4 MiB."""
     if progress is None:
         return None
-    total = sum(scanned.file.bytes for scanned in plan.files or ())
+    total = sum(file.bytes for file in plan.to_read)
     done = told = 0
 
     def tell(data: bytes) -> None:

@@ -10,6 +10,7 @@ from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.files import RawFile, opened
 from loaders.read_csv import Count
+from loaders.read_parquet import opened_parquet
 from loaders.records import Row
 from loaders.sources import Table
 
@@ -98,6 +99,28 @@ class NewPartition:
         with cursor.copy(statement) as copy:
             for path, row in rows:
                 copy.write_row((*row.values, row.extra, path, row.number))
+        return cursor.rowcount
+
+    def copy_parts(self, files: Iterable[RawFile], told: Any) -> int:
+        """COPY Parquet of rows that bring their lineage, as CSV made a batch at a time; rows."""
+        from psycopg import sql
+        from pyarrow import BufferOutputStream, csv
+
+        names = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
+        statement = sql.SQL("copy {} ({}) from stdin (format csv, freeze true)").format(
+            self._name, sql.SQL(", ").join(map(sql.Identifier, names))
+        )
+        plain = csv.WriteOptions(include_header=False)
+        cursor = self._conn.cursor()
+        with cursor.copy(statement) as copy:
+            for file in files:
+                with opened_parquet(file) as parquet:
+                    for batch in parquet.iter_batches(columns=names):
+                        made = BufferOutputStream()
+                        csv.write_csv(batch.select(names), made, plain)
+                        copy.write(made.getvalue().to_pybytes())
+                if told:
+                    told(bytes(file.bytes))
         return cursor.rowcount
 
     def swap_in(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from loaders import ledger, warehouse
+from loaders import ledger, prepared, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
-from loaders.files import RawFile, UnreadableError, day_folder, entity_files, opened, sha256
+from loaders.files import Place, RawFile, UnreadableError, day_folder, entity_files, opened, sha256
 from loaders.read_csv import csv_has_record, csv_header
 from loaders.read_json import has_record
 from loaders.read_parquet import scan_parquet
@@ -36,13 +37,22 @@ class Scanned:
 
 @dataclass(frozen=True)
 class Plan:
-    """One table of a day. `files` is None when it isn't there; `error` is why it can't land."""
+    """One table of a day. `files` is None when it isn't there; `error` is why it can't land;
+    `prepared` is what Spark has read of them."""
 
     table: Table
     day: Day
     files: tuple[Scanned, ...] | None
     fingerprint: str | None
     error: str | None = None
+    prepared: prepared.Prepared | None = None
+
+    @property
+    def to_read(self) -> tuple[RawFile, ...]:
+        """The files that landing reads: the raw ones, or what Spark made of them."""
+        if self.prepared:
+            return self.prepared.parts
+        return tuple(scanned.file for scanned in self.files or ())
 
 
 def plan_day(
@@ -63,10 +73,24 @@ def plan_day(
     with warehouse.connect(application_name="daybook plan", day=day, autocommit=True) as conn:
         warehouse.check_ready(conn)
         ledger.check_calendar(conn, day)
+    if prepared.is_prepared(folder):
+        return [_plan_prepared(found, day) for found in prepared.read(folder, chosen)]
+    return plan_tables(folder, chosen, day, allow_empty=allow_empty)
+
+
+def plan_tables(
+    folder: Place,
+    tables: list[Table],
+    day: Day,
+    *,
+    allow_empty: bool = False,
+    scan: Callable[[list[RawFile], Table], list[Scanned]] | None = None,
+) -> list[Plan]:
+    """As plan_day, for a day's folder and without a warehouse; `scan` looks at a table's files."""
     plans, problems = [], []
-    for table in chosen:
+    for table in tables:
         try:
-            plans.append(_plan_table(folder, table, day, allow_empty=allow_empty))
+            plans.append(_plan_table(folder, table, day, allow_empty, scan or _scan_all))
         except UnreadableError as error:
             plans.append(Plan(table, day, (), None, str(error)))
         except DaybookError as error:
@@ -89,14 +113,32 @@ def _chosen(names: list[str] | None) -> list[Table]:
     return [declared[name] for name in dict.fromkeys(names)]
 
 
-def _plan_table(folder: Path, table: Table, day: Day, *, allow_empty: bool) -> Plan:
+def _plan_prepared(found: prepared.Prepared, day: Day) -> Plan:
+    """Files that Spark has read already: their fingerprint is the one they have by themselves."""
+    if found.files is None or found.error:
+        return Plan(found.table, day, None if found.files is None else (), None, found.error)
+    files = tuple(Scanned(file, digest) for file, digest in found.files)
+    return Plan(found.table, day, files, _fingerprint(found.table, files), prepared=found)
+
+
+def _scan_all(files: list[RawFile], table: Table) -> list[Scanned]:
+    return [scan(file, table) for file in files]
+
+
+def _plan_table(
+    folder: Place,
+    table: Table,
+    day: Day,
+    allow_empty: bool,
+    scan: Callable[[list[RawFile], Table], list[Scanned]],
+) -> Plan:
     files = entity_files(folder, table)
     if files is None:
         if table.required:
             names = " or ".join(f"{name}.<ext> or {name}/" for name in table.found_under)
             raise DaybookError(f"it is required, and {folder} has no {names}.")
         return Plan(table, day, None, None)
-    scanned = tuple(_scan(file, table) for file in files)
+    scanned = tuple(scan(files, table))
     must_have_records = table.required and table.kind == "snapshot" and not allow_empty
     if must_have_records and not any(_has_record(found) for found in scanned):
         raise DaybookError(
@@ -106,7 +148,8 @@ def _plan_table(folder: Path, table: Table, day: Day, *, allow_empty: bool) -> P
     return Plan(table, day, scanned, _fingerprint(table, scanned))
 
 
-def _scan(file: RawFile, table: Table) -> Scanned:
+def scan(file: RawFile, table: Table) -> Scanned:
+    """Hash a file and read its header; DaybookError when that can't be used."""
     if file.format == "json":
         return Scanned(file, sha256(file))
     if file.format == "parquet":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from loaders.errors import DaybookError
@@ -195,9 +195,7 @@ def read_csv(file: RawFile, stream: IO[bytes], table: Table, header: tuple[str, 
     """
     count = Count(file)
     number = 0
-    names = table.column_names
-    places = [header.index(name) if name in header else None for name in names]
-    unknown = [(name, place) for place, name in enumerate(header) if name not in names]
+    parse = line_parser(table, header)
     for number, line, open_quote in records_of(chunks_of(stream, count)):
         if number == 0:
             continue
@@ -205,24 +203,33 @@ def read_csv(file: RawFile, stream: IO[bytes], table: Table, header: tuple[str, 
             weight = max(1, len(line.splitlines()))
             yield Reject(number, "open quote", raw_text(line), weight)
             continue
+        yield parse(number, line)
+    if number != count.records():
+        raise DaybookError(f"{file.path}: {count.records()} records counted, {number} read.")
+
+
+def line_parser(table: Table, header: tuple[str, ...]) -> Callable[[int, bytes], Row | Reject]:
+    """What makes a row, or a reject, of one whole record's bytes."""
+    names = table.column_names
+    places = [header.index(name) if name in header else None for name in names]
+    unknown = [(name, place) for place, name in enumerate(header) if name not in names]
+
+    def parse(number: int, line: bytes) -> Row | Reject:
         if b"\0" in line:
-            yield Reject(number, "nul byte", raw_text(line))
-            continue
+            return Reject(number, "nul byte", raw_text(line))
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            yield Reject(number, "not utf-8", raw_text(line))
-            continue
+            return Reject(number, "not utf-8", raw_text(line))
         fields = fields_of(text.rstrip("\r\n"))
         if len(fields) != len(header):
             reason = f"ragged: {len(fields)} fields, {len(header)} expected"
-            yield Reject(number, reason, raw_text(line))
-            continue
+            return Reject(number, reason, raw_text(line))
         values = [None if place is None else fields[place] or None for place in places]
         extra = {name: fields[place] for name, place in unknown if fields[place]}
-        yield Row(number, values, json_text(extra) if extra else None)
-    if number != count.records():
-        raise DaybookError(f"{file.path}: {count.records()} records counted, {number} read.")
+        return Row(number, values, json_text(extra) if extra else None)
+
+    return parse
 
 
 def note_header(header: tuple[str, ...], table: Table, fields: Fields) -> None:

@@ -33,7 +33,7 @@ BATCH = 10_000
 
 def scan_parquet(file: RawFile) -> tuple[tuple[str, ...], int]:
     """Column names and number of rows, from the file's own metadata."""
-    with _opened(file) as parquet:
+    with opened_parquet(file) as parquet:
         names = tuple(parquet.schema_arrow.names)
         rows = parquet.metadata.num_rows
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -46,7 +46,7 @@ def read_parquet(file: RawFile, table: Table) -> Records:
     """The file's rows: numbers with all digits, times as ISO 8601, nested values as JSON text."""
     names = table.column_names
     number = 0
-    with _opened(file) as parquet:
+    with opened_parquet(file) as parquet:
         header = parquet.schema_arrow.names
         unknown = [name for name in header if name not in names]
         for batch in parquet.iter_batches(batch_size=BATCH):
@@ -75,7 +75,8 @@ def read_parquet(file: RawFile, table: Table) -> Records:
 
 
 @contextmanager
-def _opened(file: RawFile) -> Iterator[ParquetFile]:
+def opened_parquet(file: RawFile) -> Iterator[ParquetFile]:
+    """The file, open; UnreadableError when it is not Parquet."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
 

@@ -1,0 +1,199 @@
+"""Files whose lines are their records: Spark splits, numbers and takes them apart by itself.
+
+A first look at every line (`look`) counts the records of each block of each file, and tells the
+files where a line is not a record; those are read whole. The second pass knows from the counts of
+the blocks before it which record of its file each line is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from loaders.plan import Scanned
+from loaders.records import RECORD_LIMIT
+from loaders.sources import Table
+from loaders.spark.tasks import LINEAGE, output_columns
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+# What the readers take for blank: of bytes in CSV, between values in JSON.
+BLANK = {"csv": " \t\r\x0b\x0c", "json": " \t\r"}
+SEPARATOR = "\x01"  # between fields once quotes are gone; a file that has it is read whole
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the first look found: blocks as (file, start, first id, first record), records by
+    path, the paths that must be read whole, and whether any line is not clean."""
+
+    blocks: list[tuple[str, int, int, int]]
+    records: dict[str, int]
+    whole: set[str]
+    doubtful: bool
+
+
+def lines_of(spark: SparkSession, files: list[Scanned]) -> DataFrame:
+    """Each line that isn't blank: value, file, start (of its block) and a growing id."""
+    from pyspark.sql import functions as F
+
+    form = files[0].file.format
+    places = [str(scanned.file.location) for scanned in files]
+    lines = spark.read.option("lineSep", "\n").text(places)
+    lines = lines.selectExpr(
+        "value", "_metadata.file_path as file", "_metadata.file_block_start as start"
+    )
+    lines = lines.where(F.length(F.btrim("value", F.lit(BLANK[form]))) > 0)
+    # within a block the ids have no gaps: a task reads a block from its beginning to its end
+    return lines.withColumn("id", F.monotonically_increasing_id())
+
+
+def look(lines: DataFrame, files: list[Scanned]) -> Looked:
+    """The first pass. What comes to the driver is a row for each block of a file."""
+    from pyspark.sql import functions as F
+
+    first = files[0]
+    whole, doubtful = (
+        (_csv_whole(), _csv_doubt(len(first.header or ())))
+        if first.file.format == "csv"
+        else (_json_whole(), F.lit(True))
+    )
+    blocks = lines.groupBy("file", "start").agg(
+        F.min("id").alias("first"),
+        F.count(F.lit(1)).alias("lines"),
+        F.bool_or(whole | (F.octet_length("value") > RECORD_LIMIT)).alias("whole"),
+        F.bool_or(doubtful).alias("doubtful"),
+    )
+    paths = {str(scanned.file.location): scanned.file.path for scanned in files}
+    header = 1 if first.file.format == "csv" else 0
+    found: list[tuple[str, int, int, int]] = []
+    records: dict[str, int] = {}
+    bad: set[str] = set()
+    unsure = False
+    for row in sorted(blocks.collect(), key=lambda row: (row.file, row.start)):
+        path = paths[_location(row.file)]
+        before = records.get(path, -header)
+        found.append((row.file, row.start, row.first, before + 1))
+        records[path] = before + row.lines
+        unsure |= row.doubtful
+        if row.whole:
+            bad.add(path)
+    return Looked(found, records, bad, unsure)
+
+
+def _location(uri: str) -> str:
+    """The path of a local file's URI, which Spark writes with one slash or with three."""
+    return "/" + unquote(uri.removeprefix("file:")).lstrip("/")
+
+
+def numbered(
+    spark: SparkSession, lines: DataFrame, looked: Looked, files: list[Scanned]
+) -> DataFrame:
+    """The lines that are records, of files that are read by lines: value, path and number."""
+    from pyspark.sql import functions as F
+
+    paths = {str(scanned.file.location): scanned.file for scanned in files}
+    rows = []
+    for file, start, first, record in looked.blocks:
+        raw = paths[_location(file)]
+        if raw.path not in looked.whole:
+            unended = -1 if _ends_line(raw.location) else looked.records[raw.path]
+            rows.append((file, start, raw.path, record - first, unended))
+    schema = "file string, start long, path string, shift long, unended long"
+    blocks = F.broadcast(spark.createDataFrame(rows, schema))
+    joined = lines.join(blocks, ["file", "start"])
+    joined = joined.withColumn("number", F.col("id") + F.col("shift"))
+    return joined.where("number > 0").select("value", "path", "number", "unended")
+
+
+def _ends_line(location: object) -> bool:
+    with open(str(location), "rb") as file:  # noqa: PTH123
+        file.seek(-1, 2)
+        return file.read(1).isspace()
+
+
+def for_python(lines: DataFrame) -> DataFrame:
+    """The lines as `tasks` reads them: path, number, and the bytes with their line end."""
+    from pyspark.sql import functions as F
+
+    value = F.when(F.col("number") == F.col("unended"), F.col("value")).otherwise(
+        F.concat("value", F.lit("\n"))
+    )
+    return lines.select("path", "number", value.cast("binary").alias("line"))
+
+
+def csv_rows(lines: DataFrame, table: Table, header: tuple[str, ...]) -> DataFrame:
+    """Rows of clean lines, without any Python."""
+    from pyspark.sql import functions as F
+
+    def field(name: str) -> Column:
+        return F.nullif(F.get("fields", F.lit(header.index(name))), F.lit(""))
+
+    absent = F.lit(None).cast("string")
+    declared = [
+        (field(name) if name in header else absent).alias(name) for name in table.column_names
+    ]
+    unknown = [field(name).alias(name) for name in header if name not in table.column_names]
+    extra = F.nullif(F.to_json(F.struct(*unknown)), F.lit("{}")) if unknown else absent
+    lineage = [extra.alias(LINEAGE[0]), F.col("path").alias(LINEAGE[1])]
+    aside = [
+        F.col("number").alias(LINEAGE[2]),
+        absent.alias("_reason"),
+        absent.alias("_raw_text"),
+        F.lit(None).cast("int").alias("_weight"),
+        F.lit("landed").alias("kind"),
+    ]
+    split = lines.withColumn("fields", _csv_fields())
+    return split.select(*declared, *lineage, *aside).select(*output_columns(table))
+
+
+def csv_doubt(width: int) -> Column:
+    """Whether a line is not certainly a good record: wrong width, not UTF-8, a NUL byte."""
+    return _csv_doubt(width)
+
+
+def _csv_doubt(width: int) -> Column:
+    from pyspark.sql import functions as F
+
+    return (
+        (F.size(_csv_fields()) != width)
+        | ~F.is_valid_utf8("value")
+        | F.contains("value", F.lit("\0"))
+    )
+
+
+def _csv_whole() -> Column:
+    """Whether a record goes on behind this line, or ends within it."""
+    from pyspark.sql import functions as F
+
+    value = F.col("value")
+    quotes = F.length(value) - F.length(F.replace(value, F.lit('"')))
+    text = F.rtrim("value", F.lit("\r"))
+    return (quotes % 2 == 1) | F.contains(text, F.lit("\r")) | F.contains(value, F.lit(SEPARATOR))
+
+
+def _csv_fields() -> Column:
+    """The fields of a line as `read_csv.fields_of` finds them: pieces between quotes are inside
+    and outside by turns, and an empty one outside is a doubled quote."""
+    from pyspark.sql import functions as F
+
+    text = F.rtrim("value", F.lit("\r"))
+    pieces = F.split(text, '"', -1)
+
+    def piece(part: Column, place: Column) -> Column:
+        doubled = (part == "") & (place > 0) & (place < F.size(pieces) - 1)
+        outside = F.when(doubled, F.lit('"')).otherwise(F.translate(part, ",", SEPARATOR))
+        return F.when(place % 2 == 1, part).otherwise(outside)
+
+    quoted = F.split(F.array_join(F.transform(pieces, piece), ""), SEPARATOR, -1)
+    return F.when(F.contains(text, F.lit('"')), quoted).otherwise(F.split(text, ",", -1))
+
+
+def _json_whole() -> Column:
+    """Whether a line is no single object."""
+    from pyspark.sql import functions as F
+
+    text = F.btrim("value", F.lit(BLANK["json"]))
+    return ~(F.startswith(text, F.lit("{")) & F.endswith(text, F.lit("}")))

@@ -1,0 +1,106 @@
+"""A Spark session on any master, and what is said when Spark can't be had."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loaders.errors import DaybookError
+from loaders.sources import PROJECT
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JAVA_FROM = 17
+SETTINGS = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.session.timeZone": "UTC",
+    # what is shuffled are counts by file
+    "spark.sql.shuffle.partitions": "8",
+    # landed and rejected rows side by side, without sorting them first
+    "spark.sql.maxConcurrentOutputFileWriters": "4",
+    # a task that dies with its worker is run elsewhere, the same one by design
+    "spark.task.maxFailures": "8",
+}
+
+
+def check_installed() -> None:
+    """DaybookError that says which command installs what is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("pyspark") is None:
+        raise DaybookError("PySpark is not installed: make setup SPARK=1")
+    java = _java()
+    found = _java_version(java) if java else 0
+    if found < JAVA_FROM:
+        what = f"Java {found} is too old" if found else "Java is not installed"
+        raise DaybookError(
+            f"{what}; Spark needs Java {JAVA_FROM} or newer: "
+            "apt-get install openjdk-17-jre-headless (or set JAVA_HOME)."
+        )
+
+
+def _java() -> str | None:
+    home = os.environ.get("JAVA_HOME")
+    return shutil.which(str(Path(home) / "bin" / "java")) if home else shutil.which("java")
+
+
+def _java_version(java: str) -> int:
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    number = told.stderr.partition('"')[2].partition('"')[0].split(".")[0].split("-")[0]
+    return int(number) if number.isdigit() else 0
+
+
+@contextlib.contextmanager
+def session(name: str) -> Iterator[SparkSession]:
+    """A session on SPARK_MASTER (default local[*]), its executors with this code; then stopped."""
+    check_installed()
+    import warnings
+
+    from pyspark.sql import SparkSession
+
+    # said of pandas at each call; only Arrow is used here
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
+
+    master = os.environ.get("SPARK_MASTER") or "local[*]"
+    # the executors' Python must be able to read what this one pickles
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.master(master).appName(name)
+    for key, value in SETTINGS.items():
+        builder = builder.config(key, value)
+    if master.startswith("local"):
+        builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
+        builder = builder.config("spark.driver.host", "127.0.0.1")
+    with tempfile.TemporaryDirectory(prefix="daybook-spark-") as folder:
+        try:
+            spark = builder.getOrCreate()
+        except Exception as error:
+            raise DaybookError(f"Spark did not start on {master}: {_first_line(error)}") from error
+        try:
+            spark.sparkContext.setLogLevel("ERROR")
+            spark.sparkContext.addPyFile(str(_code(Path(folder))))
+            yield spark
+        finally:
+            spark.stop()
+
+
+def _code(folder: Path) -> Path:
+    """The loaders as a zip, for executors on machines that don't have the project."""
+    place = folder / "daybook-loaders.zip"
+    with zipfile.ZipFile(place, "w") as packed:
+        for path in sorted((PROJECT / "loaders").rglob("*.py")):
+            packed.write(path, path.relative_to(PROJECT))
+    return place
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
