@@ -96,6 +96,7 @@ def attempt_day(
             day=logical_day.text,
             data=data_path(data),
             mode=mode,
+            engine=engine,
             timeout=timeout,
             return_state=True,
             **options,
@@ -129,8 +130,8 @@ def check_usage(
         raise UsageError("--mode is local or distributed.")
     if mode == "distributed" and not _has_server():
         raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
-    if engine != "python":
-        raise UsageError("--engine spark is not built yet: leave --engine out, or say python.")
+    if engine not in ("python", "spark"):
+        raise UsageError("--engine is python or spark.")
     if timeout is not None and not timeout > 0:
         raise UsageError("--timeout is a number of seconds above zero.")
     return logical_day

@@ -120,7 +120,7 @@ async def day_pipeline(
     day: str | None = None,
     data: str | None = None,
     mode: Literal["local", "distributed"] = "local",
-    engine: Literal["python"] = "python",
+    engine: Literal["python", "spark"] = "python",
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
@@ -167,6 +167,9 @@ async def day_pipeline(
         holder = f"daybook run {flow_run_id} {run.day}"
         with run_lock(holder) as run.lock, phases.recorded(run) as dead:
             _close(dead)
+            if engine == "spark":
+                run.progress("reading with Spark")
+                run.data = _read_by_spark(run)
             done = in_order(run)
             for warning in phases.warnings(run):
                 run.progress(f"warning: {warning}")
@@ -174,6 +177,13 @@ async def day_pipeline(
     finally:
         stop.over()
         limit.cancel()
+
+
+def _read_by_spark(run: Run) -> str:
+    """Where Spark has put the day for the landing, which goes on as with any other data."""
+    from loaders.spark.apart import read_apart
+
+    return read_apart(run.data, run.day, allow_empty=run.allow_empty, check=run.check)
 
 
 def _close(dead: list[str]) -> None:

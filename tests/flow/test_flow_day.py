@@ -226,7 +226,6 @@ def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment):
         ["--day", "day1'; drop table silver.agents --", "--data", "x"],
         ["--day", "day1"],
         ["--day", "day1", "--data", "x", "--mode", "distributed"],
-        ["--day", "day1", "--data", "x", "--engine", "spark"],
         ["--day", "day1", "--data", "x", "--timeout", "0"],
     ],
 )
