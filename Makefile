@@ -31,7 +31,7 @@ else
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
-setup: $(VENV)/.ready profiles.yml  ## a virtual environment with everything pinned; profiles.yml
+setup: $(VENV)/.ready $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## a virtual environment with everything pinned (SPARK=1: and PySpark); profiles.yml
 
 $(VENV)/.uv: requirements-setup.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -47,6 +47,11 @@ $(VENV)/.ready: requirements.lock $(VENV)/.uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $<
 	@touch $@
 
+# PySpark alone: 480 MB that a day on one machine can do without. Java 17 comes from the machine.
+$(VENV)/.spark: requirements-spark.lock $(VENV)/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	@touch $@
+
 profiles.yml: | profiles.example.yml
 	cp -n profiles.example.yml $@
 
@@ -59,8 +64,8 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 	@test -n "$(DAY)" || { echo "Say which day: make run DAY=day1 DATA=path/to/raw"; exit 2; }
 	$(BIN)/python -m flows.day --day "$(DAY)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: setup  ## the whole suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: setup  ## the whole suite (what needs Spark: after make setup SPARK=1)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(wildcard $(VENV)/.spark),,-m "not spark")
 
 lint: setup  ## ruff, sqlfluff, and dbt's own parser
 	$(BIN)/ruff check .
