@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from flows.checks.suites import declared_suites
 
 # What the pages pull from elsewhere: Bootstrap, jQuery, icons, charts, pictures. The content is
 # all in the HTML; a small stylesheet of our own gives it a form, and `details` need no script.
@@ -38,6 +42,7 @@ def write_docs(context: Any, folder: Path) -> None:
         style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
         for page in Path(built).rglob("*.html"):
             page.write_text(offline(page.read_text(encoding="utf-8"), style), encoding="utf-8")
+        Path(built, "index.html").write_text(_index(Path(built), style), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for page in Path(built).rglob("*.html"):
@@ -46,10 +51,29 @@ def write_docs(context: Any, folder: Path) -> None:
             shutil.copyfile(page, place)
 
 
+def _index(built: Path, style: str) -> str:
+    """A list in place of the library's own index, which a script fills."""
+    described = {suite.name: suite.description for suite in declared_suites()}
+    lines = [
+        f'<li><a href="{quote(str(page.relative_to(built)))}">{escape(name)}</a>: '
+        f"{escape(described.get(name, ''))}</li>"
+        for page in sorted(built.glob("validations/**/*.html"))
+        for name in [page.relative_to(built).parts[1]]
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Checks</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">{style}</head>'
+        '<body><p><a href="../run.html">The newest run</a></p><h1>Checks of the last day</h1>'
+        f"<p>As Great Expectations shows them, one page a suite.</p><ul>{''.join(lines)}</ul>"
+        "</body></html>"
+    )
+
+
 def offline(page: str, style: str = "") -> str:
     """A page without scripts, pictures, styles and links that are on other machines."""
     page = _LOADED.sub("", page)
     page = _ELSEWHERE.sub("", page)
     page = _URL.sub("", page)
     head = '<meta name="viewport" content="width=device-width, initial-scale=1">' + style
+    page = re.sub(r"<html\b[^>]*>", '<html lang="en">', page, count=1)
     return page.replace("</head>", f"{head}</head>", 1)

@@ -12,12 +12,15 @@ LARGEST = 7  # applications with a colour of their own
 STYLE = "inline:{{ id }}.axis .guide.line{ fill: none }"
 
 
-def _chart(kind: str, title: str, **options: Any) -> Any:
+def _chart(kind: str, **options: Any) -> Any:
     import pygal
+    from pygal.style import Style
 
     return getattr(pygal, kind)(
         title=None,
         css=[STYLE],
+        style=Style(font_family="inherit"),
+        max_scale=6,
         js=[],
         disable_xml_declaration=True,
         width=options.pop("width", 720),
@@ -31,12 +34,20 @@ def _chart(kind: str, title: str, **options: Any) -> Any:
 
 
 def _svg(chart: Any, title: str) -> str:
-    from html import escape
+    """The drawing with a name, and without the script that pygal writes its figures into."""
+    from xml.etree import ElementTree
 
-    svg = chart.render(is_unicode=True)
-    head, rest = svg.split(">", 1)
-    name = escape(title)
-    return f'{head} role="img" aria-label="{name}"><title>{name}</title>{rest}'
+    svg = chart.render_tree()
+    for parent in svg.iter():
+        for child in [*parent]:
+            if isinstance(child.tag, str) and child.tag.rpartition("}")[2] == "script":
+                parent.remove(child)
+    name = ElementTree.Element("title")
+    name.text = title
+    svg.insert(0, name)
+    svg.set("role", "img")
+    svg.set("aria-label", title)
+    return ElementTree.tostring(svg, encoding="unicode")
 
 
 def spend_by_month(rows: list[Row]) -> tuple[str, list[str], list[Row]]:
@@ -53,18 +64,27 @@ def spend_by_month(rows: list[Row]) -> tuple[str, list[str], list[Row]]:
         name = row["application"]
         name = name if name in table else "other applications"
         table[name][row["month"]] = table[name].get(row["month"], 0) + float(row["usd"])
+    # A colour each, also where some are absent: unmatched is always the same grey.
+    colours = {name: place for place, name in enumerate(largest)}
+    colours |= {"other applications": LARGEST, "unmatched": LARGEST + 1}
     lines = [
-        {"name": name, "months": [table[name].get(month, 0) for month in months]}
+        {
+            "name": name,
+            "colour": colours[name],
+            "months": [table[name].get(month, 0) for month in months],
+        }
         for name in names
         if table[name]
     ]
     texts = [month.strftime("%b %Y") for month in months]
     if not lines:
         return "", texts, []
-    chart = _chart("StackedBar", "Spend", value_formatter=lambda value: f"{value:,.0f}")
+    chart = _chart("StackedBar", value_formatter=_short)
     chart.x_labels = texts
-    for line in lines:
-        chart.add(str(line["name"]), line["months"])
+    coloured = {line["colour"]: line for line in lines}
+    for place in range(LARGEST + 2):
+        line = coloured.get(place)
+        chart.add(str(line["name"]) if line else "", line["months"] if line else [])
     return _svg(chart, "US dollars by application and month"), texts, lines
 
 
@@ -72,7 +92,7 @@ def checks_by_day(rows: list[Row], day_text: Any) -> str:
     """Stacked bars: checks passed, warned, failed on each of the last days."""
     if not rows:
         return ""
-    chart = _chart("StackedBar", "Checks", height=200, x_label_rotation=40 if len(rows) > 8 else 0)
+    chart = _chart("StackedBar", height=200, x_label_rotation=40 if len(rows) > 8 else 0)
     chart.x_labels = [day_text(row["day"]) for row in rows]
     for name in ("passed", "warned", "failed"):
         chart.add(name, [row[name] for row in rows])
@@ -85,7 +105,6 @@ def slow_nodes(rows: list[Row]) -> str:
         return ""
     chart = _chart(
         "HorizontalBar",
-        "Slow nodes",
         height=80 + 34 * len(rows),
         value_formatter=lambda value: f"{value:.2f} s",
     )
@@ -93,3 +112,11 @@ def slow_nodes(rows: list[Row]) -> str:
     chart.add("this run", [row["seconds"] for row in reversed(rows)])
     chart.add("median of 14 days", [row["median"] for row in reversed(rows)])
     return _svg(chart, "Seconds of the slowest nodes, against their median")
+
+
+def _short(dollars: float) -> str:
+    """An amount for an axis; the exact ones are in the table."""
+    for limit, unit in ((1e15, ""), (1e9, " bn"), (1e6, " m"), (1e3, " k")):
+        if abs(dollars) >= limit:
+            return f"{dollars:.2g}" if not unit else f"{dollars / limit:,.4g}{unit}"
+    return f"{dollars:,.4g}"

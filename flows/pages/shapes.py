@@ -10,10 +10,10 @@ from typing import Any
 
 from flows.pages.read import DISPOSITIONS, Row
 
-FLOW_WIDTH, FLOW_HEIGHT = 360, 150
+FLOW_HEIGHT, FLOW_GAP = 150, 16
 LINE_WIDTH, LINE_HEIGHT, LINE_LABEL = 900, 17, 230
 CELL = 14
-BARS = 45  # in the time line: what takes longest, and the critical path
+BARS = 30  # in the time line: what takes longest, and the critical path
 
 
 def flow(line: Row) -> dict[str, Any]:
@@ -21,13 +21,13 @@ def flow(line: Row) -> dict[str, Any]:
     counts = {name: line[f"rows_{name}"] or 0 for name in DISPOSITIONS}
     total = line["rows_in_files"] or 0
     present = {name: count for name, count in counts.items() if count}
-    gap = 14
-    room = FLOW_HEIGHT - gap * max(len(present) - 1, 0)
+    gaps = FLOW_GAP * max(len(present) - 1, 0)
+    # Where all rows went one way there is little to see.
+    room = FLOW_HEIGHT - gaps if len(present) > 1 else FLOW_HEIGHT / 4
     ribbons, left, right = [], 0.0, 0.0
-    left_gap = gap * max(len(present) - 1, 0) / 2
     for name, count in present.items():
         height = max(room * count / total, 1.5) if total else 0
-        y0, y1 = left_gap + left, right
+        y0, y1 = gaps / 2 + left, right
         ribbons.append(
             {
                 "name": name,
@@ -41,8 +41,12 @@ def flow(line: Row) -> dict[str, Any]:
                 "height": height,
             }
         )
-        left, right = left + height, right + height + gap
-    return {"line": line, "ribbons": ribbons, "top": left_gap, "height": left, "total": total}
+        left, right = left + height, right + height + FLOW_GAP
+    bottom = max(right - FLOW_GAP, gaps / 2 + left, 20)
+    return {
+        **{"line": line, "ribbons": ribbons, "total": total},
+        **{"top": gaps / 2, "height": left, "bottom": bottom},
+    }
 
 
 def time_line(landings: list[Row], nodes: list[Row], checks: list[Row]) -> dict[str, Any]:

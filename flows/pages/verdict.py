@@ -17,7 +17,7 @@ def verdict(
         return {"kind": "failure", "word": "failed", "said": f"{said[:1].upper()}{said[1:]}"}
     if status == "running":
         return {"kind": "running", "word": "is running", "said": "Figures are those of a moment."}
-    landed = sum(row["rows_landed"] or 0 for row in _once(ledger))
+    landed = landed_once(ledger, "rows_landed")
     said = f"{landed:,} rows landed" + (f", {quarantined:,} quarantined" if quarantined else "")
     unbalanced = [row["target"] for row in ledger if not row["balanced"]]
     said += (
@@ -30,11 +30,6 @@ def verdict(
         said += f"; {warned} check{'s' if warned != 1 else ''} warn{'s' if warned == 1 else ''}"
     kind = "warned" if warned or unbalanced else "success"
     return {"kind": kind, "word": "is done", "said": f"{said}."}
-
-
-def _once(ledger: list[Row]) -> list[Row]:
-    """A landed table may have several targets: its rows landed once."""
-    return list({row["table_name"]: row for row in reversed(ledger)}.values())
 
 
 def landed_once(ledger: list[Row], column: str) -> int:
@@ -85,10 +80,10 @@ def troubles(
 def unmatched_share(rows: list[Row]) -> str:
     """How much of the spend that is shown goes to no known application."""
     total = sum(abs(row["usd"]) for row in rows)
+    if not total:
+        return ""
     unmatched = sum(abs(row["usd"]) for row in rows if row["application"] == "unmatched")
-    return f"{unmatched / total:.0%} of it names a merchant that matches no application." * bool(
-        total
-    )
+    return f"{unmatched / total:.0%} of it names a merchant that matches no application."
 
 
 def slow_nodes(nodes: list[Row], most: int = 10) -> list[Row]:

@@ -1,0 +1,242 @@
+"""The run page from warehouses in many states: what it says first, what it never says, its size."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from flows import phases
+from flows.checks import run as checks
+from flows.pages import charts, shapes
+from flows.pages.read import DISPOSITIONS
+from flows.pages.verdict import slow_nodes, unmatched_share
+from flows.pages.write import write_pages
+from loaders.days import parse_day
+from tests.silver_world import World, agent, group, transaction
+
+EVIL = "<script>alert(1)</script>"
+LOADS = re.compile(r"""(?:src|action)=|href="(?:https?:)?//|url\(|@import|<script|<iframe""", re.I)
+
+
+def pages(db: Any, tmp_path: Path) -> str:
+    """The run page as text; whatever the state, it loads nothing from anywhere."""
+    write_pages(tmp_path)
+    for name in ("index.html", "run.html"):
+        assert not LOADS.search((tmp_path / name).read_text(encoding="utf-8")), name
+    return (tmp_path / "run.html").read_text(encoding="utf-8")
+
+
+def a_run(db: Any, day: str, status: str = "success", error: str | None = None) -> str:
+    db.execute(
+        """
+        insert into metrics.pipeline_metrics
+            (flow_run_id, task_name, pipeline_name, day, status, error_message, started_at,
+            finished_at, duration_seconds)
+        values (%s, 'day-pipeline', 'day', %s, %s, %s, now(), now(), 1.5)
+        """,
+        [f"run-{day}", parse_day(day).date, status, error],
+    )
+    return f"run-{day}"
+
+
+def test_an_empty_warehouse_says_how_to_begin(db: psycopg.Connection, tmp_path: Path) -> None:
+    assert "No day has run yet" in pages(db, tmp_path)
+
+
+def test_a_first_day_that_failed_to_land_says_what_to_do(
+    db: psycopg.Connection, tmp_path: Path
+) -> None:
+    run_id = a_run(db, "day1", "failure", "LandError: see bronze.load_batches")
+    db.execute(
+        """
+        insert into metrics.pipeline_metrics
+            (flow_run_id, task_name, pipeline_name, table_name, day, status, error_message,
+            started_at, finished_at)
+        values (%s, 'land-table', 'landing', 'stg_agents', '1970-01-02', 'failure',
+            'too many rejects', now(), now())
+        """,
+        [run_id],
+    )
+    db.execute("insert into bronze.calendar (kind) values ('numbered')")
+    text = pages(db, tmp_path)
+    assert "day1 failed" in text and 'class="verdict failure"' in text
+    assert "stg_agents did not land: too many rejects" in text
+    assert "Nothing of a table that failed was replaced" in text
+
+
+def test_a_day_shows_its_rows_checks_and_reasons_and_no_personal_value(
+    world: World, tmp_path: Path
+) -> None:
+    people = [
+        agent(1, name="Ada Lovelace", email="ada@example.com", phone="+4420555"),
+        agent("Grace Hopper", name="Grace Hopper", email="grace@example.com"),
+    ]
+    world.day(
+        "day1",
+        agents=people,
+        groups=[
+            group(10, [1], name=EVIL),
+            group(11, parent_group_id="10"),
+            group(20, parent_group_id="21"),
+            group(21, parent_group_id="20"),
+        ],
+        transactions=[
+            transaction("txn-1", merchant_name=EVIL, currency="USD", user_name="Ada Lovelace"),
+            transaction("txn-2", exponent="9"),
+        ],
+    )
+    run_id = a_run(world.db, "day1")
+    found = checks.check_day(parse_day("day1"), run_id)
+    text = pages(world.db, tmp_path)
+    assert "day1 is done" in text and 'class="verdict warned"' in text
+    assert "stg_transactions → transactions" in text
+    assert "exponent_invalid" in text and "txn-2 · transactions.csv row 2" in text
+    assert EVIL not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    for private in ("Lovelace", "Hopper", "@example.com", "+4420555"):
+        assert private not in text
+    assert "in a cycle" in text and "2 in a cycle" in text
+    assert [each.check for each in found if not each.success and each.severity == "error"] == [
+        "quarantine_share"
+    ]
+    assert ">skipped" not in text
+
+
+def test_failed_checks_and_nodes_are_named_with_what_to_do(world: World, tmp_path: Path) -> None:
+    world.day("day1", transactions=[transaction("txn-1"), transaction("txn-2", exponent="9")])
+    checks.check_day(parse_day("day1"), a_run(world.db, "day1", "failure", "checks failed: x"))
+    world.db.execute(
+        """
+        insert into metrics.node_runs
+            (flow_run_id, day, node, resource_type, status, started_at, finished_at, seconds)
+        values ('run-day1', '1970-01-02', 'transactions', 'model', 'error', now(), now(), 0.2)
+        """
+    )
+    text = pages(world.db, tmp_path)
+    assert "ledger.quarantine_share: No more than 10 %" in text
+    assert "flows/checks/ledger.json" in text
+    assert "model transactions: error" in text and "dbt/logs/dbt.log" in text
+
+
+def test_four_hundred_days_and_many_groups_stay_below_3_mb(world: World, tmp_path: Path) -> None:
+    world.day("2026-01-05", groups=[group(1)], transactions=[transaction("txn-1")])
+    world.db.execute(
+        """
+        insert into bronze.load_batches
+            (flow_run_id, day, table_name, status, rows_in_files, rows_landed, rows_rejected,
+            finished_at)
+        select 'old', date '2024-10-01' + n, t, 'succeeded', 10, 10, 0, now()
+        from generate_series(1, 450) as n, unnest(array['stg_agents', 'stg_groups']) as t
+        where n not in (200, 201)
+        """
+    )
+    world.db.execute(
+        """
+        insert into metrics.group_activity
+            (group_id, name, parent_group_id, inactive, active_members, active_children, depth,
+            root_group_id, in_cycle)
+        select
+            n, 'A group with a rather long name, number ' || n, case when n > 10000 then n / 2 end,
+            n % 3 = 0, 0, 0, case when n > 10000 then 1 else 0 end, n, false
+        from generate_series(1000, 60000) as n
+        """
+    )
+    a_run(world.db, "2026-01-05", "running")
+    text = pages(world.db, tmp_path)
+    assert len(text.encode()) < 3_000_000
+    assert text.count('rx="2"><title>') == 400
+    assert "2025-04-19: missing" in text and "2025-04-20: missing" in text
+    assert "more groups are in metrics.group_activity" in text
+    assert "2026-01-05 is running" in text
+
+
+def test_pages_that_cannot_be_written_are_a_warning(
+    warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import site
+
+    def refuse() -> None:
+        raise OSError("disk full")
+
+    said: list[str] = []
+    monkeypatch.setattr(site, "write_site", refuse)
+    phases.write_pages(phases.Run.of("day1", "x", progress=said.append))
+    assert said == ["warning: no pages were written: OSError: disk full"]
+
+
+def line(**counts: int) -> dict[str, Any]:
+    rows = {f"rows_{name}": counts.get(name, 0) for name in DISPOSITIONS}
+    return {"table_name": "t", "target": "x", "rows_in_files": sum(counts.values()), **rows}
+
+
+def test_a_flow_has_a_ribbon_for_each_disposition_that_has_rows() -> None:
+    flow = shapes.flow(line(inserted=90, quarantined=9, rejected=1))
+    assert [ribbon["name"] for ribbon in flow["ribbons"]] == ["inserted", "quarantined", "rejected"]
+    heights = [ribbon["height"] for ribbon in flow["ribbons"]]
+    assert heights[0] == pytest.approx(10 * heights[1]) and heights[2] >= 1.5
+    assert shapes.flow(line())["ribbons"] == []
+
+
+def test_the_critical_path_follows_what_was_waited_for() -> None:
+    from datetime import UTC, datetime
+
+    def at(second: float) -> datetime:
+        return datetime(2026, 1, 5, tzinfo=UTC) + timedelta(seconds=second)
+
+    def node(name: str, start: float, end: float, *needs: str) -> dict[str, Any]:
+        return {
+            **{"node": name, "resource_type": "model", "depends_on": list(needs)},
+            **{"started_at": at(start), "finished_at": at(end)},
+        }
+
+    landed = [
+        {"table_name": "quick", "started_at": at(0), "finished_at": at(1)},
+        {"table_name": "slow", "started_at": at(0), "finished_at": at(2)},
+    ]
+    nodes = [
+        node("a", 2, 5),
+        node("b", 2, 3),
+        node("c", 5, 6, "a", "b", "bronze"),
+        node("aside", 3, 4, "b"),
+    ]
+    drawn = shapes.time_line(landed, nodes, [{"checked_at": at(8)}])
+    assert [bar["name"] for bar in drawn["path"]] == ["slow", "a", "c", "checks"]
+    assert drawn["seconds"] == 8
+    assert shapes.time_line([], [], [])["bars"] == []
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_a_calendar_has_a_cell_for_each_day(numbered: bool) -> None:
+    days = [{"day": date(2026, 1, 5) + timedelta(n), "state": "done"} for n in range(15)]
+    drawn = shapes.heat_map(days, numbered)
+    assert len({(cell["x"], cell["y"]) for cell in drawn["cells"]}) == 15
+    assert shapes.heat_map([], numbered)["cells"] == []
+
+
+def test_slow_nodes_are_those_furthest_above_their_median() -> None:
+    def node(name: str, seconds: float, median: float | None) -> dict[str, Any]:
+        return {"node": name, "resource_type": "model", "seconds": seconds, "median": median}
+
+    rows = [node("steady", 9, 9), node("slower", 2, 0.5), node("new", 1, None)]
+    assert [row["node"] for row in slow_nodes(rows)] == ["slower", "steady"]
+    assert [row["node"] for row in slow_nodes([node("a", 1, None), node("b", 2, None)])] == [
+        "b",
+        "a",
+    ]
+
+
+def test_charts_escape_names_and_keep_colours() -> None:
+    rows = [
+        {"application": name, "month": date(2026, 1, 1), "usd": usd, "transactions": 1}
+        for name, usd in ((EVIL, 30), ("unmatched", 10))
+    ]
+    svg, months, lines = charts.spend_by_month(rows)
+    assert EVIL not in svg and "<script" not in svg and "<title>US dollars" in svg
+    assert months == ["Jan 2026"]
+    assert [(row["name"], row["colour"]) for row in lines] == [(EVIL, 0), ("unmatched", 8)]
+    assert unmatched_share(rows).startswith("25%")
+    assert unmatched_share([]) == ""
