@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from loaders.days import Day
@@ -29,12 +29,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Account:
-    """A run's lines, and the landings that failed."""
+    """A run's lines, the landings that failed, the ledger's word, and the checks that failed."""
 
     flow_run_id: str
     day: Day
     lines: list[Line]
     failures: list[str]
+    ledger: str = ""
+    checks: list[str] = field(default_factory=list)
 
 
 def read_account(connection: Any, flow_run_id: str, day: Day) -> Account:
@@ -105,11 +107,32 @@ def read_account(connection: Any, flow_run_id: str, day: Day) -> Account:
                 sum(spent) if spent else None,
             )
         )
-    return Account(flow_run_id, day, lines, [text for (text,) in failures])
+    told = [text for (text,) in failures]
+    return Account(flow_run_id, day, lines, told, *_verdicts(connection, flow_run_id, day))
+
+
+def _verdicts(connection: Any, flow_run_id: str, day: Day) -> tuple[str, list[str]]:
+    """What the ledger and the checks say of the day, in words."""
+    from flows.pages import read
+
+    ledger, checks = read.ledger(connection, day.date), read.checks(connection, flow_run_id)
+    unbalanced = [f"{row['table_name']} → {row['target']}" for row in ledger if not row["balanced"]]
+    said = f"does not balance: {', '.join(unbalanced)}" if unbalanced else "balances"
+    found = [
+        f"{row['severity']:5}  {row['suite']}.{row['check_name']}: {row['observed']}, "
+        f"expected {row['expected']}"
+        for row in checks
+        if not row["success"]
+    ]
+    passed = f"{len(checks) - len(found)} of {len(checks)} checks passed" if checks else ""
+    words = [*([f"the ledger {said}"] if ledger else []), *([passed] if passed else [])]
+    return "; ".join(words), found
 
 
 def print_account(account: Account, outcome: str, *, file: IO[str] | None = None) -> None:
     """The account as a table on a terminal, as aligned text elsewhere."""
+    from loaders import warehouse
+
     out = file or sys.stdout
     header = ["table", "landing", "model", *FIGURES, "seconds"]
     rows = [
@@ -123,6 +146,11 @@ def print_account(account: Account, outcome: str, *, file: IO[str] | None = None
         print(aligned(header, rows, left=3), file=out)
     for failure in account.failures:
         print(f"  not landed: {failure}", file=out)
+    if account.ledger:
+        print(f"\n{account.ledger}", file=out)
+    for check in account.checks:
+        print(f"  {check}", file=out)
+    print(f"\nThe run page:  {warehouse.home() / 'site' / 'run.html'}", file=out)
 
 
 def where_next(day: Day) -> str:
@@ -132,7 +160,7 @@ def where_next(day: Day) -> str:
         f"  select * from metrics.row_ledger where day = '{day.date}';\n"
         "  select * from metrics.group_activity;\n"
         "  select * from quarantine.agents;\n"
-        "and `make status` for the last runs, `make site` for the lineage pages."
+        "and `make status` for the days that are done, missing or failed."
     )
 
 

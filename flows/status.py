@@ -1,4 +1,4 @@
-"""The last runs, who holds the warehouse, the last landings: `python -m flows.status`."""
+"""Which days are done, missing, failed, and what the last runs did: `python -m flows.status`."""
 
 from __future__ import annotations
 
@@ -69,6 +69,53 @@ def read_holder(connection: Any) -> str | None:
     return f"{row[0]} since {row[1]} UTC" if row else None
 
 
+def days_by_state(connection: Any) -> list[str]:
+    """A line per state that days are in, runs of days drawn together: `done  day1 to day3`."""
+    from flows.pages import read
+    from flows.pages.write import day_text
+
+    told = day_text(read.is_numbered(connection))
+    spans: dict[str, list[list[Any]]] = {}
+    for row in read.calendar(connection):
+        of_state = spans.setdefault(row["state"], [])
+        if of_state and (row["day"] - of_state[-1][1]).days == 1:
+            of_state[-1][1] = row["day"]
+        else:
+            of_state.append([row["day"], row["day"]])
+    return [
+        f"  {state:8} "
+        + ", ".join(
+            told(first) if first == last else f"{told(first)} to {told(last)}"
+            for first, last in of_state
+        )
+        for state, of_state in sorted(spans.items())
+    ]
+
+
+def last_run(connection: Any) -> list[str]:
+    """What the newest run did, in words; nothing where none has run."""
+    from flows.pages import read
+    from flows.pages.verdict import troubles, verdict
+    from flows.pages.write import day_text
+
+    run = read.newest_run(connection)
+    if run is None:
+        return []
+    name, run_id = day_text(read.is_numbered(connection))(run["day"]), run["flow_run_id"]
+    failing = [row for row in read.checks(connection, run_id) if not row["success"]]
+    ledger = read.ledger(connection, run["day"])
+    quarantined = sum(row["rows_quarantined"] for row in ledger)
+    said = verdict(run, name, failing, ledger, quarantined)
+    failures, nodes = read.failures(connection, run_id), read.failed_nodes(connection, run_id)
+    what, advice = troubles(run, failures, nodes, failing)
+    warned = [
+        f"{row['suite']}.{row['check_name']}: {row['observed']}"
+        for row in failing
+        if row["severity"] == "warn"
+    ]
+    return [f"{name} {said['word']}: {said['said']}", *what, *advice, *warned]
+
+
 def _texts(cursor: Any) -> list[list[str]]:
     return [["" if cell is None else str(cell) for cell in row] for row in cursor.fetchall()]
 
@@ -80,7 +127,13 @@ def show(limit: int) -> int:
         warehouse.check_ready(connection)
         holder = read_holder(connection)
         runs, batches = read_runs(connection, limit), read_batches(connection, limit)
-    print(f"lock: {holder or 'free'}\n\nlast runs")
+        days, last = days_by_state(connection), last_run(connection)
+    print(f"lock: {holder or 'free'}")
+    if last:
+        print("\nlast run\n  " + "\n    ".join(last))
+    if days:
+        print("\ndays\n" + "\n".join(days))
+    print("\nlast runs")
     header = ["started (UTC)", "day", "status", "seconds", "run", "error"]
     print(aligned(header, runs, left=6) if runs else "  none yet: make demo")
     print("\nlast landings")
@@ -92,7 +145,7 @@ def show(limit: int) -> int:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flows.status",
-        description="The last runs, who holds the warehouse, the last landings.",
+        description="Which days are done, missing or failed; what the last runs did; the lock.",
         epilog="example: python -m flows.status --limit 20",
     )
     parser.add_argument("--limit", type=int, default=10, help="rows of each (default 10)")

@@ -60,7 +60,7 @@ def run_page(connection: Any, site: Path) -> str:
         return _render("empty.html.j2", numbered, **_beside(site))
     day: date = run["day"] if run else days[-1]["day"]
     flow_run_id = run["flow_run_id"] if run else ""
-    day_name = _day_text(numbered)(day)
+    day_name = day_text(numbered)(day)
     logical_day = parse_day(day_name)
     ledger = read.ledger(connection, day)
     landings, nodes = read.landings(connection, flow_run_id), read.nodes(connection, flow_run_id)
@@ -148,7 +148,7 @@ def _checks(
         "failing": failing,
         "passed": len(checks) - len(failing),
         "checks_by_day": by_day,
-        "checks_chart": _markup(charts.checks_by_day(by_day, _day_text(numbered))),
+        "checks_chart": _markup(charts.checks_by_day(by_day, day_text(numbered))),
     }
 
 
@@ -211,7 +211,7 @@ def _render(template: str, numbered: bool, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "day": _day_text(numbered),
+        "day": day_text(numbered),
         "number": _number,
         "money": lambda value: "" if value is None else f"{value:,.2f}",
         "seconds": lambda value: "" if value is None else f"{value:,.2f}",
@@ -221,7 +221,7 @@ def _render(template: str, numbered: bool, **values: Any) -> str:
     return environment.get_template(template).render(style=style, **values)
 
 
-def _day_text(numbered: bool) -> Callable[[date], str]:
+def day_text(numbered: bool) -> Callable[[date], str]:
     """A stored day as people write it."""
     epoch = date(1970, 1, 1)
     return lambda day: f"day{(day - epoch).days}" if numbered else day.isoformat()
