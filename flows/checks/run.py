@@ -108,6 +108,7 @@ def _context(day: Day, flow_run_id: str) -> Iterator[tuple[Any, Any]]:
     source = context.data_sources.add_postgres(
         "warehouse",
         connection_string="postgresql+psycopg://daybook@localhost/daybook",  # a form; see creator
+        create_temp_table=True,  # a suite's query runs once, not once per expectation
         kwargs={
             "creator": lambda: warehouse.connect(
                 application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
