@@ -140,7 +140,7 @@ def test_data_docs_name_no_other_machine_and_no_value(world: World, tmp_path: Pa
         assert not re.search(r"""(?:src|href|action)=["']?(?:https?:)?//""", text)
         assert "<script" not in text and "@example.com" not in text and "Lovelace" not in text
         for target in re.findall(r'href="([^"#]+\.html)', text):
-            assert (page.parent / target).exists(), target
+            assert target == "../run.html" or (page.parent / target).exists(), target
 
 
 def test_an_offline_page_keeps_what_it_says() -> None:
