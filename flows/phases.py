@@ -249,19 +249,20 @@ def recorded(run: Run) -> Iterator[list[str]]:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         with contextlib.suppress(Exception):
             _close(run, row, "failure", without_values(error))
-        write_pages(run)
+        write_pages(run, lineage=False)
         raise
     _close(run, row, "success", None)
     write_pages(run)
 
 
-def write_pages(run: Run) -> None:
+def write_pages(run: Run, *, lineage: bool | None = None) -> None:
     """The pages, once the run's own row is closed, whatever it came to. Where they can't be
-    written that is a warning: it must not hide how the day went."""
+    written that is a warning: it must not hide how the day went. `lineage`: as write_site has it.
+    """
     from flows import site
 
     try:
-        site.write_site()
+        site.write_site(lineage=lineage)
     except Exception as error:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
 

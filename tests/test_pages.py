@@ -159,7 +159,7 @@ def test_pages_that_cannot_be_written_are_a_warning(
 ) -> None:
     from flows import site
 
-    def refuse() -> None:
+    def refuse(**_: Any) -> None:
         raise OSError("disk full")
 
     said: list[str] = []

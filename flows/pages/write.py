@@ -31,6 +31,9 @@ def write_pages(site: Path) -> Path:
 
     site.mkdir(parents=True, exist_ok=True)
     with warehouse.connect(application_name="daybook pages", autocommit=True) as connection:
+        # Pages are written when a day has failed, too: they wait for nobody's lock.
+        connection.execute("set lock_timeout = '5s'")
+        connection.execute("set statement_timeout = '2min'")
         pages = {
             "index.html": _index(connection, site),
             "run.html": run_page(connection, site),

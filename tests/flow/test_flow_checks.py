@@ -1,0 +1,36 @@
+"""A day that its checks refuse: the exit code, what is said, and the page that stays behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.silver_world import World, transaction
+
+
+def test_a_day_that_fails_its_checks_says_so_everywhere(
+    flow_cli: Any, db: Any, tmp_path: Path
+) -> None:
+    rows = [transaction(f"txn-{n}", currency="USD") for n in range(20)]
+    bad = [transaction(f"bad-{n}", currency="ada@example.com") for n in range(5)]
+    World(tmp_path, None, db).write("day1", transactions=[*rows, *bad])
+    done = flow_cli("flows.day", "--day", "day1", "--data", tmp_path, "--allow-empty")
+    assert done.returncode == 1
+    assert "ledger.quarantine_share on metrics.row_ledger: 1 of" in done.stderr
+    assert "bad-0 · transactions.csv row 21" in done.stderr
+    assert "checks passed" in done.stdout and "error  ledger.quarantine_share" in done.stdout
+    assert "ada@example.com" not in done.stdout + done.stderr
+    run = db.execute(
+        "select * from metrics.pipeline_metrics where task_name = 'day-pipeline'"
+    ).fetchone()
+    assert run["status"] == "failure"
+    assert run["error_message"] == "checks failed: ledger.quarantine_share"
+    page = (Path(os.environ["DAYBOOK_HOME"]) / "site" / "run.html").read_text(encoding="utf-8")
+    assert "day1 failed" in page and "What to do" in page and "bad-0" in page
+    nodes = db.execute("select count(*) as n from metrics.node_runs").fetchone()
+    assert nodes["n"] > 50
+    status = flow_cli("flows.status")
+    assert status.returncode == 0
+    assert "day1 failed: Checks failed: ledger.quarantine_share" in status.stdout
+    assert "failed   day1" in status.stdout
