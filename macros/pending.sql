@@ -46,7 +46,7 @@ history as (
         {%- if not recheck %}
         and cardinality(_errors) = 0
         {%- endif %}
-        and ({{ keys }}) in (select {{ keys }} from affected)
+        and (({{ keys }}) in (select {{ keys }} from affected){% if recheck %} or {{ key[0] }} is null{% endif %})
     {%- if not loop.last %}
     union all
     {%- endif %}

@@ -1,0 +1,10 @@
+{% macro postgres__create_table_as(temporary, relation, sql) -%}
+    {#- An upsert reads what it selects once: a view of it saves writing the records once more. -#}
+    {%- if temporary and config.get('incremental_strategy') == 'upsert' -%}
+    create temporary view {{ relation }} as (
+        {{ sql }}
+    );
+    {%- else -%}
+    {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
+    {%- endif -%}
+{%- endmacro %}
