@@ -115,10 +115,12 @@ def _chosen(names: list[str] | None) -> list[Table]:
 
 def _plan_prepared(found: prepared.Prepared, day: Day) -> Plan:
     """Files that Spark has read already: their fingerprint is the one they have by themselves."""
-    if found.files is None or found.error:
-        return Plan(found.table, day, None if found.files is None else (), None, found.error)
+    if found.files is None:
+        return Plan(found.table, day, None, None)
+    if found.error and not found.files:
+        return Plan(found.table, day, (), None, found.error)
     files = tuple(Scanned(file, digest) for file, digest in found.files)
-    return Plan(found.table, day, files, _fingerprint(found.table, files), prepared=found)
+    return Plan(found.table, day, files, _fingerprint(found.table, files), found.error, found)
 
 
 def _scan_all(files: list[RawFile], table: Table) -> list[Scanned]:

@@ -86,15 +86,17 @@ def _table(folder: Path, table: Table, entry: dict[str, Any] | None) -> Prepared
             f"{folder}: {table.name} was declared otherwise when Spark read it. "
             "Run python -m loaders.spark again."
         )
-    if entry["files"] is None or entry["error"]:
-        return Prepared(table, None if entry["files"] is None else (), entry["error"])
+    if entry["files"] is None:
+        return Prepared(table, None)
     place = folder / table.name
-    if not (place / "_SUCCESS").is_file():
-        raise DaybookError(f"{place}: no _SUCCESS, so this Parquet output is not complete.")
     files = tuple(
         (RawFile(file["path"], place, file["format"], False, file["bytes"], 0), file["sha256"])
         for file in entry["files"]
     )
+    if entry["error"]:
+        return Prepared(table, files, entry["error"])
+    if not (place / "_SUCCESS").is_file():
+        raise DaybookError(f"{place}: no _SUCCESS, so this Parquet output is not complete.")
     return Prepared(
         table,
         files,

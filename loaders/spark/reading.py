@@ -8,6 +8,7 @@ import pickle
 import re
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from loaders.files import RawFile, check_unchanged, day_folder
 from loaders.plan import Plan, Scanned, plan_tables, scan
 from loaders.read_csv import note_header
 from loaders.records import Fields
+from loaders.s3 import SCHEME
 from loaders.sources import Table, declared_tables
 from loaders.spark import lines, tasks
 from loaders.spark.session import session
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 # A smaller file is read whole, together with others: a look at its lines would cost more.
 SPLIT_FROM = 4 << 20
+# A table smaller than this is read by the driver: a job for it would take longer.
+READ_HERE = 4 << 20
 GROUP_BYTES = 16 << 20
 GROUP_FILES = 2_000
 FEW_FILES = 100  # to look at these here is quicker than a job
@@ -56,7 +60,7 @@ def read_day(
     out: Path,
     *,
     allow_empty: bool = False,
-    split_from: int = SPLIT_FROM,
+    split_from: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Read `day` below `data` into `<out>/<day>`, which is replaced whole; gives that folder.
@@ -64,7 +68,8 @@ def read_day(
     `out` must be a path that driver and executors share. DaybookError for all that plan_day
     refuses, with nothing written; a table that can't be read keeps its error for the landing.
     """
-    folder = day_folder(data, day)
+    # the executors work in other folders than this process
+    folder = day_folder(data if str(data).startswith(SCHEME) else Path(data).absolute(), day)
     if prepared.is_prepared(folder):
         raise DaybookError(
             f"{folder}: Spark has read this already; land it with python -m loaders."
@@ -82,7 +87,7 @@ def read_day(
 
         def read(plan: Plan) -> dict[str, Any]:
             nonlocal done
-            entry = _read_table(spark, plan, place / plan.table.name, split_from)
+            entry = _read_table(spark, plan, place / plan.table.name, split_from or SPLIT_FROM)
             done += 1
             if progress:
                 progress(plan.table.name, done, len(plans))
@@ -130,7 +135,10 @@ def _read_table(spark: SparkSession, plan: Plan, place: Path, split_from: int) -
     records: dict[str, int] = {}
     if plan.files and not error:
         try:
-            records = _read_files(spark, reading, place, split_from)
+            if sum(scanned.file.bytes for scanned in plan.files) < READ_HERE:
+                records = _read_here(reading, place)
+            else:
+                records = _read_files(spark, reading, place, split_from)
             check_unchanged(*plan.to_read)
         except DaybookError as failure:
             error = str(failure)
@@ -163,13 +171,58 @@ def _about(scanned: Scanned, records: dict[str, int]) -> dict[str, Any]:
     }
 
 
+def _read_here(reading: Reading, place: Path) -> dict[str, int]:
+    """As _read_files, in this process: the same reader, the same layout."""
+    import pyarrow
+    from pyarrow import compute
+    from pyarrow.parquet import ParquetWriter
+
+    files, table = reading.plan.files or (), reading.plan.table
+    _note_headers(reading)
+    pickled = pyarrow.record_batch({"file": [pickle.dumps(scanned) for scanned in files]})
+    records = {scanned.file.path: 0 for scanned in files}
+    with contextlib.ExitStack() as stack:
+        writers: dict[str, ParquetWriter] = {}
+        for batch in tasks.read_files([pickled], table, partial(_add, reading.fields)):
+            for kind in compute.unique(batch.column("kind")).to_pylist():
+                rows = batch.filter(compute.equal(batch.column("kind"), kind))
+                if kind == "failed":
+                    raise DaybookError(rows.column("_reason")[0].as_py())
+                rows = rows.drop_columns(["kind"])
+                if kind not in writers:
+                    (place / f"kind={kind}").mkdir(parents=True)
+                    path = place / f"kind={kind}" / "part-00000.parquet"
+                    writers[kind] = stack.enter_context(ParquetWriter(path, rows.schema))
+                writers[kind].write_batch(rows)
+                for path, count in Counter(rows.column("_source_file").to_pylist()).items():
+                    records[path] += count
+    place.mkdir(exist_ok=True)
+    (place / "_SUCCESS").touch()
+    return _checked(reading, records)
+
+
+def _note_headers(reading: Reading) -> None:
+    for scanned in reading.plan.files or ():
+        if scanned.file.format != "json" and scanned.header is not None:
+            note_header(scanned.header, reading.plan.table, reading.fields)
+        if scanned.records is not None:
+            reading.expected[scanned.file.path] = scanned.records
+
+
+def _checked(reading: Reading, records: dict[str, int]) -> dict[str, int]:
+    for path, expected in reading.expected.items():
+        if records[path] != expected:
+            raise DaybookError(f"{path}: {expected} records counted, {records[path]} read.")
+    return records
+
+
 def _read_files(
     spark: SparkSession, reading: Reading, place: Path, split_from: int
 ) -> dict[str, int]:
     """Writes a table; its records by file. Again, when lines turn out to be no records."""
     files = reading.plan.files or ()
     while True:
-        reading.fields = Fields()
+        reading.fields, reading.expected = Fields(), {}
         gathered = spark.sparkContext.accumulator(Fields(), _gathering())
         rows = _rows(spark, reading, gathered.add, split_from)
         rows.write.mode("overwrite").partitionBy("kind").parquet(str(place))
@@ -182,10 +235,7 @@ def _read_files(
     for reason in counts["failed"].values():
         raise DaybookError(reason)
     records = {scanned.file.path: counts["records"].get(scanned.file.path, 0) for scanned in files}
-    for path, expected in reading.expected.items():
-        if records[path] != expected:
-            raise DaybookError(f"{path}: {expected} records counted, {records[path]} read.")
-    return records
+    return _checked(reading, records)
 
 
 def _rows(
@@ -195,14 +245,11 @@ def _rows(
     table = reading.plan.table
     files = reading.plan.files or ()
     schema = tasks.output_schema(table)
+    _note_headers(reading)
     by_lines: dict[Any, list[Scanned]] = {}
     whole = []
     for scanned in files:
         file = scanned.file
-        if file.format != "json" and scanned.header is not None:
-            note_header(scanned.header, table, reading.fields)
-        if scanned.records is not None:
-            reading.expected[file.path] = scanned.records
         if file.path not in reading.whole and _splits(file, split_from):
             by_lines.setdefault((file.format, scanned.header), []).append(scanned)
         else:
