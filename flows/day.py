@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.stopping import Stop
+from loaders import retention
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
 
@@ -132,6 +133,7 @@ def check_usage(
         raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
     if engine not in ("python", "spark"):
         raise UsageError("--engine is python or spark.")
+    retention.keep_days()
     if timeout is not None and not timeout > 0:
         raise UsageError("--timeout is a number of seconds above zero.")
     return logical_day

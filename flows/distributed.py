@@ -235,6 +235,9 @@ transform_day = _phase("transform-day", lambda run: pipeline.transform_day(quote
 check_day = _phase("check-day", lambda run: pipeline.check_day(quote(run)))
 finish_day = _phase("finish-day", lambda run: pipeline.finish_day(quote(run)))
 
+sweep_orphans = _phase("sweep-orphans", lambda run: pipeline.sweep_orphans(quote(run)))
+expire_days = _phase("expire-days", lambda run: pipeline.expire_days(quote(run)))
+
 
 @flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)
 async def land_table(

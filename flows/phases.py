@@ -199,6 +199,22 @@ def warnings(run: Run) -> list[str]:
     return [warning for (warning,) in found]
 
 
+def sweep_orphans(run: Run) -> list[str]:
+    """Drop tables that only a dead run can have left; their names."""
+    from loaders import retention
+
+    run.check()
+    return retention.sweep_orphans(flow_run_id=run.flow_run_id, lock=run.lock)
+
+
+def expire_days(run: Run) -> list[tuple[str, Any]]:
+    """Drop landed days past DAYBOOK_KEEP_DAYS that were applied; (table, day) of each."""
+    from loaders import retention
+
+    run.check()
+    return retention.expire_days(retention.keep_days(), flow_run_id=run.flow_run_id, lock=run.lock)
+
+
 def _connected(run: Run, who: str = "daybook") -> Any:
     """A connection that can be told by its run; `daybook flow` ones survive a stop."""
     from loaders import warehouse

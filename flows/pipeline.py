@@ -96,6 +96,18 @@ def finish_day(run: Run) -> int:
     return phases.finish_day(run)
 
 
+@task(name="sweep-orphans", task_run_name="sweep-orphans", **_retried)
+def sweep_orphans(run: Run) -> list[str]:
+    """What only a dead run can have left."""
+    return phases.sweep_orphans(run)
+
+
+@task(name="expire-days", task_run_name="expire-days", **_retried)
+def expire_days(run: Run) -> Any:
+    """Landed days past DAYBOOK_KEEP_DAYS."""
+    return phases.expire_days(run)
+
+
 def _run_name() -> str:
     from prefect.runtime import flow_run
 
@@ -109,11 +121,11 @@ def _due_day() -> str:
     return (flow_run.scheduled_start_time.astimezone(UTC).date() - timedelta(days=1)).isoformat()
 
 
-# Two of the pool's threads are prepare-day and land-day themselves.
+# Three of the pool's threads are those of phase one themselves.
 @flow(
     name="day-pipeline",
     flow_run_name=_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=phases.TABLES_AT_ONCE + 2),
+    task_runner=ThreadPoolTaskRunner(max_workers=phases.TABLES_AT_ONCE + 3),
     persist_result=False,
 )
 async def day_pipeline(
@@ -201,12 +213,13 @@ def _close(dead: list[str]) -> None:
                 client.set_flow_run_state(UUID(flow_run_id), ended, force=True)
 
 
-PHASE_ONE = {"prepare-day": prepare_day, "land-day": land_day}
+PHASE_ONE = {"prepare-day": prepare_day, "land-day": land_day, "sweep-orphans": sweep_orphans}
 PHASE_TWO = {
     "match-names": (match_names, "matching names"),
     "transform-day": (transform_day, "building"),
     "check-day": (check_day, "checking"),
     "finish-day": (finish_day, "checking the ledger"),
+    "expire-days": (expire_days, "expiring days"),
 }
 
 

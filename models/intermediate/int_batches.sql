@@ -74,3 +74,5 @@ select
     whole_days.day is not null as is_whole_day
 from current_batches
 left join whole_days on current_batches.day = whole_days.day
+-- rows that were applied and then expired are not there to be read again
+where current_batches.batch_id not in (select batch_id from {{ source('ledger', 'expired_days') }})

@@ -209,7 +209,16 @@ def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment):
     )
     assert shown.returncode == 0, shown.stderr
     flow_run_id, by_phase = json.loads(shown.stdout)
-    order = ["prepare-day", "land-day", "match-names", "transform-day", "check-day", "finish-day"]
+    order = [
+        "prepare-day",
+        "land-day",
+        "sweep-orphans",
+        "match-names",
+        "transform-day",
+        "check-day",
+        "finish-day",
+        "expire-days",
+    ]
     assert list(by_phase) == order
     assert {phase["state"] for phase in by_phase.values()} == {"Completed"}
     ids = {run["id"] for run in _prefect("/task_runs/filter", **_of_run(flow_run_id))}

@@ -1,0 +1,131 @@
+"""Landed days that have done their work leave bronze, and nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loaders import retention
+from loaders.days import parse_day
+from loaders.errors import UsageError
+from tests.silver_world import World, agent, group, transaction
+
+DAYS = ("day1", "day2", "day3", "day4")
+
+
+def write_days(world: World) -> None:
+    for number, day in enumerate(DAYS, 1):
+        late = transaction(f"t{number - 1}", amount_minor="7", updated_time="2026-01-06T00:00:00Z")
+        world.write(
+            day,
+            agents=[agent(1), agent(number), agent("x")],
+            groups=[group(10, [1, number]), group(11, [number], parent_group_id=10)],
+            transactions=[transaction(f"t{number}"), late, transaction(f"q{number}", exponent="9")],
+            **({"roles": [{"role_id": 1, "name": "R"}]} if number == 1 else {}),
+        )
+
+
+def run_days(world: World, keep: int | None) -> None:
+    from loaders import landing
+
+    for day in DAYS:
+        landing.land_day(world.folder, parse_day(day))
+        world.build(day=day)
+        retention.expire_days(keep, flow_run_id="r")
+
+
+def landed(world: World) -> set[tuple[str, str]]:
+    """(table, day) of the partitions that are there."""
+    found = world.db.execute(
+        "select inhrelid::regclass::text as name from pg_inherits"
+        " join pg_class on pg_class.oid = inhrelid where relkind = 'r'"
+    )
+    names = [row["name"].removeprefix("bronze.") for row in found]
+    return {(name[:-10], f"day{int(name[-2:]) - 1}") for name in names}
+
+
+def wipe(world: World) -> None:
+    for table, day in landed(world):
+        world.db.execute(f"drop table bronze.{table}_p197001{int(day[3:]) + 1:02}")
+    for schema in ("intermediate", "silver", "quarantine", "marts"):
+        world.db.execute(f"drop schema {schema} cascade; create schema {schema}")
+    world.db.execute(
+        "truncate bronze.load_batches, bronze.load_rejects, bronze.expired_days,"
+        " bronze.calendar, metrics.applied_batches"
+    )
+    world.db.execute("drop table metrics.group_activity cascade")
+
+
+def test_expired_days_change_nothing_but_bronze(world: World) -> None:
+    write_days(world)
+    run_days(world, None)
+    kept, quarantined = world.state(), world.reasons("transactions")
+    assert {day for _, day in landed(world)} == set(DAYS)
+    wipe(world)
+    run_days(world, 1)
+    assert world.state() == kept
+    assert world.reasons("transactions") == quarantined
+    assert {day for _, day in landed(world) - {("stg_roles", "day1")}} == {"day3", "day4"}
+    assert ("stg_roles", "day1") in landed(world), "the newest list of roles is day1's"
+    noted = world.db.execute("select distinct day::text from bronze.expired_days order by 1")
+    assert [row["day"] for row in noted] == ["1970-01-02", "1970-01-03"]
+    world.build()
+    assert world.state() == kept
+
+
+def test_a_full_refresh_is_refused_naming_the_days_until_they_land_again(
+    world: World, dbt: Any
+) -> None:
+    from loaders import landing
+
+    write_days(world)
+    run_days(world, 1)
+    kept = world.state()
+    with pytest.raises(Exception, match="1970-01-02, 1970-01-03"):
+        dbt("build", "--full-refresh")
+    assert world.state() == kept
+    for day in DAYS[:2]:
+        outcomes = landing.land_day(world.folder, parse_day(day))
+        assert {one.status for one in outcomes if one.table == "stg_agents"} == {"succeeded"}
+    world.build("--full-refresh")
+    assert world.state() == kept
+
+
+def test_a_day_not_yet_applied_stays(world: World) -> None:
+    from loaders import landing
+
+    write_days(world)
+    landing.land_day(world.folder, parse_day("day1"))
+    world.build()
+    for day in DAYS[1:]:
+        landing.land_day(world.folder, parse_day(day))
+    world.build(day="day4")
+    landing.land_day(world.folder, parse_day("day1"), tables=["stg_agents"], force=True)
+    gone = retention.expire_days(1, flow_run_id="r")
+    assert {day for _, day in gone} == {parse_day("day1").date}, "day2 waits to be applied"
+    assert "stg_groups" in {table for table, _ in gone}
+    assert "stg_agents" not in {table for table, _ in gone}, "what landed is not what was applied"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "all", "１"])
+def test_a_setting_that_is_no_number_of_days_is_refused(text, monkeypatch) -> None:
+    monkeypatch.setenv(retention.SETTING, text)
+    with pytest.raises(UsageError, match="DAYBOOK_KEEP_DAYS"):
+        retention.keep_days()
+
+
+def test_what_a_dead_run_left_is_swept_and_nothing_else(world: World) -> None:
+    write_days(world)
+    run_days(world, None)
+    before = landed(world)
+    world.db.execute("create table bronze.stg_agents_p19700109_77 (a int)")
+    world.db.execute("create table silver.agents__dbt_backup (a int)")
+    world.db.execute("create table bronze.mine (a int)")
+    world.db.execute("create view intermediate.v__dbt_tmp as select 1 as one")
+    swept = retention.sweep_orphans(flow_run_id="r")
+    assert swept == [
+        "bronze.stg_agents_p19700109_77", "intermediate.v__dbt_tmp", "silver.agents__dbt_backup",
+    ]  # fmt: skip
+    assert landed(world) == before
+    assert world.db.execute("select to_regclass('bronze.mine') as t").fetchone()["t"]
