@@ -18,6 +18,12 @@ _NO_REQUESTS = (
     "script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     'img-src data: blob:; font-src data:">'
 )
+# dbt's page has a placeholder for its icon, and templates whose links are looked up before Angular
+# has filled them in: both would have the browser look for files that are not there.
+_MENDED = [
+    (re.compile(r'<link rel="shortcut icon"[^>]*>'), '<link rel="icon" href="data:,">'),
+    (re.compile(r"(?<!ng-attr-)xlink:href=(?=.{0,2}{{ getIcon)"), "ng-attr-xlink:href="),
+]
 _DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
 
 
@@ -57,6 +63,8 @@ def _write_lineage(page: Path) -> None:
     text, found = re.subn(r"<head\b[^>]*>", lambda head: head[0] + _NO_REQUESTS, text, count=1)
     if not found:
         raise DaybookError(f"{built} is not a page that dbt is known to build.")
+    for pattern, instead in _MENDED:
+        text = pattern.sub(instead, text)
     new = page.with_suffix(".new")
     new.write_text(text, encoding="utf-8")
     new.replace(page)
