@@ -1,0 +1,217 @@
+"""The containers, without a container engine: each service's command as a process of this machine,
+in the declared order, behind its health check."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from loaders import server as pg
+from loaders.sources import PROJECT
+
+SAMPLE = PROJECT / "tests" / "sample"
+DEPLOY = PROJECT / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+GIVEN = {"DAYBOOK_DB_PASSWORD": "secret1", "DAYBOOK_DATA": str(SAMPLE)}
+
+
+def filled_in(text: str) -> str:
+    """Compose's own ${NAME:-default} and ${NAME:?message}."""
+    return re.sub(
+        r"\$\{(\w+)(?::([-?])([^}]*))?\}",
+        lambda m: GIVEN.get(m[1]) or (m[3] if m[2] == "-" else ""),
+        text,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as any_free:
+        any_free.bind(("127.0.0.1", 0))
+        return any_free.getsockname()[1]
+
+
+def forward(port: int, path: str) -> None:
+    """What listens on `port` is the server behind the unix socket `path`."""
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while piece := source.recv(1 << 16):
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            target.close()
+
+    def serve() -> None:
+        with socket.create_server(("127.0.0.1", port)) as listener:
+            while True:
+                client, _ = listener.accept()
+                upstream = socket.socket(socket.AF_UNIX)
+                upstream.connect(path)
+                for ends in ((client, upstream), (upstream, client)):
+                    threading.Thread(target=pump, args=ends, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+class Machine:
+    """Names, ports and folders of the containers, as they are on this machine."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.db_port, self.api_port = home, free_port(), free_port()
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def here(self, text: str) -> str:
+        for there, here in {
+            "@db:5432": f"@127.0.0.1:{self.db_port}",
+            "prefect-server:4200": f"127.0.0.1:{self.api_port}",
+            "127.0.0.1:4200": f"127.0.0.1:{self.api_port}",
+            "0.0.0.0": "127.0.0.1",
+            "--port 4200": f"--port {self.api_port}",
+        }.items():
+            text = text.replace(there, here)
+        return text
+
+    def environment(self, service: dict[str, Any]) -> dict[str, str]:
+        given = {name: self.here(filled_in(v)) for name, v in service["environment"].items()}
+        return {
+            **{name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ},
+            "PATH": f"{PROJECT / '.venv/bin'}:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "DAYBOOK_HOME": str(self.home),
+            "PREFECT_HOME": str(self.home / "prefect"),
+            "DBT_PROFILES_DIR": str(self.home),
+            "DATA_BASE_PATH": str(SAMPLE),
+            **given,
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.db_port),
+        }
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        service = SERVICES[name]
+        command = shlex.split(self.here(shlex.join(service["command"])))
+        process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env=self.environment(service),
+            stdout=(self.home / f"{name}.log").open("wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def wait_until_healthy(self, name: str, seconds: float = 120) -> None:
+        test = [self.here(part) for part in SERVICES[name]["healthcheck"]["test"][1:]]
+        deadline = time.monotonic() + seconds
+        while subprocess.run(
+            test, env=self.environment(SERVICES[name]), capture_output=True, timeout=30
+        ).returncode:
+            assert time.monotonic() < deadline, (self.home / f"{name}.log").read_text()[-2000:]
+            time.sleep(0.5)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=PROJECT,
+            env=self.environment(SERVICES["prefect-worker"]),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    home = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
+    home.chmod(0o755)
+    (home / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
+    pg.start(home)
+    made = Machine(home)
+    forward(made.db_port, f"{pg.socket_dir(home)}/.s.PGSQL.5432")
+    yield made
+    for process in reversed(made.processes):
+        process.terminate()
+    for process in reversed(made.processes):
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    pg.reset(home)
+
+
+def test_a_day_goes_through_the_services_in_their_order(machine: Machine) -> None:
+    order = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
+    assert list(order["setup-db"].values()) == [{"condition": "service_healthy"}]
+    assert order["prefect-server"] == {"setup-db": {"condition": "service_completed_successfully"}}
+    assert order["prefect-worker"] == {"prefect-server": {"condition": "service_healthy"}}
+    for _ in range(2):  # creating the databases is idempotent
+        assert machine.start("setup-db").wait(120) == 0, (machine.home / "setup-db.log").read_text()
+    machine.start("prefect-server")
+    machine.wait_until_healthy("prefect-server")
+    machine.start("prefect-worker")
+
+    day = ("prefect", "deployment", "run", "day-pipeline/day-pipeline", "-p", "day=day1")
+    deadline = time.monotonic() + 120
+    while "not found" in (done := machine.run(*day, "--watch")).stdout + done.stderr:
+        assert time.monotonic() < deadline, done.stdout + done.stderr
+        time.sleep(1)  # the worker deploys first
+    assert "finished successfully" in done.stdout, done.stdout
+    with psycopg.connect(**pg.address(machine.home)) as connection:
+        assert connection.execute("select count(*) from silver.agents").fetchone()[0] > 0
+        statuses = connection.execute("select status from metrics.pipeline_metrics").fetchall()
+        assert {status for (status,) in statuses} == {"success"}
+    assert "secret1" not in "".join(path.read_text() for path in machine.home.glob("*.log"))
+
+
+def test_every_setting_of_compose_is_explained_and_no_other() -> None:
+    text = (DEPLOY / ".env.example").read_text()
+    explained = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.M))
+    used = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    assert used <= set(explained)
+    containers = text.split("--- everywhere")[0]
+    assert set(re.findall(r"^#?([A-Z_]+)=", containers, re.M)) <= used
+    lines = text.splitlines()
+    for before, line in zip(lines, lines[1:], strict=False):
+        if re.match(r"#?[A-Z_]+=", line) and not re.match(r"#?[A-Z_]+=", before):
+            assert before.startswith("# "), f"{line} isn't explained"
+
+
+def test_ports_are_on_localhost_and_data_is_in_named_volumes() -> None:
+    for name, service in SERVICES.items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), name
+    assert SERVICES["db"]["image"] == "postgres:18"
+    # The image of 18 keeps its data one folder higher than those before.
+    assert "db:/var/lib/postgresql" in SERVICES["db"]["volumes"]
+    assert set(COMPOSE["volumes"]) == {"db", "home"}
+    assert all(
+        volume.split(":")[-1] == "ro" for volume in SERVICES["prefect-worker"]["volumes"][1:]
+    )
+
+
+def test_the_image_runs_as_nobody_special_and_installs_only_what_is_pinned() -> None:
+    stages = re.split(r"^FROM ", (DEPLOY / "Dockerfile").read_text(), flags=re.M)[1:]
+    assert len(stages) == 2
+    build, final = stages
+    assert build.count("--require-hashes") == 2
+    assert not re.search(r"pip install|apt-get|gcc|build-essential|uv ", final)
+    assert re.search(r"^USER [1-9]\d*$", final, re.M)
+    for path in re.findall(r"^COPY (?!--from)(.+) \S+$", build, re.M):
+        assert all((PROJECT / name).exists() for name in path.split())
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    assert {".git", ".env", "deploy/.env", ".venv"} <= set(ignored)
