@@ -8,6 +8,8 @@ the blocks before it which record of its file each line is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -21,18 +23,20 @@ if TYPE_CHECKING:
 
 # What the readers take for blank: of bytes in CSV, between values in JSON.
 BLANK = {"csv": " \t\r\x0b\x0c", "json": " \t\r"}
-SEPARATOR = "\x01"  # between fields once quotes are gone; a file that has it is read whole
+# Between fields once quotes are gone, and behind the last: a file that has them is read whole.
+SEPARATOR, END = "\x01", "\x02"
 
 
 @dataclass(frozen=True)
 class Looked:
     """What the first look found: blocks as (file, start, first id, first record), records by
-    path, the paths that must be read whole, and whether any line is not clean."""
+    path, the paths that must be read whole, and whether any line is not clean or has a quote."""
 
     blocks: list[tuple[str, int, int, int]]
     records: dict[str, int]
     whole: set[str]
     doubtful: bool
+    quoted: bool
 
 
 def lines_of(spark: SparkSession, files: list[Scanned]) -> DataFrame:
@@ -45,7 +49,10 @@ def lines_of(spark: SparkSession, files: list[Scanned]) -> DataFrame:
     lines = lines.selectExpr(
         "value", "_metadata.file_path as file", "_metadata.file_block_start as start"
     )
-    lines = lines.where(F.length(F.btrim("value", F.lit(BLANK[form]))) > 0)
+    # to trim is dear, so only lines that begin with a blank are
+    blank = F.substring("value", 1, 1).isin("", *BLANK[form])
+    blank &= F.length(F.btrim("value", F.lit(BLANK[form]))) == 0
+    lines = lines.where(~blank)
     # within a block the ids have no gaps: a task reads a block from its beginning to its end
     return lines.withColumn("id", F.monotonically_increasing_id())
 
@@ -56,7 +63,7 @@ def look(lines: DataFrame, files: list[Scanned]) -> Looked:
 
     first = files[0]
     whole, doubtful = (
-        (_csv_whole(), _csv_doubt(len(first.header or ())))
+        (_csv_whole(), csv_doubt(len(first.header or ())))
         if first.file.format == "csv"
         else (_json_whole(), F.lit(True))
     )
@@ -65,22 +72,24 @@ def look(lines: DataFrame, files: list[Scanned]) -> Looked:
         F.count(F.lit(1)).alias("lines"),
         F.bool_or(whole | (F.octet_length("value") > RECORD_LIMIT)).alias("whole"),
         F.bool_or(doubtful).alias("doubtful"),
+        F.bool_or(F.contains("value", F.lit('"'))).alias("quoted"),
     )
     paths = {str(scanned.file.location): scanned.file.path for scanned in files}
     header = 1 if first.file.format == "csv" else 0
     found: list[tuple[str, int, int, int]] = []
     records: dict[str, int] = {}
     bad: set[str] = set()
-    unsure = False
+    unsure = quoted = False
     for row in sorted(blocks.collect(), key=lambda row: (row.file, row.start)):
         path = paths[_location(row.file)]
         before = records.get(path, -header)
         found.append((row.file, row.start, row.first, before + 1))
         records[path] = before + row.lines
         unsure |= row.doubtful
+        quoted |= row.quoted
         if row.whole:
             bad.add(path)
-    return Looked(found, records, bad, unsure)
+    return Looked(found, records, bad, unsure, quoted)
 
 
 def _location(uri: str) -> str:
@@ -124,7 +133,9 @@ def for_python(lines: DataFrame) -> DataFrame:
     return lines.select("path", "number", value.cast("binary").alias("line"))
 
 
-def csv_rows(lines: DataFrame, table: Table, header: tuple[str, ...]) -> DataFrame:
+def csv_rows(
+    lines: DataFrame, table: Table, header: tuple[str, ...], *, quoted: bool = True
+) -> DataFrame:
     """Rows of clean lines, without any Python."""
     from pyspark.sql import functions as F
 
@@ -145,16 +156,12 @@ def csv_rows(lines: DataFrame, table: Table, header: tuple[str, ...]) -> DataFra
         F.lit(None).cast("int").alias("_weight"),
         F.lit("landed").alias("kind"),
     ]
-    split = lines.withColumn("fields", _csv_fields())
+    split = lines.withColumn("fields", _csv_fields() if quoted else F.split(_text(), ",", -1))
     return split.select(*declared, *lineage, *aside).select(*output_columns(table))
 
 
 def csv_doubt(width: int) -> Column:
     """Whether a line is not certainly a good record: wrong width, not UTF-8, a NUL byte."""
-    return _csv_doubt(width)
-
-
-def _csv_doubt(width: int) -> Column:
     from pyspark.sql import functions as F
 
     return (
@@ -170,25 +177,34 @@ def _csv_whole() -> Column:
 
     value = F.col("value")
     quotes = F.length(value) - F.length(F.replace(value, F.lit('"')))
-    text = F.rtrim("value", F.lit("\r"))
-    return (quotes % 2 == 1) | F.contains(text, F.lit("\r")) | F.contains(value, F.lit(SEPARATOR))
+    odd = F.when(F.contains(value, F.lit('"')), quotes % 2 == 1).otherwise(F.lit(False))
+    marks = (F.lit("\r"), F.lit(SEPARATOR), F.lit(END))
+    return reduce(or_, [F.contains(_text(), mark) for mark in marks], odd)
+
+
+def _text() -> Column:
+    """A line without the end that Windows gives it."""
+    from pyspark.sql import functions as F
+
+    ends = F.endswith("value", F.lit("\r"))
+    return F.when(ends, F.rtrim("value", F.lit("\r"))).otherwise(F.col("value"))
 
 
 def _csv_fields() -> Column:
     """The fields of a line as `read_csv.fields_of` finds them: pieces between quotes are inside
-    and outside by turns, and an empty one outside is a doubled quote."""
+    and outside by turns, and an empty one outside, but at the line's ends, is a doubled quote."""
     from pyspark.sql import functions as F
 
-    text = F.rtrim("value", F.lit("\r"))
-    pieces = F.split(text, '"', -1)
-
     def piece(part: Column, place: Column) -> Column:
-        doubled = (part == "") & (place > 0) & (place < F.size(pieces) - 1)
+        doubled = (part == "") & (place > 0)
         outside = F.when(doubled, F.lit('"')).otherwise(F.translate(part, ",", SEPARATOR))
         return F.when(place % 2 == 1, part).otherwise(outside)
 
-    quoted = F.split(F.array_join(F.transform(pieces, piece), ""), SEPARATOR, -1)
-    return F.when(F.contains(text, F.lit('"')), quoted).otherwise(F.split(text, ",", -1))
+    # with END the last piece is never empty
+    pieces = F.split(F.concat(_text(), F.lit(END)), '"', -1)
+    joined = F.replace(F.array_join(F.transform(pieces, piece), ""), F.lit(END))
+    quoted = F.split(joined, SEPARATOR, -1)
+    return F.when(F.contains("value", F.lit('"')), quoted).otherwise(F.split(_text(), ",", -1))
 
 
 def _json_whole() -> Column:

@@ -275,7 +275,7 @@ def _rows(
             read = partial(tasks.read_csv_lines, table=table, header=header)
             bad = lines.for_python(records.where(doubt))
             found.append(bad.mapInArrow(read, schema))
-        found.append(lines.csv_rows(good, table, header))
+        found.append(lines.csv_rows(good, table, header, quoted=looked.quoted))
     if whole:
         read = partial(tasks.read_files, table=table, note=note)
         found.append(_groups(spark, whole).mapInArrow(read, schema))
