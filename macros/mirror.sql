@@ -54,6 +54,8 @@ written as (
     {%- do ref('int_batches') -%}
     {%- do source('control', 'pipeline_metrics') -%}
     {%- if execute and not is_incremental() %}
+analyze {{ this }};
+
 with deleted as (select null::date as _day where false),
 
 written as (

@@ -9,6 +9,7 @@
             'tables': ['stg_transactions'],
             'pending': 'int_transactions_pending',
             'order': ['updated_time'],
+            'delta': true,
             'recheck': 'rates_changed',
         },
         pre_hook='{{ started() }}',
