@@ -90,7 +90,7 @@ def run_page(connection: Any, site: Path) -> str:
         figures=_figures(run, ledger, quarantined, checks, failing),
         dispositions=read.DISPOSITIONS,
         ledger=ledger,
-        flows=[shapes.flow(line) for line in ledger if line["rows_in_files"]],
+        flows=_flows(ledger),
         absent=[row["table_name"] for row in landings if row["status"] == "skipped"],
         drift=[text for row in landings for text in _drift(row)],
         **_checks(connection, numbered, checks, failing),
@@ -102,6 +102,12 @@ def run_page(connection: Any, site: Path) -> str:
         **_groups(connection),
         **_spend(connection, day),
     )
+
+
+def _flows(ledger: list[read.Row]) -> list[dict[str, Any]]:
+    """Those with most to see first."""
+    drawn = [shapes.flow(line) for line in ledger if line["rows_in_files"]]
+    return sorted(drawn, key=lambda flow: (-len(flow["ribbons"]), -flow["total"]))
 
 
 def _beside(site: Path) -> dict[str, bool]:
