@@ -80,6 +80,7 @@ def attempt_day(
     verbose: bool = False,
     progress: Callable[..., None] | None = None,
     timeout: float | None = None,
+    resume: str | None = None,
     **options: bool,
 ) -> DayRun:
     """As run_day, with the failure of the day in the result instead of raised."""
@@ -99,6 +100,7 @@ def attempt_day(
             mode=mode,
             engine=engine,
             timeout=timeout,
+            resume=resume,
             return_state=True,
             **options,
         ),
@@ -237,6 +239,7 @@ def attempt_and_tell(day: str, given: argparse.Namespace) -> DayRun:
             allow_empty=given.allow_empty,
             allow_shrink=given.allow_shrink,
             timeout=given.timeout,
+            resume=getattr(given, "resume", None),
             verbose=given.verbose,
             progress=progress,
         )
@@ -286,19 +289,34 @@ def exit_code(error: BaseException | None) -> int:
     return 0 if error is None else getattr(error, "exit_code", 1)
 
 
+def _take_up(given: argparse.Namespace) -> None:
+    """Fill in what the run to resume was asked for; what is said now wins."""
+    from flows.resume import failed_run
+    from loaders import warehouse
+
+    if warehouse.is_embedded():
+        warehouse.start()
+    for name, value in failed_run(given.resume).items():
+        setattr(given, name, getattr(given, name) or value)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flows.day",
         description="Land a day of raw files and build the warehouse from it.",
         epilog=EXAMPLE,
     )
-    parser.add_argument("--day", required=True, help="2026-01-05, or day1 to day9999")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--day", help="2026-01-05, or day1 to day9999")
+    which.add_argument("--resume", metavar="RUN", help="go on from the phase a run failed in")
     add_options(parser)
     given = parser.parse_args(argv)
 
     def command() -> int:
         from flows.report import where_next
 
+        if given.resume:
+            _take_up(given)
         done = attempt_and_tell(given.day, given)
         if done.error is None:
             print(f"\n{where_next(done.day)}")

@@ -70,8 +70,12 @@ def in_order(run: Run) -> dict[str, dict[str, str]]:
     """The phases of a day, each a run of its deployment: phase → run id and state."""
     done: dict[str, Any] = {}
     run.progress("landing")
-    done |= wait_for({name: trigger(run, name) for name in pipeline.PHASE_ONE}, run)
+    before = phases.done_before(run)
+    first = [name for name in pipeline.PHASE_ONE if name not in before]
+    done |= wait_for({name: trigger(run, name) for name in first}, run)
     for name, (_, doing) in pipeline.PHASE_TWO.items():
+        if name in before:
+            continue
         run.progress(doing)
         done |= wait_for({name: trigger(run, name)}, run)
     return {name: {"run_id": str(r.id), "state": r.state.name} for name, r in done.items()}
@@ -89,6 +93,7 @@ def trigger(run: Run, name: str, table: str | None = None) -> UUID:
         "force": run.force,
         "allow_empty": run.allow_empty,
         "allow_shrink": run.allow_shrink,
+        **({"resume": run.resumes} if run.resumes else {}),
         **({"table": table} if table else {}),
     }
     return run_deployment(f"{name}/{name}", parameters=parameters, timeout=0, _sync=True).id
@@ -214,9 +219,10 @@ def _phase(name: str, work: Callable[..., Any]) -> Any:
         force: bool = False,
         allow_empty: bool = False,
         allow_shrink: bool = False,
+        resume: str | None = None,
     ) -> None:
         options = {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
-        with _for_the_day(Run.of(day, data, flow_run_id=run_id, **options)) as run:
+        with _for_the_day(Run.of(day, data, flow_run_id=run_id, resumes=resume, **options)) as run:
             work(run)
 
     return phase
@@ -248,6 +254,7 @@ async def land_table(
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
+    resume: str | None = None,
 ) -> str:
     """Find, hash and check one table's files, and land them; the batch's status."""
     from loaders import landing

@@ -6,12 +6,15 @@ Each can be called alone: `phases.land_day(Run.of("day1", "tests/sample"))`.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from flows import notify
+from flows.resume import kept
 from flows.stopping import Stop, Stopped
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, LockedError
@@ -49,6 +52,7 @@ class Run:
     force: bool = False
     allow_empty: bool = False
     allow_shrink: bool = False
+    resumes: str | None = None
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent
@@ -60,6 +64,11 @@ class Run:
             options.pop("flow_run_id", None) or str(uuid4()), parse_day(day), data, **options
         )
 
+    def settings(self) -> dict[str, Any]:
+        """What the run was asked for, apart from its day."""
+        names = ("data", "force", "allow_empty", "allow_shrink")
+        return {name: getattr(self, name) for name in names}
+
     def check(self) -> None:
         """Stopped or LockedError, when this run may no longer change the warehouse."""
         self.stop.check()
@@ -67,6 +76,7 @@ class Run:
             self.lock.check()
 
 
+@kept("prepare-day")
 def prepare_day(run: Run) -> None:
     """Handshake, control tables, rates, dbt's manifest. Raises WarehouseError, or DaybookError when
     the project does not parse. Needs nothing of the day, so it runs beside the landing."""
@@ -82,6 +92,7 @@ def prepare_day(run: Run) -> None:
     transform.manifest()
 
 
+@kept("land-day")
 def land_day(
     run: Run, land_all: Callable[[Run, list[Plan]], list[Landed | BaseException]] | None = None
 ) -> list[Landed]:
@@ -130,6 +141,7 @@ def _in_threads(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
         return list(pool.map(attempt, plans))
 
 
+@kept("match-names")
 def match_names(run: Run) -> Matched:
     """Names not seen before, matched in one batch. Raises DaybookError when a seed is at fault."""
     from loaders import match
@@ -138,17 +150,25 @@ def match_names(run: Run) -> Matched:
     return match.match_names(run.day, flow_run_id=run.flow_run_id, lock=run.lock)
 
 
+@kept("transform-day")
 def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Built:
     """dbt build in this process, with the day and the run in every session. Raises BuildError."""
     from flows import transform
 
     run.check()
     try:
-        return transform.build(run.day, run.flow_run_id, stop=run.stop, on_event=on_event)
+        return transform.build(
+            run.day,
+            run.flow_run_id,
+            stop=run.stop,
+            on_event=on_event,
+            arguments=_what_is_left(run),
+        )
     finally:
         run.stop.check()
 
 
+@kept("check-day")
 def check_day(run: Run) -> list[Checked]:
     """Hold what the day built to its checks. Raises CheckError when one of severity error fails."""
     from flows.checks import run as checks
@@ -160,6 +180,7 @@ def check_day(run: Run) -> list[Checked]:
     return found
 
 
+@kept("finish-day")
 def finish_day(run: Run) -> int:
     """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
     tables that do not balance."""
@@ -199,6 +220,7 @@ def warnings(run: Run) -> list[str]:
     return [warning for (warning,) in found]
 
 
+@kept("sweep-orphans")
 def sweep_orphans(run: Run) -> list[str]:
     """Drop tables that only a dead run can have left; their names."""
     from loaders import retention
@@ -207,12 +229,34 @@ def sweep_orphans(run: Run) -> list[str]:
     return retention.sweep_orphans(flow_run_id=run.flow_run_id, lock=run.lock)
 
 
+@kept("expire-days")
 def expire_days(run: Run) -> list[tuple[str, Any]]:
     """Drop landed days past DAYBOOK_KEEP_DAYS that were applied; (table, day) of each."""
     from loaders import retention
 
     run.check()
     return retention.expire_days(retention.keep_days(), flow_run_id=run.flow_run_id, lock=run.lock)
+
+
+def _what_is_left(run: Run) -> list[str] | None:
+    """dbt's arguments for a run that goes on from another's failed nodes; None builds all."""
+    from flows import resume, transform
+
+    if run.resumes is None:
+        return None
+    with _connected(run) as connection:
+        nodes = resume.failed_nodes(connection, run.resumes)
+    return [*transform.BUILD, "--select", *nodes] if nodes else None
+
+
+def done_before(run: Run) -> set[str]:
+    """The phases that the run it resumes had done; prepare-day is for each run to do."""
+    from flows import resume
+
+    if run.resumes is None:
+        return set()
+    with _connected(run) as connection:
+        return resume.done_phases(connection, run.resumes) - {"prepare-day", "day-pipeline"}
 
 
 def _connected(run: Run, who: str = "daybook") -> Any:
@@ -234,6 +278,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
     Called under the lock, so rows that an earlier run left `running` belong to the dead: they
     are closed as failures, and the dead runs' ids are what the context gives.
     """
+    from flows import resume
     from loaders import landing
 
     with _connected(run, "daybook flow") as connection:
@@ -259,15 +304,20 @@ def recorded(run: Run) -> Iterator[list[str]]:
             """,
             [run.flow_run_id, run.day.date],
         ).fetchone()
+        resume.begin(connection, run.flow_run_id, run.settings(), run.resumes)
+    began = time.monotonic()
     try:
         yield [flow_run_id for (flow_run_id,) in dead]
     except BaseException as error:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         with contextlib.suppress(Exception):
             _close(run, row, "failure", without_values(error))
+        seconds = time.monotonic() - began
+        notify.tell(run.day.text, run.flow_run_id, "failed", seconds, without_values(error))
         write_pages(run, lineage=False)
         raise
     _close(run, row, "success", None)
+    notify.tell(run.day.text, run.flow_run_id, "succeeded", time.monotonic() - began, None)
     write_pages(run)
 
 

@@ -137,9 +137,11 @@ async def day_pipeline(
     allow_empty: bool = False,
     allow_shrink: bool = False,
     timeout: float | None = None,
+    resume: str | None = None,
 ) -> dict[str, dict[str, str]]:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
+    `resume`: the failed run that this one goes on from, by phase and by dbt's nodes.
     `day` is for the schedule to leave out: then it is the day before the run was due, in UTC.
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
@@ -161,6 +163,7 @@ async def day_pipeline(
         force=force,
         allow_empty=allow_empty,
         allow_shrink=allow_shrink,
+        resumes=resume,
         stop=stop,
         progress=progress,
     )
@@ -224,12 +227,15 @@ PHASE_TWO = {
 
 
 def _in_order(run: Run) -> dict[str, dict[str, str]]:
+    before = phases.done_before(run)
     run.progress("landing")
     futures: dict[str, PrefectFuture[Any]] = {
-        name: phase.submit(quote(run)) for name, phase in PHASE_ONE.items()
+        name: phase.submit(quote(run)) for name, phase in PHASE_ONE.items() if name not in before
     }
     _all_succeeded(run, futures)
     for name, (phase, doing) in PHASE_TWO.items():
+        if name in before:
+            continue
         run.progress(doing)
         futures[name] = phase.submit(quote(run))
         _all_succeeded(run, futures)

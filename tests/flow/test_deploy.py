@@ -3,6 +3,7 @@ in the declared order, behind its health check."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -186,7 +187,7 @@ def test_every_setting_of_compose_is_explained_and_no_other() -> None:
     containers = text.split("--- everywhere")[0]
     assert set(re.findall(r"^#?([A-Z_]+)=", containers, re.M)) <= used
     lines = text.splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if re.match(r"#?[A-Z_]+=", line) and not re.match(r"#?[A-Z_]+=", before):
             assert before.startswith("# "), f"{line} isn't explained"
 

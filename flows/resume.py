@@ -1,0 +1,111 @@
+"""Going on where a failed run ended: which phases are done, and which of dbt's nodes are not."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from loaders.errors import UsageError
+
+FAILED_NODES = ["error", "fail", "runtime error"]
+
+
+def failed_run(flow_run_id: str) -> dict[str, Any]:
+    """What a failed run was asked for: day, data and options. UsageError when no run of that id
+    failed, or another has run since (the day is then run as a whole)."""
+    from flows.status import DAY_TEXT
+    from loaders import warehouse
+
+    with warehouse.connect(application_name="daybook resume", autocommit=True) as connection:
+        warehouse.check_ready(connection)
+        row = connection.execute(
+            f"""
+            select {DAY_TEXT}, runs.status, phase_runs.settings, runs.id = newest.id
+            from metrics.pipeline_metrics as runs
+            cross join (
+                select max(id) as id from metrics.pipeline_metrics where task_name = 'day-pipeline'
+            ) as newest
+            left join metrics.phase_runs
+                on phase_runs.flow_run_id = runs.flow_run_id and phase = 'day-pipeline'
+            where runs.task_name = 'day-pipeline' and runs.flow_run_id = %s
+            """,
+            [flow_run_id],
+        ).fetchone()
+    if row is None:
+        raise UsageError(f"No run {flow_run_id} is known here: make status shows the last ones.")
+    day, status, settings, is_newest = row
+    if status == "success":
+        raise UsageError(f"Run {flow_run_id} succeeded: there is nothing to go on from.")
+    if not is_newest:
+        raise UsageError(
+            f"Another run has changed the warehouse since {flow_run_id}: run {day} as a whole."
+        )
+    return {"day": day, **(settings or {})}
+
+
+def begin(connection: Any, flow_run_id: str, settings: dict[str, Any], resumes: str | None) -> None:
+    """Note what a run is asked for; one that resumes another starts with what that had done."""
+    import json
+
+    connection.execute(
+        "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
+        " values (%s, 'day-pipeline', 0, %s)",
+        [flow_run_id, json.dumps(settings)],
+    )
+    if resumes:
+        connection.execute(
+            "insert into metrics.phase_runs (flow_run_id, phase, seconds)"
+            " select %s, phase, 0 from metrics.phase_runs"
+            " where flow_run_id = %s and phase <> 'day-pipeline'",
+            [flow_run_id, resumes],
+        )
+
+
+def done_phases(connection: Any, flow_run_id: str) -> set[str]:
+    """The phases of a run that are done."""
+    found = connection.execute(
+        "select phase from metrics.phase_runs where flow_run_id = %s", [flow_run_id]
+    ).fetchall()
+    return {phase for (phase,) in found}
+
+
+def failed_nodes(connection: Any, flow_run_id: str) -> list[str]:
+    """dbt's nodes that failed in a run, as selectors that take all behind them too."""
+    found = connection.execute(
+        "select node from metrics.node_runs where flow_run_id = %s and status = any(%s)"
+        " order by node",
+        [flow_run_id, FAILED_NODES],
+    ).fetchall()
+    return [f"{node}+" for (node,) in found]
+
+
+def kept(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A phase that notes when it is done, with its seconds."""
+
+    def around(phase: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(phase)
+        def noted(run: Any, *arguments: Any, **named: Any) -> Any:
+            started = time.monotonic()
+            outcome = phase(run, *arguments, **named)
+            _note(run, name, time.monotonic() - started)
+            return outcome
+
+        return noted
+
+    return around
+
+
+def _note(run: Any, phase: str, seconds: float) -> None:
+    from loaders import warehouse
+
+    with warehouse.connect(
+        application_name=f"daybook {run.flow_run_id}", autocommit=True
+    ) as connection:
+        connection.execute(
+            "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"
+            " on conflict (flow_run_id, phase) do update set"
+            " seconds = excluded.seconds, finished_at = excluded.finished_at",
+            [run.flow_run_id, phase, seconds],
+        )

@@ -1,0 +1,90 @@
+"""Going on from where a run failed, and the message when a day ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from loaders.sources import PROJECT
+
+SAMPLE = PROJECT / "tests" / "sample"
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What a local server was told by the webhook."""
+    messages: list[dict[str, Any]] = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hook")
+    yield messages
+    server.shutdown()
+
+
+def test_a_run_goes_on_from_its_failed_phase_and_nodes_and_each_end_is_told(flow_cli, db, told):
+    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
+    db.execute("alter table silver.transactions add constraint no_more check (false) not valid")
+    failed = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE)
+    assert failed.returncode == 1, failed.stdout
+    run = db.execute(
+        "select flow_run_id from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline' and status = 'failure'"
+    ).fetchone()["flow_run_id"]
+    db.execute("alter table silver.transactions drop constraint no_more")
+
+    done = flow_cli("flows.day", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    resumed = db.execute(
+        "select flow_run_id, day from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline' order by id desc limit 1"
+    ).fetchone()
+    assert str(resumed["day"]) == "1970-01-03"
+    landed = db.execute(
+        "select count(*) from bronze.load_batches where flow_run_id = %s", [resumed["flow_run_id"]]
+    ).fetchone()
+    assert landed["count"] == 0, "the landing was done"
+    nodes = db.execute(
+        "select node from metrics.node_runs where flow_run_id = %s", [resumed["flow_run_id"]]
+    ).fetchall()
+    names = {row["node"] for row in nodes}
+    assert "transactions" in names
+    assert not {"agents", "groups"} & names, "those nodes were done"
+    balanced = db.execute("select bool_and(balanced) as b from metrics.row_ledger").fetchone()
+    assert balanced["b"]
+
+    assert [message["status"] for message in told] == ["succeeded", "failed", "succeeded"]
+    assert told[1]["flow_run_id"] == run
+    assert told[1]["error"].startswith("dbt failed: transactions")
+    assert set(told[1]) == {"text", "day", "flow_run_id", "status", "seconds", "error"}
+
+    again = flow_cli("flows.day", "--resume", run)
+    assert again.returncode == 2
+    assert "Another run has changed the warehouse" in again.stderr
+    none = flow_cli("flows.day", "--resume", "no-such-run")
+    assert none.returncode == 2
+    assert "No run no-such-run" in none.stderr
+
+
+def test_a_message_that_nobody_takes_does_not_fail_the_day(monkeypatch):
+    from flows import notify
+
+    assert notify.tell("day1", "r", "failed", 1.0, None) is False
+    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", "http://127.0.0.1:9/hook")
+    assert notify.tell("day1", "r", "failed", 1.0, None) is False
+    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", "not a url")
+    assert notify.tell("day1", "r", "failed", 1.0, None) is False
