@@ -240,3 +240,19 @@ def test_data_base_path_may_be_in_s3(
     monkeypatch.setenv("DATA_BASE_PATH", DATA)
     assert main(["--day", "day1"]) == 0
     assert "stg_transactions" in capsys.readouterr().out
+
+
+@pytest.mark.spark
+@pytest.mark.usefixtures("warehouse")
+def test_spark_reads_from_s3_without_a_jar(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loaders.spark import reading
+
+    upload(door, PROJECT / "tests" / "sample" / "day1", "raw/exports/day1")
+    monkeypatch.setenv("SPARK_MASTER", "local[2]")
+    monkeypatch.setattr(reading, "READ_HERE", 5_000)  # the executors read what is larger
+    reading.read_day(DATA, DAY, tmp_path)
+    landed = {one.table: one.status for one in land_day(tmp_path, DAY)}
+    assert landed["stg_transactions"] == "succeeded"
+    assert {one.status for one in land_day(DATA, DAY)} <= {"unchanged", "skipped"}
