@@ -27,6 +27,8 @@ from loaders.sources import PROJECT
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
+LINEAGE = "#!/model/model.daybook.group_activity?g_v=1&g_i=%2Bgroup_activity"
+IS_DRAWN = "return document.querySelectorAll('canvas')[2]?.width > 300"
 INSTALL = "The browser tests need Debian's Chromium: apt-get install chromium chromium-driver"
 
 
@@ -194,3 +196,9 @@ def test_pictures_of_the_run_page(
         assert (painted == "rgb(13, 17, 23)") == dark
         picture = folder / f"run-page-{size}{'-dark' * dark}.png"
         assert browser.save_screenshot(str(picture)) and picture.stat().st_size > 10_000
+    if not dark:
+        browser = chromium()
+        see(browser, site / "lineage.html", LINEAGE)
+        WebDriverWait(browser, 60).until(lambda b: b.find_elements(By.TAG_NAME, "canvas"))
+        WebDriverWait(browser, 60).until(lambda b: b.execute_script(IS_DRAWN))
+        assert browser.save_screenshot(str(folder / "lineage.png"))

@@ -92,11 +92,11 @@ def test_cycles_and_odd_amounts_are_shown_with_their_keys(world: World) -> None:
     world.day(
         "day1",
         groups=[group(10, parent_group_id="11"), group(11, parent_group_id="10"), group(12)],
-        transactions=[*good(), transaction("huge", amount_minor="9" * 20)],
+        transactions=[*good(), transaction("huge-1", amount_minor="9" * 20)],
     )
     found = check("day1")
     assert sorted(key["group_id"] for key in found["groups.no_cycles"].sample_keys) == [10, 11]
-    assert found["transactions.amount_is_plausible"].sample_keys == [{"transaction_id": "huge"}]
+    assert found["transactions.amount_is_plausible"].sample_keys == [{"transaction_id": "huge-1"}]
     assert found["groups.no_cycles"].severity == "warn"
 
 
@@ -163,6 +163,27 @@ def test_a_suite_shows_no_personal_value(suite: suites.Suite, db: psycopg.Connec
         assert expectation["description"] and expectation["meta"]["check"]
     assert not shown & set(PERSONAL)
     assert all(len(line) <= 140 for line in suite.query.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("txn-1", True),
+        ("VHJhbnNhY3Rpb246ZDRh+Q==", True),
+        (69010000001, True),
+        ("Ada", False),
+        ("Ada Lovelace 1", False),
+        ("ada1@example.com", False),
+        ("+442071838750", False),
+    ],
+)
+def test_what_is_no_key_is_not_shown_as_one(key: object, shown: bool) -> None:
+    assert (run._key("agent_id", key) == key) == shown
+
+
+def test_keys_are_shown_by_name_where_there_are_several() -> None:
+    assert run.shown({"transaction_id": "txn-1"}) == "txn-1"
+    assert run.shown({"group_id": 10, "agent_id": 1}) == "group_id 10 agent_id 1"
 
 
 def test_check_names_are_told_apart() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.checks.quarantine import SAMPLE, sample_keys
+from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
 from flows.checks.suites import SEVERITIES, Suite, expected, suites_of
 from loaders.days import Day
 from loaders.errors import DaybookError
@@ -56,8 +56,9 @@ class Checked:
 
 
 def shown(key: dict[str, Any]) -> str:
-    """A row's key as text."""
-    return " ".join(str(value) for value in key.values())
+    """A row's key as text; ids are told apart by name where there are several."""
+    several = sum(name.endswith("_id") for name in key) > 1
+    return " ".join(f"{name} {value}" if several else str(value) for name, value in key.items())
 
 
 def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[Checked]:
@@ -165,7 +166,7 @@ def _validate(context: Any, source: Any, suite: Suite) -> Any:
 def _checked(suite: Suite, result: dict[str, Any], connection: Any, day: Day) -> Checked:
     config, counted = result["expectation_config"], result["result"]
     rows = [
-        {name: row[name] for name in suite.keys}
+        {name: _key(name, row[name]) for name in suite.keys}
         for row in counted.get("partial_unexpected_index_list") or []
     ]
     if rows and config["meta"].get("sample") == "quarantine":
@@ -182,6 +183,12 @@ def _checked(suite: Suite, result: dict[str, Any], connection: Any, day: Day) ->
         unexpected_count=counted.get("unexpected_count"),
         sample_keys=[] if result["success"] else rows[:SAMPLE],
     )
+
+
+def _key(name: str, value: Any) -> Any:
+    """A key as it may be shown: an export can have anything for an id."""
+    is_ours = isinstance(value, int) or not name.endswith("_id")
+    return value if is_ours or re.match(IS_A_KEY, str(value)) else "(no id to show)"
 
 
 def _observed(result: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.checks.quarantine import read_reasons
+from flows.checks.run import shown
 from flows.pages import charts, read, shapes
 from flows.pages import verdict as verdicts
 from loaders.days import Day, parse_day
@@ -225,6 +226,7 @@ def _render(template: str, numbered: bool, **values: Any) -> str:
         "money": lambda value: "" if value is None else f"{value:,.2f}",
         "seconds": lambda value: "" if value is None else f"{value:,.2f}",
         "moment": _moment,
+        "key": shown,
     }
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
     return environment.get_template(template).render(style=style, **values)
