@@ -146,6 +146,7 @@ WHOLE: dict[str, str | bytes] = {
     "line ends in fields.csv": csv(100) + '1,t,,"a\nb",EUR\n',
     "an open quote.csv": csv(400) + '1,t,,"open,EUR\n2,t,,,EUR\n',
     "zipped.csv.gz": csv(20),
+    "a long line.csv": csv(9) + "1,t,,EUR," + "x" * (1 << 20) + "\n",
     "empty.csv": "",
 }
 

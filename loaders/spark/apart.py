@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,9 +23,10 @@ def read_apart(
     """`python -m loaders.spark` for `day`; the path to land it from.
 
     `check` is called twice a second, and what it raises ends Spark. DaybookError with what the
-    command said when it fails.
+    command said when it fails. What the run before has left is thrown away.
     """
-    out = str(default_out())
+    out = str(default_out() / "flow")
+    shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "loaders.spark", "--day", day.text, "--data", data]
     command += ["--out", out, *(["--allow-empty"] if allow_empty else [])]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from loaders.plan import Scanned
-from loaders.records import RECORD_LIMIT
 from loaders.sources import Table
 from loaders.spark.tasks import LINEAGE, output_columns
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 BLANK = {"csv": " \t\r\x0b\x0c", "json": " \t\r"}
 # Between fields once quotes are gone, and behind the last: a file that has them is read whole.
 SEPARATOR, END = "\x01", "\x02"
+# A file with a longer line is read whole: lines go to Python by the thousand.
+LINE_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def look(lines: DataFrame, files: list[Scanned]) -> Looked:
     blocks = lines.groupBy("file", "start").agg(
         F.min("id").alias("first"),
         F.count(F.lit(1)).alias("lines"),
-        F.bool_or(whole | (F.octet_length("value") > RECORD_LIMIT)).alias("whole"),
+        F.bool_or(whole | (F.octet_length("value") > LINE_LIMIT)).alias("whole"),
         F.bool_or(doubtful).alias("doubtful"),
         F.bool_or(F.contains("value", F.lit('"'))).alias("quoted"),
     )

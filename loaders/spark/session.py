@@ -26,6 +26,7 @@ SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     # what is shuffled are counts by file
     "spark.sql.shuffle.partitions": "8",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
     # landed and rejected rows side by side, without sorting them first
     "spark.sql.maxConcurrentOutputFileWriters": "4",
     # a task that dies with its worker is run elsewhere, the same one by design
@@ -66,6 +67,8 @@ def session(name: str) -> Iterator[SparkSession]:
     check_installed()
     import warnings
 
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     # said of pandas at each call; only Arrow is used here
@@ -89,6 +92,8 @@ def session(name: str) -> Iterator[SparkSession]:
             spark.sparkContext.setLogLevel("ERROR")
             spark.sparkContext.addPyFile(str(_code(Path(folder))))
             yield spark
+        except (PySparkException, Py4JError) as error:
+            raise DaybookError(f"Spark failed on {master}: {_first_line(error)}") from error
         finally:
             spark.stop()
 
