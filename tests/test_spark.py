@@ -20,7 +20,12 @@ from loaders.spark.__main__ import main
 from loaders.spark.apart import read_apart
 from tests.raw_days import write_day
 
-pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("warehouse")]
+# one JVM, and one reading of the hard cases, for all of them
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.xdist_group("spark"),
+    pytest.mark.usefixtures("warehouse"),
+]
 SAMPLE = PROJECT / "tests" / "sample"
 DAY = parse_day("day1")
 

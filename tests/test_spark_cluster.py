@@ -20,7 +20,12 @@ from loaders.landing import land_day
 from loaders.spark import reading, session
 from tests.test_spark import state
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.usefixtures("warehouse")]
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("spark"),
+    pytest.mark.usefixtures("warehouse"),
+]
 WAIT = 240.0
 
 
