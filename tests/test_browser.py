@@ -164,6 +164,18 @@ def test_every_chart_has_a_name_and_every_link_a_page(
             assert Path(place).exists(), place
 
 
+def test_paper_is_white_whatever_the_screen(site: Path, chromium: Callable[..., Any]) -> None:
+    browser = chromium(dark=True)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
+    )
+    see(browser, site / "run.html")
+    painted = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert painted == "rgb(255, 255, 255)"
+    assert not browser.find_element(By.TAG_NAME, "nav").is_displayed()
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_lineage_opens_on_group_activity(
     size: str, site: Path, chromium: Callable[..., Any]
