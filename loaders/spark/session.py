@@ -26,6 +26,10 @@ SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     # what is shuffled are counts by file
     "spark.sql.shuffle.partitions": "8",
+    # Both passes over a file's lines must cut it alike. By default Spark cuts by the number of
+    # executors, which changes when one comes late or dies.
+    "spark.sql.files.minPartitionNum": "1",
+    "spark.sql.files.maxPartitionBytes": "32m",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
     # landed and rejected rows side by side, without sorting them first
     "spark.sql.maxConcurrentOutputFileWriters": "4",
