@@ -19,7 +19,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from flows import phases
+from flows import artifacts, phases
 from flows.phases import Run
 from flows.stopping import Stop
 from loaders.landing import Landed, Plan
@@ -188,6 +188,7 @@ async def day_pipeline(
             done = in_order(run)
             for warning in phases.warnings(run):
                 run.progress(f"warning: {warning}")
+            artifacts.leave(run)
             return done
     finally:
         stop.over()

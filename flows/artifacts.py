@@ -1,0 +1,42 @@
+"""What a run leaves in Prefect: the ledger as a table, and a summary with the pages' place."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+LEDGER, SUMMARY = "daybook-ledger", "daybook-summary"
+
+
+def leave(run: Any) -> None:
+    """Both artifacts, of the flow run at work; a Prefect that is away must not fail the day."""
+    with contextlib.suppress(Exception):
+        _leave(run)
+
+
+def _leave(run: Any) -> None:
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+    from psycopg.rows import dict_row
+
+    from loaders import warehouse
+
+    with warehouse.connect(
+        application_name=f"daybook {run.flow_run_id}", row_factory=dict_row
+    ) as connection:
+        rows = connection.execute(
+            "select * from metrics.row_ledger where day = %s order by table_name, target",
+            [run.day.date],
+        ).fetchall()
+    table = [{**row, "day": str(row["day"])} for row in rows]
+    told = f"{run.day}, run {run.flow_run_id}"
+    create_table_artifact(table=table, key=LEDGER, description=told, _sync=True)
+    balanced = sum(row["balanced"] for row in rows)
+    lines = [
+        f"## Daybook {run.day}",
+        f"- run `{run.flow_run_id}`",
+        f"- {balanced} of {len(rows)} ledger rows balance",
+        f"- {sum(row['rows_landed'] for row in rows)} rows landed, "
+        f"{sum(row['rows_quarantined'] for row in rows)} quarantined",
+        f"- pages: `{warehouse.home() / 'site' / 'index.html'}`",
+    ]
+    create_markdown_artifact(markdown="\n".join(lines), key=SUMMARY, _sync=True)
