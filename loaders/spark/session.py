@@ -92,6 +92,7 @@ def session(name: str) -> Iterator[SparkSession]:
             spark = builder.getOrCreate()
         except Exception as error:
             raise DaybookError(f"Spark did not start on {master}: {_first_line(error)}") from error
+        searched = list(sys.path)
         try:
             spark.sparkContext.setLogLevel("ERROR")
             spark.sparkContext.addPyFile(str(_code(Path(folder))))
@@ -100,6 +101,10 @@ def session(name: str) -> Iterator[SparkSession]:
             raise DaybookError(f"Spark failed on {master}: {_first_line(error)}") from error
         finally:
             spark.stop()
+            # addPyFile has this process look for modules in the zip as well, which goes now
+            for place in set(sys.path) - set(searched):
+                sys.path.remove(place)
+                sys.path_importer_cache.pop(place, None)
 
 
 def _code(folder: Path) -> Path:
