@@ -32,24 +32,25 @@ def _day(conn: Connection, data: Path, number: int, size: str) -> list[Measure]:
     day, peaks = day_text(number), []
     arguments = ("flows.day", "--day", day, "--data", str(data))
     whole = seconds(lambda: peaks.append(peak_of(*arguments, PREFECT_API_URL=None)))
-    (landing,) = conn.execute(
-        "select extract(epoch from max(finished_at) - min(started_at))::float"
-        " from bronze.load_batches where day = %s",
-        [day],
-    ).fetchone()
+    phases = dict(
+        conn.execute(
+            "select phase, seconds from metrics.phase_runs join metrics.pipeline_metrics as runs"
+            " using (flow_run_id) where task_name = 'day-pipeline' and day = %s"
+            " and phase <> 'day-pipeline' order by seconds desc",
+            [day],
+        ).fetchall()
+    )
     (pipeline,) = conn.execute(
         "select duration_seconds from metrics.pipeline_metrics"
         " where task_name = 'day-pipeline' and day = %s",
         [day],
     ).fetchone()
-    nodes, dbt = node_seconds()
+    nodes, _ = node_seconds()
     name = "first day" if number == 0 else "second day"
     parts = {
         "whole": whole,
-        "landing": landing,
-        "dbt": dbt,
-        "in the flow besides (files looked at, Prefect, ledger)": pipeline - landing - dbt,
-        "before and after the flow (imports, Prefect's server, account)": whole - pipeline,
+        **{phase: took for phase, took in phases.items() if took > 0.02 * whole},
+        "before and after the flow (imports, Prefect's server, pages, account)": whole - pipeline,
     }
     for node, took in sorted(nodes.items(), key=lambda found: -found[1]):
         if took > 0.02 * whole:

@@ -20,7 +20,7 @@ TABLE = "stg_transactions"
 
 
 def run(folder: Path, *, quick: bool) -> list[Measure]:
-    rows, rounds = (2_000, 1) if quick else (1_000_000, 3)
+    rows, rounds = (2_000, 1) if quick else (1_000_000, 5)
     data = folder / "data"
     with scratch_warehouse(folder) as conn:
         path = write_day(data, 0, transactions=range(rows))

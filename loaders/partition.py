@@ -17,7 +17,7 @@ from loaders.sources import Table
 if TYPE_CHECKING:
     from psycopg import Connection
 
-PIECE = 1 << 18
+PIECE = 1 << 16
 # Readers of the old partition are waited for in short turns: those that come later queue behind
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"

@@ -20,6 +20,17 @@
 {%- endmacro %}
 
 
+{% macro know_size() -%}
+    {#- A table made in this build is planned for before autovacuum has seen it: without figures an
+        anti join of 20,000 records with what was written took 9 s, with them 0.02 s. A tenth of the
+        usual sample will do. -#}
+    {%- if model.config.materialized == 'table' -%}
+    set local default_statistics_target = 10;
+    analyze {{ this }}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro relation_if_built(name, layer) -%}
     {#- A model read without ref, because it is built from the model that reads it. -#}
     {{ return(adapter.get_relation(target.database, generate_schema_name(layer, none), name) if execute) }}
