@@ -18,7 +18,7 @@ with deleted as (
     delete from {{ this }} as held
     where not exists (
         select 1 from {{ wanted }} as wanted
-        where {% for column in key %}wanted.{{ column }} = held.{{ column }}{% if not loop.last %} and {% endif %}{% endfor %}
+        where {{ columns_of('wanted', key) }} = {{ columns_of('held', key) }}
     )
     {%- if meta.scope %}
     and held.{{ meta.scope_key }} in (select scope.{{ meta.scope_key }} from {{ ref(meta.scope) }} as scope)
@@ -30,14 +30,18 @@ with deleted as (
 written as (
 
     insert into {{ this }} as held ({{ columns | join(', ') }})
-    select {{ columns | join(', ') }} from {{ wanted }}
+    select {{ columns_of('wanted', columns, bare=true) }}
+    from {{ wanted }} as wanted
+    left join {{ this }} as there on {{ columns_of('wanted', key) }} = {{ columns_of('there', key) }}
+    -- on conflict locks, and so writes, every row that it meets: equal ones must not get there
+    where there.{{ key[0] }} is null
+    {%- if values %}
+        or {{ columns_of('there', values) }} is distinct from {{ columns_of('wanted', values) }}
+    {%- endif %}
     {% if values -%}
     on conflict ({{ key | join(', ') }}) do update set
-        {%- for column in columns if column not in key %}
-        {{ column }} = excluded.{{ column }}{% if not loop.last %},{% endif %}
-        {%- endfor %}
-    where ({% for column in values %}held.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
-        is distinct from ({% for column in values %}excluded.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
+        {{ excluded_columns(columns, key) }}
+    where {{ columns_of('held', values) }} is distinct from {{ columns_of('excluded', values) }}
     {%- else -%}
     on conflict ({{ key | join(', ') }}) do nothing
     {%- endif %}

@@ -1,45 +1,50 @@
 -- Where each group stands: how deep, below which root, and whether its parents lead back to it.
+-- A table, so that group_activity is planned for as many groups as there are.
 
-{{ config(tags=['groups', 'metrics']) }}
+{{ config(materialized='table', unlogged=true, tags=['groups', 'metrics']) }}
 
 with recursive groups as (
 
     select
         group_id,
+        name,
         parent_group_id
     from {{ ref('groups') }}
 
 ),
 
--- a parent that is not known is none
-edges as (
-
-    select
-        child.group_id,
-        parent.group_id as parent_group_id
-    from groups as child
-    inner join groups as parent on child.parent_group_id = parent.group_id
-
-),
-
 placed as (
 
-    -- anchor: no parent
+    -- anchor: no parent, or one that is not known
     select
-        groups.group_id,
+        child.group_id,
         0 as depth,
-        groups.group_id as root_group_id
-    from groups
-    left join edges on groups.group_id = edges.group_id
-    where edges.group_id is null
+        child.group_id as root_group_id
+    from groups as child
+    left join groups as parent on child.parent_group_id = parent.group_id
+    -- of `is null` Postgres expects next to no row, and then reads all groups once per level
+    where num_nulls(parent.group_id) = 1
     union all
     -- step: to the children; from a root no cycle can be reached
     select
-        edges.group_id,
+        groups.group_id,
         placed.depth + 1,
         placed.root_group_id
     from placed
-    inner join edges on placed.group_id = edges.parent_group_id
+    inner join groups on placed.group_id = groups.parent_group_id
+
+),
+
+located as (
+
+    select
+        groups.group_id,
+        groups.name,
+        groups.parent_group_id,
+        placed.depth,
+        placed.root_group_id
+    from groups
+    left join placed on groups.group_id = placed.group_id
 
 ),
 
@@ -47,11 +52,10 @@ placed as (
 unplaced as (
 
     select
-        edges.group_id,
-        edges.parent_group_id as up_1
-    from edges
-    left join placed on edges.group_id = placed.group_id
-    where placed.group_id is null
+        group_id,
+        parent_group_id as up_1
+    from located
+    where depth is null
 
 ),
 
@@ -75,10 +79,11 @@ cycles as (
 )
 
 select
-    groups.group_id,
-    placed.depth,
-    placed.root_group_id,
+    located.group_id,
+    located.name,
+    located.parent_group_id,
+    located.depth,
+    located.root_group_id,
     cycles.group_id is not null as in_cycle
-from groups
-left join placed on groups.group_id = placed.group_id
-left join cycles on groups.group_id = cycles.group_id
+from located
+left join cycles on located.group_id = cycles.group_id

@@ -16,19 +16,15 @@
         meta={'pipeline': 'groups', 'tables': ['stg_groups']},
         pre_hook=[
             '{{ started() }}',
-            "analyze {{ ref('groups') }} (group_id, parent_group_id), {{ ref('agents') }} (agent_id, status), {{ ref('group_memberships') }} (group_id, agent_id)",
+            "analyze {{ ref('agents') }} (agent_id, status), {{ ref('group_memberships') }} (group_id, agent_id)",
         ],
         post_hook='{{ account_first_mirror() }}',
     )
 }}
 
-with recursive groups as (
+with recursive places as (
 
-    select
-        group_id,
-        name,
-        parent_group_id
-    from {{ ref('groups') }}
+    select * from {{ ref('int_group_places') }}
 
 ),
 
@@ -42,23 +38,6 @@ agents as (
 
     select agent_id from {{ ref('agents') }}
     where status = 'active'
-
-),
-
-places as (
-
-    select * from {{ ref('int_group_places') }}
-
-),
-
--- a parent that is not known is none
-edges as (
-
-    select
-        child.group_id,
-        parent.group_id as parent_group_id
-    from groups as child
-    inner join groups as parent on child.parent_group_id = parent.group_id
 
 ),
 
@@ -76,38 +55,42 @@ members as (
 active as (
 
     -- anchor: an active agent
-    select group_id from members
+    select
+        places.group_id,
+        places.parent_group_id
+    from places
+    inner join members on places.group_id = members.group_id
     union
     -- step: to the parent
-    select edges.parent_group_id
+    select
+        places.group_id,
+        places.parent_group_id
     from active
-    inner join edges on active.group_id = edges.group_id
+    inner join places on active.parent_group_id = places.group_id
 
 ),
 
 children as (
 
     select
-        edges.parent_group_id as group_id,
+        parent_group_id as group_id,
         count(*) as active_children
-    from edges
-    inner join active on edges.group_id = active.group_id
-    group by edges.parent_group_id
+    from active
+    group by parent_group_id
 
 )
 
 select
-    groups.group_id,
-    groups.name,
-    groups.parent_group_id,
+    places.group_id,
+    places.name,
+    places.parent_group_id,
     active.group_id is null as inactive,
     coalesce(members.active_members, 0) as active_members,
     coalesce(children.active_children, 0) as active_children,
     places.depth,
     places.root_group_id,
     places.in_cycle
-from groups
-left join members on groups.group_id = members.group_id
-left join children on groups.group_id = children.group_id
-left join active on groups.group_id = active.group_id
-left join places on groups.group_id = places.group_id
+from places
+left join members on places.group_id = members.group_id
+left join children on places.group_id = children.group_id
+left join active on places.group_id = active.group_id
