@@ -66,7 +66,7 @@
     {% if execute and target.name not in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'test') %}
         {% set schema = adapter.quote(generate_schema_name('metrics', none)) %}
         create schema if not exists {{ schema }};
-        {% for name in ['applied_batches', 'pipeline_metrics'] %}
+        {% for name in ['applied_batches', 'changed_months', 'pipeline_metrics'] %}
         create table if not exists {{ schema }}.{{ name }} (like metrics.{{ name }} including all);
         {% endfor %}
     {% endif %}

@@ -4,6 +4,8 @@
     create temporary view {{ relation }} as (
         {{ sql }}
     );
+    {%- elif not temporary and (config.get('meta') or {}).get('month') and by_month() -%}
+    {{ create_by_month(relation, sql) }}
     {%- else -%}
     {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
     {%- endif -%}

@@ -17,6 +17,9 @@
 
 {{ refuse_unless_whole(meta, plan) }}
 
+{% if meta.month and is_partitioned(this) -%}
+{{ upsert_by_month(this, incoming, meta, plan, key, columns, kept, values) }}
+{%- else -%}
 {% if plan.in_order and meta.delta -%}
 -- Most records are new or newer: Postgres finds out while it writes, and only the others are
 -- looked at again.
@@ -89,20 +92,27 @@ written as (
 deleted as (
 
     delete from {{ this }} as held
-    -- said outright, so that Postgres need not look at every row held
-    where {% if plan.rebuild %}true{% elif not (plan.replaced or plan.recheck) %}false{% else %}
-            (
-                held._batch_id = any('{ {{- plan.replaced | join(', ') -}} }'::bigint [])
-                {%- if plan.recheck %}
-                or {{ columns_of('held', key) }} in (select {{ key | join(', ') }} from {{ ref(meta.pending) }} where not _is_pending)
-                {%- endif %}
-            ){% endif %}
-        and not exists (
-            select 1 from {{ incoming }} as incoming where {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }}
-        )
+    where {{ is_gone(plan, key, ref(meta.pending), incoming) }}
     returning held._day
 
 ),
 
 {{ account(meta, plan) }}
+{%- endif -%}
+{%- endmacro %}
+
+
+{% macro is_gone(plan, key, pending, incoming) -%}
+    {#- What no record stands for any more; said outright where nothing can be, so that Postgres
+        need not look at every row held. -#}
+    {% if plan.rebuild %}true{% elif not (plan.replaced or plan.recheck) %}false{% else %}
+            (
+                held._batch_id = any('{ {{- plan.replaced | join(', ') -}} }'::bigint [])
+                {%- if plan.recheck %}
+                or {{ columns_of('held', key) }} in (select {{ key | join(', ') }} from {{ pending }} where not _is_pending)
+                {%- endif %}
+            ){% endif %}
+        and not exists (
+            select 1 from {{ incoming }} as incoming where {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }}
+        )
 {%- endmacro %}

@@ -329,7 +329,7 @@ def converted(connection: Any, day: Any) -> list[Row]:
     """The day's transactions by currency: original amounts, dollars, and how they were rated."""
     return ask(
         connection,
-        "silver.transactions bronze.stg_transactions",
+        "silver.transactions intermediate.int_transaction_keys bronze.stg_transactions",
         """
         select
             transactions.original_currency as currency, count(*) as transactions,
@@ -339,8 +339,11 @@ def converted(connection: Any, day: Any) -> list[Row]:
         from (
             select distinct transaction_id from bronze.stg_transactions where _day = %s
         ) as of_the_day
+        inner join intermediate.int_transaction_keys as keys
+            on of_the_day.transaction_id = keys.transaction_id
         inner join silver.transactions as transactions
-            on of_the_day.transaction_id = transactions.transaction_id
+            on keys.transaction_id = transactions.transaction_id
+            and keys.occurred_time = transactions.occurred_time
         group by transactions.original_currency
         order by count(*) desc, transactions.original_currency
         """,

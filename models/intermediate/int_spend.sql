@@ -9,6 +9,17 @@ with transactions as (
 
 ),
 
+-- on its own, so that a filter on the transactions does not read them all for this
+clearings as (
+
+    select keys.transaction_id
+    from {{ ref('int_transaction_keys') }} as keys
+    inner join {{ ref('transactions') }} as transactions
+        on keys.transaction_id = transactions.transaction_id and keys.occurred_time = transactions.occurred_time
+    where transactions.transaction_type = 'CLEARING'
+
+),
+
 merchant_matches as (
 
     select * from {{ source('ledger', 'merchant_matches') }}
@@ -21,26 +32,40 @@ agent_matches as (
 
 ),
 
-cleared as (
+judged as (
 
-    select authorizations.transaction_id
-    from transactions as authorizations
-    cross join lateral jsonb_array_elements_text(authorizations.child_transaction_ids) as children (transaction_id)
-    inner join transactions as clearings on children.transaction_id = clearings.transaction_id
-    where authorizations.transaction_type = 'AUTHORIZATION' and clearings.transaction_type = 'CLEARING'
+    select
+        transactions.*,
+        case
+            when transaction_type in ('CLEARING', 'REFUND') then true
+            when transaction_type = 'AUTHORIZATION'
+                then not exists (
+                    select 1
+                    from jsonb_array_elements_text(transactions.child_transaction_ids) as children (transaction_id)
+                    inner join clearings on children.transaction_id = clearings.transaction_id
+                )
+            else false
+        end as counts
+    from transactions
 
 )
 
 select
-    transactions.transaction_id,
-    transactions.user_id,
+    judged.transaction_id,
+    judged.user_id,
     agent_matches.agent_id,
     coalesce(merchant_matches.application, 'unmatched') as application,
-    transactions.occurred_time,
-    date_trunc('month', transactions.occurred_time at time zone 'UTC')::date as month,
-    case when transactions.transaction_type = 'REFUND' then -transactions.amount_usd else transactions.amount_usd end as usd
-from transactions
-left join merchant_matches on coalesce(transactions.raw_merchant_name, transactions.merchant_name) = merchant_matches.raw_name
-left join agent_matches on transactions.user_name = agent_matches.user_name
-where transactions.transaction_type in ('AUTHORIZATION', 'CLEARING', 'REFUND')
-    and transactions.transaction_id not in (select cleared.transaction_id from cleared)
+    judged.occurred_time,
+    {{ month_of('judged.occurred_time') }} as month,
+    case
+        when not judged.counts then 0
+        when judged.transaction_type = 'REFUND' then -judged.amount_usd
+        else judged.amount_usd
+    end as usd,
+    judged.counts,
+    judged.user_name,
+    merchant_matches.raw_name is not null
+    or coalesce(judged.raw_merchant_name, judged.merchant_name) is null as is_looked_up
+from judged
+left join merchant_matches on coalesce(judged.raw_merchant_name, judged.merchant_name) = merchant_matches.raw_name
+left join agent_matches on judged.user_name = agent_matches.user_name

@@ -8,7 +8,8 @@
 
 with spend as (
 
-    select * from {{ ref('int_spend') }}
+    select * from {{ ref('int_spend_monthly') }}
+    where transactions > 0
 
 )
 
@@ -16,7 +17,7 @@ select
     application,
     month,
     sum(usd) as usd,
-    count(*) as transactions,
+    sum(transactions)::bigint as transactions,
     count(distinct user_id) as users
 from spend
 group by application, month

@@ -10,12 +10,13 @@
 with recursive spend as (
 
     select
-        agent_id,
-        month,
-        sum(usd) as usd
-    from {{ ref('int_spend') }}
-    where agent_id is not null
-    group by agent_id, month
+        matches.agent_id,
+        spend.month,
+        sum(spend.usd) as usd
+    from {{ ref('int_spend_monthly') }} as spend
+    inner join {{ source('ledger', 'agent_matches') }} as matches on spend.user_name = matches.user_name
+    where spend.transactions > 0 and matches.agent_id is not null
+    group by matches.agent_id, spend.month
 
 ),
 

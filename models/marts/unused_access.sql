@@ -36,24 +36,14 @@ roles as (
 
 ),
 
-transactions as (
-
-    select
-        user_id,
-        user_name,
-        occurred_time
-    from {{ ref('transactions') }}
-
-),
-
 -- a card names its user by id, a transaction by id and name
 users as (
 
     select distinct
-        transactions.user_id,
+        spend.user_id,
         matches.agent_id
-    from transactions
-    inner join {{ source('ledger', 'agent_matches') }} as matches on transactions.user_name = matches.user_name
+    from {{ ref('int_spend_monthly') }} as spend
+    inner join {{ source('ledger', 'agent_matches') }} as matches on spend.user_name = matches.user_name
     where matches.agent_id is not null
 
 ),
@@ -69,13 +59,22 @@ cards as (
 
 ),
 
+-- looked for in the newest month alone
+newest as (
+
+    select max(occurred_time) as occurred_time
+    from {{ ref('transactions') }}
+    where occurred_time >= (select max(months.month)::timestamp at time zone 'UTC' from {{ ref('int_spend_monthly') }} as months)
+
+),
+
 spend as (
 
     select
         agent_id,
         sum(usd) as usd_last_90_days
     from {{ ref('int_spend') }}
-    where occurred_time > (select max(transactions.occurred_time) - interval '90 days' from transactions)
+    where counts and occurred_time > (select newest.occurred_time - interval '90 days' from newest)
     group by agent_id
 
 )

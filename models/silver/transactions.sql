@@ -10,10 +10,11 @@
             'pending': 'int_transactions_pending',
             'order': ['updated_time'],
             'delta': true,
+            'month': 'occurred_time',
             'recheck': 'rates_changed',
         },
-        pre_hook='{{ started() }}',
-        post_hook=['{{ account_first_build() }}', '{{ remember_rates() }}'],
+        pre_hook=['{{ started() }}', '{{ note_changed_months() }}'],
+        post_hook=['{{ account_first_build() }}', '{{ remember_rates() }}', '{{ transactions_indexes() }}'],
     )
 }}
 

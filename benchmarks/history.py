@@ -1,0 +1,103 @@
+"""A day's build on histories of different length, `silver.transactions` in partitions by month.
+
+Runs only when it is named: `python -m benchmarks history` (half an hour, 50 GB of disk).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.raw_days import day_text, write_day
+from benchmarks.stage import Measure, build, scratch_warehouse
+from loaders.days import parse_day
+from loaders.landing import land_day
+from loaders.rates import refresh_rates
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+A_MONTH = 1_000_000
+ROUNDS = 3
+NODES = ("transactions", "int_spend_monthly", "application_spend_monthly", "unused_access")
+# One month of history, :back months before the day's own, whose transactions are 1 to :rows.
+FILL = """
+create table silver.transactions_pYYYYMM (like silver.transactions including all);
+insert into silver.transactions_pYYYYMM
+select ('h' || :back || '-' || i) as transaction_id, md5(i::text) as transaction_uuid,
+    case when i % 20 = 0 then 'AUTHORIZATION' else 'CLEARING' end,
+    timestamptz ':month UTC' + i % 2400000 * interval '1 second',
+    timestamptz ':month UTC' + interval '40 days',
+    'u' || i % 5000, null, 'User ' || i % 5000, 'AMZN Mktp*' || i % 9999, 'AMZN Mktp',
+    'c' || i % 8000, null, 'b' || i % 900, null, i % 100000,
+    case when i % 20 = 0 then jsonb_build_array('h' || :back || '-' || i + 1) else '[]' end,
+    2, 'USD', (i % 100000)::numeric / 100, 'USD', 1, (i % 100000)::numeric / 100, 'usd',
+    date ':month', md5(i::text) || md5(i::text), date ':day', 1, 'transactions.csv', i, now()
+from generate_series(1, :rows) as i;
+alter table silver.transactions attach partition silver.transactions_pYYYYMM
+for values from (':month UTC') to (timestamptz ':month UTC' + interval '1 month');
+insert into silver.transactions_keys
+select transaction_id, occurred_time from silver.transactions_pYYYYMM;
+insert into metrics.changed_months values (':month') on conflict do nothing;
+"""
+
+
+def run(folder: Path, *, quick: bool) -> list[Measure]:
+    lengths, rows, delta = ((1, 3), 2_000, 200) if quick else ((1, 10, 50), A_MONTH, 20_000)
+    data = folder / "data"
+    os.environ["DAYBOOK_PARTITION_TRANSACTIONS"] = "month"
+    took: dict[int, dict[str, float]] = {}
+    with scratch_warehouse(folder) as conn:
+        refresh_rates()
+        number = _day(data, 0, range(rows))
+        build("build", "--exclude-resource-type", "unit_test", "test", day=day_text(number))
+        filled = 0
+        for length in lengths:
+            for back in range(filled + 1, length):
+                _fill(conn, back, rows)
+            filled = length
+            conn.execute("vacuum analyze silver.transactions_keys")
+            rounds = []
+            for _turn in range(1 if quick else ROUNDS + 1):
+                first = rows + number * delta // 2 - delta // 2
+                number = _day(data, number + 1, range(first, first + delta))
+                conn.execute("checkpoint")
+                rounds.append(
+                    build("build", "--exclude-resource-type", "unit_test", day=day_text(number))
+                )
+            # the first of them adds up the months that were filled
+            took[length] = _median(rounds[1:] or rounds)
+    short, *longer = lengths
+    found = []
+    for length in longer:
+        size = f"{delta:,} into {rows * length:,} rows"
+        whole, month = (sum(took[each].values()) for each in (length, short))
+        what = "a day's build against a month of history"
+        found.append(Measure("history", what, size, whole, month, "<= 1.5"))
+        for name in NODES:
+            parts = took[length][name], took[short][name]
+            found.append(Measure("history", f"of it: {name}", size, *parts))
+    return found
+
+
+def _day(data: Path, number: int, transactions: range) -> int:
+    write_day(data, number, transactions=transactions, groups=1_000, agents=1_000)
+    land_day(data, parse_day(day_text(number)))
+    return number
+
+
+def _fill(conn: Connection, back: int, rows: int) -> None:
+    # 2025-05 is the month of the days' own transactions
+    year, month = divmod(2025 * 12 + 4 - back, 12)
+    text = FILL.replace(":back", str(back)).replace(":rows", str(rows))
+    text = text.replace(":month", f"{year}-{month + 1:02}-01").replace(":day", day_text(0))
+    for statement in text.replace("YYYYMM", f"{year}{month + 1:02}").split(";\n"):
+        if statement.strip():
+            conn.execute(statement)
+    conn.execute(f"vacuum analyze silver.transactions_p{year}{month + 1:02}")
+
+
+def _median(rounds: list[dict[str, float]]) -> dict[str, float]:
+    ordered = sorted(rounds, key=lambda nodes: sum(nodes.values()))
+    return ordered[len(ordered) // 2]
