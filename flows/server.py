@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows import took
 from loaders.errors import DaybookError
 
 START_SECONDS = 60
@@ -79,7 +80,8 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
     atexit.register(stop_server)
     try:
         meanwhile()
-        _wait_for(child, port, prefect_home / "server.log")
+        with took.part("prefect-server"):
+            _wait_for(child, port, prefect_home / "server.log")
     except BaseException:
         child.kill()
         stop_server()
