@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.stage import Measure, surroundings
 
 # flow first: it starts a Prefect server, which must be there before Prefect is imported.
-NAMES = ("flow", "landing", "transactions", "activity", "day", "spark")
+NAMES = ("flow", "orchestration", "landing", "transactions", "activity", "day", "spark")
 ONLY_NAMED = ("spark",)  # needs Java and the spark extra
 HERE = Path(__file__).parent
 HEAD = ("benchmark", "what", "size", "Daybook", "against", "ratio", "aim", "held")
