@@ -74,9 +74,9 @@ def _local() -> dict[str, float]:
     whole, took, nodes = _measured("local")
     named = {
         "warehouse's handshake": took["warehouse"],
-        "Prefect: temporary server, waited for beside dbt's parsing": took["prefect-server"],
-        "Prefect: import": took["prefect-import"],
-        "dbt: import and parsing": took["parse"],
+        "Prefect: temporary server, waited for after dbt's parsing": took["prefect-server"],
+        "imports of dbt and Prefect": took["dbt-import"] + took["prefect-import"],
+        "dbt: parsing": took["parse"],
         "landing, matching, ledger, expiry": sum(took[name] for name in LANDING),
         "dbt: nodes": nodes,
         "dbt: around its nodes": took["transform-day"] - nodes,

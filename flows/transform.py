@@ -93,7 +93,7 @@ def _options(of: Any) -> list[str]:
 
 def manifest() -> Any:
     """The project's manifest, parsed once per process. Raises DaybookError if it doesn't parse."""
-    with took.part("parse"):
+    with took.part("dbt-import"):
         from dbt.cli.main import dbtRunner
 
         options = _options(settings())
