@@ -13,7 +13,10 @@ from pathlib import Path
 from benchmarks.stage import Measure, surroundings
 
 # flow first: it starts a Prefect server, which must be there before Prefect is imported.
-NAMES = ("flow", "landing", "transactions", "activity", "day", "history", "spark")
+NAMES = (
+    *("flow", "orchestration", "landing", "transactions", "activity", "day"),
+    *("history", "spark"),
+)
 ONLY_NAMED = ("history", "spark")  # half an hour each; spark needs Java and its extra
 HERE = Path(__file__).parent
 HEAD = ("benchmark", "what", "size", "Daybook", "against", "ratio", "aim", "held")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows import took
 from flows.stopping import Stop
 from loaders import retention
 from loaders.days import Day, parse_day
@@ -87,12 +88,13 @@ def attempt_day(
     logical_day = check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
     started = time.monotonic()
     get_ready(verbose=verbose)
-    from flows import phases, pipeline
+    with took.part("prefect-import"):
+        from flows import phases, pipeline
 
     stop = Stop()
     pipeline.watched.set((stop, progress or phases.silent))
     flow = pipeline.day_pipeline
-    state = _supervised(
+    state = supervised(
         stop,
         lambda: flow(
             day=logical_day.text,
@@ -106,14 +108,19 @@ def attempt_day(
         ),
     )
     outcome = state.result(raise_on_failure=False)
+    return came_to(logical_day, state, outcome, time.monotonic() - started)
+
+
+def came_to(day: Day, state: Any, outcome: Any, seconds: float) -> DayRun:
+    """What a day came to, by the state and result of its flow in this process."""
     failed = isinstance(outcome, BaseException)
     run_id = state.state_details.flow_run_id
     return DayRun(
-        day=logical_day,
+        day=day,
         flow_run_id=str(run_id) if run_id else None,
         phases={} if failed else outcome,
         error=outcome if failed else None,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
     )
 
 
@@ -159,14 +166,15 @@ def get_ready(*, verbose: bool = False) -> None:
     from flows import server, transform
     from loaders import warehouse
 
-    if warehouse.is_embedded():
-        warehouse.start()
-    with warehouse.connect(application_name="daybook flow handshake") as connection:
-        warehouse.check_ready(connection)
+    with took.part("warehouse"):
+        if warehouse.is_embedded():
+            warehouse.start()
+        with warehouse.connect(application_name="daybook flow handshake") as connection:
+            warehouse.check_ready(connection)
     server.start_server(verbose=verbose, meanwhile=transform.manifest)
 
 
-def _supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
+def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
     """Run the flow in a thread of its own, so that Ctrl-C and SIGTERM end it in good order:
     in the main thread Prefect would turn SIGTERM into an exception in the middle of a phase."""
     import asyncio
@@ -216,8 +224,9 @@ def _signals(stop: Stop) -> Iterator[None]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that flows.day and flows.backfill share."""
     parser.add_argument("--data", metavar="PATH", help="folder of days (default: DATA_BASE_PATH)")
-    parser.add_argument("--mode", choices=["local", "distributed"], default="local")
-    parser.add_argument("--engine", choices=["python", "spark"], default="python")
+    # No default here: a run that is resumed has its own mode and engine.
+    parser.add_argument("--mode", choices=["local", "distributed"], help="default: local")
+    parser.add_argument("--engine", choices=["python", "spark"], help="default: python")
     parser.add_argument("--force", action="store_true", help="land unchanged files again")
     parser.add_argument("--allow-empty", action="store_true", help="accept an empty snapshot")
     parser.add_argument("--allow-shrink", action="store_true", help="accept a halved snapshot")
@@ -227,26 +236,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def attempt_and_tell(day: str, given: argparse.Namespace) -> DayRun:
     """Run a day as the command line asked, with progress, and print its account."""
-    from flows.progress import Progress
-
-    with Progress(day, sys.stderr) as progress:
-        done = attempt_day(
+    with told(day, verbose=given.verbose) as watch:
+        watch.done = attempt_day(
             day,
             given.data,
-            mode=given.mode,
-            engine=given.engine,
+            mode=given.mode or "local",
+            engine=given.engine or "python",
             force=given.force,
             allow_empty=given.allow_empty,
             allow_shrink=given.allow_shrink,
             timeout=given.timeout,
             resume=getattr(given, "resume", None),
             verbose=given.verbose,
-            progress=progress,
+            progress=watch.progress,
         )
-    _tell(done)
-    if done.error is not None:
-        print_error(done.error, verbose=given.verbose)
-    return done
+    return watch.done
+
+
+@dataclass
+class Watch:
+    """Who watches a day: told of its steps, and given what it came to when it has ended."""
+
+    progress: Callable[..., None]
+    done: DayRun | None = None
+
+
+@contextlib.contextmanager
+def told(day: str, *, verbose: bool = False) -> Iterator[Watch]:
+    """A day's progress while it runs; once it has ended its account, and its error."""
+    from flows.progress import Progress
+
+    with Progress(day, sys.stderr) as progress:
+        watch = Watch(progress)
+        yield watch
+    if watch.done is not None:
+        _tell(watch.done)
+        if watch.done.error is not None:
+            print_error(watch.done.error, verbose=verbose)
 
 
 def _tell(done: DayRun) -> None:

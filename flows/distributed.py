@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,29 +19,35 @@ from prefect.context import FlowRunContext
 from prefect.utilities.annotations import quote
 
 from flows import phases, pipeline
+from flows.day import DayRun
 from flows.phases import Run
+from flows.reap import OPEN, with_parents
 from flows.stack import POOL
-from loaders.errors import DaybookError, UsageError
+from flows.stopping import Stop
+from loaders.days import parse_day
+from loaders.errors import DaybookError, LockedError, UsageError
 from loaders.landing import Landed, Plan
 
 POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # for a worker to take the first of the runs that are waited for
+FULL_SECONDS = 20.0  # a worker has looked for work many times: what it has not taken, it can't
 SILENT_SECONDS = 30.0  # how long a phase may say Running without a session
-SLOTS = 3  # the day, land-day and one of its tables at a time
+
+Alive = Callable[[set[UUID]], set[UUID]]  # those of some runs whose processes live
 
 
 class PhaseError(DaybookError):
     """A phase did not complete; the message is that of its state."""
 
 
-def refuse_small_pool(on_pool: bool) -> None:
+def refuse_small_pool(*parents: str) -> None:
     """UsageError unless the pool is there, has a worker, and holds parents and children at once.
 
-    `on_pool`: the day itself takes one of its slots.
+    `parents`: what takes a slot of it beside land-day and a table.
     """
     from prefect.exceptions import ObjectNotFound
 
-    needed = SLOTS if on_pool else SLOTS - 1
+    who = [*parents, "land-day", "a table"]
     with _client() as client:
         try:
             pool = client.read_work_pool(POOL)
@@ -56,11 +63,10 @@ def refuse_small_pool(on_pool: bool) -> None:
         ("work pool", pool.concurrency_limit),
         ("work queue", queue.concurrency_limit if queue else None),
     ):
-        if limit is not None and limit < needed:
+        if limit is not None and limit < len(who):
             raise UsageError(
-                f"The {what} of {POOL} runs {limit} at once, and a distributed day needs {needed}: "
-                f"itself, land-day and a table. Raise it: prefect work-pool set-concurrency-limit "
-                f"{POOL} {max(needed, 8)}."
+                f"The {what} of {POOL} runs {limit} at once, and {len(who)} wait for each other: "
+                f"{', '.join(who)}. Raise it: prefect work-pool set-concurrency-limit {POOL} 8."
             )
     if pool.is_paused or not any(worker["status"] == "ONLINE" for worker in workers):
         raise UsageError(f"No worker is at work in the pool {POOL}: make up.")
@@ -83,8 +89,6 @@ def in_order(run: Run) -> dict[str, dict[str, str]]:
 
 def trigger(run: Run, name: str, table: str | None = None) -> UUID:
     """Start a run of a phase's deployment on the pool; its id."""
-    from prefect.deployments import run_deployment
-
     run.check()
     parameters = {
         "day": run.day.text,
@@ -96,32 +100,72 @@ def trigger(run: Run, name: str, table: str | None = None) -> UUID:
         **({"resume": run.resumes} if run.resumes else {}),
         **({"table": table} if table else {}),
     }
+    return _start(name, parameters)
+
+
+def _start(name: str, parameters: dict[str, Any]) -> UUID:
+    from prefect.deployments import run_deployment
+
     return run_deployment(f"{name}/{name}", parameters=parameters, timeout=0, _sync=True).id
 
 
 def wait_for(started: dict[str, UUID], run: Run) -> dict[str, Any]:
     """Wait until all have ended: name → flow run. PhaseError with the first failure's message;
     no run that was started is left at work when it raises."""
-    names = {flow_run_id: name for name, flow_run_id in started.items()}
-    try:
-        ended = _all_ended(names, run)
-    except BaseException:
-        _cancel(list(names))
-        raise
+    from loaders.lock import children_alive
+
+    def alive(running: set[UUID]) -> set[UUID]:
+        children = children_alive(run.flow_run_id)
+        return {each for each in running if str(each)[:8] in children}
+
+    ended = _all_ended(started, run.check, alive)
     for name, found in ended.items():
         if not found.state.is_completed():
             raise PhaseError(f"{name}: {_said(found.state)}")
     return ended
 
 
-def _all_ended(names: dict[UUID, str], run: Run) -> dict[str, Any]:
+async def day_there(day: str, options: dict[str, Any], stop: Stop, progress: Any) -> DayRun:
+    """A day of a backfill as a run of day-pipeline's deployment: what it came to."""
+    from loaders.lock import runs_alive
+
+    def alive(running: set[UUID]) -> set[UUID]:
+        days = runs_alive()
+        return {each for each in running if str(each) in days}
+
+    progress("running on the pool")
+    began = time.monotonic()
+    done = DayRun(parse_day(day))
+    started = _start("day-pipeline", {"day": day, **options})
+    done.flow_run_id = str(started)
+    try:
+        state = _all_ended({"day-pipeline": started}, stop.check, alive)["day-pipeline"].state
+        if not state.is_completed():
+            kind, _, message = _said(state).partition(": ")
+            done.error = LockedError(message) if kind == "LockedError" else PhaseError(_said(state))
+    except DaybookError as error:
+        done.error = error
+    done.seconds = time.monotonic() - began
+    return done
+
+
+def _all_ended(started: dict[str, UUID], check: Callable[[], None], alive: Alive) -> dict[str, Any]:
+    names = {flow_run_id: name for name, flow_run_id in started.items()}
+    try:
+        return _watched(names, check, alive)
+    except BaseException:
+        _cancel(list(names))
+        raise
+
+
+def _watched(names: dict[UUID, str], check: Callable[[], None], alive: Alive) -> dict[str, Any]:
     from prefect.client.schemas.filters import FlowRunFilter
 
     wanted = FlowRunFilter.model_validate({"id": {"any_": list(names)}})
     moved, before, silent_since = time.monotonic(), None, {}
     with _client() as client:
         while True:
-            run.check()
+            check()
             found = client.read_flow_runs(flow_run_filter=wanted)
             states = {each.id: each.state_name for each in found}
             if len(found) == len(names) and all(r.state.is_final() for r in found):
@@ -129,24 +173,52 @@ def _all_ended(names: dict[UUID, str], run: Run) -> dict[str, Any]:
             running = {each.id for each in found if each.state.is_running()}
             if running or states != before:
                 moved, before = time.monotonic(), states
-            if time.monotonic() - moved > START_SECONDS:
+            waited = time.monotonic() - moved
+            if waited > FULL_SECONDS and _nobody_can(client, found):
+                raise PhaseError(
+                    f"A worker of the pool {POOL} is there and does not take "
+                    f"{', '.join(names.values())}: its own --limit leaves no room beside the runs "
+                    "that wait. Start it without one, or with 4 or more."
+                )
+            if waited > START_SECONDS:
                 raise PhaseError(
                     f"No worker of the pool {POOL} took {', '.join(names.values())} within "
                     f"{START_SECONDS:g} s: is it stopped, or are all its slots taken?"
                 )
-            _check_alive(running, silent_since, run, names)
+            _check_alive(running, silent_since, alive, names)
             time.sleep(POLL_SECONDS)
 
 
+def _nobody_can(client: Any, found: list[Any]) -> bool:
+    """Whether a worker has long looked for work and left these runs where they are, though nothing
+    is at work in the pool but the runs that wait for them. Its --limit is nowhere in the API."""
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter, WorkPoolFilterName
+
+    waiting = [run for run in found if not run.state.is_final()]
+    if not waiting or not all(run.state.is_scheduled() for run in waiting):
+        return False
+    queue = client.read_work_queue(client.read_work_pool(POOL).default_queue_id)
+    since = max(run.created for run in waiting) + timedelta(seconds=FULL_SECONDS / 2)
+    if queue.last_polled is None or queue.last_polled < since:
+        return False
+    at_work = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": OPEN}}}),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+    )
+    parents = {run.id for run in with_parents(client, FlowRunContext.get().flow_run.id)}
+    return {run.id for run in at_work} <= parents
+
+
 def _check_alive(
-    running: set[UUID], silent_since: dict[UUID, float], run: Run, names: dict[UUID, str]
+    running: set[UUID],
+    silent_since: dict[UUID, float],
+    alive: Alive,
+    names: dict[UUID, str],
 ) -> None:
     """PhaseError for a run that says Running while its process is gone."""
-    from loaders.lock import children_alive
-
-    alive = children_alive(run.flow_run_id) if running else set()
+    living = alive(running) if running else set()
     for flow_run_id in running:
-        if str(flow_run_id)[:8] in alive:
+        if flow_run_id in living:
             silent_since.pop(flow_run_id, None)
         elif (
             time.monotonic() - silent_since.setdefault(flow_run_id, time.monotonic())
@@ -191,7 +263,7 @@ def _for_the_day(run: Run) -> Iterator[Run]:
 
     child = str(FlowRunContext.get().flow_run.id)
     with under_parent(run.flow_run_id, child) as run.lock:
-        run.stop.flow_run_id = run.flow_run_id
+        run.stop.begin(run.flow_run_id)
         over = threading.Event()
 
         def watch() -> None:

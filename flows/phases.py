@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from flows import notify
+from flows import notify, took
 from flows.resume import kept
 from flows.stopping import Stop, Stopped
 from loaders.days import Day, parse_day
@@ -49,6 +49,8 @@ class Run:
     flow_run_id: str
     day: Day
     data: str
+    mode: str = "local"
+    engine: str = "python"
     force: bool = False
     allow_empty: bool = False
     allow_shrink: bool = False
@@ -65,9 +67,9 @@ class Run:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What the run was asked for, apart from its day."""
-        names = ("data", "force", "allow_empty", "allow_shrink")
-        return {name: getattr(self, name) for name in names}
+        """What the run was asked for; the day too, as its calendar is known once a table landed."""
+        names = ("data", "mode", "engine", "force", "allow_empty", "allow_shrink")
+        return {"day": self.day.text, **{name: getattr(self, name) for name in names}}
 
     def check(self) -> None:
         """Stopped or LockedError, when this run may no longer change the warehouse."""
@@ -325,12 +327,15 @@ def write_pages(run: Run, *, lineage: bool | None = None) -> None:
     """The pages, once the run's own row is closed, whatever it came to. Where they can't be
     written that is a warning: it must not hide how the day went. `lineage`: as write_site has it.
     """
-    from flows import site
+    from flows import resume, site
 
     try:
-        site.write_site(lineage=lineage)
+        with took.part("pages"):
+            site.write_site(lineage=lineage)
     except Exception as error:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
+    with contextlib.suppress(Exception), _connected(run) as connection:
+        resume.note_parts(connection, run.flow_run_id)
 
 
 def _close(run: Run, row: int, status: str, message: str | None) -> None:

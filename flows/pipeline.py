@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, timedelta
 from typing import Any, Literal
@@ -19,13 +21,18 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from flows import artifacts, phases
+from flows import artifacts, phases, took
+from flows.day import DayRun, Watch, came_to, check_usage, data_path
 from flows.phases import Run
 from flows.stopping import Stop
+from loaders.days import parse_day
 from loaders.landing import Landed, Plan
 
 # What the command line hands to a flow beside its parameters, which Prefect would serialise.
 watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
+watched_days: ContextVar[tuple[Stop, Callable[[str], Any]] | None] = ContextVar(
+    "watched_days", default=None
+)
 
 
 def _can_retry(_task: Any, _run: Any, state: Any) -> bool:
@@ -146,7 +153,6 @@ async def day_pipeline(
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
     """
-    from flows.day import check_usage, data_path
     from loaders import warehouse
     from loaders.lock import run_lock
 
@@ -160,6 +166,8 @@ async def day_pipeline(
         day,
         data_path(data),
         flow_run_id=flow_run_id,
+        mode=mode,
+        engine=engine,
         force=force,
         allow_empty=allow_empty,
         allow_shrink=allow_shrink,
@@ -167,12 +175,12 @@ async def day_pipeline(
         stop=stop,
         progress=progress,
     )
-    stop.flow_run_id = flow_run_id
+    stop.begin(flow_run_id)
     in_order = _in_order
     if mode == "distributed":
         from flows import distributed
 
-        distributed.refuse_small_pool(bool(FlowRunContext.get().flow_run.deployment_id))
+        distributed.refuse_small_pool(*(["the day"] if _is_on_pool() else []))
         in_order = distributed.in_order
     seconds = timeout or DAY_SECONDS
     limit = threading.Timer(seconds, stop.request, [f"The day took more than {seconds:g} s."])
@@ -182,17 +190,23 @@ async def day_pipeline(
         holder = f"daybook run {flow_run_id} {run.day}"
         with run_lock(holder) as run.lock, phases.recorded(run) as dead:
             _close(dead)
-            if engine == "spark":
+            if engine == "spark" and "land-day" not in phases.done_before(run):
                 run.progress("reading with Spark")
                 run.data = _read_by_spark(run)
             done = in_order(run)
             for warning in phases.warnings(run):
                 run.progress(f"warning: {warning}")
-            artifacts.leave(run)
+            with took.part("artifacts"):
+                artifacts.leave(run)
             return done
     finally:
         stop.over()
         limit.cancel()
+
+
+def _is_on_pool() -> bool:
+    """Whether the flow at work is a worker's, and takes a slot of its pool."""
+    return FlowRunContext.get().flow_run.deployment_id is not None
 
 
 def _read_by_spark(run: Run) -> str:
@@ -203,18 +217,23 @@ def _read_by_spark(run: Run) -> str:
 
 
 def _close(dead: list[str]) -> None:
-    """Prefect shows a killed run as running for ever, unless somebody says that it has crashed."""
+    """Prefect shows a killed run as running for ever, unless somebody says that it has crashed;
+    and with it the backfill that it was a day of."""
     if not dead:
         return
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed
 
+    from flows.reap import with_parents
+
     with get_client(sync_client=True) as client:
         for flow_run_id in dead:
             # The run may be one of another Prefect server.
             with contextlib.suppress(Exception):
-                ended = Crashed(message="The run ended without closing its row.")
-                client.set_flow_run_state(UUID(flow_run_id), ended, force=True)
+                for run in with_parents(client, UUID(flow_run_id)):
+                    if not run.state.is_final():  # one that outlived PostgreSQL has said why
+                        ended = Crashed(message="The run ended without closing its row.")
+                        client.set_flow_run_state(run.id, ended, force=True)
 
 
 PHASE_ONE = {"prepare-day": prepare_day, "land-day": land_day, "sweep-orphans": sweep_orphans}
@@ -253,3 +272,73 @@ def _all_succeeded(run: Run, futures: dict[str, PrefectFuture[Any]]) -> None:
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+def _days_name() -> str:
+    from prefect.runtime import flow_run
+
+    given = flow_run.parameters
+    days = given.get("days") or [given.get("first"), given.get("last")]
+    return f"{days[0]} to {days[-1]}"
+
+
+@flow(name="backfill", flow_run_name=_days_name, persist_result=False)
+async def backfill(
+    days: list[str] | None = None,
+    first: str | None = None,
+    last: str | None = None,
+    data: str | None = None,
+    mode: Literal["local", "distributed"] = "local",
+    engine: Literal["python", "spark"] = "python",
+    force: bool = False,
+    allow_empty: bool = False,
+    allow_shrink: bool = False,
+    timeout: float | None = None,
+) -> dict[str, dict[str, str]]:
+    """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
+    one that failed: day → run id and state. A day is a run below this one: in this process, or
+    with `mode` distributed a run of its deployment on the pool."""
+    from flows.backfill import BackfillError, chosen_days
+    from loaders import warehouse
+
+    chosen = chosen_days(days, first, last)
+    for day in chosen:
+        check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
+    options = {"data": data_path(data), "mode": mode, "engine": engine, "timeout": timeout}
+    options |= {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
+    run_one = _day_here
+    if mode == "distributed":
+        from flows import distributed
+
+        above = ["the backfill"] if _is_on_pool() else []
+        distributed.refuse_small_pool(*above, "the day")
+        run_one = distributed.day_there
+    if warehouse.is_embedded():
+        warehouse.start()
+    stop, watching = watched_days.get() or (
+        Stop(),
+        lambda _day: contextlib.nullcontext(Watch(phases.silent)),
+    )
+    done = {}
+    # The session shows that the backfill is alive, also between its days.
+    alive = f"daybook backfill {FlowRunContext.get().flow_run.id}"
+    try:
+        with warehouse.connect(application_name=alive, autocommit=True, timeouts=False):
+            for number, day in enumerate(chosen):
+                stop.check()
+                with watching(day) as watch:
+                    watch.done = await run_one(day, options, stop, watch.progress)
+                if watch.done.error is not None:
+                    raise BackfillError(chosen, number, watch.done.error) from watch.done.error
+                done[day] = {"run_id": str(watch.done.flow_run_id), "state": "Completed"}
+    finally:
+        stop.over()
+    return done
+
+
+async def _day_here(day: str, options: dict[str, Any], stop: Stop, progress: Any) -> DayRun:
+    watched.set((stop, progress))
+    started = time.monotonic()
+    state = await day_pipeline(day=day, **options, return_state=True)
+    outcome = await state.aresult(raise_on_failure=False)
+    return came_to(parse_day(day), state, outcome, time.monotonic() - started)

@@ -1,7 +1,7 @@
 """Close Prefect runs that nobody works on any more: `python -m flows.reap`.
 
 When a worker and its flow processes are killed, Prefect shows the runs as Running for ever and
-keeps their slots. Whether a day is at work is PostgreSQL's to say: the run lock.
+keeps their slots. Whether a day is at work is PostgreSQL's to say: its session.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from typing import Any
+from uuid import UUID
 
 from flows import stack
 
 OPEN = ["RUNNING", "PENDING", "CANCELLING"]
 
 
-def reap(holder: str | None) -> list[str]:
-    """Mark the pool's open runs Crashed, apart from the day that holds the warehouse and the runs
-    that work for it; their ids. `holder`: that day's flow run, None when the lock is free."""
+def reap(alive: set[str]) -> list[str]:
+    """Mark the pool's open runs Crashed, apart from the days and backfills that are `alive` and
+    the runs that work for them; the ids of the marked."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter, WorkPoolFilterName
     from prefect.states import Crashed
@@ -30,7 +31,7 @@ def reap(holder: str | None) -> list[str]:
         )
         for run in found:
             works_for = run.parameters.get("run_id") or str(run.id)
-            if holder is None or works_for != holder:
+            if works_for not in alive:
                 with contextlib.suppress(Exception):
                     state: Any = Crashed(message="Its worker or its process is gone.")
                     client.set_flow_run_state(run.id, state, force=True)
@@ -38,16 +39,20 @@ def reap(holder: str | None) -> list[str]:
     return ended
 
 
+def with_parents(client: Any, flow_run_id: UUID) -> list[Any]:
+    """A flow run and those that wait for it: of a table land-day, the day, and its backfill."""
+    runs = [client.read_flow_run(flow_run_id)]
+    while task_run_id := runs[-1].parent_task_run_id:
+        runs.append(client.read_flow_run(client.read_task_run(task_run_id).flow_run_id))
+    return runs
+
+
 def main() -> int:
     from flows.day import guarded
-    from flows.status import read_holder
-    from loaders import warehouse
+    from loaders.lock import runs_alive
 
     def command() -> int:
-        with warehouse.connect(application_name="daybook reap", autocommit=True) as connection:
-            holder = read_holder(connection) or ""
-        run_id = holder.split(" ")[2] if holder.startswith("daybook run ") else None
-        for each in reap(run_id):
+        for each in reap(runs_alive()):
             print(f"marked {each} Crashed")
         return 0
 

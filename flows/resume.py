@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from flows import took
 from loaders.errors import UsageError
 
 FAILED_NODES = ["error", "fail", "runtime error"]
@@ -108,4 +109,16 @@ def _note(run: Any, phase: str, seconds: float) -> None:
             " on conflict (flow_run_id, phase) do update set"
             " seconds = excluded.seconds, finished_at = excluded.finished_at",
             [run.flow_run_id, phase, seconds],
+        )
+        note_parts(connection, run.flow_run_id)
+
+
+def note_parts(connection: Any, flow_run_id: str) -> None:
+    """Keep what this process has spent beside the phases; those of a run's processes add up."""
+    for part, seconds in took.taken().items():
+        connection.execute(
+            "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"
+            " on conflict (flow_run_id, phase) do update set"
+            " seconds = phase_runs.seconds + excluded.seconds",
+            [flow_run_id, part, seconds],
         )

@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
     chosen = dict(os.environ)
     chosen.setdefault("PREFECT_HOME", str(warehouse.home() / "prefect"))
     chosen.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{_port()}/api")
-    chosen.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # a phase waits for it: 10 is long
+    chosen.setdefault("PREFECT_WORKER_QUERY_SECONDS", "1")  # each phase waits for it: 10 is long
     if url := prefect_database.database_url():
         chosen.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", url)
     chosen["DAYBOOK_HOME"] = str(warehouse.home())

@@ -35,6 +35,11 @@ class Stop:
         if self.reason is not None:
             raise Stopped(self.reason)
 
+    def begin(self, flow_run_id: str) -> None:
+        """A run is at work: a request ends its sessions. Days in a row have one switch."""
+        self.flow_run_id = flow_run_id
+        self._over.clear()
+
     def over(self) -> None:
         """The phases have ended: leave the sessions alone."""
         self._over.set()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from flows import took
 from flows.node_runs import keep_node_runs
 from flows.stopping import Stop
 from loaders.days import Day
@@ -92,12 +93,13 @@ def _options(of: Any) -> list[str]:
 
 def manifest() -> Any:
     """The project's manifest, parsed once per process. Raises DaybookError if it doesn't parse."""
-    from dbt.cli.main import dbtRunner
+    with took.part("dbt-import"):
+        from dbt.cli.main import dbtRunner
 
-    options = _options(settings())
+        options = _options(settings())
     with _parsing:
         if tuple(options) not in _kept:
-            with _working_directory():
+            with _working_directory(), took.part("parse"):
                 parsed = dbtRunner().invoke(["parse", *options, *SILENT])
             if not parsed.success:
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")

@@ -133,6 +133,17 @@ def children_alive(flow_run_id: str) -> set[str]:
     return {name.removeprefix(prefix) for (name,) in found}
 
 
+def runs_alive() -> set[str]:
+    """The ids of the days and backfills whose sessions are open."""
+    with warehouse.connect(application_name="daybook watch", autocommit=True) as conn:
+        found = conn.execute(
+            "select split_part(application_name, ' ', 3) from pg_stat_activity"
+            " where datname = current_database()"
+            " and application_name similar to 'daybook (run|backfill) %'"
+        ).fetchall()
+    return {run for (run,) in found}
+
+
 def _fitted(holder: str) -> str:
     """PostgreSQL cuts an application_name at 63 bytes and shows only printable ASCII."""
     return "".join(c if " " <= c <= "~" else "?" for c in holder)[:63]

@@ -20,4 +20,4 @@ def test_every_benchmark_runs():
     )
     assert done.returncode == 0, done.stderr[-3000:]
     measured = {line.split()[0] for line in done.stdout.splitlines() if "  " in line}
-    assert measured == {"flow", "landing", "transactions", "activity", "day"}
+    assert measured == {"flow", "orchestration", "landing", "transactions", "activity", "day"}

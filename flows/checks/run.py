@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -10,12 +11,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
 from flows.checks.suites import SEVERITIES, Suite, expected, suites_of
 from loaders.days import Day
 from loaders.errors import DaybookError
+
+# Imported by Great Expectations for kinds of checks that are not used here: a quarter of its start.
+UNUSED = ("altair", "scipy.stats")
 
 
 class CheckError(DaybookError):
@@ -129,12 +134,28 @@ def _great_expectations() -> Any:
     importing it here ends the process with exit code 0."""
     present = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_spark(name)}
     sys.modules["pyspark"] = None  # type: ignore[assignment]
+    later = {name: _Later(name) for name in UNUSED if name not in sys.modules}
+    sys.modules.update(later)
     try:
         import great_expectations
     finally:
+        for name, module in later.items():  # whoever else wants it gets the module itself
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
         del sys.modules["pyspark"]
         sys.modules.update(present)
     return great_expectations
+
+
+class _Later(ModuleType):
+    """Stands for a module until something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 def _is_spark(name: str) -> bool:

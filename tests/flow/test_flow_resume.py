@@ -88,3 +88,39 @@ def test_a_message_that_nobody_takes_does_not_fail_the_day(monkeypatch):
     assert notify.tell("day1", "r", "failed", 1.0, None) is False
     monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", "not a url")
     assert notify.tell("day1", "r", "failed", 1.0, None) is False
+
+
+def _failed(db: Any) -> str:
+    """The newest run, which failed."""
+    row = db.execute(
+        "select flow_run_id, status from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline' order by id desc limit 1"
+    ).fetchone()
+    assert row["status"] == "failure"
+    return row["flow_run_id"]
+
+
+def test_a_resumed_run_keeps_its_engine_and_mode_unless_told_otherwise(flow_cli, db, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    failed = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE, "--engine", "spark")
+    assert "Java" in failed.stderr, failed.stderr
+    again = flow_cli("flows.day", "--resume", _failed(db))
+    assert "Java" in again.stderr, "nothing had landed: Spark has to read the day"
+    done = flow_cli("flows.day", "--resume", _failed(db), "--engine", "python")
+    assert done.returncode == 0, done.stderr
+
+    db.execute("alter table silver.transactions add constraint no_more check (false) not valid")
+    assert flow_cli("flows.day", "--day", "day2", "--data", SAMPLE).returncode == 1
+    db.execute("alter table silver.transactions drop constraint no_more")
+    db.execute(  # as if Spark had read it, and its phases had been runs of their own
+        "update metrics.phase_runs"
+        ' set settings = settings || \'{"engine": "spark", "mode": "distributed"}\''
+        " where flow_run_id = %s and phase = 'day-pipeline'",
+        [_failed(db)],
+    )
+    distributed = flow_cli("flows.day", "--resume", _failed(db))
+    assert distributed.returncode == 2
+    assert "no work pool" in distributed.stderr
+    done = flow_cli("flows.day", "--resume", _failed(db), "--mode", "local")
+    assert done.returncode == 0, "the day had landed: nothing is left for Spark"

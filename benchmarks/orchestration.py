@@ -1,0 +1,172 @@
+"""A day of some twenty rows a table: what is spent on it that is not SQL, in both modes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.stage import Measure, scratch_warehouse
+from loaders import warehouse
+from loaders.sources import PROJECT
+
+SAMPLE = PROJECT / "tests" / "sample"
+BEFORE, DAY = "day1", "day2"
+LANDING = ("land-day", "sweep-orphans", "match-names", "finish-day", "expire-days")
+IN_ORDER = ("land-day", "match-names", "transform-day", "check-day", "finish-day", "expire-days")
+
+
+def run(folder: Path, *, quick: bool) -> list[Measure]:
+    with scratch_warehouse(folder) as conn, _no_server():
+        _run_day(BEFORE, "local")  # dbt's parsed project is there, as on any later day
+        conn.close()
+        _admin("create database before template daybook")
+        local = _medians([_local() for _ in range(1 if quick else 3)])
+        with _stack():
+            distributed = _medians([_distributed() for _ in range(1 if quick else 3)])
+    return [
+        Measure("orchestration", f"{mode}: {part}", f"{DAY} of tests/sample", seconds)
+        for mode, parts in (("local", local), ("distributed", distributed))
+        for part, seconds in parts.items()
+    ]
+
+
+def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
+    return {part: statistics.median(turn[part] for turn in turns) for part in turns[0]}
+
+
+@contextlib.contextmanager
+def _no_server() -> Iterator[None]:
+    """Another benchmark of this run may have started one: a day by hand starts its own."""
+    known = os.environ.pop("PREFECT_API_URL", None)
+    try:
+        yield
+    finally:
+        if known:
+            os.environ["PREFECT_API_URL"] = known
+
+
+@contextlib.contextmanager
+def _stack() -> Iterator[None]:
+    with contextlib.closing(socket.socket()) as any_free:
+        any_free.bind(("127.0.0.1", 0))
+        os.environ["PREFECT_SERVER_API_PORT"] = str(any_free.getsockname()[1])
+    try:
+        _python("flows.stack", "up")
+        yield
+    finally:
+        _python("flows.stack", "down")
+        del os.environ["PREFECT_SERVER_API_PORT"]
+        warehouse.start()
+
+
+def _local() -> dict[str, float]:
+    whole, took, nodes = _measured("local")
+    named = {
+        "warehouse's handshake": took["warehouse"],
+        "Prefect: temporary server, waited for after dbt's parsing": took["prefect-server"],
+        "imports of dbt and Prefect": took["dbt-import"] + took["prefect-import"],
+        "dbt: parsing": took["parse"],
+        "landing, matching, ledger, expiry": sum(took[name] for name in LANDING),
+        "dbt: nodes": nodes,
+        "dbt: around its nodes": took["transform-day"] - nodes,
+        "checks": took["check-day"],
+        "Prefect: artifacts": took["artifacts"],
+        "pages": took["pages"],
+    }
+    rest = whole - sum(named.values())
+    return {"whole": whole, **named, "the rest (Python's start and end, Prefect's tasks)": rest}
+
+
+def _distributed() -> dict[str, float]:
+    whole, took, nodes = _measured("distributed")
+    runs = _runs_of_the_newest_day()
+    named = {
+        "runs: worker's poll, process, import": sum(runs[name][0] for name in IN_ORDER),
+        "landing, each table a run": runs["land-day"][1],
+        "dbt: nodes": nodes,
+        "dbt: around its nodes, with parsing": took["transform-day"] - nodes,
+        "checks": took["check-day"],
+        "pages": took["pages"],
+    }
+    rest = whole - sum(named.values())
+    return {"whole": whole, **named, "the rest (Python's start and end, Prefect's runs)": rest}
+
+
+def _measured(mode: str) -> tuple[float, dict[str, float], float]:
+    """Run the day anew: seconds of the whole, of each phase and part, and from dbt's first node
+    to its last."""
+    _admin("drop database daybook with (force)")
+    _admin("create database daybook template before")
+    began = time.perf_counter()
+    _run_day(DAY, mode)
+    whole = time.perf_counter() - began
+    with warehouse.connect() as conn:
+        took = dict(
+            conn.execute(
+                "select phase, seconds from metrics.phase_runs join metrics.pipeline_metrics"
+                " using (flow_run_id) where task_name = 'day-pipeline' and day = '1970-01-03'"
+            ).fetchall()
+        )
+        (nodes,) = conn.execute(
+            "select extract(epoch from max(finished_at) - min(started_at))::float"
+            " from metrics.node_runs where day = '1970-01-03'"
+        ).fetchone()
+    return whole, took, nodes
+
+
+def _runs_of_the_newest_day() -> dict[str, tuple[float, float]]:
+    """Of each phase's run: seconds from when it was due until it ran, and until it had ended."""
+    with warehouse.connect() as conn:
+        (day_run,) = conn.execute(
+            "select flow_run_id from metrics.pipeline_metrics"
+            " where task_name = 'day-pipeline' order by id desc limit 1"
+        ).fetchone()
+    found = {}
+    for run in _prefect("/flow_runs/filter", sort="START_TIME_DESC"):
+        if run["parameters"].get("run_id") == day_run and "table" not in run["parameters"]:
+            due, began, ended = (
+                datetime.fromisoformat(run[name]).timestamp()
+                for name in ("expected_start_time", "start_time", "end_time")
+            )
+            found[run["name"].removesuffix(f" {DAY}")] = (began - due, ended - began)
+    return found
+
+
+def _prefect(path: str, **body: Any) -> Any:
+    from flows import stack
+
+    request = urllib.request.Request(
+        f"{stack.api_url()}{path}",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _run_day(day: str, mode: str) -> None:
+    _python("flows.day", "--day", day, "--data", str(SAMPLE), "--mode", mode)
+
+
+def _python(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=PROJECT, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{arguments[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+
+
+def _admin(statement: str) -> None:
+    with warehouse.connect(dbname="postgres", autocommit=True) as conn:
+        conn.execute(statement)

@@ -1,0 +1,90 @@
+"""Several days on the stack, and a worker that has no room for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import stack as the_stack
+from loaders.sources import PROJECT
+
+SAMPLE = PROJECT / "tests" / "sample"
+pytestmark = pytest.mark.xdist_group("stack")
+
+
+def days_of(stack: Any, backfill: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs of a backfill's days, oldest first."""
+    tasks = stack.prefect("POST", "/task_runs/filter", flow_runs={"id": {"any_": [backfill["id"]]}})
+    runs = stack.flow_runs(parent_task_run_id={"any_": [task["id"] for task in tasks]})
+    return sorted(runs, key=lambda run: run["start_time"])
+
+
+def test_a_backfill_deployment_runs_its_days_below_it_in_order(stack):
+    done = stack.run(
+        "prefect", "deployment", "run", "backfill/backfill", "-p", 'days=["day1","day2"]',
+        "-p", f"data={SAMPLE}", "--watch", PREFECT_API_URL=stack.url,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (backfill,) = stack.flow_runs(name={"any_": ["day1 to day2"]})
+    assert backfill["state_type"] == "COMPLETED"
+    first, second = days_of(stack, backfill)
+    assert [first["name"], second["name"]] == ["day1", "day2"]
+    assert first["end_time"] < second["start_time"]
+    assert {first["deployment_id"], second["deployment_id"]} == {None}, "in the backfill's process"
+
+
+def test_a_distributed_backfill_stops_at_a_day_that_fails_and_says_how_to_go_on(stack):
+    done = stack.run(
+        "flows.backfill", "--days", "day1", "day9", "day2", "--data", SAMPLE,
+        "--mode", "distributed",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "stopped at day9: done day1; not run day2" in done.stderr
+    assert "python -m flows.backfill --days day9 day2" in done.stderr
+    (backfill,) = stack.flow_runs(name={"any_": ["day1 to day2"]}, deployment_id={"is_null_": True})
+    first, second = days_of(stack, backfill)
+    assert (first["state_type"], second["state_type"]) == ("COMPLETED", "FAILED")
+    assert None not in (first["deployment_id"], second["deployment_id"])
+
+
+def test_a_pool_too_small_for_a_backfill_its_day_and_a_phase_is_refused(stack):
+    stack.prefect("PATCH", f"/work_pools/{the_stack.POOL}", concurrency_limit=2)
+    try:
+        done = stack.run(
+            "flows.backfill", "--days", "day1", "--data", SAMPLE, "--mode", "distributed"
+        )
+    finally:
+        stack.prefect("PATCH", f"/work_pools/{the_stack.POOL}", concurrency_limit=8)
+    assert done.returncode == 2
+    assert "runs 2 at once, and 3 wait for each other: the day, land-day, a table" in done.stderr
+
+
+def test_a_worker_without_room_for_phase_and_table_is_told_from_one_that_is_away(stack):
+    os.kill(stack.pid("worker"), signal.SIGKILL)
+    command = ["worker", "start", "--pool", the_stack.POOL, "--type", "process", "--limit", "1"]
+    small = subprocess.Popen(
+        [sys.executable, "-m", "prefect", *command],
+        cwd=PROJECT,
+        env={
+            **stack.environment,
+            "PREFECT_API_URL": stack.url,
+            "DAYBOOK_PROJECT": str(PROJECT),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        done = stack.run("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
+    finally:
+        small.terminate()
+        small.wait(30)
+        stack.up()
+    assert done.returncode == 1
+    assert "its own --limit leaves no room" in done.stderr
