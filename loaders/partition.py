@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +178,7 @@ class NewPartition:
             self._conn.execute(change.format(self._name, sql.Identifier(owner[0])))
 
 
-def _csv_of(file: RawFile, names: list[str], told: Any) -> Iterator[bytes]:
+def _csv_of(file: RawFile, names: list[str], told: Any) -> Generator[bytes]:
     """A Parquet file as CSV, a batch of rows at a time."""
     from pyarrow import BufferOutputStream, csv
 
@@ -192,17 +192,25 @@ def _csv_of(file: RawFile, names: list[str], told: Any) -> Iterator[bytes]:
         told(bytes(file.bytes))
 
 
-def _read_ahead(sources: Iterator[Iterator[bytes]]) -> Iterator[bytes]:
+def _read_ahead(sources: Iterator[Generator[bytes]]) -> Generator[bytes]:
     """The pieces of all sources, a few of which are read at a time, one piece ahead of each."""
-    with ThreadPoolExecutor(PARTS_AHEAD) as pool:
-        ahead = deque((one, pool.submit(next, one, None)) for one in islice(sources, PARTS_AHEAD))
-        while ahead:
-            source, piece = ahead.popleft()
-            if (made := piece.result()) is not None:
+    ahead: deque[tuple[Generator[bytes], Future[bytes | None]]] = deque()
+    try:
+        with ThreadPoolExecutor(PARTS_AHEAD) as pool:
+            for source in islice(sources, PARTS_AHEAD):
                 ahead.append((source, pool.submit(next, source, None)))
-                yield made
-            else:
-                ahead.extend((one, pool.submit(next, one, None)) for one in islice(sources, 1))
+            while ahead:
+                source, piece = ahead.popleft()
+                made = piece.result()
+                if made is None:
+                    source = next(sources, None)
+                if source:
+                    ahead.append((source, pool.submit(next, source, None)))
+                if made is not None:
+                    yield made
+    finally:
+        for source, _ in ahead:
+            source.close()
 
 
 def has_partition(conn: Connection, table: str, day: Day) -> bool:
