@@ -20,7 +20,7 @@ from loaders.read_json import read_json
 from loaders.records import Fields, Row
 from loaders.sources import PROJECT, Table, declared_tables
 from loaders.spark import lines, session
-from loaders.spark.shapes import Shape, find_shapes, needs_python
+from loaders.spark.shapes import NAMES, Shape, find_shapes, needs_python
 from loaders.spark.tasks import LEFT
 
 if TYPE_CHECKING:
@@ -203,6 +203,9 @@ def test_real_records_need_no_python(spark: SparkSession, tmp_path: Path) -> Non
     """The lines that are measured, and the records of the sample days."""
     path = as_json_lines(write_day(tmp_path, 0, transactions=range(50)))
     kinds = {"stg_transactions": path.read_bytes().splitlines()}
+    # Java's stack holds a pattern of so many names
+    wide = {f"n{n}": [n] for n in range(NAMES)}
+    kinds["stg_roles"] = [json.dumps(wide).encode(), json.dumps(wide | {"n0": None}).encode()]
     for name in ("agent_details", "cards"):
         for place in PROJECT.glob(f"tests/sample/day1/{name}/*"):
             page = json.loads(place.read_text())

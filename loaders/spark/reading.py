@@ -277,7 +277,7 @@ def _rows(
         records = lines.numbered(spark, every, looked, group)
         if form == "json":
             read = partial(tasks.read_json_lines, table=table, note=note)
-            reading.shapes = find_shapes(group, table)
+            reading.shapes = find_shapes([one for one in group if one.file.path in kept], table)
             if reading.shapes:
                 found.append(lines.json_rows(records, table, reading.shapes))
                 bad = lines.for_python(records.where(needs_python(reading.shapes)))
