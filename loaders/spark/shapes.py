@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from loaders.plan import Scanned
 from loaders.read_json import declared_tree
+from loaders.records import Fields
 from loaders.sources import Table
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ class _Maker:
     """A shape while it is made: what it has come to, and how many groups its pattern has."""
 
     values: dict[int, str] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
-    unknown: set[str] = field(default_factory=set)
+    fields: Fields = field(default_factory=Fields)
     groups: int = 0
     names: int = 0
 
@@ -109,8 +109,8 @@ class _Maker:
         return Shape(
             rf"\A{pattern}{_BLANK}\z",
             "".join(MARK + value for value in landed),
-            frozenset(self.seen),
-            frozenset(self.unknown),
+            frozenset(self.fields.seen),
+            frozenset(self.fields.unknown),
         )
 
     def _spread(self, record: _Object, tree: dict[str, Any], prefix: str) -> tuple[str, str]:
@@ -119,11 +119,11 @@ class _Maker:
         for name, value in self._distinct(record):
             node = tree.get(name)
             if node is None:
-                self.unknown.add(prefix + name)
+                self.fields.know(prefix + name)
                 extra.append(f"{_quoted(name)}:{self._group()}")
                 parts.append(f"({self._value(value)})")
             elif not isinstance(node, dict):
-                self.seen.add(prefix + name)
+                self.fields.seen.add(prefix + name)
                 if isinstance(value, _Object):
                     self.values[node] = self._group()
                     parts.append(f"({self._value(value)})")
