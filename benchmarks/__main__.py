@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …] [--quick] [--record]`: ratios, measured within one run."""
+"""`python -m benchmarks [NAME …] [--quick] [--rows N] [--record]`: ratios, within one run."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all")
     parser.add_argument("--record", action="store_true", help="write results.json and README.md")
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="spark: no day of more rows; history: none of more"
+    )
     given = parser.parse_args(argv)
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
@@ -39,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         for name in NAMES:
             if name not in given.names if given.names else name in ONLY_NAMED:
                 continue
-            found = import_module(f"benchmarks.{name}").run(folder, quick=given.quick)
+            options = {"rows": given.rows} if name in ONLY_NAMED else {}
+            found = import_module(f"benchmarks.{name}").run(folder, quick=given.quick, **options)
             for measure in found:
                 print("  ".join(cell for cell in _cells(measure) if cell), flush=True)
             measured += found

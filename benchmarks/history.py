@@ -43,8 +43,11 @@ insert into metrics.changed_months values (':month') on conflict do nothing;
 """
 
 
-def run(folder: Path, *, quick: bool) -> list[Measure]:
-    lengths, rows, delta = ((1, 3), 2_000, 200) if quick else ((1, 10, 50), A_MONTH, 20_000)
+def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
+    """`rows`: no history of more."""
+    lengths, delta = ((1, 3), 200) if quick else ((1, 10, 50), 20_000)
+    most, rows = rows, 2_000 if quick else A_MONTH
+    lengths = [length for length in lengths if most is None or length * rows <= most]
     data = folder / "data"
     os.environ["DAYBOOK_PARTITION_TRANSACTIONS"] = "month"
     took: dict[int, dict[str, float]] = {}

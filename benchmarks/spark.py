@@ -1,6 +1,8 @@
-"""Landing with Python against reading with Spark on this machine and landing what it made.
+"""Landing with Python against reading with Spark, in one process and on a master with two workers,
+and landing what it made.
 
-Runs only when it is named: `python -m benchmarks spark`; needs `make setup SPARK=1` and Java.
+Runs only when it is named: `python -m benchmarks spark`; needs `make setup SPARK=1` and Java. With
+`--rows 1000000` without the day of ten million, which takes 10 GB of disk.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.cluster import Cluster
 from benchmarks.raw_days import day_text, write_day
 from benchmarks.stage import Measure, scratch_warehouse
 from loaders.days import parse_day
@@ -24,7 +28,9 @@ from loaders.sources import PROJECT
 if TYPE_CHECKING:
     from psycopg import Connection
 
-MASTER = "local[2]"
+LOCAL, CLUSTER = "local[2]", "two workers"
+# Spark's own default, and what a worker must have to give it.
+EXECUTOR_MEMORY = "1g"
 TABLE = "stg_transactions"
 STATE = (
     "select count(*), sum(hashtextextended((to_jsonb(t) - '_batch_id' - '_loaded_at')::text, 0))"
@@ -32,40 +38,89 @@ STATE = (
 )
 
 
-def run(folder: Path, *, quick: bool) -> list[Measure]:
-    sizes = [(2_000, "csv")] if quick else [(1_000_000, "csv"), (1_000_000, "jsonl")]
-    sizes += [] if quick else [(10_000_000, "csv")]
+@dataclass(frozen=True)
+class Cost:
+    """What a command took: seconds, CPU seconds outside the warehouse, and the most memory in MB
+    of its own processes, and of a cluster's workers, executors and their Python."""
+
+    seconds: float
+    cpu: float
+    driver: float
+    executors: float
+
+
+def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
+    """Days of at most `rows` transactions."""
+    sizes = [(1_000_000, "csv"), (1_000_000, "jsonl"), (10_000_000, "csv")]
+    if quick:  # smaller files would be read by the driver
+        sizes = [(30_000, "csv"), (10_000, "jsonl")]
     found: list[Measure] = []
-    for rows, form in sizes:
-        data, out = folder / "data", folder / "spark"
+    for count, form in sizes:
+        if rows is not None and count > rows:
+            continue
+        data = folder / "data"
         with scratch_warehouse(folder) as conn:
-            path = write_day(data, 0, transactions=range(rows))
+            path = write_day(data, 0, transactions=range(count))
             if form == "jsonl":
-                path = _as_json_lines(path)
-            size = f"{rows:,} rows of {form}, {path.stat().st_size / 1e6:,.0f} MB"
-            found += _sized(conn, data, out, size)
-        shutil.rmtree(out, ignore_errors=True)
+                path = as_json_lines(path)
+            size = f"{count:,} rows of {form}, {path.stat().st_size / 1e6:,.0f} MB"
+            found += _sized(conn, data, folder, size)
     return found
 
 
-def _sized(conn: Connection, data: Path, out: Path, size: str) -> list[Measure]:
-    day = parse_day(day_text(0))
-    where = ("--day", day.text, "--data")
-    python, python_cpu, python_peak = _watched("loaders", *where, str(data))
+def _sized(conn: Connection, data: Path, folder: Path, size: str) -> list[Measure]:
+    python = _watched("loaders", *_where(data))
     state = conn.execute(STATE).fetchone()
     _forget(conn)
-    read = _watched("loaders.spark", *where, str(data), "--out", str(out))
-    landed = _watched("loaders", *where, str(out), "--force")
+    found = _measures(conn, LOCAL, data, folder, size, state, python)
+    place = folder / "cluster"
+    place.mkdir()
+    cluster = Cluster(place, EXECUTOR_MEMORY)
+    try:
+        found += _measures(conn, CLUSTER, data, folder, size, state, python, cluster)
+    finally:
+        cluster.stop()
+        shutil.rmtree(place, ignore_errors=True)
+    return found
+
+
+def _measures(
+    conn: Connection,
+    name: str,
+    data: Path,
+    folder: Path,
+    size: str,
+    state: Any,
+    python: Cost,
+    cluster: Cluster | None = None,
+) -> list[Measure]:
+    """Read with Spark and land, compared with `state`, the rows that Python landed."""
+    out = folder / "spark"
+    read = _watched("loaders.spark", *_where(data), "--out", str(out), cluster=cluster)
+    landed = _watched("loaders", *_where(out), "--force")
     if conn.execute(STATE).fetchone() != state:
-        raise RuntimeError("Spark's rows are not those of Python")
-    both, cpu = read[0] + landed[0], read[1] + landed[1]
-    return [
-        Measure("spark", f"read on {MASTER} and landed, against Python", size, both, python),
-        Measure("spark", "of it: read, with Spark's start", size, read[0]),
-        Measure("spark", "of it: landed", size, landed[0]),
-        Measure("spark", "CPU seconds outside the warehouse", size, cpu, python_cpu),
-        Measure("spark", "peak memory", size, max(read[2], landed[2]), python_peak, unit="MB"),
+        raise RuntimeError(f"the rows of Spark on {name} are not those of Python")
+    _forget(conn)
+    shutil.rmtree(out)
+
+    def measure(what: str, ours: float, theirs: float | None = None, unit: str = "s") -> Measure:
+        return Measure("spark", f"{name}: {what}", size, ours, theirs, unit=unit)
+
+    found = [
+        measure("read and landed, against Python", read.seconds + landed.seconds, python.seconds),
+        measure("of it: read, with Spark's start", read.seconds),
+        measure("of it: landed", landed.seconds),
+        measure("CPU outside the warehouse, against Python", read.cpu + landed.cpu, python.cpu),
+        measure("peak memory of the driver, against Python", read.driver, python.driver, "MB"),
+        measure("peak memory of the landing, against Python", landed.driver, python.driver, "MB"),
     ]
+    if cluster:
+        found.append(measure("peak memory of workers and executors", read.executors, unit="MB"))
+    return found
+
+
+def _where(data: Path) -> tuple[str, ...]:
+    return ("--day", day_text(0), "--data", str(data))
 
 
 def _forget(conn: Connection) -> None:
@@ -74,7 +129,7 @@ def _forget(conn: Connection) -> None:
     conn.execute("checkpoint")
 
 
-def _as_json_lines(path: Path) -> Path:
+def as_json_lines(path: Path) -> Path:
     """The same records as an API would give them: nested, numbers as numbers."""
     target = path.with_suffix(".jsonl")
     with path.open(encoding="utf-8") as rows, target.open("w", encoding="utf-8") as lines:
@@ -98,33 +153,38 @@ def _line(row: str) -> str:
     return json.dumps(record | {"childTransactionIds": []}) + "\n"
 
 
-def _watched(module: str, *arguments: str) -> tuple[float, float, float]:
-    """Run `python -m module …`: seconds, and of it and all below it the CPU seconds (the warehouse
-    is not among them) and the most memory they held together, in MB."""
+def _watched(module: str, *arguments: str, cluster: Cluster | None = None) -> Cost:
+    """Run `python -m module …`, Spark on `cluster` or on this machine."""
+    workers = [process.pid for process in cluster.processes] if cluster else []
+    before = {pid: ticks for pid, (_, ticks) in _family(*workers).items()}
+    environment = {"SPARK_MASTER": cluster.master if cluster else LOCAL}
+    if cluster:
+        environment |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "127.0.0.1"}
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=PROJECT,
-            env={**os.environ, "SPARK_MASTER": MASTER},
+            env={**os.environ, **environment},
             stdout=said,
             stderr=said,
         )
-        peak, ticks = 0.0, dict[int, int]()
+        peaks, spent = [0.0, 0.0], dict[int, int]()
         while process.poll() is None:
-            family = _family(process.pid)
-            peak = max(peak, sum(size for size, _ in family.values()))
-            ticks |= {pid: spent for pid, (_, spent) in family.items()}
+            for place, family in enumerate((_family(process.pid), _family(*workers))):
+                peaks[place] = max(peaks[place], sum(size for size, _ in family.values()))
+                spent |= {pid: ticks for pid, (_, ticks) in family.items()}
             time.sleep(0.1)
         if process.returncode:
             said.seek(0)
             raise RuntimeError(f"{module} failed:\n{said.read()[-3000:]}")
     taken = time.perf_counter() - started
-    return taken, sum(ticks.values()) / os.sysconf("SC_CLK_TCK"), peak
+    ticks = sum(spent.values()) - sum(before.values())
+    return Cost(taken, ticks / os.sysconf("SC_CLK_TCK"), *peaks)
 
 
-def _family(root: int) -> dict[int, tuple[float, int]]:
-    """Resident MB and CPU ticks of a process and of all below it."""
+def _family(*roots: int) -> dict[int, tuple[float, int]]:
+    """Resident MB and CPU ticks of processes and of all below them."""
     parents: dict[int, int] = {}
     found: dict[int, tuple[float, int]] = {}
     for place in Path("/proc").glob("[0-9]*/stat"):
@@ -135,7 +195,7 @@ def _family(root: int) -> dict[int, tuple[float, int]]:
         pid = int(place.parent.name)
         parents[pid] = int(told[1])
         found[pid] = (int(told[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6, sum(map(int, told[11:13])))
-    family = {root}
+    family = set(roots)
     while more := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= more
     return {pid: found[pid] for pid in family if pid in found}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from loaders.days import Day
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 PIECE = 1 << 16
+# What is read ahead of COPY: a batch of rows of each of so many part files.
+PARTS_AHEAD = 2
+PART_ROWS = 10_000
 # Readers of the old partition are waited for in short turns: those that come later queue behind
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
@@ -102,25 +109,18 @@ class NewPartition:
         return cursor.rowcount
 
     def copy_parts(self, files: Iterable[RawFile], told: Any) -> int:
-        """COPY Parquet of rows that bring their lineage, as CSV made a batch at a time; rows."""
+        """COPY Parquet of rows that bring their lineage, read ahead by part file; rows."""
         from psycopg import sql
-        from pyarrow import BufferOutputStream, csv
 
         names = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
         statement = sql.SQL("copy {} ({}) from stdin (format csv, freeze true)").format(
             self._name, sql.SQL(", ").join(map(sql.Identifier, names))
         )
-        plain = csv.WriteOptions(include_header=False)
+        pieces = contextlib.closing(_read_ahead(_csv_of(file, names, told) for file in files))
         cursor = self._conn.cursor()
-        with cursor.copy(statement) as copy:
-            for file in files:
-                with opened_parquet(file) as parquet:
-                    for batch in parquet.iter_batches(columns=names):
-                        made = BufferOutputStream()
-                        csv.write_csv(batch.select(names), made, plain)
-                        copy.write(made.getvalue().to_pybytes())
-                if told:
-                    told(bytes(file.bytes))
+        with cursor.copy(statement) as copy, pieces as made:
+            for piece in made:
+                copy.write(piece)
         return cursor.rowcount
 
     def swap_in(self) -> None:
@@ -176,6 +176,41 @@ class NewPartition:
         if owner:
             change = sql.SQL("alter table {} owner to {}")
             self._conn.execute(change.format(self._name, sql.Identifier(owner[0])))
+
+
+def _csv_of(file: RawFile, names: list[str], told: Any) -> Generator[bytes]:
+    """A Parquet file as CSV, a batch of rows at a time."""
+    from pyarrow import BufferOutputStream, csv
+
+    plain = csv.WriteOptions(include_header=False)
+    with opened_parquet(file) as parquet:
+        for batch in parquet.iter_batches(batch_size=PART_ROWS, columns=names):
+            made = BufferOutputStream()
+            csv.write_csv(batch.select(names), made, plain)
+            yield made.getvalue().to_pybytes()
+    if told:
+        told(bytes(file.bytes))
+
+
+def _read_ahead(sources: Iterator[Generator[bytes]]) -> Generator[bytes]:
+    """The pieces of all sources, a few of which are read at a time, one piece ahead of each."""
+    ahead: deque[tuple[Generator[bytes], Future[bytes | None]]] = deque()
+    try:
+        with ThreadPoolExecutor(PARTS_AHEAD) as pool:
+            for source in islice(sources, PARTS_AHEAD):
+                ahead.append((source, pool.submit(next, source, None)))
+            while ahead:
+                source, piece = ahead.popleft()
+                made = piece.result()
+                if made is None:
+                    source = next(sources, None)
+                if source:
+                    ahead.append((source, pool.submit(next, source, None)))
+                if made is not None:
+                    yield made
+    finally:
+        for source, _ in ahead:
+            source.close()
 
 
 def has_partition(conn: Connection, table: str, day: Day) -> bool:

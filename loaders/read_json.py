@@ -116,7 +116,7 @@ class _Window:
 def read_json(file: RawFile, stream: IO[bytes], table: Table, fields: Fields) -> Records:
     """The file's records; what `table` doesn't declare goes to `extra` and into `fields`."""
     window = _Window(file, stream)
-    tree = _tree(table)
+    tree = declared_tree(table)
     width = len(table.columns)
     for number, found in enumerate(_elements(window), start=1):
         if isinstance(found, Reject):
@@ -308,7 +308,7 @@ def _take(window: _Window, end: int) -> str:
     return window.text[start:end].rstrip("\n")
 
 
-def _tree(table: Table) -> dict[str, Any]:
+def declared_tree(table: Table) -> dict[str, Any]:
     """The declared paths as nested dicts that end in the columns' places."""
     tree: dict[str, Any] = {}
     for place, column in enumerate(table.columns):

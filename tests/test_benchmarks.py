@@ -10,14 +10,26 @@ from loaders.sources import PROJECT
 
 
 @pytest.mark.slow
-def test_every_benchmark_runs():
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ((), {"flow", "orchestration", "landing", "transactions", "activity", "day"}),
+        (("history",), {"history"}),
+        pytest.param(
+            ("spark",),
+            {"spark"},
+            marks=[pytest.mark.spark, pytest.mark.xdist_group("spark")],
+        ),
+    ],
+)
+def test_every_benchmark_runs(named, expected):
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick"],
+        [sys.executable, "-m", "benchmarks", *named, "--quick"],
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     measured = {line.split()[0] for line in done.stdout.splitlines() if "  " in line}
-    assert measured == {"flow", "orchestration", "landing", "transactions", "activity", "day"}
+    assert measured == expected

@@ -19,6 +19,7 @@ from loaders.spark import reading, session
 from loaders.spark.__main__ import main
 from loaders.spark.apart import read_apart
 from tests.raw_days import write_day
+from tests.test_spark_shapes import generated, is_record
 
 # one JVM, and one reading of the hard cases, for all of them
 pytestmark = [
@@ -133,6 +134,9 @@ BY_LINES: dict[str, str | bytes] = {
         for n, line in enumerate(records(1000))
     )
     + "\n",
+    "of many shapes.jsonl": b"\n".join(
+        one for one in generated(600) if len(one) < 2_000 and one[-1:] == b"}" and is_record(one)
+    ),
     "bad utf-8.jsonl": "\n".join(records(40)).encode() + b'\n{"id": "caf\xe9"}\n',
     "byte order mark.jsonl": b"\xef\xbb\xbf" + "\n".join(records(10)).encode(),
     "clean.csv": csv(3000),
@@ -143,6 +147,8 @@ BY_LINES: dict[str, str | bytes] = {
 }
 WHOLE: dict[str, str | bytes] = {
     "two objects in a line.jsonl": "\n".join([*records(300), *["{}{}"] * 3]),
+    "a page in a line.jsonl": "\n".join([*records(30), '{"results": []}']),
+    "blanks before.jsonl": "\n".join([*records(30), '{"a": [}', *records(30)]) + '\n {"id": "x"}\n',
     "page.json": '{"results": [' + ",".join(records(30)) + "]}",
     "array.json": "[" + ",\n".join(records(30)) + "]",
     "array.json.gz": "[" + ",\n".join(records(30)) + "]",

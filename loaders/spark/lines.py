@@ -15,13 +15,14 @@ from urllib.parse import unquote
 
 from loaders.plan import Scanned
 from loaders.sources import Table
-from loaders.spark.tasks import LINEAGE, output_columns
+from loaders.spark.shapes import Shape, extra_text, landed_text, shape_index, with_values
+from loaders.spark.tasks import LEFT, LINEAGE, output_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-# What the readers take for blank: of bytes in CSV, between values in JSON.
-BLANK = {"csv": " \t\r\x0b\x0c", "json": " \t\r"}
+# What the reader of CSV takes for blank.
+BLANK = " \t\r\x0b\x0c"
 # Between fields once quotes are gone, and behind the last: a file that has them is read whole.
 SEPARATOR, END = "\x01", "\x02"
 # A file with a longer line is read whole: lines go to Python by the thousand.
@@ -50,9 +51,12 @@ def lines_of(spark: SparkSession, files: list[Scanned]) -> DataFrame:
     lines = lines.selectExpr(
         "value", "_metadata.file_path as file", "_metadata.file_block_start as start"
     )
-    # to trim is dear, so only lines that begin with a blank are
-    blank = F.substring("value", 1, 1).isin("", *BLANK[form])
-    blank &= F.length(F.btrim("value", F.lit(BLANK[form]))) == 0
+    blank = F.col("value") == ""
+    if form == "csv":
+        # to trim is dear, so only lines that begin with a blank are
+        blank |= F.substring("value", 1, 1).isin(*BLANK) & (
+            F.length(F.btrim("value", F.lit(BLANK))) == 0
+        )
     lines = lines.where(~blank)
     # within a block the ids have no gaps: a task reads a block from its beginning to its end
     return lines.withColumn("id", F.monotonically_increasing_id())
@@ -63,34 +67,33 @@ def look(lines: DataFrame, files: list[Scanned]) -> Looked:
     from pyspark.sql import functions as F
 
     first = files[0]
-    whole, doubtful = (
-        (_csv_whole(), csv_doubt(len(first.header or ())))
-        if first.file.format == "csv"
-        else (_json_whole(), F.lit(True))
-    )
+    whole, doubtful, quoted = _json_whole(), F.lit(True), F.lit(True)
+    if first.file.format == "csv":
+        whole, doubtful = _csv_whole(), csv_doubt(len(first.header or ()))
+        quoted = F.contains("value", F.lit('"'))
     blocks = lines.groupBy("file", "start").agg(
         F.min("id").alias("first"),
         F.count(F.lit(1)).alias("lines"),
         F.bool_or(whole | (F.octet_length("value") > LINE_LIMIT)).alias("whole"),
         F.bool_or(doubtful).alias("doubtful"),
-        F.bool_or(F.contains("value", F.lit('"'))).alias("quoted"),
+        F.bool_or(quoted).alias("quoted"),
     )
     paths = {str(scanned.file.location): scanned.file.path for scanned in files}
     header = 1 if first.file.format == "csv" else 0
     found: list[tuple[str, int, int, int]] = []
     records: dict[str, int] = {}
     bad: set[str] = set()
-    unsure = quoted = False
+    unsure = quotes = False
     for row in sorted(blocks.collect(), key=lambda row: (row.file, row.start)):
         path = paths[_location(row.file)]
         before = records.get(path, -header)
         found.append((row.file, row.start, row.first, before + 1))
         records[path] = before + row.lines
         unsure |= row.doubtful
-        quoted |= row.quoted
+        quotes |= row.quoted
         if row.whole:
             bad.add(path)
-    return Looked(found, records, bad, unsure, quoted)
+    return Looked(found, records, bad, unsure, quotes)
 
 
 def _location(uri: str) -> str:
@@ -149,16 +152,39 @@ def csv_rows(
     ]
     unknown = [field(name).alias(name) for name in header if name not in table.column_names]
     extra = F.nullif(F.to_json(F.struct(*unknown)), F.lit("{}")) if unknown else absent
+    split = lines.withColumn("fields", _csv_fields() if quoted else F.split(_text(), ",", -1))
+    return _rows(split, declared, extra, table)
+
+
+def json_rows(lines: DataFrame, table: Table, shapes: list[Shape]) -> DataFrame:
+    """Rows of lines that have one of the shapes, without any Python; of the others, LEFT."""
+    declared = [landed_text(place).alias(name) for place, name in enumerate(table.column_names)]
+    shape = shape_index(table)
+    return _rows(with_values(lines, shapes), declared, extra_text(table), table, shape)
+
+
+def _rows(
+    lines: DataFrame,
+    declared: list[Column],
+    extra: Column,
+    table: Table,
+    shape: Column | None = None,
+) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    absent = F.lit(None).cast("string")
+    none = F.lit(None).cast("int")
     lineage = [extra.alias(LINEAGE[0]), F.col("path").alias(LINEAGE[1])]
+    kind = F.lit("landed")
     aside = [
         F.col("number").alias(LINEAGE[2]),
         absent.alias("_reason"),
         absent.alias("_raw_text"),
-        F.lit(None).cast("int").alias("_weight"),
-        F.lit("landed").alias("kind"),
+        none.alias("_weight"),
+        (none if shape is None else shape).alias("_shape"),
+        (kind if shape is None else F.when(shape.isNull(), LEFT).otherwise(kind)).alias("kind"),
     ]
-    split = lines.withColumn("fields", _csv_fields() if quoted else F.split(_text(), ",", -1))
-    return split.select(*declared, *lineage, *aside).select(*output_columns(table))
+    return lines.select(*declared, *lineage, *aside).select(*output_columns(table))
 
 
 def csv_doubt(width: int) -> Column:
@@ -209,8 +235,11 @@ def _csv_fields() -> Column:
 
 
 def _json_whole() -> Column:
-    """Whether a line is no single object."""
+    """Whether a line is no single object, or what is broken in it may end in another: behind a
+    broken one `read_json` goes on at the next line that begins with a brace."""
     from pyspark.sql import functions as F
 
-    text = F.btrim("value", F.lit(BLANK["json"]))
-    return ~(F.startswith(text, F.lit("{")) & F.endswith(text, F.lit("}")))
+    value = F.col("value")
+    trimmed = F.rtrim(value, F.lit(" \t\r"))
+    ends = F.when(F.endswith(value, F.lit("}")), True).otherwise(F.endswith(trimmed, F.lit("}")))
+    return ~F.startswith(value, F.lit("{")) | ~ends | F.contains(value, F.lit('"results"'))

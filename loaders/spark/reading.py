@@ -27,6 +27,7 @@ from loaders.s3 import SCHEME
 from loaders.sources import Table, declared_tables
 from loaders.spark import lines, tasks
 from loaders.spark.session import session
+from loaders.spark.shapes import Shape, find_shapes, needs_python
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -52,6 +53,7 @@ class Reading:
     whole: set[str] = field(default_factory=set)
     expected: dict[str, int] = field(default_factory=dict)
     fields: Fields = field(default_factory=Fields)
+    shapes: list[Shape] = field(default_factory=list)
 
 
 def read_day(
@@ -224,14 +226,21 @@ def _read_files(
     while True:
         reading.fields, reading.expected = Fields(), {}
         gathered = spark.sparkContext.accumulator(Fields(), _gathering())
-        rows = _rows(spark, reading, gathered.add, split_from)
+        rows, doubtful = _rows(spark, reading, gathered.add, split_from)
         rows.write.mode("overwrite").partitionBy("kind").parquet(str(place))
+        left = place / f"kind={tasks.LEFT}"
+        if doubtful is not None and left.exists():
+            shutil.rmtree(left)
+            doubtful.write.mode("append").partitionBy("kind").parquet(str(place))
         counts = _counts(spark, reading.plan.table, place)
         again = {path for path, reason in counts["failed"].items() if reason == tasks.NOT_LINES}
         if not again:
             break
         reading.whole |= again
     _add(reading.fields, gathered.value)
+    for index, many in counts["shapes"].items():
+        shape = reading.shapes[index]
+        _add(reading.fields, Fields(set(shape.seen), set(), set(shape.unknown), many))
     for reason in counts["failed"].values():
         raise DaybookError(reason)
     records = {scanned.file.path: counts["records"].get(scanned.file.path, 0) for scanned in files}
@@ -240,8 +249,9 @@ def _read_files(
 
 def _rows(
     spark: SparkSession, reading: Reading, note: Callable[[Fields], None], split_from: int
-) -> DataFrame:
-    """All rows of a table, good and bad, from all that reads its files."""
+) -> tuple[DataFrame, DataFrame | None]:
+    """All rows of a table, good and bad, from all that reads its files; and those of the lines for
+    which the first have rows of the kind LEFT, if there are any."""
     table = reading.plan.table
     files = reading.plan.files or ()
     schema = tasks.output_schema(table)
@@ -255,6 +265,7 @@ def _rows(
         else:
             whole.append(scanned)
     found: list[DataFrame] = []
+    doubtful = None
     for (form, header), group in by_lines.items():
         every = lines.lines_of(spark, group)
         looked = lines.look(every, group)
@@ -266,7 +277,13 @@ def _rows(
         records = lines.numbered(spark, every, looked, group)
         if form == "json":
             read = partial(tasks.read_json_lines, table=table, note=note)
-            found.append(lines.for_python(records).mapInArrow(read, schema))
+            reading.shapes = find_shapes([one for one in group if one.file.path in kept], table)
+            if reading.shapes:
+                found.append(lines.json_rows(records, table, reading.shapes))
+                bad = lines.for_python(records.where(needs_python(reading.shapes)))
+                doubtful = bad.mapInArrow(read, schema)
+            else:
+                found.append(lines.for_python(records).mapInArrow(read, schema))
             continue
         good = records
         if looked.doubtful:
@@ -279,7 +296,7 @@ def _rows(
     if whole:
         read = partial(tasks.read_files, table=table, note=note)
         found.append(_groups(spark, whole).mapInArrow(read, schema))
-    return reduce(lambda one, other: one.unionByName(other), found)
+    return reduce(lambda one, other: one.unionByName(other), found), doubtful
 
 
 def _splits(file: RawFile, split_from: int) -> bool:
@@ -311,22 +328,25 @@ def _each(group: list[bytes]) -> list[tuple[bytes]]:
 
 
 def _counts(spark: SparkSession, table: Table, place: Path) -> dict[str, dict[str, Any]]:
-    """Records by path, and why a path could not be read: counted in what was written."""
+    """Records by path and by shape, and why a path could not be read, of what was written."""
     from pyspark.sql import functions as F
 
     written = spark.read.schema(tasks.output_schema(table)).parquet(str(place))
-    counted = written.groupBy("kind", "_source_file").agg(
+    counted = written.groupBy("kind", "_source_file", "_shape").agg(
         F.count(F.lit(1)).alias("records"), F.min("_reason").alias("reason")
     )
     records: dict[str, int] = {}
     failed: dict[str, str] = {}
+    shapes: Counter[int] = Counter()
     for row in counted.collect():
         path = row["_source_file"]
         if row["kind"] == "failed":
             failed[path] = row["reason"]
         else:
             records[path] = records.get(path, 0) + row["records"]
-    return {"records": records, "failed": failed}
+            if row["_shape"] is not None:
+                shapes[row["_shape"]] += row["records"]
+    return {"records": records, "failed": failed, "shapes": shapes}
 
 
 def _gathering() -> Any:

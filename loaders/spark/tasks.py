@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 BATCH = 5_000
 LINEAGE = ("_extra", "_source_file", "_source_row")
-ASIDE = ("_reason", "_raw_text", "_weight", "kind")
-NUMBERS = {"_source_row": "long", "_weight": "int"}
+ASIDE = ("_reason", "_raw_text", "_weight", "_shape", "kind")
+NUMBERS = {"_source_row": "long", "_weight": "int", "_shape": "int"}
+# The kind of rows that stand for lines which Spark leaves to Python.
+LEFT = "left"
 # What a line reader says of a file whose lines are not its records: it must be read whole.
 NOT_LINES = "not lines"
 
@@ -32,7 +34,7 @@ Note = Callable[[Fields], None]
 
 
 def output_columns(table: Table) -> list[str]:
-    """The columns of what Spark writes; `kind` is landed, rejected, failed or `not lines`."""
+    """The columns of what Spark writes; `kind` is landed, rejected, failed or left."""
     return [*table.column_names, *LINEAGE, *ASIDE]
 
 
@@ -128,13 +130,13 @@ def _batches(
     rows: list[tuple[Any, ...]] = []
     for one in found:
         if isinstance(one, Row):
-            aside = (None, None, None, "landed")
+            aside = (None, None, None, None, "landed")
             rows.append((*one.values, one.extra, path, one.number, *aside))
         elif isinstance(one, Reject):
-            aside = (one.reason, one.raw, one.weight, "rejected")
+            aside = (one.reason, one.raw, one.weight, None, "rejected")
             rows.append((*[None] * (width + 1), path, one.number, *aside))
         else:
-            aside = (str(one), None, None, "failed")
+            aside = (str(one), None, None, None, "failed")
             rows.append((*[None] * (width + 1), path, None, *aside))
         if len(rows) == BATCH:
             yield _batch(rows, table)
