@@ -71,7 +71,8 @@ def go_back(home: Stack) -> None:
     admin(
         home,
         "drop database daybook with (force)",
-        "create database daybook template after_day1",
+        # by file, with a checkpoint: after a crash sequences of a logged copy fall back
+        "create database daybook template after_day1 strategy file_copy",
     )
 
 
