@@ -13,6 +13,7 @@ from benchmarks.raw_days import day_text, write_day
 from benchmarks.stage import Measure, build, scratch_warehouse
 from loaders.days import parse_day
 from loaders.landing import land_day
+from loaders.match import match_names
 from loaders.rates import refresh_rates
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ for values from (':month UTC') to (timestamptz ':month UTC' + interval '1 month'
 insert into silver.transactions_keys
 select transaction_id, occurred_time from silver.transactions_pYYYYMM;
 insert into metrics.changed_months values (':month') on conflict do nothing;
+insert into bronze.merchant_matches (raw_name, method)
+select 'AMZN Mktp*' || i, 'none' from generate_series(0, 9998) as i on conflict do nothing;
 """
 
 
@@ -87,6 +90,7 @@ def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
 def _day(data: Path, number: int, transactions: range) -> int:
     write_day(data, number, transactions=transactions, groups=1_000, agents=1_000)
     land_day(data, parse_day(day_text(number)))
+    match_names(parse_day(day_text(number)), flow_run_id="bench")
     return number
 
 
