@@ -94,10 +94,11 @@ outcomes as (
 counted as (
 
     select
-        (select count(*) from written where _is_new) as inserted,
-        (select count(*) from written where not _is_new) as updated,
+        count(*) filter (where _is_new) as inserted,
+        count(*) filter (where not _is_new) as updated,
         (select count(*) from deleted) as deleted,
         (select count(*) from {{ wanted }}) as wanted
+    from written
 
 )
 

@@ -3,27 +3,31 @@
         come and of those that they replace. An authorization changes with the clearing it names. -#}
     {%- set plan = work_plan('transactions', ['stg_transactions'], recheck=rates_changed()) -%}
     {%- set pending = ref('int_transactions_pending') -%}
-    insert into {{ source('control', 'changed_months') }} as held (month)
-    {% if plan.in_order -%}
-    select {{ month_of('incoming.occurred_time') }} from {{ pending }} as incoming
+    {%- set months = ['-infinity'] -%}
+    {%- set found -%}
+    select {{ month_of('incoming.occurred_time') }}::text from {{ pending }} as incoming
     where incoming._is_valid and incoming._rank = 1
     union
-    select {{ month_of('there.occurred_time') }}
+    select {{ month_of('there.occurred_time') }}::text
     from {{ pending }} as incoming
     inner join {{ keys_of(this) if is_partitioned(this) else this }} as there on incoming.transaction_id = there.transaction_id
     where incoming._is_valid and incoming._rank = 1
     union
-    select {{ month_of('authorizations.occurred_time') }}
+    select {{ month_of('authorizations.occurred_time') }}::text
     from {{ pending }} as incoming
     inner join {{ this }} as authorizations
         on authorizations.child_transaction_ids @> to_jsonb(incoming.transaction_id)
         and authorizations.transaction_type = 'AUTHORIZATION'
         and authorizations.child_transaction_ids <> '[]'
     where incoming._is_valid and incoming._rank = 1
-    {%- else -%}
-    select '-infinity'::date
-    {%- endif %}
+    {%- endset -%}
+    {#- asked for on its own: what an insert selects is never worked out in parallel -#}
+    {%- if execute and plan.in_order -%}{%- set months = run_query(found).columns[0].values() -%}{%- endif -%}
+    {%- if months -%}
+    insert into {{ source('control', 'changed_months') }} as held (month)
+    values {% for month in months %}('{{ month }}'){% if not loop.last %}, {% endif %}{% endfor %}
     on conflict (month) do update set changed_at = clock_timestamp()
+    {%- endif -%}
 {%- endmacro %}
 
 

@@ -4,7 +4,7 @@
 
 {% macro typed_value(column, data_type) -%}
     {%- if data_type == 'text' -%}
-    case when {{ column }} ~ '\S' then {{ column }} end
+    case when {{ has_text(column) }} then {{ column }} end
     {%- elif data_type == 'bigint' -%}
     case
         when {{ column }} ~ '^-?[0-9]{1,18}$' then {{ column }}::bigint
@@ -31,15 +31,21 @@
             and pg_input_is_valid({{ column }}, 'timestamptz')
             then
                 case
-                    when {{ column }} ~ '(Z|[T ].*[-+][0-9:]+)$' then {{ column }}::timestamptz
+                    when {{ column }} like '%Z' or {{ column }} ~ '[T ].*[-+][0-9:]+$' then {{ column }}::timestamptz
                     else ({{ column }} || ' UTC')::timestamptz
                 end
     end
     {%- elif data_type == 'jsonb' -%}
-    case when {{ column }} ~ '\S' and pg_input_is_valid({{ column }}, 'jsonb') then nullif({{ column }}::jsonb, 'null') end
+    case when {{ has_text(column) }} and pg_input_is_valid({{ column }}, 'jsonb') then nullif({{ column }}::jsonb, 'null') end
     {%- else -%}
     {{ exceptions.raise_compiler_error("no rule types a landed text as " ~ data_type) }}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro has_text(column) -%}
+    {#- Most values begin with a printable ASCII character: told without a regular expression. -#}
+    ({{ column }} collate "C" between '!' and '~' or {{ column }} ~ '\S')
 {%- endmacro %}
 
 
@@ -91,7 +97,7 @@
                         end,
                         {%- endif %}
                         {%- if name in required %}
-                        case when landed.{{ name }} is null or landed.{{ name }} !~ '\S' then '{{ name }}_missing' end,
+                        case when typed.{{ name }} is null and {{ has_text('landed.' ~ name) }} is not true then '{{ name }}_missing' end,
                         {%- endif %}
                         {%- endfor %}
                         {%- for reason, condition in checks.items() %}

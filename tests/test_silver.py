@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from loaders import landing
@@ -281,6 +283,21 @@ def test_every_bad_value_is_quarantined_with_its_reason(world: World) -> None:
         "select amount_minor from quarantine.transactions where transaction_id = 't4'"
     ).fetchone()
     assert kept["amount_minor"] == " 12"
+
+
+def test_only_whitespace_is_no_text(world: World) -> None:
+    first = [chr(code) for code in (*range(1, 128), 0xE9, 0x3000, 0x1F600)]
+    names = [character + end for character in first for end in ("", "x", " ")]
+    world.day(
+        "day1",
+        transactions=[
+            transaction(f"t{number:03}", user_name=name) for number, name in enumerate(names)
+        ],
+    )
+    blank = re.compile(r"[\t-\r \u3000]*")
+    assert [row["user_name"] for row in world.rows("transactions", "user_name")] == [
+        None if blank.fullmatch(name) else name for name in names
+    ]
 
 
 def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:

@@ -3,7 +3,7 @@
 
 {{ config(materialized='table', unlogged=true, tags=['groups', 'metrics']) }}
 
-with recursive groups as (
+with recursive groups as not materialized (
 
     select
         group_id,
