@@ -35,7 +35,6 @@ NEEDS = {
     # What finish-day reads check-day has read too: the ledger is held once that is past it.
     "finish-day": ["metrics.check_results", "bronze.load_batches"],
 }
-ON_THE_STACK = ("land-day", "transform-day", "check-day")
 
 
 def until(found: Callable[[], Any], seconds: float = 180) -> Any:
@@ -189,7 +188,7 @@ def flow_processes(stack: Stack) -> list[psutil.Process]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("stack")
-@pytest.mark.parametrize("phase", ON_THE_STACK)
+@pytest.mark.parametrize("phase", NEEDS)
 @pytest.mark.parametrize("victim", ["worker", "server"])
 def test_a_killed_worker_or_prefect_server_is_made_good_by_up(stack, undisturbed, phase, victim):
     go_back(stack)
