@@ -169,10 +169,13 @@ def _watched(module: str, *arguments: str, cluster: Cluster | None = None) -> Co
             stdout=said,
             stderr=said,
         )
-        peaks, spent = [0.0, 0.0], dict[int, int]()
+        peaks, last, spent = [0.0, 0.0], [0.0, 0.0], dict[int, int]()
         while process.poll() is None:
             for place, family in enumerate((_family(process.pid), _family(*workers))):
-                peaks[place] = max(peaks[place], sum(size for size, _ in family.values()))
+                size = sum(size for size, _ in family.values())
+                # what was there twice: for a moment a forked process has its parent's memory
+                peaks[place] = max(peaks[place], min(size, last[place]))
+                last[place] = size
                 spent |= {pid: ticks for pid, (_, ticks) in family.items()}
             time.sleep(0.1)
         if process.returncode:
