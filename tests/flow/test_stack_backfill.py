@@ -59,10 +59,20 @@ def test_a_pool_too_small_for_a_backfill_its_day_and_a_phase_is_refused(stack):
         done = stack.run(
             "flows.backfill", "--days", "day1", "--data", SAMPLE, "--mode", "distributed"
         )
+        stack.prefect("PATCH", f"/work_pools/{the_stack.POOL}", concurrency_limit=3)
+        stack.run(
+            "prefect", "deployment", "run", "backfill/backfill", "-p", 'days=["day3"]',
+            "-p", "mode=distributed", "-p", f"data={SAMPLE}", "--watch", PREFECT_API_URL=stack.url,
+        )  # fmt: skip
     finally:
         stack.prefect("PATCH", f"/work_pools/{the_stack.POOL}", concurrency_limit=8)
     assert done.returncode == 2
     assert "runs 2 at once, and 3 wait for each other: the day, land-day, a table" in done.stderr
+    # one that a worker runs takes a slot itself
+    (backfill,) = stack.flow_runs(name={"any_": ["day3 to day3"]})
+    assert backfill["state_type"] == "FAILED"
+    said = "runs 3 at once, and 4 wait for each other: the backfill, the day, land-day, a table"
+    assert said in backfill["state"]["message"]
 
 
 def test_a_worker_without_room_for_phase_and_table_is_told_from_one_that_is_away(stack):
