@@ -25,7 +25,12 @@
                 and held.child_transaction_ids <> '[]'
             offset 0
         ) as authorizations
-    where incoming._is_valid and incoming._rank = 1
+    where incoming._is_valid
+        and incoming._rank = 1
+        and exists (
+            select 1 from {{ this }} as held
+            where held.transaction_type = 'AUTHORIZATION' and held.child_transaction_ids <> '[]'
+        )
     {%- endset -%}
     {#- asked for on its own: what an insert selects is never worked out in parallel -#}
     {%- if execute and plan.in_order -%}{%- set months = run_query(found).columns[0].values() -%}{%- endif -%}
