@@ -3,6 +3,8 @@
         come and of those that they replace. An authorization changes with the clearing it names. -#}
     {%- set plan = work_plan('transactions', ['stg_transactions'], recheck=rates_changed()) -%}
     {%- set pending = ref('int_transactions_pending') -%}
+    {%- set named = named_in_authorizations() -%}
+    {%- set is_kept = execute and load_relation(named) is not none -%}
     {%- set months = ['-infinity'] -%}
     {%- set found -%}
     select {{ month_of('incoming.occurred_time') }}::text from {{ pending }} as incoming
@@ -13,32 +15,54 @@
     inner join {{ keys_of(this) if is_partitioned(this) else this }} as there on incoming.transaction_id = there.transaction_id
     where incoming._is_valid and incoming._rank = 1
     union
-    select {{ month_of('authorizations.occurred_time') }}::text
+    select named.month::text
     from {{ pending }} as incoming
-    -- one at a time, by the index: joined whole, Postgres may hold each against each, which took
-    -- two minutes for 20,000 records and 49,000 authorizations
-    cross join
-        lateral (
-            select held.occurred_time from {{ this }} as held
-            where held.child_transaction_ids @> to_jsonb(incoming.transaction_id)
-                and held.transaction_type = 'AUTHORIZATION'
-                and held.child_transaction_ids <> '[]'
-            offset 0
-        ) as authorizations
-    where incoming._is_valid
-        and incoming._rank = 1
-        and exists (
-            select 1 from {{ this }} as held
-            where held.transaction_type = 'AUTHORIZATION' and held.child_transaction_ids <> '[]'
-        )
+    inner join {{ named }} as named on incoming.transaction_id = named.transaction_id
+    where incoming._is_valid and incoming._rank = 1
     {%- endset -%}
     {#- asked for on its own: what an insert selects is never worked out in parallel -#}
-    {%- if execute and plan.in_order -%}{%- set months = run_query(found).columns[0].values() -%}{%- endif -%}
+    {%- if is_kept and plan.in_order -%}{%- set months = run_query(found).columns[0].values() -%}{%- endif -%}
     {%- if months -%}
     insert into {{ source('control', 'changed_months') }} as held (month)
     values {% for month in months %}('{{ month }}'){% if not loop.last %}, {% endif %}{% endfor %}
-    on conflict (month) do update set changed_at = clock_timestamp()
-    {%- endif -%}
+    on conflict (month) do update set changed_at = clock_timestamp();
+    {%- endif %}
+    {%- if not is_kept %}
+    create table {{ named }} (transaction_id text, month date, primary key (transaction_id, month));
+    drop index if exists {{ this.schema }}.transactions_children;
+    {%- endif %}
+    {%- if plan.rebuild %}
+    truncate {{ named }};
+    {%- endif %}
+    insert into {{ named }} (transaction_id, month)
+    {{ names_in(pending) }} and records._is_valid and records._rank = 1
+    {%- if not is_kept and not plan.rebuild %}
+    union
+    {{ names_in(this) }}
+    {%- endif %}
+    on conflict (transaction_id, month) do nothing
+{%- endmacro %}
+
+
+{% macro named_in_authorizations() -%}
+    {#- The ids that authorizations name, with the months these are in, of all of history: without
+        it each month would be asked who names the records of a day. An authorization that is
+        replaced stays in it, which costs no more than a month worked out again in vain. -#}
+    {{ return(api.Relation.create(
+        database=target.database,
+        schema=generate_schema_name('intermediate', none),
+        identifier='named_in_authorizations',
+    )) }}
+{%- endmacro %}
+
+
+{% macro names_in(transactions) -%}
+    select distinct
+        children.transaction_id,
+        {{ month_of('records.occurred_time') }}
+    from {{ transactions }} as records
+    cross join lateral jsonb_array_elements_text(records.child_transaction_ids) as children (transaction_id)
+    where records.transaction_type = 'AUTHORIZATION' and not {{ is_too_long('children.transaction_id') }}
 {%- endmacro %}
 
 
@@ -48,11 +72,7 @@
 
 
 {% macro transactions_indexes() -%}
-    {#- For what is asked by time, and for the authorizations that name a clearing: few records,
-        and without this each new one would be looked for in all of history. -#}
-    create index if not exists transactions_occurred_time on {{ this }} using brin (occurred_time);
-    create index if not exists transactions_children on {{ this }} using gin (child_transaction_ids jsonb_path_ops)
-        where transaction_type = 'AUTHORIZATION' and child_transaction_ids <> '[]'
+    create index if not exists transactions_occurred_time on {{ this }} using brin (occurred_time)
 {%- endmacro %}
 
 

@@ -49,6 +49,12 @@
 {%- endmacro %}
 
 
+{% macro is_too_long(key) -%}
+    {#- No index holds a value of more than some 2,700 bytes. -#}
+    octet_length({{ key }}) > 2500
+{%- endmacro %}
+
+
 {% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}, derived={}, keep_landed='cardinality(checked._errors) > 0') -%}
     {#- `landed` cast to the declared types, each row with every reason why it is not valid:
         a `required` column that is blank, a value that is not of its type (but in `lenient`

@@ -118,20 +118,33 @@ def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(
     assert (len(months(world)) > 3) == bool(partitions)
 
 
+@pytest.mark.parametrize("names", [["c"], [7], ["é" * 9000, None, "c"]])
 def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_another_month(
-    world: World, partitions: str
+    world: World, partitions: str, names: list[Any]
 ) -> None:
     held = transaction(
         "a",
         transaction_type="AUTHORIZATION",
         occurred_time="2025-12-31T23:30:00Z",
-        child_transaction_ids=["c"],
+        child_transaction_ids=names,
         currency="USD",
     )
     world.day("2026-01-05", transactions=[held])
-    world.day("2026-01-06", transactions=[transaction("c", currency="USD", amount_minor="1300")])
+    clearing = transaction(names[-1], currency="USD", amount_minor="1300")
+    world.day("2026-01-06", transactions=[clearing])
     spent = world.db.execute("select month, usd from marts.application_spend_monthly").fetchall()
     assert [(f"{row['month']:%Y-%m}", str(row["usd"])) for row in spent] == [("2026-01", "13.0000")]
+    check(world)
+
+
+def test_a_warehouse_that_has_not_kept_what_authorizations_name_learns_it(world: World) -> None:
+    held = transaction("a", transaction_type="AUTHORIZATION", child_transaction_ids=["c"])
+    world.day("2026-01-05", transactions=[held])
+    kept = "select transaction_id, month::text from intermediate.named_in_authorizations"
+    before = world.db.execute(kept).fetchall()
+    world.db.execute("drop table intermediate.named_in_authorizations")
+    world.day("2026-01-06", transactions=[transaction("b")])
+    assert world.db.execute(kept).fetchall() == before != []
     check(world)
 
 

@@ -72,8 +72,13 @@ def test_budgets_and_cards_keep_their_newest_valid_record(world: World) -> None:
             {"budget_id": "b3", "name": "below zero", "limit_amount": "-0.01"},
             {"budget_id": "b4", "name": "not a number", "limit_amount": "NaN"},
             {"budget_id": "b5"},
+            {"budget_id": "b" * 2501, "name": "no key holds it"},
         ],
-        cards=[{"card_id": "c1", "last_four": "0042"} | card, {"card_id": "c2"}],
+        cards=[
+            {"card_id": "c1", "last_four": "0042"} | card,
+            {"card_id": "c2"},
+            {"card_id": "c" * 2501} | card,
+        ],
         roles=[{"role_id": "7", "name": "Admin"}, {"role_id": "seven", "name": "Admin"}],
     )
     world.day("day2", budgets=[{"budget_id": "b1", "name": "renamed"}])
@@ -83,9 +88,13 @@ def test_budgets_and_cards_keep_their_newest_valid_record(world: World) -> None:
         ("limit_amount_invalid",),
         ("limit_amount_invalid",),
         ("name_missing",),
+        ("budget_id_invalid",),
     ]
     last_four = world.db.execute("select last_four from silver.cards").fetchall()
     assert last_four == [{"last_four": "0042"}]
-    assert world.reasons("cards") == [("status_missing", "type_missing", "created_time_missing")]
+    assert world.reasons("cards") == [
+        ("status_missing", "type_missing", "created_time_missing"),
+        ("card_id_invalid",),
+    ]
     assert world.ledger("day1", "roles") == {"inserted": 1, "quarantined": 1}
     assert world.ledger("day2", "budgets") == {"updated": 1}

@@ -5,6 +5,9 @@
         source('bronze', 'stg_budgets'),
         'stg_budgets',
         required=['budget_id', 'name'],
-        checks={'limit_amount_invalid': 'typed.limit_amount < 0'},
+        checks={
+            'budget_id_invalid': is_too_long('typed.budget_id'),
+            'limit_amount_invalid': 'typed.limit_amount < 0',
+        },
     )
 }}

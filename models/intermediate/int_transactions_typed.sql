@@ -12,6 +12,7 @@ with typed as (
             required=['transaction_id', 'transaction_uuid', 'occurred_time', 'currency', 'amount_minor', 'exponent'],
             arrays=['child_transaction_ids'],
             checks={
+                'transaction_id_invalid': is_too_long('typed.transaction_id'),
                 'amount_minor_invalid': "typed.amount_minor is not null and landed.amount_minor !~ '^-?[0-9]+$'",
                 'exponent_invalid': 'typed.exponent not between 0 and 8',
                 'currency_invalid': 'typed.currency not in (select iso.currency from ' ~ ref('iso_4217') ~ ' as iso)',
