@@ -194,8 +194,10 @@ def test_a_day_reads_only_the_months_that_it_needs(
         " from pg_stat_user_tables"
         " where schemaname = 'silver' and relname like 'transactions_p2025%' order by 1"
     ).fetchall()
-    # of the last three, what was spent in 90 days
-    assert [row["rows"] for row in read[:9]] == [0] * 9, read
+    # the 90 days begin in October, and December is added up again for what changed in it
+    assert [row["rows"] for row in read if row["month"] not in ("202510", "202512")] == [0] * 10, (
+        read
+    )
 
 
 def test_changing_over_to_months_and_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

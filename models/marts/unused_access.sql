@@ -68,13 +68,41 @@ newest as (
 
 ),
 
+since as (
+
+    select
+        occurred_time - interval '90 days' as occurred_time,
+        ({{ month_of("(occurred_time - interval '90 days')") }} + interval '1 month')::date as whole_month
+    from newest
+
+),
+
+-- whole months are added up already; of the one in which the 90 days begin, only its end counts
 spend as (
+
+    select
+        matches.agent_id,
+        monthly.usd
+    from {{ ref('int_spend_monthly') }} as monthly
+    inner join {{ source('ledger', 'agent_matches') }} as matches on monthly.user_name = matches.user_name
+    where monthly.month >= (select since.whole_month from since)
+    union all
+    select
+        agent_id,
+        usd
+    from {{ ref('int_spend') }}
+    where counts
+        and occurred_time > (select since.occurred_time from since)
+        and occurred_time < (select since.whole_month::timestamp at time zone 'UTC' from since)
+
+),
+
+spent as (
 
     select
         agent_id,
         sum(usd) as usd_last_90_days
-    from {{ ref('int_spend') }}
-    where counts and occurred_time > (select newest.occurred_time - interval '90 days' from newest)
+    from spend
     group by agent_id
 
 )
@@ -84,10 +112,10 @@ select
     coalesce(memberships.memberships, 0) as memberships,
     coalesce(roles.roles, 0) as roles,
     coalesce(cards.cards, 0) as cards,
-    coalesce(spend.usd_last_90_days, 0) as usd_last_90_days
+    coalesce(spent.usd_last_90_days, 0) as usd_last_90_days
 from agents
 left join memberships on agents.agent_id = memberships.agent_id
 left join roles on agents.agent_id = roles.agent_id
 left join cards on agents.agent_id = cards.agent_id
-left join spend on agents.agent_id = spend.agent_id
+left join spent on agents.agent_id = spent.agent_id
 where coalesce(memberships.memberships, 0) + coalesce(roles.roles, 0) + coalesce(cards.cards, 0) > 0
