@@ -17,7 +17,7 @@ NAMES = (
     *("flow", "orchestration", "landing", "transactions", "activity", "day"),
     *("history", "spark"),
 )
-ONLY_NAMED = ("history", "spark")  # half an hour each; spark needs Java and its extra
+ONLY_NAMED = ("history", "spark")  # a quarter and half an hour; spark needs Java and its extra
 HERE = Path(__file__).parent
 HEAD = ("benchmark", "what", "size", "Daybook", "against", "ratio", "aim", "held")
 

@@ -32,7 +32,8 @@ def write_day(
     """Write the day's required files below `folder`; the transactions' path.
 
     `transactions` are record numbers: one that an earlier day had is a newer version of it.
-    With `flaws` one in 500 is not valid and one in 200 is there twice.
+    With `flaws` one in 500 is not valid, one in 200 is there twice, and one in 20 is an
+    authorization that names the next as its clearing.
     """
     place = folder / day_text(number)
     place.mkdir(parents=True)
@@ -66,6 +67,9 @@ def _transactions(numbers: Iterable[int], day: int, *, flaws: bool) -> Iterable[
     version = day_text(day)
     for number in numbers:
         line = _transaction(number, version)
+        if flaws and number % 20 == 1:
+            line = line.replace("CLEARING", "AUTHORIZATION", 1)
+            line = line.replace(",[],", f',"[""t{number + 1:09}""]",', 1)
         if flaws and number % 500 == 0:
             line = line.replace(",2,", ",9,", 1)
         yield line

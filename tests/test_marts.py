@@ -232,6 +232,29 @@ def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) 
     assert {row["group_id"] for row in found_quiet} == quiet
 
 
+def test_the_90_days_end_with_the_newest_transaction(world: World) -> None:
+    cents = {
+        "2025-09-30T10:00:00Z": 100_000,
+        "2025-10-07T10:00:00Z": 10_000,
+        "2025-10-07T10:00:01Z": 1_000,
+        "2025-10-31T23:59:59.999999Z": 100,
+        "2025-11-01T00:00:00Z": 10,
+        "2026-01-05T10:00:00Z": 1,
+    }
+    spent = [
+        transaction(at, occurred_time=at, amount_minor=each, currency="USD", user_name="Ada B")
+        for at, each in cents.items()
+    ]
+    groups = [group(10, [2])]
+    world.land(
+        "2026-01-05", agents=[agent(1), agent(2, name="Ada B")], groups=groups, transactions=spent
+    )
+    match_names(None, flow_run_id="marts")
+    world.day("2026-01-06", groups=groups)
+    found = world.db.execute("select agent_id, usd_last_90_days::text from marts.unused_access")
+    assert found.fetchall() == [{"agent_id": 2, "usd_last_90_days": "11.1100"}]
+
+
 def test_readers_see_marts_and_metrics_and_nobodys_name(world: World) -> None:
     world.day("day1", transactions=[transaction("t", user_name="Person A")])
     seen = world.db.execute(

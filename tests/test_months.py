@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loaders.days import parse_day
-from loaders.match import match_names
+from loaders.match import LONGEST_NAME, match_names
 from tests.silver_world import World, transaction
 
 MARTS = ("application_spend_monthly", "spend_by_group_monthly", "unused_access")
@@ -146,6 +146,19 @@ def test_a_warehouse_that_has_not_kept_what_authorizations_name_learns_it(world:
     world.day("2026-01-06", transactions=[transaction("b")])
     assert world.db.execute(kept).fetchall() == before != []
     check(world)
+
+
+def test_a_month_is_worked_out_again_until_its_names_were_looked_up(world: World) -> None:
+    spent = [
+        transaction(str(length), raw_merchant_name="x" * length)
+        for length in (LONGEST_NAME, LONGEST_NAME + 1)
+    ]
+    looked_up = "select bool_and(is_looked_up) as all from intermediate.int_spend_monthly"
+    world.day("2026-01-05", transactions=spent)
+    assert world.db.execute(looked_up).fetchone() == {"all": False}
+    match_names(None, flow_run_id="months")
+    world.build()
+    assert world.db.execute(looked_up).fetchone() == {"all": True}
 
 
 def test_an_update_takes_its_row_to_another_month(

@@ -65,7 +65,9 @@ select
     judged.counts,
     judged.user_name,
     merchant_matches.raw_name is not null
-    or coalesce(judged.raw_merchant_name, judged.merchant_name) is null as is_looked_up
+    or coalesce(judged.raw_merchant_name, judged.merchant_name) is null
+    -- loaders.match never looks for such a name
+    or length(coalesce(judged.raw_merchant_name, judged.merchant_name)) > 400 as is_looked_up
 from judged
 left join merchant_matches on coalesce(judged.raw_merchant_name, judged.merchant_name) = merchant_matches.raw_name
 left join agent_matches on judged.user_name = agent_matches.user_name
