@@ -175,6 +175,7 @@ def test_a_suite_shows_no_personal_value(suite: suites.Suite, db: psycopg.Connec
         ("Ada Lovelace 1", False),
         ("ada1@example.com", False),
         ("+442071838750", False),
+        ("1" * 201, False),
     ],
 )
 def test_what_is_no_key_is_not_shown_as_one(key: object, shown: bool) -> None:

@@ -51,6 +51,16 @@ def tables(count: int) -> dict[str, Any]:
     }
 
 
+def test_each_quarantine_is_found_by_its_day(world: World) -> None:
+    world.day("day1")
+    found = world.db.execute(
+        "select tablename, indexdef like '% brin (_day)' as by_day from pg_tables"
+        " left join pg_indexes using (schemaname, tablename) where schemaname = 'quarantine'"
+    ).fetchall()
+    assert len(found) > 4
+    assert all(row["by_day"] for row in found)
+
+
 def test_a_build_shows_the_day_before_or_the_day_after(world: World) -> None:
     world.day("day1", **tables(400))
     reader = Reader()

@@ -10,7 +10,7 @@ from loaders.sources import declared_tables
 
 SAMPLE = 20  # keys of so many rows are shown
 # A key that is not one can hold anything, a person's name or address too: then file and row say it.
-IS_A_KEY = "^(?=.*[0-9])[A-Za-z0-9_:./=-][A-Za-z0-9_:./=+-]*$"
+IS_A_KEY = "^(?=.*[0-9])[A-Za-z0-9_:./=-][A-Za-z0-9_:./=+-]{0,199}$"
 
 
 @dataclass(frozen=True)
