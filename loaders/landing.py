@@ -16,7 +16,7 @@ from loaders.errors import DaybookError, LockedError, WarehouseError
 from loaders.files import check_unchanged
 from loaders.partition import NewPartition, drop_partition, has_partition
 from loaders.plan import Plan, plan_day
-from loaders.read_json import note_records
+from loaders.records import check_key_seen, note_records
 from loaders.sources import Table
 
 if TYPE_CHECKING:
@@ -217,6 +217,7 @@ def _land(conn: Connection, attempt: Attempt, batch_id: int, allow_shrink: bool)
             f"{rejects.count} were rejected."
         )
     _check_rejects(table, rejects, in_files)
+    check_key_seen(table, attempt.fields)
     if table.kind == "snapshot" and not allow_shrink:
         _check_shrink(plan, before, landed)
     note_records(table, attempt.fields)

@@ -55,6 +55,8 @@ class Count:
         if self._first:
             chunk = chunk.removeprefix(_BOM)
             self._first = False
+            # COPY takes a blank first line for the header: counted less, it is parsed here.
+            self._lines -= self._quick and chunk[:1].isspace()
         # Pieces between quotes are outside and inside by turns: what is inside goes.
         parts = chunk.split(b'"')
         outside = b'"'.join(parts[self._quoted :: 2])
@@ -113,9 +115,12 @@ def _header(head: bytes, file: RawFile, *, at_end: bool) -> tuple[str, ...] | No
     except UnicodeDecodeError:
         raise DaybookError(f"{file.path}: the header is not UTF-8.") from None
     names = [name.strip() for name in names]
-    twice = sorted({name for name in names if names.count(name) > 1 and name})
-    if twice:
-        raise DaybookError(f"{file.path}: the header repeats {', '.join(twice)}.")
+    again = [str(n) for n, name in enumerate(names, start=1) if name and name in names[: n - 1]]
+    if again:
+        raise DaybookError(
+            f"{file.path}: the header repeats a name, in column {', '.join(again)}. "
+            "Give each column a name of its own."
+        )
     if "" in names:
         raise DaybookError(f"{file.path}: column {names.index('') + 1} of the header has no name.")
     if any("\0" in name for name in names):

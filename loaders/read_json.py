@@ -63,6 +63,7 @@ class _Window:
         self.at = 0
         self.ended = False
         self.dirty = False
+        # Whether the file ended inside a list, a page or an object.
         self.cut = False
 
     def more(self) -> bool:
@@ -119,6 +120,11 @@ def read_json(file: RawFile, stream: IO[bytes], table: Table, fields: Fields) ->
     tree = declared_tree(table)
     width = len(table.columns)
     for number, found in enumerate(_elements(window), start=1):
+        if window.cut and table.kind == "snapshot":
+            # Whoever is behind the cut would count as gone.
+            raise UnreadableError(
+                f"{file.path} ends in the middle: fetch it again. Nothing was replaced."
+            )
         if isinstance(found, Reject):
             yield Reject(number, found.reason, found.raw)
             continue
@@ -146,7 +152,7 @@ def _elements(window: _Window) -> Iterator[dict[str, Any] | Reject]:
             yield from _array(window)
             continue
         decoded = _at_once(window) if first == "{" else None
-        lists = first == "{" and (decoded is None or isinstance(decoded[0].get("results"), list))
+        lists = first == "{" and (decoded is None or "results" in decoded[0])
         if lists and (behind := _behind_results(window)):
             window.at = behind
             yield from _array(window)
@@ -164,17 +170,27 @@ def _at_once(window: _Window) -> tuple[Any, int] | None:
 
 
 def _array(window: _Window) -> Iterator[dict[str, Any] | Reject]:
+    before = "["
     while (following := window.next()) != "]":
         if following == ",":
             window.at += 1
+            if before != "record":
+                yield Reject(0, "broken json: no record before a comma", "")
+            before = ","
         elif following:
-            yield _element(window, in_array=True)
+            found = _element(window, in_array=True)
+            if before == "record" and not isinstance(found, Reject):
+                yield Reject(0, "broken json: no comma between two records", "")
+            yield found
+            before = "record"
         else:
             if not window.cut:
                 window.cut = True
                 yield Reject(0, "cut: the array does not end", "")
             return
     window.at += 1
+    if before == ",":
+        yield Reject(0, "broken json: no record behind a comma", "")
 
 
 def _element(
@@ -238,31 +254,48 @@ def _behind_results(window: _Window) -> int | None:
 
 
 def _rest_of_object(window: _Window) -> Iterator[Reject]:
-    """Consumes what follows a `results` array."""
-    while following := window.next():
-        if following == "}":
-            window.at += 1
-            return
-        if following in ",:":
-            window.at += 1
-            continue
+    """Consumes what follows a `results` array; a second one gives its records too."""
+    while not window.cut and window.next() != "}":
         try:
-            _, window.at = window.value()
+            lists = _results_follow(window)
         except _Broken as broken:
-            yield Reject(0, f"broken json: {broken}", raw_text(_skip(window, in_array=False)))
+            raw = _skip(window, in_array=False, inside="{")
+            reason = "cut: the object does not end" if window.cut else f"broken json: {broken}"
+            yield Reject(0, reason, raw_text(raw))
             return
+        if lists:
+            yield from _array(window)
     if not window.cut:
-        window.cut = True
-        yield Reject(0, "cut: the object does not end", "")
+        window.at += 1
 
 
-def _skip(window: _Window, *, in_array: bool) -> str:
+def _results_follow(window: _Window) -> bool:
+    """Consumes a comma, a name and its value; of a `results` array its bracket alone: True."""
+    _expect(window, ",")
+    if window.next() != '"':
+        raise _Broken("Expecting property name enclosed in double quotes")
+    name, window.at = window.value()
+    _expect(window, ":")
+    if window.next() == "[" and name == "results":
+        window.at += 1
+        return True
+    _, window.at = window.value()
+    return False
+
+
+def _expect(window: _Window, mark: str) -> None:
+    if window.next() != mark:
+        raise _Broken(f"Expecting '{mark}' delimiter")
+    window.at += 1
+
+
+def _skip(window: _Window, *, in_array: bool, inside: str = "") -> str:
     """Consumes a broken value and gives its text.
 
-    It ends where its brackets close, in an array also at the `,` or `]` behind it, outside one
-    also at a line that begins with `{` (one record a line).
+    It ends where its brackets close, those of `inside` too, in an array also at the `,` or `]`
+    behind it, outside one also at a line that begins with `{` (one record a line).
     """
-    open_brackets: list[str] = []
+    open_brackets = list(inside)
     offset = 0
     in_string = False
     while True:
@@ -273,7 +306,9 @@ def _skip(window: _Window, *, in_array: bool) -> str:
             if window.more():
                 continue
             if found is None:
-                window.cut = True
+                # a broken line that has its line end is not cut
+                unended = bool(open_brackets) and not window.text.endswith("\n")
+                window.cut = in_array or bool(inside) or unended
                 return _take(window, len(window.text))
         mark, end = found[0], found.end()
         offset = end - window.at
@@ -340,6 +375,7 @@ def _spread(
             if inner := _spread(value, node, values, fields, f"{prefix}{name}."):
                 extra[name] = inner
         elif value is not None:
+            fields.know(prefix + name)
             extra[name] = value
     return extra
 
@@ -355,11 +391,3 @@ def _shown(value: Any) -> str:
         return json_text(value)
     except RecursionError:
         return ""
-
-
-def note_records(table: Table, fields: Fields) -> None:
-    """Adds the declared columns that no JSON record had to `fields.absent`."""
-    if fields.records_of_fields:
-        for column in table.columns:
-            if ".".join(column.json_path) not in fields.seen:
-                fields.absent.add(column.name)

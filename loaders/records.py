@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
+from loaders.errors import DaybookError
+from loaders.sources import Table
+
 # A record larger than this is a broken file (an open quote, a missing bracket), not a record.
 RECORD_LIMIT = 64 << 20
 RAW_TEXT_LIMIT = 1 << 20
@@ -48,6 +51,26 @@ class Fields:
     def know(self, name: str) -> None:
         if len(self.unknown) < UNKNOWN_LIMIT:
             self.unknown.add(name)
+
+
+def note_records(table: Table, fields: Fields) -> None:
+    """Adds the declared columns that no JSON record had to `fields.absent`."""
+    if fields.records_of_fields:
+        for column in table.columns:
+            if ".".join(column.json_path) not in fields.seen:
+                fields.absent.add(column.name)
+
+
+def check_key_seen(table: Table, fields: Fields) -> None:
+    """DaybookError when no JSON record of a snapshot has a key column: all would count as gone."""
+    if table.kind != "snapshot" or not fields.records_of_fields:
+        return
+    paths = {column.name: ".".join(column.json_path) for column in table.columns}
+    if missing := [name for name in table.key if paths[name] not in fields.seen]:
+        raise DaybookError(
+            f"{table.name}: the key column {', '.join(missing)} is missing: no JSON record has "
+            f"the field {', '.join(paths[name] for name in missing)}."
+        )
 
 
 class Digits(str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import psycopg
@@ -79,6 +80,18 @@ def test_blank_lines_are_no_records(tmp_path: Path, db: psycopg.Connection) -> N
     landed = land_one(tmp_path)
     assert (landed.rows_in_files, landed.rows_landed, landed.rows_rejected) == (2, 2, 0)
     assert [row["_source_row"] for row in rows(db)] == [1, 2]
+
+
+@pytest.mark.parametrize("head", ["\n", "\ufeff\n", " \t\r\n", "\n\n", "\r"])
+def test_a_blank_first_line_is_not_the_header(
+    tmp_path: Path, db: psycopg.Connection, head: str
+) -> None:
+    transactions(tmp_path, f"{head}transaction_id,amount_minor\nt1,1\n")
+    landed = land_one(tmp_path)
+    assert (landed.rows_in_files, landed.rows_landed, landed.rows_rejected) == (1, 1, 0)
+    assert [(row["_source_row"], row["transaction_id"]) for row in rows(db)] == [(1, "t1")]
+    transactions(tmp_path, f"{head}transaction_id,amount_minor\n")
+    assert land_one(tmp_path).rows_in_files == 0
 
 
 def test_bad_rows_are_kept_with_their_reasons(tmp_path: Path, db: psycopg.Connection) -> None:
@@ -187,9 +200,35 @@ def test_a_missing_key_column_is_refused(tmp_path: Path, db: psycopg.Connection)
     assert batches(db) == []
 
 
+def test_a_key_that_no_json_record_has_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
+    write(tmp_path, "day1/agents.json", [{"id": "a"}])
+    land_one(tmp_path, "stg_agents")
+    write(tmp_path, "day1/agents.json", [{"agent_id": "a"}, {"agent_id": "b"}])
+    said = "the key column agent_id is missing: no JSON record has the field id"
+    with pytest.raises(DaybookError, match=said):
+        land_one(tmp_path, "stg_agents")
+    assert [row["agent_id"] for row in rows(db, "stg_agents")] == ["a"]
+    write(tmp_path, "day1/agents.json", [{"agent_id": "a"}, {"id": "b"}])
+    assert land_one(tmp_path, "stg_agents").rows_landed == 2
+    write(tmp_path, "day1/transactions.json", [{"transaction_id": "t"}])
+    assert land_one(tmp_path).rows_landed == 1
+
+
+def test_a_snapshot_that_is_cut_replaces_nothing(tmp_path: Path, db: psycopg.Connection) -> None:
+    agents = [{"id": f"a{n}"} for n in range(40)]
+    write(tmp_path, "day1/agents.json", agents)
+    land_one(tmp_path, "stg_agents")
+    write(tmp_path, "day1/agents.json", json.dumps(agents)[:-15])
+    said = "agents.json ends in the middle: fetch it again. Nothing was replaced."
+    with pytest.raises(DaybookError, match=said):
+        land_one(tmp_path, "stg_agents")
+    assert len(rows(db, "stg_agents")) == 40
+    assert [batch["status"] for batch in batches(db, "stg_agents")] == ["succeeded", "failed"]
+
+
 def test_a_duplicate_header_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
     transactions(tmp_path, "transaction_id,currency,currency\nt1,EUR,USD\n")
-    with pytest.raises(DaybookError, match="repeats currency"):
+    with pytest.raises(DaybookError, match="repeats a name, in column 3"):
         land_one(tmp_path)
     assert batches(db) == []
 

@@ -161,7 +161,7 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a,b,a\n", "repeats a"),
+        (b"17,b,17,17\n", "repeats a name, in column 3, 4\\. Give"),
         (b"a,,b\n", "column 2 of the header has no name"),
         (b"a,\xe9\n", "not UTF-8"),
         (b'a,"b\n', "quote open"),

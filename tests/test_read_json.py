@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ TABLE = Table(
     (Column("a", "text", ("id",)), Column("b", "text", ("in", "b"))),
     0.1,
 )
+DELTA = replace(TABLE, kind="delta")
 FILE = RawFile("t.json", Path("t.json"), "json", False, 0, 0)
 
 
@@ -55,9 +57,10 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
         '{"n": 2, "meta": {"results": [{"id": 9}]}, "results": [{"id": 1}, {"id": 2}], "next": 12}',
         '{"id": 1}\n{"id": 2}',
         '{"id": 1}{"id": 2}\n\n',
-        '\ufeff[{"id": 1},\n{"id": 2},]\n',
+        '\ufeff[{"id": 1},\n{"id": 2}]\n',
         '[{"id": 1}]\n[{"id": 2}]',
         '{"results": [{"id": 1}]}\n{"results": [{"id": 2}]}',
+        '{"results": [{"id": 1}], "n": {}, "results": [{"id": 2}], "results": 0}',
     ],
 )
 @pytest.mark.usefixtures("chunk")
@@ -96,7 +99,7 @@ def test_undeclared_fields_keep_their_nesting() -> None:
         '{"in":4}',
         None,
     ]
-    assert fields.unknown == {"in.c", "e"}
+    assert fields.unknown == {"in", "in.c", "e"}
 
 
 @pytest.mark.usefixtures("chunk")
@@ -126,7 +129,7 @@ def test_a_broken_line_of_many_is_one_reject() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+CUT = pytest.mark.parametrize(
     "content",
     [
         '[{"id": 1}, {"id": 2',
@@ -138,13 +141,57 @@ def test_a_broken_line_of_many_is_one_reject() -> None:
         '{"results": [{"id": 1}]',
         '{"results": [{"id": 1}], "next": "x',
         '{"id": 1}\n{"id"',
+        '{"id": 1}\n{"id": {"n": 2}',
+        '{"results": [{"id": 1}], "x": nope, "next": "x\n',
+        '{"id": 1}\n{\n "in": {},\n "results": [',
+    ],
+)
+
+
+@CUT
+@pytest.mark.usefixtures("chunk")
+def test_a_cut_is_one_reject(content: str) -> None:
+    found = read(content, DELTA)
+    assert ids(found) == ["1"]
+    assert len(found) == 2
+
+
+@CUT
+@pytest.mark.parametrize("end", ["", "é"])
+@pytest.mark.usefixtures("chunk")
+def test_a_cut_snapshot_is_refused(content: str, end: str) -> None:
+    raw = content.encode() + end.encode()[:1]
+    with pytest.raises(UnreadableError, match=r"t\.json ends in the middle: fetch it again\."):
+        read(raw)
+
+
+@pytest.mark.parametrize("last", ['{"id": "cut\n', '{"id": nope}', "garbage", "]"])
+@pytest.mark.usefixtures("chunk")
+def test_a_broken_last_line_that_is_all_there_is_a_reject(last: str) -> None:
+    found = read('{"id": 1}\n' + last)
+    assert (ids(found), len(found)) == (["1"], 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "landed", "reason"),
+    [
+        ('[{"id": 1} {"id": 2}]', ["1", "2"], "no comma between two records"),
+        ('[{"id": 1},]', ["1"], "no record behind a comma"),
+        ('[,{"id": 1}]', ["1"], "no record before a comma"),
+        ('[{"id": 1},,{"id": 2}]', ["1", "2"], "no record before a comma"),
+        ('{"results": [{"id": 1}], "x": }\n{"id": 2}', ["1", "2"], "Expecting value"),
+        ('{"results": [{"id": 1}] "x": {"y": 1}}\n{"id": 2}', ["1", "2"], "Expecting ',' delim"),
+        ('{"results": [{"id": 1}], "x" {}, "y": {}}', ["1"], "Expecting ':' delimiter"),
+        ('{"results": [{"id": 1}],}', ["1"], "Expecting property name"),
+        ('{"results": [{"id": 1}], "results": [2]}', ["1"], "not an object"),
     ],
 )
 @pytest.mark.usefixtures("chunk")
-def test_a_cut_is_one_reject(content: str) -> None:
+def test_broken_punctuation_is_a_reject(content: str, landed: list[str], reason: str) -> None:
     found = read(content)
-    assert ids(found) == ["1"]
-    assert len(found) == 2
+    assert ids(found) == landed
+    (reject,) = rejects(found)
+    assert reason in reject[1]
 
 
 @pytest.mark.usefixtures("chunk")

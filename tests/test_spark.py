@@ -144,6 +144,13 @@ BY_LINES: dict[str, str | bytes] = {
     "broken.csv": csv(1500, broken=True)[:-1].encode() + b"\n1,caf\xe9,,,",
     "two columns.csv": "transaction_id,user_name\n" + "t,x\n" * 90 + "t\n",
     "a header alone.csv": "transaction_id\n",
+    "a blank line before the header.csv": "\n" + csv(20),
+    "a byte order mark and a blank line.csv": "\ufeff \r\n" + csv(20),
+}
+# Snapshots that are refused; the cut one ends as a whole line may.
+REFUSED = {
+    "roles.jsonl": '{"id": {"x": 1}}\n' * 200 + '{"id": {"x": 1}',
+    "budgets.jsonl": '{"budget_id": "b", "name": "B"}\n' * 200,
 }
 WHOLE: dict[str, str | bytes] = {
     "two objects in a line.jsonl": "\n".join([*records(300), *["{}{}"] * 3]),
@@ -167,7 +174,7 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]
     """A day of hard cases, what Spark made of it, and which files it read whole."""
     folder = tmp_path_factory.mktemp("hard")
     files = {f"transactions/{name}": content for name, content in (BY_LINES | WHOLE).items()}
-    write_day(folder / "raw", **files, **{"cards.json.gz": [{"id": "c"}]})
+    write_day(folder / "raw", **files, **REFUSED, **{"cards.json.gz": [{"id": "c"}]})
     (folder / "raw/day1/transactions.json").unlink()
     cards = folder / "raw/day1/cards.json.gz"
     cards.write_bytes(cards.read_bytes()[:-12])
@@ -193,6 +200,8 @@ def test_hard_cases_are_the_same(db: psycopg.Connection, hard: tuple[Path, Path,
     assert len(found["stg_transactions"]["rows"]) > 9000
     assert len(found["stg_transactions"]["rejects"]) > 60
     assert "the gzip is cut or broken" in found["stg_cards"]["batch"]["error"]
+    assert "roles.jsonl ends in the middle" in found["stg_roles"]["batch"]["error"]
+    assert "key column budget_id is missing" in found["stg_budgets"]["batch"]["error"]
 
 
 def test_what_can_be_read_by_lines_is(hard: tuple[Path, Path, set[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 from collections.abc import Callable, Iterable, Iterator
@@ -85,11 +86,13 @@ def read_json_lines(
     batches: Iterable[pyarrow.RecordBatch], table: Table, note: Note
 ) -> Iterator[pyarrow.RecordBatch]:
     """Records of JSON lines: (path, number, line). A piece of a file is read as the file would be;
-    unless it has as many records as lines, the file is told to be none of lines."""
+    unless it has as many records as lines, or is cut, the file is told to be none of lines."""
     for path, numbers, lines in _pieces(batches):
         fields = Fields()
         stub = RawFile(path, Path(path), "json", False, 0, 0)
-        found = list(read_json(stub, io.BytesIO(b"".join(lines)), table, fields))
+        found: list[Row | Reject] = []
+        with contextlib.suppress(DaybookError):
+            found = list(read_json(stub, io.BytesIO(b"".join(lines)), table, fields))
         if len(found) == len(lines):
             note(fields)
             numbered = (_numbered(one, numbers[one.number - 1]) for one in found)
