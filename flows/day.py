@@ -290,6 +290,15 @@ def _tell(done: DayRun) -> None:
             report.print_account(account, f"{outcome} in {done.seconds:.1f} s")
 
 
+def _tell_way_on(done: DayRun) -> None:
+    from flows import resume
+
+    # A warehouse that is gone has been told of already.
+    with contextlib.suppress(Exception):
+        if way := resume.way_on(done.flow_run_id or ""):
+            print(way, file=sys.stderr)
+
+
 def print_error(error: BaseException, *, verbose: bool = False) -> None:
     """One clear message on standard error; with `verbose` the traceback before it."""
     if verbose:
@@ -346,6 +355,8 @@ def main(argv: list[str] | None = None) -> int:
         done = attempt_and_tell(given.day, given)
         if done.error is None:
             print(f"\n{where_next(done.day)}")
+        else:
+            _tell_way_on(done)
         return exit_code(done.error)
 
     return guarded(command, verbose=given.verbose)

@@ -25,7 +25,7 @@ from flows.reap import OPEN, with_parents
 from flows.stack import POOL
 from flows.stopping import Stop
 from loaders.days import parse_day
-from loaders.errors import DaybookError, LockedError, UsageError
+from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.landing import Landed, Plan
 
 POLL_SECONDS = 0.5
@@ -121,6 +121,9 @@ def wait_for(started: dict[str, UUID], run: Run) -> dict[str, Any]:
     ended = _all_ended(started, run.check, alive)
     for name, found in ended.items():
         if not found.state.is_completed():
+            kind, _, message = _said(found.state).partition(": ")
+            if kind == "PlanError":
+                raise PlanError(message)
             raise PhaseError(f"{name}: {_said(found.state)}")
     return ended
 

@@ -13,7 +13,7 @@ def keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
     errors are dropped."""
     from loaders import warehouse
 
-    rows = [_row(result, day, flow_run_id) for result in results if result.status != "skipped"]
+    rows = [_row(result, day, flow_run_id) for result in results]
     with (
         contextlib.suppress(Exception),
         warehouse.connect(

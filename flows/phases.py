@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from flows import notify, took
+from flows.reasons import LandError, LedgerError, without_values
 from flows.resume import kept
-from flows.stopping import Stop, Stopped
+from flows.stopping import Stop
 from loaders.days import Day, parse_day
-from loaders.errors import DaybookError, LockedError
+from loaders.errors import DaybookError, PlanError
 
 if TYPE_CHECKING:
     from flows.checks.run import Checked
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
     from loaders.match import Matched
 
 TABLES_AT_ONCE = 4
-RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
-
-
-class LandError(DaybookError):
-    """A required table did not land; nothing of that table was replaced."""
-
-
-class LedgerError(DaybookError):
-    """The row ledger of the day does not balance."""
 
 
 def silent(_what: str, _done: int | None = None, _total: int | None = None) -> None:
@@ -100,13 +92,11 @@ def land_day(
 ) -> list[Landed]:
     """Check all tables of the day, then land them, several at once.
 
-    A failing optional table is in the result with status `failed`. Raises DaybookError before
+    A failing optional table is in the result with status `failed`. Raises PlanError before
     any write when the day can't be landed, LandError when a required table failed.
     """
-    from loaders import landing
-
     run.check()
-    plans = landing.plan_day(run.data, run.day, allow_empty=run.allow_empty)
+    plans = _plans(run)
     outcomes = (land_all or _in_threads)(run, plans)
     run.check()
     failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
@@ -115,6 +105,17 @@ def land_day(
     if failed:
         raise LandError("\n".join(str(error) for error in failed)) from failed[0]
     return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+
+
+def _plans(run: Run) -> list[Plan]:
+    from loaders import landing
+
+    try:
+        return landing.plan_day(run.data, run.day, allow_empty=run.allow_empty)
+    except DaybookError as error:
+        if type(error) is not DaybookError:  # a wrong call, a warehouse that is gone
+            raise
+        raise PlanError(str(error)) from error
 
 
 def land_table(run: Run, plan: Plan) -> Landed:
@@ -247,7 +248,7 @@ def _what_is_left(run: Run) -> list[str] | None:
     if run.resumes is None:
         return None
     with _connected(run) as connection:
-        nodes = resume.failed_nodes(connection, run.resumes)
+        nodes = resume.undone_nodes(connection, run.resumes)
     return [*transform.BUILD, "--select", *nodes] if nodes else None
 
 
@@ -276,15 +277,17 @@ def _connected(run: Run, who: str = "daybook") -> Any:
 @contextlib.contextmanager
 def recorded(run: Run) -> Iterator[list[str]]:
     """Keep the run's own row in metrics.pipeline_metrics: running, then success or failure.
+    UsageError, and no row, for a day of the calendar that the warehouse does not hold.
 
     Called under the lock, so rows that an earlier run left `running` belong to the dead: they
     are closed as failures, and the dead runs' ids are what the context gives.
     """
     from flows import resume
-    from loaders import landing
+    from loaders import ledger
 
     with _connected(run, "daybook flow") as connection:
-        landing.reap_running(connection)
+        ledger.check_calendar(connection, run.day)
+        ledger.reap_running(connection)
         dead = connection.execute(
             """
             update metrics.pipeline_metrics
@@ -352,39 +355,3 @@ def _close(run: Run, row: int, status: str, message: str | None) -> None:
             """,
             [status, message, row],
         )
-
-
-def without_values(error: BaseException) -> str:
-    """What pipeline_metrics may say of an error: kinds and names, never a value of data."""
-    from flows.checks.run import CheckError
-    from flows.transform import BuildError
-
-    if isinstance(error, BuildError):
-        return f"dbt failed: {', '.join(error.nodes)}"
-    if isinstance(error, CheckError):
-        return f"checks failed: {', '.join(error.checks)}"
-    if isinstance(error, Stopped | LockedError | LedgerError):
-        return str(error)
-    if isinstance(error, DaybookError):
-        return f"{type(error).__name__}: see bronze.load_batches and the run's own output"
-    state = getattr(error, "sqlstate", None)
-    return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
-
-
-def can_retry(error: BaseException | None) -> bool:
-    """True for a lost connection, a deadlock or a failed serialization, whoever wrapped it."""
-    from flows.transform import BuildError
-
-    if isinstance(error, BuildError):
-        return error.can_retry
-    if isinstance(error, LockedError | Stopped):
-        return False
-    while error is not None:
-        import psycopg
-
-        if isinstance(error, psycopg.Error):
-            state = error.sqlstate
-            lost = isinstance(error, psycopg.OperationalError) and state is None
-            return lost or bool(state and state.startswith(RETRIED_STATES))
-        error = error.__cause__
-    return False

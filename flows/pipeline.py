@@ -21,7 +21,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from flows import artifacts, phases, took
+from flows import artifacts, phases, reasons, took
 from flows.day import DayRun, Watch, came_to, check_usage, data_path
 from flows.phases import Run
 from flows.stopping import Stop
@@ -36,7 +36,7 @@ watched_days: ContextVar[tuple[Stop, Callable[[str], Any]] | None] = ContextVar(
 
 
 def _can_retry(_task: Any, _run: Any, state: Any) -> bool:
-    return phases.can_retry(state.result(raise_on_failure=False))
+    return reasons.can_retry(state.result(raise_on_failure=False))
 
 
 DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from loaders.days import Day
@@ -150,7 +151,14 @@ def print_account(account: Account, outcome: str, *, file: IO[str] | None = None
         print(f"\n{account.ledger}", file=out)
     for check in account.checks:
         print(f"  {check}", file=out)
-    print(f"\nThe run page:  {warehouse.home() / 'site' / 'run.html'}", file=out)
+    page = warehouse.home() / "site" / "run.html"
+    if _is_of(page, account.flow_run_id):
+        print(f"\nThe run page:  {page}", file=out)
+
+
+def _is_of(page: Path, flow_run_id: str) -> bool:
+    """Whether a run page is this run's: where it can't be written, an earlier one stays."""
+    return page.exists() and f"Run {flow_run_id}." in page.read_text(encoding="utf-8")
 
 
 def where_next(day: Day) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from flows import took
 from loaders.errors import UsageError
 
-FAILED_NODES = ["error", "fail", "runtime error"]
+# What a failed test holds back is not behind it, for dbt's graph operators: skipped says it.
+UNDONE_NODES = ["error", "fail", "runtime error", "skipped"]
 
 
 def failed_run(flow_run_id: str) -> dict[str, Any]:
@@ -72,12 +73,22 @@ def done_phases(connection: Any, flow_run_id: str) -> set[str]:
     return {phase for (phase,) in found}
 
 
-def failed_nodes(connection: Any, flow_run_id: str) -> list[str]:
-    """dbt's nodes that failed in a run, as selectors that take all behind them too."""
+def way_on(flow_run_id: str) -> str | None:
+    """How to go on from a run that failed once its day had landed; else None."""
+    from flows.pages import verdict
+    from loaders import warehouse
+
+    with warehouse.connect(application_name="daybook resume", autocommit=True) as connection:
+        has_landed = "land-day" in done_phases(connection, flow_run_id)
+    return verdict.way_on(flow_run_id) if has_landed else None
+
+
+def undone_nodes(connection: Any, flow_run_id: str) -> list[str]:
+    """dbt's nodes that failed or were held back in a run, as selectors with all behind them."""
     found = connection.execute(
         "select node from metrics.node_runs where flow_run_id = %s and status = any(%s)"
-        " order by node",
-        [flow_run_id, FAILED_NODES],
+        " and resource_type <> 'exposure' order by node",
+        [flow_run_id, UNDONE_NODES],
     ).fetchall()
     return [f"{node}+" for (node,) in found]
 

@@ -22,11 +22,14 @@ def read_runs(connection: Any, limit: int) -> list[list[str]]:
         connection.execute(
             f"""
             select
-                to_char(started_at, 'YYYY-MM-DD HH24:MI:SS'), {DAY_TEXT}, status,
-                round(duration_seconds::numeric, 1), flow_run_id, error_message
-            from metrics.pipeline_metrics
+                to_char(started_at, 'YYYY-MM-DD HH24:MI:SS'),
+                coalesce(asked.settings ->> 'day', {DAY_TEXT}), status,
+                round(duration_seconds::numeric, 1), runs.flow_run_id, error_message
+            from metrics.pipeline_metrics as runs
+            left join metrics.phase_runs as asked
+                on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
             where task_name = 'day-pipeline'
-            order by id desc
+            order by runs.id desc
             limit %s
             """,
             [limit],
@@ -97,17 +100,19 @@ def last_run(connection: Any) -> list[str]:
     from flows.pages import read
     from flows.pages.verdict import troubles, verdict
     from flows.pages.write import day_text
+    from flows.resume import done_phases
 
     run = read.newest_run(connection)
     if run is None:
         return []
-    name, run_id = day_text(read.is_numbered(connection))(run["day"]), run["flow_run_id"]
+    name = run["asked_day"] or day_text(read.is_numbered(connection))(run["day"])
+    run_id = run["flow_run_id"]
     failing = [row for row in read.checks(connection, run_id) if not row["success"]]
     ledger = read.ledger(connection, run["day"])
     quarantined = sum(row["rows_quarantined"] for row in ledger)
     said = verdict(run, name, failing, ledger, quarantined)
     failures, nodes = read.failures(connection, run_id), read.failed_nodes(connection, run_id)
-    what, advice = troubles(run, failures, nodes, failing)
+    what, advice = troubles(run, failures, nodes, failing, done_phases(connection, run_id))
     warned = [
         f"{row['suite']}.{row['check_name']}: {row['observed']}"
         for row in failing

@@ -15,6 +15,11 @@ class UsageError(DaybookError):
     exit_code = 2
 
 
+class PlanError(DaybookError):
+    """The day can't be landed as it lies there; the message has names of files and columns, and no
+    value of data."""
+
+
 class LockedError(DaybookError):
     """Another run holds the warehouse."""
 

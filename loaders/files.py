@@ -60,7 +60,11 @@ def day_folder(data: str | Path, day: Day) -> Place:
             )
         if not found:
             days = ", ".join(_days_there(root)) or "none"
-            raise DaybookError(f"{root} has no {day.text}/ or sync-{day.text}/; days there: {days}")
+            is_day = root.name in (day.text, f"sync-{day.text}")
+            raise DaybookError(
+                f"{root} has no {day.text}/ or sync-{day.text}/; days there: {days}"
+                + (f". Did you mean --data {root.parent}?" if is_day else "")
+            )
         (folder,) = found
         if not folder.is_dir():
             raise DaybookError(f"{folder}: a folder is expected here.")

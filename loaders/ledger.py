@@ -10,7 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from loaders.days import Day
-from loaders.errors import DaybookError
+from loaders.errors import UsageError
 from loaders.records import Reject
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ class Rejects:
 
 
 def check_calendar(conn: Connection, day: Day) -> None:
-    """DaybookError when the warehouse holds the other calendar."""
+    """UsageError when the warehouse holds the other calendar."""
     found = conn.execute("select kind from bronze.calendar").fetchone()
     if found and found[0] != day.calendar:
         words = {"dated": "dates (2026-01-05)", "numbered": "numbered days (day1)"}
-        raise DaybookError(
+        raise UsageError(
             f"{day}: this warehouse holds {words[found[0]]}, and never both calendars. "
             "Use another DAYBOOK_HOME or database."
         )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from flows.pages.write import _render
 from loaders import server
 from loaders.sources import PROJECT
 
@@ -145,6 +147,25 @@ def test_the_run_page_can_be_read_and_clicked(
     assert browser.current_url.endswith("#quarantine")
     assert "txn-3038 · transactions.csv row 42" in section(browser, "quarantine").text
     assert complaints(browser) == []
+
+
+def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(
+    tmp_path: Path, chromium: Callable[..., Any]
+) -> None:
+    error = "stg_agents: it is required, and /srv/exports/daily/2026-01-05 has no agents/."
+    run = {"day": date(2026, 1, 5), "asked_day": None, "status": "failure"}
+    run |= {"started_at": None, "duration_seconds": 12.5, "error_message": error}
+    beside = {"has_lineage": False, "has_checks": False}
+    page = tmp_path / "index.html"
+    page.write_text(_render("index.html.j2", False, runs=[run] * 3, **beside), encoding="utf-8")
+    browser = chromium("phone")
+    see(browser, page)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    for cell in browser.find_elements(By.CSS_SELECTOR, "td.keys"):
+        assert cell.size["width"] > 250
+        assert cell.size["height"] < 90, "a few lines"
+    if folder := os.environ.get("DAYBOOK_LOOK"):
+        browser.save_screenshot(f"{folder}/index.png")
 
 
 def test_every_chart_has_a_name_and_every_link_a_page(

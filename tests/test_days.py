@@ -1,11 +1,13 @@
 """Which words name a logical day, and that nothing else does."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from loaders.days import Day, parse_day
-from loaders.errors import UsageError
+from loaders.errors import DaybookError, UsageError
+from loaders.files import day_folder
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,13 @@ def test_numbered_days_follow_each_other():
 
 def test_a_numbered_day_and_its_date_are_different_days():
     assert parse_day("day1") != Day(date(1970, 1, 2), "dated")
+
+
+def test_a_days_own_folder_is_not_the_folder_of_days(tmp_path: Path) -> None:
+    (tmp_path / "day1").mkdir()
+    with pytest.raises(DaybookError, match="Did you mean --data ") as refused:
+        day_folder(tmp_path / "day1", parse_day("day1"))
+    assert str(refused.value).endswith(f"--data {tmp_path}?")
+    with pytest.raises(DaybookError) as refused:
+        day_folder(tmp_path / "day1", parse_day("day2"))
+    assert "Did you mean" not in str(refused.value)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,10 @@ def pages(db: Any, tmp_path: Path) -> str:
     return (tmp_path / "run.html").read_text(encoding="utf-8")
 
 
-def a_run(db: Any, day: str, status: str = "success", error: str | None = None) -> str:
+def a_run(
+    db: Any, day: str, status: str = "success", error: str | None = None, done: str = ""
+) -> str:
+    """A run of a day as the flow keeps it; `done`: the phases that it got through."""
     db.execute(
         """
         insert into metrics.pipeline_metrics
@@ -41,6 +46,14 @@ def a_run(db: Any, day: str, status: str = "success", error: str | None = None) 
         values (%s, 'day-pipeline', 'day', %s, %s, %s, now(), now(), 1.5)
         """,
         [f"run-{day}", parse_day(day).date, status, error],
+    )
+    db.cursor().executemany(
+        "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
+        " values (%s, %s, 0, %s)",
+        [
+            (f"run-{day}", phase, json.dumps({"day": day}) if phase == "day-pipeline" else None)
+            for phase in ("day-pipeline", *done.split())
+        ],
     )
     return f"run-{day}"
 
@@ -68,6 +81,54 @@ def test_a_first_day_that_failed_to_land_says_what_to_do(
     assert "day1 failed" in text and 'class="verdict failure"' in text
     assert "stg_agents did not land: too many rejects" in text
     assert "Nothing of a table that failed was replaced" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "day", "wrong"), [("numbered", "2026-01-05", "day20458"), ("dated", "day1", "1970")]
+)
+def test_a_run_of_the_other_calendar_is_shown_as_it_was_asked_for(
+    db: psycopg.Connection, tmp_path: Path, kind: str, day: str, wrong: str
+) -> None:
+    db.execute("insert into bronze.calendar (kind) values (%s)", [kind])
+    a_run(db, day, "failure", "refused")
+    text = pages(db, tmp_path) + (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert f"{day} failed" in text and f"<td>{day}</td>" in text
+    assert wrong not in text
+    assert "No day has landed" in text, "no day of this calendar has"
+
+
+def test_an_interrupted_run_says_what_has_landed_and_how_to_go_on(
+    db: psycopg.Connection, tmp_path: Path
+) -> None:
+    run_id = a_run(db, "day1", "failure", "The run was interrupted by SIGTERM.", "land-day")
+    db.execute("insert into bronze.calendar (kind) values ('numbered')")
+    db.execute(
+        """
+        insert into bronze.load_batches
+            (flow_run_id, day, table_name, status, rows_in_files, rows_landed, rows_rejected,
+            finished_at)
+        values
+            (%(run)s, '1970-01-02', 'stg_agents', 'succeeded', 3010, 3003, 7, now()),
+            (%(run)s, '1970-01-02', 'stg_groups', 'unchanged', 1000, null, 0, now()),
+            (%(run)s, '1970-01-02', 'stg_roles', 'skipped', null, null, null, now())
+        """,
+        {"run": run_id},
+    )
+    text = pages(db, tmp_path)
+    assert f"python -m flows.day --resume {run_id}" in text
+    for name, figure in (
+        *(("rows in files", "4,010"), ("landed", "4,003"), ("rejected", "7")),
+        ("quarantined", "–"),
+    ):
+        assert f"<dt>{name}</dt><dd>{figure}</dd>" in text
+
+
+def test_a_run_that_ended_before_its_landing_is_run_again(
+    db: psycopg.Connection, tmp_path: Path
+) -> None:
+    a_run(db, "day1", "failure", "The run was interrupted by SIGTERM.")
+    text = pages(db, tmp_path)
+    assert "day1 failed" in text and "run the day again" in text and "--resume" not in text
 
 
 def test_a_day_shows_its_rows_checks_and_reasons_and_no_personal_value(
@@ -223,8 +284,12 @@ def test_the_critical_path_follows_what_was_waited_for() -> None:
         }
 
     landed = [
-        {"table_name": "quick", "started_at": at(0), "finished_at": at(1)},
-        {"table_name": "slow", "started_at": at(0), "finished_at": at(2)},
+        {"table_name": name, "status": status, "started_at": at(0), "finished_at": at(end)}
+        for name, status, end in (
+            ("quick", "succeeded", 1),
+            ("slow", "unchanged", 2),
+            ("absent", "skipped", 2.1),
+        )
     ]
     nodes = [
         node("a", 2, 5),
@@ -235,6 +300,9 @@ def test_the_critical_path_follows_what_was_waited_for() -> None:
     drawn = shapes.time_line(landed, nodes, [{"checked_at": at(8)}])
     assert [bar["name"] for bar in drawn["path"]] == ["slow", "a", "c", "checks"]
     assert drawn["seconds"] == 8
+    assert "absent" not in {bar["name"] for bar in drawn["bars"]}
+    fast = shapes.time_line([], [node("a", 0, 0.1)], [])
+    assert len({tick["label"] for tick in fast["ticks"]}) == 5
     assert shapes.time_line([], [], [])["bars"] == []
 
 
@@ -269,3 +337,16 @@ def test_charts_escape_names_and_keep_colours() -> None:
     assert [(row["name"], row["colour"]) for row in lines] == [(EVIL, 0), ("unmatched", 8)]
     assert unmatched_share(rows).startswith("25%")
     assert unmatched_share([]) == ""
+
+
+def test_an_amount_beyond_floats_is_in_the_table_only() -> None:
+    rows = [
+        {"application": name, "month": date(2026, 1, 1), "usd": Decimal(usd), "transactions": 1}
+        for name, usd in (("Acme", "4e398"), ("Figma", "30"), ("unmatched", "-1e308"))
+    ]
+    svg, _, lines = charts.spend_by_month(rows)
+    assert "<svg" in svg
+    amounts = [usd for row in lines for usd in row["months"]]
+    assert [charts.can_be_drawn(usd) for usd in amounts] == [False, True, False]
+    assert amounts[0] == Decimal("4e398")
+    assert unmatched_share(rows) == "0% of it names a merchant that matches no application."

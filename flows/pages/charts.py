@@ -8,6 +8,7 @@ from typing import Any
 from flows.pages.read import Row
 
 LARGEST = 7  # applications with a colour of their own
+TOO_LARGE = 1e100  # dollars: sums of what is near a float's limit are infinite, and can't be drawn
 # In place of pygal's stylesheets; colours are in style.css, as variables.
 STYLE = "inline:{{ id }}.axis .guide.line{ fill: none }"
 
@@ -53,17 +54,17 @@ def _svg(chart: Any, title: str) -> str:
 def spend_by_month(rows: list[Row]) -> tuple[str, list[str], list[Row]]:
     """Stacked bars of dollars a month, the months, and the lines of the table behind them."""
     months = sorted({row["month"] for row in rows})
-    totals: dict[str, float] = {}
+    totals: dict[str, Any] = {}
     for row in rows:
         if row["application"] != "unmatched":
-            totals[row["application"]] = totals.get(row["application"], 0) + float(row["usd"])
+            totals[row["application"]] = totals.get(row["application"], 0) + row["usd"]
     largest = sorted(totals, key=lambda name: -totals[name])[:LARGEST]
     names = [*largest, "other applications", "unmatched"]
-    table: dict[str, dict[Any, float]] = {name: {} for name in names}
+    table: dict[str, dict[Any, Any]] = {name: {} for name in names}
     for row in rows:
         name = row["application"]
         name = name if name in table else "other applications"
-        table[name][row["month"]] = table[name].get(row["month"], 0) + float(row["usd"])
+        table[name][row["month"]] = table[name].get(row["month"], 0) + row["usd"]
     # A colour each, also where some are absent: unmatched is always the same grey.
     colours = {name: place for place, name in enumerate(largest)}
     colours |= {"other applications": LARGEST, "unmatched": LARGEST + 1}
@@ -84,8 +85,16 @@ def spend_by_month(rows: list[Row]) -> tuple[str, list[str], list[Row]]:
     coloured = {line["colour"]: line for line in lines}
     for place in range(LARGEST + 2):
         line = coloured.get(place)
-        chart.add(str(line["name"]) if line else "", line["months"] if line else [])
+        chart.add(str(line["name"]) if line else "", _drawn(line["months"]) if line else [])
     return _svg(chart, "US dollars by application and month"), texts, lines
+
+
+def can_be_drawn(amount: Any) -> bool:
+    return abs(amount) < TOO_LARGE
+
+
+def _drawn(amounts: list[Any]) -> list[float | None]:
+    return [float(amount) if can_be_drawn(amount) else None for amount in amounts]
 
 
 def checks_by_day(rows: list[Row], day_text: Any) -> str:

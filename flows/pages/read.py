@@ -31,37 +31,39 @@ def ask(connection: Any, relations: str, query: str, *parameters: Any) -> list[R
 
 def newest_run(connection: Any) -> Row | None:
     """The newest run of a day, or None."""
-    rows = ask(
-        connection,
-        "metrics.pipeline_metrics",
-        """
-        select flow_run_id, day, status, error_message, started_at, finished_at, duration_seconds
-        from metrics.pipeline_metrics
-        where task_name = 'day-pipeline'
-        order by id desc
-        limit 1
-        """,
-    )
-    return rows[0] if rows else None
+    return next(iter(runs(connection, 1)), None)
 
 
 def is_numbered(connection: Any) -> bool:
-    """Whether days are numbers, not dates."""
+    """Whether days are numbers, not dates: by what was asked for while nothing has landed."""
     return bool(
-        ask(connection, "bronze.calendar", "select from bronze.calendar where kind = 'numbered'")
+        ask(
+            connection,
+            "bronze.calendar metrics.phase_runs",
+            """
+            select from bronze.calendar where kind = 'numbered'
+            union all
+            select from metrics.phase_runs
+            where settings ->> 'day' like 'day%' and not exists (select from bronze.calendar)
+            """,
+        )
     )
 
 
 def runs(connection: Any, limit: int) -> list[Row]:
-    """The newest runs."""
+    """The newest runs; `asked_day` is the day as it was asked for, where that is known."""
     return ask(
         connection,
-        "metrics.pipeline_metrics",
+        "metrics.pipeline_metrics metrics.phase_runs",
         """
-        select flow_run_id, day, status, error_message, started_at, duration_seconds
-        from metrics.pipeline_metrics
-        where task_name = 'day-pipeline'
-        order by id desc
+        select
+            runs.flow_run_id, runs.day, asked.settings ->> 'day' as asked_day, runs.status,
+            runs.error_message, runs.started_at, runs.duration_seconds
+        from metrics.pipeline_metrics as runs
+        left join metrics.phase_runs as asked
+            on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
+        where runs.task_name = 'day-pipeline'
+        order by runs.id desc
         limit %s
         """,
         limit,
@@ -121,7 +123,8 @@ def landings(connection: Any, flow_run_id: str) -> list[Row]:
         "bronze.load_batches",
         """
         select distinct on (table_name)
-            table_name, status, rows_landed, rows_rejected, started_at, finished_at, drift
+            table_name, status, rows_in_files, rows_rejected, started_at, finished_at, drift,
+            coalesce(rows_landed, rows_in_files - rows_rejected) as rows_landed
         from bronze.load_batches
         where flow_run_id = %s
         order by table_name, batch_id desc
@@ -145,7 +148,7 @@ def nodes(connection: Any, flow_run_id: str) -> list[Row]:
                 earlier.node, count(distinct earlier.day) as days,
                 percentile_cont(0.5) within group (order by earlier.seconds) as median
             from metrics.node_runs as earlier
-            where earlier.day in (
+            where earlier.started_at is not null and earlier.day in (
                 select distinct days.day from metrics.node_runs as days
                 where days.day < (select max(day) from metrics.node_runs where flow_run_id = %s)
                 order by days.day desc
@@ -162,15 +165,20 @@ def nodes(connection: Any, flow_run_id: str) -> list[Row]:
 
 
 def calendar(connection: Any) -> list[Row]:
-    """The last 400 days with the worst that a table of the day, or its last run, came to."""
+    """The last 400 days with the worst that a table of the day, or its last run, came to; without
+    runs that were asked for a day of the other calendar."""
     return ask(
         connection,
-        "metrics.day_calendar",
+        "metrics.day_calendar metrics.phase_runs",
         """
         with last_runs as (
-            select distinct on (day) day, status from metrics.pipeline_metrics
-            where task_name = 'day-pipeline'
-            order by day, id desc
+            select distinct on (runs.day) runs.day, runs.status
+            from metrics.pipeline_metrics as runs
+            left join metrics.phase_runs as asked
+                on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
+            where runs.task_name = 'day-pipeline'
+                and coalesce((asked.settings ->> 'day' like 'day%%') = %s, true)
+            order by runs.day, runs.id desc
         ),
 
         tables as (
@@ -199,6 +207,7 @@ def calendar(connection: Any) -> list[Row]:
         order by day desc
         limit %s
         """,
+        is_numbered(connection),
         DAYS_SHOWN,
     )[::-1]
 

@@ -58,7 +58,7 @@ def time_line(landings: list[Row], nodes: list[Row], checks: list[Row]) -> dict[
     bars = [
         _bar(row["table_name"], "landing", row["started_at"], row["finished_at"], [])
         for row in landings
-        if row["finished_at"]
+        if row["finished_at"] and row["status"] != "skipped"
     ]
     bars += [
         _bar(row["node"], "dbt", row["started_at"], row["finished_at"], row["depends_on"])
@@ -84,6 +84,7 @@ def time_line(landings: list[Row], nodes: list[Row], checks: list[Row]) -> dict[
     for number, bar in enumerate(shown):
         bar["x"], bar["y"] = LINE_LABEL + bar["at"] * scale, number * LINE_HEIGHT + 4
         bar["width"] = max(bar["seconds"] * scale, 1.5)
+    digits = 1 if seconds >= 4 else 2 if seconds >= 0.4 else 3
     return {
         "bars": shown,
         "left_out": len(bars) - len(shown),
@@ -91,7 +92,7 @@ def time_line(landings: list[Row], nodes: list[Row], checks: list[Row]) -> dict[
         "path": list(reversed(path)),
         "height": len(shown) * LINE_HEIGHT + 26,
         "ticks": [
-            {"x": LINE_LABEL + seconds * part * scale, "label": f"{seconds * part:.1f} s"}
+            {"x": LINE_LABEL + seconds * part * scale, "label": f"{seconds * part:.{digits}f} s"}
             for part in (0, 0.25, 0.5, 0.75, 1)
         ],
     }

@@ -39,9 +39,14 @@ def landed_once(ledger: list[Row], column: str) -> int:
 
 
 def troubles(
-    run: Row | None, failures: list[Row], nodes: list[Row], failing: list[Row]
+    run: Row | None,
+    failures: list[Row],
+    nodes: list[Row],
+    failing: list[Row],
+    done: set[str],
 ) -> tuple[list[str], list[str]]:
-    """What failed, by name, and what to do. Both empty when the run did not fail."""
+    """What failed, by name, and what to do; `done`: the phases that the run had done. Both empty
+    when the run did not fail."""
     if not run or run["status"] != "failure":
         return [], []
     what: list[str] = []
@@ -56,8 +61,8 @@ def troubles(
     if nodes:
         what += [f"dbt's {row['resource_type']} {row['node']}: {row['status']}" for row in nodes]
         do.append(
-            "See dbt/logs/dbt.log below DAYBOOK_HOME for the reason; when it is mended run the day "
-            "again. Models that were built stay as they are, none is built twice."
+            "See dbt/logs/dbt.log below DAYBOOK_HOME for the reason. Models that were built stay "
+            "as they are, none is built twice."
         )
     errors = [row for row in failing if row["severity"] == "error"]
     if errors:
@@ -73,8 +78,22 @@ def troubles(
         )
     if not what:
         what.append(run["error_message"] or "The run ended without saying why.")
-        do.append("Run the day again with --verbose: it says more, and repeats nothing in silver.")
+        if "land-day" not in done:
+            do.append(
+                "When that is mended run the day again, with the same options: what has landed "
+                "already and is unchanged costs nothing. With --verbose it says more."
+            )
+    if "land-day" in done and not errors:
+        do.append(way_on(run["flow_run_id"]))
     return what, do
+
+
+def way_on(flow_run_id: str) -> str:
+    """How to go on from a run whose landing is done."""
+    return (
+        "The day has landed. When the cause is mended, go on where it ended: "
+        f"python -m flows.day --resume {flow_run_id}"
+    )
 
 
 def unmatched_share(rows: list[Row]) -> str:

@@ -11,7 +11,8 @@ from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
 from flows.pages import charts, read, shapes
 from flows.pages import verdict as verdicts
-from loaders.days import Day, parse_day
+from flows.resume import done_phases
+from loaders.days import Day
 
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = [
@@ -64,8 +65,8 @@ def run_page(connection: Any, site: Path) -> str:
         return _render("empty.html.j2", numbered, **_beside(site))
     day: date = run["day"] if run else days[-1]["day"]
     flow_run_id = run["flow_run_id"] if run else ""
-    day_name = day_text(numbered)(day)
-    logical_day = parse_day(day_name)
+    day_name = (run and run["asked_day"]) or day_text(numbered)(day)
+    logical_day = Day(day, "numbered" if numbered else "dated")
     ledger = read.ledger(connection, day)
     landings, nodes = read.landings(connection, flow_run_id), read.nodes(connection, flow_run_id)
     checks = read.checks(connection, flow_run_id)
@@ -76,6 +77,7 @@ def run_page(connection: Any, site: Path) -> str:
         read.failures(connection, flow_run_id),
         read.failed_nodes(connection, flow_run_id),
         failing,
+        done_phases(connection, flow_run_id),
     )
     return _render(
         "run.html.j2",
@@ -88,7 +90,7 @@ def run_page(connection: Any, site: Path) -> str:
         verdict=verdicts.verdict(run, day_name, failing, ledger, quarantined),
         troubles=what,
         advices=advice,
-        figures=_figures(run, ledger, quarantined, checks, failing),
+        figures=_figures(run, ledger, landings, quarantined, checks, failing),
         dispositions=read.DISPOSITIONS,
         ledger=ledger,
         flows=_flows(ledger),
@@ -121,15 +123,18 @@ def _beside(site: Path) -> dict[str, bool]:
 def _figures(
     run: read.Row | None,
     ledger: list[read.Row],
+    landings: list[read.Row],
     quarantined: int,
     checks: list[read.Row],
     failing: list[read.Row],
 ) -> list[tuple[str, str]]:
+    # Nothing is built: what has landed is known all the same.
+    counted = ledger or [{**row, "target": ""} for row in landings]
     figures = [
-        ("rows in files", f"{verdicts.landed_once(ledger, 'rows_in_files'):,}"),
-        ("landed", f"{verdicts.landed_once(ledger, 'rows_landed'):,}"),
-        ("rejected", f"{verdicts.landed_once(ledger, 'rows_rejected'):,}"),
-        ("quarantined", f"{quarantined:,}"),
+        ("rows in files", f"{verdicts.landed_once(counted, 'rows_in_files'):,}"),
+        ("landed", f"{verdicts.landed_once(counted, 'rows_landed'):,}"),
+        ("rejected", f"{verdicts.landed_once(counted, 'rows_rejected'):,}"),
+        ("quarantined", f"{quarantined:,}" if ledger else "–"),
     ]
     if checks:
         figures.append(("checks passed", f"{len(checks) - len(failing)} of {len(checks)}"))
@@ -186,10 +191,12 @@ def _groups(connection: Any) -> dict[str, Any]:
 def _spend(connection: Any, day: date) -> dict[str, Any]:
     rows = read.spend(connection)
     chart, months, lines = charts.spend_by_month(rows)
+    undrawn = sum(not charts.can_be_drawn(usd) for line in lines for usd in line["months"])
     return {
         "spend_chart": _markup(chart),
         "months": months,
         "spend_lines": lines,
+        "undrawn": undrawn,
         "unmatched": verdicts.unmatched_share(rows),
         "converted": read.converted(connection, day),
     }

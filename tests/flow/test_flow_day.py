@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from flows import phases
+from flows import phases, reasons
 from flows.backfill import days_between
 from flows.day import main
 from flows.progress import Progress
 from flows.transform import BuildError, verdict
-from loaders.errors import DaybookError, LockedError, UsageError
+from loaders.days import parse_day
+from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.sources import PROJECT
 
 SAMPLE = PROJECT / "tests" / "sample"
@@ -143,9 +144,36 @@ def test_a_missing_required_table_fails_the_day_before_anything_is_built(
         " where task_name = 'day-pipeline'"
     ).fetchone()
     assert run["status"] == "failure"
-    assert run["error_message"]
+    assert "stg_agents: it is required" in run["error_message"]
+    assert "Nothing was landed." in flow_cli("flows.status").stdout
+    page = (Path(os.environ["DAYBOOK_HOME"]) / "site" / "run.html").read_text(encoding="utf-8")
+    assert "stg_agents: it is required" in page
+    assert "--resume" not in page + done.stderr, "nothing has landed"
     assert db.execute("select count(*) from bronze.stg_groups").fetchone()["count"] == 0
     assert db.execute("select to_regclass('silver.agents') as there").fetchone()["there"] is None
+
+
+def test_a_day_of_the_other_calendar_is_refused_and_leaves_nothing(flow_cli, db, tmp_path: Path):
+    db.execute("insert into bronze.calendar (kind) values ('numbered')")
+    shutil.copytree(SAMPLE / "day1", tmp_path / "2026-01-05")
+    done = flow_cli("flows.day", "--day", "2026-01-05", "--data", tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "never both calendars" in done.stderr
+    assert "The run page" not in done.stdout
+    for table in ("metrics.pipeline_metrics", "metrics.phase_runs", "bronze.load_batches"):
+        assert db.execute(f"select count(*) from {table}").fetchone()["count"] == 0, table
+
+
+def test_the_run_page_is_named_only_where_it_is_this_runs(warehouse, monkeypatch, tmp_path: Path):
+    from flows.report import Account, print_account
+
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "run.html").write_text("<p>Run one. Written now.</p>")
+    for run_id, named in (("one", True), ("two", False)):
+        out = io.StringIO()
+        print_account(Account(run_id, parse_day("day1"), [], []), "failed", file=out)
+        assert ("The run page" in out.getvalue()) == named
 
 
 def test_a_failing_optional_table_is_a_warning(flow_cli, db, tmp_path: Path):
@@ -197,7 +225,7 @@ def test_phases_run_alone_in_python(warehouse, db, flow_environment):
         "create view metrics.row_ledger as select *, false as balanced"
         " from (select day, table_name, target from metrics.ledger_as_built) as rows"
     )
-    with pytest.raises(phases.LedgerError, match="stg_agents"):
+    with pytest.raises(reasons.LedgerError, match="stg_agents"):
         phases.finish_day(run)
 
 
@@ -281,23 +309,27 @@ def test_only_lost_connections_and_conflicts_are_retried():
     deadlock = psycopg.errors.DeadlockDetected("deadlock detected")
     wrapped = DaybookError("stg_agents did not land")
     wrapped.__cause__ = deadlock
-    assert phases.can_retry(deadlock)
-    assert phases.can_retry(wrapped)
-    assert phases.can_retry(psycopg.errors.AdminShutdown())
-    assert not phases.can_retry(psycopg.errors.NotNullViolation())
-    assert not phases.can_retry(psycopg.errors.QueryCanceled())
-    assert not phases.can_retry(DaybookError("agents.csv is empty"))
+    assert reasons.can_retry(deadlock)
+    assert reasons.can_retry(wrapped)
+    assert reasons.can_retry(psycopg.errors.AdminShutdown())
+    assert not reasons.can_retry(psycopg.errors.NotNullViolation())
+    assert not reasons.can_retry(psycopg.errors.QueryCanceled())
+    assert not reasons.can_retry(DaybookError("agents.csv is empty"))
     lost = LockedError("the lock is gone")
     lost.__cause__ = psycopg.OperationalError("server closed the connection")
-    assert not phases.can_retry(lost)
+    assert not reasons.can_retry(lost)
 
 
 def test_metrics_say_nothing_of_an_errors_values():
     import psycopg
 
     secret = "jane@example.com"
-    for error in (DaybookError(f"bad row {secret}"), psycopg.DataError(secret), ValueError(secret)):
-        assert secret not in phases.without_values(error)
+    headless = PlanError(
+        f"stg_agents: agents.csv: the header repeats {secret}\nNothing was landed."
+    )
+    for error in (DaybookError(f"bad row {secret}"), psycopg.DataError(secret), headless):
+        assert secret not in reasons.without_values(error)
+    assert reasons.without_values(headless).endswith("repeats a name. Nothing was landed.")
 
 
 def _result(name: str, status: str, message: str) -> SimpleNamespace:
@@ -318,10 +350,10 @@ def test_a_build_is_tried_again_only_when_every_failed_node_lost_its_connection_
     skipped = _result("group_activity", "skipped", "")
     with pytest.raises(BuildError, match="agents: deadlock detected") as both_lost:
         verdict(_outcome(lost, skipped), 1.0)
-    assert phases.can_retry(both_lost.value)
+    assert reasons.can_retry(both_lost.value)
     with pytest.raises(BuildError) as one_bad:
         verdict(_outcome(lost, bad, skipped), 1.0)
-    assert not phases.can_retry(one_bad.value)
+    assert not reasons.can_retry(one_bad.value)
     assert one_bad.value.nodes == ["agents", "groups"]
     assert "jane" not in str(one_bad.value)
 

@@ -80,6 +80,45 @@ def test_a_run_goes_on_from_its_failed_phase_and_nodes_and_each_end_is_told(flow
     assert "No run no-such-run" in none.stderr
 
 
+BENT = """
+create function public.bend() returns trigger language plpgsql as
+$$ begin new.amount_usd := new.amount_usd + 1; return new; end $$;
+create trigger bend before insert on silver.transactions
+for each row execute function public.bend();
+"""
+STRAIGHT = """
+drop function public.bend cascade;
+update silver.transactions
+set amount_usd = round(original_amount * exchange_rate, 4)
+where amount_usd <> round(original_amount * exchange_rate, 4);
+"""
+
+
+def test_what_a_failed_test_held_back_is_built_by_the_resume(flow_cli, db):
+    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
+    db.execute(BENT)
+    failed = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE)
+    assert failed.returncode == 1, failed.stdout
+    assert "dollars_are_amount_times_rate" in failed.stderr
+    run = _failed(db)
+    assert failed.stderr.rstrip().endswith(f"python -m flows.day --resume {run}")
+    nodes = "select array_agg(node) as names from metrics.node_runs where flow_run_id = %s"
+    held = db.execute(f"{nodes} and status = 'skipped'", [run]).fetchone()["names"]
+    assert "application_spend_monthly" in held
+    db.execute(STRAIGHT)
+
+    done = flow_cli("flows.day", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    newest = db.execute(
+        "select flow_run_id from metrics.pipeline_metrics where task_name = 'day-pipeline'"
+        " order by id desc limit 1"
+    ).fetchone()["flow_run_id"]
+    built = db.execute(f"{nodes} and status in ('success', 'pass')", [newest]).fetchone()["names"]
+    models = {name for name in held if "review" not in name and name != "run_page"}
+    assert models <= set(built)
+    assert "agents" not in built
+
+
 def test_a_message_that_nobody_takes_does_not_fail_the_day(monkeypatch):
     from flows import notify
 
