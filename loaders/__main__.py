@@ -1,4 +1,4 @@
-"""`python -m loaders`: land a day's raw files, without the flow."""
+"""`python -m loaders`: what comes before `dbt build`, without the flow: rates, files, names."""
 
 from __future__ import annotations
 
@@ -39,12 +39,15 @@ def _land(options: argparse.Namespace) -> int:
     from loaders import warehouse
     from loaders.landing import land_day, reap_running
     from loaders.lock import run_lock
+    from loaders.match import match_names
+    from loaders.rates import refresh_rates
 
     warehouse.start()
     run = f"land-{uuid.uuid4()}"
     with run_lock(f"daybook land {run} {day}") as lock:
         with warehouse.connect(application_name="daybook reap", autocommit=True) as conn:
             reap_running(conn)
+        refresh_rates(application_name=f"daybook {run}")
         with _progress() as progress:
             landed = land_day(
                 data,
@@ -57,6 +60,7 @@ def _land(options: argparse.Namespace) -> int:
                 progress=progress,
                 lock=lock,
             )
+        match_names(day, flow_run_id=run, lock=lock)
     print(account(landed))
     return 0
 

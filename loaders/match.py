@@ -1,7 +1,8 @@
 """The day's merchant and card users' names, each matched once, before anything is written.
 
 Merchants are matched against the catalogue (loaders/catalogue.py), users against the agents on the
-newest landed lists. Kept in `bronze.merchant_matches` and `bronze.agent_matches`.
+newest landed lists and those that silver knows. Kept in `bronze.merchant_matches` and
+`bronze.agent_matches`.
 """
 
 from __future__ import annotations
@@ -145,7 +146,11 @@ def _read(conn: Connection, day: Day | None, catalogue: Catalogue) -> _Asked:
             [sorted(catalogue.applications), sorted(catalogue.overrides)],
         )
     merchants = _unseen(
-        conn, day, "coalesce(raw_merchant_name, merchant_name)", "merchant_matches", "raw_name"
+        conn,
+        day,
+        "case when raw_merchant_name ~ '\\S' then raw_merchant_name else merchant_name end",
+        "merchant_matches",
+        "raw_name",
     )
     users = _unseen(conn, day, "user_name", "agent_matches", "user_name")
     lists = conn.execute(

@@ -21,7 +21,7 @@ from loaders.records import Fields, Reject
 from loaders.sources import Table
 
 MANIFEST = "_daybook.json"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ $$;
         `deleted` (_day). Gives every pending record its one disposition, each counted on its
         own, records the batches as applied and writes the metrics: one statement, so that they
         exist only if the rows do. -#}
-    {%- set pending_ids = "'{" ~ plan.pending | join(', ') ~ "}'::bigint []" -%}
 outcomes as (
 
     select

@@ -40,6 +40,7 @@
           days      their days
           replaced  ids of applied batches that other batches take the place of
           history   ids of the batches that stay applied, and `history_days`
+          gone      those whose rows bronze no longer holds: expired, or landed again in part
           rebuild   whether all that is landed is applied anew: a full refresh, or no table yet
           recheck   whether more has changed than batches
           in_order  whether every pending day is later than every applied one, so that what
@@ -47,7 +48,7 @@
     {#- dbt learns of what a model reads while it parses, before anything runs -#}
     {%- do ref('int_batches') -%}
     {%- set rebuild = flags.FULL_REFRESH or relation_if_built(model, layer) is none -%}
-    {%- set plan = {'rebuild': rebuild, 'pending': [], 'days': [], 'replaced': [], 'history': [], 'history_days': [], 'in_order': true, 'recheck': recheck} -%}
+    {%- set plan = {'rebuild': rebuild, 'pending': [], 'days': [], 'replaced': [], 'history': [], 'history_days': [], 'gone': [], 'in_order': true, 'recheck': recheck} -%}
     {%- if execute and flags.WHICH in ('build', 'run') -%}
         {%- set rows = run_query(
             "with pending as (" ~ pending_batches(model, tables, rebuild) ~ "),"
@@ -57,6 +58,9 @@
             ~ " union all select 'replaced', applied_batch_id::text, day::text from pending where applied_batch_id <> batch_id"
             ~ " union all select 'history', batch_id::text, day::text from applied"
             ~ " where not exists (select 1 from pending where pending.table_name = applied.table_name and pending.day = applied.day)"
+            ~ " union all select 'gone', batch_id::text, day::text from applied"
+            ~ " where batch_id not in (select batch_id from " ~ ref('int_batches') ~ ")"
+            ~ " and not exists (select 1 from pending where pending.table_name = applied.table_name and pending.day = applied.day)"
         ) -%}
         {%- for row in rows -%}
             {%- do plan[row[0]].append(row[1]) -%}

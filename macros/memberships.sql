@@ -9,15 +9,37 @@
 {%- endmacro %}
 
 
-{% macro is_applied_or_pending(model) -%}
-    {#- Whether a row of int_batches counts for `model` once this build is done. -#}
-    (
-        is_whole_day and in_scope
-        or batch_id in (
-            select applied.batch_id from {{ source('control', 'applied_batches') }} as applied
-            where applied.model = '{{ model }}'
-        )
+{% macro newest_membership_file(batches) -%}
+    {#- The newest file of memberships that counts once this build is done, by day and batch. A file
+        that is gone from its day says nothing there, not even that nobody is a member. -#}
+    select
+        files.day,
+        files.batch_id
+    from (
+        select distinct on (day)
+            day,
+            batch_id
+        from (
+            select
+                day,
+                batch_id
+            from {{ batches }}
+            where is_whole_day and in_scope
+            union all
+            select
+                day,
+                batch_id
+            from {{ source('control', 'applied_batches') }}
+            where model = 'group_memberships' and table_name = 'stg_group_memberships'
+        ) as applied
+        order by day asc, batch_id desc
+    ) as files
+    where files.batch_id in (
+        select landed.batch_id from {{ source('ledger', 'load_batches') }} as landed
+        where landed.status = 'succeeded'
     )
+    order by files.day desc
+    limit 1
 {%- endmacro %}
 
 

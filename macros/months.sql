@@ -114,8 +114,13 @@
 
 
 {% macro forget_changed_months() -%}
+    {#- Held until all is noted as done: what another build changes meanwhile must stay noted. -#}
+    {%- do run_query("lock table " ~ source('control', 'changed_months') ~ " in share row exclusive mode") -%}
     {%- if is_incremental() -%}
     {%- set months = changed_months() -%}
+    {%- if in_changed_months('occurred_time') not in model.compiled_code -%}
+        {{ exceptions.raise_compiler_error("Another build changed transactions while this one ran: build again.") }}
+    {%- endif -%}
     delete from {{ this }}
     where {% if months is none %}true{% else %}month = any('{ {{- months | join(', ') -}} }'::date []){% endif %}
     {%- endif -%}

@@ -105,11 +105,23 @@ changed as (
 
 
 {% macro group_presence() -%}
-    {#- A group is present when the newest list names it, also in a record that is not valid. -#}
+    {#- A group is present when the newest list names it, also in a record that is not valid. While
+        that list's day is landed again only in part, all stays as it is. -#}
 with newest as (
 
+    select
+        applied.day,
+        applied.batch_id
+    from {{ source('control', 'applied_batches') }} as applied
+    inner join {{ ref('int_batches') }} as batches on applied.batch_id = batches.batch_id
+    where applied.model = 'groups' and applied.table_name = 'stg_groups' and applied.day = {{ newest_day('groups', 'stg_groups') }}
+
+),
+
+listed as (
+
     select distinct group_id from {{ ref('int_groups_typed') }}
-    where _day = {{ newest_day('groups', 'stg_groups') }}
+    where _day = (select newest.day from newest) and _batch_id = (select newest.batch_id from newest)
 
 ),
 
@@ -117,7 +129,8 @@ changed as (
 
     update {{ this }} as groups
     set is_present = not groups.is_present
-    where groups.is_present <> exists (select 1 from newest where newest.group_id = groups.group_id)
+    where groups.is_present <> exists (select 1 from listed where listed.group_id = groups.group_id)
+        and exists (select 1 from newest)
     returning groups.group_id
 
 )

@@ -31,12 +31,11 @@
 
 
 {% macro forget_rechecked(pending) -%}
-    {#- Records of applied batches that were looked at again: they come back if they still fail. -#}
+    {#- What was said of the records that this build looks at: they come back if they still fail. -#}
     {%- if relation_if_built(this.identifier, config.get('schema')) -%}
         delete from {{ this }} as held
         using {{ pending }} as pending
-        where not pending._is_pending
-            and held._batch_id = pending._batch_id
+        where held._batch_id = pending._batch_id
             and held._source_file = pending._source_file
             and held._source_row = pending._source_row
     {%- endif -%}

@@ -35,7 +35,7 @@
                 concat_ws(
                     '|',
                     '{{ fx_priority() | join(",") }}',
-                    (select max(state.loaded_at)::text from {{ source('ledger', 'fx_reference_state') }} as state),
+                    (select extract(epoch from max(state.loaded_at))::text from {{ source('ledger', 'fx_reference_state') }} as state),
                     (
                         select string_agg(applied.day || ':' || applied.batch_id, ',' order by applied.day)
                         from {{ source('control', 'applied_batches') }} as applied
@@ -62,13 +62,28 @@
 
 
 {% macro remember_rates() -%}
+    {#- Of the pending records too: a model built alone must not take theirs for today's. -#}
     insert into {{ source('control', 'applied_batches') }} as held (model, table_name, day, batch_id, flow_run_id)
-    values ('transactions:rates', 'rates', date '1970-01-01', {{ rates_mark() }}, {{ run_id() }})
+    values ('{{ model.name }}:rates', 'rates', date '1970-01-01', {{ rates_mark() }}, {{ run_id() }})
     on conflict (model, table_name, day) do update set
         batch_id = excluded.batch_id,
         flow_run_id = excluded.flow_run_id,
         applied_at = clock_timestamp()
     where held.batch_id <> excluded.batch_id
+{%- endmacro %}
+
+
+{% macro refuse_other_rates() -%}
+do $$
+begin
+    if not exists (
+        select 1 from {{ source('control', 'applied_batches') }}
+        where model = 'int_transactions_pending:rates' and batch_id = {{ rates_mark() }}
+    ) then
+        raise exception 'exchange rates changed since the records were rated: build again, with everything it needs (dbt build --select +{{ model.name }})';
+    end if;
+end;
+$$
 {%- endmacro %}
 
 

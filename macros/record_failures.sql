@@ -5,7 +5,7 @@
         {%- for result in results if result.status in ('error', 'fail', 'runtime error') %}
         {%- set meta = (result.node.config.meta if result.node.config else {}) or {} %}
         {%- set message = (result.message or 'failed') | string %}
-        {%- set message = modules.re.sub("(?s)\\([^()]*\\)=\\([^()]*\\)|'[^']*'|\"[^\"]*\"|DETAIL:.*?(?=\\n|$)|Failing row.*", '…', message) %}
+        {%- set message = modules.re.sub("(?s)\\([^()]*\\)=\\([^()]*\\)|'[^']*'|\"[^\\n]*\"|(DETAIL|CONTEXT):.*?(?=\\n|$)|Failing row.*", '…', message) %}
         insert into {{ source('control', 'pipeline_metrics') }} (
             flow_run_id, task_name, pipeline_name, table_name, day, status, error_message, started_at, finished_at, duration_seconds
         )

@@ -65,8 +65,7 @@ with decided as materialized (
         {{ position(meta.order, 'incoming') }} > {{ position(meta.order, 'held') }} as _beats,
         {% if meta.always_moves %}true{% elif '_source_rank' in columns %}incoming._source_rank <> held._source_rank{% else %}false{% endif %} as _moves
         {%- else -%}
-        -- every record that can win took part: what silver holds no longer counts
-        true as _beats,
+        {{ takes_part(plan, meta.order) }} as _beats,
         {{ position(meta.order, 'incoming') }} <> {{ position(meta.order, 'held') }}
         or incoming._batch_id <> held._batch_id as _moves
         {%- endif %}
@@ -102,6 +101,16 @@ deleted as (
 {%- endmacro %}
 
 
+{% macro takes_part(plan, order) -%}
+    {#- Out of order every record that can win took part, and what silver holds no longer counts,
+        but for a record that bronze has let go: it stands until a newer one comes. -#}
+    {% if not plan.gone %}true{% else -%}
+    coalesce(held._batch_id <> all('{ {{- plan.gone | join(', ') -}} }'::bigint []), true)
+        or {{ position(order, 'incoming') }} > {{ position(order, 'held') }}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro is_gone(plan, key, pending, incoming) -%}
     {#- What no record stands for any more; said outright where nothing can be, so that Postgres
         need not look at every row held. -#}
@@ -110,6 +119,7 @@ deleted as (
                 held._batch_id = any('{ {{- plan.replaced | join(', ') -}} }'::bigint [])
                 {%- if plan.recheck %}
                 or {{ columns_of('held', key) }} in (select {{ key | join(', ') }} from {{ pending }} where not _is_pending)
+                {%- if plan.gone %} and held._batch_id <> all('{ {{- plan.gone | join(', ') -}} }'::bigint []){% endif %}
                 {%- endif %}
             ){% endif %}
         and not exists (

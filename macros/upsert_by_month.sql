@@ -16,8 +16,7 @@ with decided as materialized (
         {{ position(meta.order, 'incoming') }} > {{ position(meta.order, 'held') }} as _beats,
         false as _moves
         {%- else -%}
-        -- every record that can win took part: what silver holds no longer counts
-        true as _beats,
+        {{ takes_part(plan, meta.order) }} as _beats,
         {{ position(meta.order, 'incoming') }} <> {{ position(meta.order, 'held') }}
         or incoming._batch_id <> held._batch_id as _moves
         {%- endif %}

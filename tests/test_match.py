@@ -256,7 +256,7 @@ def test_the_days_names_are_matched_once(db, land, seeds):
             spent("QUOKKA MAIL #102", "Ignored", "Lee, Ann"),
             spent(None, "Pear", "Nobody"),
             spent("QUOKKA MAIL #102", None, "Ann Lee"),
-            spent(" ", "Blank", ""),
+            spent(" ", "Pear", ""),
             spent("x" * 3000, None, None),
         ],
     )

@@ -1,6 +1,8 @@
 -- One row per pair that the newest snapshot claims, with the unit it comes from, known or not. A group of the newest snapshot
 -- keeps its newest readable list; a file of memberships counts while its day is the newest one.
 
+{% set held = relation_if_built('group_memberships', 'silver') %}
+
 {{ config(materialized='table', unlogged=true, tags=['groups']) }}
 
 with groups as (
@@ -24,19 +26,48 @@ lists as (
 
 ),
 
+batches as (
+
+    select * from {{ ref('int_batches') }}
+    where table_name = 'stg_group_memberships'
+
+),
+
+newest_file as (
+
+    {{ newest_membership_file('batches') }}
+
+),
+
 filed as (
 
-    select * from {{ ref('int_group_memberships_typed') }}
-    where _day = (
-        select max(day) from {{ ref('int_batches') }}
-        where table_name = 'stg_group_memberships' and {{ is_applied_or_pending('group_memberships') }}
-            -- a file that is gone from its day says nothing there, not even that nobody is a member
-            and batch_id in (
-                select landed.batch_id from {{ source('ledger', 'load_batches') }} as landed
-                where landed.status = 'succeeded'
-            )
+    select
+        group_id,
+        agent_id,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from {{ ref('int_group_memberships_typed') }}
+    where _day = (select newest_file.day from newest_file)
+        and _batch_id = (select newest_file.batch_id from newest_file)
+        and cardinality(_errors) = 0
+    {%- if held %}
+    union all
+    -- its day was landed again in part: until it is whole, silver is all that is left of the file
+    select
+        group_id,
+        agent_id,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from {{ held }}
+    where _batch_id = (
+        select newest_file.batch_id from newest_file
+        where newest_file.batch_id not in (select batches.batch_id from batches)
     )
-    and cardinality(_errors) = 0
+    {%- endif %}
 
 ),
 

@@ -11,6 +11,14 @@ with pending as (
 
     select distinct _day as day from {{ ref('int_agents_pending') }}
     where _is_pending
+    union
+    -- what a build that ended early, or that was of agents alone, applied and left
+    select day from {{ source('control', 'applied_batches') }}
+    where model = 'agents'
+        and applied_at > (
+            select coalesce(max(started_at), '-infinity') from {{ source('control', 'pipeline_metrics') }}
+            where task_name = 'agent_roles' and status = 'success'
+        )
 
 ),
 
@@ -69,7 +77,15 @@ where
     or coalesce(held.role_ids, '{}') is distinct from {{ role_ids('listed.role_ids') }}
 {%- if history %}
 union
--- what a batch that is gone had assigned or removed
-select agent_id from {{ history }}
-where {{ from_nothing }} or day in (select pending.day from pending)
+-- what a batch that is gone had assigned or removed, whether or not another took its place
+select agent_id from {{ history }} as history
+where {{ from_nothing }}
+    or day in (select pending.day from pending)
+    or not exists (
+        select 1 from sightings
+        where sightings.agent_id = history.agent_id
+            and sightings.day = history.day
+            and sightings.table_name = 'stg_agent_details'
+            and sightings.role_ids is not null
+    )
 {%- endif %}

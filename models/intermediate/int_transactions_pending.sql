@@ -1,4 +1,11 @@
-{{ config(materialized='table', unlogged=true, tags=['transactions']) }}
+{{
+    config(
+        materialized='table',
+        unlogged=true,
+        tags=['transactions'],
+        post_hook='{{ remember_rates() }}',
+    )
+}}
 
 -- depends_on: {{ ref('fx_rates') }}
 -- depends_on: {{ source('ledger', 'fx_reference') }}

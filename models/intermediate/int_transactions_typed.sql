@@ -13,7 +13,7 @@ with typed as (
             arrays=['child_transaction_ids'],
             checks={
                 'transaction_id_invalid': is_too_long('typed.transaction_id'),
-                'amount_minor_invalid': "typed.amount_minor is not null and landed.amount_minor !~ '^-?[0-9]+$'",
+                'amount_minor_invalid': "typed.amount_minor is not null and (landed.amount_minor !~ '^-?[0-9]+$' or length(landed.amount_minor) > 1000)",
                 'exponent_invalid': 'typed.exponent not between 0 and 8',
                 'currency_invalid': 'typed.currency not in (select iso.currency from ' ~ ref('iso_4217') ~ ' as iso)',
             },
@@ -33,7 +33,8 @@ rated as (
         typed.*,
         rates.usd_per_unit as reference_rate,
         rates.rate_date as reference_date,
-        case when typed.exchange_rate > 0 then typed.exchange_rate end as payload_rate
+        -- what no product with an amount can make overflow
+        case when typed.exchange_rate > 0 and typed.exchange_rate < 1e9 then typed.exchange_rate end as payload_rate
     from typed
     -- a row from no table: Postgres expects few values of it, and looks each one's rate up once
     cross join

@@ -71,9 +71,9 @@ newest as (
 since as (
 
     select
-        occurred_time - interval '90 days' as occurred_time,
-        ({{ month_of("(occurred_time - interval '90 days')") }} + interval '1 month')::date as whole_month
-    from newest
+        begins at time zone 'UTC' as occurred_time,
+        (date_trunc('month', begins) + interval '1 month')::date as whole_month
+    from (select newest.occurred_time at time zone 'UTC' - interval '90 days' as begins from newest) as utc
 
 ),
 

@@ -2,7 +2,7 @@
     config(
         alias='agents',
         tags=['agents', 'groups'],
-        pre_hook="{{ forget_pending('agents', ['stg_agents', 'stg_agent_details']) }}",
+        pre_hook=["{{ forget_pending('agents', ['stg_agents', 'stg_agent_details']) }}", "{{ forget_rechecked(ref('int_agents_pending')) }}"],
     )
 }}
 

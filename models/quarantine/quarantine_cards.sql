@@ -2,7 +2,7 @@
     config(
         alias='cards',
         tags=['cards'],
-        pre_hook="{{ forget_pending('cards', ['stg_cards']) }}",
+        pre_hook=["{{ forget_pending('cards', ['stg_cards']) }}", "{{ forget_rechecked(ref('int_cards_pending')) }}"],
     )
 }}
 

@@ -9,6 +9,7 @@
         tags=['groups'],
         pre_hook=[
             "{{ forget_pending('group_memberships', ['stg_groups', 'stg_group_memberships']) }}",
+            "{{ forget_rechecked(ref('int_membership_outcomes')) }}",
             "{{ forget_unknown_pairs() }}",
         ],
     )

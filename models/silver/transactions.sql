@@ -13,7 +13,7 @@
             'month': 'occurred_time',
             'recheck': 'rates_changed',
         },
-        pre_hook=['{{ started() }}', '{{ note_changed_months() }}'],
+        pre_hook=['{{ started() }}', '{{ refuse_other_rates() }}', '{{ note_changed_months() }}'],
         post_hook=['{{ account_first_build() }}', '{{ remember_rates() }}', '{{ transactions_indexes() }}'],
     )
 }}

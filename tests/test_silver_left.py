@@ -1,0 +1,200 @@
+"""What a day that ended early, landed again in part or lost its rows leaves to the next build."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loaders import landing, retention
+from loaders.days import parse_day
+from loaders.errors import DaybookError
+from loaders.match import match_names
+from tests.silver_world import World, agent, group, transaction
+from tests.test_silver_optional import detail, events, held
+
+OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+
+
+def amount(world: World, transaction_id: str) -> Any:
+    return world.one("transactions", "amount_minor", f"transaction_id = '{transaction_id}'")[
+        "amount_minor"
+    ]
+
+
+def land_in_part(world: World, day: str, **tables: Any) -> None:
+    """Land a day again, of which the transactions fail."""
+    world.write(day, **tables)
+    (world.folder / day / "transactions.csv").write_bytes(b"transaction_id,amount_minor\nt1\n")
+    with pytest.raises(DaybookError):
+        landing.land_day(world.folder, parse_day(day), allow_empty=True, allow_shrink=True)
+
+
+@pytest.mark.parametrize("rates", [False, True])
+def test_an_expired_record_stands_until_a_newer_one_comes(
+    world: World, monkeypatch: pytest.MonkeyPatch, rates: bool
+) -> None:
+    won = transaction("a", amount_minor="1", updated_time=NEW)
+    late = transaction("a", amount_minor="999", updated_time=OLD)
+    world.day("day1", agents=[agent(1, name="newest", updated_at=NEW)], transactions=[won])
+    for day in ("day2", "day3"):
+        world.day(day, agents=[agent(2)])
+    world.day("day4", agents=[agent(2)], transactions=[late] if rates else [])
+    retention.expire_days(1, flow_run_id="r")
+    if rates:
+        monkeypatch.setenv("DAYBOOK_FX_PRIORITY", "payload,reference")
+        world.build()
+    else:
+        again = agent(1, name="stale", updated_at=OLD)
+        world.day("day4", agents=[agent(2), again], transactions=[late])
+    assert amount(world, "a") == 1
+    assert world.one("agents", "name", "agent_id = 1")["name"] == "newest"
+    world.day("day5", transactions=[late | {"updated_time": "2026-03-01T00:00:00Z"}])
+    assert amount(world, "a") == 999
+
+
+def test_a_day_landed_again_in_part_leaves_silver_as_it_was(world: World) -> None:
+    people, tree = [agent(1), agent(2)], [group(10, [1]), group(11, [])]
+    members = [{"group_id": 11, "agent_id": 2}]
+    world.day("day1", agents=people, groups=tree, group_memberships=members[:0])
+    world.day(
+        "day2",
+        agents=people,
+        groups=tree,
+        group_memberships=members,
+        transactions=[transaction("a", amount_minor="2", updated_time=NEW)],
+    )
+    before = world.state()
+    land_in_part(
+        world,
+        "day2",
+        agents=people,
+        groups=[group(10, [2])],
+        group_memberships=[*members, {"group_id": 10, "agent_id": 1}],
+    )
+    world.build()
+    assert world.state() == before
+    late = transaction("a", amount_minor="1", updated_time=OLD)
+    world.day(
+        "day1",
+        agents=people,
+        groups=tree,
+        group_memberships=members[:0],
+        transactions=[late],
+    )
+    assert amount(world, "a") == 2
+    assert world.pairs() == [(10, 1), (11, 2)]
+
+
+def test_roles_of_a_day_that_was_built_for_agents_alone(world: World) -> None:
+    world.day("day1", agent_details=[detail(1, [5]), detail(2, [5])])
+    world.land("day2", agent_details=[detail(1, [6]), detail(2, [])])
+    world.build("--select", "tag:agents", day="day2")
+    world.build(day="day2")
+    after = events(world), held(world)
+    world.build("--full-refresh")
+    assert after == (events(world), held(world))
+
+
+def test_roles_of_a_file_that_is_gone_from_its_day(world: World) -> None:
+    world.day("day1", agent_details=[detail(1, [5])])
+    world.day("day2", agent_details=[detail(1, [5, 6])])
+    world.day("day2")
+    assert events(world) == [(1, 5, 1, "assigned")]
+
+
+def test_a_quarantine_built_alone_says_nothing_twice(world: World) -> None:
+    world.day("day1", transactions=[transaction("q", exponent="9")])
+    assert world.dbt("run", "--select", "quarantine_transactions").success
+    assert world.reasons("transactions") == [("exponent_invalid",)]
+
+
+def test_transactions_built_alone_refuse_other_rates(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = [{"rate_date": "2026-01-05", "currency": "EUR", "usd_per_unit": "1.25"}]
+    world.day("2026-01-05", transactions=[transaction("a", exchange_rate="5")], fx_rates=rates)
+    monkeypatch.setenv("DAYBOOK_FX_PRIORITY", "payload,reference")
+    result = world.dbt("run", "--select", "transactions")
+    assert not result.success
+    assert "--select +transactions" in " ".join(str(each.message) for each in result.result)
+    world.build()
+    assert world.one("transactions", "fx_source")["fx_source"] == "payload"
+
+
+def test_a_month_that_another_build_changes_meanwhile_stays_noted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dbt.cli.main import dbtRunner
+
+    times = {"a": "2026-01-05T10:00:00Z", "f": "2026-02-02T00:00:00Z"}
+    world.day(
+        "2026-01-05", transactions=[transaction(n, occurred_time=t) for n, t in times.items()]
+    )
+    world.land("2026-01-06", transactions=[transaction("b")])
+
+    def another_build(event: Any) -> None:
+        if (
+            event.info.name == "NodeExecuting"
+            and event.data.node_info.node_name == "int_spend_monthly"
+        ):
+            world.db.execute("insert into metrics.changed_months (month) values ('2026-02-01')")
+
+    real = dbtRunner.__init__
+    monkeypatch.setattr(
+        dbtRunner,
+        "__init__",
+        lambda self, manifest=None, callbacks=None: real(self, manifest, [another_build]),
+    )
+    result = world.dbt("build", "--exclude-resource-type", "unit_test", day="2026-01-06")
+    assert "build again" in " ".join(str(each.message) for each in result.result)
+    monkeypatch.setattr(dbtRunner, "__init__", real)
+    world.build()
+    months = world.db.execute("select distinct month from marts.application_spend_monthly")
+    assert len(months.fetchall()) == 2
+
+
+def test_the_90_days_are_those_of_utc(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Berlin's summer time begins in between
+    times = ("2026-04-15T10:00:00Z", "2026-01-15T10:30:00Z")
+    spent = [
+        transaction(f"t{at}", occurred_time=at, currency="USD", user_name="Agent 1") for at in times
+    ]
+    world.land(
+        "2026-04-15",
+        agents=[agent(1, deactivated="true")],
+        groups=[group(10, [1])],
+        transactions=spent,
+    )
+    match_names(None, flow_run_id="left")
+    monkeypatch.setenv("PGTZ", "Europe/Berlin")
+    world.build()
+    found = world.db.execute("select usd_last_90_days from marts.unused_access").fetchone()
+    assert found["usd_last_90_days"] == 25
+
+
+def test_a_blank_raw_name_leaves_the_other_to_match(world: World) -> None:
+    spent = transaction("a", raw_merchant_name="  ", merchant_name="NOTION LABS INC")
+    world.land("2026-01-05", transactions=[spent])
+    match_names(None, flow_run_id="left")
+    world.build()
+    found = world.db.execute("select application, is_looked_up from intermediate.int_spend_monthly")
+    assert found.fetchall() == [{"application": "Notion", "is_looked_up": True}]
+
+
+def test_no_number_is_too_large_for_a_build(world: World) -> None:
+    world.day(
+        "2026-01-05",
+        transactions=[
+            transaction("a", currency="AED", exchange_rate="1e131000", amount_minor="9" * 400),
+            transaction("b", currency="USD", amount_minor="-" + "9" * 1001),
+            transaction("c", currency="USD", amount_minor="9" * 1000),
+        ],
+        budgets=[
+            {"budget_id": "b1", "name": "n", "limit_amount": "1e-16000", "spent_total": "1e999"},
+            {"budget_id": "b2", "name": "n", "limit_amount": "1", "spent_total": "-1e131000"},
+        ],
+    )
+    assert [row["transaction_id"] for row in world.rows("transactions")] == ["c"]
+    assert world.reasons("transactions") == [("no_rate",), ("amount_minor_invalid",)]
+    assert world.reasons("budgets") == [("spent_total_invalid",)]
