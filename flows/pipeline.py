@@ -6,6 +6,7 @@ Importing this module imports Prefect; flows/day.py does so only when a day is r
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -188,11 +189,17 @@ async def day_pipeline(
     limit.start()
     try:
         holder = f"daybook run {flow_run_id} {run.day}"
-        with run_lock(holder) as run.lock, phases.recorded(run) as dead:
+        with (
+            run_lock(holder) as run.lock,
+            phases.recorded(run) as dead,
+            contextlib.ExitStack() as left_over,
+        ):
             _close(dead)
             if engine == "spark" and "land-day" not in phases.done_before(run):
                 run.progress("reading with Spark")
                 run.data = _read_by_spark(run)
+                # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
+                left_over.callback(shutil.rmtree, run.data, ignore_errors=True)
             done = in_order(run)
             for warning in phases.warnings(run):
                 run.progress(f"warning: {warning}")
