@@ -193,8 +193,8 @@ def _agents(conn: Connection, table: str, day: Any) -> list[tuple[int, str]]:
     return conn.execute(
         sql.SQL(
             """
-            select agent_id::bigint, name from bronze.{}
-            where _day = %s and name ~ '\\S' and pg_input_is_valid(agent_id, 'bigint')
+            select bronze.id_text(agent_id), name from bronze.{}
+            where _day = %s and name ~ '\\S' and bronze.id_text(agent_id) is not null
             """
         ).format(sql.Identifier(table)),
         [day],
@@ -237,7 +237,7 @@ def _write(conn: Connection, table: str, found: dict[str, Match], who: dict[str,
         return
     name, match, kind = {
         "merchant_matches": ("raw_name", "application", "text"),
-        "agent_matches": ("user_name", "agent_id", "bigint"),
+        "agent_matches": ("user_name", "agent_id", "text"),
     }[table]
     conn.execute(
         sql.SQL(

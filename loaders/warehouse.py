@@ -34,6 +34,7 @@ TIMEOUTS = {
 NO_TIMEOUTS = dict.fromkeys([*TIMEOUTS, "idle_session_timeout"], "0")
 NOT_YET = ("starting up", "not yet accepting", "recovery mode", "shutting down")
 MIGRATE = "run python -m loaders.warehouse migrate"
+FIRST_REVISION = "0101"  # of this edition
 
 
 @dataclass(frozen=True)
@@ -171,10 +172,12 @@ def status() -> Status:
         return Status(False, is_embedded(), where(), problem=str(error))
 
 
-def migrate() -> list[str]:
+def migrate(*, drop_built: bool = False) -> list[str]:
     """Bring schemas, control tables, landed tables and grants up to date, in one transaction.
 
-    Two at once wait for each other. Returns what there is to say about it (warnings of the server).
+    `drop_built` first drops all that dbt built and the runs' records, of a warehouse that the first
+    edition made: landed tables stay, and dbt build makes the rest anew. Two at once wait for each
+    other. Returns what there is to say about it (warnings of the server).
     """
     import psycopg
     from alembic import command
@@ -201,8 +204,10 @@ def migrate() -> list[str]:
             )
             _check_version(conn)
             conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
-            if (found := _revision(conn)) and found > _head():
-                raise WarehouseError(_newer(found))
+            if drop_built:
+                conn.execute(_DROP_BUILT)
+            elif behind := _other_edition(_revision(conn)):
+                raise WarehouseError(behind)
             conn.execute("create schema if not exists bronze")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -235,8 +240,8 @@ def _behind(conn: Connection) -> str | None:
     found = _revision(conn)
     if found is None:
         return f"The warehouse has no control tables: {MIGRATE}."
-    if found > _head():
-        return _newer(found)
+    if other := _other_edition(found):
+        return other
     if found < _head():
         return f"The control tables are at {found}, this code needs {_head()}: {MIGRATE}."
     if gaps := missing(conn):
@@ -250,8 +255,22 @@ def _check_version(conn: Connection) -> None:
         raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {found}.")
 
 
-def _newer(found: str) -> str:
-    return f"The control tables are at {found}, newer than this code ({_head()}): update the code."
+_DROP_BUILT = """
+drop schema if exists intermediate, silver, quarantine, metrics, marts cascade;
+drop table if exists bronze.alembic_version;
+"""
+
+
+def _other_edition(found: str | None) -> str | None:
+    """Why this code can't work on control tables of that revision, if it can't."""
+    if found and found > _head():
+        return f"The control tables are at {found}, newer than this code ({_head()}): update it."
+    if found and found < FIRST_REVISION:
+        return (
+            "This warehouse was built by the first edition of Daybook. What landed stays, what was"
+            f" built from it has to go: {MIGRATE} --drop-built, then dbt build."
+        )
+    return None
 
 
 def _head() -> str:
@@ -354,17 +373,23 @@ def main(arguments: list[str] | None = None) -> int:
         "uri": "print its owner's URI and nothing else",
         "migrate": "bring its control tables and landed tables up to date",
     }.items():
-        commands.add_parser(name, help=text, description=text.capitalize() + ".")
-    command = parser.parse_args(arguments).command
+        added = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        if name == "migrate":
+            added.add_argument(
+                "--drop-built",
+                action="store_true",
+                help="first drop all but bronze: for a warehouse that the first edition made",
+            )
+    given = parser.parse_args(arguments)
     try:
-        print(_answer(command))
+        print(_answer(given.command, drop_built=getattr(given, "drop_built", False)))
     except DaybookError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _answer(command: str) -> str:
+def _answer(command: str, *, drop_built: bool = False) -> str:
     if command == "start":
         start()
         found = status()
@@ -382,7 +407,7 @@ def _answer(command: str) -> str:
         return f"running ({kind}): PostgreSQL {found.version} at {found.where}{note}"
     if command == "uri":
         return uri()
-    return "\n".join([*migrate(), f"The warehouse at {where()} is up to date."])
+    return "\n".join([*migrate(drop_built=drop_built), f"The warehouse at {where()} is up to date."])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 {% macro app_day() -%}
+    {#- The day that the run's session asks for; null in a build of all that has landed. -#}
     (
         select
             case
@@ -15,25 +16,15 @@
 {%- endmacro %}
 
 
-{% macro started() -%}
-    select set_config('daybook.started', clock_timestamp()::text, true)
-{%- endmacro %}
-
-
-{% macro know_size() -%}
-    {#- A table made in this build is planned for before autovacuum has seen it: without figures an
-        anti join of 20,000 records with what was written took 9 s, with them 0.02 s. A tenth of the
-        usual sample will do. -#}
-    {%- if model.config.materialized == 'table' -%}
-    set local default_statistics_target = 10;
-    analyze {{ this }}
-    {%- endif -%}
-{%- endmacro %}
-
-
-{% macro relation_if_built(name, layer) -%}
-    {#- A model read without ref, because it is built from the model that reads it. -#}
-    {{ return(adapter.get_relation(target.database, generate_schema_name(layer, none), name) if execute) }}
+{% macro prepare_target() -%}
+    {#- Another target's silver has applied other batches: it keeps its own control tables. -#}
+    {% if execute and target.name not in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'test', 'snapshot', 'retry') %}
+        {% set schema = adapter.quote(generate_schema_name('metrics', none)) %}
+        create schema if not exists {{ schema }};
+        {% for name in ['applied_batches', 'pipeline_metrics'] %}
+        create table if not exists {{ schema }}.{{ name }} (like metrics.{{ name }} including all);
+        {% endfor %}
+    {% endif %}
 {%- endmacro %}
 
 
@@ -57,17 +48,5 @@
                 ~ days ~ '. Land them again first.'
             ) }}
         {% endif %}
-    {% endif %}
-{%- endmacro %}
-
-
-{% macro prepare_target() -%}
-    {#- Another target's silver has applied other batches: it keeps its own control tables. -#}
-    {% if execute and target.name not in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'test') %}
-        {% set schema = adapter.quote(generate_schema_name('metrics', none)) %}
-        create schema if not exists {{ schema }};
-        {% for name in ['applied_batches', 'changed_months', 'pipeline_metrics'] %}
-        create table if not exists {{ schema }}.{{ name }} (like metrics.{{ name }} including all);
-        {% endfor %}
     {% endif %}
 {%- endmacro %}

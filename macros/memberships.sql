@@ -9,108 +9,67 @@
 {%- endmacro %}
 
 
-{% macro newest_membership_file(batches) -%}
-    {#- The newest file of memberships that counts once this build is done, by day and batch. A file
-        that is gone from its day says nothing there, not even that nobody is a member. -#}
-    select
-        files.day,
-        files.batch_id
+{% macro known_mark() -%}
+    {#- A number that differs once an agent or a group is no longer known. -#}
+    (
+        select coalesce(max(metrics.id), 0) from {{ source('control', 'pipeline_metrics') }} as metrics
+        where metrics.task_name in ('agents', 'groups') and metrics.rows_deleted > 0
+    )
+{%- endmacro %}
+
+
+{% macro batches_to_ask_again() -%}
+    {#- The batches that name somebody who has become known, or has ceased to be. -#}
+    (held.table_name, held.day) in (
+        select units._source_table, units._day
+        from {{ this }} as units
+        left join {{ ref('agents') }} as agents on units.agent_id = agents.agent_id
+        left join {{ ref('groups') }} as groups on units.group_id = groups.group_id
+        where units._outcome = 'quarantined'
+            and units._errors && array['unknown_agent', 'unknown_group']
+            and units._errors <> {{ unknown_errors('agents.agent_id is null', 'groups.group_id is null') }}
+        union all
+        select units._source_table, units._day
+        from {{ this }} as units
+        left join {{ ref('agents') }} as agents on units.agent_id = agents.agent_id
+        left join {{ ref('groups') }} as groups on units.group_id = groups.group_id
+        where {{ mark_changed('known', known_mark()) }}
+            and units._outcome <> 'quarantined'
+            and (agents.agent_id is null or groups.group_id is null)
+    )
+{%- endmacro %}
+
+
+{% macro membership_pairs(groups, units, list_day, file_day) -%}
+    {#- The pairs that the snapshots of two days claim, each once with where it stands: a group of the
+        `list_day` by its newest readable list until then, a file by its own rows. `groups`, `units`:
+        the records of groups and of memberships. -#}
+    select distinct on (group_id, agent_id) *
     from (
-        select distinct on (day)
-            day,
-            batch_id
-        from (
-            select
-                day,
-                batch_id
-            from {{ batches }}
-            where is_whole_day and in_scope
-            union all
-            select
-                day,
-                batch_id
-            from {{ source('control', 'applied_batches') }}
-            where model = 'group_memberships' and table_name = 'stg_group_memberships'
-        ) as applied
-        order by day asc, batch_id desc
-    ) as files
-    where files.batch_id in (
-        select landed.batch_id from {{ source('ledger', 'load_batches') }} as landed
-        where landed.status = 'succeeded'
-    )
-    order by files.day desc
-    limit 1
-{%- endmacro %}
-
-
-{% macro forget_unknown_pairs() -%}
-    {#- A pair of the newest snapshot is looked at again: once known, no record that names it stays
-        in quarantine; until then each carries today's reasons. The record that counts is written anew. -#}
-    {%- if relation_if_built(this.identifier, config.get('schema')) -%}
-        with pairs as (
-
-            select
-                pairs.*,
-                {{ unknown_errors('not is_known_agent', 'not is_known_group') }} as _errors
-            from {{ ref('int_membership_pairs') }} as pairs
-
-        ),
-
-        forgotten as (
-
-            delete from {{ this }} as held
-            using pairs
-            where held._errors && array['unknown_agent', 'unknown_group']
-                and held.group_id = pairs.group_id::text
-                and held.agent_id = pairs.agent_id::text
-                and (
-                    pairs._errors = '{}'
-                    or (held._batch_id, held._source_file, held._source_row)
-                    = (pairs._batch_id, pairs._source_file, pairs._source_row)
-                )
-
-        )
-
-        update {{ this }} as held
-        set _errors = pairs._errors
-        from pairs
-        where held._errors && array['unknown_agent', 'unknown_group']
-            and held.group_id = pairs.group_id::text
-            and held.agent_id = pairs.agent_id::text
-            and (held._batch_id, held._source_file, held._source_row)
-            <> (pairs._batch_id, pairs._source_file, pairs._source_row)
-            and pairs._errors <> '{}'
-            and held._errors <> pairs._errors
-    {%- endif -%}
-{%- endmacro %}
-
-
-{% macro membership_outcomes(written) -%}
-    {#- Units of this build's batches, and the pairs that earlier batches claimed and that are known only now. -#}
-    select
-        units._batch_id,
-        case
-            when units.judgement in ('invalid', 'unknown') then 'quarantined'
-            when units.judgement <> 'winner' then units.judgement
-            when written.group_id is not null then 'inserted'
-            else 'unchanged'
-        end as outcome,
-        count(*) as records
-    from {{ ref('int_membership_outcomes') }} as units
-    left join {{ written }} as written
-        on units.group_id = written.group_id
-        and units.agent_id = written.agent_id
-        and units.judgement = 'winner'
-    group by 1, 2
-    union all
-    select
-        written._batch_id,
-        'released' as outcome,
-        count(*) as records
-    from {{ written }} as written
-    where not exists (
-        select 1 from {{ ref('int_membership_outcomes') }} as units
-        where units._batch_id = written._batch_id
-    )
-    group by 1
+        select
+            lists.group_id,
+            members.agent_id collate "C" as agent_id,
+            'stg_groups' as _source_table,
+            lists._day,
+            lists._batch_id,
+            lists._source_file,
+            lists._source_row
+        from (select distinct group_id from {{ groups }} where _day = {{ list_day }}) as present
+        cross join
+            lateral (
+                select * from {{ groups }} as newest
+                where newest.group_id = present.group_id
+                    and newest._day <= {{ list_day }}
+                    and cardinality(newest._errors) = 0
+                    and newest._member_ids is not null
+                order by newest._day desc, newest.updated_at desc nulls last, newest._source_file collate "C" desc, newest._source_row desc
+                limit 1
+            ) as lists
+        cross join lateral unnest(lists._member_ids) as members (agent_id)
+        union all
+        select group_id, agent_id, _source_table, _day, _batch_id, _source_file, _source_row
+        from {{ units }}
+        where _source_table = 'stg_group_memberships' and _day = {{ file_day }} and _outcome <> 'quarantined'
+    ) as claims
+    order by group_id asc, agent_id asc, _day desc, _source_table desc, _source_file collate "C" desc, _source_row desc
 {%- endmacro %}

@@ -9,21 +9,58 @@
 {%- endmacro %}
 
 
-{% macro reference_rate(currency, day) -%}
-    {#- The newest reference rate at most 7 days old; on the same date a landed rate beats the
-        European Central Bank's. -#}
+{% macro rated(records, fx_rates, fx_reference) -%}
+    {#- `records` (currency, occurred_time, exchange_rate) with the rate that converts them: that of
+        the transaction's UTC date, where the newest of at most 7 days counts and a landed rate
+        beats the European Central Bank's of the same date, or the record's own. -#}
     select
-        quotes.usd_per_unit,
-        quotes.rate_date
+        chosen.*,
+        case fx_source when 'usd' then 1 when 'reference' then reference_rate when 'payload' then payload_rate end as fx_rate,
+        case fx_source when 'reference' then reference_date else occurred_on end as fx_date
     from (
-        select usd_per_unit, rate_date, 1 as precedence from {{ ref('fx_rates') }}
-        where currency = {{ currency }} and rate_date between {{ day }} - 7 and {{ day }}
-        union all
-        select usd_per_unit, rate_date, 0 as precedence from {{ source('ledger', 'fx_reference') }}
-        where currency = {{ currency }} and rate_date between {{ day }} - 7 and {{ day }}
-    ) as quotes
-    order by quotes.rate_date desc, quotes.precedence desc
-    limit 1
+        select
+            rated.*,
+            case
+                when currency = 'USD' then 'usd'
+                {%- for source in fx_priority() %}
+                when {{ source }}_rate is not null then '{{ source }}'
+                {%- endfor %}
+            end as fx_source
+        from (
+            select
+                records.*,
+                asked.occurred_on,
+                rates.usd_per_unit as reference_rate,
+                rates.rate_date as reference_date,
+                -- what no product with an amount can make overflow
+                case when records.exchange_rate > 0 and records.exchange_rate < 1e9 then records.exchange_rate end as payload_rate
+            from {{ records }} as records
+            -- a row from no table: Postgres expects few values of it, and looks each one's rate up once
+            cross join
+                lateral (
+                    select
+                        nullif(records.currency, 'USD') as currency,
+                        (records.occurred_time at time zone 'UTC')::date as occurred_on
+                    offset 0
+                ) as asked
+            left join
+                lateral (
+                    select
+                        quotes.usd_per_unit,
+                        quotes.rate_date
+                    from (
+                        select usd_per_unit, rate_date, 1 as precedence from {{ fx_rates }}
+                        where currency = asked.currency and rate_date between asked.occurred_on - 7 and asked.occurred_on
+                        union all
+                        select usd_per_unit, rate_date, 0 as precedence from {{ fx_reference }}
+                        where currency = asked.currency and rate_date between asked.occurred_on - 7 and asked.occurred_on
+                    ) as quotes
+                    order by quotes.rate_date desc, quotes.precedence desc
+                    limit 1
+                ) as rates
+                on true
+        ) as rated
+    ) as chosen
 {%- endmacro %}
 
 
@@ -48,61 +85,19 @@
 {%- endmacro %}
 
 
-{% macro rates_changed() -%}
-    {#- Whether silver.transactions was worked out with other rates than today's. -#}
-    {%- set mark = rates_mark() -%}
-    {%- if execute and flags.WHICH in ('build', 'run') and relation_if_built('transactions', 'silver') -%}
-        {{ return(run_query(
-            "select not exists (select 1 from " ~ source('control', 'applied_batches')
-            ~ " where model = 'transactions:rates' and batch_id = " ~ mark ~ ")"
-        ).rows[0][0]) }}
-    {%- endif -%}
-    {{ return(false) }}
-{%- endmacro %}
-
-
-{% macro remember_rates() -%}
-    {#- Of the pending records too: a model built alone must not take theirs for today's. -#}
-    insert into {{ source('control', 'applied_batches') }} as held (model, table_name, day, batch_id, flow_run_id)
-    values ('{{ model.name }}:rates', 'rates', date '1970-01-01', {{ rates_mark() }}, {{ run_id() }})
-    on conflict (model, table_name, day) do update set
-        batch_id = excluded.batch_id,
-        flow_run_id = excluded.flow_run_id,
-        applied_at = clock_timestamp()
-    where held.batch_id <> excluded.batch_id
-{%- endmacro %}
-
-
-{% macro refuse_other_rates() -%}
-do $$
-begin
-    if not exists (
-        select 1 from {{ source('control', 'applied_batches') }}
-        where model = 'int_transactions_pending:rates' and batch_id = {{ rates_mark() }}
-    ) then
-        raise exception 'exchange rates changed since the records were rated: build again, with everything it needs (dbt build --select +{{ model.name }})';
-    end if;
-end;
-$$
-{%- endmacro %}
-
-
-{% macro transactions_to_rate_again() -%}
-    {#- The keys of transactions, quarantined ones included, that today's rates may change. -#}
-    select transactions.transaction_id
-    from {{ relation_if_built('transactions', 'silver') }} as transactions
-    left join lateral ({{ reference_rate('transactions.currency', "(transactions.occurred_time at time zone 'UTC')::date") }}) as rates on true
-    where transactions.fx_source <> 'usd'
-        {%- if fx_priority() == ['reference', 'payload'] %}
-        and case
-            when rates.usd_per_unit is null then transactions.fx_source = 'reference'
-            else (transactions.fx_source, transactions.exchange_rate, transactions.fx_date)
-                is distinct from ('reference', rates.usd_per_unit, rates.rate_date)
-        end
-        {%- endif %}
-    {%- if relation_if_built('transactions', 'quarantine') %}
-    union
-    select transaction_id from {{ relation_if_built('transactions', 'quarantine') }}
-    where transaction_id is not null
-    {%- endif %}
+{% macro batches_to_rate_again() -%}
+    {#- The batches with a record, quarantined ones included, that today's rates convert differently. -#}
+    {%- set held_records -%}
+        (
+            select _day, currency, occurred_time, exchange_rate, fx_source as held_source, fx_rate as held_rate, fx_date as held_date
+            from {{ this }}
+            where currency <> 'USD'
+        )
+    {%- endset -%}
+    {{ mark_changed('rates', rates_mark()) }}
+        and held.day in (
+            select rated._day
+            from ({{ rated(held_records, ref('fx_rates'), source('ledger', 'fx_reference')) }}) as rated
+            where (rated.fx_source, rated.fx_rate, rated.fx_date) is distinct from (rated.held_source, rated.held_rate, rated.held_date)
+        )
 {%- endmacro %}

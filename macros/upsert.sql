@@ -1,128 +1,118 @@
 {% macro get_incremental_upsert_sql(arg_dict) -%}
-    {#- Last write wins, with its accounting in the same statement. The model selects one record
-        a key; `config.meta` says from which landed tables and pending records (`tables`,
-        `pending`), in which `order`, which columns are `presence`: not values of a record, and
-        whether files hold changes only (`delta`). -#}
+    {#- Rows are written by their key: a new key is inserted, other values update, equal rows are left
+        alone, so that readers, views and grants stay. Of config.meta:
+          order      columns by which the last write wins, where the select brings changes alone;
+                     without it the selected row of a key is what should be there
+          presence   columns that are not values of a record: a change of them is no update
+          whole      the select is the whole table: what it does not have is deleted
+          covers     a macro for SQL on `held`: the rows for which the select speaks, deleted without one
+          records    the records the rows come from; tables, pipeline: what the metrics name -#}
     {%- set this = arg_dict.target_relation -%}
-    {%- set incoming = arg_dict.temp_relation -%}
-    {%- set meta = config.get('meta') -%}
+    {%- set meta = config.get('meta') or {} -%}
     {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
-    {%- set plan = work_plan(model.name, meta.tables, meta.layer or 'silver', meta.recheck and context[meta.recheck]()) -%}
+    {%- if not key -%}
+        {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name ~ ", and an index or a constraint that holds it unique") }}
+    {%- endif -%}
+    {%- set work = plan() -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='name') | list -%}
     {%- set kept = key + (meta.presence or []) -%}
     {%- set values = [] -%}
-    {%- for column in columns if column not in kept and not column.startswith('_') -%}
-        {%- do values.append(column) -%}
-    {%- endfor -%}
+    {%- for column in columns if column not in kept and not column.startswith('_') -%}{%- do values.append(column) -%}{%- endfor -%}
+    {%- set moved -%}
+        {%- if work.gone and '_batch_id' in columns -%}held._batch_id = any('{ {{- work.gone | join(', ') -}} }'::bigint []){%- else -%}false{%- endif -%}
+    {%- endset -%}
+    {%- set covered = context[meta.covers](work) if meta.covers else ('true' if meta.whole or (meta.records and work.whole) else moved) -%}
 
-{{ refuse_unless_whole(meta, plan) }}
+with incoming as (
 
-{% if meta.month and is_partitioned(this) -%}
-{{ upsert_by_month(this, incoming, meta, plan, key, columns, kept, values) }}
-{%- else -%}
-{% if plan.in_order and meta.delta -%}
--- Most records are new or newer: Postgres finds out while it writes, and only the others are
--- looked at again.
-with written as (
-
-    insert into {{ this }} as held ({{ columns | join(', ') }})
-    select {{ columns | join(', ') }} from {{ incoming }}
-    on conflict ({{ key | join(', ') }}) do update set
-        {{ excluded_columns(columns, kept) }}
-    where {{ position(meta.order, 'excluded') }} > {{ position(meta.order, 'held') }}
-        and {{ columns_of('held', values) }} is distinct from {{ columns_of('excluded', values) }}
-    returning {{ columns_of('held', key + ['_batch_id'], bare=true) }}, held.xmax = 0 as _is_new
+    select * from {% if meta.order %}{{ last_writes(arg_dict.temp_relation, key, meta.order) }}{% else %}{{ arg_dict.temp_relation }}{% endif %}
 
 ),
 
-decided as (
-
-    select
-        _batch_id,
-        _is_new,
-        true as _differs,
-        true as _beats
-    from written
-    union all
-    select
-        incoming._batch_id,
-        false as _is_new,
-        false as _differs,
-        {{ position(meta.order, 'incoming') }} > {{ position(meta.order, 'held') }} as _beats
-    from {{ incoming }} as incoming
-    inner join {{ this }} as held on {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }}
-    where not exists (select 1 from written where {{ columns_of('written', key) }} = {{ columns_of('incoming', key) }})
-
-),
-{%- else -%}
-with decided as materialized (
+judged as materialized (
 
     select
         incoming.*,
         held.{{ key[0] }} is null as _is_new,
-        {{ columns_of('held', values) }} is distinct from {{ columns_of('incoming', values) }} as _differs,
-        {% if plan.in_order -%}
-        {{ position(meta.order, 'incoming') }} > {{ position(meta.order, 'held') }} as _beats,
-        {% if meta.always_moves %}true{% elif '_source_rank' in columns %}incoming._source_rank <> held._source_rank{% else %}false{% endif %} as _moves
-        {%- else -%}
-        {{ takes_part(plan, meta.order) }} as _beats,
-        {{ position(meta.order, 'incoming') }} <> {{ position(meta.order, 'held') }}
-        or incoming._batch_id <> held._batch_id as _moves
-        {%- endif %}
-    from {{ incoming }} as incoming
+        {{ columns_of('held', values) }} is distinct from {{ columns_of('incoming', values) }} as _differs
+    from incoming
     left join {{ this }} as held on {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }}
+    -- on conflict locks, and so writes, every row that it meets: equal ones must not get there
+    where held.{{ key[0] }} is null
+        or (
+            {% if meta.order %}{{ last_write(meta.order, 'incoming') }} >= {{ last_write(meta.order, 'held') }} and {% endif -%}
+            ({{ columns_of('held', values + (meta.presence or [])) }} is distinct from {{ columns_of('incoming', values + (meta.presence or [])) }} or {{ moved }})
+        )
 
 ),
-
-written as (
-
-    insert into {{ this }} as held ({{ columns | join(', ') }})
-    select {{ columns | join(', ') }} from decided
-    where _is_new or (_beats and (_differs or _moves))
-    on conflict ({{ key | join(', ') }}) do update set
-        {{ excluded_columns(columns, kept) }}
-    {%- if plan.in_order %}
-    where {{ position(meta.order, 'excluded') }} > {{ position(meta.order, 'held') }}
-    {%- endif %}
-
-),
-{%- endif %}
 
 deleted as (
 
+    {% if covered == 'false' -%}
+    select * from {{ this }} where false
+    {%- else -%}
     delete from {{ this }} as held
-    where {{ is_gone(plan, key, ref(meta.pending), incoming) }}
-    returning held._day
+    where {{ covered }}
+        and not exists (select 1 from incoming where {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }})
+    returning held.*
+    {%- endif %}
+
+){% if meta.pipeline %},
+
+written as ({% else %}
+
+{% endif %}
+
+    insert into {{ this }} as held ({{ columns | join(', ') }})
+    select {{ columns | join(', ') }} from judged
+    on conflict ({{ key | join(', ') }}) do update set
+        {%- for column in columns if column not in key %}
+        {{ column }} = excluded.{{ column }}{% if not loop.last %},{% endif %}
+        {%- else %}
+        {{ key[0] }} = excluded.{{ key[0] }}
+        {%- endfor %}
+{%- if meta.pipeline %}
 
 ),
 
-{{ account(meta, plan) }}
-{%- endif -%}
+{{ account(meta, work, columns) }}
+{%- endif %}
+{%- if meta.records %};
+
+{{ record_applied(work) }}
+{%- endif %}
 {%- endmacro %}
 
 
-{% macro takes_part(plan, order) -%}
-    {#- Out of order every record that can win took part, and what silver holds no longer counts,
-        but for a record that bronze has let go: it stands until a newer one comes. -#}
-    {% if not plan.gone %}true{% else -%}
-    coalesce(held._batch_id <> all('{ {{- plan.gone | join(', ') -}} }'::bigint []), true)
-        or {{ position(order, 'incoming') }} > {{ position(order, 'held') }}
+{% macro columns_of(record, names) -%}
+    {#- Columns of one record as a row to compare. -#}
+    row({% for name in names %}{{ record }}.{{ name }}{% if not loop.last %}, {% endif %}{% endfor %})
+{%- endmacro %}
+
+
+{% macro last_write(order, record) -%}
+    {#- What makes one record later than another, as a row to compare; nulls are lowest. -#}
+    row({% for column in order %}{{ record }}.{{ column }} is not null, {{ record }}.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
+{%- endmacro %}
+
+
+{% macro last_writes(relation, key, order) -%}
+    {#- One row a key: the last write. -#}
+    (
+        select distinct on ({{ key | join(', ') }}) *
+        from {{ relation }}
+        order by {{ key | join(', ') }}, {% for column in order %}{{ column }} desc nulls last{% if not loop.last %}, {% endif %}{% endfor %}
+    ) as writes
+{%- endmacro %}
+
+
+{% macro postgres__create_table_as(temporary, relation, sql) -%}
+    {#- What our strategies select they read once: a view of it saves writing the rows once more. -#}
+    {%- if temporary and config.get('incremental_strategy') in ('by_batch', 'upsert') -%}
+    create temporary view {{ relation }} as (
+        {{ sql }}
+    );
+    {%- else -%}
+    {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
     {%- endif -%}
-{%- endmacro %}
-
-
-{% macro is_gone(plan, key, pending, incoming) -%}
-    {#- What no record stands for any more; said outright where nothing can be, so that Postgres
-        need not look at every row held. -#}
-    {% if plan.rebuild %}true{% elif not (plan.replaced or plan.recheck) %}false{% else %}
-            (
-                held._batch_id = any('{ {{- plan.replaced | join(', ') -}} }'::bigint [])
-                {%- if plan.recheck %}
-                or {{ columns_of('held', key) }} in (select {{ key | join(', ') }} from {{ pending }} where not _is_pending)
-                {%- if plan.gone %} and held._batch_id <> all('{ {{- plan.gone | join(', ') -}} }'::bigint []){% endif %}
-                {%- endif %}
-            ){% endif %}
-        and not exists (
-            select 1 from {{ incoming }} as incoming where {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }}
-        )
 {%- endmacro %}

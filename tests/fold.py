@@ -33,8 +33,8 @@ Batches = dict[tuple[str, date], Batch]
 class Unit(NamedTuple):
     """What says that an agent is in a group: an element of a list, or a row of a file."""
 
-    group_id: int | None
-    agent_id: int | None
+    group_id: str | None
+    agent_id: str | None
     record: Record
     place: int
 
@@ -89,12 +89,12 @@ class State:
         return _best(((r.key, r.day), r) for r in valid)
 
     @cached_property
-    def listed(self) -> set[tuple[int, date]]:
+    def listed(self) -> set[tuple[str, date]]:
         """Agents on each day's list, by a readable id: a malformed agent isn't absent."""
         return {(r.key, r.day) for r in self.records("stg_agents") if r.key is not None}
 
     @cached_property
-    def agents(self) -> dict[int, dict[str, Any]]:
+    def agents(self) -> dict[str, dict[str, Any]]:
         seen = defaultdict(set)
         for record in self.records("stg_agents", "stg_agent_details"):
             seen[record.key].add(record.day)
@@ -114,7 +114,7 @@ class State:
         }
 
     @cached_property
-    def history(self) -> dict[tuple[int, date], bool]:
+    def history(self) -> dict[tuple[str, date], bool]:
         spoken = self.day_winners("agents")
         days = {day for table, day in self.applied if table == "stg_agents"}
         return {
@@ -126,7 +126,7 @@ class State:
         }
 
     @cached_property
-    def groups(self) -> dict[int, dict[str, Any]]:
+    def groups(self) -> dict[str, dict[str, Any]]:
         newest = self.newest("stg_groups")
         present = {r.key for r in self.records("stg_groups") if r.day == newest}
         return {
@@ -140,7 +140,7 @@ class State:
         return {key: _priced(record.values, *self.rate(record)) for key, record in winners}
 
     @cached_property
-    def day_lists(self) -> dict[tuple[int, date], Record]:
+    def day_lists(self) -> dict[tuple[str, date], Record]:
         """Each day's list of a group: of its valid records with a readable one, the last write."""
         valid = (r for r in self.records("stg_groups") if not r.errors and r.agent_ids is not None)
         return _best(((r.key, r.day), r) for r in valid)
@@ -157,10 +157,10 @@ class State:
         return found
 
     @cached_property
-    def day_claims(self) -> dict[tuple[int, int, date], Unit]:
+    def day_claims(self) -> dict[tuple[str, str, date], Unit]:
         """Per pair and day the unit that counts: its list is the day's list of that group."""
         lists = set(self.day_lists.values())
-        best: dict[tuple[int, int, date], Unit] = {}
+        best: dict[tuple[str, str, date], Unit] = {}
         for unit in self.units("stg_groups", "stg_group_memberships"):
             record = unit.record
             if record.errors or (record.table == "stg_groups" and record not in lists):
@@ -171,14 +171,14 @@ class State:
         return best
 
     @cached_property
-    def claims(self) -> dict[tuple[int, int], Unit]:
+    def claims(self) -> dict[tuple[str, str], Unit]:
         """The pairs that the newest snapshots name, each with its unit, known or not."""
-        newest_lists: dict[int, Record] = {}
+        newest_lists: dict[str, Record] = {}
         for (group, _), record in sorted(self.day_lists.items(), key=lambda item: item[0][1]):
             if self.groups[group]["is_present"]:
                 newest_lists[group] = record
         filed = self.newest("stg_group_memberships")
-        best: dict[tuple[int, int], Unit] = {}
+        best: dict[tuple[str, str], Unit] = {}
         for unit in self.units("stg_groups", "stg_group_memberships"):
             record, pair = unit.record, (unit.group_id, unit.agent_id)
             if record.table == "stg_groups":
@@ -197,11 +197,11 @@ class State:
         return frozenset(reason for reason, holds in reasons.items() if holds)
 
     @cached_property
-    def memberships(self) -> set[tuple[int, int]]:
+    def memberships(self) -> set[tuple[str, str]]:
         return {pair for pair, unit in self.claims.items() if not self.unknown(unit)}
 
     @cached_property
-    def waiting(self) -> dict[tuple[int, int], frozenset[str]]:
+    def waiting(self) -> dict[tuple[str, str], frozenset[str]]:
         """Pairs of the newest snapshots that are quarantined until both are known."""
         return {pair: why for pair, unit in self.claims.items() if (why := self.unknown(unit))}
 
@@ -215,73 +215,67 @@ class State:
         return rows | {r.place: frozenset({"agent_ids_invalid"}) for r in lists}
 
     @cached_property
-    def activity(self) -> dict[int, dict[str, Any]]:
+    def ledger(self) -> dict[tuple[date, str, str], Counter[str]]:
+        """What each day's records came to beside those of the days before."""
+        found: dict[tuple[date, str, str], Counter[str]] = {
+            (day, table, target): Counter()
+            for target, tables in TARGETS.items()
+            for table, day in self.applied
+            if table in tables
+        }
+        for target, tables in TARGETS.items():
+            if target == "group_memberships":
+                for unit in self.units(*tables):
+                    place = unit.record.day, unit.record.table, target
+                    found[place][self._unit_outcome(unit)] += 1
+                continue
+            by_key = defaultdict(list)
+            for record in self.records(*tables):
+                by_key[None if self.errors(record) else record.key].append(record)
+            for key, records in by_key.items():
+                for record in records:
+                    outcome = "quarantined" if key is None else _outcome(record, records)
+                    found[record.day, record.table, target][outcome] += 1
+        return found
+
+    def _unit_outcome(self, unit: Unit) -> str:
+        pair = unit.group_id, unit.agent_id
+        if unit.record.errors or self.unknown(unit):
+            return "quarantined"
+        if self.day_claims.get((*pair, unit.record.day)) != unit:
+            return "duplicate"
+        days = [day for *claimed, day in self.day_claims if tuple(claimed) == pair]
+        return "unchanged" if min(days) < unit.record.day else "inserted"
+
+    @cached_property
+    def activity(self) -> dict[str, dict[str, Any]]:
         return _activity(self.groups, self.memberships, self.agents)
 
 
 class Fold:
-    """A warehouse that is built again and again; the ledger keeps each batch's first evaluation."""
+    """A warehouse that is built again and again."""
 
     def __init__(self) -> None:
         self.state = State({})
-        self.ledger: dict[tuple[date, str, str], Counter[str]] = {}
 
     def build(self, landed: Batches) -> None:
         """Apply the landed batches of whole days; a batch that is gone is forgotten."""
         whole = {d for _, d in landed if all((table, d) in landed for table in REQUIRED_TABLES)}
-        before = self.state
-        applied = {k: b for k, b in landed.items() if k[1] in whole or before.applied.get(k) is b}
-        after = State(applied)
-        pending = {k for k, batch in applied.items() if before.applied.get(k) is not batch}
-        for gone in before.applied.keys() - applied.keys():
-            for target in TARGETS:
-                self.ledger.pop((gone[1], gone[0], target), None)
-        for target, tables in TARGETS.items():
-            count = _count_units if target == "group_memberships" else _count_records
-            for table, day in pending:
-                if table in tables:
-                    self.ledger[day, table, target] = count(target, table, day, before, after)
-        self.state = after
+        self.state = State({key: batch for key, batch in landed.items() if key[1] in whole})
 
 
-def _count_records(target: str, table: str, day: date, before: State, after: State) -> Counter[str]:
-    held, made = getattr(before, target), getattr(after, target)
-    presence = {"status", "first_seen_day", "last_seen_day", "is_present"}
-    winners, day_winners = after.winners(target), after.day_winners(target)
-    counts: Counter[str] = Counter()
-    for record in after.applied[table, day].records:
-        key = record.key
-        if after.errors(record):
-            counts["quarantined"] += 1
-        elif day_winners[key, day] is not record:
-            counts["duplicate"] += 1
-        elif winners[key] is not record:
-            counts["stale"] += 1
-        elif key not in held:
-            counts["inserted"] += 1
-        elif all(held[key][name] == made[key][name] for name in made[key].keys() - presence):
-            counts["unchanged"] += 1
-        else:
-            counts["updated"] += 1
-    return counts
-
-
-def _count_units(_: str, table: str, day: date, before: State, after: State) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for unit in after.units(table):
-        if unit.record.day != day:
-            continue
-        pair = unit.group_id, unit.agent_id
-        claim = after.claims.get(pair)
-        if unit.record.errors or after.unknown(unit):
-            counts["quarantined"] += 1
-        elif claim == unit:
-            counts["unchanged" if pair in before.memberships else "inserted"] += 1
-        elif after.day_claims.get((*pair, day)) != unit or (claim and claim.record.day == day):
-            counts["duplicate"] += 1
-        else:
-            counts["stale"] += 1
-    return counts
+def _outcome(record: Record, valid: list[Record]) -> str:
+    """What a valid record came to among the `valid` ones of its key."""
+    if any(other.day == record.day and other.position > record.position for other in valid):
+        return "duplicate"
+    before = max((o for o in valid if o.day < record.day), key=lambda o: o.position, default=None)
+    if before is None:
+        return "inserted"
+    if before.position > record.position:
+        return "stale"
+    names = record.values.keys() | before.values.keys()
+    is_same = all(record.values.get(name) == before.values.get(name) for name in names)
+    return "unchanged" if is_same else "updated"
 
 
 def _best(keyed: Any) -> dict[Any, Record]:
@@ -318,14 +312,14 @@ def _priced(values: dict[str, Any], source: str, rate: Decimal, rate_date: date)
     }
 
 
-def _activity(groups: dict, memberships: set, agents: dict) -> dict[int, dict[str, Any]]:
+def _activity(groups: dict, memberships: set, agents: dict) -> dict[str, dict[str, Any]]:
     parent = {
         group: row["parent_group_id"]
         for group, row in groups.items()
         if row["parent_group_id"] in groups
     }
     members = Counter(g for g, agent in memberships if agents[agent]["status"] == "active")
-    active: set[int] = set()
+    active: set[str] = set()
     for group in members:
         while group is not None and group not in active:
             active.add(group)

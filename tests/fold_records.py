@@ -21,23 +21,23 @@ def _columns(declared: str) -> dict[str, str]:
 
 
 _AGENT = (
-    "agent_id:bigint email name job_title language mobile phone time_zone contact_active:boolean "
+    "agent_id:id email name job_title language mobile phone time_zone contact_active:boolean "
     "available:boolean available_since:timestamptz deactivated:boolean focus_mode:boolean "
-    "agent_operational_status last_active_at:timestamptz last_login_at:timestamptz org_agent_id "
+    "agent_operational_status last_active_at:timestamptz last_login_at:timestamptz org_agent_id:id "
     "ticket_scope signature freshchat_agent:boolean created_at:timestamptz updated_at:timestamptz"
 )
 COLUMNS = {
     "stg_agents": _columns(_AGENT),
     "stg_agent_details": _columns(_AGENT + " role_ids:array group_ids:array"),
     "stg_groups": _columns(
-        "group_id:bigint name description parent_group_id:bigint agent_ids:lenient "
+        "group_id:id name description parent_group_id:id agent_ids:lenient "
         "created_at:timestamptz updated_at:timestamptz"
     ),
-    "stg_group_memberships": _columns("group_id:bigint agent_id:bigint"),
+    "stg_group_memberships": _columns("group_id:id agent_id:id"),
     "stg_transactions": _columns(
-        "transaction_id transaction_uuid transaction_type occurred_time:timestamptz "
-        "updated_time:timestamptz user_id user_uuid user_name raw_merchant_name merchant_name "
-        "card_id card_uuid budget_id budget_uuid amount_minor:integer_of_any_size "
+        "transaction_id:id transaction_uuid transaction_type occurred_time:timestamptz "
+        "updated_time:timestamptz user_id:id user_uuid user_name raw_merchant_name merchant_name "
+        "card_id:id card_uuid budget_id:id budget_uuid amount_minor:integer_of_any_size "
         "child_transaction_ids:array exponent:exponent currency exchange_rate:numeric"
     ),
     "stg_fx_rates": _columns("rate_date:date currency usd_per_unit:numeric"),
@@ -117,7 +117,7 @@ class Record:
         return self.values["deactivated"] is True or self.values["contact_active"] is False
 
     @cached_property
-    def agent_ids(self) -> list[int] | None:
+    def agent_ids(self) -> list[str] | None:
         """The agents of a group's readable list; None when it says nothing or is malformed."""
         return list_of_ids(self.landed.get("agent_ids"))
 

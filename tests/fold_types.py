@@ -13,10 +13,12 @@ Read = tuple[Any, bool]
 NOT_ONE: Read = (None, False)
 INTEGER = re.compile(r"-?[0-9]+")
 NUMERIC = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+WHOLE = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
+SHORTENED = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?[eE][-+][0-9]+")
 MOMENT = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"([T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
-    r"(Z|(?P<sign>[+-])(?P<off_hour>[0-9]{2})(:?(?P<off_minute>[0-5][0-9]))?)?)?"
+    r"([Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
+    r"([Zz]| ?UTC| ?(?P<sign>[+-])(?P<off_hour>[0-9]{2})(:?(?P<off_minute>[0-5][0-9]))?)?)?"
 )
 
 
@@ -26,6 +28,15 @@ def blank(text: str | None) -> bool:
 
 def _text(text: str) -> Read:
     return text, True
+
+
+def _id(text: str) -> Read:
+    """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened."""
+    bare = text.strip()
+    if SHORTENED.fullmatch(bare) or len(text.encode()) > 2500:
+        return NOT_ONE
+    whole = WHOLE.fullmatch(bare)
+    return (whole[1] if whole else bare), True
 
 
 def _bigint(text: str) -> Read:
@@ -55,7 +66,7 @@ def _timestamptz(text: str) -> Read:
     if not found or int(found["off_hour"] or 0) > 15:
         return NOT_ONE
     part = {name: int(found[name] or 0) for name in ("hour", "minute", "second")}
-    fraction = round(Decimal(f"0.{found['fraction'] or 0}") * 10**6)
+    fraction = int((found["fraction"] or "").ljust(6, "0")[:6])
     offset = timedelta(hours=int(found["off_hour"] or 0), minutes=int(found["off_minute"] or 0))
     try:
         start = datetime.strptime(found["day"], "%Y-%m-%d")
@@ -93,25 +104,25 @@ def _lenient(text: str) -> Read:
     return (None if list_of_ids(text) is None else _jsonb(text)[0]), True
 
 
-def list_of_ids(text: str | None) -> list[int] | None:
-    """The ids of a JSON array of integers or of texts of integers, each within bigint."""
+def list_of_ids(text: str | None) -> list[str] | None:
+    """The ids of a JSON array of numbers and texts; None when one of them is no id."""
     value, _ = (None, False) if blank(text) else _jsonb(text)
     if not isinstance(value, list):
         return None
     ids = []
     for item in value:
-        if isinstance(item, bool) or not isinstance(item, int | str):
+        if isinstance(item, bool) or not isinstance(item, int | str | Decimal) or blank(str(item)):
             return None
-        number, is_valid = _bigint(str(item))
+        found, is_valid = _id(str(item))
         if not is_valid:
             return None
-        ids.append(number)
+        ids.append(found)
     return ids
 
 
 READERS: dict[str, Callable[[str], Read]] = {
     "text": _text,
-    "bigint": _bigint,
+    "id": _id,
     "integer_of_any_size": _integer_of_any_size,
     "exponent": _exponent,
     "numeric": _numeric,

@@ -20,14 +20,14 @@ Rows = list[dict[str, str | None]]
 Tables = dict[str, dict[str, Rows]]  # table → file → records
 
 BIG = "9007199254740993"
-AGENTS = ["1", "1", "2", "2", "3", "4", BIG]
-GROUPS = ["10", "10", "11", "12", "13"]
+AGENTS = ["1", "1", "2", "2", "3", "4", BIG, " 2", "1.0", "007", "u-9"]
+GROUPS = ["10", "10", "11", "12", "13", "+11", "eng"]
 NO_TIME = ["today", "03/04/2024", "2026-02-30", "infinity"]
 # The first three are one moment: winners by day, file and row.
 TIMES = ["2026-01-05T08:00:00Z", "2026-01-05 08:00", "2026-01-05T13:30:00.000+0530"]
-TIMES += ["2026-01-04", "2026-01-06T08:00:00.123456Z"]
-LISTS = ["[]", "[1]", "[1, 2]", "[2, 3, 2]", '["3", 1]', f"[4, {BIG}]", "[9]", "[1, 9]"]
-BAD_LISTS = ["oops", '[1, "x"]', '{"a": 1}', "[1.0]", "[true]", "[9223372036854775808]", "1"]
+TIMES += ["2026-01-04", "2026-01-06T08:00:00.1234567z", "2026-01-06 08:00:00.5 UTC"]
+LISTS = ["[]", "[1]", "[1, 2]", "[2, 3, 2]", '["3", 1]', f"[4, {BIG}]", "[9]", "[1, 9]", "[1.0]", '["u-9", " 2"]']
+BAD_LISTS = ["oops", '[1, " "]', '{"a": 1}', "[1, null]", "[true]", '["9.00101E+11"]', "1"]
 
 
 def _mostly(good: list[Any], *odd: Any) -> st.SearchStrategy:
@@ -38,7 +38,7 @@ def _mostly(good: list[Any], *odd: Any) -> st.SearchStrategy:
 def _agent(**more: st.SearchStrategy) -> st.SearchStrategy:
     return st.fixed_dictionaries(
         {
-            "agent_id": _mostly(AGENTS, " ", "x", "9223372036854775808"),
+            "agent_id": _mostly(AGENTS, " ", "9.00101E+11"),
             "email": _mostly(["a@example.com"], None, " "),
             "name": _mostly(["Ada"], None),
             "job_title": st.sampled_from(["Tester", "Painter", None]),
@@ -57,17 +57,17 @@ _RECORDS = {
     ),
     "stg_groups": st.fixed_dictionaries(
         {
-            "group_id": _mostly(GROUPS, " ", "x"),
+            "group_id": _mostly(GROUPS, " ", "1E+5"),
             "name": st.sampled_from(["Ops", "Dev", None]),
-            "parent_group_id": _mostly([None, "10", "11", "12", "99"], "x", "1.5"),
+            "parent_group_id": _mostly([None, "10", "11", "12", "99"], "9.1e+10"),
             "agent_ids": st.sampled_from([*LISTS * 4, *BAD_LISTS, *[None, "null"] * 4]),
             "updated_at": _mostly([*TIMES, None], *NO_TIME),
         }
     ),
     "stg_group_memberships": st.fixed_dictionaries(
         {
-            "group_id": _mostly([*GROUPS, "14"], "x", None),
-            "agent_id": _mostly([*AGENTS, "9"], "n/a", " "),
+            "group_id": _mostly([*GROUPS, "14"], "1e+9", None),
+            "agent_id": _mostly([*AGENTS, "9"], "1e-9", " "),
         }
     ),
     "stg_transactions": st.fixed_dictionaries(
@@ -189,13 +189,13 @@ def _json_record(table: str, row: dict[str, str | None]) -> dict[str, Any]:
             place = record
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[last] = _json_value(column.data_type, row[column.name])
+            place[last] = _json_value(column.name, column.data_type, row[column.name])
     return record
 
 
-def _json_value(data_type: str, text: str | None) -> Any:
+def _json_value(name: str, data_type: str, text: str | None) -> Any:
     """Arrays, booleans and ids as an export has them; what is none of them as a string."""
-    if text and (data_type in ("jsonb", "boolean") or (text.isdigit() and data_type == "bigint")):
+    if text and (data_type in ("jsonb", "boolean") or (text.isdigit() and name.endswith("_id"))):
         try:
             return json.loads(text)
         except ValueError:

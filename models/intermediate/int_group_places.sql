@@ -1,7 +1,7 @@
 -- Where each group stands: how deep, below which root, and whether its parents lead back to it.
 -- A table, so that group_activity is planned for as many groups as there are.
 
-{{ config(materialized='table', unlogged=true, tags=['groups', 'metrics']) }}
+{{ config(materialized='table', tags=['groups', 'metrics']) }}
 
 with recursive groups as not materialized (
 

@@ -1,9 +1,7 @@
--- A list that is not an array of ids is null here and marked: it goes to quarantine alone, and the
--- group's row stays valid.
+-- A list that is not an array of ids goes to quarantine alone, and the group's row stays valid. A
+-- number that a spreadsheet has shortened is no id, also where JSON would read it.
 
 {{ config(tags=['groups']) }}
-
-{% set ids = '("-?[0-9]+"|-?(0|[1-9][0-9]*))' %}
 
 with typed as (
 
@@ -11,19 +9,11 @@ with typed as (
 
 ),
 
-read as (
+listed as (
 
     select
         typed.*,
-        coalesce(typed.agent_ids_text, '') !~ '\S' or btrim(typed.agent_ids_text) = 'null' as _has_no_list,
-        typed.agent_ids_text ~ '^\s*\[\s*({{ ids }}\s*(,\s*{{ ids }}\s*)*)?\]\s*$'
-        and (
-            typed.agent_ids_text !~ '[0-9]{19}'
-            or not exists (
-                select 1 from jsonb_array_elements_text(typed.agent_ids) as ids (id)
-                where not pg_input_is_valid(ids.id, 'bigint')
-            )
-        ) as _has_ids
+        case when agent_ids_text !~ '[0-9.][eE][-+]?[0-9]+\s*[],]' then {{ ids_of('typed.agent_ids') }} end as _member_ids
     from typed
 
 )
@@ -33,10 +23,11 @@ select
     name,
     description,
     parent_group_id,
-    case when _has_ids then agent_ids end as agent_ids,
+    case when _member_ids is not null then agent_ids end as agent_ids,
     created_at,
     updated_at,
-    not (_has_no_list or coalesce(_has_ids, false)) as _list_is_malformed,
+    _member_ids,
+    _member_ids is null and agent_ids_text ~ '\S' and btrim(agent_ids_text) <> 'null' as _list_is_malformed,
     _errors,
     _landed,
     _extra,
@@ -44,4 +35,4 @@ select
     _batch_id,
     _source_file,
     _source_row
-from read
+from listed

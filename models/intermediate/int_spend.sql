@@ -12,11 +12,8 @@ with transactions as (
 -- on its own, so that a filter on the transactions does not read them all for this
 clearings as (
 
-    select keys.transaction_id
-    from {{ ref('int_transaction_keys') }} as keys
-    inner join {{ ref('transactions') }} as transactions
-        on keys.transaction_id = transactions.transaction_id and keys.occurred_time = transactions.occurred_time
-    where transactions.transaction_type = 'CLEARING'
+    select transaction_id from {{ ref('transactions') }}
+    where transaction_type = 'CLEARING'
 
 ),
 
@@ -41,7 +38,7 @@ judged as (
             when transaction_type = 'AUTHORIZATION'
                 then not exists (
                     select 1
-                    from jsonb_array_elements_text(transactions.child_transaction_ids) as children (transaction_id)
+                    from unnest({{ ids_of('transactions.child_transaction_ids') }}) as children (transaction_id)
                     inner join clearings on children.transaction_id = clearings.transaction_id
                 )
             else false

@@ -4,30 +4,36 @@
 {{
     config(
         materialized='incremental',
-        incremental_strategy='append',
+        full_refresh=false,
+        incremental_strategy='upsert',
+        unique_key=['month', 'application', 'user_id', 'user_name'],
         tags=['marts', 'transactions'],
-        pre_hook='{{ forget_changed_months() }}',
-        post_hook='{{ remember_months() }}',
+        indexes=[{'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true}],
+        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'covers': 'covers_months'},
+        post_hook='{{ account_first_build() }}',
     )
 }}
 
+-- depends_on: {{ ref('int_transactions_records') }}
+-- depends_on: {{ ref('int_transactions_named') }}
+-- depends_on: {{ ref('transactions') }}
 with spend as (
 
     select * from {{ ref('int_spend') }}
-    {%- if is_incremental() %}
-    where {{ in_changed_months('occurred_time') }}
-    {%- endif %}
+    where {{ in_months(months_to_work_out(plan()), 'occurred_time') }}
 
 )
 
 select
     month,
     application,
-    user_id,
-    user_name,
+    -- '' for a transaction without: a key
+    coalesce(user_id, '') as user_id,
+    coalesce(user_name, '') as user_name,
     sum(usd) as usd,
     count(*) filter (where counts) as transactions,
     -- a name that nobody has looked up yet may get its application later
-    bool_and(is_looked_up) as is_looked_up
+    bool_and(is_looked_up) as is_looked_up,
+    {{ catalogue_mark() }} as catalogue
 from spend
-group by month, application, user_id, user_name
+group by 1, 2, 3, 4

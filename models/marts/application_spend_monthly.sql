@@ -2,7 +2,7 @@
     config(
         unique_key=['application', 'month'],
         tags=['transactions'],
-        meta={'pipeline': 'marts', 'tables': ['stg_transactions']},
+        meta={'pipeline': 'marts', 'tables': ['stg_transactions'], 'whole': true},
     )
 }}
 
@@ -18,6 +18,6 @@ select
     month,
     sum(usd) as usd,
     sum(transactions)::bigint as transactions,
-    count(distinct user_id) as users
+    count(distinct nullif(user_id, '')) as users
 from spend
 group by application, month

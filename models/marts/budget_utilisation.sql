@@ -2,7 +2,7 @@
     config(
         unique_key='budget_id',
         tags=['budgets'],
-        meta={'pipeline': 'marts', 'tables': ['stg_budgets']},
+        meta={'pipeline': 'marts', 'tables': ['stg_budgets'], 'whole': true},
     )
 }}
 

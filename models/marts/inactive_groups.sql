@@ -2,7 +2,7 @@
     config(
         unique_key='group_id',
         tags=['groups'],
-        meta={'pipeline': 'marts', 'tables': ['stg_groups']},
+        meta={'pipeline': 'marts', 'tables': ['stg_groups'], 'whole': true},
     )
 }}
 

@@ -3,7 +3,7 @@
 {{
     config(
         unique_key=['group_id', 'month'],
-        meta={'pipeline': 'marts', 'tables': ['stg_transactions']},
+        meta={'pipeline': 'marts', 'tables': ['stg_transactions'], 'whole': true},
     )
 }}
 

@@ -4,7 +4,7 @@
 {{
     config(
         unique_key='agent_id',
-        meta={'pipeline': 'marts', 'tables': ['stg_agents']},
+        meta={'pipeline': 'marts', 'tables': ['stg_agents'], 'whole': true},
     )
 }}
 

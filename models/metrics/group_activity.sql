@@ -8,17 +8,14 @@
 {{
     config(
         materialized='incremental',
-        incremental_strategy='mirror',
+        incremental_strategy='upsert',
         unique_key='group_id',
         on_schema_change='append_new_columns',
         full_refresh=false,
         tags=['groups', 'metrics'],
-        meta={'pipeline': 'groups', 'tables': ['stg_groups']},
-        pre_hook=[
-            '{{ started() }}',
-            "analyze {{ ref('agents') }} (agent_id, status), {{ ref('group_memberships') }} (group_id, agent_id)",
-        ],
-        post_hook='{{ account_first_mirror() }}',
+        meta={'pipeline': 'groups', 'tables': ['stg_groups'], 'whole': true},
+        pre_hook="analyze {{ ref('agents') }} (agent_id, status), {{ ref('group_memberships') }} (group_id, agent_id)",
+        post_hook='{{ account_first_build() }}',
     )
 }}
 

@@ -1,55 +1,83 @@
--- A batch that landed again counts once the models have applied it: until then the day shows
--- nothing rather than figures of a batch that is gone.
-
--- What it shows is written by the models below, without being read from them.
--- depends_on: {{ ref('agents') }}
--- depends_on: {{ ref('groups') }}
--- depends_on: {{ ref('group_memberships') }}
--- depends_on: {{ ref('transactions') }}
--- depends_on: {{ ref('roles') }}
--- depends_on: {{ ref('budgets') }}
--- depends_on: {{ ref('cards') }}
--- depends_on: {{ ref('fx_rates') }}
+-- What each day brought beside the days before it: a query over the outcomes of the records that
+-- silver has applied. A batch that landed again counts once it is applied; until then its day shows
+-- nothing rather than figures of a batch that is gone. A build of some pipelines alone has a ledger
+-- of those.
 
 {{ config(materialized='view', tags=['agents', 'groups', 'transactions', 'roles', 'budgets', 'cards', 'metrics']) }}
 
-with batches as (
+{% set built = [] %}
+{% for target in ['agents', 'groups', 'group_memberships', 'transactions', 'roles', 'budgets', 'cards', 'fx_rates'] %}
+{% set records = ref('int_' ~ target ~ '_records') %}
+{% if execute and load_relation(records) %}{% do built.append((target, records)) %}{% endif %}
+{% endfor %}
 
-    select distinct on (table_name, day) *
-    from {{ source('ledger', 'load_batches') }}
-    where status in ('succeeded', 'skipped') and rows_landed is not null
-    order by table_name asc, day asc, batch_id desc
-
-),
-
-applied as (
+with applied as (
 
     select * from {{ source('control', 'applied_batches') }}
-    where model not like 'int\_%' and model not like '%:%'
+    where model in ('{{ built | map(attribute=0) | join("', '") }}')
 
 ),
 
--- The unit of a membership is an element of a list or a row of a file, not a record.
+batches as (
+
+    select * from {{ source('ledger', 'load_batches') }}
+
+),
+
+records as (
+
+    {% for target, relation in built %}
+    select '{{ target }}' as target, _source_table, _day, _batch_id, _outcome from {{ relation }}
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- else %}
+    select null as target, null as _source_table, null::date as _day, null::bigint as _batch_id, null as _outcome where false
+    {%- endfor %}
+
+),
+
 counted as (
 
     select
         applied.day,
         applied.table_name,
         applied.model as target,
-        case when applied.model = 'group_memberships' then applied.rows_landed else batches.rows_in_files end as rows_in_files,
+        -- the unit of a membership is an element of a list or a row of a file, not a record
+        case when applied.model = 'group_memberships' then outcomes.rows_landed else batches.rows_in_files end as rows_in_files,
         case when applied.model = 'group_memberships' then 0 else batches.rows_rejected end as rows_rejected,
-        applied.rows_landed,
-        applied.rows_inserted,
-        applied.rows_updated,
-        applied.rows_unchanged,
-        applied.rows_stale,
-        applied.rows_duplicate,
-        applied.rows_quarantined
+        case when applied.model = 'group_memberships' then outcomes.rows_landed else batches.rows_landed end as rows_landed,
+        outcomes.rows_inserted,
+        outcomes.rows_updated,
+        outcomes.rows_unchanged,
+        outcomes.rows_stale,
+        outcomes.rows_duplicate,
+        outcomes.rows_quarantined
     from applied
-    inner join batches
-        on applied.table_name = batches.table_name
-        and applied.day = batches.day
-        and applied.batch_id = batches.batch_id
+    inner join batches on applied.batch_id = batches.batch_id
+    -- day by day: a question of one day reads that day's records alone
+    cross join
+        lateral (
+            select
+                count(records._outcome) as rows_landed,
+                {%- for outcome in ['inserted', 'updated', 'unchanged', 'stale', 'duplicate', 'quarantined'] %}
+                count(*) filter (where records._outcome = '{{ outcome }}') as rows_{{ outcome }}{% if not loop.last %},{% endif %}
+                {%- endfor %}
+            from records
+            where records.target = applied.model
+                and records._day = applied.day
+                and records._source_table = applied.table_name
+                and records._batch_id = applied.batch_id
+        ) as outcomes
+    -- a batch of which only the newest counts
+    where not exists (
+        select 1 from batches as newer
+        where newer.table_name = applied.table_name
+            and newer.day = applied.day
+            and newer.batch_id > applied.batch_id
+            and newer.status in ('succeeded', 'skipped')
+            and newer.rows_landed is not null
+    )
 
 )
 

@@ -1,56 +1,67 @@
--- By the lists of agent_details: a day without a list says nothing.
+-- By the lists of agent_details: a day without a list says nothing. A day's list is held against the
+-- one before it.
 
 {{
     config(
-        incremental_strategy='mirror',
         unique_key=['agent_id', 'role_id', 'day'],
         tags=['roles'],
-        meta={'pipeline': 'roles', 'tables': ['stg_agent_details'], 'scope': 'int_role_agents', 'scope_key': 'agent_id'},
-        pre_hook='{{ started() }}',
-        post_hook='{{ account_first_mirror() }}',
+        meta={
+            'pipeline': 'roles',
+            'tables': ['stg_agent_details'],
+            'records': 'int_agents_records',
+            'covers': 'covers_role_days',
+        },
     )
 }}
 
-with agents as (
+with records as not materialized (
 
-    select agent_id from {{ ref('int_role_agents') }}
-
-),
-
-sightings as (
-
-    select * from {{ ref('int_agent_sightings') }}
-    where table_name = 'stg_agent_details' and role_ids is not null
+    select * from {{ ref('int_agents_records') }}
 
 ),
 
-lists as (
+lists as not materialized (
 
-    select
-        sightings.agent_id,
-        sightings.day,
-        {{ role_ids('sightings.role_ids') }} as role_ids
-    from agents
-    inner join sightings on agents.agent_id = sightings.agent_id
+    {{ role_lists('records') }}
+
+),
+
+days as (
+
+    {{ role_days('records', plan()) }}
 
 ),
 
 steps as (
 
     select
-        agent_id,
-        day,
-        role_ids,
-        coalesce(lag(role_ids) over (partition by agent_id order by day), '{}') as former_role_ids
-    from lists
+        days.agent_id,
+        days.day,
+        todays.role_ids,
+        coalesce(former.role_ids, '{}') as former_role_ids
+    from days
+    cross join
+        lateral (
+            select role_ids from lists
+            where lists.agent_id = days.agent_id and lists.day = days.day
+            limit 1
+        ) as todays
+    left join
+        lateral (
+            select role_ids from lists
+            where lists.agent_id = days.agent_id and lists.day < days.day
+            order by lists.day desc
+            limit 1
+        ) as former
+        on true
 
 ),
 
 assigned as (
 
-    select
+    select distinct
         steps.agent_id,
-        roles.role_id,
+        roles.role_id collate "C" as role_id,
         steps.day,
         'assigned' as action
     from steps
@@ -61,9 +72,9 @@ assigned as (
 
 removed as (
 
-    select
+    select distinct
         steps.agent_id,
-        roles.role_id,
+        roles.role_id collate "C" as role_id,
         steps.day,
         'removed' as action
     from steps

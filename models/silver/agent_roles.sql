@@ -1,21 +1,12 @@
 {{
     config(
-        incremental_strategy='mirror',
         unique_key=['agent_id', 'role_id'],
         tags=['roles'],
-        meta={'pipeline': 'roles', 'tables': ['stg_agent_details'], 'scope': 'int_role_agents', 'scope_key': 'agent_id'},
-        pre_hook='{{ started() }}',
-        post_hook='{{ account_first_mirror() }}',
+        meta={'pipeline': 'roles', 'tables': ['stg_agent_details'], 'whole': true},
     )
 }}
 
-with agents as (
-
-    select agent_id from {{ ref('int_role_agents') }}
-
-),
-
-history as (
+with history as (
 
     select * from {{ ref('agent_role_history') }}
 
@@ -24,13 +15,12 @@ history as (
 latest as (
 
     select
-        history.agent_id,
-        history.role_id,
-        max(history.day) filter (where history.action = 'assigned') as assigned_on,
-        max(history.day) filter (where history.action = 'removed') as last_removed_on
-    from agents
-    inner join history on agents.agent_id = history.agent_id
-    group by history.agent_id, history.role_id
+        agent_id,
+        role_id,
+        max(day) filter (where action = 'assigned') as assigned_on,
+        max(day) filter (where action = 'removed') as last_removed_on
+    from history
+    group by agent_id, role_id
 
 )
 

@@ -8,9 +8,9 @@ with agents as (
 
 ),
 
-sightings as (
+records as (
 
-    select * from {{ ref('int_agent_sightings') }}
+    select * from {{ ref('int_agents_records') }}
 
 ),
 
@@ -20,19 +20,35 @@ applied_days as (
     from {{ source('control', 'applied_batches') }}
     where model = 'agents' and table_name = 'stg_agents'
 
+),
+
+listed as (
+
+    select distinct
+        agent_id,
+        _day
+    from records
+    where _source_table = 'stg_agents'
+
+),
+
+-- what the best valid record of the day says
+spoken as (
+
+    select
+        agent_id,
+        _day,
+        deactivated is true or contact_active is false as is_off
+    from records
+    where _outcome not in ('quarantined', 'duplicate')
+
 )
 
 select
     agents.agent_id,
     applied_days.day as sync_date,
-    listed.agent_id is not null and not coalesce(detailed.is_off, listed.is_off, false) as is_active
+    listed.agent_id is not null and spoken.is_off is not true as is_active
 from agents
 inner join applied_days on agents.first_seen_day <= applied_days.day
-left join sightings as listed
-    on agents.agent_id = listed.agent_id
-    and applied_days.day = listed.day
-    and listed.table_name = 'stg_agents'
-left join sightings as detailed
-    on agents.agent_id = detailed.agent_id
-    and applied_days.day = detailed.day
-    and detailed.table_name = 'stg_agent_details'
+left join listed on agents.agent_id = listed.agent_id and applied_days.day = listed._day
+left join spoken on agents.agent_id = spoken.agent_id and applied_days.day = spoken._day

@@ -1,8 +1,5 @@
--- An agent_details record beats an agents record; then last write wins. Presence is set once the
--- records are in, because it also changes for agents that no file names today.
-
--- depends_on: {{ ref('quarantine_agents') }}
--- depends_on: {{ ref('int_agent_sightings') }}
+-- An agent is active when the newest applied list names it, also in a record that is not valid, and
+-- the winning record does not say otherwise. Who left the list is worked out anew with who is on it.
 
 {{
     config(
@@ -11,67 +8,106 @@
         meta={
             'pipeline': 'agents',
             'tables': ['stg_agents', 'stg_agent_details'],
-            'pending': 'int_agents_pending',
-            'order': ['_source_rank', 'updated_at'],
+            'records': 'int_agents_records',
             'presence': ['status', 'first_seen_day', 'last_seen_day'],
         },
-        pre_hook=['{{ started() }}', "{{ note_replaced('agents', ['stg_agents', 'stg_agent_details']) }}"],
-        post_hook=['{{ account_first_build() }}', '{{ agent_presence() }}'],
     )
 }}
 
-with pending as (
+{% set work = plan() %}
 
-    select * from {{ ref('int_agents_pending') }}
+with records as not materialized (
+
+    select * from {{ ref('int_agents_records') }}
 
 ),
 
-valid as (
+listed as (
 
-    select * from pending
-    where _is_valid
+    select distinct agent_id from records
+    where _source_table = 'stg_agents' and _day = {{ newest_day('int_agents_records', 'stg_agents') }}
+
+),
+
+changed as (
+
+    {{ changed_keys('records', ['agent_id'], work) }}
+    {%- if is_incremental() %}
+    union
+    -- who is on the list no more, and who was seen on a day that says something else now
+    select held.agent_id
+    from {{ this }} as held
+    left join listed on held.agent_id = listed.agent_id
+    where held.first_seen_day = any({{ pending_days(work) }})
+        or held.last_seen_day = any({{ pending_days(work) }})
+        or (held.status = 'active')
+        <> (listed.agent_id is not null and held.deactivated is not true and held.contact_active is not false)
+    {%- endif %}
 
 ),
 
 latest as (
 
-    select * from valid
-    where _rank = 1
+    select
+        winner.*,
+        seen.first_seen_day,
+        seen.last_seen_day
+    from changed
+    cross join
+        lateral (
+            select * from records
+            where records.agent_id = changed.agent_id
+                and records._outcome in ('inserted', 'updated', 'unchanged')
+            order by records._day desc
+            limit 1
+        ) as winner
+    cross join
+        lateral (
+            select
+                min(records._day) as first_seen_day,
+                max(records._day) as last_seen_day
+            from records
+            where records.agent_id = changed.agent_id
+        ) as seen
 
 )
 
 select
-    agent_id,
-    email,
-    name,
-    job_title,
-    language,
-    mobile,
-    phone,
-    time_zone,
-    contact_active,
-    available,
-    available_since,
-    deactivated,
-    focus_mode,
-    agent_operational_status,
-    last_active_at,
-    last_login_at,
-    org_agent_id,
-    ticket_scope,
-    signature,
-    freshchat_agent,
-    created_at,
-    updated_at,
-    role_ids,
-    group_ids,
-    'inactive' as status,
-    _day as first_seen_day,
-    _day as last_seen_day,
-    _source_rank,
-    _day,
-    _batch_id,
-    _source_file,
-    _source_row,
+    latest.agent_id,
+    latest.email,
+    latest.name,
+    latest.job_title,
+    latest.language,
+    latest.mobile,
+    latest.phone,
+    latest.time_zone,
+    latest.contact_active,
+    latest.available,
+    latest.available_since,
+    latest.deactivated,
+    latest.focus_mode,
+    latest.agent_operational_status,
+    latest.last_active_at,
+    latest.last_login_at,
+    latest.org_agent_id,
+    latest.ticket_scope,
+    latest.signature,
+    latest.freshchat_agent,
+    latest.created_at,
+    latest.updated_at,
+    latest.role_ids,
+    latest.group_ids,
+    case
+        when listed.agent_id is not null and latest.deactivated is not true and latest.contact_active is not false
+            then 'active'
+        else 'inactive'
+    end as status,
+    latest.first_seen_day,
+    latest.last_seen_day,
+    latest._day,
+    latest._batch_id,
+    latest._source_file,
+    latest._source_row,
     clock_timestamp() as _updated_at
 from latest
+left join listed on latest.agent_id = listed.agent_id

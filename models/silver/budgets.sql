@@ -1,37 +1,35 @@
--- depends_on: {{ ref('quarantine_budgets') }}
-
 {{
     config(
         unique_key='budget_id',
         tags=['budgets'],
-        meta={
-            'pipeline': 'budgets',
-            'tables': ['stg_budgets'],
-            'pending': 'int_budgets_pending',
-            'order': [],
-        },
-        pre_hook='{{ started() }}',
-        post_hook='{{ account_first_build() }}',
+        meta={'pipeline': 'budgets', 'tables': ['stg_budgets'], 'records': 'int_budgets_records'},
     )
 }}
 
-with pending as (
+with records as not materialized (
 
-    select * from {{ ref('int_budgets_pending') }}
+    select * from {{ ref('int_budgets_records') }}
 
 ),
 
-valid as (
+changed as (
 
-    select * from pending
-    where _is_valid
+    {{ changed_keys('records', ['budget_id'], plan()) }}
 
 ),
 
 latest as (
 
-    select * from valid
-    where _rank = 1
+    select winner.*
+    from changed
+    cross join
+        lateral (
+            select * from records
+            where records.budget_id = changed.budget_id
+                and records._outcome in ('inserted', 'updated', 'unchanged')
+            order by records._day desc
+            limit 1
+        ) as winner
 
 )
 

@@ -1,37 +1,35 @@
--- depends_on: {{ ref('quarantine_cards') }}
-
 {{
     config(
         unique_key='card_id',
         tags=['cards'],
-        meta={
-            'pipeline': 'cards',
-            'tables': ['stg_cards'],
-            'pending': 'int_cards_pending',
-            'order': ['updated_time'],
-        },
-        pre_hook='{{ started() }}',
-        post_hook='{{ account_first_build() }}',
+        meta={'pipeline': 'cards', 'tables': ['stg_cards'], 'records': 'int_cards_records'},
     )
 }}
 
-with pending as (
+with records as not materialized (
 
-    select * from {{ ref('int_cards_pending') }}
+    select * from {{ ref('int_cards_records') }}
 
 ),
 
-valid as (
+changed as (
 
-    select * from pending
-    where _is_valid
+    {{ changed_keys('records', ['card_id'], plan()) }}
 
 ),
 
 latest as (
 
-    select * from valid
-    where _rank = 1
+    select winner.*
+    from changed
+    cross join
+        lateral (
+            select * from records
+            where records.card_id = changed.card_id
+                and records._outcome in ('inserted', 'updated', 'unchanged')
+            order by records._day desc
+            limit 1
+        ) as winner
 
 )
 

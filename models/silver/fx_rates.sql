@@ -1,37 +1,35 @@
--- depends_on: {{ ref('quarantine_fx_rates') }}
-
 {{
     config(
         unique_key=['rate_date', 'currency'],
         tags=['transactions'],
-        meta={
-            'pipeline': 'transactions',
-            'tables': ['stg_fx_rates'],
-            'pending': 'int_fx_rates_pending',
-            'order': [],
-        },
-        pre_hook='{{ started() }}',
-        post_hook='{{ account_first_build() }}',
+        meta={'pipeline': 'transactions', 'tables': ['stg_fx_rates'], 'records': 'int_fx_rates_records'},
     )
 }}
 
-with pending as (
+with records as not materialized (
 
-    select * from {{ ref('int_fx_rates_pending') }}
+    select * from {{ ref('int_fx_rates_records') }}
 
 ),
 
-valid as (
+changed as (
 
-    select * from pending
-    where _is_valid
+    {{ changed_keys('records', ['rate_date', 'currency'], plan()) }}
 
 ),
 
 latest as (
 
-    select * from valid
-    where _rank = 1
+    select winner.*
+    from changed
+    cross join
+        lateral (
+            select * from records
+            where records.rate_date = changed.rate_date and records.currency = changed.currency
+                and records._outcome in ('inserted', 'updated', 'unchanged')
+            order by records._day desc
+            limit 1
+        ) as winner
 
 )
 

@@ -1,37 +1,65 @@
--- The newest snapshot's valid pairs, worked out whole by each build: an agent that becomes known
--- releases pairs that no new file names.
+-- The newest snapshot's pairs, worked out whole: an agent that becomes known releases pairs that no
+-- new file names.
 
--- depends_on: {{ ref('quarantine_group_memberships') }}
--- depends_on: {{ ref('int_membership_outcomes') }}
 {{
     config(
-        incremental_strategy='mirror',
         unique_key=['group_id', 'agent_id'],
         tags=['groups'],
         meta={
             'pipeline': 'groups',
             'tables': ['stg_groups', 'stg_group_memberships'],
-            'units': true,
-            'outcomes': 'membership_outcomes',
+            'records': 'int_group_memberships_records',
+            'whole': true,
+            'releases': true,
         },
-        pre_hook='{{ started() }}',
-        post_hook='{{ account_first_mirror() }}',
     )
 }}
 
-with pairs as (
+with groups as (
 
-    select * from {{ ref('int_membership_pairs') }}
+    select group_id from {{ ref('groups') }}
+
+),
+
+agents as (
+
+    select agent_id from {{ ref('agents') }}
+
+),
+
+group_records as not materialized (
+
+    select * from {{ ref('int_groups_records') }}
+
+),
+
+units as not materialized (
+
+    select * from {{ ref('int_group_memberships_records') }}
+
+),
+
+pairs as (
+
+    {{
+        membership_pairs(
+            'group_records',
+            'units',
+            list_day=newest_day('int_groups_records', 'stg_groups'),
+            file_day=newest_day('int_group_memberships_records', 'stg_group_memberships'),
+        )
+    }}
 
 )
 
 select
-    group_id,
-    agent_id,
-    _day,
-    _batch_id,
-    _source_file,
-    _source_row,
+    pairs.group_id,
+    pairs.agent_id,
+    pairs._day,
+    pairs._batch_id,
+    pairs._source_file,
+    pairs._source_row,
     clock_timestamp() as _updated_at
 from pairs
-where is_known_agent and is_known_group
+inner join groups on pairs.group_id = groups.group_id
+inner join agents on pairs.agent_id = agents.agent_id

@@ -1,37 +1,35 @@
--- depends_on: {{ ref('quarantine_roles') }}
-
 {{
     config(
         unique_key='role_id',
         tags=['roles'],
-        meta={
-            'pipeline': 'roles',
-            'tables': ['stg_roles'],
-            'pending': 'int_roles_pending',
-            'order': ['updated_at'],
-        },
-        pre_hook='{{ started() }}',
-        post_hook='{{ account_first_build() }}',
+        meta={'pipeline': 'roles', 'tables': ['stg_roles'], 'records': 'int_roles_records'},
     )
 }}
 
-with pending as (
+with records as not materialized (
 
-    select * from {{ ref('int_roles_pending') }}
+    select * from {{ ref('int_roles_records') }}
 
 ),
 
-valid as (
+changed as (
 
-    select * from pending
-    where _is_valid
+    {{ changed_keys('records', ['role_id'], plan()) }}
 
 ),
 
 latest as (
 
-    select * from valid
-    where _rank = 1
+    select winner.*
+    from changed
+    cross join
+        lateral (
+            select * from records
+            where records.role_id = changed.role_id
+                and records._outcome in ('inserted', 'updated', 'unchanged')
+            order by records._day desc
+            limit 1
+        ) as winner
 
 )
 

@@ -1,25 +1,25 @@
 -- How far the transactions have come. Only for people to read: nothing filters by it.
 
--- depends_on: {{ ref('transactions') }}
-
 {{
     config(
-        incremental_strategy='merge',
         unique_key='pipeline_name',
         tags=['transactions'],
+        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'covers': 'covers_nothing'},
     )
 }}
 
-with pending as (
+{% set work = plan() %}
 
-    select * from {{ ref('int_transactions_pending') }}
+-- as silver: applied with them
+-- depends_on: {{ ref('transactions') }}
 
-),
+with records as (
 
-valid as (
-
-    select * from pending
-    where _is_valid and _is_pending
+    select * from {{ ref('int_transactions_records') }}
+    where _outcome <> 'quarantined'
+        {%- if not work.whole %}
+        and _day = any({{ pending_days(work) }})
+        {%- endif %}
 
 ),
 
@@ -29,7 +29,7 @@ reached as (
         max(coalesce(updated_time, occurred_time)) as last_processed_time,
         max(_day) as last_day,
         max(_batch_id) as last_batch_id
-    from valid
+    from records
     having count(*) > 0
 
 )

@@ -1,40 +1,36 @@
--- depends_on: {{ ref('quarantine_transactions') }}
-
 {{
     config(
         unique_key='transaction_id',
         tags=['transactions'],
-        meta={
-            'pipeline': 'transactions',
-            'tables': ['stg_transactions'],
-            'pending': 'int_transactions_pending',
-            'order': ['updated_time'],
-            'delta': true,
-            'month': 'occurred_time',
-            'recheck': 'rates_changed',
-        },
-        pre_hook=['{{ started() }}', '{{ refuse_other_rates() }}', '{{ note_changed_months() }}'],
-        post_hook=['{{ account_first_build() }}', '{{ remember_rates() }}', '{{ transactions_indexes() }}'],
+        indexes=[{'columns': ['occurred_time'], 'type': 'brin'}],
+        meta={'pipeline': 'transactions', 'tables': ['stg_transactions'], 'records': 'int_transactions_records'},
     )
 }}
 
-with pending as (
+with records as not materialized (
 
-    select * from {{ ref('int_transactions_pending') }}
+    select * from {{ ref('int_transactions_records') }}
 
 ),
 
-valid as (
+changed as (
 
-    select * from pending
-    where _is_valid
+    {{ changed_keys('records', ['transaction_id'], plan()) }}
 
 ),
 
 latest as (
 
-    select * from valid
-    where _rank = 1
+    select winner.*
+    from changed
+    cross join
+        lateral (
+            select * from records
+            where records.transaction_id = changed.transaction_id
+                and records._outcome in ('inserted', 'updated', 'unchanged')
+            order by records._day desc
+            limit 1
+        ) as winner
 
 )
 

@@ -1,0 +1,157 @@
+-- What agents and agent_details say of each agent. An agent_details record beats an agents record,
+-- whenever either was written: its seconds count a million million more.
+
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='by_batch',
+        full_refresh=false,
+        tags=['agents', 'groups', 'roles'],
+        indexes=[{'columns': ['agent_id', '_day']}, {'columns': ['_day']}],
+        meta={'pipeline': 'agents', 'tables': ['stg_agents', 'stg_agent_details']},
+        post_hook='{{ after_records() }}',
+    )
+}}
+
+{% set work = plan() %}
+
+with listed as (
+
+    select
+        agent_id,
+        email,
+        name,
+        job_title,
+        language,
+        mobile,
+        phone,
+        time_zone,
+        contact_active,
+        available,
+        available_since,
+        deactivated,
+        focus_mode,
+        agent_operational_status,
+        last_active_at,
+        last_login_at,
+        org_agent_id,
+        ticket_scope,
+        signature,
+        freshchat_agent,
+        created_at,
+        updated_at,
+        null::jsonb as role_ids,
+        null::jsonb as group_ids,
+        _errors,
+        _landed,
+        _extra,
+        'stg_agents' as _source_table,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from {{ ref('int_agents_typed') }}
+    where {{ is_pending('stg_agents', work) }}
+
+),
+
+detailed as (
+
+    select
+        agent_id,
+        email,
+        name,
+        job_title,
+        language,
+        mobile,
+        phone,
+        time_zone,
+        contact_active,
+        available,
+        available_since,
+        deactivated,
+        focus_mode,
+        agent_operational_status,
+        last_active_at,
+        last_login_at,
+        org_agent_id,
+        ticket_scope,
+        signature,
+        freshchat_agent,
+        created_at,
+        updated_at,
+        role_ids,
+        group_ids,
+        _errors,
+        _landed,
+        _extra,
+        'stg_agent_details' as _source_table,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from {{ ref('int_agent_details_typed') }}
+    where {{ is_pending('stg_agent_details', work) }}
+
+),
+
+typed as (
+
+    select * from listed
+    union all
+    select * from detailed
+
+),
+
+judged as (
+
+    {{
+        judge(
+            'typed',
+            key=['agent_id'],
+            values=landed_columns('stg_agent_details') | reject('in', ['agent_id']) | list,
+            work=work,
+            last_write="case _source_table when 'stg_agents' then extract(epoch from updated_at) else coalesce(extract(epoch from updated_at), -1e12) + 2e12 end",
+        )
+    }}
+
+)
+
+select
+    agent_id,
+    email,
+    name,
+    job_title,
+    language,
+    mobile,
+    phone,
+    time_zone,
+    contact_active,
+    available,
+    available_since,
+    deactivated,
+    focus_mode,
+    agent_operational_status,
+    last_active_at,
+    last_login_at,
+    org_agent_id,
+    ticket_scope,
+    signature,
+    freshchat_agent,
+    created_at,
+    updated_at,
+    role_ids,
+    group_ids,
+    _outcome,
+    _errors,
+    _landed,
+    _extra,
+    _hash,
+    _source_table,
+    _day,
+    _batch_id,
+    _source_file,
+    _source_row,
+    clock_timestamp() as _updated_at
+from judged
+where {{ is_to_write() }}

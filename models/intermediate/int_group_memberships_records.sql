@@ -1,0 +1,178 @@
+-- One row for each thing that says "this agent is in this group": an element of a group's readable
+-- list, or a row of a memberships file; and one for each list that can't be read. Of a day's lists
+-- of one group the last write counts, and lists stand before files. Whether both are known is asked
+-- again when it may have changed.
+
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='by_batch',
+        full_refresh=false,
+        tags=['groups'],
+        indexes=[{'columns': ['group_id', 'agent_id', '_day']}, {'columns': ['_day']}],
+        meta={
+            'pipeline': 'groups',
+            'tables': ['stg_groups', 'stg_group_memberships'],
+            'place': ['_source_position'],
+            'unit': 'membership',
+            'again': 'batches_to_ask_again',
+        },
+        post_hook=['{{ after_records() }}', "{{ remember_mark('known', known_mark()) }}"],
+    )
+}}
+
+{% set work = plan() %}
+
+with agents as (
+
+    select agent_id from {{ ref('agents') }}
+
+),
+
+known_groups as (
+
+    select group_id from {{ ref('groups') }}
+
+),
+
+groups as (
+
+    select
+        *,
+        row_number() over (
+            partition by group_id, _day, cardinality(_errors) = 0 and _member_ids is not null
+            order by updated_at desc nulls last, _source_file collate "C" desc, _source_row desc
+        ) as list_rank
+    from {{ ref('int_groups_typed') }}
+    where {{ is_pending('stg_groups', work) }}
+
+),
+
+units as (
+
+    select
+        groups.group_id,
+        members.agent_id collate "C" as agent_id,
+        case when cardinality(groups._errors) > 0 then '{group_invalid}' else '{}' end::text [] as _errors,
+        null::jsonb as _landed,
+        groups.updated_at as _list_written,
+        groups.list_rank > 1 as _is_outdone,
+        members.position as _source_position,
+        'stg_groups' as _source_table,
+        groups._day,
+        groups._batch_id,
+        groups._source_file,
+        groups._source_row
+    from groups
+    cross join lateral unnest(groups._member_ids) with ordinality as members (agent_id, position)
+    union all
+    select
+        group_id,
+        null,
+        '{agent_ids_invalid}',
+        jsonb_build_object('group_id', _landed -> 'group_id', 'agent_ids', _landed -> 'agent_ids'),
+        null,
+        false,
+        0,
+        'stg_groups',
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from groups
+    where _list_is_malformed and cardinality(_errors) = 0
+    union all
+    select
+        group_id,
+        agent_id,
+        _errors,
+        _landed,
+        null,
+        false,
+        1,
+        'stg_group_memberships',
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from {{ ref('int_group_memberships_typed') }}
+    where {{ is_pending('stg_group_memberships', work) }}
+    {%- if work.again %}
+    union all
+    select
+        group_id,
+        agent_id,
+        array(select error from unnest(_errors) as errors (error) where error not in ('unknown_agent', 'unknown_group')),
+        _landed,
+        _list_written,
+        _is_outdone,
+        _source_position,
+        _source_table,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from {{ this }} as held
+    where {{ of_batches(work.again) }}
+    {%- endif %}
+
+),
+
+asked as (
+
+    select
+        units.group_id,
+        units.agent_id,
+        case
+            when cardinality(units._errors) > 0 then units._errors
+            else {{ unknown_errors('agents.agent_id is null', 'known_groups.group_id is null') }}
+        end as _errors,
+        units._landed,
+        units._list_written,
+        units._is_outdone,
+        units._source_position,
+        units._source_table,
+        units._day,
+        units._batch_id,
+        units._source_file,
+        units._source_row
+    from units
+    left join agents on units.agent_id = agents.agent_id
+    left join known_groups on units.group_id = known_groups.group_id
+
+),
+
+judged as (
+
+    {{
+        judge(
+            'asked',
+            key=['group_id', 'agent_id'],
+            values=[],
+            work=work,
+            within_day='_is_outdone, _source_table desc, _list_written desc nulls last, _source_file collate "C" desc, _source_row desc, _source_position',
+            loses='_is_outdone',
+        )
+    }}
+
+)
+
+select
+    group_id,
+    agent_id,
+    -- a list that can't be read is no unit: it is shown in quarantine and counted nowhere
+    case when _errors <> '{agent_ids_invalid}' then _outcome end as _outcome,
+    _errors,
+    _landed,
+    _list_written,
+    _is_outdone,
+    _hash,
+    _source_position,
+    _source_table,
+    _day,
+    _batch_id,
+    _source_file,
+    _source_row,
+    clock_timestamp() as _updated_at
+from judged
+where {{ is_to_write() }}

@@ -1,0 +1,33 @@
+-- What authorizations name, with the months these are in: whoever brings a clearing changes them. An
+-- authorization that is replaced stays in it, which costs a month worked out in vain.
+
+{{
+    config(
+        materialized='incremental',
+        full_refresh=false,
+        incremental_strategy='upsert',
+        unique_key=['transaction_id', 'month'],
+        tags=['marts', 'transactions'],
+        indexes=[{'columns': ['transaction_id', 'month'], 'unique': true}],
+        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'covers': 'covers_nothing'},
+        post_hook='{{ account_first_build() }}',
+    )
+}}
+
+{% set work = plan() %}
+
+with records as (
+
+    select * from {{ ref('int_transactions_records') }}
+    where transaction_type = 'AUTHORIZATION' and _outcome <> 'quarantined'
+        {%- if not work.whole %}
+        and _day = any({{ pending_days(work) }})
+        {%- endif %}
+
+)
+
+select distinct
+    children.transaction_id collate "C" as transaction_id,
+    {{ month_of('records.occurred_time') }} as month
+from records
+cross join lateral unnest({{ ids_of('records.child_transaction_ids') }}) as children (transaction_id)

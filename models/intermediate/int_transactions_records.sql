@@ -1,0 +1,178 @@
+-- A record is converted once it is typed. When rates change, the days with a record that they change
+-- are taken in again from what is here: bronze may have let them go.
+
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='by_batch',
+        full_refresh=false,
+        tags=['transactions'],
+        indexes=[{'columns': ['transaction_id', '_day']}, {'columns': ['_day']}],
+        meta={'pipeline': 'transactions', 'tables': ['stg_transactions'], 'again': 'batches_to_rate_again'},
+        post_hook=['{{ after_records() }}', "{{ remember_mark('rates', rates_mark()) }}"],
+    )
+}}
+
+{% set work = plan() %}
+
+with typed as (
+
+    select
+        transaction_id,
+        transaction_uuid,
+        transaction_type,
+        occurred_time,
+        updated_time,
+        user_id,
+        user_uuid,
+        user_name,
+        raw_merchant_name,
+        merchant_name,
+        card_id,
+        card_uuid,
+        budget_id,
+        budget_uuid,
+        amount_minor,
+        child_transaction_ids,
+        exponent,
+        currency,
+        exchange_rate,
+        original_amount,
+        idempotency_key,
+        _errors,
+        _landed,
+        _extra,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from {{ ref('int_transactions_typed') }}
+    where {{ is_pending('stg_transactions', work) }}
+    {%- if work.again %}
+    union all
+    select
+        transaction_id,
+        transaction_uuid,
+        transaction_type,
+        occurred_time,
+        updated_time,
+        user_id,
+        user_uuid,
+        user_name,
+        raw_merchant_name,
+        merchant_name,
+        card_id,
+        card_uuid,
+        budget_id,
+        budget_uuid,
+        amount_minor,
+        child_transaction_ids,
+        exponent,
+        currency,
+        exchange_rate,
+        original_amount,
+        idempotency_key,
+        array_remove(_errors, 'no_rate') as _errors,
+        _landed,
+        _extra,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from {{ this }} as held
+    where {{ of_batches(work.again) }}
+    {%- endif %}
+
+),
+
+rated as (
+
+    {{ rated('typed', ref('fx_rates'), source('ledger', 'fx_reference')) }}
+
+),
+
+converted as (
+
+    select
+        transaction_id,
+        transaction_uuid,
+        transaction_type,
+        occurred_time,
+        updated_time,
+        user_id,
+        user_uuid,
+        user_name,
+        raw_merchant_name,
+        merchant_name,
+        card_id,
+        card_uuid,
+        budget_id,
+        budget_uuid,
+        amount_minor,
+        child_transaction_ids,
+        exponent,
+        currency,
+        exchange_rate,
+        original_amount,
+        idempotency_key,
+        fx_source,
+        fx_rate,
+        fx_date,
+        round(original_amount * fx_rate, 4) as amount_usd,
+        case when currency is not null and fx_source is null then _errors || 'no_rate'::text else _errors end as _errors,
+        _landed,
+        _extra,
+        'stg_transactions' as _source_table,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
+    from rated
+
+),
+
+judged as (
+
+    {{ judge('converted', key=['transaction_id'], values=landed_columns('stg_transactions') | reject('in', ['transaction_id']) | list, work=work, last_write='updated_time') }}
+
+)
+
+select
+    transaction_id,
+    transaction_uuid,
+    transaction_type,
+    occurred_time,
+    updated_time,
+    user_id,
+    user_uuid,
+    user_name,
+    raw_merchant_name,
+    merchant_name,
+    card_id,
+    card_uuid,
+    budget_id,
+    budget_uuid,
+    amount_minor,
+    child_transaction_ids,
+    exponent,
+    currency,
+    exchange_rate,
+    original_amount,
+    idempotency_key,
+    fx_source,
+    fx_rate,
+    fx_date,
+    amount_usd,
+    _outcome,
+    _errors,
+    _landed,
+    _extra,
+    _hash,
+    _source_table,
+    _day,
+    _batch_id,
+    _source_file,
+    _source_row,
+    clock_timestamp() as _updated_at
+from judged
+where {{ is_to_write() }}
