@@ -16,7 +16,7 @@
     {%- set meta = config.get('meta') or {} -%}
     {%- set whole = not is_incremental() or flags.FULL_REFRESH -%}
     {%- set work = {'pending': [], 'gone': [], 'again': [], 'since': none, 'has_earlier': false, 'has_later': false, 'whole': whole} -%}
-    {%- if execute and meta.tables and not flags.EMPTY -%}
+    {%- if execute and meta.tables and not flags.EMPTY and model.resource_type == 'model' -%}
         {%- if meta.records -%}
             {%- do refuse_if_behind(meta) -%}
             {%- set offered = recorded_batches(meta) -%}
@@ -136,7 +136,7 @@ order by pending.day, table_name
 
 {% macro refuse_if_behind(meta) -%}
     {#- Built without its records, a model would find nothing to do, and say that all is well. -#}
-    {%- if flags.WHICH in ('build', 'run', 'retry') and model.resource_type == 'model' -%}
+    {%- if flags.WHICH in ('build', 'run', 'retry') -%}
         {%- set behind = run_query(pending_batches(meta.records, meta.tables, landed_batches(meta.records, meta.tables))).rows -%}
         {%- if behind -%}
             {{ exceptions.raise_compiler_error(
@@ -219,12 +219,13 @@ order by pending.day, table_name
 {%- endmacro %}
 
 
-{% macro newest_day(records, table) -%}
-    {#- The newest day on which `table` has landed, of those that `records` took in. -#}
+{% macro newest_day(records, table, until=none) -%}
+    {#- The newest day on which `table` has landed, of those that `records` took in, `until` a day. -#}
     (
         select max(applied.day)
         from {{ source('control', 'applied_batches') }} as applied
         inner join {{ source('ledger', 'load_batches') }} as landed on applied.batch_id = landed.batch_id
         where applied.model = '{{ records }}' and applied.table_name = '{{ table }}' and landed.status = 'succeeded'
+            {%- if until %} and applied.day <= {{ until }}{% endif %}
     )
 {%- endmacro %}

@@ -126,5 +126,5 @@ class World:
         )
         return [tuple(row["_errors"]) for row in rows]
 
-    def pairs(self) -> list[tuple[int, int]]:
+    def pairs(self) -> list[tuple[str, str]]:
         return [(row["group_id"], row["agent_id"]) for row in self.rows("group_memberships")]

@@ -8,10 +8,10 @@ import pytest
 
 from loaders import landing
 from loaders.days import parse_day
-from tests.silver_world import World, agent, group, transaction
+from tests.silver_world import KEY_OF, World, agent, group, transaction
 
 BUSY_DAY = {
-    "agents": [agent(1), agent(2, updated_at="2026-01-01T00:00:00Z"), agent("x")],
+    "agents": [agent(1), agent(2, updated_at="2026-01-01T00:00:00Z"), agent("1e+9")],
     "agent_details": [agent(2, name="Detailed", role_ids=[5])],
     "groups": [group(10, [1, 2]), group(11, "nonsense"), group(12, [1], parent_group_id=10)],
     "group_memberships": [{"group_id": 11, "agent_id": 2}, {"group_id": 11, "agent_id": 99}],
@@ -19,16 +19,25 @@ BUSY_DAY = {
 }
 
 
+def written_rows(world: World) -> dict[str, list]:
+    """Which version of each row of silver is there."""
+    return {
+        table: world.rows(table, f"{key}, xmin::text as written")
+        for table, key in KEY_OF.items()
+        if table != "agent_status_history"
+    }
+
+
 def test_the_same_day_twice_changes_nothing(world: World) -> None:
     world.day("day1", **BUSY_DAY)
     state = world.state()
-    stamps = world.rows("transactions", "transaction_id, _updated_at, xmin::text")
+    stamps = written_rows(world)
     ledger = world.db.execute("select * from metrics.row_ledger order by 1, 2, 3").fetchall()
     world.day("day1", **BUSY_DAY)
+    assert written_rows(world) == stamps
     landing.land_day(world.folder, parse_day("day1"), force=True, allow_shrink=True)
     world.build(day="day1", flow_run_id="again")
     assert world.state() == state
-    assert world.rows("transactions", "transaction_id, _updated_at, xmin::text")[0]["_updated_at"]
     written = world.db.execute(
         "select coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0) as rows"
         " from metrics.pipeline_metrics where flow_run_id = 'again'"
@@ -36,7 +45,6 @@ def test_the_same_day_twice_changes_nothing(world: World) -> None:
     ).fetchone()
     assert written["rows"] == 0
     assert len(ledger) == 6
-    assert stamps
 
 
 def test_a_newer_record_replaces_an_older_one_and_a_stale_one_nothing(world: World) -> None:
@@ -69,7 +77,8 @@ def test_equal_timestamps_go_to_the_later_day_whatever_comes_first(world: World)
     world.day("day2", transactions=[transaction("t", user_name="day2")])
     world.day("day1", transactions=[transaction("t", user_name="day1")])
     assert world.one("transactions")["user_name"] == "day2"
-    assert world.ledger("day1", "transactions") == {"stale": 1}
+    assert world.ledger("day1", "transactions") == {"inserted": 1}
+    assert world.ledger("day2", "transactions") == {"updated": 1}
     world.day("day3", transactions=[transaction("t", user_name="day3")])
     assert world.one("transactions")["user_name"] == "day3"
 
@@ -123,30 +132,30 @@ def test_details_beat_the_list_and_presence_follows_the_newest_list(world: World
         agent_details=[agent(1, name="detailed"), agent(3, name="never listed")],
     )
     statuses = {row["agent_id"]: row["status"] for row in world.rows("agents")}
-    assert statuses == {1: "active", 2: "active", 3: "inactive"}
-    assert world.one("agents", where="agent_id = 1")["name"] == "detailed"
+    assert statuses == {"1": "active", "2": "active", "3": "inactive"}
+    assert world.one("agents", where="agent_id = '1'")["name"] == "detailed"
     world.day("day2", agents=[agent(1, deactivated="TRUE"), agent(4, contact_active="false")])
     rows = {row["agent_id"]: row for row in world.rows("agents")}
     # the record of agent_details still wins, and does not say deactivated
-    assert [rows[key]["status"] for key in (1, 2, 3, 4)] == [
+    assert [rows[key]["status"] for key in "1234"] == [
         "active",
         "inactive",
         "inactive",
         "inactive",
     ]
-    assert str(rows[2]["last_seen_day"]) == "1970-01-02"
+    assert str(rows["2"]["last_seen_day"]) == "1970-01-02"
     history = {
         (row["agent_id"], str(row["sync_date"])): row["is_active"]
         for row in world.rows("agent_status_history")
     }
     assert history == {
-        (1, "1970-01-02"): True,
-        (1, "1970-01-03"): False,
-        (2, "1970-01-02"): True,
-        (2, "1970-01-03"): False,
-        (3, "1970-01-02"): False,
-        (3, "1970-01-03"): False,
-        (4, "1970-01-03"): False,
+        ("1", "1970-01-02"): True,
+        ("1", "1970-01-03"): False,
+        ("2", "1970-01-02"): True,
+        ("2", "1970-01-03"): False,
+        ("3", "1970-01-02"): False,
+        ("3", "1970-01-03"): False,
+        ("4", "1970-01-03"): False,
     }
 
 
@@ -160,8 +169,8 @@ def test_a_malformed_agent_is_not_absent(world: World) -> None:
 def test_an_emptied_group_loses_its_members_and_the_deletes_are_counted(world: World) -> None:
     world.day("day1", agents=[agent(1), agent(2)], groups=[group(10, [1, 2]), group(11, [1])])
     world.day("day2", agents=[agent(1), agent(2)], groups=[group(10, []), group(11, [1])])
-    assert world.pairs() == [(11, 1)]
-    assert world.one("group_activity", "inactive", "group_id = 10")["inactive"]
+    assert world.pairs() == [("11", "1")]
+    assert world.one("group_activity", "inactive", "group_id = '10'")["inactive"]
     deleted = world.db.execute(
         "select sum(rows_deleted) as rows from metrics.pipeline_metrics"
         " where task_name = 'group_memberships'"
@@ -171,12 +180,12 @@ def test_an_emptied_group_loses_its_members_and_the_deletes_are_counted(world: W
 
 @pytest.mark.parametrize(
     "malformed",
-    ["nonsense", '{"1": 2}', '[1, "x"]', "[1.5]", "[[1]]", "7", "[99999999999999999999]"],
+    ["nonsense", '{"1": 2}', '[1, ""]', "[null]", "[[1]]", "7", '["9.00101E+11"]', "[9.00101E+11]"],
 )
 def test_a_malformed_list_leaves_memberships(world: World, malformed: str) -> None:
     world.day("day1", groups=[group(10, [1])])
     world.day("day2", groups=[group(10, malformed)])
-    assert world.pairs() == [(10, 1)]
+    assert world.pairs() == [("10", "1")]
     assert world.reasons("group_memberships") == [("agent_ids_invalid",)]
     assert world.reasons("groups") == []
 
@@ -184,7 +193,7 @@ def test_a_malformed_list_leaves_memberships(world: World, malformed: str) -> No
 def test_no_list_says_nothing(world: World) -> None:
     world.day("day1", groups=[group(10, [1])])
     world.day("day2", groups=[group(10), group(11, "null")])
-    assert world.pairs() == [(10, 1)]
+    assert world.pairs() == [("10", "1")]
     assert world.reasons("group_memberships") == []
 
 
@@ -192,7 +201,7 @@ def test_a_pair_that_names_an_unknown_agent_is_released_once_the_agent_is_known(
     world: World,
 ) -> None:
     world.day("day1", groups=[group(10, [1, 2])])
-    assert world.pairs() == [(10, 1)]
+    assert world.pairs() == [("10", "1")]
     assert world.reasons("group_memberships") == [("unknown_agent",)]
     assert world.ledger("day1", "group_memberships", "stg_groups") == {
         "inserted": 1,
@@ -200,7 +209,7 @@ def test_a_pair_that_names_an_unknown_agent_is_released_once_the_agent_is_known(
     }
     world.land("day1", agents=[agent(1), agent(2)], groups=[group(10, [1, 2])])
     world.build(day="day1", flow_run_id="release")
-    assert world.pairs() == [(10, 1), (10, 2)]
+    assert world.pairs() == [("10", "1"), ("10", "2")]
     assert world.reasons("group_memberships") == []
     released = world.db.execute(
         "select sum(rows_released) as rows from metrics.pipeline_metrics"
@@ -213,7 +222,7 @@ def test_an_agent_twice_in_a_list_counts_once(world: World) -> None:
     world.day(
         "day1", groups=[group(10, [1, 1, "1"])], group_memberships=[{"group_id": 10, "agent_id": 1}]
     )
-    assert world.pairs() == [(10, 1)]
+    assert world.pairs() == [("10", "1")]
     assert world.ledger("day1", "group_memberships", "stg_groups") == {
         "inserted": 1,
         "duplicate": 2,
@@ -253,9 +262,8 @@ BAD_TRANSACTIONS = [
     ("transaction_uuid", "\t", "transaction_uuid_missing"),
 ]
 BAD_AGENTS = [
-    ("agent_id", "12a", "agent_id_invalid"),
-    ("agent_id", "9223372036854775808", "agent_id_invalid"),
-    ("agent_id", "1.0", "agent_id_invalid"),
+    ("agent_id", "9.00101E+11", "agent_id_invalid"),
+    ("agent_id", "é" * 1251, "agent_id_invalid"),
     ("agent_id", "", "agent_id_missing"),
     ("name", "  ", "name_missing"),
     ("available", "yes", "available_invalid"),
@@ -354,18 +362,18 @@ def test_groups_recursively(world: World) -> None:
     shown = {row["group_id"]: tuple(row.values())[3:] for row in world.rows("group_activity")}
     # inactive, active_members, active_children, depth, root_group_id, in_cycle
     assert shown == {
-        1: (False, 0, 1, 0, 1, False),
-        2: (False, 0, 1, 1, 1, False),
-        3: (False, 1, 0, 2, 1, False),
-        4: (True, 0, 0, 1, 1, False),
-        5: (False, 1, 0, None, None, False),
-        6: (False, 0, 2, None, None, True),
-        7: (False, 0, 1, None, None, True),
-        8: (True, 0, 0, None, None, True),
-        9: (True, 0, 0, 0, 9, False),
-        20: (True, 0, 0, None, None, True),
-        21: (True, 0, 0, None, None, True),
-        22: (True, 0, 0, None, None, False),
+        "1": (False, 0, 1, 0, "1", False),
+        "2": (False, 0, 1, 1, "1", False),
+        "3": (False, 1, 0, 2, "1", False),
+        "4": (True, 0, 0, 1, "1", False),
+        "5": (False, 1, 0, None, None, False),
+        "6": (False, 0, 2, None, None, True),
+        "7": (False, 0, 1, None, None, True),
+        "8": (True, 0, 0, None, None, True),
+        "9": (True, 0, 0, 0, "9", False),
+        "20": (True, 0, 0, None, None, True),
+        "21": (True, 0, 0, None, None, True),
+        "22": (True, 0, 0, None, None, False),
     }
 
 

@@ -48,7 +48,7 @@ def test_an_expired_record_stands_until_a_newer_one_comes(
         again = agent(1, name="stale", updated_at=OLD)
         world.day("day4", agents=[agent(2), again], transactions=[late])
     assert amount(world, "a") == 1
-    assert world.one("agents", "name", "agent_id = 1")["name"] == "newest"
+    assert world.one("agents", "name", "agent_id = '1'")["name"] == "newest"
     world.day("day5", transactions=[late | {"updated_time": "2026-03-01T00:00:00Z"}])
     assert amount(world, "a") == 999
 
@@ -83,7 +83,7 @@ def test_a_day_landed_again_in_part_leaves_silver_as_it_was(world: World) -> Non
         transactions=[late],
     )
     assert amount(world, "a") == 2
-    assert world.pairs() == [(10, 1), (11, 2)]
+    assert world.pairs() == [("10", "1"), ("11", "2")]
 
 
 def test_roles_of_a_day_that_was_built_for_agents_alone(world: World) -> None:
@@ -100,7 +100,7 @@ def test_roles_of_a_file_that_is_gone_from_its_day(world: World) -> None:
     world.day("day1", agent_details=[detail(1, [5])])
     world.day("day2", agent_details=[detail(1, [5, 6])])
     world.day("day2")
-    assert events(world) == [(1, 5, 1, "assigned")]
+    assert events(world) == [("1", "5", 1, "assigned")]
 
 
 def test_a_quarantine_built_alone_says_nothing_twice(world: World) -> None:

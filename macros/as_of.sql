@@ -1,0 +1,44 @@
+{#- Silver is a function of the days, so what it was after any of them can be asked of the records. -#}
+
+{% macro as_of(entity, day) -%}
+    {#- `agents`, `groups`, `group_memberships`, `transactions`, `roles`, `budgets` or `cards` as they stood once
+        `day`, SQL for a date, and the days before it were applied: the columns of silver's table. -#}
+    {%- set records = ref('int_' ~ entity ~ '_records') -%}
+    {%- set key = {'agents': 'agent_id', 'groups': 'group_id', 'transactions': 'transaction_id', 'roles': 'role_id', 'budgets': 'budget_id', 'cards': 'card_id'} -%}
+    {%- if entity == 'group_memberships' -%}
+        select pairs.*
+        from (
+            {{
+                membership_pairs(
+                    ref('int_groups_records'),
+                    records,
+                    list_day=newest_day('int_groups_records', 'stg_groups', until=day),
+                    file_day=newest_day('int_group_memberships_records', 'stg_group_memberships', until=day),
+                )
+            }}
+        ) as pairs
+        where exists (select 1 from {{ ref('agents_history') }} as agents where agents.agent_id = pairs.agent_id and agents.valid_from <= {{ day }})
+            and exists (select 1 from {{ ref('groups_history') }} as groups where groups.group_id = pairs.group_id and groups.valid_from <= {{ day }})
+    {%- elif entity in key -%}
+        select
+            latest.*
+            {%- if entity == 'agents' %},
+            case when listed.agent_id is not null and latest.deactivated is not true and latest.contact_active is not false then 'active' else 'inactive' end as status
+            {%- elif entity == 'groups' %},
+            listed.group_id is not null as is_present
+            {%- endif %}
+        from (
+            select distinct on ({{ key[entity] }}) * from {{ records }}
+            where _outcome in ('inserted', 'updated', 'unchanged') and _day <= {{ day }}
+            order by {{ key[entity] }}, _day desc
+        ) as latest
+        {%- if entity in ('agents', 'groups') %}
+        left join (
+            select distinct {{ key[entity] }} from {{ records }}
+            where _source_table = 'stg_{{ entity }}' and _day = {{ newest_day('int_' ~ entity ~ '_records', 'stg_' ~ entity, until=day) }}
+        ) as listed on latest.{{ key[entity] }} = listed.{{ key[entity] }}
+        {%- endif %}
+    {%- else -%}
+        {{ exceptions.raise_compiler_error("as_of knows " ~ (key | list + ['group_memberships']) | join(', ') ~ ", not " ~ entity) }}
+    {%- endif -%}
+{%- endmacro %}
