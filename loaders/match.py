@@ -72,7 +72,11 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     """
     from loaders import warehouse
 
-    who = {"application_name": f"daybook {flow_run_id}", "flow_run_id": flow_run_id, "day": day}
+    who: dict[str, Any] = {
+        "application_name": f"daybook {flow_run_id}",
+        "flow_run_id": flow_run_id,
+        "day": day,
+    }
     catalogue = read_catalogue()
     with warehouse.connect(**who) as conn:
         asked = _read(conn, day, catalogue)

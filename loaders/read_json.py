@@ -253,7 +253,7 @@ def _behind_results(window: _Window) -> int | None:
             return None
 
 
-def _rest_of_object(window: _Window) -> Iterator[Reject]:
+def _rest_of_object(window: _Window) -> Iterator[dict[str, Any] | Reject]:
     """Consumes what follows a `results` array; a second one gives its records too."""
     while not window.cut and window.next() != "}":
         try:
