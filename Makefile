@@ -67,9 +67,11 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 test: setup  ## the whole suite (what needs Spark: after make setup SPARK=1)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(wildcard $(VENV)/.spark),,-m "not spark")
 
-lint: setup  ## ruff, sqlfluff, and dbt's own parser
+lint: setup  ## ruff, mypy, deptry, sqlfluff, and dbt's own parser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/deptry .
 	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar models
 	$(BIN)/dbt --quiet parse --target-path "$(TARGET)" --log-path "$(HOME_DIR)/dbt/logs"
 

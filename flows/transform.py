@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from flows import took
 from flows.node_runs import keep_node_runs
@@ -274,7 +274,7 @@ class NodeRuns:
 
         run = TaskRun(
             id=uuid4(),
-            flow_run_id=self.flow_run_id,
+            flow_run_id=UUID(self.flow_run_id),
             name=node.node_name,
             task_key=f"dbt-{node.resource_type}",
             dynamic_key=f"{node.unique_id}-{uuid4().hex[:8]}",

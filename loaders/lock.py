@@ -64,11 +64,11 @@ def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
         conn.close()
 
 
-class ParentLock:
+class ParentLock(Lock):
     """The lock of the day that a process works for; `check()` as Lock's, for a child process."""
 
     def __init__(self, conn: Connection, flow_run_id: str) -> None:
-        self._conn = conn
+        super().__init__(conn, f"daybook run {flow_run_id}")
         self.flow_run_id = flow_run_id
 
     def check(self) -> None:

@@ -327,6 +327,7 @@ def _options(settings: dict[str, str]) -> str:
 def _shake_hands(base: str, parameters: dict[str, Any]) -> Connection:
     import psycopg
 
+    said = ""
     for attempt in range(RETRIES + 1):
         try:
             return psycopg.connect(base, autocommit=True, **parameters)
