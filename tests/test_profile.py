@@ -75,10 +75,10 @@ def _nothing_exported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def by_dbt(target: str = "embedded") -> dict[str, Any]:
     """The profile's connection, rendered and checked by dbt's own code; the file is elsewhere."""
+    from dbt.cli.requires import set_invocation_context
     from dbt.config.profile import Profile
     from dbt.config.renderer import ProfileRenderer
     from dbt.flags import set_from_args
-    from dbt_common.context import set_invocation_context
 
     set_invocation_context(dict(os.environ))
     set_from_args(Namespace(LOG_PATH=PROJECT / "logs", PROFILES_DIR="/nowhere"), {})
