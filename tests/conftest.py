@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,50 @@ from loaders.sources import PROJECT
 DATABASE = "test"
 
 
+# What a shell may export and no test may see; of ours only what is said to a run of the suite.
+FOREIGN = ("PG", "DBT_", "PREFECT_", "AWS_", "SPARK_", "DAYBOOK_", "DATABASE_URL", "DATA_BASE_PATH")
+SAID = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
+# xdist groups from the longest to the shortest.
+GROUPS = ("stack", "kills", "spark", "browser")
+SLOWEST = 30
+
+
 def pytest_configure() -> None:
     """The suite sees no warehouse but its own, whatever the shell exports."""
     for name in list(os.environ):
-        if name.startswith(("PG", "DBT_")) or name in ("DATABASE_URL", "DATA_BASE_PATH"):
+        if name.startswith(FOREIGN) and name not in SAID:
             del os.environ[name]
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
     os.environ["DAYBOOK_HOME"] = "/nonexistent/no-test-asked-for-a-warehouse"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: else one worker is left with them at the end while the other idles."""
+
+    def place(item: pytest.Item) -> int:
+        if group := item.get_closest_marker("xdist_group"):
+            return GROUPS.index(group.args[0])
+        return len(GROUPS) + (item.get_closest_marker("slow") is None)
+
+    items.sort(key=place)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the thirty slowest tests, their fixtures counted, and keep them in a file."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            seconds[getattr(report, "nodeid", "")] += getattr(report, "duration", 0.0)
+    if len(seconds) <= SLOWEST or config.cache is None:
+        return
+    lines = [f"{taken:7.1f} s  {name}" for name, taken in seconds.most_common(SLOWEST)]
+    place = config.cache.mkdir("daybook") / "slowest.txt"
+    place.write_text("\n".join(lines) + "\n")
+    terminalreporter.section(f"{SLOWEST} slowest tests, also in {place.relative_to(PROJECT)}")
+    terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture

@@ -155,6 +155,8 @@ def machine() -> Iterator[Machine]:
     pg.reset(home)
 
 
+@pytest.mark.stack
+@pytest.mark.slow
 def test_a_day_goes_through_the_services_in_their_order(machine: Machine) -> None:
     order = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
     assert list(order["setup-db"].values()) == [{"condition": "service_healthy"}]

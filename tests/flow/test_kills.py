@@ -153,7 +153,6 @@ def alone(dbt_folder: Path, prefect_url: str) -> Iterator[tuple[Stack, dict[str,
     shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize("phase", NEEDS)
 @pytest.mark.parametrize("victim", ["flow", "postgres"])
@@ -186,7 +185,7 @@ def flow_processes(stack: Stack) -> list[psutil.Process]:
     return psutil.Process(stack.pid("worker")).children(recursive=True)
 
 
-@pytest.mark.slow
+@pytest.mark.stack
 @pytest.mark.xdist_group("stack")
 @pytest.mark.parametrize("phase", NEEDS)
 @pytest.mark.parametrize("victim", ["worker", "server"])

@@ -15,7 +15,7 @@ from loaders.sources import PROJECT, declared_tables
 
 SAMPLE = PROJECT / "tests" / "sample"
 DAY = "day-pipeline/day-pipeline"
-pytestmark = pytest.mark.xdist_group("stack")
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 
 
 def built(connection: psycopg.Connection) -> dict[str, list[Any]]:

@@ -15,7 +15,7 @@ from flows import stack as the_stack
 from loaders.sources import PROJECT
 
 SAMPLE = PROJECT / "tests" / "sample"
-pytestmark = pytest.mark.xdist_group("stack")
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 
 
 def days_of(stack: Any, backfill: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from loaders.sources import PROJECT
 from tests.flow.test_stack import DAY, built
 
 SAMPLE = PROJECT / "tests" / "sample"
-pytestmark = pytest.mark.xdist_group("stack")
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 
 
 def wait_for(what: Any, seconds: float = 120) -> Any:
