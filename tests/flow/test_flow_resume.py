@@ -142,6 +142,7 @@ def _failed(db: Any) -> str:
 
 
 def test_a_resumed_run_keeps_its_engine_and_mode_unless_told_otherwise(db):
+    db.execute("insert into bronze.calendar (kind) values ('numbered')")
     db.execute(
         "insert into metrics.pipeline_metrics"
         " (flow_run_id, task_name, pipeline_name, day, status, started_at)"
