@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 
 from loaders import server as pg
 from loaders.sources import PROJECT
-from tests.conftest import copy_database, dbt_settings, new_home, remove_home
+from tests.conftest import MIGRATED, copy_database, dbt_settings, new_home, remove_home
 from tests.forks import Command, Forks
 from tests.watching import prefect
 
@@ -171,6 +171,7 @@ def stack(dbt_folder: Path, forks: Forks) -> Iterator[Stack]:
     }
     made = Stack(home, forks, environment, f"http://127.0.0.1:{port}/api")
     made.up()
+    copy_database(home, "daybook", MIGRATED)
     yield made
     made.cold("flows.stack", "down")
     remove_home(home)
