@@ -11,14 +11,13 @@ DAYBOOK_HOME ?= $(CURDIR)/.daybook
 HOME_DIR := $(if $(filter /%,$(DAYBOOK_HOME)),$(DAYBOOK_HOME),$(CURDIR)/$(DAYBOOK_HOME))
 TARGET := $(or $(DBT_TARGET_PATH),$(HOME_DIR)/dbt/target)
 DATA ?= $(DATA_BASE_PATH)
-# One stack of server and worker serves all tests of its group; the longest groups begin first.
-PYTEST_ARGS ?= -n 2 --dist loadgroup --no-loadscope-reorder -q
+PYTEST_ARGS ?= -n 2 -q
 
 export DO_NOT_TRACK := 1
 export SQL
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help setup demo run test test-all lint bench site site-serve up down restart status logs deploy psql reset
+.PHONY: help setup demo run test test-all coverage lint bench site site-serve up down restart status logs deploy psql reset
 
 # .env is read where there is one; what the environment or the command line says wins.
 ifeq ($(DAYBOOK_ENV_READ)$(wildcard .env),.env)
@@ -69,6 +68,12 @@ test: setup  ## what needs no browser, no Spark and no stack of Prefect: ten min
 
 test-all: setup $(VENV)/.spark  ## all tests: also Debian's chromium, chromium-driver and Java 17 must be there
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: setup $(VENV)/.spark  ## branches of flows/ and loaders/ that test-all goes through, in whatever process
+	rm -f .coverage .coverage.*
+	COVERAGE_FILE="$(CURDIR)/.coverage" $(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 lint: setup  ## ruff, sqlfluff, and dbt's own parser
 	$(BIN)/ruff check .

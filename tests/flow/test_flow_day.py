@@ -22,9 +22,8 @@ from flows.transform import BuildError, verdict
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.sources import PROJECT
+from tests.flow.conftest import SAMPLE
 from tests.watching import prefect, runs, until
-
-SAMPLE = PROJECT / "tests" / "sample"
 
 PHASES = {"prepare-day", "land-day", "match-names"}
 PHASES |= {"transform-day", "check-day", "finish-day"}

@@ -20,9 +20,8 @@ import pytest
 from loaders import warehouse as connecting
 from loaders.lock import run_lock
 from loaders.sources import PROJECT
+from tests.flow.conftest import SAMPLE
 from tests.watching import left_open, prefect, runs, until
-
-SAMPLE = PROJECT / "tests" / "sample"
 
 
 @contextmanager

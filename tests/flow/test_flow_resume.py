@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from flows.day import _take_up as take_up
-from loaders.sources import PROJECT
-
-SAMPLE = PROJECT / "tests" / "sample"
+from tests.flow.conftest import SAMPLE
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ import pytest
 
 from loaders import server as pg
 from tests.conftest import copy_database
-from tests.flow.conftest import SAMPLE, Home, Stack
-from tests.flow.test_stack import DAY
+from tests.flow.conftest import SAMPLE, Home
 from tests.watching import holds, is_waited_for, left_open, runs, until
 
 NEEDS = {
@@ -101,7 +100,6 @@ CASES = [("flow", phase) for phase in NEEDS]
 CASES += [("postgres", phase) for phase in ("land-day", "transform-day", "finish-day")]
 
 
-@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize(("victim", "phase"), CASES)
 def test_a_run_killed_in_any_phase_or_left_by_postgres_is_made_good(
     alone, undisturbed, victim, phase
@@ -122,39 +120,3 @@ def test_a_run_killed_in_any_phase_or_left_by_postgres_is_made_good(
     # Who outlives PostgreSQL tells Prefect by itself.
     state = alone.prefect(f"/flow_runs/{dead}")["state_type"]
     assert state == ("CRASHED" if victim == "flow" else "FAILED")
-
-
-@pytest.fixture(scope="module")
-def undisturbed_stack(stack: Stack) -> dict[str, list[str]]:
-    return after_day1(stack)
-
-
-@pytest.mark.stack
-@pytest.mark.xdist_group("stack")
-@pytest.mark.parametrize(("victim", "phase"), [("worker", "transform-day"), ("server", "land-day")])
-def test_a_killed_worker_or_prefect_server_is_made_good_by_up(
-    stack, undisturbed_stack, victim, phase
-):
-    go_back(stack)
-    with caught_in(stack, phase) as wait:
-        stack.deployment(DAY, "day=day2", watch=False)
-        wait()
-        children = stack.flow_processes() if victim == "worker" else []
-        os.kill(stack.pid(victim), signal.SIGKILL)
-        for process in children:
-            process.kill()
-        stack.up()
-    # What is left of the run goes on, or ends, before the next one gets the warehouse.
-    until(lambda: not stack.flow_processes())
-    with stack.connect() as connection:
-        _, dead = runs(connection)
-    if victim == "worker":
-        assert dead["status"] == "running"
-    if dead["status"] == "success":  # Prefect's server is not needed to end well
-        with stack.connect() as connection:
-            assert holds(connection) == undisturbed_stack
-    else:
-        assert ends_the_same(stack, undisturbed_stack) == dead["flow_run_id"]
-    states = {"worker": {"CRASHED"}, "server": {"COMPLETED", "FAILED", "CRASHED"}}
-    of_run = f"/flow_runs/{dead['flow_run_id']}"
-    until(lambda: stack.prefect(of_run)["state_type"] in states[victim], 60)

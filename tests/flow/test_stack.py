@@ -15,7 +15,7 @@ from tests.flow.conftest import SAMPLE
 from tests.watching import holds
 
 DAY = "day-pipeline/day-pipeline"
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 def newest(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import pytest
 
 from flows import stack as the_stack
 from loaders.sources import PROJECT
+from tests.flow.conftest import SAMPLE
 
-SAMPLE = PROJECT / "tests" / "sample"
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 def days_of(stack: Any, backfill: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,10 +9,12 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.flow.conftest import Stack
+from tests.flow.test_kills import after_day1, caught_in, ends_the_same, go_back
 from tests.flow.test_stack import DAY
 from tests.watching import holds, runs, until
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 def started(stack: Any, day: str) -> str:
@@ -70,3 +72,37 @@ def test_down_leaves_no_process_and_up_begins_again(stack):
     assert stack.cold("flows.stack", "down").returncode == 0
     stack.up()
     assert state(stack, run) not in {"RUNNING", "PENDING", "CANCELLING"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed_stack(stack: Stack) -> dict[str, list[str]]:
+    return after_day1(stack)
+
+
+@pytest.mark.parametrize(("victim", "phase"), [("worker", "transform-day"), ("server", "land-day")])
+def test_a_killed_worker_or_prefect_server_is_made_good_by_up(
+    stack, undisturbed_stack, victim, phase
+):
+    go_back(stack)
+    with caught_in(stack, phase) as wait:
+        stack.deployment(DAY, "day=day2", watch=False)
+        wait()
+        children = stack.flow_processes() if victim == "worker" else []
+        os.kill(stack.pid(victim), signal.SIGKILL)
+        for process in children:
+            process.kill()
+        stack.up()
+    # What is left of the run goes on, or ends, before the next one gets the warehouse.
+    until(lambda: not stack.flow_processes())
+    with stack.connect() as connection:
+        _, dead = runs(connection)
+    if victim == "worker":
+        assert dead["status"] == "running"
+    if dead["status"] == "success":  # Prefect's server is not needed to end well
+        with stack.connect() as connection:
+            assert holds(connection) == undisturbed_stack
+    else:
+        assert ends_the_same(stack, undisturbed_stack) == dead["flow_run_id"]
+    states = {"worker": {"CRASHED"}, "server": {"COMPLETED", "FAILED", "CRASHED"}}
+    of_run = f"/flow_runs/{dead['flow_run_id']}"
+    until(lambda: stack.prefect(of_run)["state_type"] in states[victim], 60)
