@@ -223,9 +223,13 @@ class Dbt:
             self.manifests[setting] = parsed.result
             gc.freeze()  # it stays: nobody need look through it again
         command, *rest = arguments
-        result = dbtRunner(manifest=self.manifests[setting]).invoke(
-            [command, "--log-level", "none", "--log-level-file", "none", *rest, *places, *outputs]
-        )
+        quiet = ("--log-level", "none", "--log-level-file", "none")
+        gc.disable()  # a fifth of a build's time
+        try:
+            runner = dbtRunner(manifest=self.manifests[setting])
+            result = runner.invoke([command, *quiet, *rest, *places, *outputs])
+        finally:
+            gc.enable()
         if result.exception:
             raise result.exception
         return result

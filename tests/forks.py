@@ -158,6 +158,7 @@ def _preload() -> None:
     server.start_server = start_server
     gc.collect()
     gc.freeze()  # forks share what is never collected, and don't look through it
+    gc.set_threshold(50_000)
 
 
 def _serve(control: socket.socket) -> None:
