@@ -107,11 +107,14 @@ class Forks:
                 stdout=log,
                 stderr=log,
                 pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for pytest, which ends it
             )
 
     def start(self, module: str, *arguments: Any, env: dict[str, str]) -> Command:
         """`python -m module arguments…` in the project's folder, with just that environment."""
         said = Path(tempfile.mkdtemp(dir=self._folder))
+        for name in ("out", "err"):
+            (said / name).touch()
         asked = {"module": module, "arguments": [*map(str, arguments)], "env": env}
         with self._talking:
             self._socket.sendall(json.dumps(asked | {"said": str(said)}).encode() + b"\n")
@@ -170,6 +173,8 @@ def _serve(control: socket.socket) -> None:
     signal.set_wakeup_fd(wakes.fileno())
     requests = control.makefile("r", encoding="utf-8")
 
+    at_work: set[int] = set()
+
     def tell(**what: int) -> None:
         control.sendall(json.dumps(what).encode() + b"\n")
 
@@ -179,9 +184,12 @@ def _serve(control: socket.socket) -> None:
             woken.recv(4096)
             with contextlib.suppress(ChildProcessError):
                 while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                    at_work.discard(ended[0])
                     tell(ended=ended[0], status=ended[1])
         if control in ready:
             if not (line := requests.readline()):
+                for pid in at_work:  # nobody is left to end them
+                    os.kill(pid, signal.SIGKILL)
                 return
             assert psutil.Process().num_threads() == 1, "a fork would lose a thread"
             if (pid := os.fork()) == 0:
@@ -190,13 +198,14 @@ def _serve(control: socket.socket) -> None:
                 for each in (control, woken, wakes):
                     each.close()
                 _become(**json.loads(line))
+            at_work.add(pid)
             tell(forked=pid)
 
 
 def _become(module: str, arguments: list[str], env: dict[str, str], said: str) -> NoReturn:
     """The command itself, from its environment to its exit code."""
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{said}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        os.dup2(os.open(f"{said}/{name}", os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
