@@ -51,7 +51,8 @@ def copy_all(partition: NewPartition, attempt: Attempt) -> int:
         return _copy_prepared(partition, attempt, attempt.plan.prepared)
     files = attempt.plan.files or ()
     few = len(files) <= FEW_FILES
-    streamed, parsed = [], []
+    streamed: list[Scanned] = []
+    parsed: list[Scanned] = []
     for scanned in files:
         if scanned.header is not None and scanned.file.format != "json":
             note_header(scanned.header, attempt.plan.table, attempt.fields)
@@ -63,6 +64,7 @@ def copy_all(partition: NewPartition, attempt: Attempt) -> int:
         (streamed if as_it_is else parsed).append(scanned)
     landed = 0
     for scanned in streamed:
+        assert scanned.header is not None  # without one nothing is plain
         count = Count(scanned.file, quick=True)
         try:
             rows = partition.copy_bytes(scanned.file, scanned.header, count, attempt.told)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 from loaders import s3
 from loaders.days import Day, parse_day
@@ -104,17 +104,19 @@ def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
 
 
 def _entries(folder: Place) -> list[os.DirEntry[str]] | list[s3.S3Entry]:
-    return folder.entries() if isinstance(folder, s3.S3Path) else list(os.scandir(folder))
+    if isinstance(folder, s3.S3Path):
+        return folder.entries()
+    return list(os.scandir(folder))
 
 
 def _with_etags(files: list[RawFile]) -> list[RawFile]:
     """On S3 two versions of a key can have one size and one second: their ETags differ."""
-    if not files or not isinstance(files[0].location, s3.S3Path):
+    on_s3 = [file.location for file in files if isinstance(file.location, s3.S3Path)]
+    if not on_s3:
         return files
-    found = s3.stats(file.location for file in files)
     return [
         replace(file, bytes=about.st_size, etag=about.etag)
-        for file, about in zip(files, found, strict=True)
+        for file, about in zip(files, s3.stats(on_s3), strict=True)
     ]
 
 
@@ -166,7 +168,7 @@ def _by_last_suffix(name: str) -> Literal["csv", "json", "parquet"] | None:
 
 
 def _check_inside(location: Place, root: Place) -> None:
-    if isinstance(location, s3.S3Path):
+    if isinstance(location, s3.S3Path) or isinstance(root, s3.S3Path):
         return  # S3 has no links
     if not location.resolve(strict=True).is_relative_to(root.resolve()):
         raise DaybookError(
@@ -186,10 +188,10 @@ def _days_there(root: Place) -> list[str]:
 
 def check_unchanged(*files: RawFile) -> None:
     """DaybookError when a file is no longer the one that was listed."""
-    if files and isinstance(files[0].location, s3.S3Path):
-        abouts = s3.stats(file.location for file in files)
-        for file, about in zip(files, abouts, strict=True):
-            if (about.st_size, about.etag) != (file.bytes, file.etag):
+    on_s3 = [file.location for file in files if isinstance(file.location, s3.S3Path)]
+    if on_s3:
+        for file, now in zip(files, s3.stats(on_s3), strict=True):
+            if (now.st_size, now.etag) != (file.bytes, file.etag):
                 raise _changed(file)
         return
     for file in files:
@@ -220,9 +222,7 @@ class _Counted(io.RawIOBase):
 
 
 @contextmanager
-def opened(
-    file: RawFile, told: Callable[[bytes], None] | None = None
-) -> Iterator[IO[bytes] | _Counted]:
+def opened(file: RawFile, told: Callable[[bytes], None] | None = None) -> Iterator[IO[bytes]]:
     """The file's content, decompressed; `told` gets its bytes as they are on disk.
 
     DaybookError naming the file when it can't be opened or is cut.
@@ -233,7 +233,7 @@ def opened(
             yield stream
             return
         with gzip.GzipFile(fileobj=stream, mode="rb") as content:
-            yield content
+            yield cast(IO[bytes], content)
 
 
 def _bytes_of(file: RawFile) -> Any:
@@ -246,7 +246,7 @@ def _bytes_of(file: RawFile) -> Any:
 
 
 @contextmanager
-def hashed(file: RawFile) -> Iterator[tuple[IO[bytes] | _Counted, Any]]:
+def hashed(file: RawFile) -> Iterator[tuple[IO[bytes], Any]]:
     """The file's content and the sha256 of its bytes on disk, complete once all was read."""
     digest = hashlib.sha256()
     with opened(file, digest.update) as stream:

@@ -170,8 +170,9 @@ def _skip(conn: Connection, plan: Plan, batch_id: int) -> dict[str, Any]:
     """An optional table that isn't there: what the day had of it is dropped."""
     dropped = drop_partition(conn, plan.table.name, plan.day)
     rows = 0 if dropped else None
-    counts = {"rows_in_files": rows, "rows_landed": rows, "rows_rejected": rows}
-    ledger.finish(conn, batch_id, "skipped", **counts)
+    ledger.finish(
+        conn, batch_id, "skipped", rows_in_files=rows, rows_landed=rows, rows_rejected=rows
+    )
     return _outcome("skipped", rows, rows, rows, None)
 
 
@@ -186,11 +187,11 @@ def _unchanged(conn: Connection, plan: Plan, batch_id: int) -> dict[str, Any] | 
         or not has_partition(conn, plan.table.name, plan.day)
     ):
         return None
-    rows, rejected, source_files = conn.execute(
+    [(rows, rejected, source_files)] = conn.execute(
         "select rows_in_files, rows_rejected, source_files from bronze.load_batches"
         " where batch_id = %s",
         [current.batch_id],
-    ).fetchone()
+    ).fetchall()
     ledger.finish(
         conn,
         batch_id,

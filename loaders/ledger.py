@@ -79,11 +79,11 @@ def claim_calendar(conn: Connection, day: Day) -> None:
 
 def begin(conn: Connection, flow_run_id: str, day: Day, table: str) -> int:
     """Adds a `running` batch and gives its id."""
-    (batch_id,) = conn.execute(
+    [(batch_id,)] = conn.execute(
         "insert into bronze.load_batches (flow_run_id, day, table_name, status)"
         " values (%s, %s, %s, 'running') returning batch_id",
         [flow_run_id, day.date, table],
-    ).fetchone()
+    ).fetchall()
     return batch_id
 
 

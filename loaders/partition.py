@@ -59,12 +59,13 @@ class NewPartition:
         )
         # cached, a number costs no lock; temporary, it is never logged and ends with the session
         self._run("create temporary sequence landed_rows cache 10000")
+        [(now,)] = conn.execute("select clock_timestamp()::text").fetchall()
         self._run(
             "alter table {new} alter _day set default {day},"
             " alter _batch_id set default {batch}, alter _loaded_at set default {now},"
             " alter _source_row set default nextval('pg_temp.landed_rows')",
             batch=batch_id,
-            now=conn.execute("select clock_timestamp()::text").fetchone()[0],
+            now=now,
         )
 
     def _run(self, statement: str, **values: Any) -> None:
@@ -202,10 +203,11 @@ def _read_ahead(sources: Iterator[Generator[bytes]]) -> Generator[bytes]:
             while ahead:
                 source, piece = ahead.popleft()
                 made = piece.result()
+                following: Generator[bytes] | None = source
                 if made is None:
-                    source = next(sources, None)
-                if source:
-                    ahead.append((source, pool.submit(next, source, None)))
+                    following = next(sources, None)
+                if following:
+                    ahead.append((following, pool.submit(next, following, None)))
                 if made is not None:
                     yield made
     finally:
@@ -216,7 +218,7 @@ def _read_ahead(sources: Iterator[Generator[bytes]]) -> Generator[bytes]:
 def has_partition(conn: Connection, table: str, day: Day) -> bool:
     """Whether the day's partition is there."""
     name = f"bronze.{partition_name(table, day)}"
-    return conn.execute("select to_regclass(%s) is not null", [name]).fetchone()[0]
+    return conn.execute("select to_regclass(%s) is not null", [name]).fetchone() == (True,)
 
 
 def drop_partition(conn: Connection, table: str, day: Day) -> bool:

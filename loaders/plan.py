@@ -156,9 +156,9 @@ def scan(file: RawFile, table: Table) -> Scanned:
         return Scanned(file, sha256(file))
     if file.format == "parquet":
         digest = sha256(file)
-        header, records = scan_parquet(file)
-        _check_key(file, header, table)
-        return Scanned(file, digest, header, records)
+        names, records = scan_parquet(file)
+        _check_key(file, names, table)
+        return Scanned(file, digest, names, records)
     header = csv_header(file)
     if header is None:
         return Scanned(file, sha256(file), None, 0)

@@ -87,7 +87,7 @@ class _Window:
     def next(self) -> str:
         """The next character that isn't blank; empty at the end of the file."""
         while True:
-            self.at = _BLANK.match(self.text, self.at).end()  # type: ignore[union-attr]
+            self.at = _BLANK.match(self.text, self.at).end()  # type: ignore[union-attr]  # matches ""
             if self.at < len(self.text):
                 return self.text[self.at]
             if not self.more():
@@ -227,16 +227,16 @@ def _behind_results(window: _Window) -> int | None:
         at = window.at + 1
         try:
             while True:
-                at = _BLANK.match(window.text, at).end()  # type: ignore[union-attr]
+                at = _BLANK.match(window.text, at).end()  # type: ignore[union-attr]  # matches ""
                 if window.text[at : at + 1] == ",":
-                    at = _BLANK.match(window.text, at + 1).end()  # type: ignore[union-attr]
+                    at = _BLANK.match(window.text, at + 1).end()  # type: ignore[union-attr]  # matches ""
                 if window.text[at : at + 1] != '"':
                     break
                 name, at = _decode(window.text, at)
-                at = _BLANK.match(window.text, at).end()  # type: ignore[union-attr]
+                at = _BLANK.match(window.text, at).end()  # type: ignore[union-attr]  # matches ""
                 if window.text[at : at + 1] != ":":
                     break
-                at = _BLANK.match(window.text, at + 1).end()  # type: ignore[union-attr]
+                at = _BLANK.match(window.text, at + 1).end()  # type: ignore[union-attr]  # matches ""
                 if name == "results" and window.text[at : at + 1] == "[":
                     return at + 1
                 _, at = _decode(window.text, at)
@@ -253,7 +253,7 @@ def _behind_results(window: _Window) -> int | None:
             return None
 
 
-def _rest_of_object(window: _Window) -> Iterator[Reject]:
+def _rest_of_object(window: _Window) -> Iterator[dict[str, Any] | Reject]:
     """Consumes what follows a `results` array; a second one gives its records too."""
     while not window.cut and window.next() != "}":
         try:
