@@ -125,7 +125,7 @@ left join came_to on counted.table_name = came_to.table_name and counted.day = c
     {#- dbt makes the table of a first build by itself, without the strategy: this hook accounts
         for it in the same transaction. -#}
     {%- if execute and not is_incremental() -%}
-    {%- set meta = config.get('meta') or {} -%}
+    {%- set meta = model.config.meta or {} -%}
     {%- set work = plan() -%}
     {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}
 -- what is built on it next must not be planned for an empty table

@@ -2,13 +2,16 @@
     {#- Records by batch: what a pending batch brings takes the place of all that its table and day
         said before, and what held records of other days come to is written anew with it. -#}
     {%- set this = arg_dict.target_relation -%}
-    {%- set meta = config.get('meta') or {} -%}
+    {%- set meta = model.config.meta or {} -%}
     {%- if not meta.tables -%}
         {{ exceptions.raise_compiler_error("the strategy by_batch needs config(meta={'tables': [the landed tables that " ~ model.name ~ " takes in]})") }}
     {%- endif -%}
     {%- set work = plan() -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | join(', ') -%}
     {%- set place = ['_source_table', '_day', '_source_file', '_source_row'] + (meta.place or []) -%}
+
+-- of two builds by hand the second takes the place of what the first brought
+lock table {{ this }} in share row exclusive mode;
 
 with judged {% if work.has_later %}as materialized{% else %}as{% endif %} (
     select * from {{ arg_dict.temp_relation }}
@@ -47,7 +50,7 @@ select {{ columns }} from judged;
     set local default_statistics_target = 10;
     analyze {{ this }};
     {%- endif %}
-    {%- set counted = (config.get('meta') or {}).unit is none %}
+    {%- set counted = (model.config.meta or {}).unit is none %}
     {%- if counted and work.pending %}
     do $$
     begin

@@ -28,6 +28,36 @@
 {%- endmacro %}
 
 
+{% macro hold_warehouse() -%}
+    {#- Each model's transaction by hand shares the lock that a run holds alone, so that neither
+        changes what the other works on; the sessions of a run are known by its id. -#}
+    do $$
+    begin
+        if coalesce(current_setting('app.flow_run_id', true), '') = '' and not pg_try_advisory_xact_lock_shared(1684109666) then
+            raise exception 'The warehouse is held by %: only one run at a time changes it, wait for it to end.',
+                coalesce((
+                    select sessions.application_name
+                    from pg_locks as locks
+                    inner join pg_stat_activity as sessions on locks.pid = sessions.pid
+                    where locks.locktype = 'advisory' and locks.classid = 0 and locks.objid = 1684109666
+                        and locks.granted and locks.mode = 'ExclusiveLock'
+                    limit 1
+                ), 'another run');
+        end if;
+    end
+    $$
+{%- endmacro %}
+
+
+{% macro refuse_empty() -%}
+    {%- if execute and flags.EMPTY -%}
+        {{ exceptions.raise_compiler_error(
+            '--empty would put empty views before the readers of ' ~ target.name ~ ': to see whether the SQL holds, use dbt compile, or build another target.'
+        ) }}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro refuse_without_expired_days() -%}
     {% if execute and flags.FULL_REFRESH and flags.WHICH in ('build', 'run') %}
         {% set expired %}

@@ -13,7 +13,7 @@
           has_earlier  whether days before that are applied
           has_later    whether days from that on are applied, beside the pending ones
           whole        whether all is worked out anew: a full refresh, or no table yet -#}
-    {%- set meta = config.get('meta') or {} -%}
+    {%- set meta = model.config.meta or {} -%}
     {%- set whole = not is_incremental() or flags.FULL_REFRESH -%}
     {%- set work = {'pending': [], 'gone': [], 'again': [], 'since': none, 'has_earlier': false, 'has_later': false, 'whole': whole} -%}
     {%- if execute and meta.tables and not flags.EMPTY and model.resource_type == 'model' -%}

@@ -36,12 +36,13 @@
                 case when records.exchange_rate > 0 and records.exchange_rate < 1e9 then records.exchange_rate end as payload_rate
             from {{ records }} as records
             -- a row from no table: Postgres expects few values of it, and looks each one's rate up once
+            -- (an offset alone says the same, but there sqlfluff can't read it)
             cross join
                 lateral (
                     select
                         nullif(records.currency, 'USD') as currency,
                         (records.occurred_time at time zone 'UTC')::date as occurred_on
-                    offset 0
+                    limit all offset 0
                 ) as asked
             left join
                 lateral (

@@ -8,7 +8,7 @@
           covers     a macro for SQL on `held`: the rows for which the select speaks, deleted without one
           records    the records the rows come from; tables, pipeline: what the metrics name -#}
     {%- set this = arg_dict.target_relation -%}
-    {%- set meta = config.get('meta') or {} -%}
+    {%- set meta = model.config.meta or {} -%}
     {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
     {%- if not key -%}
         {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name ~ ", and an index or a constraint that holds it unique") }}

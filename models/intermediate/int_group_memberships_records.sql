@@ -102,7 +102,7 @@ units as (
     select
         group_id,
         agent_id,
-        array(select error from unnest(_errors) as errors (error) where error not in ('unknown_agent', 'unknown_group')),
+        array_remove(array_remove(_errors, 'unknown_agent'), 'unknown_group'),
         _landed,
         _list_written,
         _is_outdone,

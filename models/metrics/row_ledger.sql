@@ -32,7 +32,12 @@ records as (
     union all
     {%- endif %}
     {%- else %}
-    select null as target, null as _source_table, null::date as _day, null::bigint as _batch_id, null as _outcome where false
+    select
+        null as target,
+        null as _source_table,
+        null::date as _day,
+        null::bigint as _batch_id,
+        null as _outcome
     {%- endfor %}
 
 ),
