@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from loaders.read_json import read_json
+from loaders.records import Fields, Row
 
 from benchmarks.raw_days import write_day
 from benchmarks.spark import as_json_lines
 from loaders.files import RawFile
 from loaders.plan import Scanned
-from loaders.read_json import read_json
-from loaders.records import Fields, Row
 from loaders.sources import PROJECT, Table, declared_tables
 from loaders.spark import lines, session
 from loaders.spark.shapes import NAMES, Shape, find_shapes, needs_python

@@ -23,7 +23,7 @@ create table bronze.load_batches (
     source_files jsonb not null default '[]',
     fingerprint text,
     status text not null
-        check (status in ('running', 'succeeded', 'unchanged', 'skipped', 'failed')),
+        check (status in ('running', 'succeeded', 'unchanged', 'skipped', 'failed', 'unused')),
     rows_in_files bigint,
     rows_landed bigint,
     rows_rejected bigint,
@@ -33,7 +33,8 @@ create table bronze.load_batches (
     finished_at timestamptz
 );
 create index load_batches_by_table on bronze.load_batches (table_name, day, batch_id);
-comment on table bronze.load_batches is 'One row per attempt to land a table of a day.';
+comment on table bronze.load_batches is
+    'One row per attempt to land a table of a day, and per file of a day that no table uses.';
 
 create table bronze.load_rejects (
     batch_id bigint not null references bronze.load_batches,
@@ -42,11 +43,13 @@ create table bronze.load_rejects (
     source_file text not null,
     source_row bigint,
     reason text not null,
-    raw_text text
+    raw_text text,
+    landed boolean not null default false
 );
 create index load_rejects_by_batch on bronze.load_rejects (batch_id);
 create index load_rejects_by_table on bronze.load_rejects (table_name, _day);
-comment on table bronze.load_rejects is 'One row per record that could not be landed.';
+comment on table bronze.load_rejects is
+    'One row per record that could not be landed, or landed repaired.';
 
 create table metrics.applied_batches (
     model text,
