@@ -12,7 +12,8 @@ from loaders.plan import Plan, Scanned
 from loaders.prepared import Prepared
 from loaders.readers import csv_file, json_file, parquet_file, sheet_file
 from loaders.readers.csv_count import BareQuote, QuickCount
-from loaders.readers.mapping import Header, Mapping
+from loaders.readers.json_fast import Fast
+from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, Pieces, Reject, UnreadableError, pieces
 
 # Among many files a CSV below this is parsed: a COPY of its own would cost more.
@@ -42,6 +43,7 @@ class Attempt:
     def restart(self) -> None:
         self.rejects.clear()
         self.found = Found()
+        self.fast = Fast(self.mapping, self.found)
         self.records: dict[str, int] = {}
         self.rows = 0
         self._left = sum(
@@ -94,11 +96,13 @@ def copy_all(partition: NewPartition, attempt: Attempt) -> int:
     files = plan.files or ()
     few = len(files) <= FEW_FILES
     parsed: list[Scanned] = []
+    noted: set[tuple[str, ...]] = set()
     landed = 0
     for scanned in files:
         file = scanned.file
-        if scanned.header is not None:
-            Header(scanned.header, attempt.mapping).note(attempt.found)
+        if scanned.header is not None and scanned.header not in noted:
+            noted.add(scanned.header)
+            attempt.mapping.header(scanned.header).note(attempt.found)
         large = few or file.bytes > SMALL_CSV
         if not scanned.streamed or not large or file.path in attempt.parsed:
             parsed.append(scanned)
@@ -149,10 +153,10 @@ def _all_pieces(attempt: Attempt, files: list[Scanned]) -> Iterator[bytes]:
 def _read(scanned: Scanned, attempt: Attempt) -> Pieces:
     file, found, mapping = scanned.file, attempt.found, attempt.mapping
     found.blank = scanned.header is None and file.format != "json"
-    header = Header(scanned.header or (), mapping)
+    header = mapping.header(scanned.header or ())
     if file.format == "json":
         with opened(file, attempt.told, mapping.table.encoding) as stream:
-            yield from json_file.read_json(file, stream, mapping, found)
+            yield from json_file.read_json(file, stream, mapping, found, attempt.fast)
     elif file.format == "csv" and scanned.header is not None:
         with opened(file, attempt.told, mapping.table.encoding) as stream:
             records = csv_file.read_csv(file, stream, mapping, header)

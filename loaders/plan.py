@@ -169,13 +169,13 @@ def scan(file: RawFile, mapping: Mapping) -> Scanned:
         header, records = parquet_file.scan_parquet(file, mapping)
         _check_key(file, header)
         return Scanned(file, digest, header.names, records)
+    streamed = None
     if file.format == "xlsx":
         found = sheet_file.read_sheet_header(file, mapping)
     else:
-        found = csv_file.read_header(file, mapping)
+        found, streamed = csv_file.look(file, mapping)
     if found is None:
         return Scanned(file, digest, None, 0)
-    streamed = csv_file.streams(file, found, mapping) if file.format == "csv" else None
     return Scanned(file, digest, found.names, streamed=streamed)
 
 
@@ -195,7 +195,7 @@ def _has_record(scanned: Scanned, mapping: Mapping) -> bool:
         if file.format == "csv":
             return csv_file.has_record(file, mapping)
         if file.format == "xlsx":
-            header = Header(scanned.header or (), mapping)
+            header = mapping.header(scanned.header or ())
             return any(True for _ in sheet_file.read_sheet(file, mapping, header))
         with opened(file, encoding=mapping.table.encoding) as stream:
             return json_file.has_record(file, stream, mapping)

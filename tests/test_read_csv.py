@@ -14,7 +14,7 @@ from loaders.errors import DaybookError
 from loaders.files import RawFile
 from loaders.readers import csv_count, csv_file
 from loaders.readers.csv_count import BareQuote, Count, QuickCount
-from loaders.readers.csv_file import Lines, read_csv, read_header, records_of
+from loaders.readers.csv_file import Lines, look, read_csv, records_of
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Reject, Row, UnreadableError
 from loaders.sources import Column, Table
@@ -31,7 +31,7 @@ def raw_file(location: Path, content: bytes) -> RawFile:
 
 def parsed(location: Path, content: bytes, mapping: Mapping = MAPPING) -> list[Row | Reject]:
     file = raw_file(location, content)
-    header = read_header(file, mapping)
+    header, _ = look(file, mapping)
     assert header is not None
     return list(read_csv(file, io.BytesIO(content), mapping, header))
 
@@ -169,7 +169,7 @@ def test_line_ends_and_a_missing_last_one(tmp_path: Path, end: bytes) -> None:
 
 
 def header(path: Path, content: bytes, mapping: Mapping = MAPPING) -> tuple[str, ...] | None:
-    found = read_header(raw_file(path, content), mapping)
+    found, _ = look(raw_file(path, content), mapping)
     return None if found is None else found.names
 
 

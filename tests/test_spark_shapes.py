@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loaders.read_json import read_json
-from loaders.records import Fields, Row
+from loaders.readers.json_file import read_json_rows
+from loaders.readers.mapping import Mapping
+from loaders.readers.rows import Found, Row
 
 from benchmarks.raw_days import write_day
 from benchmarks.spark import as_json_lines
@@ -117,7 +118,7 @@ def generated(count: int) -> list[bytes]:
 def is_record(raw: bytes) -> bool:
     """Whether the line is one record, good or bad."""
     stub = RawFile("t", Path("t"), "json", False, 0, 0)
-    return raw[:1] == b"{" and len(list(read_json(stub, io.BytesIO(raw), TABLE, Fields()))) == 1
+    return raw[:1] == b"{" and len(_strictly(stub, raw, TABLE, Found())) == 1
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def check_as_python(
 ) -> None:
     fields = Fields()
     stub = RawFile("t", Path("t"), "json", False, 0, 0)
-    (row,) = read_json(stub, io.BytesIO(raw), table, fields)
+    (row,) = _strictly(stub, raw, table, fields)
     assert isinstance(row, Row), raw
     shape, values, extra = made
     assert list(values) == list(row.values), raw

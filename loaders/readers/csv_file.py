@@ -123,8 +123,9 @@ class _Taken:
         return line
 
 
-def read_header(file: RawFile, mapping: Mapping) -> Header | None:
-    """What the first line with content says; None when the file has no content.
+def look(file: RawFile, mapping: Mapping) -> tuple[Header | None, tuple[str, ...] | None]:
+    """What the first line with content says, None when the file has no content; and the columns
+    to COPY the file's bytes into as they are, None when it is to be parsed.
 
     DaybookError for a header that can't be used, with what it probably is.
     """
@@ -135,7 +136,7 @@ def read_header(file: RawFile, mapping: Mapping) -> Header | None:
         raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head)}")
     first = next(records_of(Lines(io.BytesIO(head), file.path), table.delimiter), None)
     if first is None:
-        return None
+        return None, None
     line, fields, open_quote = first
     if len(head) > HEADER_LIMIT and (open_quote or not line.endswith(("\n", "\r"))):
         raise DaybookError(f"{file.path}: the header is longer than 1 MiB.")
@@ -146,7 +147,7 @@ def read_header(file: RawFile, mapping: Mapping) -> Header | None:
             f"{file.path}: the header is not UTF-8 ({why_unstorable(line)}): save the file as "
             "UTF-8, or declare its encoding, such as cp1252."
         )
-    header = Header(check_names(fields, file), mapping)
+    header = mapping.header(check_names(fields, file))
     if missing := header.missing_key():
         read = guess.begins(line, guess.HEADER_SHOWN)
         meant = guess.of_header(header.names, line, table.delimiter, table)
@@ -154,7 +155,7 @@ def read_header(file: RawFile, mapping: Mapping) -> Header | None:
             f"{file.path}: the key column {', '.join(missing)} is missing. The header as read: "
             f"{read} ({len(header.names)} names); {meant}."
         )
-    return header
+    return header, _streams(file, head, header, mapping)
 
 
 def check_names(fields: list[str], file: RawFile) -> list[str]:
@@ -195,30 +196,29 @@ def has_record(file: RawFile, mapping: Mapping) -> bool:
         return next(found, None) is not None and next(found, None) is not None
 
 
-def streams(file: RawFile, header: Header, mapping: Mapping) -> tuple[str, ...] | None:
-    """The columns to COPY the file's bytes into as they are; None when it is to be parsed.
-
-    Parsed is what asks for a change of its values: a declaration, or ids and dates that the first
-    records show to be a foreign writer's. Of a single column, COPY takes a blank line for a record.
-    """
+def _streams(
+    file: RawFile, head: bytes, header: Header, mapping: Mapping
+) -> tuple[str, ...] | None:
+    """Parsed is what asks for a change of its values: a declaration, or ids and dates that the
+    first records show to be a foreign writer's. Of a single column, COPY takes a blank line for a
+    record."""
     columns = header.one_to_one
     if columns is None or len(columns) < 2 or mapping.table.encoding != "utf-8":
         return None
-    absent = set(mapping.table.column_names) - set(columns)
-    names = mapping.table.column_names
+    names = mapping.names
+    absent = set(names) - set(columns)
     if any(names[place] in absent for place in mapping.declared):
         return None
     habits = [
         (columns.index(names[p]), h) for p, h in mapping.habits.items() if names[p] in columns
     ]
-    with opened(file) as stream:
-        lines = Lines(io.BytesIO(stream.read(HEADER_LIMIT)), file.path)
-        for number, (_, fields, _) in enumerate(records_of(lines, mapping.table.delimiter)):
-            whole = number and len(fields) == len(columns)
-            if whole and any(habit(fields[at]) != fields[at] for at, habit in habits):
-                return None
-            if number == SAMPLE:
-                break
+    lines = Lines(io.BytesIO(head), file.path)
+    for number, (_, fields, _) in enumerate(records_of(lines, mapping.table.delimiter)):
+        whole = number and len(fields) == len(columns)
+        if whole and any(habit(fields[at]) != fields[at] for at, habit in habits):
+            return None
+        if number == SAMPLE:
+            break
     return columns
 
 

@@ -135,7 +135,7 @@ class Shape:
 class Fast:
     """Reads blocks of whole values; `number` is that of the last record."""
 
-    def __init__(self, mapping: Mapping, found: Found, path: str) -> None:
+    def __init__(self, mapping: Mapping, found: Found) -> None:
         self._mapping = mapping
         self._habits = mapping.habits
         self._declared = mapping.declared
@@ -146,7 +146,7 @@ class Fast:
         ]
         self._found = found
         self._strict = Strict(mapping, found)
-        self._tail = tail(path).encode()
+        self._tail = b""
         page = (mapping.table.records or PAGE)[0]
         self._page = f'"{page}"'
         self._pages_in_arrays = bool(mapping.table.records)
@@ -158,6 +158,11 @@ class Fast:
     @property
     def number(self) -> int:
         return self._strict.number
+
+    def begin(self, path: str) -> None:
+        """Another file's records follow; what was learnt of its fields stays."""
+        self._tail = tail(path).encode()
+        self._strict.number = 0
 
     def elements(self, text: str) -> Pieces:
         """The elements of an array, with commas between them."""

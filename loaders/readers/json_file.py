@@ -40,13 +40,18 @@ class Block:
     alone: bool = False
 
 
-def read_json(file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found) -> Pieces:
-    """The file's records as bytes for COPY, rejects to `found`.
+def read_json(
+    file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, fast: Fast | None = None
+) -> Pieces:
+    """The file's records as bytes for COPY, rejects to `found`; `fast` reads several files of one
+    table.
 
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
     records has the key.
     """
-    return _read(file, stream, mapping, found, Fast(mapping, found, file.path))
+    fast = fast or Fast(mapping, found)
+    fast.begin(file.path)
+    return _read(file, stream, mapping, found, fast)
 
 
 def read_json_rows(file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found) -> Records:

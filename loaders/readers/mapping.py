@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from loaders.readers.rows import Digits, Found, Row, json_text
@@ -74,6 +74,7 @@ class Mapping:
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self.names = table.column_names
         self.width = len(table.columns)
         self.habits: dict[int, Treat] = {}
         self.declared: dict[int, Treat] = {}
@@ -86,10 +87,18 @@ class Mapping:
             if column.shared
         ]
         self.key = [table.column_names.index(name) for name in table.key]
+        self._headers: dict[tuple[str, ...], Header] = {}
         self.tree = Node()
         for place, column in enumerate(table.columns):
             for rank, path in enumerate(column.places if not column.shared else ()):
                 self.tree.add(path, place, rank)
+
+    def header(self, names: Sequence[str]) -> Header:
+        """What the names of a file's header stand for; worked out once for all files with them."""
+        known = tuple(names)
+        if known not in self._headers:
+            self._headers[known] = Header(known, self)
+        return self._headers[known]
 
     def _learn(self, place: int, column: Column) -> None:
         steps: list[Treat] = []
@@ -141,7 +150,7 @@ class Spread:
     def __init__(self, mapping: Mapping, found: Found) -> None:
         self._mapping = mapping
         self._found = found
-        self._names = mapping.table.column_names
+        self._names = mapping.names
 
     def row(self, number: int, record: dict[str, Any]) -> Row:
         values: list[str | None] = [None] * self._mapping.width
@@ -224,12 +233,12 @@ class Header:
         self._several = [(place, found) for place, found in enumerate(self.places) if found[1:]]
         self._first = [found[0] if found else None for found in self.places]
 
-    @property
+    @cached_property
     def one_to_one(self) -> tuple[str, ...] | None:
         """The column of each name, where every name is one column's and nothing is asked of it."""
         columns: dict[int, str] = {}
         for place, found in enumerate(self.places):
-            name = self._mapping.table.column_names[place]
+            name = self._mapping.names[place]
             if len(found) > 1 or place in self._mapping.declared:
                 return None
             if found and columns.setdefault(found[0], name) != name:
