@@ -148,7 +148,8 @@ def csv_rows(lines: DataFrame, table: Table, header: tuple[str, ...]) -> DataFra
 
 def json_rows(lines: DataFrame, table: Table, shapes: list[Shape]) -> DataFrame:
     """Rows of lines that have one of the shapes, without any Python; of the others, LEFT."""
-    declared = [landed_text(place).alias(name) for place, name in enumerate(table.column_names)]
+    names = enumerate(table.column_names)
+    declared = [landed_text(place, table).alias(name) for place, name in names]
     shape = shape_index(table)
     return _rows(with_values(lines, shapes), declared, extra_text(table), table, shape)
 

@@ -215,6 +215,9 @@ def _note_headers(reading: Reading) -> None:
 
 
 def _checked(reading: Reading, records: dict[str, int]) -> dict[str, int]:
+    table, fields = reading.plan.table, reading.fields
+    if fields.json_records and not set(table.key) <= fields.seen:
+        raise DaybookError(f"{table.name}: none of its records has the key {', '.join(table.key)}.")
     for path, expected in reading.expected.items():
         if records[path] != expected:
             raise DaybookError(f"{path}: {expected} records counted, {records[path]} read.")

@@ -18,7 +18,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from loaders.plan import Scanned
-from loaders.readers.mapping import Mapping, Node
+from loaders.readers.mapping import MIDNIGHT, WHOLE_ID, Mapping, Node
 from loaders.readers.rows import Found
 from loaders.sources import Table
 
@@ -204,19 +204,25 @@ def shape_index(table: Table) -> Column:
     return F.when(F.get("values", F.lit(0)) == "", index)
 
 
-def landed_text(place: int) -> Column:
+def landed_text(place: int, table: Table) -> Column:
     """The text of the declared column at `place`, as `read_json` lands it."""
     from pyspark.sql import functions as F
 
     value = F.get("values", F.lit(place + 1))
     nested = F.startswith(value, F.lit("[")) | F.startswith(value, F.lit("{"))
     compact = F.regexp_replace(value, F.lit(r'("[^"]*+")|[ \t\r]++'), F.lit("$1"))
-    return (
+    landed = (
         F.when(F.startswith(value, F.lit('"')), F.substring(value, 2, 1 << 30))
         .when(value == "null", F.lit(None))
         .when(nested, compact)
         .otherwise(value)
     )
+    column = table.columns[place]
+    if table.is_id(column):
+        return F.regexp_replace(landed, F.lit(WHOLE_ID), F.lit("$1"))
+    if column.data_type == "date":
+        return F.regexp_replace(landed, F.lit(MIDNIGHT), F.lit("$1"))
+    return landed
 
 
 def extra_text(table: Table) -> Column:
