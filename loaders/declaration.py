@@ -101,7 +101,7 @@ def _entry(name: str, said: Any, problems: _Problems) -> dict[str, Any]:
         columns = {str(c.get("name")): c for c in columns if isinstance(c, dict)}
     found = {}
     for column, words in columns.items() if isinstance(columns, dict) else ():
-        words = {"from": words} if isinstance(words, str) else words
+        words = {"from": words} if isinstance(words, (str, list)) else words
         if not isinstance(words, dict):
             problems.add(f"{name}.{column}", "words and what they mean are expected here.")
             continue
