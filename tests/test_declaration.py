@@ -21,7 +21,10 @@ def sources(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("stg_agent: {records: data}", "'stg_agent' is no declared table.*Did you mean stg_agents?"),
+        (
+            "stg_agent: {records: data}",
+            "'stg_agent' is no declared table.*Did you mean stg_agents?",
+        ),
         ("stg_agents: {record: data}", "'record' is no word for a table.*Did you mean records?"),
         ("stg_agents: {kind: snapshoot}", "'kind' is no word for a table here"),
         ("stg_agents: {delimiter: ';;'}", "delimiter is one character"),
@@ -168,7 +171,9 @@ stg_budgets:
     start_date: {from: Beginn, format: "%d.%m.%Y"}
 """
     monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, text)))
-    content = 'Budget-Nr.;Bezeichnung;Höchstbetrag;Beginn\n1;"Büro; Süd";1.234,50;31.01.2026\n2;x;7;\n'
+    content = (
+        'Budget-Nr.;Bezeichnung;Höchstbetrag;Beginn\n1;"Büro; Süd";1.234,50;31.01.2026\n2;x;7;\n'
+    )
     target = tmp_path / "day1/budgets.csv"
     target.parent.mkdir()
     target.write_bytes(content.encode("cp1252"))
