@@ -11,14 +11,13 @@ DAYBOOK_HOME ?= $(CURDIR)/.daybook
 HOME_DIR := $(if $(filter /%,$(DAYBOOK_HOME)),$(DAYBOOK_HOME),$(CURDIR)/$(DAYBOOK_HOME))
 TARGET := $(or $(DBT_TARGET_PATH),$(HOME_DIR)/dbt/target)
 DATA ?= $(DATA_BASE_PATH)
-# One stack of server and worker serves all tests of its group.
-PYTEST_ARGS ?= -n 2 --dist loadgroup -q
+PYTEST_ARGS ?= -n 2 -q
 
 export DO_NOT_TRACK := 1
 export SQL
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help setup demo run test lint bench site site-serve up down restart status logs deploy psql reset
+.PHONY: help setup demo run test test-all coverage lint bench site site-serve up down restart status logs deploy psql reset
 
 # .env is read where there is one; what the environment or the command line says wins.
 ifeq ($(DAYBOOK_ENV_READ)$(wildcard .env),.env)
@@ -70,12 +69,25 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 	@test -n "$(DAY)" || { echo "Say which day: make run DAY=day1 DATA=path/to/raw"; exit 2; }
 	$(BIN)/python -m flows.day --day "$(DAY)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: setup  ## the whole suite (what needs Spark: after make setup SPARK=1)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(wildcard $(VENV)/.spark),,-m "not spark")
+test: setup  ## what needs no browser, no Spark and no stack of Prefect: ten minutes on two cores
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not browser and not spark and not stack"
 
-lint: setup  ## ruff, sqlfluff, and dbt's own parser
+test-all: setup $(VENV)/.spark  ## all tests: also Debian's chromium, chromium-driver and Java 17 must be there
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: setup $(VENV)/.spark  ## branches of flows/ and loaders/ that test-all goes through, in whatever process
+	rm -f .coverage .coverage.*
+	COVERAGE_FILE="$(CURDIR)/.coverage" $(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+lint: setup  ## ruff, mypy, deptry, sqlfluff, and dbt's own parser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/deptry .
+	@# the tests too, which may use what is for development only
+	$(BIN)/deptry . --exclude '\.venv' --ignore DEP002,DEP004
 	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar models
 	$(BIN)/dbt --quiet parse --target-path "$(TARGET)" --log-path "$(HOME_DIR)/dbt/logs"
 

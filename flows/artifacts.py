@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flows.phases import Run
 
 LEDGER, SUMMARY = "daybook-ledger", "daybook-summary"
 
 
-def leave(run: Any) -> None:
+def leave(run: Run) -> None:
     """Both artifacts, of the flow run at work; a Prefect that is away must not fail the day."""
     with contextlib.suppress(Exception):
         _leave(run)
 
 
-def _leave(run: Any) -> None:
+def _leave(run: Run) -> None:
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
     from psycopg.rows import dict_row
 
     from loaders import warehouse
 
-    with warehouse.connect(
-        application_name=f"daybook {run.flow_run_id}", row_factory=dict_row
-    ) as connection:
-        rows = connection.execute(
-            "select * from metrics.row_ledger where day = %s order by table_name, target",
-            [run.day.date],
-        ).fetchall()
+    with warehouse.connect(application_name=f"daybook {run.flow_run_id}") as connection:
+        rows = (
+            connection.cursor(row_factory=dict_row)
+            .execute(
+                "select * from metrics.row_ledger where day = %s order by table_name, target",
+                [run.day.date],
+            )
+            .fetchall()
+        )
     table = [{**row, "day": str(row["day"])} for row in rows]
     told = f"{run.day}, run {run.flow_run_id}"
-    create_table_artifact(table=table, key=LEDGER, description=told, _sync=True)
+    # `_sync` is what Prefect's decorator takes, and its types don't say so.
+    create_table_artifact(table=table, key=LEDGER, description=told, _sync=True)  # type: ignore[call-arg]
     balanced = sum(row["balanced"] for row in rows)
     lines = [
         f"## Daybook {run.day}",
@@ -39,4 +45,4 @@ def _leave(run: Any) -> None:
         f"{sum(row['rows_quarantined'] for row in rows)} quarantined",
         f"- pages: `{warehouse.home() / 'site' / 'index.html'}`",
     ]
-    create_markdown_artifact(markdown="\n".join(lines), key=SUMMARY, _sync=True)
+    create_markdown_artifact(markdown="\n".join(lines), key=SUMMARY, _sync=True)  # type: ignore[call-arg]

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows import took
 from flows.stopping import Stop
@@ -22,6 +22,9 @@ from loaders import retention
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
 from loaders.sources import SETTING, declared_tables
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 EXAMPLE = "example: python -m flows.day --day day1 --data tests/sample"
 
@@ -117,7 +120,7 @@ def attempt_day(
     return came_to(logical_day, state, outcome, time.monotonic() - started)
 
 
-def came_to(day: Day, state: Any, outcome: Any, seconds: float) -> DayRun:
+def came_to(day: Day, state: State[Any], outcome: Any, seconds: float) -> DayRun:
     """What a day came to, by the state and result of its flow in this process."""
     failed = isinstance(outcome, BaseException)
     run_id = state.state_details.flow_run_id

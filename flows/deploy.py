@@ -10,11 +10,15 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from flows import stack
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 FILE = "prefect.yaml"
 SLOTS = 8  # the pool's: a distributed day with its tables, and a second day that waits
@@ -59,15 +63,13 @@ def deploy(seconds: float = 60.0) -> list[str]:
     return declared()
 
 
-def _client() -> Any:
+def _client() -> SyncPrefectClient:
     from prefect.client.orchestration import get_client
 
     return get_client(sync_client=True)
 
 
-def _server_time() -> Any:
-    from datetime import UTC, datetime, timedelta
-
+def _server_time() -> datetime:
     return datetime.now(UTC) - timedelta(seconds=5)  # clocks of two machines
 
 
@@ -83,7 +85,7 @@ def _make_pool() -> None:
             return
 
 
-def _is_there(name: str, since: Any) -> bool:
+def _is_there(name: str, since: datetime) -> bool:
     from prefect.exceptions import ObjectNotFound
 
     with _client() as client:

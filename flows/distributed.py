@@ -11,12 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect import flow
-from prefect.context import FlowRunContext
-from prefect.utilities.annotations import quote
 
 from flows import phases, pipeline
 from flows.day import DayRun
@@ -27,6 +25,10 @@ from flows.stopping import Stop
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.landing import Landed, Plan
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun, State
 
 POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # for a worker to take the first of the runs that are waited for
@@ -56,7 +58,10 @@ def refuse_small_pool(*parents: str) -> None:
                 f"This Prefect server has no work pool {POOL}: make up, or make deploy."
             ) from None
         workers = client.request(
-            "POST", "/work_pools/{name}/workers/filter", path_params={"name": POOL}, json={}
+            "POST",
+            "/work_pools/{work_pool_name}/workers/filter",
+            path_params={"work_pool_name": POOL},
+            json={},
         ).json()
         queue = client.read_work_queue(pool.default_queue_id) if pool.default_queue_id else None
     for what, limit in (
@@ -74,7 +79,7 @@ def refuse_small_pool(*parents: str) -> None:
 
 def in_order(run: Run) -> dict[str, dict[str, str]]:
     """The phases of a day, each a run of its deployment: phase → run id and state."""
-    done: dict[str, Any] = {}
+    done: dict[str, FlowRun] = {}
     run.progress("landing")
     before = phases.done_before(run)
     first = [name for name in pipeline.PHASE_ONE if name not in before]
@@ -84,7 +89,7 @@ def in_order(run: Run) -> dict[str, dict[str, str]]:
             continue
         run.progress(doing)
         done |= wait_for({name: trigger(run, name)}, run)
-    return {name: {"run_id": str(r.id), "state": r.state.name} for name, r in done.items()}
+    return {name: {"run_id": str(r.id), "state": str(_state(r).name)} for name, r in done.items()}
 
 
 def trigger(run: Run, name: str, table: str | None = None) -> UUID:
@@ -107,10 +112,14 @@ def trigger(run: Run, name: str, table: str | None = None) -> UUID:
 def _start(name: str, parameters: dict[str, Any]) -> UUID:
     from prefect.deployments import run_deployment
 
-    return run_deployment(f"{name}/{name}", parameters=parameters, timeout=0, _sync=True).id
+    # `_sync` is what Prefect's decorator takes, and its types don't say so.
+    run: FlowRun = run_deployment(  # type: ignore[call-arg, assignment]
+        f"{name}/{name}", parameters=parameters, timeout=0, _sync=True
+    )
+    return run.id
 
 
-def wait_for(started: dict[str, UUID], run: Run) -> dict[str, Any]:
+def wait_for(started: dict[str, UUID], run: Run) -> dict[str, FlowRun]:
     """Wait until all have ended: name → flow run. PhaseError with the first failure's message;
     no run that was started is left at work when it raises."""
     from loaders.lock import children_alive
@@ -121,11 +130,11 @@ def wait_for(started: dict[str, UUID], run: Run) -> dict[str, Any]:
 
     ended = _all_ended(started, run.check, alive)
     for name, found in ended.items():
-        if not found.state.is_completed():
-            kind, _, message = _said(found.state).partition(": ")
+        if not _state(found).is_completed():
+            kind, _, message = _said(_state(found)).partition(": ")
             if kind == "PlanError":
                 raise PlanError(message)
-            raise PhaseError(f"{name}: {_said(found.state)}")
+            raise PhaseError(f"{name}: {_said(_state(found))}")
     return ended
 
 
@@ -143,7 +152,7 @@ async def day_there(day: str, options: dict[str, Any], stop: Stop, progress: Any
     started = _start("day-pipeline", {"day": day, **options})
     done.flow_run_id = str(started)
     try:
-        state = _all_ended({"day-pipeline": started}, stop.check, alive)["day-pipeline"].state
+        state = _state(_all_ended({"day-pipeline": started}, stop.check, alive)["day-pipeline"])
         if not state.is_completed():
             kind, _, message = _said(state).partition(": ")
             done.error = LockedError(message) if kind == "LockedError" else PhaseError(_said(state))
@@ -153,7 +162,9 @@ async def day_there(day: str, options: dict[str, Any], stop: Stop, progress: Any
     return done
 
 
-def _all_ended(started: dict[str, UUID], check: Callable[[], None], alive: Alive) -> dict[str, Any]:
+def _all_ended(
+    started: dict[str, UUID], check: Callable[[], None], alive: Alive
+) -> dict[str, FlowRun]:
     names = {flow_run_id: name for name, flow_run_id in started.items()}
     try:
         return _watched(names, check, alive)
@@ -162,19 +173,20 @@ def _all_ended(started: dict[str, UUID], check: Callable[[], None], alive: Alive
         raise
 
 
-def _watched(names: dict[UUID, str], check: Callable[[], None], alive: Alive) -> dict[str, Any]:
+def _watched(names: dict[UUID, str], check: Callable[[], None], alive: Alive) -> dict[str, FlowRun]:
     from prefect.client.schemas.filters import FlowRunFilter
 
     wanted = FlowRunFilter.model_validate({"id": {"any_": list(names)}})
-    moved, before, silent_since = time.monotonic(), None, {}
+    moved, before = time.monotonic(), None
+    silent_since: dict[UUID, float] = {}
     with _client() as client:
         while True:
             check()
             found = client.read_flow_runs(flow_run_filter=wanted)
             states = {each.id: each.state_name for each in found}
-            if len(found) == len(names) and all(r.state.is_final() for r in found):
+            if len(found) == len(names) and all(_state(r).is_final() for r in found):
                 return {names[each.id]: each for each in found}
-            running = {each.id for each in found if each.state.is_running()}
+            running = {each.id for each in found if _state(each).is_running()}
             if running or states != before:
                 moved, before = time.monotonic(), states
             waited = time.monotonic() - moved
@@ -193,23 +205,23 @@ def _watched(names: dict[UUID, str], check: Callable[[], None], alive: Alive) ->
             time.sleep(POLL_SECONDS)
 
 
-def _nobody_can(client: Any, found: list[Any]) -> bool:
+def _nobody_can(client: SyncPrefectClient, found: list[FlowRun]) -> bool:
     """Whether a worker has long looked for work and left these runs where they are, though nothing
     is at work in the pool but the runs that wait for them. Its --limit is nowhere in the API."""
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter, WorkPoolFilterName
 
-    waiting = [run for run in found if not run.state.is_final()]
-    if not waiting or not all(run.state.is_scheduled() for run in waiting):
+    waiting = [run for run in found if not _state(run).is_final()]
+    if not waiting or not all(_state(run).is_scheduled() for run in waiting):
         return False
     queue = client.read_work_queue(client.read_work_pool(POOL).default_queue_id)
-    since = max(run.created for run in waiting) + timedelta(seconds=FULL_SECONDS / 2)
+    since = max(run.created for run in waiting if run.created) + timedelta(seconds=FULL_SECONDS / 2)
     if queue.last_polled is None or queue.last_polled < since:
         return False
     at_work = client.read_flow_runs(
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": OPEN}}}),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
     )
-    parents = {run.id for run in with_parents(client, FlowRunContext.get().flow_run.id)}
+    parents = {run.id for run in with_parents(client, pipeline.this_flow_run().id)}
     return {run.id for run in at_work} <= parents
 
 
@@ -235,26 +247,33 @@ def _check_alive(
 def _cancel(ids: list[UUID]) -> None:
     for flow_run_id in ids:
         with contextlib.suppress(Exception), _client() as client:
-            state = client.read_flow_run(flow_run_id).state
+            state = _state(client.read_flow_run(flow_run_id))
             if not state.is_final():  # Cancelling is for what has a process to end
                 kind = "CANCELLING" if state.is_running() else "CANCELLED"
                 _set_state(flow_run_id, kind, "Its day has ended.")
 
 
 def _set_state(flow_run_id: UUID, kind: str, message: str) -> None:
-    from prefect.states import State, StateType
+    from prefect.client.schemas.objects import State, StateType
 
     with contextlib.suppress(Exception), _client() as client:
         client.set_flow_run_state(flow_run_id, State(type=StateType(kind), message=message))
 
 
-def _said(state: Any) -> str:
+def _state(run: FlowRun) -> State[Any]:
+    """The state that Prefect's server gives each run it knows."""
+    if run.state is None:
+        raise PhaseError(f"Prefect says nothing of the state of {run.name}.")
+    return run.state
+
+
+def _said(state: State[Any]) -> str:
     """A state's message without Prefect's frame around the exception's."""
-    message = (state.message or state.name).strip()
+    message = (state.message or str(state.name)).strip()
     return message.removeprefix("Flow run encountered an exception: ")
 
 
-def _client() -> Any:
+def _client() -> SyncPrefectClient:
     from prefect.client.orchestration import get_client
 
     return get_client(sync_client=True)
@@ -265,15 +284,16 @@ def _for_the_day(run: Run) -> Iterator[Run]:
     """What a phase works under: a session that shows it lives, and a watch over the day's lock."""
     from loaders.lock import under_parent
 
-    child = str(FlowRunContext.get().flow_run.id)
-    with under_parent(run.flow_run_id, child) as run.lock:
+    child = str(pipeline.this_flow_run().id)
+    with under_parent(run.flow_run_id, child) as lock:
+        run.lock = lock
         run.stop.begin(run.flow_run_id)
         over = threading.Event()
 
         def watch() -> None:
             while not over.wait(1.0):
                 try:
-                    run.lock.check()
+                    lock.check()
                 except DaybookError as error:
                     run.stop.request(str(error))
                     return
@@ -312,15 +332,15 @@ def _tables_of(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     return []
 
 
-prepare_day = _phase("prepare-day", lambda run: pipeline.prepare_day(quote(run)))
+prepare_day = _phase("prepare-day", lambda run: pipeline.prepare_day(pipeline.whole(run)))
 land_day = _phase("land-day", lambda run: phases.land_day(run, _tables_of))
-match_names = _phase("match-names", lambda run: pipeline.match_names(quote(run)))
-transform_day = _phase("transform-day", lambda run: pipeline.transform_day(quote(run)))
-check_day = _phase("check-day", lambda run: pipeline.check_day(quote(run)))
-finish_day = _phase("finish-day", lambda run: pipeline.finish_day(quote(run)))
+match_names = _phase("match-names", lambda run: pipeline.match_names(pipeline.whole(run)))
+transform_day = _phase("transform-day", lambda run: pipeline.transform_day(pipeline.whole(run)))
+check_day = _phase("check-day", lambda run: pipeline.check_day(pipeline.whole(run)))
+finish_day = _phase("finish-day", lambda run: pipeline.finish_day(pipeline.whole(run)))
 
-sweep_orphans = _phase("sweep-orphans", lambda run: pipeline.sweep_orphans(quote(run)))
-expire_days = _phase("expire-days", lambda run: pipeline.expire_days(quote(run)))
+sweep_orphans = _phase("sweep-orphans", lambda run: pipeline.sweep_orphans(pipeline.whole(run)))
+expire_days = _phase("expire-days", lambda run: pipeline.expire_days(pipeline.whole(run)))
 
 
 @flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)
@@ -344,4 +364,4 @@ async def land_table(
         (plan,) = landing.plan_day(
             run.data, run.day, [table], allow_empty=allow_empty, sources=sources
         )
-        return pipeline.land_table(quote(run), quote(plan), table).status
+        return pipeline.land_table(pipeline.whole(run), pipeline.whole(plan), table).status

@@ -21,6 +21,10 @@ from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, PlanError
 
 if TYPE_CHECKING:
+    from datetime import date
+
+    from psycopg import Connection
+
     from flows.checks.run import Checked
     from flows.transform import Built
     from loaders.landing import Landed, Plan
@@ -262,7 +266,7 @@ def sweep_orphans(run: Run) -> list[str]:
 
 
 @kept("expire-days")
-def expire_days(run: Run) -> list[tuple[str, Any]]:
+def expire_days(run: Run) -> list[tuple[str, date]]:
     """Drop landed days past DAYBOOK_KEEP_DAYS that were applied; (table, day) of each."""
     from loaders import retention
 
@@ -291,7 +295,7 @@ def done_before(run: Run) -> set[str]:
         return resume.done_phases(connection, run.resumes) - {"prepare-day", "day-pipeline"}
 
 
-def _connected(run: Run, who: str = "daybook") -> Any:
+def _connected(run: Run, who: str = "daybook") -> Connection:
     """A connection that can be told by its run; `daybook flow` ones survive a stop."""
     from loaders import warehouse
 
@@ -329,7 +333,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
             returning flow_run_id
             """
         ).fetchall()
-        (row,) = connection.execute(
+        [(row,)] = connection.execute(
             """
             insert into metrics.pipeline_metrics
                 (flow_run_id, task_name, pipeline_name, day, status, started_at)
@@ -337,7 +341,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
             returning id
             """,
             [run.flow_run_id, run.day.date],
-        ).fetchone()
+        ).fetchall()
         resume.begin(connection, run.flow_run_id, run.settings(), run.resumes)
     began = time.monotonic()
     try:

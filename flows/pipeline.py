@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import UTC, timedelta
-from typing import Any, Literal
+from datetime import UTC, date, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -29,6 +29,15 @@ from flows.stopping import Stop
 from loaders.days import parse_day
 from loaders.landing import Landed, Plan
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State, TaskRun
+
+    from flows.checks.run import Checked
+    from flows.transform import Built
+    from loaders.match import Matched
+
+T = TypeVar("T")
+
 # What the command line hands to a flow beside its parameters, which Prefect would serialise.
 watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
 watched_days: ContextVar[tuple[Stop, Callable[[str], Any]] | None] = ContextVar(
@@ -36,7 +45,20 @@ watched_days: ContextVar[tuple[Stop, Callable[[str], Any]] | None] = ContextVar(
 )
 
 
-def _can_retry(_task: Any, _run: Any, state: Any) -> bool:
+def whole(value: T) -> T:
+    """`value` for a task, as it is: Prefect would look through all it holds for futures."""
+    return cast(T, quote(value))
+
+
+def this_flow_run() -> FlowRun:
+    """The flow run at work, in this task too; RuntimeError where there is none."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("This is called by a flow at work only.")
+    return context.flow_run
+
+
+def _can_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     return reasons.can_retry(state.result(raise_on_failure=False))
 
 
@@ -70,22 +92,22 @@ def land_day(run: Run) -> list[Landed]:
 
 
 def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
-    futures = [land_table.submit(quote(run), quote(plan), plan.table.name) for plan in plans]
+    futures = [land_table.submit(whole(run), whole(plan), plan.table.name) for plan in plans]
     return [future.result(raise_on_failure=False) for future in futures]
 
 
 @task(name="match-names", task_run_name="match-names", **_retried)
-def match_names(run: Run) -> Any:
+def match_names(run: Run) -> Matched:
     """Names not seen before, in one batch."""
     return phases.match_names(run)
 
 
 @task(name="transform-day", task_run_name="transform-day", **_retried)
-def transform_day(run: Run) -> Any:
+def transform_day(run: Run) -> Built:
     """dbt build, each node a task run of its own."""
     from flows.transform import NodeRuns
 
-    nodes = NodeRuns(str(TaskRunContext.get().task_run.flow_run_id))
+    nodes = NodeRuns(str(this_flow_run().id))
     try:
         return phases.transform_day(run, nodes)
     finally:
@@ -93,7 +115,7 @@ def transform_day(run: Run) -> Any:
 
 
 @task(name="check-day", task_run_name="check-day", **_retried)
-def check_day(run: Run) -> Any:
+def check_day(run: Run) -> list[Checked]:
     """Great Expectations on what was built."""
     return phases.check_day(run)
 
@@ -111,7 +133,7 @@ def sweep_orphans(run: Run) -> list[str]:
 
 
 @task(name="expire-days", task_run_name="expire-days", **_retried)
-def expire_days(run: Run) -> Any:
+def expire_days(run: Run) -> list[tuple[str, date]]:
     """Landed days past DAYBOOK_KEEP_DAYS."""
     return phases.expire_days(run)
 
@@ -129,11 +151,12 @@ def _due_day() -> str:
     return (flow_run.scheduled_start_time.astimezone(UTC).date() - timedelta(days=1)).isoformat()
 
 
-# Three of the pool's threads are those of phase one themselves.
+# Three of the pool's threads are those of phase one themselves. (The runner's type is one of its
+# own futures, and the decorator's wants exactly PrefectFuture.)
 @flow(
     name="day-pipeline",
     flow_run_name=_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=phases.TABLES_AT_ONCE + 3),
+    task_runner=ThreadPoolTaskRunner(max_workers=phases.TABLES_AT_ONCE + 3),  # type: ignore[arg-type]
     persist_result=False,
 )
 async def day_pipeline(
@@ -160,7 +183,7 @@ async def day_pipeline(
 
     day = day or _due_day()
     check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
-    flow_run_id = str(FlowRunContext.get().flow_run.id)
+    flow_run_id = str(this_flow_run().id)
     if warehouse.is_embedded():
         warehouse.start()
     stop, progress = watched.get() or (Stop(), phases.silent)
@@ -215,7 +238,7 @@ async def day_pipeline(
 
 def _is_on_pool() -> bool:
     """Whether the flow at work is a worker's, and takes a slot of its pool."""
-    return FlowRunContext.get().flow_run.deployment_id is not None
+    return this_flow_run().deployment_id is not None
 
 
 def _read_by_spark(run: Run) -> str:
@@ -246,13 +269,19 @@ def _close(dead: list[str]) -> None:
             # The run may be one of another Prefect server.
             with contextlib.suppress(Exception):
                 for run in with_parents(client, UUID(flow_run_id)):
-                    if not run.state.is_final():  # one that outlived PostgreSQL has said why
-                        ended = Crashed(message="The run ended without closing its row.")
+                    if (
+                        run.state and not run.state.is_final()
+                    ):  # one that outlived PostgreSQL has said why
+                        ended: State = Crashed(message="The run ended without closing its row.")
                         client.set_flow_run_state(run.id, ended, force=True)
 
 
-PHASE_ONE = {"prepare-day": prepare_day, "land-day": land_day, "sweep-orphans": sweep_orphans}
-PHASE_TWO = {
+PHASE_ONE: dict[str, Task[[Run], Any]] = {
+    "prepare-day": prepare_day,
+    "land-day": land_day,
+    "sweep-orphans": sweep_orphans,
+}
+PHASE_TWO: dict[str, tuple[Task[[Run], Any], str]] = {
     "match-names": (match_names, "matching names"),
     "transform-day": (transform_day, "building"),
     "check-day": (check_day, "checking"),
@@ -265,17 +294,17 @@ def _in_order(run: Run) -> dict[str, dict[str, str]]:
     before = phases.done_before(run)
     run.progress("landing")
     futures: dict[str, PrefectFuture[Any]] = {
-        name: phase.submit(quote(run)) for name, phase in PHASE_ONE.items() if name not in before
+        name: phase.submit(whole(run)) for name, phase in PHASE_ONE.items() if name not in before
     }
     _all_succeeded(run, futures)
     for name, (phase, doing) in PHASE_TWO.items():
         if name in before:
             continue
         run.progress(doing)
-        futures[name] = phase.submit(quote(run))
+        futures[name] = phase.submit(whole(run))
         _all_succeeded(run, futures)
     return {
-        name: {"run_id": str(future.task_run_id), "state": future.state.name}
+        name: {"run_id": str(future.task_run_id), "state": str(future.state.name)}
         for name, future in futures.items()
     }
 
@@ -338,7 +367,7 @@ async def backfill(
     )
     done = {}
     # The session shows that the backfill is alive, also between its days.
-    alive = f"daybook backfill {FlowRunContext.get().flow_run.id}"
+    alive = f"daybook backfill {this_flow_run().id}"
     try:
         with warehouse.connect(application_name=alive, autocommit=True, timeouts=False):
             for number, day in enumerate(chosen):

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows import stack
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun, State
 
 OPEN = ["RUNNING", "PENDING", "CANCELLING"]
 
@@ -33,17 +37,20 @@ def reap(alive: set[str]) -> list[str]:
             works_for = run.parameters.get("run_id") or str(run.id)
             if works_for not in alive:
                 with contextlib.suppress(Exception):
-                    state: Any = Crashed(message="Its worker or its process is gone.")
+                    state: State = Crashed(message="Its worker or its process is gone.")
                     client.set_flow_run_state(run.id, state, force=True)
                     ended.append(str(run.id))
     return ended
 
 
-def with_parents(client: Any, flow_run_id: UUID) -> list[Any]:
+def with_parents(client: SyncPrefectClient, flow_run_id: UUID) -> list[FlowRun]:
     """A flow run and those that wait for it: of a table land-day, the day, and its backfill."""
     runs = [client.read_flow_run(flow_run_id)]
     while task_run_id := runs[-1].parent_task_run_id:
-        runs.append(client.read_flow_run(client.read_task_run(task_run_id).flow_run_id))
+        above = client.read_task_run(task_run_id).flow_run_id
+        if above is None:  # a task that nobody's flow called
+            break
+        runs.append(client.read_flow_run(above))
     return runs
 
 

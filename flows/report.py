@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from loaders.days import Day
 from loaders.sources import declared_tables
@@ -14,6 +14,9 @@ FIGURES = (
     *("landed", "rejected", "inserted", "updated", "unchanged", "stale", "duplicate"),
     *("deleted", "quarantined"),
 )
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 WIDE = 150  # characters: room for every column
 
 
@@ -40,7 +43,7 @@ class Account:
     checks: list[str] = field(default_factory=list)
 
 
-def read_account(connection: Any, flow_run_id: str, day: Day) -> Account:
+def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
     """The account of one run, from load_batches and pipeline_metrics alone."""
     rows = connection.execute(
         """
@@ -112,7 +115,7 @@ def read_account(connection: Any, flow_run_id: str, day: Day) -> Account:
     return Account(flow_run_id, day, lines, told, *_verdicts(connection, flow_run_id, day))
 
 
-def _verdicts(connection: Any, flow_run_id: str, day: Day) -> tuple[str, list[str]]:
+def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, list[str]]:
     """What the ledger and the checks say of the day, in words."""
     from flows.pages import read
 
@@ -190,7 +193,7 @@ def _rich_table(header: list[str], rows: list[list[str]], out: IO[str]) -> None:
     from rich.table import Table
 
     console = Console(file=out)
-    shown = range(len(header))
+    shown = list(range(len(header)))
     if console.width < WIDE:  # leave out what is nothing everywhere
         shown = [i for i in shown if i < 3 or any(row[i] not in ("", "0") for row in rows)]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

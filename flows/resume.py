@@ -5,10 +5,19 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import took
 from loaders.errors import UsageError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from flows.phases import Run
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+    Phase = Callable[Concatenate[Run, P], T]
 
 # What a failed test holds back is not behind it, for dbt's graph operators: skipped says it.
 UNDONE_NODES = ["error", "fail", "runtime error", "skipped"]
@@ -47,7 +56,9 @@ def failed_run(flow_run_id: str) -> dict[str, Any]:
     return {"day": day, **(settings or {})}
 
 
-def begin(connection: Any, flow_run_id: str, settings: dict[str, Any], resumes: str | None) -> None:
+def begin(
+    connection: Connection, flow_run_id: str, settings: dict[str, Any], resumes: str | None
+) -> None:
     """Note what a run is asked for; one that resumes another starts with what that had done."""
     import json
 
@@ -65,7 +76,7 @@ def begin(connection: Any, flow_run_id: str, settings: dict[str, Any], resumes: 
         )
 
 
-def done_phases(connection: Any, flow_run_id: str) -> set[str]:
+def done_phases(connection: Connection, flow_run_id: str) -> set[str]:
     """The phases of a run that are done."""
     found = connection.execute(
         "select phase from metrics.phase_runs where flow_run_id = %s", [flow_run_id]
@@ -83,7 +94,7 @@ def way_on(flow_run_id: str) -> str | None:
     return verdict.way_on(flow_run_id) if has_landed else None
 
 
-def undone_nodes(connection: Any, flow_run_id: str) -> list[str]:
+def undone_nodes(connection: Connection, flow_run_id: str) -> list[str]:
     """dbt's nodes that failed or were held back in a run, as selectors with all behind them."""
     found = connection.execute(
         "select node from metrics.node_runs where flow_run_id = %s and status = any(%s)"
@@ -93,23 +104,23 @@ def undone_nodes(connection: Any, flow_run_id: str) -> list[str]:
     return [f"{node}+" for (node,) in found]
 
 
-def kept(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kept(name: str) -> Callable[[Phase[P, T]], Phase[P, T]]:
     """A phase that notes when it is done, with its seconds."""
 
-    def around(phase: Callable[..., Any]) -> Callable[..., Any]:
+    def around(phase: Phase[P, T]) -> Phase[P, T]:
         @functools.wraps(phase)
-        def noted(run: Any, *arguments: Any, **named: Any) -> Any:
+        def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
             started = time.monotonic()
             outcome = phase(run, *arguments, **named)
             _note(run, name, time.monotonic() - started)
             return outcome
 
-        return noted
+        return cast("Phase[P, T]", noted)
 
     return around
 
 
-def _note(run: Any, phase: str, seconds: float) -> None:
+def _note(run: Run, phase: str, seconds: float) -> None:
     from loaders import warehouse
 
     with warehouse.connect(
@@ -124,7 +135,7 @@ def _note(run: Any, phase: str, seconds: float) -> None:
         note_parts(connection, run.flow_run_id)
 
 
-def note_parts(connection: Any, flow_run_id: str) -> None:
+def note_parts(connection: Connection, flow_run_id: str) -> None:
     """Keep what this process has spent beside the phases; those of a run's processes add up."""
     for part, seconds in took.taken().items():
         connection.execute(

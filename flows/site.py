@@ -20,6 +20,7 @@ _NO_REQUESTS = (
 )
 # dbt's page has a placeholder for its icon, and templates whose links are looked up before Angular
 # has filled them in: both would have the browser look for files that are not there.
+_HEAD = re.compile(r"<head\b[^>]*>")
 _MENDED = [
     (re.compile(r'<link rel="shortcut icon"[^>]*>'), '<link rel="icon" href="data:,">'),
     (re.compile(r"(?<!ng-attr-)xlink:href=(?=.{0,2}{{ getIcon)"), "ng-attr-xlink:href="),
@@ -60,7 +61,7 @@ def _write_lineage(page: Path) -> None:
 
     built = transform.document()
     text = built.read_text(encoding="utf-8")
-    text, found = re.subn(r"<head\b[^>]*>", lambda head: head[0] + _NO_REQUESTS, text, count=1)
+    text, found = _HEAD.subn(lambda head: head[0] + _NO_REQUESTS, text, count=1)
     if not found:
         raise DaybookError(f"{built} is not a page that dbt is known to build.")
     for pattern, instead in _MENDED:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.day import guarded
 from flows.report import aligned
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 DAY_TEXT = """case
     when exists (select from bronze.calendar where kind = 'numbered')
@@ -16,7 +19,7 @@ DAY_TEXT = """case
 end"""
 
 
-def read_runs(connection: Any, limit: int) -> list[list[str]]:
+def read_runs(connection: Connection, limit: int) -> list[list[str]]:
     """The newest runs: started, day, status, seconds, run id, why it failed."""
     return _texts(
         connection.execute(
@@ -37,7 +40,7 @@ def read_runs(connection: Any, limit: int) -> list[list[str]]:
     )
 
 
-def read_batches(connection: Any, limit: int) -> list[list[str]]:
+def read_batches(connection: Connection, limit: int) -> list[list[str]]:
     """The newest landings: batch, day, table, status, landed, rejected."""
     return _texts(
         connection.execute(
@@ -52,7 +55,7 @@ def read_batches(connection: Any, limit: int) -> list[list[str]]:
     )
 
 
-def read_holder(connection: Any) -> str | None:
+def read_holder(connection: Connection) -> str | None:
     """Who holds the run lock and since when, or None."""
     from loaders.lock import KEY
 
@@ -72,7 +75,7 @@ def read_holder(connection: Any) -> str | None:
     return f"{row[0]} since {row[1]} UTC" if row else None
 
 
-def days_by_state(connection: Any) -> list[str]:
+def days_by_state(connection: Connection) -> list[str]:
     """A line per state that days are in, runs of days drawn together: `done  day1 to day3`."""
     from flows.pages import read
     from flows.pages.write import day_text
@@ -95,7 +98,7 @@ def days_by_state(connection: Any) -> list[str]:
     ]
 
 
-def last_run(connection: Any) -> list[str]:
+def last_run(connection: Connection) -> list[str]:
     """What the newest run did, in words; nothing where none has run."""
     from flows.pages import read
     from flows.pages.verdict import troubles, verdict

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from flows import took
 from flows.node_runs import keep_node_runs
@@ -99,7 +99,7 @@ def manifest() -> Any:
         options = _options(settings())
     with _parsing:
         if tuple(options) not in _kept:
-            with _working_directory(), took.part("parse"):
+            with _surroundings(), took.part("parse"):
                 parsed = dbtRunner().invoke(["parse", *options, *SILENT])
             if not parsed.success:
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
@@ -108,13 +108,20 @@ def manifest() -> Any:
 
 
 @contextlib.contextmanager
-def _working_directory() -> Iterator[None]:
-    """dbt changes into the project and stays there; paths given to a later day are relative."""
-    before = os.getcwd()  # noqa: PTH109
+def _surroundings() -> Iterator[None]:
+    """dbt changes into the project and stays there, while paths given to a later day are relative;
+    and the profile can't know where the project is when it is read from elsewhere."""
+    from loaders import warehouse
+
+    folder, home = os.getcwd(), os.environ.get("DAYBOOK_HOME")  # noqa: PTH109
+    os.environ["DAYBOOK_HOME"] = str(warehouse.home())
     try:
         yield
     finally:
-        os.chdir(before)
+        os.chdir(folder)
+        os.environ.pop("DAYBOOK_HOME")
+        if home is not None:
+            os.environ["DAYBOOK_HOME"] = home
 
 
 @contextlib.contextmanager
@@ -154,7 +161,7 @@ def build(
 
     found, started = settings(), time.monotonic()
     called = [*(arguments or BUILD), *_options(found)]
-    with _working_directory(), _day_in_sessions(day, flow_run_id), _stoppable(stop):
+    with _surroundings(), _day_in_sessions(day, flow_run_id), _stoppable(stop):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
             from prefect_dbt import PrefectDbtRunner
 
@@ -177,7 +184,7 @@ def document() -> Path:
     found = settings()
     compiled = (Path(found.target_path) / "manifest.json").exists()
     called = ["docs", "generate", "--static", *(["--no-compile"] if compiled else [])]
-    with _working_directory(), _day_in_sessions(None, "docs"):
+    with _surroundings(), _day_in_sessions(None, "docs"):
         outcome = dbtRunner(manifest=manifest()).invoke([*called, *_options(found), *SILENT])
     if not outcome.success:
         raise DaybookError(f"dbt could not document the project: {_first_line(outcome.exception)}")
@@ -274,7 +281,7 @@ class NodeRuns:
 
         run = TaskRun(
             id=uuid4(),
-            flow_run_id=self.flow_run_id,
+            flow_run_id=UUID(self.flow_run_id),
             name=node.node_name,
             task_key=f"dbt-{node.resource_type}",
             dynamic_key=f"{node.unique_id}-{uuid4().hex[:8]}",

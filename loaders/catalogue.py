@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -158,7 +158,9 @@ def _guessed(reading: list[str], guesses: dict[str, Match]) -> Match:
     return NONE
 
 
-def alike(asked: Sequence[str], known: dict[str, str | int], threshold: float) -> dict[str, Match]:
+def alike(
+    asked: Sequence[str], known: Mapping[str, str | int], threshold: float
+) -> dict[str, Match]:
     """What each of `asked` is like among `known` (name → what it means), by RapidFuzz.
 
     A pair counts from `threshold` on and with the same first letter, which is rarely mistyped.

@@ -54,7 +54,8 @@ def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
     conn = warehouse.connect(application_name=_fitted(holder), autocommit=True, timeouts=False)
     try:
         deadline = time.monotonic() + wait
-        while not conn.execute("select pg_try_advisory_lock(%s::bigint)", [KEY]).fetchone()[0]:
+        taken = "select pg_try_advisory_lock(%s::bigint)"
+        while conn.execute(taken, [KEY]).fetchone() != (True,):
             if time.monotonic() >= deadline:
                 raise LockedError(_who_holds(conn, wait))
             time.sleep(min(POLL, max(0.01, deadline - time.monotonic())))
@@ -63,11 +64,11 @@ def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
         conn.close()
 
 
-class ParentLock:
+class ParentLock(Lock):
     """The lock of the day that a process works for; `check()` as Lock's, for a child process."""
 
     def __init__(self, conn: Connection, flow_run_id: str) -> None:
-        self._conn = conn
+        super().__init__(conn, f"daybook run {flow_run_id}")
         self.flow_run_id = flow_run_id
 
     def check(self) -> None:

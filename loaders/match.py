@@ -30,6 +30,8 @@ from loaders.errors import DaybookError
 from loaders.names import person_key
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from psycopg import Connection
 
     from loaders.lock import Lock
@@ -72,7 +74,11 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     """
     from loaders import warehouse
 
-    who = {"application_name": f"daybook {flow_run_id}", "flow_run_id": flow_run_id, "day": day}
+    who: dict[str, Any] = {
+        "application_name": f"daybook {flow_run_id}",
+        "flow_run_id": flow_run_id,
+        "day": day,
+    }
     catalogue = read_catalogue()
     with warehouse.connect(**who) as conn:
         asked = _read(conn, day, catalogue)
@@ -187,7 +193,7 @@ def _former_agents(conn: Connection) -> list[tuple[int, str]]:
     return conn.execute("select agent_id, name from silver.agents").fetchall()
 
 
-def _agents(conn: Connection, table: str, day: Any) -> list[tuple[int, str]]:
+def _agents(conn: Connection, table: str, day: date) -> list[tuple[int, str]]:
     from psycopg import sql
 
     return conn.execute(

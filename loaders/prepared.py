@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from loaders.errors import DaybookError
 from loaders.files import Place, RawFile
@@ -53,7 +53,7 @@ class Prepared:
                         yield path, Reject(number, reason, raw, bool(landed))
 
 
-def is_prepared(folder: Place) -> bool:
+def is_prepared(folder: Place) -> TypeGuard[Path]:
     """Whether the day's folder is one that Spark wrote."""
     return isinstance(folder, Path) and (folder / MANIFEST).is_file()
 

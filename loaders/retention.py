@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loaders import warehouse
 from loaders.errors import UsageError
@@ -11,6 +11,10 @@ from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
     from datetime import date
+
+    from psycopg.sql import Identifier
+
+    from loaders.lock import Lock
 
 SETTING = "DAYBOOK_KEEP_DAYS"
 PATIENCE = "5s"  # for a reader of the table; the next day tries again
@@ -27,7 +31,9 @@ def keep_days() -> int | None:
     return int(text)
 
 
-def expire_days(keep: int | None, *, flow_run_id: str, lock: Any = None) -> list[tuple[str, date]]:
+def expire_days(
+    keep: int | None, *, flow_run_id: str, lock: Lock | None = None
+) -> list[tuple[str, date]]:
     """Drop the landed partitions older than `keep` days before the newest applied day, and note
     each in bronze.expired_days: the (table, day)s that went, oldest first.
 
@@ -105,7 +111,7 @@ order by batches.day, batches.table_name
 """
 
 
-def sweep_orphans(*, flow_run_id: str, lock: Any = None) -> list[str]:
+def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
     """Drop what only a dead run can have left: tables named like a landed table's partition that
     hang on no parent, and relations that dbt builds under a passing name. The caller holds the
     run lock, so no live run has any: what is being built is not committed. The names that went.
@@ -149,7 +155,7 @@ order by 1, 2
 """
 
 
-def _in_bronze(name: str) -> Any:
+def _in_bronze(name: str) -> Identifier:
     from psycopg import sql
 
     return sql.Identifier("bronze", name)

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from loaders.errors import WarehouseError
 
@@ -124,7 +125,7 @@ def answers(home: Path, database: str = "daybook") -> bool:
     import psycopg
 
     try:
-        psycopg.connect(**{**address(home), "dbname": database}, connect_timeout=5).close()
+        psycopg.connect(_conninfo(home, database), connect_timeout=5).close()
     except psycopg.OperationalError:
         return False
     return True
@@ -138,6 +139,12 @@ def address(home: Path) -> dict[str, str]:
         "user": SUPERUSER,
         "dbname": "daybook",
     }
+
+
+def _conninfo(home: Path, database: str) -> str:
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(**{**address(home), "dbname": database})
 
 
 @contextmanager
@@ -369,14 +376,16 @@ def _alive(pid: int, data: Path) -> bool:
 def _make_database(home: Path) -> None:
     import psycopg
 
-    with psycopg.connect(**{**address(home), "dbname": "postgres"}, autocommit=True) as conn:
+    with psycopg.connect(_conninfo(home, "postgres"), autocommit=True) as conn:
         if not conn.execute("select 1 from pg_database where datname = 'daybook'").fetchone():
             conn.execute("create database daybook")
 
 
 def _run(command: list[object], user: pwd.struct_passwd | None) -> subprocess.CompletedProcess[str]:
     """Run one of PostgreSQL's programs with nothing of our environment, secrets included."""
-    as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    as_user: dict[str, Any] = (
+        {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    )
     return subprocess.run(
         [str(part) for part in command],
         cwd="/",

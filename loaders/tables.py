@@ -8,6 +8,7 @@ from loaders.sources import Table, declared_tables
 
 if TYPE_CHECKING:
     from psycopg import Connection
+    from psycopg.sql import Composed
 
 LINEAGE = {
     "_extra": "jsonb",
@@ -50,7 +51,7 @@ def missing(conn: Connection) -> list[str]:
     return gaps
 
 
-def _create(table: Table) -> object:
+def _create(table: Table) -> Composed:
     from psycopg import sql
 
     columns = [sql.SQL("{} text").format(sql.Identifier(name)) for name in table.column_names]

@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from loaders.days import Day
@@ -195,9 +195,9 @@ def migrate() -> list[str]:
     )
     try:
         with engine.begin() as connection:
-            conn = connection.connection.driver_connection
+            conn = cast("Connection", connection.connection.driver_connection)
             conn.add_notice_handler(
-                lambda d: said.append(d.message_primary) if d.severity == "WARNING" else None
+                lambda d: said.append(str(d.message_primary)) if d.severity == "WARNING" else None
             )
             _check_version(conn)
             conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
@@ -327,6 +327,7 @@ def _options(settings: dict[str, str]) -> str:
 def _shake_hands(base: str, parameters: dict[str, Any]) -> Connection:
     import psycopg
 
+    said = ""
     for attempt in range(RETRIES + 1):
         try:
             return psycopg.connect(base, autocommit=True, **parameters)

@@ -33,7 +33,7 @@
 
 {% macro relation_if_built(name, layer) -%}
     {#- A model read without ref, because it is built from the model that reads it. -#}
-    {{ return(adapter.get_relation(target.database, generate_schema_name(layer, none), name) if execute) }}
+    {{ return(adapter.get_relation(target.database, generate_schema_name(layer, none), name) if execute else none) }}
 {%- endmacro %}
 
 

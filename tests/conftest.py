@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+import gc
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,57 +19,135 @@ from psycopg.rows import dict_row
 from loaders import server, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
+from tests.forks import Forks
 
-# Every test's database has this name: dbt's parsed manifest carries it, and is kept.
-DATABASE = "test"
+# Every test's database has the embedded one's name: dbt's parsed manifest carries it, and is kept.
+DATABASE = "daybook"
+# What they are made from: a database that has been migrated, and is never written.
+MIGRATED = "migrated"
+
+
+# What a shell may export and no test may see; of ours only what is said to a run of the suite.
+FOREIGN = ("PG", "DBT_", "PREFECT_", "AWS_", "SPARK_", "DAYBOOK_", "DATABASE_URL", "DATA_BASE_PATH")
+SAID = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
+# Files whose tests share what takes long to start, by how their names begin: one process runs all
+# of a group. From the longest group to the shortest.
+GROUPS = ("test_stack", "test_kills", "test_spark", "test_browser")
+SLOWEST = 30
 
 
 def pytest_configure() -> None:
     """The suite sees no warehouse but its own, whatever the shell exports."""
     for name in list(os.environ):
-        if name.startswith(("PG", "DBT_")) or name in ("DATABASE_URL", "DATA_BASE_PATH"):
+        if name.startswith(FOREIGN) and name not in SAID:
             del os.environ[name]
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
     os.environ["DAYBOOK_HOME"] = "/nonexistent/no-test-asked-for-a-warehouse"
 
 
+def group_of(nodeid: str) -> str | None:
+    file = Path(nodeid.partition("::")[0]).name
+    return next((group for group in GROUPS if file.startswith(group)), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: else one worker is left with them at the end while the other idles."""
+
+    def place(item: pytest.Item) -> int:
+        if group := group_of(item.nodeid):
+            return GROUPS.index(group)
+        return len(GROUPS) + (item.get_closest_marker("slow") is None)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A group goes to one process, every other test to whichever is free, in the order above.
+
+    The marker xdist_group would do, but for pytest 9.2, whose tests no longer carry it in their id.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupsThenTests(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid) or nodeid
+
+    config.option.loadscopereorder = False
+    return GroupsThenTests(config, log)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the thirty slowest tests, their fixtures counted, and keep them in a file."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            seconds[getattr(report, "nodeid", "")] += getattr(report, "duration", 0.0)
+    if len(seconds) <= SLOWEST or config.cache is None:
+        return
+    lines = [f"{taken:7.1f} s  {name}" for name, taken in seconds.most_common(SLOWEST)]
+    place = config.cache.mkdir("daybook") / "slowest.txt"
+    place.write_text("\n".join(lines) + "\n")
+    terminalreporter.section(f"{SLOWEST} slowest tests, also in {place.relative_to(PROJECT)}")
+    terminalreporter.write_line("\n".join(lines))
+
+
+def new_home() -> Path:
+    """A home whose path leaves room for a socket, and that a server's user can enter."""
+    home = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
+    home.chmod(0o755)
+    return home
+
+
+def remove_home(home: Path) -> None:
+    server.reset(home)
+    shutil.rmtree(home, ignore_errors=True)
+
+
 @pytest.fixture
 def short_tmp() -> Iterator[Path]:
     """A folder whose path leaves room for a socket, and that a server's user can enter."""
-    folder = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
-    folder.chmod(0o755)
+    folder = new_home()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def shared_home() -> Iterator[Path]:
-    """The home of this process's server, whose database `daybook` is migrated and never written."""
-    home = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
-    home.chmod(0o755)
+    """The home of this process's server."""
+    home = new_home()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAYBOOK_HOME", str(home))
         warehouse.start()
         with psycopg.connect(**server.address(home), autocommit=True) as conn:
             conn.execute("alter system set fsync = off")  # it lives for minutes
             conn.execute("select pg_reload_conf()")
+        copy_database(home, DATABASE, MIGRATED)
     yield home
-    server.reset(home)
-    shutil.rmtree(home, ignore_errors=True)
+    remove_home(home)
+
+
+def copy_database(home: Path, template: str, name: str = DATABASE) -> None:
+    """A database made anew from another, which has to be without sessions."""
+    admin = {**server.address(home), "dbname": "postgres"}
+    with psycopg.connect(**admin, autocommit=True) as conn:
+        conn.execute(f"drop database if exists {name} with (force)")
+        # By file, with a checkpoint: after a crash sequences of a logged copy fall back.
+        conn.execute(f"create database {name} template {template} strategy file_copy")
 
 
 @pytest.fixture
-def warehouse_url(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def warehouse_url(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A migrated database of this test's own, as DATABASE_URL."""
-    admin = {**server.address(shared_home), "dbname": "postgres"}
-    with psycopg.connect(**admin, autocommit=True) as conn:
-        conn.execute(f"drop database if exists {DATABASE} with (force)")
-        conn.execute(f"create database {DATABASE} template daybook")
-    url = f"postgresql://daybook@/{DATABASE}?host={quote(admin['host'], safe='/')}&port=5432"
+    copy_database(shared_home, MIGRATED)
+    host = quote(server.address(shared_home)["host"], safe="/")
+    url = f"postgresql://daybook@/{DATABASE}?host={host}&port=5432"
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("DAYBOOK_HOME", str(shared_home))
-    yield url
+    return url
 
 
 @pytest.fixture(name="warehouse")
@@ -84,13 +163,52 @@ def db(warehouse_url: str) -> Iterator[psycopg.Connection]:
         yield conn
 
 
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server for the tests of this process: a temporary one per run takes seconds."""
+    from flows import server as prefect_server  # sets its switches once the shell's are gone
+
+    folder = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(folder))
+        patch.setenv("PREFECT_API_URL", "")
+        prefect_server.spawn_server(folder)
+        url = os.environ["PREFECT_API_URL"]
+    yield url
+    prefect_server.stop_server()
+
+
+@pytest.fixture(scope="session")
+def dbt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A profiles.yml as set-up makes it, and dbt's target, parsed once."""
+    folder = tmp_path_factory.mktemp("flow-dbt")
+    shutil.copy(PROJECT / "profiles.example.yml", folder / "profiles.yml")
+    return folder
+
+
+def dbt_settings(folder: Path) -> dict[str, str]:
+    """What a command needs to know to find them."""
+    return {
+        "DBT_PROFILES_DIR": str(folder),
+        "DBT_TARGET_PATH": str(folder / "target"),
+        "DBT_LOG_PATH": str(folder / "logs"),
+    }
+
+
+@pytest.fixture(scope="session")
+def forks(dbt_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """The server of forks of this test process."""
+    made = Forks(tmp_path_factory.mktemp("forks"), {**os.environ, **dbt_settings(dbt_folder)})
+    yield made
+    made.close()
+
+
 class Dbt:
     """dbt in this process, with a manifest that is parsed once a setting."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifests: dict[str | None, Any] = {}  # by the setting that parsing reads
-        self.runs = itertools.count()
 
     def run(self, *arguments: str) -> Any:
         from dbt.cli.main import dbtRunner
@@ -103,20 +221,23 @@ class Dbt:
             if not parsed.success:
                 raise parsed.exception or AssertionError("dbt parse failed")
             self.manifests[setting] = parsed.result
+            gc.freeze()  # it stays: nobody need look through it again
         command, *rest = arguments
-        result = dbtRunner(manifest=self.manifests[setting]).invoke(
-            [command, "--log-level-file", "none", *rest, *places, *outputs]
-        )
+        quiet = ("--log-level", "none", "--log-level-file", "none")
+        gc.disable()  # a fifth of a build's time
+        try:
+            runner = dbtRunner(manifest=self.manifests[setting])
+            result = runner.invoke([command, *quiet, *rest, *places, *outputs])
+        finally:
+            gc.enable()
         if result.exception:
             raise result.exception
         return result
 
 
 @pytest.fixture(scope="session")
-def _dbt_session(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
-    folder = tmp_path_factory.mktemp("dbt")
-    shutil.copy(PROJECT / "profiles.example.yml", folder / "profiles.yml")
-    return Dbt(folder)
+def _dbt_session(dbt_folder: Path) -> Dbt:
+    return Dbt(dbt_folder)
 
 
 @pytest.fixture

@@ -8,9 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -23,10 +20,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from flows.pages.write import _render
-from loaders import server
 from loaders.sources import PROJECT
+from tests.conftest import dbt_settings, new_home, remove_home
+from tests.forks import Forks
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
 LINEAGE = "#!/model/model.daybook.group_activity?g_v=1&g_i=%2Bgroup_activity"
@@ -35,29 +33,18 @@ INSTALL = "The browser tests need Debian's Chromium: apt-get install chromium ch
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Path]:
+def site(dbt_folder: Path, prefect_url: str, forks: Forks) -> Iterator[Path]:
     """The pages as three sample days leave them, in a home of their own."""
-    home = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
-    home.chmod(0o755)
-    profiles = home / "profiles"
-    profiles.mkdir()
-    shutil.copy(PROJECT / "profiles.example.yml", profiles / "profiles.yml")
-    environment = {**os.environ, "DAYBOOK_HOME": str(home), "DBT_PROFILES_DIR": str(profiles)}
-
-    def run(*arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            **{"cwd": PROJECT, "env": environment, "capture_output": True, "text": True},
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr
-
-    run("loaders.warehouse", "start")
-    sample = str(PROJECT / "tests" / "sample")
-    run("flows.backfill", "--days", "day1", "day2", "day3", "--data", sample)
+    home = new_home()
+    environment = {**os.environ, "DAYBOOK_HOME": str(home), "PREFECT_API_URL": prefect_url}
+    run = forks.start(
+        *("flows.backfill", "--days", "day1", "day2", "day3"),
+        *("--data", PROJECT / "tests" / "sample"),
+        env=environment | dbt_settings(dbt_folder),
+    )
+    assert run.wait(300) == 0, run.stderr
     yield home / "site"
-    server.reset(home)
-    shutil.rmtree(home, ignore_errors=True)
+    remove_home(home)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
 import re
 import subprocess
 from pathlib import Path
@@ -19,6 +21,9 @@ STG = (
 )
 MODELS = sorted((PROJECT / "models").rglob("*.sql"))
 PIPELINES = ("agents", "groups", "transactions", "roles", "budgets", "cards")
+# What of a model is not its own SQL, Jinja and comments; and what sqlfluff knows of dbt by itself.
+ASIDE = re.compile(r"({[{%#].*?[}%#]}|--[^\n]*)", re.S)
+KNOWN = re.compile(r"{{\s*(ref|source|config|this)\b.*?}}", re.S)
 
 
 def tracked(pattern: str = "*") -> list[Path]:
@@ -35,6 +40,16 @@ def tracked(pattern: str = "*") -> list[Path]:
 def described(model: Path) -> dict[str, Any]:
     (entry,) = yaml.safe_load(model.with_suffix(".yml").read_text())["models"]
     return entry
+
+
+def tags(model: Path) -> set[str]:
+    """Those of the model's own config, in its SQL or its YAML."""
+    found = {
+        tag
+        for written in re.findall(r"\btags=(\[[^\]]*\])", model.read_text())
+        for tag in ast.literal_eval(written)
+    }
+    return found | set(described(model).get("config", {}).get("tags", []))
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
@@ -82,6 +97,60 @@ def test_silver_and_marts_have_enforced_contracts_with_keys() -> None:
             assert entry["config"]["contract"]["enforced"], model
             kinds = [constraint["type"] for constraint in entry["constraints"]]
             assert "primary_key" in kinds, model
+
+
+def test_a_model_has_the_tags_of_whatever_reads_it() -> None:
+    """So that a pipeline's tag builds all it needs, whatever was built before; row_ledger is a view
+    of whatever is there."""
+    by_name = {model.stem: model for model in MODELS}
+    for model in MODELS:
+        own = tags(model)
+        if model.parent.name not in ("marts", "metrics"):  # the folder's tag is theirs
+            assert own & set(PIPELINES), f"{model.stem} belongs to no pipeline"
+        for name in re.findall(r"ref\('(\w+)'\)", model.read_text()):
+            if name in by_name and model.stem != "row_ledger":  # seeds have no pipeline's tag
+                lacking = (own & set(PIPELINES)) - tags(by_name[name])
+                assert not lacking, f"{name}, which {model.stem} reads, lacks {lacking}"
+
+
+def test_lint_reads_every_line_of_every_model() -> None:
+    """Keywords in capitals are found wherever they stand in models that call macros: what sqlfluff
+    can't template or parse it might pass."""
+    from sqlfluff.core import FluffConfig, Linter
+
+    config = FluffConfig.from_path(
+        str(PROJECT / "models"), overrides={"rules": "capitalisation.keywords"}
+    )
+    linter = Linter(config=config)
+    for model in MODELS:
+        if "{" not in KNOWN.sub("", model.read_text()):
+            continue
+        parts, wrong = ASIDE.split(model.read_text()), 0
+        for i in range(0, len(parts), 2):
+            parts[i], here = re.subn(r"\b(select|from)\b", lambda m: m[0].upper(), parts[i])
+            wrong += here
+        linted = linter.lint_string("".join(parts), fname=str(model), config=config)
+        found = [violation.rule_code() for violation in linted.violations]
+        assert found == ["CP01"] * wrong, f"{model}: {[v.desc() for v in linted.violations]}"
+
+
+def test_lint_ignores_nothing() -> None:
+    written = configparser.ConfigParser(interpolation=None)
+    written.read(PROJECT / ".sqlfluff")
+    assert [key for key in written["sqlfluff"] if "ignore" in key or "exclude" in key] == []
+    for model in MODELS:
+        assert not re.search(r"noqa|--\s*sqlfluff:", model.read_text()), model
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", (PROJECT / "Makefile").read_text(), re.M)
+    assert lint
+    for tool in (
+        "ruff check .",
+        "ruff format --check .",
+        "mypy\n",
+        "deptry .",
+        "dbt --quiet parse",
+    ):
+        assert f"$(BIN)/{tool}" in lint[1], tool
+    assert re.search(r"sqlfluff lint (?!.*ignore).* models\n", lint[1])
 
 
 def test_each_pipeline_builds_by_its_tag_on_a_warehouse_that_was_never_built(

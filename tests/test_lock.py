@@ -87,8 +87,8 @@ def test_a_run_whose_lock_connection_was_cut_is_told_before_it_commits(db):
 
 
 def test_the_lock_outlives_every_timeout_of_the_server(db, monkeypatch):
-    db.execute("alter database test set idle_session_timeout = '200ms'")
-    db.execute("alter database test set statement_timeout = '200ms'")
+    db.execute("alter database daybook set idle_session_timeout = '200ms'")
+    db.execute("alter database daybook set statement_timeout = '200ms'")
     with run_lock("daybook run r1 day1") as lock:
         time.sleep(0.6)
         lock.check()

@@ -89,7 +89,9 @@ def test_a_release_that_cannot_be_read_leaves_the_rates_as_they_were(db, monkeyp
     release(monkeypatch, "1", [(date(2026, 1, 5), "EUR", Decimal("1.1"))])
     rates.refresh_rates()
     monkeypatch.undo()
-    monkeypatch.setenv("DATABASE_URL", f"postgresql://daybook@/test?host={db.info.host}&port=5432")
+    monkeypatch.setenv(
+        "DATABASE_URL", f"postgresql://daybook@/daybook?host={db.info.host}&port=5432"
+    )
     monkeypatch.setattr(rates, "HISTORY", "currency_converter/no-such-file.zip")
     with pytest.raises(DaybookError, match="ECB rates"):
         rates.refresh_rates()

@@ -24,7 +24,6 @@ from tests.test_spark_shapes import generated, is_record
 # one JVM, and one reading of the hard cases, for all of them
 pytestmark = [
     pytest.mark.spark,
-    pytest.mark.xdist_group("spark"),
     pytest.mark.usefixtures("warehouse"),
 ]
 SAMPLE = PROJECT / "tests" / "sample"

@@ -19,7 +19,6 @@ from tests.test_spark import state
 pytestmark = [
     pytest.mark.spark,
     pytest.mark.slow,
-    pytest.mark.xdist_group("spark"),
     pytest.mark.usefixtures("warehouse"),
 ]
 

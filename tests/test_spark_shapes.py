@@ -26,7 +26,7 @@ from loaders.spark.tasks import LEFT
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.spark, pytest.mark.xdist_group("spark")]
+pytestmark = pytest.mark.spark
 TABLE = declared_tables()["stg_transactions"]
 
 PLAIN = [

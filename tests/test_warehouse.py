@@ -53,7 +53,7 @@ def test_libpq_variables_name_the_server_and_database_url_beats_them(monkeypatch
     for name, value in {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "ann"}.items():
         monkeypatch.setenv(name, value)
     with wh.connect() as conn:
-        assert conn.info.dbname == "test"
+        assert conn.info.dbname == "daybook"
     monkeypatch.delenv("DATABASE_URL")
     monkeypatch.setenv("PGPASSWORD", "hunter2")
     monkeypatch.setenv("PGDATABASE", "bo/oks")
@@ -61,15 +61,15 @@ def test_libpq_variables_name_the_server_and_database_url_beats_them(monkeypatch
     socket = psycopg.conninfo.conninfo_to_dict(url)["host"]
     for name, value in {"PGHOST": socket, "PGPORT": "5432", "PGUSER": "daybook"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PGDATABASE", "test")
+    monkeypatch.setenv("PGDATABASE", "daybook")
     with wh.connect() as conn:
-        assert conn.info.dbname == "test"
+        assert conn.info.dbname == "daybook"
 
 
 def test_sqlalchemys_spelling_of_the_url_is_understood(monkeypatch, warehouse):
     monkeypatch.setenv("DATABASE_URL", warehouse.replace("postgresql:", "postgresql+psycopg:"))
     with wh.connect() as conn:
-        assert conn.info.dbname == "test"
+        assert conn.info.dbname == "daybook"
 
 
 # The handshake
@@ -124,7 +124,7 @@ def test_a_server_that_is_starting_up_is_waited_for(monkeypatch, warehouse):
 
 
 def test_an_unknown_database_is_named(monkeypatch, warehouse):
-    monkeypatch.setenv("DATABASE_URL", warehouse.replace("/test?", "/no_such_database?"))
+    monkeypatch.setenv("DATABASE_URL", warehouse.replace("/daybook?", "/no_such_database?"))
     with pytest.raises(WarehouseError, match="database no_such_database"):
         wh.connect()
 
@@ -150,10 +150,10 @@ def test_every_session_is_utc_wherever_asia_kolkata_is_set(db, monkeypatch, time
     elif timezone_of == "options":
         monkeypatch.setenv("PGOPTIONS", "-c TimeZone=Asia/Kolkata -c DateStyle=German")
     elif timezone_of == "database":
-        db.execute("alter database test set timezone = 'Asia/Kolkata'")
-        db.execute("alter database test set datestyle = 'German'")
+        db.execute("alter database daybook set timezone = 'Asia/Kolkata'")
+        db.execute("alter database daybook set datestyle = 'German'")
     else:
-        db.execute("alter role daybook in database test set timezone = 'Asia/Kolkata'")
+        db.execute("alter role daybook in database daybook set timezone = 'Asia/Kolkata'")
     for autocommit in (True, False):
         with wh.connect(autocommit=autocommit) as conn:
             conn.rollback()
@@ -232,8 +232,8 @@ def test_migrate_again_changes_nothing(db):
 
 
 def test_two_migrations_at_once_make_one_warehouse(db, monkeypatch):
-    db.execute("create database test_empty")
-    monkeypatch.setenv("DATABASE_URL", wh.uri().replace("/test?", "/test_empty?"))
+    db.execute("create database empty")
+    monkeypatch.setenv("DATABASE_URL", wh.uri().replace("/daybook?", "/empty?"))
     try:
         done = [
             subprocess.Popen([sys.executable, "-m", "loaders.warehouse", "migrate"], cwd=PROJECT)
@@ -243,7 +243,7 @@ def test_two_migrations_at_once_make_one_warehouse(db, monkeypatch):
         with wh.connect() as conn:
             wh.check_ready(conn)
     finally:
-        db.execute("drop database test_empty with (force)")
+        db.execute("drop database empty with (force)")
 
 
 def test_a_warehouse_that_is_behind_says_what_to_run(db):
@@ -327,8 +327,8 @@ def test_each_role_may_do_its_own_work_only(db, role, statement, outcome):
 
 def test_a_login_that_may_not_make_roles_goes_on_without_and_says_so(db, monkeypatch):
     db.execute("create role plain login")
-    db.execute("create database test_plain owner plain")
-    url = wh.uri().replace("daybook@", "plain@").replace("/test?", "/test_plain?")
+    db.execute("create database plain owner plain")
+    url = wh.uri().replace("daybook@", "plain@").replace("/daybook?", "/plain?")
     monkeypatch.setenv("DATABASE_URL", url)
     try:
         for role in ("loader", "transformer", "reader"):
@@ -340,7 +340,7 @@ def test_a_login_that_may_not_make_roles_goes_on_without_and_says_so(db, monkeyp
     finally:
         for role in ("loader", "transformer", "reader"):
             db.execute(f"alter role hidden_{role} rename to daybook_{role}")
-        db.execute("drop database test_plain with (force)")
+        db.execute("drop database plain with (force)")
         db.execute("drop role plain")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loaders.days import Day
 from loaders.sources import declared_tables
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 SAMPLE = 20  # keys of so many rows are shown
 # A key that is not one can hold anything, a person's name or address too: then file and row say it.
@@ -23,7 +26,7 @@ class Reason:
     keys: list[str]
 
 
-def read_reasons(connection: Any, day: Day, tables: list[str] | None = None) -> list[Reason]:
+def read_reasons(connection: Connection, day: Day, tables: list[str] | None = None) -> list[Reason]:
     """The reasons of a day, most rows first; a row with several counts under each."""
     found: list[Reason] = []
     for relation in _relations(connection):
@@ -32,7 +35,7 @@ def read_reasons(connection: Any, day: Day, tables: list[str] | None = None) -> 
     return sorted(chosen, key=lambda reason: (-reason.rows, reason.table, reason.reason))
 
 
-def sample_keys(connection: Any, day: Day, tables: list[str]) -> list[dict[str, Any]]:
+def sample_keys(connection: Connection, day: Day, tables: list[str]) -> list[dict[str, Any]]:
     """Keys of up to 20 quarantined rows of some landed tables."""
     return [
         {"table_name": reason.table, "row": key, "reason": reason.reason}
@@ -41,14 +44,14 @@ def sample_keys(connection: Any, day: Day, tables: list[str]) -> list[dict[str, 
     ][:SAMPLE]
 
 
-def _relations(connection: Any) -> list[str]:
+def _relations(connection: Connection) -> list[str]:
     rows = connection.execute(
         "select tablename from pg_tables where schemaname = 'quarantine' order by tablename"
     )
     return [name for (name,) in rows]
 
 
-def _reasons(connection: Any, relation: str, day: Day) -> list[Reason]:
+def _reasons(connection: Connection, relation: str, day: Day) -> list[Reason]:
     from psycopg import sql
 
     key = sql.SQL(", ").join(

@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
 from flows.checks.suites import SEVERITIES, Suite, expected, suites_of
 from loaders.days import Day
 from loaders.errors import DaybookError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 # Imported by Great Expectations for kinds of checks that are not used here: a quarter of its start.
 UNUSED = ("altair", "scipy.stats")
@@ -184,7 +187,7 @@ def _validate(context: Any, source: Any, suite: Suite) -> Any:
     )
 
 
-def _checked(suite: Suite, result: dict[str, Any], connection: Any, day: Day) -> Checked:
+def _checked(suite: Suite, result: dict[str, Any], connection: Connection, day: Day) -> Checked:
     config, counted = result["expectation_config"], result["result"]
     rows = [
         {name: _key(name, row[name]) for name in suite.keys}
@@ -230,7 +233,7 @@ def _observed(result: dict[str, Any]) -> str:
     return f"{text} ({', '.join(figures[:5])})" if figures else text
 
 
-def _keep(connection: Any, found: list[Checked], day: Day, flow_run_id: str) -> None:
+def _keep(connection: Connection, found: list[Checked], day: Day, flow_run_id: str) -> None:
     from psycopg.types.json import Jsonb
 
     # A phase that is tried again says its last word only.

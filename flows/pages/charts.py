@@ -68,7 +68,7 @@ def spend_by_month(rows: list[Row]) -> tuple[str, list[str], list[Row]]:
     # A colour each, also where some are absent: unmatched is always the same grey.
     colours = {name: place for place, name in enumerate(largest)}
     colours |= {"other applications": LARGEST, "unmatched": LARGEST + 1}
-    lines = [
+    lines: list[Row] = [
         {
             "name": name,
             "colour": colours[name],

@@ -5,7 +5,12 @@ Each function gives [] where the relation it asks is not built yet: a first day,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from psycopg import Connection
 
 Row = dict[str, Any]
 
@@ -15,26 +20,26 @@ TREE_DEPTH = 25
 DISPOSITIONS = ("inserted", "updated", "unchanged", "stale", "duplicate", "quarantined", "rejected")
 
 
-def ask(connection: Any, relations: str, query: str, *parameters: Any) -> list[Row]:
+def ask(connection: Connection, relations: str, query: str, *parameters: Any) -> list[Row]:
     """Rows as dicts; [] when one of the named relations does not exist."""
     from psycopg.rows import dict_row
 
     names = relations.split()
-    (missing,) = connection.execute(
+    [(missing,)] = connection.execute(
         "select count(*) from unnest(%s::text[]) as n where to_regclass(n) is null", [names]
-    ).fetchone()
+    ).fetchall()
     if missing:
         return []
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query, parameters or None).fetchall()
 
 
-def newest_run(connection: Any) -> Row | None:
+def newest_run(connection: Connection) -> Row | None:
     """The newest run of a day, or None."""
     return next(iter(runs(connection, 1)), None)
 
 
-def is_numbered(connection: Any) -> bool:
+def is_numbered(connection: Connection) -> bool:
     """Whether days are numbers, not dates: by what was asked for while nothing has landed."""
     return bool(
         ask(
@@ -50,7 +55,7 @@ def is_numbered(connection: Any) -> bool:
     )
 
 
-def runs(connection: Any, limit: int) -> list[Row]:
+def runs(connection: Connection, limit: int) -> list[Row]:
     """The newest runs; `asked_day` is the day as it was asked for, where that is known."""
     return ask(
         connection,
@@ -70,7 +75,7 @@ def runs(connection: Any, limit: int) -> list[Row]:
     )
 
 
-def failures(connection: Any, flow_run_id: str) -> list[Row]:
+def failures(connection: Connection, flow_run_id: str) -> list[Row]:
     """What failed in a run: landings and models, in order."""
     return ask(
         connection,
@@ -85,7 +90,7 @@ def failures(connection: Any, flow_run_id: str) -> list[Row]:
     )
 
 
-def failed_nodes(connection: Any, flow_run_id: str) -> list[Row]:
+def failed_nodes(connection: Connection, flow_run_id: str) -> list[Row]:
     """dbt's nodes that failed, tests among them."""
     return ask(
         connection,
@@ -99,7 +104,7 @@ def failed_nodes(connection: Any, flow_run_id: str) -> list[Row]:
     )
 
 
-def ledger(connection: Any, day: Any) -> list[Row]:
+def ledger(connection: Connection, day: date) -> list[Row]:
     """The day's row ledger, with the median of the days before."""
     return ask(
         connection,
@@ -116,7 +121,7 @@ def ledger(connection: Any, day: Any) -> list[Row]:
     )
 
 
-def landings(connection: Any, flow_run_id: str) -> list[Row]:
+def landings(connection: Connection, flow_run_id: str) -> list[Row]:
     """What the run landed: one row per table."""
     return ask(
         connection,
@@ -133,7 +138,7 @@ def landings(connection: Any, flow_run_id: str) -> list[Row]:
     )
 
 
-def nodes(connection: Any, flow_run_id: str) -> list[Row]:
+def nodes(connection: Connection, flow_run_id: str) -> list[Row]:
     """The run's dbt nodes with their times and the median of their last 14 days."""
     return ask(
         connection,
@@ -164,7 +169,7 @@ def nodes(connection: Any, flow_run_id: str) -> list[Row]:
     )
 
 
-def calendar(connection: Any) -> list[Row]:
+def calendar(connection: Connection) -> list[Row]:
     """The last 400 days with the worst that a table of the day, or its last run, came to; without
     runs that were asked for a day of the other calendar."""
     return ask(
@@ -212,7 +217,7 @@ def calendar(connection: Any) -> list[Row]:
     )[::-1]
 
 
-def checks(connection: Any, flow_run_id: str) -> list[Row]:
+def checks(connection: Connection, flow_run_id: str) -> list[Row]:
     """What the checks of a run found, failures first."""
     return ask(
         connection,
@@ -226,7 +231,7 @@ def checks(connection: Any, flow_run_id: str) -> list[Row]:
     )
 
 
-def checks_by_day(connection: Any, days: int = 30) -> list[Row]:
+def checks_by_day(connection: Connection, days: int = 30) -> list[Row]:
     """Checks passed, warned and failed on each of the last checked days, by their last run."""
     return ask(
         connection,
@@ -255,7 +260,7 @@ def checks_by_day(connection: Any, days: int = 30) -> list[Row]:
     )
 
 
-def groups(connection: Any) -> list[Row]:
+def groups(connection: Connection) -> list[Row]:
     """The upper part of the tree: groups with the number of their children, roots first."""
     return ask(
         connection,
@@ -284,7 +289,7 @@ def groups(connection: Any) -> list[Row]:
     )
 
 
-def group_totals(connection: Any) -> Row:
+def group_totals(connection: Connection) -> Row:
     """How many groups there are, active, inactive, in a cycle, below one."""
     rows = ask(
         connection,
@@ -302,7 +307,7 @@ def group_totals(connection: Any) -> Row:
     return rows[0] if rows else {"groups": 0}
 
 
-def in_cycles(connection: Any) -> list[Row]:
+def in_cycles(connection: Connection) -> list[Row]:
     """Groups in a cycle or below one, up to 100."""
     return ask(
         connection,
@@ -317,7 +322,7 @@ def in_cycles(connection: Any) -> list[Row]:
     )
 
 
-def spend(connection: Any, months: int = 12) -> list[Row]:
+def spend(connection: Connection, months: int = 12) -> list[Row]:
     """US dollars per application and month, for the last months with spend."""
     return ask(
         connection,
@@ -334,7 +339,7 @@ def spend(connection: Any, months: int = 12) -> list[Row]:
     )
 
 
-def converted(connection: Any, day: Any) -> list[Row]:
+def converted(connection: Connection, day: date) -> list[Row]:
     """The day's transactions by currency: original amounts, dollars, and how they were rated."""
     return ask(
         connection,

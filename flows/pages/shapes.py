@@ -153,7 +153,7 @@ def heat_map(days: list[Row], numbered: bool) -> dict[str, Any]:
 def tree(rows: list[Row]) -> list[dict[str, Any]]:
     """Groups nested below their parents; `hidden` children are those that the page leaves out."""
     nodes = {row["group_id"]: {**row, "below": []} for row in rows}
-    roots = []
+    roots: list[dict[str, Any]] = []
     for node in nodes.values():
         parent = nodes.get(node["parent_group_id"]) if node["depth"] else None
         (parent["below"] if parent else roots).append(node)

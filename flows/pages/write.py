@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
@@ -13,6 +13,9 @@ from flows.pages import charts, read, shapes
 from flows.pages import verdict as verdicts
 from flows.resume import done_phases
 from loaders.days import Day
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = [
@@ -47,7 +50,7 @@ def write_pages(site: Path) -> Path:
     return site / "run.html"
 
 
-def _index(connection: Any, site: Path) -> str:
+def _index(connection: Connection, site: Path) -> str:
     return _render(
         "index.html.j2",
         read.is_numbered(connection),
@@ -56,7 +59,7 @@ def _index(connection: Any, site: Path) -> str:
     )
 
 
-def run_page(connection: Any, site: Path) -> str:
+def run_page(connection: Connection, site: Path) -> str:
     """The page of the newest run, or of the warehouse as it is where no flow has run."""
     numbered = read.is_numbered(connection)
     days = read.calendar(connection)
@@ -155,7 +158,7 @@ def _drift(landing: read.Row) -> list[str]:
 
 
 def _checks(
-    connection: Any, numbered: bool, checks: list[read.Row], failing: list[read.Row]
+    connection: Connection, numbered: bool, checks: list[read.Row], failing: list[read.Row]
 ) -> dict[str, Any]:
     by_day = read.checks_by_day(connection)
     return {
@@ -167,7 +170,7 @@ def _checks(
     }
 
 
-def _reasons(connection: Any, day: Day) -> list[Any]:
+def _reasons(connection: Connection, day: Day) -> list[Any]:
     return read_reasons(connection, day)[:REASONS]
 
 
@@ -176,7 +179,7 @@ def _slow(nodes: list[read.Row]) -> dict[str, Any]:
     return {"slow": slow, "slow_chart": _markup(charts.slow_nodes(slow))}
 
 
-def _groups(connection: Any) -> dict[str, Any]:
+def _groups(connection: Connection) -> dict[str, Any]:
     totals, shown = read.group_totals(connection), read.groups(connection)
     cyclic = read.in_cycles(connection)
     return {
@@ -188,7 +191,7 @@ def _groups(connection: Any) -> dict[str, Any]:
     }
 
 
-def _spend(connection: Any, day: date) -> dict[str, Any]:
+def _spend(connection: Connection, day: date) -> dict[str, Any]:
     rows = read.spend(connection)
     chart, months, lines = charts.spend_by_month(rows)
     undrawn = sum(not charts.can_be_drawn(usd) for line in lines for usd in line["months"])
@@ -227,7 +230,7 @@ def _render(template: str, numbered: bool, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[[Any], str]] = {
         "day": day_text(numbered),
         "number": _number,
         "money": lambda value: "" if value is None else f"{value:,.2f}",
@@ -235,6 +238,7 @@ def _render(template: str, numbered: bool, **values: Any) -> str:
         "moment": _moment,
         "key": shown,
     }
+    environment.filters.update(filters)
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
     return environment.get_template(template).render(style=style, **values)
 

@@ -57,6 +57,15 @@ class Reading:
     shapes: list[Shape] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What was written: records by path and by shape, and why a path could not be read."""
+
+    records: dict[str, int]
+    failed: dict[str, str]
+    shapes: Counter[int]
+
+
 def read_day(
     data: str | Path,
     day: Day,
@@ -239,20 +248,20 @@ def _read_files(
             shutil.rmtree(left)
             doubtful.write.mode("append").partitionBy("kind").parquet(str(place))
         counts = _counts(spark, reading.plan.table, place)
-        again = {path for path, reason in counts["failed"].items() if reason == tasks.NOT_LINES}
+        again = {path for path, reason in counts.failed.items() if reason == tasks.NOT_LINES}
         if not again:
             break
         reading.whole |= again
     _add(reading.fields, gathered.value)
-    for index, many in counts["shapes"].items():
+    for index, many in counts.shapes.items():
         shape = reading.shapes[index]
         _add(
             reading.fields,
             Found(seen=set(shape.seen), unknown=set(shape.unknown), json_records=many),
         )
-    for reason in counts["failed"].values():
+    for reason in counts.failed.values():
         raise DaybookError(reason)
-    records = {scanned.file.path: counts["records"].get(scanned.file.path, 0) for scanned in files}
+    records = {scanned.file.path: counts.records.get(scanned.file.path, 0) for scanned in files}
     return _checked(reading, records)
 
 
@@ -339,8 +348,7 @@ def _each(group: list[bytes]) -> list[tuple[bytes]]:
     return [(one,) for one in group]
 
 
-def _counts(spark: SparkSession, table: Table, place: Path) -> dict[str, dict[str, Any]]:
-    """Records by path and by shape, and why a path could not be read, of what was written."""
+def _counts(spark: SparkSession, table: Table, place: Path) -> Counts:
     from pyspark.sql import functions as F
 
     written = spark.read.schema(tasks.output_schema(table)).parquet(str(place))
@@ -358,7 +366,7 @@ def _counts(spark: SparkSession, table: Table, place: Path) -> dict[str, dict[st
             records[path] = records.get(path, 0) + row["records"]
             if row["_shape"] is not None:
                 shapes[row["_shape"]] += row["records"]
-    return {"records": records, "failed": failed, "shapes": shapes}
+    return Counts(records, failed, shapes)
 
 
 def _gathering() -> Any:

@@ -149,6 +149,7 @@ def _batches(
 ) -> Iterator[pyarrow.RecordBatch]:
     width = len(table.columns)
     rows: list[tuple[Any, ...]] = []
+    aside: tuple[Any, ...]
     for one in found:
         if isinstance(one, Row):
             aside = (None, None, None, None, "landed")

@@ -13,9 +13,9 @@ with groups as (
         cardinality(_errors) = 0 as _is_valid,
         row_number() over (
             partition by group_id, _day, cardinality(_errors) = 0 and agent_ids is not null
-            order by {{ newest_first(['updated_at'], 'groups') }}
+            order by {{ newest_first(['updated_at'], 'typed') }}
         ) as list_rank
-    from {{ ref('int_groups_typed') }} as groups
+    from {{ ref('int_groups_typed') }} as typed
     where {{ in_batches(plan.pending, plan.days) }}
 
 ),

@@ -37,8 +37,9 @@ rated as (
         case when typed.exchange_rate > 0 and typed.exchange_rate < 1e9 then typed.exchange_rate end as payload_rate
     from typed
     -- a row from no table: Postgres expects few values of it, and looks each one's rate up once
+    -- (an offset alone says the same, but there sqlfluff can't read it)
     cross join
-        lateral (select nullif(typed.currency, 'USD') as currency, typed.occurred_on offset 0) as asked
+        lateral (select nullif(typed.currency, 'USD') as currency, typed.occurred_on limit all offset 0) as asked
     left join
         lateral (
             {{ reference_rate('asked.currency', 'asked.occurred_on') }}

@@ -34,7 +34,10 @@ waiting as (
 
     select * from {{ ref('int_membership_pairs') }} as pairs
     where not (is_known_agent and is_known_group)
-        and not exists (select 1 from outcomes where outcomes._batch_id = pairs._batch_id)
+        and not exists (
+            select 1 from outcomes
+            where outcomes._batch_id = pairs._batch_id
+        )
 
 ),
 

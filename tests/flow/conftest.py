@@ -1,55 +1,34 @@
-"""The flow's command lines in processes of their own, on one Prefect server per test process."""
+"""The flow's command lines as processes: forks on one Prefect server, or a stack of their own."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from flows import server
 from loaders import server as pg
 from loaders.sources import PROJECT
+from tests.conftest import MIGRATED, copy_database, dbt_settings, new_home, remove_home
+from tests.forks import Command, Forks
+from tests.watching import prefect
 
-
-@pytest.fixture(scope="session")
-def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server for the tests of this process: a temporary one per run takes seconds."""
-    folder = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(folder))
-        patch.setenv("PREFECT_API_URL", "")
-        server.spawn_server(folder)
-        url = os.environ["PREFECT_API_URL"]
-    yield url
-    server.stop_server()
-
-
-@pytest.fixture(scope="session")
-def dbt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profiles.yml as set-up makes it, and dbt's target, parsed once."""
-    folder = tmp_path_factory.mktemp("flow-dbt")
-    shutil.copy(PROJECT / "profiles.example.yml", folder / "profiles.yml")
-    return folder
+SAMPLE = PROJECT / "tests" / "sample"
 
 
 @pytest.fixture
 def dbt_environment(dbt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
-    monkeypatch.setenv("DBT_TARGET_PATH", str(dbt_folder / "target"))
-    monkeypatch.setenv("DBT_LOG_PATH", str(dbt_folder / "logs"))
+    for name, value in dbt_settings(dbt_folder).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -61,122 +40,152 @@ def flow_environment(
     monkeypatch.setenv("PREFECT_HOME", str(Path(os.environ["DBT_PROFILES_DIR"]) / "prefect"))
 
 
-class Stack:
-    """What `make up` makes, in a home of its own: warehouse, Prefect server, worker."""
+@pytest.fixture
+def flow_started(flow_environment: None, forks: Forks) -> Iterator[Callable[..., Command]]:
+    """`flow_started("flows.day", "--day", "day1", …)` is the running command; killed at the end."""
+    running: list[Command] = []
 
-    def __init__(self, home: Path, environment: dict[str, str]) -> None:
-        self.home, self.environment = home, environment
+    def start(module: str, *arguments: Any) -> Command:
+        running.append(forks.start(module, *arguments, env=dict(os.environ)))
+        return running[-1]
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.environment['PREFECT_SERVER_API_PORT']}/api"
+    yield start
+    for command in running:
+        command.kill()
+        command.wait()
 
-    def run(
-        self, module: str, *arguments: Any, **settings: str
-    ) -> subprocess.CompletedProcess[str]:
-        """A command line as a user of the stack types it."""
+
+@pytest.fixture
+def flow_cli(flow_started: Callable[..., Command]) -> Callable[..., Command]:
+    """As flow_started, but waits until the command has ended."""
+
+    def run(module: str, *arguments: Any) -> Command:
+        command = flow_started(module, *arguments)
+        command.wait()
+        return command
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _with_day1() -> list[str]:
+    """The templates of this process that hold day1: made by the first test that wants it."""
+    return []
+
+
+@pytest.fixture
+def after_day1(_with_day1: list[str], shared_home: Path, flow_cli: Callable[..., Command]) -> None:
+    """The flow has run the first sample day. Asked for before `db`, whose session it would end."""
+    if not _with_day1:
+        done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE)
+        assert done.returncode == 0, done.stderr
+        copy_database(shared_home, "daybook", "after_day1")
+        _with_day1.append("after_day1")
+    else:
+        copy_database(shared_home, "after_day1")
+
+
+class Home:
+    """A warehouse in a home of its own, and commands that run there."""
+
+    def __init__(self, home: Path, forks: Forks, environment: dict[str, str], api: str) -> None:
+        self.home, self.environment, self.api, self._forks = home, environment, api, forks
+
+    def start(self, module: str, *arguments: Any) -> Command:
+        env = {**self.environment, "PREFECT_API_URL": self.api}
+        return self._forks.start(module, *arguments, env=env)
+
+    def run(self, module: str, *arguments: Any) -> Command:
+        command = self.start(module, *arguments)
+        command.wait(400)
+        return command
+
+    def day(self, day: str, *options: str) -> None:
+        done = self.run("flows.day", "--day", day, "--data", SAMPLE, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def cold(self, module: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
+        """A command as a user types it: it finds Prefect and warehouse by itself."""
         return subprocess.run(
-            _command(module, arguments),
+            [sys.executable, "-m", module, *map(str, arguments)],
             cwd=PROJECT,
-            env={**self.environment, **settings},
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=400,
         )
 
-    def start(self, module: str, *arguments: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            _command(module, arguments),
-            cwd=PROJECT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def up(self) -> None:
-        done = self.run("flows.stack", "up")
-        assert done.returncode == 0, done.stderr + done.stdout
-
-    def prefect(self, method: str, path: str, **body: Any) -> Any:
-        """Prefect's own API."""
-        request = urllib.request.Request(
-            self.url + path,
-            json.dumps(body).encode() if body or method != "GET" else None,
-            {"Content-Type": "application/json"},
-            method=method,
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or "null")
-
-    def flow_runs(self, **wanted: Any) -> list[dict[str, Any]]:
-        return self.prefect("POST", "/flow_runs/filter", flow_runs=wanted)
-
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(**pg.address(self.home), autocommit=True, row_factory=dict_row)
 
+    def postmaster(self) -> int:
+        return int((self.home / "pg" / "postmaster.pid").read_text().splitlines()[0])
+
+    def prefect(self, path: str, **body: Any) -> Any:
+        return prefect(self.api, path, **body)
+
+
+class Stack(Home):
+    """What `make up` makes: warehouse, Prefect server, worker."""
+
+    def up(self) -> None:
+        done = self.cold("flows.stack", "up")
+        assert done.returncode == 0, done.stderr + done.stdout
+
+    def deployment(self, name: str, *parameters: str, watch: bool = True) -> Command:
+        """`prefect deployment run …`, with the sample days as data."""
+        given = [word for each in (f"data={SAMPLE}", *parameters) for word in ("-p", each)]
+        return self.run("prefect", "deployment", "run", name, *given, *["--watch"] * watch)
+
+    def allow(self, runs: int) -> None:
+        """How many runs the work pool has at once."""
+        done = self.run("prefect", "work-pool", "set-concurrency-limit", "daybook", runs)
+        assert done.returncode == 0, done.stderr
+
+    def flow_runs(self, **wanted: Any) -> list[dict[str, Any]]:
+        return self.prefect("/flow_runs/filter", flow_runs=wanted)
+
     def pid(self, name: str) -> int:
+        """Of the server or the worker."""
         return json.loads((self.home / "stack" / f"{name}.json").read_text())["pid"]
+
+    def flow_processes(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid("worker")).children(recursive=True)
+
+
+def free_port() -> int:
+    with socket.socket() as any_free:
+        any_free.bind(("127.0.0.1", 0))
+        return any_free.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
-def stack(dbt_folder: Path) -> Iterator[Stack]:
+def stack(dbt_folder: Path, forks: Forks) -> Iterator[Stack]:
     """The stack of this test process: it takes as long to start as a day to run."""
-    home = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
-    home.chmod(0o755)
-    with contextlib.closing(socket.socket()) as any_free:
-        any_free.bind(("127.0.0.1", 0))
-        port = any_free.getsockname()[1]
+    home, port = new_home(), free_port()
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "DATABASE_URL"))},
         "DAYBOOK_HOME": str(home),
         "PREFECT_SERVER_API_PORT": str(port),
-        "DBT_PROFILES_DIR": str(dbt_folder),
-        "DBT_TARGET_PATH": str(dbt_folder / "target"),
-        "DBT_LOG_PATH": str(dbt_folder / "logs"),
+        **dbt_settings(dbt_folder),
     }
-    made = Stack(home, environment)
+    made = Stack(home, forks, environment, f"http://127.0.0.1:{port}/api")
     made.up()
+    copy_database(home, "daybook", MIGRATED)
     yield made
-    made.run("flows.stack", "down")
-    pg.reset(home)
-    shutil.rmtree(home, ignore_errors=True)
+    made.cold("flows.stack", "down")
+    remove_home(home)
 
 
-def _command(module: str, arguments: tuple[Any, ...]) -> list[str]:
-    return [sys.executable, "-m", module, *map(str, arguments)]
-
-
-@pytest.fixture
-def flow_cli(flow_environment: None) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`flow_cli("flows.day", "--day", "day1", …)` runs it and returns what it said."""
-
-    def run(module: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            _command(module, arguments), cwd=PROJECT, capture_output=True, text=True, timeout=180
-        )
-
-    return run
-
-
-@pytest.fixture
-def flow_started(flow_environment: None) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """As flow_cli, but returns the running process; it is killed when the test ends."""
-    running: list[subprocess.Popen[str]] = []
-
-    def start(module: str, *arguments: Any) -> subprocess.Popen[str]:
-        running.append(
-            subprocess.Popen(
-                _command(module, arguments),
-                cwd=PROJECT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-        return running[-1]
-
-    yield start
-    for process in running:
-        process.kill()
-        process.communicate()
+@pytest.fixture(scope="module")
+def alone(dbt_folder: Path, forks: Forks, prefect_url: str) -> Iterator[Home]:
+    """A home without worker, on the Prefect server of this test process."""
+    home = new_home()
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("DATABASE_URL")},
+        "DAYBOOK_HOME": str(home),
+        "PREFECT_HOME": str(dbt_folder / "prefect"),
+        **dbt_settings(dbt_folder),
+    }
+    yield Home(home, forks, environment, prefect_url)
+    remove_home(home)

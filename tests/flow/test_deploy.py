@@ -9,7 +9,6 @@ import re
 import shlex
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,8 +21,9 @@ import yaml
 
 from loaders import server as pg
 from loaders.sources import PROJECT
+from tests.conftest import new_home
+from tests.flow.conftest import SAMPLE, free_port
 
-SAMPLE = PROJECT / "tests" / "sample"
 DEPLOY = PROJECT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -37,12 +37,6 @@ def filled_in(text: str) -> str:
         lambda m: GIVEN.get(m[1]) or (m[3] if m[2] == "-" else ""),
         text,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as any_free:
-        any_free.bind(("127.0.0.1", 0))
-        return any_free.getsockname()[1]
 
 
 def forward(port: int, path: str) -> None:
@@ -137,8 +131,7 @@ class Machine:
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    home = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
-    home.chmod(0o755)
+    home = new_home()
     (home / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
     pg.start(home)
     made = Machine(home)
@@ -155,6 +148,8 @@ def machine() -> Iterator[Machine]:
     pg.reset(home)
 
 
+@pytest.mark.stack
+@pytest.mark.slow
 def test_a_day_goes_through_the_services_in_their_order(machine: Machine) -> None:
     order = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
     assert list(order["setup-db"].values()) == [{"condition": "service_healthy"}]

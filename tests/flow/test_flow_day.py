@@ -8,8 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,8 +22,8 @@ from flows.transform import BuildError, verdict
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.sources import PROJECT
-
-SAMPLE = PROJECT / "tests" / "sample"
+from tests.flow.conftest import SAMPLE
+from tests.watching import prefect, runs, until
 
 PHASES = {"prepare-day", "land-day", "match-names"}
 PHASES |= {"transform-day", "check-day", "finish-day"}
@@ -33,13 +31,7 @@ SILVER = {"agents", "agent_status_history", "groups", "group_memberships", "tran
 
 
 def _prefect(path: str, **body: Any) -> Any:
-    request = urllib.request.Request(
-        f"{os.environ['PREFECT_API_URL']}{path}",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    return prefect(os.environ["PREFECT_API_URL"], path, **body)
 
 
 def _of_run(flow_run_id: str) -> dict[str, Any]:
@@ -48,14 +40,13 @@ def _of_run(flow_run_id: str) -> dict[str, Any]:
 
 def _task_runs(flow_run_id: str) -> dict[str, str]:
     """Task runs of a flow run: name → state. Prefect writes them a moment after they happen."""
-    found: dict[str, str] = {}
-    for _ in range(50):
-        runs = _prefect("/task_runs/filter", **_of_run(flow_run_id))
-        found = {run["name"]: run["state_type"] or "" for run in runs}
-        if found and not {"", "RUNNING", "PENDING"} & set(found.values()):
-            break
-        time.sleep(0.2)
-    return found
+
+    def written() -> dict[str, str]:
+        found = _prefect("/task_runs/filter", **_of_run(flow_run_id))
+        states = {run["name"]: run["state_type"] or "" for run in found}
+        return {} if {"", "RUNNING", "PENDING"} & set(states.values()) else states
+
+    return until(written, 20)
 
 
 def test_a_day_runs_from_raw_files_to_a_balanced_ledger(flow_cli, db):
@@ -89,14 +80,9 @@ def test_a_day_runs_from_raw_files_to_a_balanced_ledger(flow_cli, db):
     assert set(tasks.values()) == {"COMPLETED"}
 
 
-def test_the_same_day_twice_changes_nothing(flow_cli, db):
-    for _ in range(2):
-        assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
-    runs = db.execute(
-        "select flow_run_id from metrics.pipeline_metrics"
-        " where task_name = 'day-pipeline' order by id"
-    ).fetchall()
-    second = runs[1]["flow_run_id"]
+def test_the_same_day_twice_changes_nothing(after_day1, flow_cli, db):
+    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
+    second = runs(db)[1]["flow_run_id"]
     written = db.execute(
         "select coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0) as rows"
         " from metrics.pipeline_metrics where flow_run_id = %s",
@@ -110,21 +96,19 @@ def test_the_same_day_twice_changes_nothing(flow_cli, db):
 
 
 def test_a_backfill_gives_each_day_its_own_context(flow_cli, db):
-    done = flow_cli("flows.backfill", "--days", "day1", "day2", "day3", "--data", SAMPLE)
+    done = flow_cli("flows.backfill", "--days", "day1", "day2", "--data", SAMPLE)
     assert done.returncode == 0, done.stderr
-    runs = db.execute(
-        "select day, flow_run_id from metrics.pipeline_metrics"
-        " where task_name = 'day-pipeline' and status = 'success' order by id"
-    ).fetchall()
-    assert [row["day"].day for row in runs] == [2, 3, 4]
+    ran = [(run["day"].day, run["flow_run_id"]) for run in runs(db) if run["status"] == "success"]
+    assert [day for day, _ in ran] == [2, 3]
     applied = db.execute(
         "select day, flow_run_id from metrics.applied_batches"
         " where model = 'transactions' and table_name = 'stg_transactions' order by day"
     ).fetchall()
-    assert applied == runs, "a dbt session carried another day's settings"
+    found = [(row["day"].day, row["flow_run_id"]) for row in applied]
+    assert found == ran, "a dbt session carried another day's settings"
 
 
-def test_a_backfill_stops_at_the_first_failure_and_says_what_is_done(flow_cli):
+def test_a_backfill_stops_at_the_first_failure_and_says_what_is_done(after_day1, flow_cli):
     done = flow_cli("flows.backfill", "--days", "day1", "day9", "day2", "--data", SAMPLE)
     assert done.returncode == 1
     assert "stopped at day9: done day1; not run day2" in done.stderr
@@ -185,8 +169,7 @@ def test_a_failing_optional_table_is_a_warning(flow_cli, db, tmp_path: Path):
     assert db.execute("select count(*) from silver.agents").fetchone()["count"] > 0
 
 
-def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(flow_cli, db):
-    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
+def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(after_day1, flow_cli, db):
     before = db.execute("select * from silver.agents order by agent_id").fetchall()
     db.execute("alter table silver.agents add constraint broken check (false) not valid")
     done = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE)
@@ -202,11 +185,7 @@ def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(flow_cli, db):
         ("agents", "failure"),
         ("day-pipeline", "failure"),
     }
-    failed = db.execute(
-        "select flow_run_id from metrics.pipeline_metrics"
-        " where day = '1970-01-03' and task_name = 'day-pipeline'"
-    ).fetchone()
-    tasks = _task_runs(failed["flow_run_id"])
+    tasks = _task_runs(runs(db)[-1]["flow_run_id"])
     assert tasks["agents"] == "FAILED"
 
     db.execute("alter table silver.agents drop constraint broken")

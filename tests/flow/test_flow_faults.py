@@ -9,11 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -22,17 +20,8 @@ import pytest
 from loaders import warehouse as connecting
 from loaders.lock import run_lock
 from loaders.sources import PROJECT
-
-SAMPLE = PROJECT / "tests" / "sample"
-
-
-def _until(true: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := true():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"waited {seconds} s in vain: {what}")
+from tests.flow.conftest import SAMPLE
+from tests.watching import left_open, prefect, runs, until
 
 
 @contextmanager
@@ -52,165 +41,122 @@ def _waiting(db: psycopg.Connection) -> bool:
     return row["count"] > 0
 
 
-def _runs(db: psycopg.Connection) -> list[tuple[str, str | None]]:
-    rows = db.execute(
-        "select status, error_message from metrics.pipeline_metrics"
-        " where task_name = 'day-pipeline' order by id"
-    ).fetchall()
-    return [(row["status"], row["error_message"]) for row in rows]
+def _ends(db: psycopg.Connection) -> list[tuple[str, str | None]]:
+    return [(run["status"], run["error_message"]) for run in runs(db)]
 
 
-def _prefect(path: str, **body: Any) -> Any:
-    request = urllib.request.Request(
-        f"{os.environ['PREFECT_API_URL']}{path}",
-        json.dumps(body).encode() if body else None,
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def _node_states(name: str) -> list[str]:
+def _node_states(db: psycopg.Connection, name: str) -> list[str]:
     """Prefect's states of the task runs of one dbt node in this test's runs, oldest first."""
-    with connecting.connect() as connection:
-        runs = connection.execute(
-            "select flow_run_id from metrics.pipeline_metrics where task_name = 'day-pipeline'"
-        ).fetchall()
-    found = _prefect(
+    found = prefect(
+        os.environ["PREFECT_API_URL"],
         "/task_runs/filter",
-        flow_runs={"id": {"any_": [run for (run,) in runs]}},
+        flow_runs={"id": {"any_": [run["flow_run_id"] for run in runs(db)]}},
         task_runs={"name": {"any_": [name]}},
     )
     return [run["state_type"] for run in sorted(found, key=lambda run: run["start_time"])]
 
 
-@pytest.fixture
-def built(flow_cli: Any) -> None:
-    """day1 has been built."""
-    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
-
-
-@pytest.mark.slow
 def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(
-    built, flow_started, flow_cli, db
+    after_day1, flow_started, flow_cli, db
 ):
     with _silver_agents_locked():
         first = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
-        _until(lambda: _waiting(db), "the first run builds")
+        until(lambda: _waiting(db))
         losers = [
             flow_started("flows.day", "--day", "day3", "--data", SAMPLE),
             flow_started("loaders", "--day", "day3", "--data", SAMPLE),
         ]
         shown = flow_cli("flows.status")
-        said = [loser.communicate(timeout=60)[1] for loser in losers]
-    running = db.execute(
-        "select flow_run_id from metrics.pipeline_metrics"
-        " where task_name = 'day-pipeline' and day = '1970-01-03'"
-    ).fetchone()
-    for loser, message in zip(losers, said, strict=True):
-        assert loser.returncode == 3, message
-        assert running["flow_run_id"] in message
-        assert "Traceback" not in message
+        for loser in losers:
+            assert loser.wait(60) == 3, loser.stderr
+    running = runs(db)[-1]
+    for loser in losers:
+        assert running["flow_run_id"] in loser.stderr
+        assert "Traceback" not in loser.stderr
     assert shown.returncode == 0, shown.stderr
     assert f"lock: daybook run {running['flow_run_id']}" in shown.stdout
     assert "day1  success" in shown.stdout
     assert first.wait(60) == 0
-    assert [status for status, _ in _runs(db)] == ["success", "success"]
+    assert [status for status, _ in _ends(db)] == ["success", "success"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_closes_its_row_and_frees_the_lock(built, flow_started, db, number):
+def test_an_interrupted_run_closes_its_row_and_frees_the_lock(after_day1, flow_started, db, number):
     with _silver_agents_locked():
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
-        _until(lambda: _waiting(db), "the run builds")
-        _until(lambda: _node_states("agents") == ["COMPLETED", "RUNNING"], "Prefect shows it run")
+        until(lambda: _waiting(db))
+        until(lambda: "RUNNING" in _node_states(db, "agents"))
         started = time.monotonic()
         run.send_signal(number)
-        _, said = run.communicate(timeout=60)
+        assert run.wait(60) == 1
         assert time.monotonic() - started < 20
-        assert run.returncode == 1
-        assert f"interrupted by {number.name}" in said
-        assert "Traceback" not in said
+        assert f"interrupted by {number.name}" in run.stderr
+        assert "Traceback" not in run.stderr
         assert not _waiting(db)
-    assert _runs(db)[1] == ("failure", f"The run was interrupted by {number.name}.")
+    assert _ends(db)[1] == ("failure", f"The run was interrupted by {number.name}.")
     with run_lock("a test", wait=0):
         pass
-    _until(lambda: "RUNNING" not in _node_states("agents"), "Prefect knows that it ended")
+    until(lambda: "RUNNING" not in _node_states(db, "agents"))
 
 
-@pytest.mark.slow
-def test_an_interrupted_landing_leaves_what_was_there(built, flow_started, flow_cli, db):
+def test_an_interrupted_landing_leaves_what_was_there(after_day1, flow_started, flow_cli, db):
     before = db.execute("select * from bronze.stg_agents order by _source_row").fetchall()
     with connecting.connect() as blocker:
         blocker.execute("lock table bronze.stg_agents in access exclusive mode")
         run = flow_started("flows.day", "--day", "day1", "--data", SAMPLE, "--force")
-        _until(lambda: _waiting(db), "the run lands")
+        until(lambda: _waiting(db))
         run.send_signal(signal.SIGTERM)
-        _, said = run.communicate(timeout=60)
-    assert run.returncode == 1
-    assert "interrupted by SIGTERM" in said
-    assert _runs(db)[1] == ("failure", "The run was interrupted by SIGTERM.")
+        assert run.wait(60) == 1
+    assert "interrupted by SIGTERM" in run.stderr
+    assert _ends(db)[1] == ("failure", "The run was interrupted by SIGTERM.")
     after = db.execute("select * from bronze.stg_agents order by _source_row").fetchall()
     assert after == before
     assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
-    left = db.execute("select count(*) from bronze.load_batches where status = 'running'")
-    assert left.fetchone()["count"] == 0
+    assert left_open(db) == []
 
 
-@pytest.mark.slow
-def test_a_day_that_takes_too_long_is_ended_with_its_sessions(built, flow_cli, db):
+def test_a_day_that_takes_too_long_is_ended_with_its_sessions(after_day1, flow_cli, db):
     with _silver_agents_locked():
         done = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE, "--timeout", "4")
         assert not _waiting(db)
     assert done.returncode == 1
     assert "took more than 4 s" in done.stderr
-    assert _runs(db)[1] == ("failure", "The day took more than 4 s.")
+    assert _ends(db)[1] == ("failure", "The day took more than 4 s.")
 
 
-@pytest.mark.slow
 def test_a_killed_run_is_closed_by_the_next_one_which_ends_the_same(
-    built, flow_started, flow_cli, db
+    after_day1, flow_started, flow_cli, db
 ):
     with _silver_agents_locked():
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
-        _until(lambda: _waiting(db), "the run builds")
+        until(lambda: _waiting(db))
         run.kill()
         run.wait()
-        _until(lambda: not _waiting(db), "its session ends with it", 10)
-    assert _runs(db)[1] == ("running", None)
-    (dead,) = db.execute(
-        "select flow_run_id from metrics.pipeline_metrics"
-        " where task_name = 'day-pipeline' and status = 'running'"
-    ).fetchall()
+        until(lambda: not _waiting(db), 10)
+    assert _ends(db)[1] == ("running", None)
+    dead = runs(db)[-1]["flow_run_id"]
     again = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE)
     assert again.returncode == 0, again.stderr
-    assert _runs(db)[1:] == [
+    assert _ends(db)[1:] == [
         ("failure", "the run ended without closing its row"),
         ("success", None),
     ]
-    assert _prefect(f"/flow_runs/{dead['flow_run_id']}")["state_type"] == "CRASHED"
-    left = db.execute("select count(*) from bronze.load_batches where status = 'running'")
-    assert left.fetchone()["count"] == 0
-    unbalanced = db.execute("select * from metrics.row_ledger where not balanced").fetchall()
-    assert unbalanced == []
+    assert prefect(os.environ["PREFECT_API_URL"], f"/flow_runs/{dead}")["state_type"] == "CRASHED"
+    assert left_open(db) == []
 
 
-@pytest.mark.slow
-def test_a_lost_lock_ends_the_run_before_its_next_phase(built, flow_started, db):
+def test_a_lost_lock_ends_the_run_before_its_next_phase(after_day1, flow_started, db):
     with _silver_agents_locked():
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
-        _until(lambda: _waiting(db), "the run builds")
+        until(lambda: _waiting(db))
         db.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and application_name like 'daybook run %'"
         )
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == 3
-    assert "lost its lock" in said
+    assert run.wait(60) == 3
+    assert "lost its lock" in run.stderr
 
 
-@pytest.mark.slow
 def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(tmp_path: Path):
     script = (
         "import os; from flows.server import start_server; start_server();"
@@ -233,7 +179,7 @@ def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(tmp_path: Pat
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) != 0
 
-    _until(refused, "the server ends", 20)
+    until(refused, 20)
 
 
 HOOK = """
@@ -247,7 +193,6 @@ sys.addaudithook(seen)
 """
 
 
-@pytest.mark.slow
 def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
     warehouse, dbt_environment, monkeypatch, tmp_path: Path
 ):

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from loaders.sources import PROJECT
 from loaders.spark.__main__ import default_out
+from tests.flow.conftest import SAMPLE
 
-SAMPLE = PROJECT / "tests" / "sample"
 STATUSES = """
     select distinct on (table_name) table_name, status
     from bronze.load_batches

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import Any
 
 import psutil
 import pytest
 
-from loaders.sources import PROJECT
-from tests.flow.test_stack import DAY, built
+from tests.flow.conftest import Stack
+from tests.flow.test_kills import after_day1, caught_in, ends_the_same, go_back
+from tests.flow.test_stack import DAY
+from tests.watching import holds, runs, until
 
-SAMPLE = PROJECT / "tests" / "sample"
-pytestmark = pytest.mark.xdist_group("stack")
-
-
-def wait_for(what: Any, seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-    return found
+pytestmark = pytest.mark.stack
 
 
 def started(stack: Any, day: str) -> str:
     """A run of the day's deployment that holds the warehouse; its id."""
-    stack.run(
-        "prefect", "deployment", "run", DAY, "-p", f"day={day}", "-p", f"data={SAMPLE}",
-        "-p", "force=true", PREFECT_API_URL=stack.url,
-    )  # fmt: skip
+    stack.deployment(DAY, f"day={day}", "force=true", watch=False)
 
     def holder() -> str | None:
         with stack.connect() as connection:
@@ -40,75 +29,80 @@ def started(stack: Any, day: str) -> str:
             ).fetchone()
         return row["name"].split()[2] if row else None
 
-    return wait_for(holder)
-
-
-def flow_processes(stack: Any) -> list[psutil.Process]:
-    return psutil.Process(stack.pid("worker")).children(recursive=True)
+    return until(holder)
 
 
 def state(stack: Any, run: str) -> str:
-    return stack.prefect("GET", f"/flow_runs/{run}")["state_type"]
+    return stack.prefect(f"/flow_runs/{run}")["state_type"]
 
 
-def run_day(stack: Any, day: str) -> None:
-    done = stack.run("flows.day", "--day", day, "--data", SAMPLE)
-    assert done.returncode == 0, done.stderr
-
-
-def test_killed_flow_worker_server_and_postgres_need_no_cleaning_by_hand(stack):
-    run_day(stack, "day1")
+def test_a_killed_flow_and_postgres_need_no_cleaning_by_hand(stack):
+    stack.day("day1")
     with stack.connect() as connection:
-        before = built(connection)
+        before = holds(connection)
 
     # The flow's process: its worker sees it, and the next run closes its row.
     run = started(stack, "day1")
-    for process in flow_processes(stack):
+    for process in stack.flow_processes():
         process.kill()
-    wait_for(lambda: state(stack, run) == "CRASHED")
-
-    # Worker and flow: Prefect would show the run as Running for ever, its slot taken.
-    run = started(stack, "day1")
-    children = flow_processes(stack)
-    os.kill(stack.pid("worker"), signal.SIGKILL)
-    for process in children:
-        process.kill()
-    assert state(stack, run) == "RUNNING"
-    stack.up()
-    assert state(stack, run) == "CRASHED"
-
-    # Prefect's server: what is at work ends, one way or the other; up brings the server back.
-    run = started(stack, "day1")
-    os.kill(stack.pid("server"), signal.SIGKILL)
-    stack.up()
-    wait_for(lambda: not flow_processes(stack))
+    until(lambda: state(stack, run) == "CRASHED")
 
     # PostgreSQL, and Prefect's database with it.
     started(stack, "day1")
-    postmaster = int((stack.home / "pg" / "postmaster.pid").read_text().splitlines()[0])
-    os.kill(postmaster, signal.SIGKILL)
-    wait_for(lambda: not flow_processes(stack), 180)
+    os.kill(stack.postmaster(), signal.SIGKILL)
+    until(lambda: not stack.flow_processes(), 180)
     stack.up()
 
-    run_day(stack, "day1")
+    stack.day("day1")
     with stack.connect() as connection:
-        assert built(connection) == before
-        rows = connection.execute(
-            "select status from metrics.pipeline_metrics"
-            " where task_name = 'day-pipeline' order by id"
-        ).fetchall()
-        assert "running" not in {row["status"] for row in rows}
-        assert rows[-1]["status"] == "success"
+        assert holds(connection) == before
+        ended = [run["status"] for run in runs(connection)]
+        assert "running" not in ended
+        assert ended[-1] == "success"
 
 
 def test_down_leaves_no_process_and_up_begins_again(stack):
     pids = [stack.pid("server"), stack.pid("worker")]
     run = started(stack, "day1")
-    pids += [process.pid for process in flow_processes(stack)]
-    done = stack.run("flows.stack", "down")
+    pids += [process.pid for process in stack.flow_processes()]
+    done = stack.cold("flows.stack", "down")
     assert done.returncode == 0, done.stderr
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
-    assert stack.run("flows.stack", "status").returncode == 1
-    assert stack.run("flows.stack", "down").returncode == 0
+    assert stack.cold("flows.stack", "status").returncode == 1
+    assert stack.cold("flows.stack", "down").returncode == 0
     stack.up()
     assert state(stack, run) not in {"RUNNING", "PENDING", "CANCELLING"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed_stack(stack: Stack) -> dict[str, list[str]]:
+    return after_day1(stack)
+
+
+@pytest.mark.parametrize(("victim", "phase"), [("worker", "transform-day"), ("server", "land-day")])
+def test_a_killed_worker_or_prefect_server_is_made_good_by_up(
+    stack, undisturbed_stack, victim, phase
+):
+    go_back(stack)
+    with caught_in(stack, phase) as wait:
+        stack.deployment(DAY, "day=day2", watch=False)
+        wait()
+        children = stack.flow_processes() if victim == "worker" else []
+        os.kill(stack.pid(victim), signal.SIGKILL)
+        for process in children:
+            process.kill()
+        stack.up()
+    # What is left of the run goes on, or ends, before the next one gets the warehouse.
+    until(lambda: not stack.flow_processes())
+    with stack.connect() as connection:
+        _, dead = runs(connection)
+    if victim == "worker":
+        assert dead["status"] == "running"
+    if dead["status"] == "success":  # Prefect's server is not needed to end well
+        with stack.connect() as connection:
+            assert holds(connection) == undisturbed_stack
+    else:
+        assert ends_the_same(stack, undisturbed_stack) == dead["flow_run_id"]
+    states = {"worker": {"CRASHED"}, "server": {"COMPLETED", "FAILED", "CRASHED"}}
+    of_run = f"/flow_runs/{dead['flow_run_id']}"
+    until(lambda: stack.prefect(of_run)["state_type"] in states[victim], 60)

@@ -1,0 +1,66 @@
+"""DAYBOOK_DBT_RUNNER=prefect: dbt by prefect-dbt's own runner, which reads a copy of the profile
+far from the project, and makes an asset of each relation."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from loaders import server
+from loaders.sources import PROJECT
+
+SILVER = "postgres://daybook/silver/"
+
+
+def _materialized(url: str) -> set[str]:
+    """The names of silver's assets that Prefect has seen built."""
+    wanted = {
+        "event": {"name": ["prefect.asset.materialization.succeeded"]},
+        "resource": {"id_prefix": [SILVER]},
+    }
+    body = json.dumps({"filter": wanted, "limit": 50}).encode()
+    asked = urllib.request.Request(
+        f"{url}/events/filter", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        events = json.load(answer)["events"]
+    return {event["resource"]["prefect.resource.id"].removeprefix(SILVER) for event in events}
+
+
+@pytest.mark.slow
+def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
+    prefect_url: str, dbt_folder: Path, short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = short_tmp / "home"
+    monkeypatch.setenv("DAYBOOK_DBT_RUNNER", "prefect")
+    monkeypatch.setenv("DAYBOOK_HOME", os.path.relpath(home, PROJECT))
+    monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    day = ("--day", "day1", "--data", str(PROJECT / "tests" / "sample"))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.day", *day],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        server.reset(home)
+    assert done.returncode == 0, done.stderr
+    assert "the ledger balances" in done.stdout
+
+    models = {model.stem for model in (PROJECT / "models" / "silver").glob("*.sql")}
+    for _ in range(50):  # Prefect writes an event a moment after it happened
+        if (found := _materialized(prefect_url)) >= models:
+            break
+        time.sleep(0.2)
+    assert found == models

@@ -1,0 +1,73 @@
+"""What tests wait for and look at: a warehouse as it has been built, Prefect's own records."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+def until(found: Callable[[], Any], seconds: float = 120) -> Any:
+    """What `found` gives once it gives something."""
+    deadline = time.monotonic() + seconds
+    while not (it := found()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {found}"
+        time.sleep(0.1)
+    return it
+
+
+def prefect(api: str, path: str, **body: Any) -> Any:
+    """What Prefect's API at that address answers: with a body to POST, else to GET."""
+    request = urllib.request.Request(
+        api + path,
+        json.dumps(body).encode() if body else None,
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def runs(db: Connection) -> list[dict[str, Any]]:
+    """The runs of days, oldest first: flow_run_id, day, status, error_message."""
+    return db.execute(
+        "select flow_run_id, day, status, error_message from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline' order by id"
+    ).fetchall()
+
+
+def holds(db: Connection) -> dict[str, list[str]]:
+    """What silver and the marts hold, apart from lineage and times of runs."""
+    found = {}
+    for table in db.execute(
+        "select table_schema || '.' || table_name as name,"
+        " string_agg(quote_ident(column_name), ', ' order by column_name) as columns"
+        " from information_schema.columns"
+        " where table_schema in ('silver', 'marts') and column_name not like '\\_%'"
+        " and table_name <> 'transaction_pipeline_state' group by 1"
+    ).fetchall():
+        rows = db.execute(f"select {table['columns']} from {table['name']}").fetchall()
+        found[table["name"]] = sorted(str(list(row.values())) for row in rows)
+    return found
+
+
+def left_open(db: Connection) -> list[Any]:
+    """Landings that nobody has closed, and lines of the ledger that don't balance."""
+    return db.execute(
+        "select table_name from bronze.load_batches where status = 'running'"
+        " union all select table_name from metrics.row_ledger where not balanced"
+    ).fetchall()
+
+
+def is_waited_for(db: Connection, table: str) -> bool:
+    """Whether someone waits for a lock on that table."""
+    return bool(
+        db.execute(
+            "select 1 from pg_locks where relation = to_regclass(%s) and not granted", [table]
+        ).fetchone()
+    )
