@@ -28,9 +28,26 @@ READING = ("found_under", "records", "delimiter", "encoding", "decimal")
 TABLE_WORDS = (*READING, "kind", "required", "key", "max_reject_share")
 COLUMN_WORDS = ("from", "default", "values", "format", "shared")
 # What dbt says of a table or a column: nothing that landing reads.
-DBT_TABLE = ("name", "description", "config", "meta", "columns", "freshness", "loaded_at_field")
+DBT_TABLE: tuple[str, ...] = (
+    "name",
+    "description",
+    "config",
+    "meta",
+    "columns",
+    "freshness",
+    "loaded_at_field",
+)
 DBT_TABLE += ("loaded_at_query", "tags", "data_tests", "tests", "identifier", "quoting", "external")
-DBT_COLUMN = ("name", "description", "config", "meta", "data_type", "tags", "data_tests", "tests")
+DBT_COLUMN: tuple[str, ...] = (
+    "name",
+    "description",
+    "config",
+    "meta",
+    "data_type",
+    "tags",
+    "data_tests",
+    "tests",
+)
 DBT_COLUMN += ("quote", "constraints")
 
 
