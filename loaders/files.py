@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from loaders import s3
 from loaders.days import Day, parse_day
@@ -114,7 +114,8 @@ def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
     names = {name: table.name for table in tables for name in table.found_under}
     unused = {}
     with telling(folder):
-        for entry in sorted(_entries(folder), key=lambda entry: entry.name):
+        entries: list[Any] = [*_entries(folder)]
+        for entry in sorted(entries, key=lambda entry: str(entry.name)):
             stem = entry.name.partition(".")[0]
             if _PASSED_OVER.fullmatch(entry.name) or stem in names:
                 continue

@@ -13,8 +13,9 @@ from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import Place, RawFile, day_folder, entity_files, unused_files
 from loaders.opening import opened, sha256
-from loaders.readers import csv_file, json_file, parquet_file, sheet_file
-from loaders.readers.mapping import Header, Mapping
+from loaders.readers import csv_header, json_file, parquet_file, sheet_file
+from loaders.readers.header import Header
+from loaders.readers.mapping import Mapping
 from loaders.readers.rows import UnreadableError
 from loaders.sources import Table, declared_tables
 
@@ -173,7 +174,7 @@ def scan(file: RawFile, mapping: Mapping) -> Scanned:
     if file.format == "xlsx":
         found = sheet_file.read_sheet_header(file, mapping)
     else:
-        found, streamed = csv_file.look(file, mapping)
+        found, streamed = csv_header.look(file, mapping)
     if found is None:
         return Scanned(file, digest, None, 0)
     return Scanned(file, digest, found.names, streamed=streamed)
@@ -193,7 +194,7 @@ def _has_record(scanned: Scanned, mapping: Mapping) -> bool:
         return scanned.records > 0
     try:
         if file.format == "csv":
-            return csv_file.has_record(file, mapping)
+            return csv_header.has_record(file, mapping)
         if file.format == "xlsx":
             header = mapping.header(scanned.header or ())
             return any(True for _ in sheet_file.read_sheet(file, mapping, header))

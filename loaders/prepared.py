@@ -39,8 +39,8 @@ class Prepared:
 
     @property
     def found(self) -> Found:
-        names = {kind: set(self.seen[kind]) for kind in ("seen", "absent", "unknown")}
-        return Found(**names, json_records=self.seen["records"])
+        seen, absent, unknown = (set(self.seen[kind]) for kind in ("seen", "absent", "unknown"))
+        return Found(seen=seen, absent=absent, unknown=unknown, json_records=self.seen["records"])
 
     def rejects(self) -> Iterator[tuple[str, Reject]]:
         """(path, reject) of each record that was put aside."""

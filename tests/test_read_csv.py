@@ -14,7 +14,8 @@ from loaders.errors import DaybookError
 from loaders.files import RawFile
 from loaders.readers import csv_count, csv_file
 from loaders.readers.csv_count import BareQuote, Count, QuickCount
-from loaders.readers.csv_file import Lines, look, read_csv, records_of
+from loaders.readers.csv_file import Lines, read_csv, records_of
+from loaders.readers.csv_header import look
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Reject, Row, UnreadableError
 from loaders.sources import Column, Table

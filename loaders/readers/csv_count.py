@@ -107,7 +107,7 @@ class QuickCount:
             self._check(b"", parts[last][:1], self._quoted == last % 2)
             for one in set(parts[2 - self._quoted : last : 2]):
                 self._check(one[-1:], one[:1], True)
-            self._quoted ^= last & 1
+            self._quoted ^= bool(last & 1)
             piece = b'"'.join(outside)
         elif self._quoted:
             return

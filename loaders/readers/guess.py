@@ -83,10 +83,10 @@ def meaning(first: Any, table: Table) -> str:
                 return "it is pandas' column-wise JSON: write it with orient='records'"
         if {"columns", "data"} <= set(first):
             return "it is pandas' split JSON: write it with orient='records'"
-        names = ", ".join(list(first)[:5])
+        shown = ", ".join(list(first)[:5])
         if {"message", "error", "errors", "code", "detail", "status"} & set(map(str.lower, first)):
-            return f"it is an error message ({names}): fetch it again"
-        return f"its fields are {names or 'none'}: is it another table's, or must `from` be said?"
+            return f"it is an error message ({shown}): fetch it again"
+        return f"its fields are {shown or 'none'}: is it another table's, or must `from` be said?"
     if first is None:
         return "it is no page of records: fetch it again"
     return "it is no list of objects: fetch it again"

@@ -7,129 +7,16 @@ Each record that asks for more goes to the strict reader, which decides.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 
+from loaders.readers.json_cells import any_there, extra_cell, has_key, list_cell
+from loaders.readers.json_shape import ABSENT, Shape, TooOdd
 from loaders.readers.json_strict import PAGE, Strict, elements_of
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, Pieces, Reject, Row, line, tail
-
-Raw = msgspec.Raw
-NULL, ABSENT = Raw(b"null"), Raw(b" null")  # ABSENT never comes out of a file
-MOST_EXTRA = 200
-_UNKNOWN = re.compile(r"unknown field `(.*?)`(?: - at `\$(?:\[[^\]]*\])?(?:\.(.*))?`)?$", re.DOTALL)
-# What jsonb can't hold as it is, or only perhaps.
-_BIG = re.compile(rb"[eE][+-]?[0-9]{4}")
-_LONG = re.compile(rb"[0-9]{2000}")
-_ODD_NAME = re.compile(r'[\\"\x00-\x1f\x7f`]')
-_SPACED = re.compile(rb"[ \t\n\r]")
-raw_elements = msgspec.json.Decoder(list[Raw]).decode
-
-
-class _TooOdd(Exception):
-    """No struct stands for records like these."""
-
-
-class Shape:
-    """A struct for the declared fields and those that nobody declared but were met."""
-
-    def __init__(self, mapping: Mapping, found: Found) -> None:
-        self._columns = mapping.table.columns
-        self._found = found
-        self.chosen = [column.places[0] for column in self._columns]
-        self.extra: list[tuple[str, ...]] = []
-        self.doubts: list[tuple[str, ...]] = []
-        self._swapped: set[int] = set()
-        self.version = 0
-        self._make()
-
-    def learn(self, error: str) -> None:
-        """Takes in the field that msgspec's error names. _TooOdd."""
-        named = _UNKNOWN.search(error)
-        if named is None:
-            raise _TooOdd
-        path = (*(named[2].split(".") if named[2] else ()), named[1])
-        if path[:-1] not in self._structs or path in self.extra or _ODD_NAME.search(named[1]):
-            raise _TooOdd
-        if len(self.extra) + len(self.doubts) > MOST_EXTRA:
-            raise _TooOdd
-        known = [*self.extra], [*self.doubts], [*self.chosen]
-        for place, column in enumerate(self._columns):
-            if path in column.places and not column.shared:
-                # another place of a column: taken for its place, unless two have been met
-                if path in self.doubts:
-                    raise _TooOdd
-                if column.name in self._found.seen or place in self._swapped:
-                    self.doubts.append(path)
-                else:
-                    self._swapped.add(place)
-                    self.chosen[place] = path
-                break
-        else:
-            if any(place[: len(path)] == path for c in self._columns for place in c.places):
-                raise _TooOdd  # a column's other place is below it
-            self.extra.append(path)
-            self._found.know(".".join(path))
-        try:
-            self._make()
-        except _TooOdd:
-            self.extra, self.doubts, self.chosen = known
-            self._make()
-            raise
-
-    def _make(self) -> None:
-        self.version += 1
-        tree: dict[str, Any] = {}
-        for place, column in enumerate(self._columns):
-            if column.shared:
-                first = next(c for c in self._columns if c.places[0] == column.places[0])
-                self.chosen[place] = self.chosen[self._columns.index(first)]
-        for path in [*self.chosen, *self.extra, *self.doubts]:
-            node = tree
-            for name in path[:-1]:
-                node = node.setdefault(name, {})
-                if not isinstance(node, dict):
-                    raise _TooOdd
-            if isinstance(node.setdefault(path[-1], path), dict):
-                raise _TooOdd
-        self._structs: set[tuple[str, ...]] = set()
-        self._attributes: dict[tuple[str, ...], str] = {}
-        root = self._struct(tree, (), "")
-        self.one = msgspec.json.Decoder(root).decode
-        self.many = msgspec.json.Decoder(list[root]).decode  # type: ignore[valid-type]
-        self.lines = msgspec.json.Decoder(root).decode_lines
-        at = self._attributes
-        # one column alone would come without its tuple
-        paths = [at[path] for path in self.chosen] * (2 if len(self.chosen) == 1 else 1)
-        self.get = attrgetter(*paths)
-        self.columns = [attrgetter(at[path]) for path in self.chosen]
-        self.others: dict[tuple[str, ...], list[Any]] = {(): []}
-        for path in self.extra:
-            key = b'"%s":' % path[-1].encode()
-            self.others.setdefault(path[:-1], []).append((attrgetter(at[path]), key))
-        if any(len(prefix) > 1 for prefix in self.others):
-            raise _TooOdd
-        self.doubtful = [attrgetter(at[path]) for path in self.doubts]
-
-    def _struct(self, tree: dict[str, Any], prefix: tuple[str, ...], at: str) -> Any:
-        fields: list[Any] = []
-        rename = {}
-        self._structs.add(prefix)
-        for name, node in tree.items():
-            attribute = f"f{len(rename)}"
-            rename[attribute] = name
-            if isinstance(node, dict):
-                inner = self._struct(node, (*prefix, name), f"{at}{attribute}.")
-                fields.append((attribute, inner | None, msgspec.field(default_factory=inner)))
-            else:
-                declared = node in self.chosen
-                fields.append((attribute, Raw, NULL if declared else ABSENT))
-                self._attributes[node] = at + attribute
-        return msgspec.defstruct("Record", fields, rename=rename, forbid_unknown_fields=True)
 
 
 class Fast:
@@ -152,7 +39,7 @@ class Fast:
         self._pages_in_arrays = bool(mapping.table.records)
         try:
             self._shape: Shape | None = Shape(mapping, found)
-        except _TooOdd:
+        except TooOdd:
             self._shape = None
 
     @property
@@ -206,7 +93,7 @@ class Fast:
             except msgspec.ValidationError as error:
                 try:
                     self._shape.learn(str(error))
-                except _TooOdd:
+                except TooOdd:
                     return None
             except (msgspec.DecodeError, RecursionError):
                 return None
@@ -284,7 +171,7 @@ class Fast:
         for one in records:
             row: bytes | None = None
             try:
-                got = get(one)
+                got: Any = get(one)
                 brackets = 0
                 for place in lists:
                     value = bytes(got[place])
@@ -292,7 +179,7 @@ class Fast:
                         brackets += value.count(b"[")
                         if value != b"[]":
                             got = list(got)
-                            got[place] = _list_cell(value)
+                            got[place] = list_cell(value)
                 row = b",".join(got) + b","
                 odd = foreign and (
                     b".0," in row or b'.0"' in row or b".00" in row or b"T00:" in row
@@ -307,7 +194,7 @@ class Fast:
                     row = self._careful(list(map(bytes, got[:width])), odd)
                 if doubtful and any(look(one) is not ABSENT for look in doubtful):
                     row = None
-                extra = b"null" if row is None or not others else _extra(one, others)
+                extra = b"null" if row is None or not others else extra_cell(one, others)
                 row = row + extra if row is not None and extra is not None else None
             except AttributeError:  # nothing was read, or null where an object is declared
                 row = None
@@ -334,7 +221,7 @@ class Fast:
                 # names twice inside are the strict reader's to decide
                 if place in treated or b"\\" in value or b"{" in value:
                     return None
-                cells[place] = _list_cell(value)
+                cells[place] = list_cell(value)
             else:
                 cells[place] = self._cell(place, None if first == 110 else value.decode(), True)
         return b",".join(cells) + b","
@@ -350,51 +237,8 @@ class Fast:
         read = [one for one in records if one is not None]
         found.json_records += len(read)
         for place, look in enumerate(shape.columns):
-            if columns[place].name not in found.seen and _any(read, look):
+            if columns[place].name not in found.seen and any_there(read, look):
                 found.seen.add(columns[place].name)
         if not found.keyed:
             looks = [shape.columns[place] for place in self._mapping.key]
-            found.keyed = any(_has_key(one, looks) for one in read)
-
-
-def _any(records: list[Any], look: Callable[[Any], Any]) -> bool:
-    for one in records:
-        try:
-            if look(one) is not NULL:
-                return True
-        except AttributeError:
-            continue
-    return False
-
-
-def _has_key(one: Any, looks: list[Callable[[Any], Any]]) -> bool:
-    try:
-        return all(bytes(look(one))[:1] not in (b"n", b"{", b"[") for look in looks)
-    except AttributeError:
-        return False
-
-
-def _list_cell(value: bytes) -> bytes:
-    """A list's JSON as a cell, as it is where that may hold objects or escapes: those are odd."""
-    if value == b"[]" or b"{" in value or b"\\" in value:
-        return value
-    if _SPACED.search(value):
-        value = msgspec.json.format(value, indent=-1)
-    return b'"' + value.replace(b'"', b'""') + b'"'
-
-
-def _extra(one: Any, groups: list[tuple[bytes, list[Any]]]) -> bytes | None:
-    """Undeclared fields as a cell; None when jsonb may not hold them as they are."""
-    parts: list[bytes] = []
-    for prefix, looks in groups:
-        inner = [key + value for look, key in looks if (value := look(one)) is not ABSENT]
-        if prefix and inner:
-            parts.append(prefix + b"{" + b",".join(inner) + b"}")
-        else:
-            parts += inner
-    if not parts:
-        return b"null"
-    text = b",".join(parts)
-    if b"\\u" in text or _BIG.search(text) or (len(text) > 2000 and _LONG.search(text)):
-        return None
-    return b'"{' + text.replace(b'"', b'""') + b'}"'
+            found.keyed = any(has_key(one, looks) for one in read)

@@ -22,7 +22,8 @@ from loaders.errors import DaybookError
 from loaders.files import RawFile, day_folder, unused_files
 from loaders.opening import check_unchanged
 from loaders.plan import Plan, Scanned, plan_tables, scan
-from loaders.readers.mapping import Header, Mapping
+from loaders.readers.header import Header
+from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found
 from loaders.s3 import SCHEME
 from loaders.sources import Table, declared_tables

@@ -13,10 +13,11 @@ from loaders.files import RawFile
 from loaders.opening import opened
 from loaders.plan import Scanned, scan
 from loaders.readers.csv_file import Lines, read_csv, record_parser, records_of
+from loaders.readers.header import Header
 from loaders.readers.json_file import read_json_rows
 from loaders.readers.json_strict import Strict
 from loaders.readers.json_window import Broken
-from loaders.readers.mapping import Header, Mapping
+from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import read_parquet
 from loaders.readers.rows import Found, Reject, Row, UnreadableError
 from loaders.readers.sheet_file import read_sheet
