@@ -111,11 +111,11 @@ def copy_all(partition: NewPartition, attempt: Attempt) -> int:
         count = QuickCount(file.path, delimiter)
         try:
             rows = partition.copy_bytes(file, scanned.streamed, delimiter, count, attempt.told)
-            # Blank lines, or the \. that ends the data for servers before 18: parsing tells them.
-            refused = rows != count.records()
+            counted = count.records()
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, BareQuote):
-            refused = True
-        if refused:
+            raise RefusedFile(file.path) from None
+        # Blank lines, or the \. that ends the data for servers before 18: parsing tells them.
+        if rows != counted:
             raise RefusedFile(file.path)
         attempt.records[file.path] = rows
         landed += rows

@@ -263,3 +263,15 @@ def test_a_broken_line_costs_at_most_five_good_ones(tmp_path: Path) -> None:
             best = min(best, time.process_time() - started)
         costs.append(best)
     assert costs[1] < 5 * costs[0]
+
+
+def test_a_backslash_and_a_dot_alone_on_a_line_end_nothing(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    memo = "a\n\\.\nb"
+    record = [{"id": "t1", "userName": memo}, {"id": "t2"}]
+    write(tmp_path, "day1/transactions/1.json", record)
+    text = f'transaction_id,user_name,other\nt3,"{memo}",x\nt4,y,z\n'
+    write(tmp_path, "day1/transactions/2.csv", text)
+    assert land_one(tmp_path).rows_landed == 4
+    assert [row["user_name"] for row in rows(db)] == [memo, None, memo, "y"]
