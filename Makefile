@@ -30,7 +30,7 @@ else
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
-setup: $(VENV)/.ready $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## a virtual environment with everything pinned (SPARK=1: and PySpark); profiles.yml
+setup: $(VENV)/.ready $(BIN)/daybook $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## a virtual environment with everything pinned (SPARK=1: and PySpark); profiles.yml
 
 $(VENV)/.uv: requirements-setup.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -45,6 +45,12 @@ $(VENV)/.uv: requirements-setup.lock
 $(VENV)/.ready: requirements.lock $(VENV)/.uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $<
 	@touch $@
+
+# The command finds the project by its own place: no build, and it works from any folder.
+$(BIN)/daybook: $(VENV)/.uv Makefile
+	@printf '%s\n' '#!$(CURDIR)/$(BIN)/python' 'import sys' 'sys.path.insert(0, "$(CURDIR)")' \
+	    'from flows.cli import main' 'sys.exit(main())' > $@
+	@chmod +x $@
 
 # PySpark alone: 480 MB that a day on one machine can do without. Java 17 comes from the machine.
 $(VENV)/.spark: requirements-spark.lock $(VENV)/.ready

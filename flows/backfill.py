@@ -13,6 +13,7 @@ from flows.day import (
     get_ready,
     guarded,
     print_error,
+    sources_path,
     supervised,
     told,
 )
@@ -89,6 +90,7 @@ def backfill(given: argparse.Namespace) -> int:
             force=given.force,
             allow_empty=given.allow_empty,
             allow_shrink=given.allow_shrink,
+            sources=sources_path(given.sources),
             return_state=True,
             **options,
         ),

@@ -21,6 +21,7 @@ from flows.stopping import Stop
 from loaders import retention
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
+from loaders.sources import SETTING, declared_tables
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -48,6 +49,7 @@ def run_day(
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
+    sources: str | None = None,
     timeout: float | None = None,
     verbose: bool = False,
     progress: Callable[..., None] | None = None,
@@ -66,6 +68,7 @@ def run_day(
         force=force,
         allow_empty=allow_empty,
         allow_shrink=allow_shrink,
+        sources=sources,
         timeout=timeout,
         verbose=verbose,
         progress=progress,
@@ -85,10 +88,12 @@ def attempt_day(
     progress: Callable[..., None] | None = None,
     timeout: float | None = None,
     resume: str | None = None,
+    sources: str | None = None,
     **options: bool,
 ) -> DayRun:
     """As run_day, with the failure of the day in the result instead of raised."""
     logical_day = check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
+    sources = sources_path(sources)
     started = time.monotonic()
     get_ready(verbose=verbose)
     with took.part("prefect-import"):
@@ -106,6 +111,7 @@ def attempt_day(
             engine=engine,
             timeout=timeout,
             resume=resume,
+            sources=sources,
             return_state=True,
             **options,
         ),
@@ -125,6 +131,13 @@ def came_to(day: Day, state: State[Any], outcome: Any, seconds: float) -> DayRun
         error=outcome if failed else None,
         seconds=seconds,
     )
+
+
+def sources_path(sources: str | None) -> str | None:
+    """The overlay as every process of the run finds it. UsageError when it can't be used."""
+    given = sources or os.environ.get(SETTING)
+    declared_tables(given)
+    return str(Path(given).absolute()) if given else None
 
 
 def check_usage(
@@ -230,6 +243,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # No default here: a run that is resumed has its own mode and engine.
     parser.add_argument("--mode", choices=["local", "distributed"], help="default: local")
     parser.add_argument("--engine", choices=["python", "spark"], help="default: python")
+    parser.add_argument(
+        "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
+    )
     parser.add_argument("--force", action="store_true", help="land unchanged files again")
     parser.add_argument("--allow-empty", action="store_true", help="accept an empty snapshot")
     parser.add_argument("--allow-shrink", action="store_true", help="accept a halved snapshot")
@@ -248,6 +264,7 @@ def attempt_and_tell(day: str, given: argparse.Namespace) -> DayRun:
             force=given.force,
             allow_empty=given.allow_empty,
             allow_shrink=given.allow_shrink,
+            sources=given.sources,
             timeout=given.timeout,
             resume=getattr(given, "resume", None),
             verbose=given.verbose,

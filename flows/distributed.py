@@ -102,6 +102,7 @@ def trigger(run: Run, name: str, table: str | None = None) -> UUID:
         "force": run.force,
         "allow_empty": run.allow_empty,
         "allow_shrink": run.allow_shrink,
+        **({"sources": run.sources} if run.sources else {}),
         **({"resume": run.resumes} if run.resumes else {}),
         **({"table": table} if table else {}),
     }
@@ -314,9 +315,11 @@ def _phase(name: str, work: Callable[..., Any]) -> Any:
         force: bool = False,
         allow_empty: bool = False,
         allow_shrink: bool = False,
+        sources: str | None = None,
         resume: str | None = None,
     ) -> None:
-        options = {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
+        options: dict[str, Any] = {"force": force, "allow_empty": allow_empty}
+        options |= {"allow_shrink": allow_shrink, "sources": sources}
         with _for_the_day(Run.of(day, data, flow_run_id=run_id, resumes=resume, **options)) as run:
             work(run)
 
@@ -349,12 +352,16 @@ async def land_table(
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
+    sources: str | None = None,
     resume: str | None = None,
 ) -> str:
     """Find, hash and check one table's files, and land them; the batch's status."""
     from loaders import landing
 
-    options = {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
+    options: dict[str, Any] = {"force": force, "allow_empty": allow_empty}
+    options |= {"allow_shrink": allow_shrink, "sources": sources}
     with _for_the_day(Run.of(day, data, flow_run_id=run_id, **options)) as run:
-        (plan,) = landing.plan_day(run.data, run.day, [table], allow_empty=allow_empty)
+        (plan,) = landing.plan_day(
+            run.data, run.day, [table], allow_empty=allow_empty, sources=sources
+        )
         return pipeline.land_table(pipeline.whole(run), pipeline.whole(plan), table).status

@@ -50,6 +50,7 @@ class Run:
     force: bool = False
     allow_empty: bool = False
     allow_shrink: bool = False
+    sources: str | None = None
     resumes: str | None = None
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
@@ -64,7 +65,7 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """What the run was asked for; the day too, as its calendar is known once a table landed."""
-        names = ("data", "mode", "engine", "force", "allow_empty", "allow_shrink")
+        names = ("data", "mode", "engine", "force", "allow_empty", "allow_shrink", "sources")
         return {"day": self.day.text, **{name: getattr(self, name) for name in names}}
 
     def check(self) -> None:
@@ -101,6 +102,7 @@ def land_day(
     """
     run.check()
     plans = _plans(run)
+    _note_unused(run)
     outcomes = (land_all or _in_threads)(run, plans)
     run.check()
     failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
@@ -115,11 +117,17 @@ def _plans(run: Run) -> list[Plan]:
     from loaders import landing
 
     try:
-        return landing.plan_day(run.data, run.day, allow_empty=run.allow_empty)
+        return landing.plan_day(run.data, run.day, allow_empty=run.allow_empty, sources=run.sources)
     except DaybookError as error:
         if type(error) is not DaybookError:  # a wrong call, a warehouse that is gone
             raise
         raise PlanError(str(error)) from error
+
+
+def _note_unused(run: Run) -> None:
+    from loaders import landing
+
+    landing.note_unused(run.data, run.day, flow_run_id=run.flow_run_id, sources=run.sources)
 
 
 def land_table(run: Run, plan: Plan) -> Landed:
@@ -131,6 +139,7 @@ def land_table(run: Run, plan: Plan) -> Landed:
         plan,
         flow_run_id=run.flow_run_id,
         force=run.force,
+        allow_empty=run.allow_empty,
         allow_shrink=run.allow_shrink,
         progress=run.progress,
         lock=run.lock,
@@ -224,7 +233,27 @@ def warnings(run: Run) -> list[str]:
             """,
             {"run": run.flow_run_id},
         ).fetchall()
-    return [warning for (warning,) in found]
+        left = left_out(connection, run.flow_run_id)
+    return [*left, *(warning for (warning,) in found)]
+
+
+def left_out(connection: Any, flow_run_id: str) -> list[str]:
+    """What was delivered and did not land: optional tables that failed, files of no table."""
+    found = connection.execute(
+        """
+        select name, status
+        from (
+            select distinct on (table_name) table_name as name, status
+            from bronze.load_batches
+            where flow_run_id = %s
+            order by table_name, batch_id desc
+        ) as newest
+        where status in ('failed', 'unused')
+        """,
+        [flow_run_id],
+    ).fetchall()
+    why = {"failed": "it is there and did not land", "unused": "no table uses it"}
+    return [f"{name}: {why[status]}" for name, status in found]
 
 
 @kept("sweep-orphans")
@@ -326,7 +355,9 @@ def recorded(run: Run) -> Iterator[list[str]]:
         write_pages(run, lineage=False)
         raise
     _close(run, row, "success", None)
-    notify.tell(run.day.text, run.flow_run_id, "succeeded", time.monotonic() - began, None)
+    with _connected(run) as connection:
+        left = "; ".join(left_out(connection, run.flow_run_id)) or None
+    notify.tell(run.day.text, run.flow_run_id, "succeeded", time.monotonic() - began, left)
     write_pages(run)
 
 

@@ -23,7 +23,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from flows import artifacts, phases, reasons, took
-from flows.day import DayRun, Watch, came_to, check_usage, data_path
+from flows.day import DayRun, Watch, came_to, check_usage, data_path, sources_path
 from flows.phases import Run
 from flows.stopping import Stop
 from loaders.days import parse_day
@@ -167,6 +167,7 @@ async def day_pipeline(
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
+    sources: str | None = None,
     timeout: float | None = None,
     resume: str | None = None,
 ) -> dict[str, dict[str, str]]:
@@ -195,6 +196,7 @@ async def day_pipeline(
         force=force,
         allow_empty=allow_empty,
         allow_shrink=allow_shrink,
+        sources=sources_path(sources),
         resumes=resume,
         stop=stop,
         progress=progress,
@@ -243,7 +245,13 @@ def _read_by_spark(run: Run) -> str:
     """Where Spark has put the day for the landing, which goes on as with any other data."""
     from loaders.spark.apart import read_apart
 
-    return read_apart(run.data, run.day, allow_empty=run.allow_empty, check=run.check)
+    return read_apart(
+        run.data,
+        run.day,
+        allow_empty=run.allow_empty,
+        sources=run.sources,
+        check=run.check,
+    )
 
 
 def _close(dead: list[str]) -> None:
@@ -329,6 +337,7 @@ async def backfill(
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
+    sources: str | None = None,
     timeout: float | None = None,
 ) -> dict[str, dict[str, str]]:
     """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
@@ -342,6 +351,7 @@ async def backfill(
         check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
     options = {"data": data_path(data), "mode": mode, "engine": engine, "timeout": timeout}
     options |= {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
+    options |= {"sources": sources}
     run_one = _day_here
     if mode == "distributed":
         from flows import distributed

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from loaders.days import parse_day
 from loaders.errors import DaybookError, UsageError
+from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
     from loaders.landing import Landed, Progress
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _land(options: argparse.Namespace) -> int:
     day = parse_day(options.day)
+    declared_tables(options.sources)
     data = options.data or os.environ.get("DATA_BASE_PATH")
     if not data:
         raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
@@ -57,12 +59,14 @@ def _land(options: argparse.Namespace) -> int:
                 force=options.force,
                 allow_empty=options.allow_empty,
                 allow_shrink=options.allow_shrink,
+                sources=options.sources,
                 progress=progress,
                 lock=lock,
             )
         match_names(day, flow_run_id=run, lock=lock)
     print(account(landed))
-    return 0
+    # an optional table that is there and could not land is for someone to look at
+    return 1 if any(one.status == "failed" for one in landed) else 0
 
 
 def account(landed: list[Landed]) -> str:
@@ -89,6 +93,11 @@ def account(landed: list[Landed]) -> str:
     for one in landed:
         if one.error:
             lines.append(f"warning: {one.error}")
+        if one.rows_repaired:
+            lines.append(
+                f"{one.table}: {one.rows_repaired:,} records landed repaired, with U+FFFD for what "
+                "can't be stored; bronze.load_rejects keeps their raw text"
+            )
         if one.drift and one.status != "unchanged":
             said = "; ".join(f"{kind} {_few(names)}" for kind, names in one.drift.items())
             lines.append(f"{one.table}: fields {said}")
@@ -159,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="stg_x",
         help="land this table only, whatever else is there; may be given again",
     )
+    parser.add_argument(
+        "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
+    )
     parser.add_argument("--force", action="store_true", help="land files that did not change, too")
     parser.add_argument(
         "--allow-empty", action="store_true", help="accept an empty list of a required snapshot"
@@ -166,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow-shrink",
         action="store_true",
-        help="accept less than half of the rows of the nearest earlier day",
+        help="accept less than half of the keys of the nearest earlier day",
     )
     return parser
 

@@ -1,24 +1,24 @@
-"""Where a day's raw files are, which entity each belongs to, and how to open them."""
+"""Where a day's raw files are, and which entity each belongs to."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import os
+import re
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal
 
 from loaders import s3
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
+from loaders.opening import telling
 from loaders.sources import Table
 
-FORMATS: dict[str, Literal["csv", "json", "parquet"]] = {
+Format = Literal["csv", "json", "parquet", "xlsx"]
+FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".csv.gz": "csv",
     ".json": "json",
@@ -28,9 +28,15 @@ FORMATS: dict[str, Literal["csv", "json", "parquet"]] = {
     ".ndjson": "json",
     ".ndjson.gz": "json",
     ".parquet": "parquet",
+    ".xlsx": "xlsx",
 }
 Place = Path | s3.S3Path
-_READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), and .parquet"
+_READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), .parquet and .xlsx"
+# Checksums, what systems leave, and editors' backups: nobody's data.
+_PASSED_OVER = re.compile(
+    r"[._].*|.*\.(md5|sha1|sha256|sha512|crc|bak|swp|orig)|thumbs\.db|desktop\.ini|.*~|~\$.*|#.*#",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class RawFile:
 
     path: str
     location: Place
-    format: Literal["csv", "json", "parquet"]
+    format: Format
     compressed: bool
     bytes: int
     mtime_ns: int
@@ -50,7 +56,7 @@ class RawFile:
 def day_folder(data: str | Path, day: Day) -> Place:
     """`<data>/<day>` or `<data>/sync-<day>`; DaybookError when there is none, or both."""
     root = s3.parse(str(data)) if str(data).startswith(s3.SCHEME) else Path(data)
-    with _telling(root):
+    with telling(root):
         if not root.is_dir():
             raise DaybookError(f"{root}: there is no such data folder.")
         found = [root / name for name in (day.text, f"sync-{day.text}") if (root / name).exists()]
@@ -78,11 +84,11 @@ def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
     DaybookError for two sources of one entity, a kind of file that can't be read, a Parquet
     folder that isn't finished, and links that leave the data folder.
     """
-    with _telling(folder):
+    with telling(folder):
         sources = [
             entry
             for entry in _entries(folder)
-            if not entry.name.startswith((".", "_"))
+            if not _PASSED_OVER.fullmatch(entry.name)
             and entry.name.partition(".")[0] in table.found_under
         ]
     if len(sources) > 1:
@@ -92,15 +98,34 @@ def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
         return None
     (source,) = sources
     location = folder / source.name
-    with _telling(location):
+    with telling(location):
         root = folder.parent
         if source.is_symlink():
             _check_inside(location, root)
         if source.is_dir():
-            if source.name.partition(".")[1:] not in (("", ""), (".", "parquet")):
+            if tuple(source.name.lower().partition(".")[1:]) not in (("", ""), (".", "parquet")):
                 raise DaybookError(f"{location}: a file is expected here, not a folder.")
             return _with_etags(_files_in(location, folder, root))
         return _with_etags([_raw_file(source, location, folder)])
+
+
+def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
+    """The files and folders of a day that no table uses, and what each may be meant for."""
+    names = {name: table.name for table in tables for name in table.found_under}
+    unused = {}
+    with telling(folder):
+        entries: list[Any] = [*_entries(folder)]
+        for entry in sorted(entries, key=lambda entry: str(entry.name)):
+            stem = entry.name.partition(".")[0]
+            if _PASSED_OVER.fullmatch(entry.name) or stem in names:
+                continue
+            shown = entry.name + ("/" if entry.is_dir() else "")
+            near = get_close_matches(stem.lower(), list(names), 1, 0.0)
+            guess = f"; the nearest is {near[0]} ({names[near[0]]})" if near else ""
+            unused[shown] = (
+                f"no table is found under {stem!r}{guess}. Name it so, or declare found_under."
+            )
+    return unused
 
 
 def _entries(folder: Place) -> list[os.DirEntry[str]] | list[s3.S3Entry]:
@@ -127,7 +152,7 @@ def _files_in(location: Place, folder: Place, root: Place) -> list[RawFile]:
         raise DaybookError(f"{location}: _temporary is there, so it is still being written.")
     files = []
     for entry in entries:
-        if entry.name.startswith((".", "_")):
+        if _PASSED_OVER.fullmatch(entry.name):
             continue
         if entry.is_symlink():
             _check_inside(location / entry.name, root)
@@ -140,7 +165,8 @@ def _files_in(location: Place, folder: Place, root: Place) -> list[RawFile]:
 
 
 def _raw_file(entry: os.DirEntry[str] | s3.S3Entry, location: Place, folder: Place) -> RawFile:
-    kind = FORMATS.get("".join(entry.name.partition(".")[1:])) or _by_last_suffix(entry.name)
+    name = entry.name.lower()  # extensions count in any case
+    kind = FORMATS.get("".join(name.partition(".")[1:])) or _by_last_suffix(name)
     if kind is None:
         raise DaybookError(f"{entry.path}: this kind of file can't be read; {_READABLE} can.")
     about = entry.stat()
@@ -155,13 +181,13 @@ def _raw_file(entry: os.DirEntry[str] | s3.S3Entry, location: Place, folder: Pla
         path,
         location,
         kind,
-        entry.name.endswith(".gz"),
+        name.endswith(".gz"),
         about.st_size,
         about.st_mtime_ns,
     )
 
 
-def _by_last_suffix(name: str) -> Literal["csv", "json", "parquet"] | None:
+def _by_last_suffix(name: str) -> Format | None:
     # inside a folder names may have dots of their own: part-0001.snappy.parquet, a.b.json
     suffixes = sorted(FORMATS, key=len, reverse=True)
     return next((FORMATS[suffix] for suffix in suffixes if name.endswith(suffix)), None)
@@ -184,103 +210,3 @@ def _days_there(root: Place) -> list[str]:
         except UsageError:
             continue
     return [day.text for day in sorted(set(days))]
-
-
-def check_unchanged(*files: RawFile) -> None:
-    """DaybookError when a file is no longer the one that was listed."""
-    on_s3 = [file.location for file in files if isinstance(file.location, s3.S3Path)]
-    if on_s3:
-        for file, now in zip(files, s3.stats(on_s3), strict=True):
-            if (now.st_size, now.etag) != (file.bytes, file.etag):
-                raise _changed(file)
-        return
-    for file in files:
-        with _telling(file.location):
-            about = file.location.stat()
-        if (about.st_size, about.st_mtime_ns) != (file.bytes, file.mtime_ns):
-            raise _changed(file)
-
-
-def _changed(file: RawFile) -> DaybookError:
-    return DaybookError(f"{file.location}: it changed while it was read; land the day again.")
-
-
-class _Counted(io.RawIOBase):
-    """The bytes of a file, hashed and reported as they are read."""
-
-    def __init__(self, stream: IO[bytes], told: Callable[[bytes], None]) -> None:
-        self._stream = stream
-        self._told = told
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._told(data)
-        return data
-
-
-@contextmanager
-def opened(file: RawFile, told: Callable[[bytes], None] | None = None) -> Iterator[IO[bytes]]:
-    """The file's content, decompressed; `told` gets its bytes as they are on disk.
-
-    DaybookError naming the file when it can't be opened or is cut.
-    """
-    with _telling(file.location), _bytes_of(file) as raw:
-        stream: Any = _Counted(raw, told) if told else raw
-        if not file.compressed:
-            yield stream
-            return
-        with gzip.GzipFile(fileobj=stream, mode="rb") as content:
-            yield cast(IO[bytes], content)
-
-
-def _bytes_of(file: RawFile) -> Any:
-    if not isinstance(file.location, s3.S3Path):
-        return file.location.open("rb", buffering=0)
-    stream = file.location.open()
-    if file.etag and s3.etag(stream) != file.etag:
-        raise _changed(file)
-    return stream
-
-
-@contextmanager
-def hashed(file: RawFile) -> Iterator[tuple[IO[bytes], Any]]:
-    """The file's content and the sha256 of its bytes on disk, complete once all was read."""
-    digest = hashlib.sha256()
-    with opened(file, digest.update) as stream:
-        yield stream, digest
-
-
-def sha256(file: RawFile) -> str:
-    """The sha256 of the file's bytes, as hex."""
-    with _telling(file.location), _bytes_of(file) as raw:
-        return hashlib.file_digest(raw, "sha256").hexdigest()
-
-
-@contextmanager
-def _telling(location: Place) -> Iterator[None]:
-    import zlib
-
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UnreadableError(f"{location}: the gzip is cut or broken ({error}).") from error
-    except OSError as error:
-        if isinstance(location, s3.S3Path):
-            raise s3.error_of(location, error) from None
-        raise _local_error(location, error) from error
-
-
-def _local_error(location: Path, error: OSError) -> DaybookError:
-    name = error.filename or location
-    if isinstance(error, FileNotFoundError):
-        return DaybookError(f"{name}: it is no longer there.")
-    if isinstance(error, PermissionError):
-        return DaybookError(f"{name}: no permission to read it.")
-    return DaybookError(f"{name}: {error.strerror or error}.")
-
-
-class UnreadableError(DaybookError):
-    """A file's content is broken as a whole: its table fails, and the ledger says so."""

@@ -10,25 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders import ledger, warehouse
-from loaders.attempt import Attempt, RefusedFile, copy_all
+from loaders.attempt import Attempt, RefusedFile, copy_all, too_many
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError
-from loaders.files import check_unchanged
+from loaders.opening import check_unchanged
 from loaders.partition import NewPartition, drop_partition, has_partition
-from loaders.plan import Plan, plan_day
-from loaders.records import check_key_seen, note_records
-from loaders.sources import Table
+from loaders.plan import Plan, plan_day, unused
+from loaders.readers.rows import UnreadableError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
     from loaders.lock import Lock
 
-__all__ = ["Landed", "Plan", "land_day", "land_table", "plan_day", "reap_running"]
+__all__ = ["Landed", "Plan", "land_day", "land_table", "note_unused", "plan_day", "reap_running"]
 
 Progress = Callable[[str, int, int], None]
 ATTEMPTS = 3
-SHRINK_FROM = 20  # rows of the earlier day: below, half of them says nothing
+SHRINK_FROM = 20  # keys of the earlier day: below, half of them says nothing
 TOLD_EVERY = 4 << 20  # bytes
 
 reap_running = ledger.reap_running
@@ -40,14 +39,15 @@ class Landed:
 
     table: str
     day: Day
-    status: str  # succeeded, unchanged, skipped or failed
+    status: str  # succeeded, unchanged, skipped, failed or (a file of no table) unused
     rows_in_files: int | None
     rows_landed: int | None
     rows_rejected: int | None
     drift: dict[str, list[str]] | None
     seconds: float
-    batch_id: int
+    batch_id: int | None
     error: str | None = None
+    rows_repaired: int = 0
 
 
 def land_day(
@@ -59,26 +59,45 @@ def land_day(
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
+    sources: str | Path | None = None,
     progress: Progress | None = None,
     lock: Lock | None = None,
 ) -> list[Landed]:
     """Land a day, one table after the other; the caller holds the run lock.
 
-    DaybookError when a required table fails, after what went wrong is in the ledger; a failing
-    optional table has the status `failed`.
+    `sources`: as plan_day has it. DaybookError when a required table fails, after what went wrong
+    is in the ledger; a failing optional table has the status `failed`, a file that no table uses
+    `unused`.
     """
     run = flow_run_id or f"land-{uuid.uuid4()}"
-    plans = plan_day(data, day, tables, allow_empty=allow_empty)
-    return [
+    plans = plan_day(data, day, tables, allow_empty=allow_empty, sources=sources)
+    left = note_unused(data, day, flow_run_id=run, sources=sources) if tables is None else []
+    landed = [
         land_table(
             plan,
             flow_run_id=run,
             force=force,
+            allow_empty=allow_empty,
             allow_shrink=allow_shrink,
             progress=progress,
             lock=lock,
         )
         for plan in plans
+    ]
+    return landed + left
+
+
+def note_unused(
+    data: str | Path, day: Day, *, flow_run_id: str, sources: str | Path | None = None
+) -> list[Landed]:
+    """Put the day's files that no table uses into its account; what is said of each."""
+    found = unused(data, day, sources)
+    if found:
+        with _connect(flow_run_id, day) as conn:
+            ledger.note_unused(conn, flow_run_id, day, found)
+    return [
+        Landed(name, day, "unused", None, None, None, None, 0.0, None, f"{name}: {why}")
+        for name, why in found.items()
     ]
 
 
@@ -87,6 +106,7 @@ def land_table(
     *,
     flow_run_id: str,
     force: bool = False,
+    allow_empty: bool = False,
     allow_shrink: bool = False,
     progress: Progress | None = None,
     lock: Lock | None = None,
@@ -99,7 +119,7 @@ def land_table(
     import psycopg
 
     started = time.perf_counter()
-    attempt = Attempt(plan, _teller(plan, progress))
+    attempt = Attempt(plan, allow_empty, *_teller(plan, progress))
     table, day = plan.table, plan.day
     with _connect(flow_run_id, day) as conn:
         batch_id = ledger.begin(conn, flow_run_id, day, table.name)
@@ -112,7 +132,8 @@ def land_table(
         message = f"{table.name}: {str(failure).strip()}"
         said = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
     else:
-        message = said = str(failure) or type(failure).__name__
+        message = str(failure) or type(failure).__name__
+        said = failure.said if isinstance(failure, UnreadableError) else message
     _record_failure(attempt, flow_run_id, batch_id, message, said)
     if isinstance(failure, LockedError) or not isinstance(
         failure, (DaybookError, psycopg.Error, OSError)
@@ -139,7 +160,7 @@ def _land_somehow(
 
     plan = attempt.plan
     if plan.error:
-        raise DaybookError(plan.error)
+        raise plan.error
     tries = 0
     while True:
         attempt.restart()
@@ -217,14 +238,13 @@ def _land(conn: Connection, attempt: Attempt, batch_id: int, allow_shrink: bool)
             f"{table.name}: {in_files} records are in the files, but {landed} landed and "
             f"{rejects.count} were rejected."
         )
-    _check_rejects(table, rejects, in_files)
-    check_key_seen(table, attempt.fields)
-    if table.kind == "snapshot" and not allow_shrink:
-        _check_shrink(plan, before, landed)
-    note_records(table, attempt.fields)
+    if rejects.count > table.max_reject_share * in_files:
+        raise too_many(attempt)
+    if table.kind == "snapshot":
+        _check_keys(plan, partition, before, allow_shrink)
     drift = ledger.drift(
-        attempt.fields.absent,
-        attempt.fields.unknown,
+        attempt.found.missing(table),
+        attempt.found.unknown,
         before.drift if before else None,
         first=before is None,
     )
@@ -241,27 +261,31 @@ def _land(conn: Connection, attempt: Attempt, batch_id: int, allow_shrink: bool)
         drift=drift,
     )
     partition.swap_in()
-    return _outcome("succeeded", in_files, landed, rejects.count, drift)
+    found = _outcome("succeeded", in_files, landed, rejects.count, drift)
+    return {**found, "rows_repaired": rejects.repaired}
 
 
-def _check_rejects(table: Table, rejects: ledger.Rejects, in_files: int) -> None:
-    # An open quote is one record that swallowed many: it weighs as its lines.
-    records = in_files - rejects.count + rejects.weight
-    if rejects.weight > table.max_reject_share * records:
+def _check_keys(
+    plan: Plan, partition: NewPartition, before: ledger.Batch | None, allow_shrink: bool
+) -> None:
+    """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read."""
+    table = plan.table
+    was = Day(before.day, plan.day.calendar) if before else None
+    keys = partition.keys(was)
+    key = ", ".join(table.key)
+    if keys.rows and not keys.readable:
         raise DaybookError(
-            f"{table.name}: {rejects.count} of {in_files} records can't be landed "
-            f"({rejects.weight / records:.1%}, {table.max_reject_share:.0%} are allowed); "
-            "bronze.load_rejects shows them."
+            f"{table.name}: none of its {keys.rows} keys ({key}) can be read: they are blank, or a "
+            "spreadsheet has shortened them (to 9.00101E+11 and the like). Export them as text. "
+            "Nothing was replaced."
         )
-
-
-def _check_shrink(plan: Plan, before: ledger.Batch | None, landed: int) -> None:
-    rows = before.rows_landed or 0 if before else 0
-    if before and rows >= SHRINK_FROM and 2 * landed < rows:
-        was = Day(before.day, plan.day.calendar)
+    if was and keys.earlier >= SHRINK_FROM and 2 * keys.shared < keys.earlier and not allow_shrink:
+        few = 2 * keys.rows < keys.earlier
+        what = f"{keys.rows} rows are" if few else f"{keys.shared} known keys ({key}) are"
         raise DaybookError(
-            f"{plan.table.name}: {landed} rows are less than half of the {rows} of {was}. "
-            "If that is right, land it with --allow-shrink."
+            f"{table.name}: {what} less than half of the {keys.earlier} of {was}. A lost page, "
+            "another system's file, or keys that went through a spreadsheet look like that. If it "
+            "is right, land it with --allow-shrink."
         )
 
 
@@ -322,10 +346,10 @@ def _outcome(
     }
 
 
-def _teller(plan: Plan, progress: Progress | None) -> Callable[[bytes], None] | None:
+def _teller(plan: Plan, progress: Progress | None) -> list[Callable[[bytes], None]]:
     """Adds up bytes read and tells `progress`, not more often than every 4 MiB."""
     if progress is None:
-        return None
+        return []
     total = sum(file.bytes for file in plan.to_read)
     done = told = 0
 
@@ -336,7 +360,7 @@ def _teller(plan: Plan, progress: Progress | None) -> Callable[[bytes], None] | 
             told = done
             progress(plan.table.name, done, total)
 
-    return tell
+    return [tell]
 
 
 def _connect(flow_run_id: str, day: Day) -> Connection:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loaders.days import Day
 from loaders.errors import UsageError
-from loaders.records import Reject
+from loaders.readers.rows import Reject
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -33,19 +33,20 @@ class Batch:
 
 
 class Rejects:
-    """The rejects of one attempt; beyond 8 MiB they wait on disk, not in memory."""
+    """What one attempt put aside, beyond 8 MiB on disk. `count` are those that did not land,
+    `repaired` those that did."""
 
     def __init__(self) -> None:
         self._lines = tempfile.SpooledTemporaryFile(  # noqa: SIM115
             max_size=REJECTS_IN_MEMORY, mode="w+", encoding="utf-8"
         )
-        self.count = 0
-        self.weight = 0
+        self.count = self.repaired = 0
 
     def add(self, path: str, reject: Reject) -> None:
-        self._lines.write(json.dumps([path, reject.number, reject.reason, reject.raw]) + "\n")
-        self.count += 1
-        self.weight += reject.weight
+        kept = [path, reject.number, reject.reason, reject.raw, reject.landed]
+        self._lines.write(json.dumps(kept) + "\n")
+        self.count += not reject.landed
+        self.repaired += reject.landed
 
     def __iter__(self) -> Iterator[list[Any]]:
         self._lines.seek(0)
@@ -54,7 +55,7 @@ class Rejects:
     def clear(self) -> None:
         self._lines.seek(0)
         self._lines.truncate()
-        self.count = self.weight = 0
+        self.count = self.repaired = 0
 
 
 def check_calendar(conn: Connection, day: Day) -> None:
@@ -156,9 +157,9 @@ def copy_rejects(
     limit: int | None = None,
 ) -> None:
     """Writes the rejects of a batch to load_rejects, at most `limit` of them."""
-    if not rejects.count:
+    if not rejects.count + rejects.repaired:
         return
-    columns = "batch_id, table_name, _day, source_file, source_row, reason, raw_text"
+    columns = "batch_id, table_name, _day, source_file, source_row, reason, raw_text, landed"
     with conn.cursor().copy(f"copy bronze.load_rejects ({columns}) from stdin") as copy:
         for index, reject in enumerate(rejects):
             if index == limit:
@@ -167,6 +168,17 @@ def copy_rejects(
 
 
 _BATCH = "batch_id, day, status, fingerprint, rows_landed, drift"
+
+
+def note_unused(conn: Connection, flow_run_id: str, day: Day, unused: dict[str, str]) -> None:
+    """A batch of the status `unused` for each file of the day that no table uses."""
+    for name, why in unused.items():
+        conn.execute(
+            "insert into bronze.load_batches"
+            " (flow_run_id, day, table_name, status, error, finished_at)"
+            " values (%s, %s, %s, 'unused', %s, clock_timestamp())",
+            [flow_run_id, day.date, name, f"{name}: {why}"],
+        )
 
 
 def current_batch(conn: Connection, table: str, day: Day) -> Batch | None:

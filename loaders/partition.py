@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import DaybookError
-from loaders.files import RawFile, opened
-from loaders.read_csv import Count
-from loaders.read_parquet import opened_parquet
-from loaders.records import Row
+from loaders.files import RawFile
+from loaders.opening import opened
+from loaders.readers.csv_count import QuickCount
+from loaders.readers.parquet_file import opened_parquet
 from loaders.sources import Table
 
 if TYPE_CHECKING:
@@ -29,7 +29,21 @@ PART_ROWS = 10_000
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
 SWAP_TURNS = 15
+# A key as it is compared; null when it can't be read: blank, or shortened by a spreadsheet.
+_READ = (
+    "case when btrim({0}, E' \\t\\r\\n\\u00a0') !~* '^$|^[+-]?[0-9]([.][0-9]+)?E[+][0-9]+$|^nan$'"
+    " then regexp_replace(btrim({0}, E' \\t\\r\\n\\u00a0'), '^[+]?([0-9]+)([.]0+)?$', '\\1') end"
+)
 _LINEAGE = ("_day", "_batch_id", "_source_file", "_source_row", "_loaded_at")
+
+
+class Keys(NamedTuple):
+    """Rows, and keys that can be read: of the new rows, of the earlier day, of both."""
+
+    rows: int
+    readable: int
+    earlier: int
+    shared: int
 
 
 def partition_name(table: str, day: Day) -> str:
@@ -75,54 +89,88 @@ class NewPartition:
         literals = {name: sql.Literal(value) for name, value in values.items()}
         self._conn.execute(sql.SQL(statement).format(**known, **literals))
 
-    def copy_bytes(self, file: RawFile, header: tuple[str, ...], count: Count, told: Any) -> int:
+    def copy_bytes(
+        self,
+        file: RawFile,
+        columns: Sequence[str],
+        delimiter: str,
+        count: QuickCount,
+        told: Callable[[bytes], None],
+    ) -> int:
         """COPY a CSV's bytes unparsed, counted by the way while Postgres is at work; rows landed.
 
-        psycopg.DataError when Postgres refuses it.
+        psycopg.DataError when Postgres refuses it, BareQuote when the count does.
         """
         from psycopg import sql
 
         self._run("alter sequence landed_rows restart")
         self._run("alter table {new} alter _source_file set default {path}", path=file.path)
-        names = sql.SQL(", ").join(map(sql.Identifier, header))
-        statement = sql.SQL(
-            "copy {} ({}) from stdin (format csv, header true, freeze true, force_null ({}))"
-        ).format(self._name, names, names)
-        cursor = self._conn.cursor()
-        with opened(file, told) as stream, cursor.copy(statement) as copy:
-            while piece := stream.read(PIECE):
-                copy.write(piece)
-                count.add(piece)
-        return cursor.rowcount
+        options = sql.SQL("format csv, header true, delimiter {}, freeze true, force_null ({})")
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
 
-    def copy_rows(self, rows: Iterable[tuple[str, Row]]) -> int:
-        """COPY parsed rows, of any number of files, as (path, row); rows landed."""
+        def chunks() -> Iterator[bytes]:
+            with opened(file, told) as stream:
+                while piece := stream.read(PIECE):
+                    yield piece
+                    count.add(piece)
+
+        return self._copy(columns, options.format(sql.Literal(delimiter), names), chunks())
+
+    def copy_pieces(self, pieces: Iterable[bytes]) -> int:
+        """COPY rows that bring their lineage, NULL being a bare null; rows landed."""
         from psycopg import sql
 
-        names = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
-        statement = sql.SQL("copy {} ({}) from stdin (freeze true)").format(
-            self._name, sql.SQL(", ").join(map(sql.Identifier, names))
-        )
-        cursor = self._conn.cursor()
-        with cursor.copy(statement) as copy:
-            for path, row in rows:
-                copy.write_row((*row.values, row.extra, path, row.number))
-        return cursor.rowcount
+        return self._copy(self._all, sql.SQL("format csv, null 'null', freeze true"), pieces)
 
     def copy_parts(self, files: Iterable[RawFile], told: Any) -> int:
         """COPY Parquet of rows that bring their lineage, read ahead by part file; rows."""
         from psycopg import sql
 
-        names = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
-        statement = sql.SQL("copy {} ({}) from stdin (format csv, freeze true)").format(
-            self._name, sql.SQL(", ").join(map(sql.Identifier, names))
-        )
-        pieces = contextlib.closing(_read_ahead(_csv_of(file, names, told) for file in files))
+        pieces = contextlib.closing(_read_ahead(_csv_of(file, self._all, told) for file in files))
+        with pieces as made:
+            return self._copy(self._all, sql.SQL("format csv, freeze true"), made)
+
+    @property
+    def _all(self) -> list[str]:
+        return [*self._table.column_names, "_extra", "_source_file", "_source_row"]
+
+    def _copy(self, columns: Sequence[str], options: Any, pieces: Iterable[bytes]) -> int:
+        from psycopg import sql
+
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        statement = sql.SQL("copy {} ({}) from stdin ({})").format(self._name, names, options)
         cursor = self._conn.cursor()
-        with cursor.copy(statement) as copy, pieces as made:
-            for piece in made:
+        with cursor.copy(statement) as copy:
+            for piece in pieces:
                 copy.write(piece)
         return cursor.rowcount
+
+    def keys(self, before: Day | None) -> Keys:
+        """What can be said of the new rows' keys, beside those of an earlier landed day."""
+        from psycopg import sql
+
+        dated = {column.name for column in self._table.columns if column.data_type == "date"}
+        # a list of days has other dates each day: what it is about is in the rest of its key
+        key = [name for name in self._table.key if name not in dated] or self._table.key
+        reads = [sql.SQL(_READ).format(sql.Identifier(name)) for name in key]
+        readable = sql.SQL("select distinct {} from {{}} where not ({} is null)").format(
+            sql.SQL(", ").join(reads), sql.SQL(" is null or ").join(reads)
+        )
+        old = self._name
+        if before and has_partition(self._conn, self._table.name, before):
+            old = sql.Identifier("bronze", partition_name(self._table.name, before))
+        counts = sql.SQL(
+            "with fresh as materialized ({}), earlier as materialized ({})"
+            " select (select count(*) from {}), (select count(*) from fresh),"
+            " (select count(*) from earlier), (select count(*) from"
+            " (select * from fresh intersect select * from earlier) as shared)"
+        ).format(
+            sql.SQL(readable.as_string()).format(self._name),
+            sql.SQL(readable.as_string()).format(old),
+            self._name,
+        )
+        [found] = self._conn.execute(counts).fetchall()
+        return Keys(*found)
 
     def swap_in(self) -> None:
         """Takes the place of the day's partition. The parent is locked from here to the commit."""

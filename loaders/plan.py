@@ -5,34 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from loaders import ledger, prepared, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
-from loaders.files import Place, RawFile, UnreadableError, day_folder, entity_files, opened, sha256
-from loaders.read_csv import csv_has_record, csv_header
-from loaders.read_json import has_record
-from loaders.read_parquet import scan_parquet
+from loaders.files import Place, RawFile, day_folder, entity_files, unused_files
+from loaders.opening import opened, sha256
+from loaders.readers import csv_header, json_file, parquet_file, sheet_file
+from loaders.readers.header import Header
+from loaders.readers.mapping import Mapping
+from loaders.readers.rows import UnreadableError
 from loaders.sources import Table, declared_tables
 
 # Part of every fingerprint: raise it when the same bytes land otherwise than before.
-READER_VERSION = 2
+READER_VERSION = 3
 
 
 @dataclass(frozen=True)
 class Scanned:
     """A raw file and what was read of it: `records` is None where reading it is what counts them.
 
-    `plain`: its bytes can go to COPY as they are. `header`: the names of a CSV or Parquet file.
+    `header`: the names of a CSV, a sheet or a Parquet file, None for JSON and where there is none.
+    `streamed`: the columns that its bytes go to as they are, None when it is parsed.
     """
 
     file: RawFile
     sha256: str
     header: tuple[str, ...] | None = None
     records: int | None = None
-    plain: bool = False
+    streamed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Plan:
     day: Day
     files: tuple[Scanned, ...] | None
     fingerprint: str | None
-    error: str | None = None
+    error: DaybookError | None = None
     prepared: prepared.Prepared | None = None
 
     @property
@@ -61,14 +64,16 @@ def plan_day(
     tables: list[str] | None = None,
     *,
     allow_empty: bool = False,
+    sources: str | Path | None = None,
 ) -> list[Plan]:
     """Look at all that `day` has for `tables` (all declared ones by default); writes nothing.
 
-    DaybookError, naming every problem, when a required table is missing, its names, paths or
-    headers can't be used, or it is an empty snapshot. What is wrong with an optional table, or
-    inside of a file, is the plan's `error`: that table fails, in the ledger.
+    `sources` is an overlay of the declaration (default: DAYBOOK_SOURCES). DaybookError, naming
+    every problem, when a required table is missing, its names, paths or headers can't be used, or
+    it is an empty snapshot. What is wrong with an optional table, or inside of a file, is the
+    plan's `error`: that table fails, in the ledger.
     """
-    chosen = _chosen(tables)
+    chosen = _chosen(tables, sources)
     folder = day_folder(data, day)
     with warehouse.connect(application_name="daybook plan", day=day, autocommit=True) as conn:
         warehouse.check_ready(conn)
@@ -76,6 +81,14 @@ def plan_day(
     if prepared.is_prepared(folder):
         return [_plan_prepared(found, day) for found in prepared.read(folder, chosen)]
     return plan_tables(folder, chosen, day, allow_empty=allow_empty)
+
+
+def unused(data: str | Path, day: Day, sources: str | Path | None = None) -> dict[str, str]:
+    """The day's files that no table uses, and the nearest table's name for each."""
+    folder = day_folder(data, day)
+    if prepared.is_prepared(folder):
+        return prepared.unused(folder)
+    return unused_files(folder, declared_tables(sources).values())
 
 
 def plan_tables(
@@ -91,40 +104,38 @@ def plan_tables(
     for table in tables:
         try:
             plans.append(_plan_table(folder, table, day, allow_empty, scan or _scan_all))
-        except UnreadableError as error:
-            plans.append(Plan(table, day, (), None, str(error)))
         except DaybookError as error:
-            if table.required:
+            if table.required and not isinstance(error, UnreadableError):
                 problems.append(f"{table.name}: {error}")
             else:
-                plans.append(Plan(table, day, (), None, str(error)))
+                plans.append(Plan(table, day, (), None, error))
     if problems:
         raise DaybookError("\n".join([*problems, "Nothing was landed."]))
     return plans
 
 
-def _chosen(names: list[str] | None) -> list[Table]:
-    declared = declared_tables()
-    if names is None:
-        return list(declared.values())
-    for name in names:
+def _chosen(names: list[str] | None, sources: str | Path | None) -> list[Table]:
+    declared = declared_tables(sources)
+    for name in names or ():
         if name not in declared:
             raise UsageError(f"{name}: no such table; declared are {', '.join(declared)}.")
-    return [declared[name] for name in dict.fromkeys(names)]
+    return [declared[name] for name in dict.fromkeys(names if names is not None else declared)]
 
 
 def _plan_prepared(found: prepared.Prepared, day: Day) -> Plan:
     """Files that Spark has read already: their fingerprint is the one they have by themselves."""
     if found.files is None:
         return Plan(found.table, day, None, None)
-    if found.error and not found.files:
-        return Plan(found.table, day, (), None, found.error)
     files = tuple(Scanned(file, digest) for file, digest in found.files)
-    return Plan(found.table, day, files, _fingerprint(found.table, files), found.error, found)
+    error = DaybookError(found.error) if found.error else None
+    if error and not files:
+        return Plan(found.table, day, (), None, error)
+    return Plan(found.table, day, files, _fingerprint(found.table, files), error, found)
 
 
 def _scan_all(files: list[RawFile], table: Table) -> list[Scanned]:
-    return [scan(file, table) for file in files]
+    mapping = Mapping(table)
+    return [scan(file, mapping) for file in files]
 
 
 def _plan_table(
@@ -142,7 +153,7 @@ def _plan_table(
         return Plan(table, day, None, None)
     scanned = tuple(scan(files, table))
     must_have_records = table.required and table.kind == "snapshot" and not allow_empty
-    if must_have_records and not any(_has_record(found) for found in scanned):
+    if must_have_records and not any(_has_record(found, Mapping(table)) for found in scanned):
         raise DaybookError(
             f"{folder}: no record in its files. An empty list would switch everything off; "
             "if that is right, land it with --allow-empty."
@@ -150,37 +161,45 @@ def _plan_table(
     return Plan(table, day, scanned, _fingerprint(table, scanned))
 
 
-def scan(file: RawFile, table: Table) -> Scanned:
+def scan(file: RawFile, mapping: Mapping) -> Scanned:
     """Hash a file and read its header; DaybookError when that can't be used."""
+    digest = sha256(file)
     if file.format == "json":
-        return Scanned(file, sha256(file))
+        return Scanned(file, digest)
     if file.format == "parquet":
-        digest = sha256(file)
-        names, records = scan_parquet(file)
-        _check_key(file, names, table)
-        return Scanned(file, digest, names, records)
-    header = csv_header(file)
-    if header is None:
-        return Scanned(file, sha256(file), None, 0)
-    _check_key(file, header, table)
-    # Of a single column, COPY takes a blank line for a record.
-    plain = len(header) > 1 and set(header) <= set(table.column_names)
-    return Scanned(file, sha256(file), header, plain=plain)
+        header, records = parquet_file.scan_parquet(file, mapping)
+        _check_key(file, header)
+        return Scanned(file, digest, header.names, records)
+    streamed = None
+    if file.format == "xlsx":
+        found = sheet_file.read_sheet_header(file, mapping)
+    else:
+        found, streamed = csv_header.look(file, mapping)
+    if found is None:
+        return Scanned(file, digest, None, 0)
+    return Scanned(file, digest, found.names, streamed=streamed)
 
 
-def _check_key(file: RawFile, header: tuple[str, ...], table: Table) -> None:
-    if missing := [name for name in table.key if name not in header]:
-        raise DaybookError(f"{file.path}: the key column {', '.join(missing)} is missing.")
+def _check_key(file: RawFile, header: Header) -> None:
+    if missing := header.missing_key():
+        names = ", ".join(header.names[:20])
+        raise DaybookError(
+            f"{file.path}: the key column {', '.join(missing)} is missing. Its columns: {names}."
+        )
 
 
-def _has_record(scanned: Scanned) -> bool:
+def _has_record(scanned: Scanned, mapping: Mapping) -> bool:
+    file = scanned.file
     if scanned.records is not None:
         return scanned.records > 0
     try:
-        if scanned.file.format == "csv":
-            return csv_has_record(scanned.file)
-        with opened(scanned.file) as stream:
-            return has_record(scanned.file, stream)
+        if file.format == "csv":
+            return csv_header.has_record(file, mapping)
+        if file.format == "xlsx":
+            header = mapping.header(scanned.header or ())
+            return any(True for _ in sheet_file.read_sheet(file, mapping, header))
+        with opened(file, encoding=mapping.table.encoding) as stream:
+            return json_file.has_record(file, stream, mapping)
     except UnreadableError:
         return True  # not empty; landing says what is wrong with it
 
@@ -188,8 +207,8 @@ def _has_record(scanned: Scanned) -> bool:
 def _fingerprint(table: Table, files: tuple[Scanned, ...]) -> str:
     content = {
         "files": [(found.file.path, found.file.bytes, found.sha256) for found in files],
-        "columns": [(column.name, *column.json_path) for column in table.columns],
+        # whatever the declaration says of how they are read
+        "table": astuple(table),
         "reader": READER_VERSION,
-        "max_reject_share": table.max_reject_share,
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -3,25 +3,25 @@
 <day>/_daybook.json                       the manifest, written last
 <day>/<table>/_SUCCESS
 <day>/<table>/kind=landed/*.parquet       the declared columns, _extra, _source_file, _source_row
-<day>/<table>/kind=rejected/*.parquet     _source_file, _source_row, _reason, _raw_text, _weight
+<day>/<table>/kind=rejected/*.parquet     _source_file, _source_row, _reason, _raw_text, _landed
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from loaders.errors import DaybookError
 from loaders.files import Place, RawFile
-from loaders.read_parquet import opened_parquet
-from loaders.records import Fields, Reject
+from loaders.readers.parquet_file import opened_parquet
+from loaders.readers.rows import Found, Reject
 from loaders.sources import Table
 
 MANIFEST = "_daybook.json"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Prepared:
     rejected: tuple[RawFile, ...] = ()
 
     @property
-    def fields(self) -> Fields:
-        names = {kind: set(self.seen[kind]) for kind in ("seen", "absent", "unknown")}
-        return Fields(**names, records_of_fields=self.seen["records"])
+    def found(self) -> Found:
+        seen, absent, unknown = (set(self.seen[kind]) for kind in ("seen", "absent", "unknown"))
+        return Found(seen=seen, absent=absent, unknown=unknown, json_records=self.seen["records"])
 
     def rejects(self) -> Iterator[tuple[str, Reject]]:
         """(path, reject) of each record that was put aside."""
-        names = ["_source_file", "_source_row", "_reason", "_raw_text", "_weight"]
+        names = ["_source_file", "_source_row", "_reason", "_raw_text", "_landed"]
         for file in self.rejected:
             with opened_parquet(file) as parquet:
                 for batch in parquet.iter_batches(columns=names):
                     columns = [batch.column(name).to_pylist() for name in names]
-                    for path, number, reason, raw, weight in zip(*columns, strict=True):
-                        yield path, Reject(number, reason, raw, weight)
+                    for path, number, reason, raw, landed in zip(*columns, strict=True):
+                        yield path, Reject(number, reason, raw, bool(landed))
 
 
 def is_prepared(folder: Place) -> TypeGuard[Path]:
@@ -58,9 +58,10 @@ def is_prepared(folder: Place) -> TypeGuard[Path]:
     return isinstance(folder, Path) and (folder / MANIFEST).is_file()
 
 
-def write(folder: Path, tables: list[dict[str, Any]]) -> None:
+def write(folder: Path, tables: list[dict[str, Any]], unused: dict[str, str]) -> None:
     """Adds the manifest: with it the day is complete."""
-    text = json.dumps({"version": VERSION, "tables": tables}, indent=1, ensure_ascii=False)
+    content = {"version": VERSION, "tables": tables, "unused": unused}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -75,9 +76,15 @@ def read(folder: Path, tables: list[Table]) -> list[Prepared]:
     return [_table(folder, table, entries.get(table.name)) for table in tables]
 
 
-def describe(table: Table) -> list[list[str]]:
+def describe(table: Table) -> Any:
     """The declaration as the manifest keeps it: rows made for another one must not land."""
-    return [[column.name, *column.json_path] for column in table.columns]
+    return json.loads(json.dumps(astuple(table)))
+
+
+def unused(folder: Path) -> dict[str, str]:
+    """The day's raw files that no table used, as Spark found them."""
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return manifest.get("unused", {})
 
 
 def _table(folder: Path, table: Table, entry: dict[str, Any] | None) -> Prepared:

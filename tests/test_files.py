@@ -9,7 +9,8 @@ import pytest
 
 from loaders.days import parse_day
 from loaders.errors import DaybookError
-from loaders.files import check_unchanged, day_folder, entity_files, opened
+from loaders.files import day_folder, entity_files
+from loaders.opening import check_unchanged, opened
 from loaders.sources import declared_tables
 from tests.raw_days import write
 
@@ -63,7 +64,7 @@ def test_an_entity_is_found_under_any_of_its_names(tmp_path: Path) -> None:
         (["groups.json", "admin_groups.json"], "admin_groups.json and groups.json are both"),
         (["groups.json", "groups/1.json"], "groups and groups.json are both"),
         (["groups.json", "groups.csv"], "groups.csv and groups.json are both"),
-        (["groups.xlsx"], "this kind of file can't be read"),
+        (["groups.docx"], "this kind of file can't be read"),
         (["groups/1.txt"], "this kind of file can't be read"),
         (["groups/more/1.json"], "a file is expected here"),
         (["groups.json/1.json"], "a file is expected here"),

@@ -99,24 +99,27 @@ def test_bad_rows_are_kept_with_their_reasons(tmp_path: Path, db: psycopg.Connec
     bad = b"ragged,1\nnul,1,EUR,\x00\nlatin,1,EUR,caf\xe9\n"
     transactions(tmp_path, HEADER.encode() + bad + good)
     landed = land_one(tmp_path)
-    assert (landed.rows_in_files, landed.rows_landed, landed.rows_rejected) == (43, 40, 3)
+    assert (landed.rows_in_files, landed.rows_landed, landed.rows_rejected) == (43, 42, 1)
+    assert landed.rows_repaired == 2
     assert rejects(db) == [
         ("transactions.csv", 1, "ragged: 2 fields, 4 expected", "ragged,1\n"),
         ("transactions.csv", 2, "nul byte", "nul,1,EUR,\\x00\n"),
         ("transactions.csv", 3, "not utf-8", "latin,1,EUR,caf\\xe9\n"),
     ]
-    assert [row["_source_row"] for row in rows(db)] == list(range(4, 44))
+    kept = db.execute("select landed from bronze.load_rejects order by source_row").fetchall()
+    assert [row["landed"] for row in kept] == [False, True, True]
+    assert [row["_source_row"] for row in rows(db)] == list(range(2, 44))
+    assert [row["user_name"] for row in rows(db)[:2]] == ["\ufffd", "caf\ufffd"]
 
 
-def test_an_open_quote_weighs_as_its_lines(tmp_path: Path, db: psycopg.Connection) -> None:
+def test_an_open_quote_at_the_end_refuses_the_file(tmp_path: Path, db: psycopg.Connection) -> None:
     good = "".join(f"t{n},1,EUR,x\n" for n in range(50))
     transactions(tmp_path, HEADER + good + 'u,1,EUR,"open\n' + "v,1,EUR,y\n" * 3)
-    landed = land_one(tmp_path)
-    assert (landed.rows_landed, landed.rows_rejected) == (50, 1)
-    assert rejects(db)[0][1:3] == (51, "open quote")
-    transactions(tmp_path, HEADER + good + 'u,1,EUR,"open\n' + "v,1,EUR,y\n" * 10)
-    with pytest.raises(DaybookError, match=r"18\.0%, 10% are allowed"):
+    with pytest.raises(
+        DaybookError, match=r"transactions\.csv: it ends inside record 51, in an open"
+    ):
         land_one(tmp_path)
+    assert rows(db) == []
 
 
 def test_too_many_rejects_replace_nothing(tmp_path: Path, db: psycopg.Connection) -> None:
@@ -203,15 +206,16 @@ def test_a_missing_key_column_is_refused(tmp_path: Path, db: psycopg.Connection)
 def test_a_key_that_no_json_record_has_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
     write(tmp_path, "day1/agents.json", [{"id": "a"}])
     land_one(tmp_path, "stg_agents")
-    write(tmp_path, "day1/agents.json", [{"agent_id": "a"}, {"agent_id": "b"}])
-    said = "the key column agent_id is missing: no JSON record has the field id"
+    write(tmp_path, "day1/agents.json", [{"ident": "a"}, {"ident": "b"}])
+    said = r"agents\.json: none of its records has the key id \(agent_id\); its fields are ident"
     with pytest.raises(DaybookError, match=said):
         land_one(tmp_path, "stg_agents")
     assert [row["agent_id"] for row in rows(db, "stg_agents")] == ["a"]
-    write(tmp_path, "day1/agents.json", [{"agent_id": "a"}, {"id": "b"}])
+    write(tmp_path, "day1/agents.json", [{"ident": "a"}, {"id": "b"}])
     assert land_one(tmp_path, "stg_agents").rows_landed == 2
     write(tmp_path, "day1/transactions.json", [{"transaction_id": "t"}])
     assert land_one(tmp_path).rows_landed == 1
+    assert rows(db)[0]["transaction_id"] == "t"  # the landed name counts too
 
 
 def test_a_snapshot_that_is_cut_replaces_nothing(tmp_path: Path, db: psycopg.Connection) -> None:
@@ -265,9 +269,9 @@ def test_pages_of_every_format_are_one_table(tmp_path: Path, db: psycopg.Connect
     ]
 
 
-def test_broken_json_records_are_kept(tmp_path: Path, db: psycopg.Connection) -> None:
-    good = ", ".join(f'{{"id": "t{n}"}}' for n in range(30))
-    write(tmp_path, "day1/transactions.json", f'[{good}, {{"id": oops}}, 7, {{"id": "last"}}]')
+def test_broken_json_lines_are_kept(tmp_path: Path, db: psycopg.Connection) -> None:
+    good = "\n".join(f'{{"id": "t{n}"}}' for n in range(30))
+    write(tmp_path, "day1/transactions.json", f'{good}\n{{"id": oops}}\n7\n{{"id": "last"}}')
     landed = land_one(tmp_path)
     assert (landed.rows_in_files, landed.rows_landed, landed.rows_rejected) == (33, 31, 2)
     assert [(row, raw) for _, row, _, raw in rejects(db)] == [(31, '{"id": oops}'), (32, "7")]

@@ -162,7 +162,8 @@ def test_a_lost_lock_writes_nothing(tmp_path: Path, db: psycopg.Connection) -> N
 def test_a_count_that_differs_fails(
     tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loaders.read_csv.Count.records", lambda count: 7)
+    for kind in ("QuickCount", "Count"):
+        monkeypatch.setattr(f"loaders.readers.csv_count.{kind}.records", lambda count: 7)
     transactions(tmp_path, 10, "a")
     with pytest.raises(DaybookError, match="7 records counted, 10 read"):
         land(tmp_path)

@@ -1,4 +1,5 @@
-"""JSON records one by one: every layout, in pieces of any size, broken ones set aside."""
+"""JSON records one by one: every layout, in pieces of any size; a broken line is set aside, what is
+broken in an array fails its file. Each test reads twice: fast, and by the strict reader alone."""
 
 from __future__ import annotations
 
@@ -11,27 +12,64 @@ from typing import Any
 
 import pytest
 
-from loaders import read_json
-from loaders.files import RawFile, UnreadableError
-from loaders.records import Fields, Reject, Row
+from loaders.errors import DaybookError
+from loaders.files import RawFile
+from loaders.readers import json_file, json_window
+from loaders.readers.mapping import Mapping
+from loaders.readers.rows import Found, Reject, Row, UnreadableError
 from loaders.sources import Column, Table, declared_tables
+from tests.copied import rows_of
 
-TABLE = Table(
-    "stg_t",
-    ("t",),
-    "snapshot",
-    False,
-    ("a",),
-    (Column("a", "text", ("id",)), Column("b", "text", ("in", "b"))),
-    0.1,
+COLUMNS = (
+    Column("a", "text", (("id",), ("a",))),
+    Column("b", "text", (("in", "b"), ("b",))),
 )
-DELTA = replace(TABLE, kind="delta")
+TABLE = Table("stg_t", ("t",), "snapshot", False, ("a",), COLUMNS, 0.1)
 FILE = RawFile("t.json", Path("t.json"), "json", False, 0, 0)
+LINES = replace(FILE, path="t.jsonl")
 
 
-def read(content: str | bytes, table: Table = TABLE, fields: Fields | None = None) -> list[Any]:
+def read(
+    content: str | bytes, table: Table = TABLE, found: Found | None = None, file: RawFile = FILE
+) -> list[Row | Reject]:
+    """What the strict reader finds, once the fast one has found the same."""
     raw = content.encode() if isinstance(content, str) else content
-    return list(read_json.read_json(FILE, io.BytesIO(raw), table, fields or Fields()))
+    mapping = Mapping(table)
+    outcomes = []
+    for reader in (json_file.read_json_rows, json_file.read_json):
+        mine = Found() if found is None else found
+        kept: list[Reject] = []
+        mine.put_aside = kept.append
+        records: list[Row | Reject] | DaybookError
+        try:
+            made = list(reader(file, io.BytesIO(raw), mapping, mine))
+            if reader is json_file.read_json:
+                copied = b"".join(piece for piece, _ in made)
+                assert sum(many for _, many in made) == len(rows_of(copied))
+                made = [*rows_of(copied), *kept]
+                made.sort(key=lambda one: (one.number, isinstance(one, Row)))
+            records = made
+        except DaybookError as error:
+            records = error
+        outcomes.append(records)
+    strict, fast = outcomes
+    if isinstance(strict, DaybookError):
+        assert str(strict) == str(fast)
+        raise strict
+    assert [_plain(one) for one in fast] == [_plain(one) for one in strict], content
+    return strict
+
+
+def _plain(one: Row | Reject) -> Any:
+    """As it is compared: JSON without its blanks, numbers by their digits."""
+    if isinstance(one, Reject):
+        return one
+    extra = one.extra and json.loads(one.extra, parse_float=_digits, parse_int=_digits)
+    return one.number, list(one.values), extra
+
+
+def _digits(text: str) -> str:
+    return "#" + text
 
 
 def ids(found: list[Row | Reject]) -> list[str | None]:
@@ -45,7 +83,7 @@ def rejects(found: list[Row | Reject]) -> list[tuple[int, str, str]]:
 @pytest.fixture(params=[1, 2, 5, 1 << 20])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Pieces so small that every token is cut somewhere."""
-    monkeypatch.setattr(read_json, "CHUNK", request.param)
+    monkeypatch.setattr(json_window, "CHUNK", request.param)
     return request.param
 
 
@@ -57,10 +95,16 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
         '{"n": 2, "meta": {"results": [{"id": 9}]}, "results": [{"id": 1}, {"id": 2}], "next": 12}',
         '{"id": 1}\n{"id": 2}',
         '{"id": 1}{"id": 2}\n\n',
+        '{\n "id": 1\n}\n{\n "id": 2\n}\n',
         '\ufeff[{"id": 1},\n{"id": 2}]\n',
+        '{"id": 1}\n\ufeff{"id": 2}\n',
         '[{"id": 1}]\n[{"id": 2}]',
+        '[{"id": 1}]\n\ufeff[{"id": 2}]',
+        '{"id": 1}\n[{"id": 2}]\n',
         '{"results": [{"id": 1}]}\n{"results": [{"id": 2}]}',
+        '{"id": 1}\n{"results": [{"id": 2}]}\n',
         '{"results": [{"id": 1}], "n": {}, "results": [{"id": 2}], "results": 0}',
+        '[{"a": 1}, {"id": 2}]',
     ],
 )
 @pytest.mark.usefixtures("chunk")
@@ -84,52 +128,68 @@ def test_numbers_keep_their_own_digits() -> None:
 
 @pytest.mark.usefixtures("chunk")
 def test_values_land_as_text() -> None:
-    content = '[{"id": [1, {"x": "é\\n"}], "in": {"b": true}}, {"id": "", "in": {"b": null}}]'
+    content = '[{"id": "x", "in": {"b": [1, {"x": "é\\n"}]}}, {"id": "", "in": {"b": true}}]'
     assert read(content) == [
-        Row(1, ['[1,{"x":"é\\n"}]', "true"], None),
-        Row(2, ["", None], None),
+        Row(1, ["x", '[1,{"x":"é\\n"}]'], None),
+        Row(2, ["", "true"], None),
     ]
 
 
 def test_undeclared_fields_keep_their_nesting() -> None:
-    fields = Fields()
+    found = Found()
     content = '[{"id": 1, "in": {"b": 2, "c": {"d": 3}}, "e": null}, {"in": 4}, {"in": null}]'
-    assert [row.extra for row in read(content, fields=fields)] == [
+    assert [row.extra for row in read(content, found=found)] == [
         '{"in":{"c":{"d":3}},"e":null}',
         '{"in":4}',
         None,
     ]
-    assert fields.unknown == {"in", "in.c", "e"}
+    assert found.unknown == {"in", "in.c", "e"}
 
 
-@pytest.mark.usefixtures("chunk")
-def test_reading_goes_on_behind_what_is_broken() -> None:
-    content = '[{"id": 1}, {"id": nope, "y": ["],"]}, {"id": 3}, 4, {"id": NaN}, {"id": 6}]'
-    found = read(content)
-    assert ids(found) == ["1", "3", "6"]
-    assert [(number, raw) for number, _, raw in rejects(found)] == [
-        (2, '{"id": nope, "y": ["],"]}'),
-        (4, "4"),
-        (5, '{"id": NaN}'),
+def test_of_several_places_the_first_with_a_value_counts_and_the_others_are_kept() -> None:
+    content = '[{"a": 1, "id": 2}, {"id": null, "a": 3}, {"id": 4}, {"b": 5, "a": 6}]'
+    assert read(content) == [
+        Row(1, ["2", None], '{"a":1}'),
+        Row(2, ["3", None], None),
+        Row(3, ["4", None], None),
+        Row(4, ["6", "5"], None),
     ]
-    assert [reason for _, reason, _ in rejects(found)] == [
-        "broken json: Expecting value",
-        "not an object",
-        "broken json: NaN is not JSON",
-    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('[{"id": 1}, {"id": nope}, {"id": 3}]', "is broken.*Record 2: Expecting value"),
+        ('[{"id": 1}, 4]', "is broken.*an element is no object"),
+        ('[{"id": 1} {"id": 2}]', "no comma between two records"),
+        ('[{"id": 1},]', "no record behind a comma"),
+        ('[,{"id": 1}]', "is broken"),
+        ('{"results": [{"id": 1}], "x": }\n{"id": 2}', "Expecting value"),
+        ('{"results": [{"id": 1}] "x": {"y": 1}}', "no ',' where it belongs"),
+        ('{"results": [{"id": 1}], "x" {}, "y": {}}', "no ':' where it belongs"),
+        ('{"results": [{"id": 1}],}', "no name where it belongs"),
+        ('[{"id": 1}, {"id": ' + "[" * 100_000 + "]" * 100_000 + "}]", "nested too deep"),
+    ],
+)
+def test_what_is_broken_in_an_array_or_a_page_fails_its_file(content: str, said: str) -> None:
+    with pytest.raises(UnreadableError, match=said):
+        read(content)
 
 
 @pytest.mark.usefixtures("chunk")
 def test_a_broken_line_of_many_is_one_reject() -> None:
-    found = read('{"id": 1}\n{"id": "cut\n{"id": 3}\ngarbage\n{"id": 5}\n')
+    found = read('{"id": 1}\n{"id": "cut\n{"id": 3}\ngarbage\n{"id": 5}\n7\n')
     assert ids(found) == ["1", "3", "5"]
     assert [(number, raw) for number, _, raw in rejects(found)] == [
         (2, '{"id": "cut'),
         (4, "garbage"),
+        (6, "7"),
     ]
+    found = read('oops\n{"id": 1}\n')
+    assert (ids(found), len(found)) == (["1"], 2)
 
 
-CUT = pytest.mark.parametrize(
+@pytest.mark.parametrize(
     "content",
     [
         '[{"id": 1}, {"id": 2',
@@ -141,28 +201,15 @@ CUT = pytest.mark.parametrize(
         '{"results": [{"id": 1}]',
         '{"results": [{"id": 1}], "next": "x',
         '{"id": 1}\n{"id"',
-        '{"id": 1}\n{"id": {"n": 2}',
-        '{"results": [{"id": 1}], "x": nope, "next": "x\n',
-        '{"id": 1}\n{\n "in": {},\n "results": [',
+        '{"id": 1}\n{"id": {"n": 2',
+        '{\n "id": 1\n}\n{\n "id": ',
     ],
 )
-
-
-@CUT
+@pytest.mark.parametrize("kind", ["snapshot", "delta"])
 @pytest.mark.usefixtures("chunk")
-def test_a_cut_is_one_reject(content: str) -> None:
-    found = read(content, DELTA)
-    assert ids(found) == ["1"]
-    assert len(found) == 2
-
-
-@CUT
-@pytest.mark.parametrize("end", ["", "é"])
-@pytest.mark.usefixtures("chunk")
-def test_a_cut_snapshot_is_refused(content: str, end: str) -> None:
-    raw = content.encode() + end.encode()[:1]
+def test_what_is_cut_is_refused(content: str, kind: Any) -> None:
     with pytest.raises(UnreadableError, match=r"t\.json ends in the middle: fetch it again\."):
-        read(raw)
+        read(content, replace(TABLE, kind=kind))
 
 
 @pytest.mark.parametrize("last", ['{"id": "cut\n', '{"id": nope}', "garbage", "]"])
@@ -173,63 +220,142 @@ def test_a_broken_last_line_that_is_all_there_is_a_reject(last: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "landed", "reason"),
+    ("content", "said"),
     [
-        ('[{"id": 1} {"id": 2}]', ["1", "2"], "no comma between two records"),
-        ('[{"id": 1},]', ["1"], "no record behind a comma"),
-        ('[,{"id": 1}]', ["1"], "no record before a comma"),
-        ('[{"id": 1},,{"id": 2}]', ["1", "2"], "no record before a comma"),
-        ('{"results": [{"id": 1}], "x": }\n{"id": 2}', ["1", "2"], "Expecting value"),
-        ('{"results": [{"id": 1}] "x": {"y": 1}}\n{"id": 2}', ["1", "2"], "Expecting ',' delim"),
-        ('{"results": [{"id": 1}], "x" {}, "y": {}}', ["1"], "Expecting ':' delimiter"),
-        ('{"results": [{"id": 1}],}', ["1"], "Expecting property name"),
-        ('{"results": [{"id": 1}], "results": [2]}', ["1"], "not an object"),
+        ('{"message": "Rate limit exceeded", "code": 429}', "an error message .message, code."),
+        ('{"data": [{"id": 1}]}', "its list is under `data`: declare records: data"),
+        ('{"response": {"users": [{"id": 1}]}}', "declare records: response.users"),
+        ('[{"results": [{"id": 1}]}, {"results": []}]', "its list is under `results`"),
+        ('{"id": {"0": 1, "1": 2}, "b": {"0": 3}}', "column-wise JSON: write it with orient"),
+        ('{"columns": ["id"], "index": [0], "data": [[1]]}', "pandas' split JSON"),
+        ('{"results": null}', "none of its records has the key id"),
+        ("null", "it is no page of records"),
+        ("<html><body>Bad gateway</body></html>", "It begins with <html>"),
+        ("Internal Server Error", "It begins with Internal"),
+        ('"rate limited"', "none of its records has the key"),
+        ('[{"name": "x"}]', "its fields are name: is it another table's"),
+        ('[{"id": null}]', "none of its records has the key"),
+        ('{"id": "req-1", "items": [{"id": 1, "b": 2, "in": {}}]}', "under `items`: declare"),
     ],
 )
-@pytest.mark.usefixtures("chunk")
-def test_broken_punctuation_is_a_reject(content: str, landed: list[str], reason: str) -> None:
-    found = read(content)
-    assert ids(found) == landed
-    (reject,) = rejects(found)
-    assert reason in reject[1]
+def test_a_page_that_is_no_page_is_refused(content: str, said: str) -> None:
+    with pytest.raises(UnreadableError, match=said):
+        read(content)
 
 
-@pytest.mark.usefixtures("chunk")
-def test_strings_that_postgres_cannot_store_are_rejected() -> None:
+def test_a_declared_list_is_read_wherever_it_is() -> None:
+    table = replace(TABLE, records=("response", "users"))
+    page = '{"n": 1, "response": {"x": [], "users": [{"id": 1}, {"id": 2}], "y": 1}, "z": {}}'
+    for content in (page, f"{page}\n{page}", f"[{page}]"):
+        assert ids(read(content, table))[:2] == ["1", "2"]
+    with pytest.raises(UnreadableError, match="none of its records has the key"):
+        read('{"response": {"users": null}}', table)
+    assert read('{"response": {"users": []}}', table) == []
+
+
+def test_what_postgres_cannot_store_is_repaired_and_kept_raw() -> None:
     content = (
-        b'[{"id": "\xff"}, {"id": "\\u0000"}, {"id": "\\ud800"}, {"x\\u0000": 1},'
-        b' {"id": "\\\\u0000"}, {"id": "\\ud83d\\ude00"}, {"id": "\xc3\xa9"}]'
+        b'[{"id": "\xff"}, {"id": "\\u0000"}, {"id": "\\ud800x"}, {"id": 4, "x\\u0000": "\\udc80"},'
+        b' {"id": "\\\\u0000"}, {"id": "\\ud83d\\ude00"}, {"id": "\xc3\xa9"}, {"id": "a\x00b"}]'
     )
     found = read(content)
-    assert ids(found) == ["\\u0000", "😀", "é"]
-    assert [reason for _, reason, _ in rejects(found)] == [
-        "not utf-8",
-        "nul byte",
-        "lone surrogate",
-        "nul byte",
+    assert ids(found) == ["\ufffd", "\ufffd", "\ufffdx", "4", "\\u0000", "😀", "é", "a\ufffdb"]
+    assert [(n, reason) for n, reason, _ in rejects(found)] == [
+        (1, "not utf-8"),
+        (2, "nul byte"),
+        (3, "lone surrogate"),
+        (4, "lone surrogate"),
+        (8, "nul byte"),
     ]
+    assert all(one.landed for one in found if isinstance(one, Reject))
     assert rejects(found)[0][2] == '{"id": "\\xff"}'
+    extra = next(one.extra for one in found if isinstance(one, Row) and one.number == 4)
+    assert extra == '{"x\ufffd":"\ufffd"}'
 
 
-def test_numbers_that_jsonb_cannot_hold_are_rejected() -> None:
-    found = read('[{"x": 1e400000}, {"x": -1E+99999}, {"x": 1e-7}, {"id": 1e400000}]')
-    assert [reason for _, reason, _ in rejects(found)] == ["a number out of range"] * 2
-    assert ids(found) == [None, "1e400000"]
+def test_words_and_numbers_that_jsonb_cannot_hold_land_as_text() -> None:
+    found = read('[{"id": 1, "x": 1e400000}, {"id": 2, "x": [NaN, -Infinity]}, {"id": 1e400000}]')
+    assert [one.extra for one in found if isinstance(one, Row)] == [
+        '{"x":"1e400000"}',
+        '{"x":["NaN","-Infinity"]}',
+        None,
+    ]
+    assert rejects(found) == []
 
 
-def test_nesting_without_end_is_rejected() -> None:
-    deep = "[" * 100_000 + "]" * 100_000
-    found = read('[{"id": 1}, {"id": ' + deep + '}, {"id": 3}]')
-    assert ids(found) == ["1", "3"]
-    assert [reason for _, reason, _ in rejects(found)] == ["broken json: nested too deep"]
+def test_ids_that_went_through_a_float_are_whole() -> None:
+    content = (
+        '[{"id": 9001.0}, {"id": "9002.00"}, {"id": 9003.5}, {"id": 9.00101E+11}, {"id": "x.0"}]'
+    )
+    assert ids(read(content)) == ["9001", "9002", "9003.5", "9.00101E+11", "x.0"]
 
 
 @pytest.mark.parametrize("head", ["[", '{"results": [', ""])
 def test_a_record_over_the_limit_is_not_held(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_json, "RECORD_LIMIT", 10_000)
-    monkeypatch.setattr(read_json, "CHUNK", 100)
+    monkeypatch.setattr(json_window, "RECORD_LIMIT", 10_000)
+    monkeypatch.setattr(json_window, "CHUNK", 100)
     with pytest.raises(UnreadableError, match="64 MiB"):
         read(head + '{"id": "' + "x" * 30_000 + '"}')
+
+
+def test_an_endless_gzip_of_brackets_is_refused() -> None:
+    with pytest.raises(UnreadableError, match=r"nested too deep|64 MiB"):
+        read("[" * 3_000_000)
+
+
+HARD = [
+    *(
+        f'{{"id": "a", "in": {{"b": {number}, "q": {number}}}, "zz": {number}, "y": [{number}]}}'
+        for number in ["1.10", "1e5", "1E+5", "-0", "-0.0", "9007199254740993", "1e400", "9" * 5000]
+    ),
+    r'{"id":"a\"b\\c\/d\n\u00e9\ud83d\ude00","b":"\u0000"}',
+    '{"id":"a","id":"b","zz":1,"zz":2.0}',
+    '{"id":"a","in":{"x":1},"in":{"b":2}}',
+    '{"id":"a","in":5}',
+    '{"id":"a","in":{"q":[1.10, "x"],"b":{"a" : 1}}}',
+    '{"id":true,"x":null,"y":{}}',
+    '{"id":"null","in":{"b":"NULL"},"z":"\\\\."}',
+    '{"id":"a","n":007}',
+    "{'id':1}",
+    '{"id":"a",}',
+    '{"id":"a","zz\\u0041":1}',
+    '{"id":"a","m\\"x":1}',
+    '{"zz`":1,"id":"q"}',
+    '{"id":"a","zz":{"a":{"b":[1.50, "c"]}}}',
+    '{"id":"a","results":[1]}',
+    '{"id":"say \\"hi\\", ok","zz":"say \\"hi\\", ok"}',
+    '{"id":"a\tb"}',
+]
+
+
+def test_fast_and_strict_agree_on_hard_and_random_records() -> None:
+    chooser = random.Random(7)
+
+    def value(depth: int = 0) -> str:
+        kind = chooser.random()
+        if kind < 0.25:
+            return chooser.choice(["1.10", "-0", "1e5", "12", "0.0", "123456789012345678901.0"])
+        if kind < 0.6:
+            letters = chooser.choices('ab"\\\n,é😀\u2028 {[/', k=chooser.randrange(7))
+            return json.dumps("".join(letters), ensure_ascii=chooser.random() < 0.5)
+        if kind < 0.7:
+            return chooser.choice(["true", "false", "null", "NaN"])
+        if depth > 2:
+            return "[]"
+        inner = [value(depth + 1) for _ in range(chooser.randrange(4))]
+        if kind < 0.85:
+            return f"[{chooser.choice([',', ' , ']).join(inner)}]"
+        return "{" + ",".join(f'"{chooser.choice("abq")}":{one}' for one in inner) + "}"
+
+    names = ["id", "a", "b", "in", "memo", "x y", "é", "id"]
+    lines = [*HARD]
+    for _ in range(1200):
+        pairs = [f'"{name}": {value()}' for name in chooser.sample(names, chooser.randrange(1, 7))]
+        lines.append("{" + ", ".join(pairs) + "}")
+    for size in (1, 7, 60):
+        for at in range(0, len(lines), size):
+            text = "\n".join(['{"id": 0}', *lines[at : at + size]]) + "\n"
+            read(text, file=LINES)
 
 
 def test_generated_documents_are_read_as_json_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,21 +363,23 @@ def test_generated_documents_are_read_as_json_reads_them(monkeypatch: pytest.Mon
 
     def value(depth: int) -> Any:
         kinds = [
-            lambda: chooser.choice([None, True, False, "", 'a"\\,]}', "é😀\n", "[{"]),
+            lambda: chooser.choice([None, True, False, "", 'a"\\,]}', "é😀\n", "[{", "},{"]),
             lambda: chooser.randrange(-(10**20), 10**20),
             lambda: [value(depth + 1) for _ in range(chooser.randrange(4))],
             lambda: {f"k{n}": value(depth + 1) for n in range(chooser.randrange(4))},
         ]
         return chooser.choice(kinds[: 2 if depth > 3 else 4])()
 
-    for _ in range(300):
-        monkeypatch.setattr(read_json, "CHUNK", chooser.randrange(1, 40))
-        records = [{"x": value(0), "y": value(0)} for _ in range(chooser.randrange(6))]
+    for _ in range(150):
+        monkeypatch.setattr(json_window, "CHUNK", chooser.randrange(1, 40))
+        count = chooser.randrange(1, 6)
+        records = [{"x": value(0), "y": value(0)} for _ in range(count)]
+        full = [{"id": n, **record} for n, record in enumerate(records)]
         ascii_only, indent = chooser.random() < 0.5, chooser.choice([None, 1])
         documents = [
-            json.dumps(records, ensure_ascii=ascii_only, indent=indent),
-            json.dumps({"a": [1], "results": records, "b": {}}, ensure_ascii=ascii_only),
-            "\n".join(json.dumps(record, ensure_ascii=ascii_only) for record in records),
+            json.dumps(full, ensure_ascii=ascii_only, indent=indent),
+            json.dumps({"a": [1], "results": full, "b": {}}, ensure_ascii=ascii_only),
+            "\n".join(json.dumps(record, ensure_ascii=ascii_only) for record in full),
         ]
         for document in documents:
             found = read(document)

@@ -1,7 +1,8 @@
-"""Parquet lands as the text that a CSV of the same rows would have."""
+"""Parquet lands as the text that a CSV of the same rows would have, whoever wrote it."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -12,18 +13,50 @@ import pytest
 
 from loaders.days import parse_day
 from loaders.errors import DaybookError
+from loaders.files import RawFile
 from loaders.landing import Landed, land_day
+from loaders.readers.mapping import Mapping
+from loaders.readers.parquet_file import read_parquet, scan_parquet
+from loaders.readers.rows import Reject, Row, UnreadableError
+from loaders.sources import Column, Table
 
-pytestmark = pytest.mark.usefixtures("warehouse")
 IST = timezone(timedelta(hours=5, minutes=30))
+MAPPING = Mapping(
+    Table(
+        "stg_t",
+        ("t",),
+        "snapshot",
+        False,
+        ("a_id",),
+        (
+            Column("a_id", "text", (("id",), ("a_id",))),
+            Column("day", "date", (("day",),)),
+            Column("mail", "text", (("contact", "mail"), ("mail",))),
+        ),
+    )
+)
 
 
-def write_parquet(path: Path, columns: dict[str, Any]) -> None:
+def write_parquet(path: Path, columns: dict[str, Any], **options: Any) -> None:
     import pyarrow
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.table(columns), path)
+    parquet.write_table(pyarrow.table(columns), path, **options)
+
+
+def read(path: Path, columns: dict[str, Any], **options: Any) -> list[Row | Reject]:
+    write_parquet(path, columns, **options)
+    file = RawFile(path.name, path, "parquet", False, path.stat().st_size, 0)
+    scan_parquet(file, MAPPING)
+    return list(read_parquet(file, MAPPING))
+
+
+def extra(path: Path, value: Any, **options: Any) -> list[Any]:
+    """What each of an undeclared column's values lands as."""
+    found = read(path, {"a_id": ["x"] * len(value), "v": value}, **options)
+    texts = [row.extra for row in found if isinstance(row, Row)]
+    return [text and json.loads(text, parse_float=str, parse_int=str)["v"] for text in texts]
 
 
 def land(root: Path) -> Landed:
@@ -31,6 +64,7 @@ def land(root: Path) -> Landed:
     return landed
 
 
+@pytest.mark.usefixtures("warehouse")
 def test_values_land_as_text_with_all_their_digits(tmp_path: Path, db: psycopg.Connection) -> None:
     import pyarrow
 
@@ -74,6 +108,7 @@ def test_values_land_as_text_with_all_their_digits(tmp_path: Path, db: psycopg.C
     assert landed.drift["unknown"] == ["other"]
 
 
+@pytest.mark.usefixtures("warehouse")
 def test_a_spark_folder_is_one_source(tmp_path: Path, db: psycopg.Connection) -> None:
     folder = tmp_path / "day1/transactions"
     for part in range(3):
@@ -92,6 +127,7 @@ def test_a_spark_folder_is_one_source(tmp_path: Path, db: psycopg.Connection) ->
     assert found == {"row": 20_000}
 
 
+@pytest.mark.usefixtures("warehouse")
 def test_a_foreign_file_fails_and_a_missing_key_is_refused(
     tmp_path: Path, db: psycopg.Connection
 ) -> None:
@@ -103,23 +139,138 @@ def test_a_foreign_file_fails_and_a_missing_key_is_refused(
     statuses = db.execute("select status from bronze.load_batches").fetchall()
     assert statuses == [{"status": "failed"}]
     write_parquet(location, {"currency": ["EUR"]})
-    with pytest.raises(DaybookError, match="key column transaction_id"):
+    with pytest.raises(DaybookError, match=r"key column transaction_id.*Its columns: currency"):
         land(tmp_path)
 
 
-def test_a_nul_is_rejected(tmp_path: Path, db: psycopg.Connection) -> None:
+@pytest.mark.usefixtures("warehouse")
+def test_a_nul_is_repaired_and_kept_raw(tmp_path: Path, db: psycopg.Connection) -> None:
     ids = [f"t{n}" for n in range(20)] + ["bad\0", "good"]
     rest = [{"x": "y"}] * 21 + [{"x": "\0"}]
     write_parquet(tmp_path / "day1/transactions.parquet", {"transaction_id": ids, "rest": rest})
     landed = land(tmp_path)
-    assert (landed.rows_landed, landed.rows_rejected) == (20, 2)
-    found = db.execute("select source_row, reason from bronze.load_rejects order by 1").fetchall()
-    assert [(r["source_row"], r["reason"]) for r in found] == [(21, "nul byte"), (22, "nul byte")]
+    assert (landed.rows_landed, landed.rows_rejected, landed.rows_repaired) == (22, 0, 2)
+    found = db.execute(
+        "select source_row, reason, landed from bronze.load_rejects order by 1"
+    ).fetchall()
+    assert [tuple(row.values()) for row in found] == [
+        (21, "nul byte", True),
+        (22, "nul byte", True),
+    ]
+    row = db.execute(
+        "select transaction_id from bronze.stg_transactions where _source_row = 21"
+    ).fetchone()
+    assert row == {"transaction_id": "bad\ufffd"}
 
 
-def test_times_keep_their_moment_in_every_zone() -> None:
-    from loaders.read_parquet import _plain
+def test_text_without_its_mark_is_text(tmp_path: Path) -> None:
+    import pyarrow
 
-    assert _plain(datetime(2026, 1, 5, tzinfo=UTC)) == "2026-01-05T00:00:00Z"
-    assert _plain(datetime(2026, 1, 5, tzinfo=IST)) == "2026-01-04T18:30:00Z"
-    assert _plain(datetime(2026, 1, 5)) == "2026-01-05T00:00:00"
+    for kind in (pyarrow.binary(), pyarrow.large_binary()):
+        found = read(
+            tmp_path / "t.parquet", {"a_id": pyarrow.array([b"caf\xc3\xa9", b"\xff"], kind)}
+        )
+        assert [row.values[0] for row in found if isinstance(row, Row)] == ["café", "\ufffd"]
+        (kept,) = [one for one in found if isinstance(one, Reject)]
+        assert (kept.reason, kept.landed) == ("not utf-8", True)
+    fixed = pyarrow.array([b"ab", b"\x00\xff"], pyarrow.binary(2))
+    assert extra(tmp_path / "t.parquet", fixed) == ["ab", "00ff"]
+
+
+def test_ids_and_numbers_of_foreign_writers(tmp_path: Path) -> None:
+    import pyarrow
+
+    for values in ([9001.0, 900101000000.0], [Decimal("9001.00"), Decimal("900101000000.00")]):
+        found = read(tmp_path / "t.parquet", {"a_id": pyarrow.array(values)})
+        assert [row.values[0] for row in found if isinstance(row, Row)] == ["9001", "900101000000"]
+    small = pyarrow.array([1.1, 2.0, 1e20, float("nan"), 16777216.0], pyarrow.float32())
+    assert extra(tmp_path / "t.parquet", small) == [
+        "1.1",
+        "2",
+        "100000000000000000000",
+        "nan",
+        "16777216",
+    ]
+
+
+def test_dates_kept_as_timestamps_are_dates(tmp_path: Path) -> None:
+    import pyarrow
+
+    moments = [datetime(2026, 1, 5), datetime(2026, 1, 5, 1)]
+    for unit in ("s", "ms", "us", "ns"):
+        days = pyarrow.array(moments, pyarrow.timestamp(unit))
+        found = read(tmp_path / "t.parquet", {"a_id": ["x", "y"], "day": days})
+        assert [row.values[1] for row in found if isinstance(row, Row)] == [
+            "2026-01-05",
+            "2026-01-05T01:00:00",
+        ]
+
+
+def test_int96_at_any_date(tmp_path: Path) -> None:
+    import pyarrow
+
+    moments = [datetime(9999, 12, 31, 23, 59, 59), datetime(1500, 1, 1), datetime(2026, 1, 5)]
+    found = extra(
+        tmp_path / "t.parquet",
+        pyarrow.array(moments, pyarrow.timestamp("us")),
+        use_deprecated_int96_timestamps=True,
+    )
+    assert found == ["9999-12-31T23:59:59", "1500-01-01T00:00:00", "2026-01-05T00:00:00"]
+
+
+def test_undeclared_values_of_any_range_land(tmp_path: Path) -> None:
+    import pyarrow
+
+    path = tmp_path / "t.parquet"
+    far = pyarrow.array(
+        [253402318799000000, -62135596800000001, -1], pyarrow.timestamp("us", "UTC")
+    )
+    assert extra(path, far) == [
+        "10000-01-01T04:59:59Z",
+        "0000-12-31T23:59:59.999999Z",
+        "1969-12-31T23:59:59.999999Z",
+    ]
+    odd = pyarrow.array([0], pyarrow.timestamp("us", "Mars/Olympus"))
+    assert extra(path, odd) == ["1970-01-01T00:00:00Z"]
+    nanoseconds = pyarrow.array([-1, 1, 1_500], pyarrow.timestamp("ns"))
+    assert extra(path, nanoseconds) == [
+        "1969-12-31T23:59:59.999999999",
+        "1970-01-01T00:00:00.000000001",
+        "1970-01-01T00:00:00.0000015",
+    ]
+    for column in (
+        pyarrow.array([2932897, -800000], pyarrow.date32()),
+        pyarrow.array([[far[0].value]], pyarrow.list_(pyarrow.timestamp("us", "UTC"))),
+        pyarrow.array([{"x": 2**62}], pyarrow.struct([("x", pyarrow.timestamp("us"))])),
+        pyarrow.array([[("k", 1)]], pyarrow.map_(pyarrow.string(), pyarrow.int64())),
+        pyarrow.array([5], pyarrow.duration("s")),
+        pyarrow.array([1], pyarrow.time64("ns")),
+        pyarrow.array([None, None], pyarrow.null()),
+    ):
+        assert len(extra(path, column)) == len(column)
+
+
+def test_a_column_below_a_struct_is_found(tmp_path: Path) -> None:
+    contact = [{"mail": "a@x", "fax": "1"}, None]
+    found = read(tmp_path / "t.parquet", {"ID": ["1", "2"], "contact": contact})
+    assert [(row.values[2], row.extra) for row in found if isinstance(row, Row)] == [
+        ("a@x", '{"contact.fax":"1"}'),
+        (None, None),
+    ]
+
+
+def test_a_value_over_64_mib_is_refused(tmp_path: Path) -> None:
+    giant = ["x" * (80 << 20), "y"]
+    for compression in ("zstd", "snappy", "none"):
+        with pytest.raises(UnreadableError, match="larger than 64 MiB"):
+            read(tmp_path / "t.parquet", {"a_id": giant}, compression=compression)
+
+
+def test_times_keep_their_moment_in_every_zone(tmp_path: Path) -> None:
+    import pyarrow
+
+    moments = [datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 5, tzinfo=IST)]
+    assert extra(tmp_path / "t.parquet", pyarrow.array(moments)) == [
+        "2026-01-05T00:00:00Z",
+        "2026-01-04T18:30:00Z",
+    ]

@@ -14,8 +14,9 @@ from loaders import s3
 from loaders.__main__ import main
 from loaders.days import parse_day
 from loaders.errors import DaybookError, UsageError
-from loaders.files import check_unchanged, day_folder, entity_files, opened, sha256
+from loaders.files import day_folder, entity_files
 from loaders.landing import land_day, land_table, plan_day
+from loaders.opening import check_unchanged, opened, sha256
 from loaders.sources import PROJECT, declared_tables
 from tests.raw_days import HEADER, TENS, write_day
 from tests.s3_server import Door, client, reset, s3_server, upload
@@ -116,7 +117,7 @@ def test_names_of_every_kind(door: Door) -> None:
     [
         (["groups.json", "groups/1.json"], "are both stg_groups"),
         (["groups", "groups/1.json"], "are both stg_groups"),
-        (["groups.xlsx"], "this kind of file can't be read"),
+        (["groups.docx"], "this kind of file can't be read"),
         (["groups/more/1.json"], "a file is expected here"),
         (["groups/part-0.snappy.parquet"], "no _SUCCESS"),
         (["groups/p.parquet", "groups/_SUCCESS", "groups/_temporary/0/x"], "_temporary"),

@@ -25,7 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
         from loaders.spark.session import check_installed
 
         check_installed()
-        read_day(data, day, out, allow_empty=options.allow_empty, progress=_tell)
+        read_day(
+            data,
+            day,
+            out,
+            allow_empty=options.allow_empty,
+            sources=options.sources,
+            progress=_tell,
+        )
     except DaybookError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -62,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         metavar="DIR",
         help="where <day>/ is written, shared by all executors (default: DAYBOOK_HOME/spark)",
+    )
+    parser.add_argument(
+        "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
     )
     parser.add_argument(
         "--allow-empty", action="store_true", help="accept an empty list of a required snapshot"

@@ -18,7 +18,12 @@ PATIENCE = 20.0  # seconds that Spark has to end when it is told to
 
 
 def read_apart(
-    data: str, day: Day, *, allow_empty: bool = False, check: Callable[[], None] = lambda: None
+    data: str,
+    day: Day,
+    *,
+    allow_empty: bool = False,
+    sources: str | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> str:
     """`python -m loaders.spark` for `day`; the path to land it from.
 
@@ -29,6 +34,7 @@ def read_apart(
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "loaders.spark", "--day", day.text, "--data", data]
     command += ["--out", out, *(["--allow-empty"] if allow_empty else [])]
+    command += ["--sources", sources] if sources else []
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         process = subprocess.Popen(
             command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=said, stderr=said

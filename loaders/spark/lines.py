@@ -8,8 +8,6 @@ the blocks before it which record of its file each line is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
 # What the reader of CSV takes for blank.
 BLANK = " \t\r\x0b\x0c"
-# Between fields once quotes are gone, and behind the last: a file that has them is read whole.
-SEPARATOR, END = "\x01", "\x02"
 # A file with a longer line is read whole: lines go to Python by the thousand.
 LINE_LIMIT = 1 << 20
 
@@ -32,13 +28,12 @@ LINE_LIMIT = 1 << 20
 @dataclass(frozen=True)
 class Looked:
     """What the first look found: blocks as (file, start, first id, first record), records by
-    path, the paths that must be read whole, and whether any line is not clean or has a quote."""
+    path, the paths that must be read whole, and whether any line is not clean."""
 
     blocks: list[tuple[str, int, int, int]]
     records: dict[str, int]
     whole: set[str]
     doubtful: bool
-    quoted: bool
 
 
 def lines_of(spark: SparkSession, files: list[Scanned]) -> DataFrame:
@@ -67,33 +62,30 @@ def look(lines: DataFrame, files: list[Scanned]) -> Looked:
     from pyspark.sql import functions as F
 
     first = files[0]
-    whole, doubtful, quoted = _json_whole(), F.lit(True), F.lit(True)
+    whole, doubtful = _json_whole(), F.lit(True)
     if first.file.format == "csv":
         whole, doubtful = _csv_whole(), csv_doubt(len(first.header or ()))
-        quoted = F.contains("value", F.lit('"'))
     blocks = lines.groupBy("file", "start").agg(
         F.min("id").alias("first"),
         F.count(F.lit(1)).alias("lines"),
         F.bool_or(whole | (F.octet_length("value") > LINE_LIMIT)).alias("whole"),
         F.bool_or(doubtful).alias("doubtful"),
-        F.bool_or(quoted).alias("quoted"),
     )
     paths = {str(scanned.file.location): scanned.file.path for scanned in files}
     header = 1 if first.file.format == "csv" else 0
     found: list[tuple[str, int, int, int]] = []
     records: dict[str, int] = {}
     bad: set[str] = set()
-    unsure = quotes = False
+    unsure = False
     for row in sorted(blocks.collect(), key=lambda row: (row.file, row.start)):
         path = paths[_location(row.file)]
         before = records.get(path, -header)
         found.append((row.file, row.start, row.first, before + 1))
         records[path] = before + row.lines
         unsure |= row.doubtful
-        quotes |= row.quoted
         if row.whole:
             bad.add(path)
-    return Looked(found, records, bad, unsure, quotes)
+    return Looked(found, records, bad, unsure)
 
 
 def _location(uri: str) -> str:
@@ -137,9 +129,7 @@ def for_python(lines: DataFrame) -> DataFrame:
     return lines.select("path", "number", value.cast("binary").alias("line"))
 
 
-def csv_rows(
-    lines: DataFrame, table: Table, header: tuple[str, ...], *, quoted: bool = True
-) -> DataFrame:
+def csv_rows(lines: DataFrame, table: Table, header: tuple[str, ...]) -> DataFrame:
     """Rows of clean lines, without any Python."""
     from pyspark.sql import functions as F
 
@@ -152,13 +142,14 @@ def csv_rows(
     ]
     unknown = [field(name).alias(name) for name in header if name not in table.column_names]
     extra = F.nullif(F.to_json(F.struct(*unknown)), F.lit("{}")) if unknown else absent
-    split = lines.withColumn("fields", _csv_fields() if quoted else F.split(_text(), ",", -1))
+    split = lines.withColumn("fields", F.split(_text(), ",", -1))
     return _rows(split, declared, extra, table)
 
 
 def json_rows(lines: DataFrame, table: Table, shapes: list[Shape]) -> DataFrame:
     """Rows of lines that have one of the shapes, without any Python; of the others, LEFT."""
-    declared = [landed_text(place).alias(name) for place, name in enumerate(table.column_names)]
+    names = enumerate(table.column_names)
+    declared = [landed_text(place, table).alias(name) for place, name in names]
     shape = shape_index(table)
     return _rows(with_values(lines, shapes), declared, extra_text(table), table, shape)
 
@@ -180,7 +171,7 @@ def _rows(
         F.col("number").alias(LINEAGE[2]),
         absent.alias("_reason"),
         absent.alias("_raw_text"),
-        none.alias("_weight"),
+        F.lit(None).cast("boolean").alias("_landed"),
         (none if shape is None else shape).alias("_shape"),
         (kind if shape is None else F.when(shape.isNull(), LEFT).otherwise(kind)).alias("kind"),
     ]
@@ -188,25 +179,24 @@ def _rows(
 
 
 def csv_doubt(width: int) -> Column:
-    """Whether a line is not certainly a good record: wrong width, not UTF-8, a NUL byte."""
+    """Whether a line is not certainly a good record: wrong width, not UTF-8, a NUL byte, or a
+    quote, which Python reads."""
     from pyspark.sql import functions as F
 
     return (
-        (F.size(_csv_fields()) != width)
+        (F.size(F.split(_text(), ",", -1)) != width)
         | ~F.is_valid_utf8("value")
         | F.contains("value", F.lit("\0"))
+        | F.contains("value", F.lit('"'))
+        | F.contains("value", F.lit("\ufeff"))
     )
 
 
 def _csv_whole() -> Column:
-    """Whether a record goes on behind this line, or ends within it."""
+    """Whether a record certainly goes on behind this line, or ends within it."""
     from pyspark.sql import functions as F
 
-    value = F.col("value")
-    quotes = F.length(value) - F.length(F.replace(value, F.lit('"')))
-    odd = F.when(F.contains(value, F.lit('"')), quotes % 2 == 1).otherwise(F.lit(False))
-    marks = (F.lit("\r"), F.lit(SEPARATOR), F.lit(END))
-    return reduce(or_, [F.contains(_text(), mark) for mark in marks], odd)
+    return F.contains(_text(), F.lit("\r"))
 
 
 def _text() -> Column:
@@ -215,23 +205,6 @@ def _text() -> Column:
 
     ends = F.endswith("value", F.lit("\r"))
     return F.when(ends, F.rtrim("value", F.lit("\r"))).otherwise(F.col("value"))
-
-
-def _csv_fields() -> Column:
-    """The fields of a line as `read_csv.fields_of` finds them: pieces between quotes are inside
-    and outside by turns, and an empty one outside, but at the line's ends, is a doubled quote."""
-    from pyspark.sql import functions as F
-
-    def piece(part: Column, place: Column) -> Column:
-        doubled = (part == "") & (place > 0)
-        outside = F.when(doubled, F.lit('"')).otherwise(F.translate(part, ",", SEPARATOR))
-        return F.when(place % 2 == 1, part).otherwise(outside)
-
-    # with END the last piece is never empty
-    pieces = F.split(F.concat(_text(), F.lit(END)), '"', -1)
-    joined = F.replace(F.array_join(F.transform(pieces, piece), ""), F.lit(END))
-    quoted = F.split(joined, SEPARATOR, -1)
-    return F.when(F.contains("value", F.lit('"')), quoted).otherwise(F.split(_text(), ",", -1))
 
 
 def _json_whole() -> Column:

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from loaders import prepared
 from loaders.days import Day
 from loaders.errors import DaybookError
-from loaders.files import RawFile, check_unchanged, day_folder
+from loaders.files import RawFile, day_folder, unused_files
+from loaders.opening import check_unchanged
 from loaders.plan import Plan, Scanned, plan_tables, scan
-from loaders.read_csv import note_header
-from loaders.records import Fields
+from loaders.readers.header import Header
+from loaders.readers.mapping import Mapping
+from loaders.readers.rows import Found
 from loaders.s3 import SCHEME
 from loaders.sources import Table, declared_tables
 from loaders.spark import lines, tasks
@@ -52,7 +54,7 @@ class Reading:
     plan: Plan
     whole: set[str] = field(default_factory=set)
     expected: dict[str, int] = field(default_factory=dict)
-    fields: Fields = field(default_factory=Fields)
+    fields: Found = field(default_factory=Found)
     shapes: list[Shape] = field(default_factory=list)
 
 
@@ -71,6 +73,7 @@ def read_day(
     out: Path,
     *,
     allow_empty: bool = False,
+    sources: str | Path | None = None,
     split_from: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -86,10 +89,11 @@ def read_day(
             f"{folder}: Spark has read this already; land it with python -m loaders."
         )
     target = out.absolute() / day.text
+    tables = declared_tables(sources)
     with session(f"daybook {day}") as spark, _written(target) as place:
         plans = plan_tables(
             folder,
-            list(declared_tables().values()),
+            list(tables.values()),
             day,
             allow_empty=allow_empty,
             scan=partial(_scan, spark),
@@ -107,7 +111,7 @@ def read_day(
         # most of a small table's time is waiting for the scheduler
         with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
             entries = list(pool.map(read, plans))
-        prepared.write(place, entries)
+        prepared.write(place, entries, unused_files(folder, tables.values()))
     return target
 
 
@@ -130,7 +134,7 @@ def _written(target: Path) -> Iterator[Path]:
 def _scan(spark: SparkSession, files: list[RawFile], table: Table) -> list[Scanned]:
     """Look at a table's files on the executors; the first error there is raised here."""
     if not files or (len(files) < FEW_FILES and sum(file.bytes for file in files) < GROUP_BYTES):
-        return [scan(file, table) for file in files]
+        return [scan(file, Mapping(table)) for file in files]
     pickled = [pickle.dumps((file, table)) for file in files]
     many = min(len(files), 4 * spark.sparkContext.defaultParallelism)
     found = spark.sparkContext.parallelize(pickled, many).mapPartitions(tasks.scan_files).collect()
@@ -142,7 +146,7 @@ def _scan(spark: SparkSession, files: list[RawFile], table: Table) -> list[Scann
 
 def _read_table(spark: SparkSession, plan: Plan, place: Path, split_from: int) -> dict[str, Any]:
     reading = Reading(plan)
-    error = plan.error
+    error = str(plan.error) if plan.error else None
     records: dict[str, int] = {}
     if plan.files and not error:
         try:
@@ -166,7 +170,7 @@ def _read_table(spark: SparkSession, plan: Plan, place: Path, split_from: int) -
             "seen": sorted(fields.seen),
             "absent": sorted(fields.absent),
             "unknown": sorted(fields.unknown),
-            "records": fields.records_of_fields,
+            "records": fields.json_records,
         },
     }
 
@@ -215,12 +219,15 @@ def _read_here(reading: Reading, place: Path) -> dict[str, int]:
 def _note_headers(reading: Reading) -> None:
     for scanned in reading.plan.files or ():
         if scanned.file.format != "json" and scanned.header is not None:
-            note_header(scanned.header, reading.plan.table, reading.fields)
+            Header(scanned.header, Mapping(reading.plan.table)).note(reading.fields)
         if scanned.records is not None:
             reading.expected[scanned.file.path] = scanned.records
 
 
 def _checked(reading: Reading, records: dict[str, int]) -> dict[str, int]:
+    table, fields = reading.plan.table, reading.fields
+    if fields.json_records and not set(table.key) <= fields.seen:
+        raise DaybookError(f"{table.name}: none of its records has the key {', '.join(table.key)}.")
     for path, expected in reading.expected.items():
         if records[path] != expected:
             raise DaybookError(f"{path}: {expected} records counted, {records[path]} read.")
@@ -233,8 +240,8 @@ def _read_files(
     """Writes a table; its records by file. Again, when lines turn out to be no records."""
     files = reading.plan.files or ()
     while True:
-        reading.fields, reading.expected = Fields(), {}
-        gathered = spark.sparkContext.accumulator(Fields(), _gathering())
+        reading.fields, reading.expected = Found(), {}
+        gathered = spark.sparkContext.accumulator(Found(), _gathering())
         rows, doubtful = _rows(spark, reading, gathered.add, split_from)
         rows.write.mode("overwrite").partitionBy("kind").parquet(str(place))
         left = place / f"kind={tasks.LEFT}"
@@ -249,7 +256,10 @@ def _read_files(
     _add(reading.fields, gathered.value)
     for index, many in counts.shapes.items():
         shape = reading.shapes[index]
-        _add(reading.fields, Fields(set(shape.seen), set(), set(shape.unknown), many))
+        _add(
+            reading.fields,
+            Found(seen=set(shape.seen), unknown=set(shape.unknown), json_records=many),
+        )
     for reason in counts.failed.values():
         raise DaybookError(reason)
     records = {scanned.file.path: counts.records.get(scanned.file.path, 0) for scanned in files}
@@ -257,7 +267,7 @@ def _read_files(
 
 
 def _rows(
-    spark: SparkSession, reading: Reading, note: Callable[[Fields], None], split_from: int
+    spark: SparkSession, reading: Reading, note: Callable[[Found], None], split_from: int
 ) -> tuple[DataFrame, DataFrame | None]:
     """All rows of a table, good and bad, from all that reads its files; and those of the lines for
     which the first have rows of the kind LEFT, if there are any."""
@@ -269,7 +279,10 @@ def _rows(
     whole = []
     for scanned in files:
         file = scanned.file
-        if file.path not in reading.whole and _splits(file, split_from):
+        lines_do = scanned.file.format == "json" and not Mapping(table).declared
+        if scanned.streamed and set(scanned.streamed) == set(scanned.header or ()):
+            lines_do = table.delimiter == ","
+        if file.path not in reading.whole and lines_do and _splits(file, split_from):
             by_lines.setdefault((file.format, scanned.header), []).append(scanned)
         else:
             whole.append(scanned)
@@ -301,7 +314,7 @@ def _rows(
             read = partial(tasks.read_csv_lines, table=table, header=header)
             bad = lines.for_python(records.where(doubt))
             found.append(bad.mapInArrow(read, schema))
-        found.append(lines.csv_rows(good, table, header, quoted=looked.quoted))
+        found.append(lines.csv_rows(good, table, header))
     if whole:
         read = partial(tasks.read_files, table=table, note=note)
         found.append(_groups(spark, whole).mapInArrow(read, schema))
@@ -313,7 +326,7 @@ def _splits(file: RawFile, split_from: int) -> bool:
     return (
         bool(plain)
         and not file.compressed
-        and file.format != "parquet"
+        and file.format in ("csv", "json")
         and (file.bytes > 0 and file.bytes >= split_from)
     )
 
@@ -358,23 +371,23 @@ def _counts(spark: SparkSession, table: Table, place: Path) -> Counts:
 
 
 def _gathering() -> Any:
-    """An accumulator of Fields: what each task saw, joined. A task that ran twice adds the same."""
+    """An accumulator of Found: what each task saw, joined. A task that ran twice adds the same."""
     from pyspark.accumulators import AccumulatorParam
 
     class Gathering(AccumulatorParam):
-        def zero(self, _value: Fields) -> Fields:
-            return Fields()
+        def zero(self, _value: Found) -> Found:
+            return Found()
 
-        def addInPlace(self, one: Fields, other: Fields) -> Fields:
+        def addInPlace(self, one: Found, other: Found) -> Found:
             _add(one, other)
             return one
 
     return Gathering()
 
 
-def _add(one: Fields, other: Fields) -> None:
+def _add(one: Found, other: Found) -> None:
     one.seen |= other.seen
     one.absent |= other.absent
-    one.records_of_fields += other.records_of_fields
+    one.json_records += other.json_records
     for name in sorted(other.unknown):
         one.know(name)

@@ -18,8 +18,8 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from loaders.plan import Scanned
-from loaders.read_json import declared_tree
-from loaders.records import Fields
+from loaders.readers.mapping import MIDNIGHT, WHOLE_ID, Mapping, Node
+from loaders.readers.rows import Found
 from loaders.sources import Table
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _shapes(lines: Iterable[bytes], table: Table) -> Iterable[Shape]:
     for line in lines:
         try:
             record = json.loads(line, object_pairs_hook=_Object)
-            yield _Maker().shape(record, table)
+            yield _Maker(names_of=table.column_names).shape(record, table)
         except (ValueError, RecursionError, _Shapeless):
             continue
 
@@ -96,14 +96,15 @@ class _Maker:
     """A shape while it is made: what it has come to, and how many groups its pattern has."""
 
     values: dict[int, str] = field(default_factory=dict)
-    fields: Fields = field(default_factory=Fields)
+    fields: Found = field(default_factory=Found)
     groups: int = 0
     names: int = 0
+    names_of: tuple[str, ...] = ()
 
     def shape(self, record: Any, table: Table) -> Shape:
         if not isinstance(record, _Object):
             raise _Shapeless
-        pattern, extra = self._spread(record, declared_tree(table), "")
+        pattern, extra = self._spread(record, Mapping(table).tree, "")
         places = range(len(table.columns))
         landed = [*(self.values.get(place, "null") for place in places), extra]
         return Shape(
@@ -113,22 +114,25 @@ class _Maker:
             frozenset(self.fields.unknown),
         )
 
-    def _spread(self, record: _Object, tree: dict[str, Any], prefix: str) -> tuple[str, str]:
+    def _spread(self, record: _Object, tree: Node, prefix: str) -> tuple[str, str]:
         """As `read_json` does it: the object's pattern, and what takes the undeclared's place."""
         parts, extra = [], []
         for name, value in self._distinct(record):
-            node = tree.get(name)
+            node = tree.below.get(name)
+            if node is not None and node.column and node.column[1]:
+                raise _Shapeless  # another place of its column
             if node is None:
                 self.fields.know(prefix + name)
                 extra.append(f"{_quoted(name)}:{self._group()}")
                 parts.append(f"({self._value(value)})")
-            elif not isinstance(node, dict):
-                self.fields.seen.add(prefix + name)
+            elif not node.below:
+                node_place = node.column[0] if node.column else 0
+                self.fields.seen.add(self.names_of[node_place])
                 if isinstance(value, _Object):
-                    self.values[node] = self._group()
+                    self.values[node_place] = self._group()
                     parts.append(f"({self._value(value)})")
                 else:
-                    self.values[node] = self._group() + self._group()
+                    self.values[node_place] = self._group() + self._group()
                     parts.append(f'(?:({_STRING})"|({_WORD}|{_LIST}))')
             elif isinstance(value, _Object):
                 pattern, inner = self._spread(value, node, f"{prefix}{name}.")
@@ -200,19 +204,25 @@ def shape_index(table: Table) -> Column:
     return F.when(F.get("values", F.lit(0)) == "", index)
 
 
-def landed_text(place: int) -> Column:
+def landed_text(place: int, table: Table) -> Column:
     """The text of the declared column at `place`, as `read_json` lands it."""
     from pyspark.sql import functions as F
 
     value = F.get("values", F.lit(place + 1))
     nested = F.startswith(value, F.lit("[")) | F.startswith(value, F.lit("{"))
     compact = F.regexp_replace(value, F.lit(r'("[^"]*+")|[ \t\r]++'), F.lit("$1"))
-    return (
+    landed = (
         F.when(F.startswith(value, F.lit('"')), F.substring(value, 2, 1 << 30))
         .when(value == "null", F.lit(None))
         .when(nested, compact)
         .otherwise(value)
     )
+    column = table.columns[place]
+    if table.is_id(column):
+        return F.regexp_replace(landed, F.lit(WHOLE_ID), F.lit("$1"))
+    if column.data_type == "date":
+        return F.regexp_replace(landed, F.lit(MIDNIGHT), F.lit("$1"))
+    return landed
 
 
 def extra_text(table: Table) -> Column:

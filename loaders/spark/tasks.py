@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders.errors import DaybookError
-from loaders.files import RawFile, opened
+from loaders.files import RawFile
+from loaders.opening import opened
 from loaders.plan import Scanned, scan
-from loaders.read_csv import line_parser, read_csv
-from loaders.read_json import read_json
-from loaders.read_parquet import read_parquet
-from loaders.records import Fields, Reject, Row
+from loaders.readers.csv_file import Lines, read_csv, record_parser, records_of
+from loaders.readers.header import Header
+from loaders.readers.json_file import read_json_rows
+from loaders.readers.json_strict import Strict
+from loaders.readers.json_window import Broken
+from loaders.readers.mapping import Mapping
+from loaders.readers.parquet_file import read_parquet
+from loaders.readers.rows import Found, Reject, Row, UnreadableError
+from loaders.readers.sheet_file import read_sheet
 from loaders.sources import Table
 
 if TYPE_CHECKING:
@@ -24,14 +28,14 @@ if TYPE_CHECKING:
 
 BATCH = 5_000
 LINEAGE = ("_extra", "_source_file", "_source_row")
-ASIDE = ("_reason", "_raw_text", "_weight", "_shape", "kind")
-NUMBERS = {"_source_row": "long", "_weight": "int", "_shape": "int"}
+ASIDE = ("_reason", "_raw_text", "_landed", "_shape", "kind")
+NUMBERS = {"_source_row": "long", "_landed": "boolean", "_shape": "int"}
 # The kind of rows that stand for lines which Spark leaves to Python.
 LEFT = "left"
 # What a line reader says of a file whose lines are not its records: it must be read whole.
 NOT_LINES = "not lines"
 
-Note = Callable[[Fields], None]
+Note = Callable[[Found], None]
 
 
 def output_columns(table: Table) -> list[str]:
@@ -50,7 +54,7 @@ def scan_files(pickled: Iterable[bytes]) -> Iterator[Scanned | DaybookError]:
     for one in pickled:
         file, table = pickle.loads(one)
         try:
-            yield scan(file, table)
+            yield scan(file, Mapping(table))
         except DaybookError as error:
             yield error
 
@@ -67,53 +71,68 @@ def read_files(
 
 
 def _read(scanned: Scanned, table: Table, note: Note) -> Iterator[Row | Reject | DaybookError]:
-    file, fields = scanned.file, Fields()
+    file, found, mapping = scanned.file, Found(), Mapping(table)
+    header = Header(scanned.header or (), mapping)
     try:
         if file.format == "parquet":
-            yield from read_parquet(file, table)
+            yield from read_parquet(file, mapping)
+        elif file.format == "xlsx":
+            yield from read_sheet(file, mapping, header) if scanned.header else ()
         else:
-            with opened(file) as stream:
+            with opened(file, encoding=table.encoding) as stream:
                 if file.format == "json":
-                    yield from read_json(file, stream, table, fields)
+                    yield from read_json_rows(file, stream, mapping, found)
                 elif scanned.header is not None:
-                    yield from read_csv(file, stream, table, scanned.header)
+                    yield from read_csv(file, stream, mapping, header)
+        if found.blank or (scanned.header is None and file.format != "json"):
+            yield from _blank(file, table)
     except DaybookError as error:
         yield error
-    note(fields)
+    note(found)
+
+
+def _blank(file: RawFile, table: Table) -> Iterator[DaybookError]:
+    if table.kind == "snapshot" or "/" in file.path:
+        yield UnreadableError(f"{file.path}: it has no bytes: fetch it again.")
 
 
 def read_json_lines(
     batches: Iterable[pyarrow.RecordBatch], table: Table, note: Note
 ) -> Iterator[pyarrow.RecordBatch]:
-    """Records of JSON lines: (path, number, line). A piece of a file is read as the file would be;
-    unless it has as many records as lines, or is cut, the file is told to be none of lines."""
+    """Records of JSON lines: (path, number, line). A file whose lines are not its records is told
+    to be none of lines."""
+    mapping = Mapping(table)
     for path, numbers, lines in _pieces(batches):
-        fields = Fields()
-        stub = RawFile(path, Path(path), "json", False, 0, 0)
-        found: list[Row | Reject] = []
-        with contextlib.suppress(DaybookError):
-            found = list(read_json(stub, io.BytesIO(b"".join(lines)), table, fields))
-        if len(found) == len(lines):
-            note(fields)
-            numbered = (_numbered(one, numbers[one.number - 1]) for one in found)
-            yield from _batches(numbered, path, table)
-        else:
-            yield from _batches(iter([DaybookError(NOT_LINES)]), path, table)
+        found = Found()
+        strict = Strict(mapping, found)
+        records: list[Row | Reject | DaybookError] = []
+        try:
+            for number, line in zip(numbers, lines, strict=True):
+                strict.number = number - 1
+                text = line.decode("utf-8", "surrogateescape")
+                records += strict.line(text, cut=not text.endswith("\n"))
+                if strict.number != number:
+                    raise Broken(NOT_LINES)
+        except Broken:
+            records = [DaybookError(NOT_LINES)]
+        note(found)
+        yield from _batches(iter(records), path, table)
 
 
 def read_csv_lines(
     batches: Iterable[pyarrow.RecordBatch], table: Table, header: tuple[str, ...]
 ) -> Iterator[pyarrow.RecordBatch]:
     """Lines of CSV that Spark has doubts about: (path, number, line)."""
-    parse = line_parser(table, header)
+    parse = record_parser(Header(header, Mapping(table)))
     for path, numbers, lines in _pieces(batches):
-        yield from _batches(map(parse, numbers, lines), path, table)
-
-
-def _numbered(found: Row | Reject, number: int) -> Row | Reject:
-    if isinstance(found, Row):
-        return found._replace(number=number)
-    return Reject(number, found.reason, found.raw, found.weight)
+        records: list[Row | Reject | DaybookError] = []
+        for number, line in zip(numbers, lines, strict=True):
+            found = list(records_of(Lines(io.BytesIO(line), path), table.delimiter))
+            if len(found) != 1 or found[0][2] or not line.endswith(b"\n"):
+                records = [DaybookError(NOT_LINES)]
+                break
+            records += parse(number, *found[0][:2])
+        yield from _batches(iter(records), path, table)
 
 
 def _pieces(
@@ -137,7 +156,7 @@ def _batches(
             aside = (None, None, None, None, "landed")
             rows.append((*one.values, one.extra, path, one.number, *aside))
         elif isinstance(one, Reject):
-            aside = (one.reason, one.raw, one.weight, None, "rejected")
+            aside = (one.reason, one.raw, one.landed, None, "rejected")
             rows.append((*[None] * (width + 1), path, one.number, *aside))
         else:
             aside = (str(one), None, None, None, "failed")
@@ -152,7 +171,7 @@ def _batches(
 def _batch(rows: list[tuple[Any, ...]], table: Table) -> pyarrow.RecordBatch:
     import pyarrow
 
-    kinds = {"long": pyarrow.int64(), "int": pyarrow.int32()}
+    kinds = {"long": pyarrow.int64(), "int": pyarrow.int32(), "boolean": pyarrow.bool_()}
     names = output_columns(table)
     arrays = [
         pyarrow.array(column, type=kinds.get(NUMBERS.get(name, ""), pyarrow.string()))

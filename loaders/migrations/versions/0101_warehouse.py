@@ -24,7 +24,7 @@ create table if not exists bronze.load_batches (
     source_files jsonb not null default '[]',
     fingerprint text,
     status text not null
-        check (status in ('running', 'succeeded', 'unchanged', 'skipped', 'failed')),
+        check (status in ('running', 'succeeded', 'unchanged', 'skipped', 'failed', 'unused')),
     rows_in_files bigint,
     rows_landed bigint,
     rows_rejected bigint,
@@ -34,7 +34,8 @@ create table if not exists bronze.load_batches (
     finished_at timestamptz
 );
 create index if not exists load_batches_by_table on bronze.load_batches (table_name, day, batch_id);
-comment on table bronze.load_batches is 'One row per attempt to land a table of a day.';
+comment on table bronze.load_batches is
+    'One row per attempt to land a table of a day, and per file of a day that no table uses.';
 
 create table if not exists bronze.load_rejects (
     batch_id bigint not null references bronze.load_batches,
@@ -43,11 +44,13 @@ create table if not exists bronze.load_rejects (
     source_file text not null,
     source_row bigint,
     reason text not null,
-    raw_text text
+    raw_text text,
+    landed boolean not null default false
 );
 create index if not exists load_rejects_by_batch on bronze.load_rejects (batch_id);
 create index if not exists load_rejects_by_table on bronze.load_rejects (table_name, _day);
-comment on table bronze.load_rejects is 'One row per record that could not be landed.';
+comment on table bronze.load_rejects is
+    'One row per record that could not be landed, or landed repaired.';
 
 create table metrics.applied_batches (
     model text,
@@ -199,6 +202,15 @@ comment on table metrics.phase_runs is
     'One row per run and phase that is done; settings, at day-pipeline: what was asked for.';
 """
 
+# What the first edition's bronze lacks; nothing to a new one.
+COME_OVER = """
+alter table bronze.agent_matches alter column agent_id type text collate "C";
+alter table bronze.load_rejects add column if not exists landed boolean not null default false;
+alter table bronze.load_batches drop constraint if exists load_batches_status_check;
+alter table bronze.load_batches add constraint load_batches_status_check
+    check (status in ('running', 'succeeded', 'unchanged', 'skipped', 'failed', 'unused'))
+"""
+
 # An id is text, so that any vendor's fit: without outer blanks, a whole number without a sign + and
 # without .0. 9.00101E+11 is what a spreadsheet left of one, and no index holds 2,700 bytes. Most
 # are digits or begin with a letter, and need no more than the first pattern.
@@ -222,5 +234,5 @@ def upgrade() -> None:
         if statement.strip():
             op.execute(statement)
     op.execute(ID_TEXT)
-    # an agent's id was a number
-    op.execute('alter table bronze.agent_matches alter column agent_id type text collate "C"')
+    for statement in COME_OVER.split(";\n"):
+        op.execute(statement)

@@ -1,0 +1,85 @@
+"""A table of silver, quarantine, marts or metrics as a file for people: xlsx, CSV or Parquet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from loaders import warehouse
+from loaders.errors import UsageError
+
+SCHEMAS = ("marts", "silver", "quarantine", "metrics")
+FORMATS = (".xlsx", ".csv", ".parquet")
+SHEET_ROWS = 1_048_575  # below a header, Excel has no more
+# What a spreadsheet takes for a formula: a cell that somebody else filled must not run.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def export_table(table: str, to: Path) -> int:
+    """Write `table` (`marts.unused_access`, or `unused_access` for the first schema that has it)
+    to a file whose ending says the format; the number of rows.
+
+    Cells of a sheet or a CSV that would be formulas get an apostrophe. UsageError for a table that
+    is not there, another ending, or more rows than a sheet holds.
+    """
+    import pandas
+    from psycopg import sql
+
+    form = to.suffix.lower()
+    if form not in FORMATS:
+        raise UsageError(f"{to.name}: the ending says the format: {', '.join(FORMATS)}.")
+    with warehouse.connect(application_name="daybook export", autocommit=True) as conn:
+        schema, name = _found(conn, table)
+        cursor = conn.execute(sql.SQL("select * from {}").format(sql.Identifier(schema, name)))
+        rows = cursor.fetchall()
+        names = [column.name for column in cursor.description or ()]
+    if form == ".xlsx" and len(rows) > SHEET_ROWS:
+        raise UsageError(f"{schema}.{name} has {len(rows):,} rows, more than a sheet holds: .csv.")
+    for_people = form != ".parquet"
+    made = [[_cell(value, for_people) for value in row] for row in rows]
+    frame = pandas.DataFrame(made, columns=names, dtype=object if for_people else None)
+    if form == ".xlsx":
+        frame.to_excel(to, index=False, sheet_name=name[:31])
+    elif form == ".csv":
+        frame.to_csv(to, index=False)
+    else:
+        frame.to_parquet(to, index=False)
+    return len(rows)
+
+
+def _found(conn: Any, table: str) -> tuple[str, str]:
+    schema, _, name = table.rpartition(".")
+    known = conn.execute(
+        """
+        select table_schema, table_name
+        from (
+            select schemaname as table_schema, tablename as table_name from pg_tables
+            union all
+            select schemaname, viewname from pg_views
+        ) as relations
+        where table_schema = any(%s)
+        order by array_position(%s, table_schema::text), table_name
+        """,
+        [list(SCHEMAS), list(SCHEMAS)],
+    ).fetchall()
+    for there, relation in known:
+        if relation == name and schema in ("", there):
+            return there, relation
+    from difflib import get_close_matches
+
+    names = [f"{there}.{relation}" for there, relation in known]
+    near = get_close_matches(table, [*names, *(relation for _, relation in known)], 1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    raise UsageError(f"{table}: no such table in {', '.join(SCHEMAS)}.{guess}")
+
+
+def _cell(value: Any, for_people: bool) -> Any:
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    if not for_people:
+        return value
+    if isinstance(value, str):
+        return "'" + value if value.startswith(_FORMULA) else value
+    # a sheet's times have no zone, so a moment is text
+    return value.isoformat() if hasattr(value, "tzinfo") and value.tzinfo else value

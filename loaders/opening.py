@@ -1,0 +1,143 @@
+"""A raw file's bytes: from disk or S3, unzipped, in UTF-8 whatever it is declared to be in."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from loaders import s3
+from loaders.errors import DaybookError
+from loaders.readers.rows import UnreadableError
+
+if TYPE_CHECKING:
+    from loaders.files import Place, RawFile
+
+READ = 1 << 20
+
+
+class _Stream(io.RawIOBase):
+    """What `more(size)` gives, as a stream."""
+
+    def __init__(self, more: Callable[[int], bytes]) -> None:
+        self._more = more
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._left or self._more(len(buffer))
+        taken = data[: len(buffer)]
+        self._left = data[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+@contextmanager
+def opened(
+    file: RawFile, told: Callable[[bytes], None] | None = None, encoding: str = "utf-8"
+) -> Iterator[IO[bytes]]:
+    """The file's content, unzipped and in UTF-8; `told` gets its bytes as they are on disk.
+
+    Bytes that are wrong in a one-byte `encoding` stay as they are, for the reader to repair.
+    DaybookError naming the file when it can't be opened or is cut.
+    """
+    with telling(file.location), _bytes_of(file) as raw:
+        stream: Any = raw
+        if told:
+
+            def counted(size: int) -> bytes:
+                data: bytes = raw.read(size)
+                told(data)
+                return data
+
+            stream = _Stream(counted)
+        if file.compressed:
+            stream = gzip.GzipFile(fileobj=stream, mode="rb")
+        if encoding != "utf-8":
+            stream = _Stream(_in_utf8(stream, encoding))
+        yield io.BufferedReader(stream, READ)
+
+
+def _in_utf8(stream: Any, encoding: str) -> Callable[[int], bytes]:
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    errors = "replace" if wide else "surrogateescape"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+
+    def more(size: int) -> bytes:
+        while data := stream.read(size):
+            if text := decoder.decode(data):
+                return text.encode("utf-8", errors)
+        return decoder.decode(b"", final=True).encode("utf-8", errors)
+
+    return more
+
+
+def anywhere(file: RawFile) -> Any:
+    """The file to be read at any place, as a context: what Parquet and sheets need."""
+    if isinstance(file.location, s3.S3Path):
+        return file.location.open_anywhere()
+    return nullcontext(file.location)
+
+
+def _bytes_of(file: RawFile) -> Any:
+    if not isinstance(file.location, s3.S3Path):
+        return file.location.open("rb", buffering=0)
+    stream = file.location.open()
+    if file.etag and s3.etag(stream) != file.etag:
+        raise _changed(file)
+    return stream
+
+
+def sha256(file: RawFile) -> str:
+    """The sha256 of the file's bytes, as hex."""
+    with telling(file.location), _bytes_of(file) as raw:
+        return hashlib.file_digest(raw, "sha256").hexdigest()
+
+
+def check_unchanged(*files: RawFile) -> None:
+    """DaybookError when a file is no longer the one that was listed."""
+    on_s3 = [file.location for file in files if isinstance(file.location, s3.S3Path)]
+    if on_s3:
+        for file, now in zip(files, s3.stats(on_s3), strict=True):
+            if (now.st_size, now.etag) != (file.bytes, file.etag):
+                raise _changed(file)
+        return
+    for file in files:
+        with telling(file.location):
+            about = file.location.stat()
+        if (about.st_size, about.st_mtime_ns) != (file.bytes, file.mtime_ns):
+            raise _changed(file)
+
+
+def _changed(file: RawFile) -> DaybookError:
+    return DaybookError(f"{file.location}: it changed while it was read; land the day again.")
+
+
+@contextmanager
+def telling(location: Place) -> Iterator[None]:
+    """What goes wrong with a place, said so that it names the place and what to do."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UnreadableError(f"{location}: the gzip is cut or broken ({error}).") from error
+    except OSError as error:
+        if isinstance(location, s3.S3Path):
+            raise s3.error_of(location, error) from None
+        raise _local_error(location, error) from error
+
+
+def _local_error(location: Path, error: OSError) -> DaybookError:
+    name = error.filename or location
+    if isinstance(error, FileNotFoundError):
+        return DaybookError(f"{name}: it is no longer there.")
+    if isinstance(error, PermissionError):
+        return DaybookError(f"{name}: no permission to read it.")
+    return DaybookError(f"{name}: {error.strerror or error}.")

@@ -1,0 +1,117 @@
+"""What a CSV's header says, and whether the file's bytes may go to COPY as they are."""
+
+from __future__ import annotations
+
+import io
+
+from loaders.errors import DaybookError
+from loaders.files import RawFile
+from loaders.opening import opened
+from loaders.readers import guess
+from loaders.readers.csv_file import Lines, records_of
+from loaders.readers.header import Header
+from loaders.readers.mapping import Mapping
+from loaders.readers.rows import UNSTORABLE, UnreadableError, why_unstorable
+
+HEADER_LIMIT = 1 << 20
+MOST_COLUMNS = 1_600  # what a table of Postgres can have
+SAMPLE = 200  # records that are looked at for what a foreign writer does to ids and dates
+
+
+def look(file: RawFile, mapping: Mapping) -> tuple[Header | None, tuple[str, ...] | None]:
+    """What the first line with content says, None when the file has no content; and the columns
+    to COPY the file's bytes into as they are, None when it is to be parsed.
+
+    DaybookError for a header that can't be used, with what it probably is.
+    """
+    table = mapping.table
+    with opened(file, encoding=table.encoding) as stream:
+        head = stream.read(HEADER_LIMIT + 1)
+    if (kind := guess.kind_of_bytes(head)) is not None:
+        raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head)}")
+    first = next(records_of(Lines(io.BytesIO(head), file.path), table.delimiter), None)
+    if first is None:
+        return None, None
+    line, fields, open_quote = first
+    if len(head) > HEADER_LIMIT and (open_quote or not line.endswith(("\n", "\r"))):
+        raise DaybookError(f"{file.path}: the header is longer than 1 MiB.")
+    if open_quote:
+        raise DaybookError(f"{file.path}: the header leaves a quote open.")
+    if UNSTORABLE.search(line):
+        raise DaybookError(
+            f"{file.path}: the header is not UTF-8 ({why_unstorable(line)}): save the file as "
+            "UTF-8, or declare its encoding, such as cp1252."
+        )
+    header = mapping.header(check_names(fields, file))
+    if missing := header.missing_key():
+        read = guess.begins(line, guess.HEADER_SHOWN)
+        meant = guess.of_header(header.names, line, table.delimiter, table)
+        raise DaybookError(
+            f"{file.path}: the key column {', '.join(missing)} is missing. The header as read: "
+            f"{read} ({len(header.names)} names); {meant}."
+        )
+    return header, _streams(file, head, header, mapping)
+
+
+def check_names(fields: list[str], file: RawFile) -> list[str]:
+    """The names of a header; DaybookError for names that can't be told apart."""
+    names = [name.strip() for name in fields]
+    if len(names) > MOST_COLUMNS:
+        raise DaybookError(
+            f"{file.path}: the header has {len(names)} columns; {MOST_COLUMNS} are the most."
+        )
+    seen: set[str] = set()
+    again = []
+    for place, name in enumerate(names, start=1):
+        if name and name in seen:
+            again.append(str(place))
+        seen.add(name)
+    if again:
+        raise DaybookError(
+            f"{file.path}: the header repeats a name, in column {', '.join(again[:20])}. "
+            "Give each column a name of its own."
+        )
+    if "" in names:
+        index = names.index("")
+        hint = " Is it pandas' index column? Write the file with index=False." if not index else ""
+        raise DaybookError(f"{file.path}: column {index + 1} of the header has no name.{hint}")
+    return names
+
+
+def _begins(head: bytes) -> str:
+    """The first line, whatever it is: no value of the records behind it."""
+    text = head[: 8 * guess.HEADER_SHOWN].decode("utf-8", "replace").replace("\0", "")
+    return guess.begins(text.lstrip().partition("\n")[0])
+
+
+def has_record(file: RawFile, mapping: Mapping) -> bool:
+    """Whether anything with content follows the header."""
+    with opened(file, encoding=mapping.table.encoding) as stream:
+        found = records_of(Lines(stream, file.path), mapping.table.delimiter)
+        return next(found, None) is not None and next(found, None) is not None
+
+
+def _streams(
+    file: RawFile, head: bytes, header: Header, mapping: Mapping
+) -> tuple[str, ...] | None:
+    """Parsed is what asks for a change of its values: a declaration, or ids and dates that the
+    first records show to be a foreign writer's. Of a single column, COPY takes a blank line for a
+    record."""
+    columns = header.one_to_one
+    if columns is None or len(columns) < 2 or mapping.table.encoding != "utf-8":
+        return None
+    names = mapping.names
+    absent = set(names) - set(columns)
+    if any(names[place] in absent for place in mapping.declared):
+        return None
+    habits = [
+        (columns.index(names[p]), h) for p, h in mapping.habits.items() if names[p] in columns
+    ]
+    lines = Lines(io.BytesIO(head), file.path)
+    for number, (_, fields, _) in enumerate(records_of(lines, mapping.table.delimiter)):
+        whole = number and len(fields) == len(columns)
+        if whole and any(habit(fields[at]) != fields[at] for at, habit in habits):
+            return None
+        if number == SAMPLE:
+            break
+    return columns

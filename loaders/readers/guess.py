@@ -1,0 +1,119 @@
+"""What a file that can't be used probably is: the words that tell people what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loaders.files import RawFile
+from loaders.readers.rows import UNSTORABLE, UnreadableError
+from loaders.sources import Table
+
+SHOWN = 60
+HEADER_SHOWN = 200
+_DELIMITERS = (";", "\t", "|", ",")
+
+
+def begins(text: str, shown: int = SHOWN) -> str:
+    """What the file begins with, on one line."""
+    line = " ".join(UNSTORABLE.sub("\ufffd", text.lstrip("\ufeff")[: 4 * shown]).split())
+    return line if len(line) <= shown else line[:shown] + "…"
+
+
+def kind_of_bytes(head: bytes) -> str | None:
+    """What bytes that are no text of records probably are, and what to do about it."""
+    if head[:2] == b"\x1f\x8b":
+        return "it is gzip: give it the ending .gz"
+    if head[:4] == b"PK\x03\x04":
+        return "it is a zip or an Excel file: name it .xlsx, or unzip it"
+    if head[:4] == b"PAR1":
+        return "it is Parquet: name it .parquet"
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or (
+        len(head) > 8 and b"\0" in head[:64] and head[:64].count(b"\0") >= len(head[:64]) // 3
+    ):
+        return "it is UTF-16: save it as UTF-8, or declare encoding: utf-16"
+    text = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"<"):
+        kind = "HTML" if b"<html" in text or b"<!doctype html" in text else "XML or HTML"
+        return f"it is {kind}, an error page perhaps: fetch it again"
+    return None
+
+
+def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -> str:
+    """What is probably meant by a header that lacks the key."""
+    if "\ufeff" in line.lstrip("\ufeff") or line.startswith("\ufeff"):
+        return "it begins with a second BOM: save it as UTF-8 with one, or without"
+    if line.lower().startswith("sep="):
+        return "its first line is Excel's sep=: delete that line, and declare the delimiter"
+    if line.lstrip().startswith(("{", "[")):
+        return "it is JSON: name it .json"
+    if len(names) == 1:
+        counts = {mark: line.count(mark) for mark in _DELIMITERS if mark != delimiter}
+        best = max(counts, key=lambda mark: counts[mark])
+        if counts[best]:
+            shown = "\\t" if best == "\t" else best
+            return f"its delimiter is probably {shown!r}: declare delimiter: {shown!r}"
+    key = ", ".join(table.key)
+    return f"declare from what is {key} there, in the sources file or an overlay (--sources)"
+
+
+def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> UnreadableError:
+    """Why a JSON file none of whose records has the key can't be used; `first` is its first
+    value, None when there is none."""
+    shown = f"It begins with {begins(text)}" if text.strip() else "It has no bytes."
+    keys = ", ".join(_said(table, name) for name in table.key)
+    return UnreadableError(
+        f"{file.path}: none of its records has the key {keys}; {meaning(first, table)}.", shown
+    )
+
+
+def _said(table: Table, name: str) -> str:
+    column = next(column for column in table.columns if column.name == name)
+    paths = [".".join(path) for path in column.places]
+    return paths[0] if paths[0] == name else f"{paths[0]} ({name})"
+
+
+def meaning(first: Any, table: Table) -> str:
+    """What a page is, where it is no record."""
+    if isinstance(first, dict):
+        if path := list_in(first, table):
+            return f"its list is under `{path}`: declare records: {path}"
+        if first and all(isinstance(value, dict) for value in first.values()):
+            names = {name for value in first.values() for name in value}
+            if all(name.isdigit() for name in names):
+                return "it is pandas' column-wise JSON: write it with orient='records'"
+        if {"columns", "data"} <= set(first):
+            return "it is pandas' split JSON: write it with orient='records'"
+        shown = ", ".join(list(first)[:5])
+        if {"message", "error", "errors", "code", "detail", "status"} & set(map(str.lower, first)):
+            return f"it is an error message ({shown}): fetch it again"
+        return f"its fields are {shown or 'none'}: is it another table's, or must `from` be said?"
+    if first is None:
+        return "it is no page of records: fetch it again"
+    return "it is no list of objects: fetch it again"
+
+
+def list_in(value: dict[str, Any], table: Table, depth: int = 3) -> str | None:
+    """The path to the first list of objects in an envelope, but for the one that is read anyhow."""
+    for name, inner in value.items():
+        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+            return str(name)
+    for name, inner in value.items():
+        if isinstance(inner, dict) and depth and (path := list_in(inner, table, depth - 1)):
+            return f"{name}.{path}"
+    return None
+
+
+def holds_more(record: dict[str, Any], table: Table) -> str | None:
+    """The list in a lone record whose elements are more of a record than it is itself."""
+    path = list_in(record, table)
+    if path is None:
+        return None
+    found: Any = record
+    for name in path.split("."):
+        found = found[name]
+    return path if _declared(found[0], table) > _declared(record, table) else None
+
+
+def _declared(record: dict[str, Any], table: Table) -> int:
+    tops = {path[0] for column in table.columns for path in column.places}
+    return len(tops & set(record))

@@ -1,0 +1,81 @@
+"""Which column each name of a CSV, a sheet or a Parquet file stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from loaders.readers.rows import Found, Row
+
+if TYPE_CHECKING:
+    from loaders.readers.mapping import Mapping
+
+
+class Header:
+    """Which column each name of a CSV, a sheet or a Parquet file stands for."""
+
+    def __init__(self, names: Sequence[str], mapping: Mapping) -> None:
+        self.names = tuple(names)
+        self._mapping = mapping
+        at: dict[str, int] = {}
+        for index, name in enumerate(names):
+            at.setdefault(folded(name), index)
+        for index, name in enumerate(names):
+            at[name.strip()] = index  # the very name before one in another case
+        self.places: list[list[int]] = []
+        used: set[int] = set()
+        for column in mapping.table.columns:
+            said = [".".join(path) for path in column.places]
+            found = [at.get(name, at.get(folded(name), -1)) for name in said]
+            indexes = list(dict.fromkeys(index for index in found if index >= 0))
+            self.places.append([i for i in indexes if column.shared or i not in used])
+            used.update(indexes if not column.shared else ())
+        self.unknown = [(name, i) for i, name in enumerate(names) if i not in used]
+        self._several = [(place, found) for place, found in enumerate(self.places) if found[1:]]
+        self._first = [found[0] if found else None for found in self.places]
+
+    @cached_property
+    def one_to_one(self) -> tuple[str, ...] | None:
+        """The column of each name, where every name is one column's and nothing is asked of it."""
+        columns: dict[int, str] = {}
+        for place, found in enumerate(self.places):
+            name = self._mapping.names[place]
+            if len(found) > 1 or place in self._mapping.declared:
+                return None
+            if found and columns.setdefault(found[0], name) != name:
+                return None
+        if len(columns) < len(self.names):
+            return None
+        return tuple(columns[index] for index in range(len(self.names)))
+
+    def missing_key(self) -> list[str]:
+        columns = self._mapping.table.columns
+        return [
+            columns[place].name
+            for place in self._mapping.key
+            if not self.places[place] and columns[place].default is None
+        ]
+
+    def note(self, found: Found) -> None:
+        """What the header lacks and has beyond the declaration."""
+        for column, indexes in zip(self._mapping.table.columns, self.places, strict=True):
+            if not indexes and column.default is None:
+                found.absent.add(column.name)
+        for name, _ in self.unknown:
+            found.know(name)
+
+    def row(self, number: int, fields: Sequence[Any]) -> Row:
+        """A record's fields (text, or None) as it lands."""
+        values = [None if i is None else fields[i] or None for i in self._first]
+        extra = {name: fields[i] for name, i in self.unknown if fields[i] not in (None, "")}
+        for place, indexes in self._several:
+            given = [i for i in indexes if fields[i] not in (None, "")]
+            values[place] = fields[given[0]] if given else None
+            extra |= {self.names[i]: fields[i] for i in given[1:]}
+        return self._mapping.row(number, values, extra)
+
+
+def folded(name: str) -> str:
+    """A header's name whatever its case and the blanks around it."""
+    return " ".join(name.split()).casefold()

@@ -1,0 +1,222 @@
+"""A JSON file as blocks of whole values, in bounded memory, whatever its layout."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from loaders.files import RawFile
+from loaders.readers.json_shape import raw_elements
+from loaders.readers.json_strict import PAGE
+from loaders.readers.json_window import BLANK, CHUNK, Broken, Window, decode
+from loaders.readers.mapping import Mapping
+
+TRIES = 3
+_LINES = re.compile(r"\.(jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Text of whole values: `lines`, or elements of an array with commas between them.
+
+    `last`: the file ends with it. `alone`: it is no part of an array or a page.
+    """
+
+    text: str
+    lines: bool = False
+    last: bool = False
+    alone: bool = False
+
+
+def blocks_of(window: Window, file: RawFile, mapping: Mapping) -> Iterator[Block]:
+    path = mapping.table.records or PAGE
+    lines: bool | None = None
+    while first := window.next():
+        if first == "[" and not (lines and _whole_line(window)):
+            window.at += 1
+            yield from _array(window)
+            continue
+        if first == "{" and (behind := _find_list(window, path)) is not None:
+            window.at = behind
+            yield from _array(window)
+            yield from _rest_of_page(window, path)
+            continue
+        if lines is None:
+            lines = bool(_LINES.search(file.path)) or _are_lines(window)
+        if lines:
+            yield from _lines(window)
+        else:
+            _, text = window.value()
+            yield Block(text, alone=True)
+
+
+def _whole_line(window: Window) -> bool:
+    return window.line().rstrip(" \t\r").endswith("]")
+
+
+def _are_lines(window: Window) -> bool:
+    """Whether records stand on lines: the first does, or the next line begins like one."""
+    line = window.line()
+    try:
+        _, end = decode(line, 0)
+        return end > 0
+    except (ValueError, RecursionError):
+        pass
+    behind = window.at + len(line)
+    following = BLANK.match(window.text, behind).end()  # type: ignore[union-attr]
+    while following == len(window.text) and window.more():
+        behind = window.at + len(line)
+        following = BLANK.match(window.text, behind).end()  # type: ignore[union-attr]
+    return following > behind and window.text[following : following + 1] == "{"
+
+
+def _lines(window: Window) -> Iterator[Block]:
+    while True:
+        end = window.text.rfind("\n", window.at) + 1 or window.at
+        if window.ended:
+            end = len(window.text)
+        if end > window.at:
+            text, window.at = window.text[window.at : end], end
+            if text.strip(" \t\r\n\ufeff"):
+                yield Block(text, lines=True, last=window.ended, alone=True)
+        if not window.more() and window.at == len(window.text):
+            return
+
+
+def _array(window: Window) -> Iterator[Block]:
+    """The elements behind an array's bracket, and the bracket that ends it."""
+    if window.next() == "]":
+        window.at += 1
+        return
+    while True:
+        if not window.next():
+            raise Broken("the array does not end", cut=True)
+        end = _run(window)
+        text, window.at = window.text[window.at : end], end
+        yield Block(text)
+        mark = window.next()
+        if mark not in (",", "]"):
+            raise Broken("no comma between two records", cut=not mark)
+        window.at += 1
+        if mark == "]":
+            return
+        if window.next() == "]":
+            raise Broken("no record behind a comma")
+
+
+def _run(window: Window) -> int:
+    """Where a run of whole elements ends that begins at the window's position.
+
+    A text up to a brace is whole elements if and only if it is JSON between brackets: so the last
+    braces are tried, and where they are inside of records the elements are stepped over.
+    """
+    if len(window.text) - window.at < CHUNK // 2:
+        window.more()
+    text, start, end = window.text, window.at, len(window.text)
+    for _ in range(TRIES):
+        end = text.rfind("}", start, end)
+        if end < 0:
+            break
+        behind = BLANK.match(text, end + 1).end()  # type: ignore[union-attr]
+        if text[behind : behind + 1] in (",", "]") and behind < len(text):
+            raw = text[start : end + 1].encode("utf-8", "surrogatepass")
+            try:
+                raw_elements(b"[" + raw + b"]")
+                return end + 1
+            except (msgspec.DecodeError, RecursionError):
+                continue
+    return _step(window)
+
+
+def _step(window: Window) -> int:
+    text, at = window.text, window.at
+    behind = at
+    try:
+        while True:
+            _, behind = decode(text, at)
+            following = BLANK.match(text, behind).end()  # type: ignore[union-attr]
+            if text[following : following + 1] != ",":
+                break
+            at = BLANK.match(text, following + 1).end()  # type: ignore[union-attr]
+    except (json.JSONDecodeError, RecursionError):
+        pass
+    if behind > window.at and behind < len(text):
+        return behind
+    _, found = window.value()  # reads on, or tells what is broken
+    window.at -= len(found)
+    return window.at + len(found)
+
+
+class _More(Exception):
+    """The window ends before it is known."""
+
+
+def _find_list(window: Window, path: tuple[str, ...]) -> int | None:
+    """Behind the bracket of the list that the object at hand has at `path`; None without one.
+
+    Looks ahead without consuming, so a page as large as the file is never held whole.
+    """
+    while True:
+        try:
+            return _scan(window.text, window.at + 1, path)
+        except _More:
+            if not window.more():
+                return None
+
+
+def _scan(text: str, at: int, path: tuple[str, ...]) -> int | None:
+    def there(at: int) -> int:
+        at = BLANK.match(text, at).end()  # type: ignore[union-attr]
+        if at == len(text):
+            raise _More
+        return at
+
+    try:
+        while True:
+            at = there(at)
+            if text[at] == ",":
+                at = there(at + 1)
+            if text[at] != '"':
+                return None
+            name, at = decode(text, at)
+            at = there(at)
+            if text[at] != ":":
+                return None
+            at = there(at + 1)
+            if name == path[0]:
+                if text[at] == "[" and len(path) == 1:
+                    return at + 1
+                if text[at] == "{" and len(path) > 1:
+                    inner = _scan(text, at + 1, path[1:])
+                    if inner is not None:
+                        return inner
+            _, at = decode(text, at)
+    except json.JSONDecodeError as error:
+        if len(text) - error.pos <= 16 or error.msg.startswith("Unterminated"):
+            raise _More from None
+        return None
+    except RecursionError:
+        return None
+
+
+def _rest_of_page(window: Window, path: tuple[str, ...]) -> Iterator[Block]:
+    """Consumes what follows a page's list; a second one gives its records too."""
+    for depth in range(len(path), 0, -1):
+        while (mark := window.next()) != "}":
+            if not mark:
+                raise Broken("the object does not end", cut=True)
+            window.expect(",")
+            if window.next() != '"':
+                raise Broken("no name where it belongs", cut=not window.next())
+            name, _ = window.value()
+            window.expect(":")
+            if depth == len(path) and name == path[-1] and window.next() == "[":
+                window.at += 1
+                yield from _array(window)
+            else:
+                window.value()
+        window.at += 1

@@ -1,0 +1,59 @@
+"""Cells of COPY's CSV from JSON's own bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from loaders.readers.json_shape import ABSENT, NULL
+
+# What jsonb can't hold as it is, or only perhaps.
+_BIG = re.compile(rb"[eE][+-]?[0-9]{4}")
+_LONG = re.compile(rb"[0-9]{2000}")
+_SPACED = re.compile(rb"[ \t\n\r]")
+
+
+def any_there(records: list[Any], look: Callable[[Any], Any]) -> bool:
+    for one in records:
+        try:
+            if look(one) is not NULL:
+                return True
+        except AttributeError:
+            continue
+    return False
+
+
+def has_key(one: Any, looks: Sequence[Callable[[Any], Any]]) -> bool:
+    try:
+        return all(bytes(look(one))[:1] not in (b"n", b"{", b"[") for look in looks)
+    except AttributeError:
+        return False
+
+
+def list_cell(value: bytes) -> bytes:
+    """A list's JSON as a cell, as it is where that may hold objects or escapes: those are odd."""
+    if value == b"[]" or b"{" in value or b"\\" in value:
+        return value
+    if _SPACED.search(value):
+        value = msgspec.json.format(value, indent=-1)
+    return b'"' + value.replace(b'"', b'""') + b'"'
+
+
+def extra_cell(one: Any, groups: list[tuple[bytes, list[Any]]]) -> bytes | None:
+    """Undeclared fields as a cell; None when jsonb may not hold them as they are."""
+    parts: list[bytes] = []
+    for prefix, looks in groups:
+        inner = [key + value for look, key in looks if (value := look(one)) is not ABSENT]
+        if prefix and inner:
+            parts.append(prefix + b"{" + b",".join(inner) + b"}")
+        else:
+            parts += inner
+    if not parts:
+        return b"null"
+    text = b",".join(parts)
+    if b"\\u" in text or _BIG.search(text) or (len(text) > 2000 and _LONG.search(text)):
+        return None
+    return b'"{' + text.replace(b'"', b'""') + b'}"'

@@ -1,0 +1,244 @@
+"""JSON to COPY's CSV through msgspec: a value's own bytes are its cell.
+
+What msgspec takes is strict JSON. A string without a backslash is a CSV cell as it stands, a number
+and a word are bare, null is COPY's NULL: so a record is one join of raw values, every digit kept.
+Each record that asks for more goes to the strict reader, which decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from loaders.readers.json_cells import any_there, extra_cell, has_key, list_cell
+from loaders.readers.json_shape import ABSENT, Shape, TooOdd
+from loaders.readers.json_strict import PAGE, Strict, elements_of
+from loaders.readers.mapping import Mapping
+from loaders.readers.rows import Found, Pieces, Reject, Row, line, tail
+
+
+class Fast:
+    """Reads blocks of whole values; `number` is that of the last record."""
+
+    def __init__(self, mapping: Mapping, found: Found) -> None:
+        self._mapping = mapping
+        self._habits = mapping.habits
+        self._declared = mapping.declared
+        self._lists = [
+            place
+            for place, column in enumerate(mapping.table.columns)
+            if column.data_type == "jsonb" and len(mapping.table.columns) > 1
+        ]
+        self._found = found
+        self._strict = Strict(mapping, found)
+        self._tail = b""
+        page = (mapping.table.records or PAGE)[0]
+        self._page = f'"{page}"'
+        self._pages_in_arrays = bool(mapping.table.records)
+        try:
+            self._shape: Shape | None = Shape(mapping, found)
+        except TooOdd:
+            self._shape = None
+
+    @property
+    def number(self) -> int:
+        return self._strict.number
+
+    def begin(self, path: str) -> None:
+        """Another file's records follow; what was learnt of its fields stays."""
+        self._tail = tail(path).encode()
+        self._strict.number = 0
+
+    def elements(self, text: str) -> Pieces:
+        """The elements of an array, with commas between them."""
+        if self._pages_in_arrays and self._page in text:
+            yield from self._slowly(list(self._strict.elements(text)))
+            return
+        raw = b"[" + text.encode("utf-8", "surrogatepass") + b"]"
+
+        def split() -> list[str]:
+            return [shown for _, shown in elements_of(text)]
+
+        whole = self._decoded(text, lambda shape: shape.many(raw))
+        yield from self._rows(whole, text, split, self._strict.elements)
+
+    def lines(self, text: str, *, last: bool) -> Pieces:
+        """The values of lines."""
+
+        def split() -> list[str]:
+            return [one for one in text.split("\n") if one.strip(" \t\r\ufeff")]
+
+        def strict(line: str) -> Any:
+            return self._strict.line(line, cut=last and text.endswith(line))
+
+        whole = None
+        if self._page not in text:
+            raw = text.encode("utf-8", "surrogatepass")
+            whole = self._decoded(text, lambda shape: shape.lines(raw))
+            if whole is not None and len(whole) != len(split()):
+                whole = None  # values that share a line, or take several
+        yield from self._rows(whole, text, split, strict)
+
+    def _decoded(self, text: str, decode: Callable[[Shape], list[Any]]) -> list[Any] | None:
+        """The block's records as structs, once all their fields are known; None in doubt."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return None
+        while self._shape:
+            try:
+                return decode(self._shape)
+            except msgspec.ValidationError as error:
+                try:
+                    self._shape.learn(str(error))
+                except TooOdd:
+                    return None
+            except (msgspec.DecodeError, RecursionError):
+                return None
+        return None
+
+    def _rows(
+        self,
+        whole: list[Any] | None,
+        text: str,
+        split: Callable[[], list[str]],
+        strict: Callable[[str], Any],
+    ) -> Pieces:
+        texts: list[str] = []
+        if whole is None:
+            texts = split()
+            known = -1
+            while self._shape and known != self._shape.version:
+                known = self._shape.version  # what is learnt on the way makes other structs
+                whole = [self._single(one) for one in texts]
+            whole = whole or [None] * len(texts)
+        made = self._made(whole, text)
+        out: list[bytes] = []
+        end = self._tail
+        number = self._strict.number
+        for index, row in enumerate(made):
+            if row is not None:
+                number += 1
+                out.append(row + end % number)
+                continue
+            texts = texts or split()
+            self._strict.number = number
+            for record in strict(texts[index]):
+                self._add(record, out)
+            number = self._strict.number
+        self._strict.number = number
+        if out:
+            yield b"".join(out), len(out)
+
+    def _single(self, text: str) -> Any:
+        if self._page in text:
+            return None
+        found = self._decoded(text, lambda shape: [shape.one(text.encode())])
+        return found[0] if found else None
+
+    def _slowly(self, records: list[Row | Reject]) -> Pieces:
+        out: list[bytes] = []
+        for record in records:
+            self._add(record, out)
+        if out:
+            yield b"".join(out), len(out)
+
+    def _add(self, record: Row | Reject, out: list[bytes]) -> None:
+        if isinstance(record, Reject):
+            self._found.put_aside(record)
+        else:
+            out.append(line(record).encode() + self._tail % record.number)
+
+    def _made(self, records: list[Any], text: str) -> list[bytes | None]:
+        """Each record's cells; None where the strict reader must look. `text` is what they are
+        in: what is not in it is not looked for in each."""
+        shape = self._shape
+        if shape is None:
+            return [None] * len(records)
+        get, doubtful = shape.get, shape.doubtful
+        others = [
+            (b'"%s":' % prefix[0].encode() if prefix else b"", looks)
+            for prefix, looks in shape.others.items()
+            if looks
+        ]
+        width, lists = self._mapping.width, self._lists
+        always = bool(self._declared) or width == 1
+        escaped, foreign = "\\" in text, ".0" in text or "T00:00" in text
+        made: list[bytes | None] = []
+        add = made.append
+        for one in records:
+            row: bytes | None = None
+            try:
+                got: Any = get(one)
+                brackets = 0
+                for place in lists:
+                    value = bytes(got[place])
+                    if value[0] == 91:
+                        brackets += value.count(b"[")
+                        if value != b"[]":
+                            got = list(got)
+                            got[place] = list_cell(value)
+                row = b",".join(got) + b","
+                odd = foreign and (
+                    b".0," in row or b'.0"' in row or b".00" in row or b"T00:" in row
+                )
+                if (
+                    odd
+                    or always
+                    or b"{" in row
+                    or row.count(b"[") != brackets
+                    or (escaped and b"\\" in row)
+                ):
+                    row = self._careful(list(map(bytes, got[:width])), odd)
+                if doubtful and any(look(one) is not ABSENT for look in doubtful):
+                    row = None
+                extra = b"null" if row is None or not others else extra_cell(one, others)
+                row = row + extra if row is not None and extra is not None else None
+            except AttributeError:  # nothing was read, or null where an object is declared
+                row = None
+            add(row)
+        self._note(records, shape)
+        return made
+
+    def _careful(self, cells: list[bytes], foreign: bool) -> bytes | None:
+        """Cells with lists, objects, escapes, or what the declaration changes; None in doubt."""
+        treated = set(self._declared)
+        if foreign:
+            habits = self._habits
+            treated |= {p for p in habits if b".0" in cells[p] or b"T00:" in cells[p]}
+        odd = {p for p, v in enumerate(cells) if b"\\" in v or v[0] == 91 or v[0] == 123}
+        for place in odd | treated:
+            value = cells[place]
+            first = value[0]
+            if first == 34:
+                text = msgspec.json.decode(value)
+                if "\0" in text:
+                    return None
+                cells[place] = self._cell(place, text, place in treated)
+            elif first == 91 or first == 123:
+                # names twice inside are the strict reader's to decide
+                if place in treated or b"\\" in value or b"{" in value:
+                    return None
+                cells[place] = list_cell(value)
+            else:
+                cells[place] = self._cell(place, None if first == 110 else value.decode(), True)
+        return b",".join(cells) + b","
+
+    def _cell(self, place: int, text: str | None, treated: bool) -> bytes:
+        if treated:
+            text = self._mapping.treats[place](text)
+        return b"null" if text is None else b'"' + text.replace('"', '""').encode() + b'"'
+
+    def _note(self, records: list[Any], shape: Shape) -> None:
+        """Which columns were there at all, and whether a record has the key."""
+        found, columns = self._found, self._mapping.table.columns
+        read = [one for one in records if one is not None]
+        found.json_records += len(read)
+        for place, look in enumerate(shape.columns):
+            if columns[place].name not in found.seen and any_there(read, look):
+                found.seen.add(columns[place].name)
+        if not found.keyed:
+            looks = [shape.columns[place] for place in self._mapping.key]
+            found.keyed = any(has_key(one, looks) for one in read)

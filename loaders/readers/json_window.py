@@ -1,0 +1,100 @@
+"""The part of a JSON file that is being looked at, and the values at its position."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from typing import IO, Any
+
+from loaders.files import RawFile
+from loaders.readers.rows import NUL, RECORD_LIMIT, Digits, UnreadableError
+
+CHUNK = 1 << 20
+# A BOM between two values is where two files were joined.
+BLANK = re.compile("[ \t\n\r\ufeff]*")
+
+decode = json.JSONDecoder(parse_float=Digits, parse_int=Digits, parse_constant=str).raw_decode
+
+
+class Broken(Exception):
+    """The value at the window's position is no JSON; `cut`: because the file ends in it."""
+
+    def __init__(self, reason: str, *, cut: bool = False) -> None:
+        super().__init__(reason)
+        self.cut = cut
+
+
+class Window:
+    """`text` from `at` on is not consumed yet. Bad bytes and NULs are lone surrogates in it."""
+
+    def __init__(self, file: RawFile, stream: IO[bytes]) -> None:
+        self._path = file.path
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self.text = ""
+        self.at = 0
+        self.ended = False
+        self.begins = ""
+
+    def more(self) -> bool:
+        """Drops what is consumed and reads on; False at the end of the file."""
+        if self.ended:
+            return False
+        left = len(self.text) - self.at
+        if left > RECORD_LIMIT:
+            raise UnreadableError(
+                f"{self._path}: a record is larger than 64 MiB; is a bracket left open, or is the "
+                "list of records inside an envelope (declare records)?"
+            )
+        data = self._stream.read(max(CHUNK, left))
+        self.ended = not data
+        text = self._decoder.decode(data, final=self.ended).replace("\0", NUL)
+        self.text = self.text[self.at :] + text
+        self.at = 0
+        if not self.begins.strip():
+            self.begins = self.text[:240]
+        return True
+
+    def next(self) -> str:
+        """The next character that isn't blank; empty at the end of the file."""
+        while True:
+            self.at = BLANK.match(self.text, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
+
+    def expect(self, mark: str) -> None:
+        if (found := self.next()) != mark:
+            raise Broken(f"no {mark!r} where it belongs", cut=not found)
+        self.at += 1
+
+    def value(self) -> tuple[Any, str]:
+        """The next value and its text, consumed; Broken."""
+        self.next()
+        while True:
+            try:
+                value, end = decode(self.text, self.at)
+            except RecursionError:
+                raise Broken("nested too deep") from None
+            except json.JSONDecodeError as error:
+                # An error near the end, or an open string, may be a value that goes on.
+                near_end = len(self.text) - error.pos <= 16
+                goes_on = near_end or error.msg.startswith("Unterminated")
+                if goes_on and self.more():
+                    continue
+                at_end = error.pos >= len(self.text.rstrip())
+                cut = at_end or error.msg.startswith("Unterminated")
+                raise Broken(error.msg.rstrip(": "), cut=cut) from None
+            # A number at the end may have more digits; objects, lists and strings end themselves.
+            if end == len(self.text) and isinstance(value, Digits) and self.more():
+                continue
+            start, self.at = self.at, end
+            return value, self.text[start:end]
+
+    def line(self) -> str:
+        """The rest of the line at `at`, without its end; nothing is consumed."""
+        while (end := self.text.find("\n", self.at)) < 0 and self.more():
+            pass
+        return self.text[self.at : end if end >= 0 else len(self.text)]

@@ -1,0 +1,145 @@
+"""Parquet rows as the text that a CSV of them would have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from loaders.files import RawFile
+from loaders.opening import anywhere
+from loaders.readers.csv_header import check_names
+from loaders.readers.header import Header
+from loaders.readers.mapping import Mapping, Node
+from loaders.readers.parquet_values import plain, too_large
+from loaders.readers.rows import (
+    RECORD_LIMIT,
+    UNSTORABLE,
+    Records,
+    Reject,
+    UnreadableError,
+    json_text,
+    raw_text,
+    repaired,
+)
+from loaders.s3 import S3Path, error_of
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+BATCH = 10_000
+# Packed tighter than this and larger than a value may be, it is one value or a bomb.
+RATIO = 200
+
+
+def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[Header, int]:
+    """What the columns stand for and the number of rows, from the file's own metadata."""
+    with opened_parquet(file, foreign=True) as parquet:
+        paths = _paths(parquet.schema_arrow, mapping.tree)
+        rows = int(parquet.metadata.num_rows)
+    check_names([path[0] for path in paths if len(path) == 1], file)
+    return Header([".".join(path) for path in paths], mapping), rows
+
+
+def _paths(schema: Any, tree: Node) -> list[tuple[str, ...]]:
+    """The columns; of a struct below which columns are declared, its fields."""
+    import pyarrow
+
+    paths: list[tuple[str, ...]] = []
+    for field in schema:
+        node = tree.below.get(field.name)
+        if node is not None and node.below and pyarrow.types.is_struct(field.type):
+            paths += [(field.name, *inner) for inner in _paths(field.type, node)]
+        else:
+            paths.append((field.name,))
+    return paths
+
+
+def read_parquet(file: RawFile, mapping: Mapping) -> Records:
+    """The file's rows: numbers with all digits, times as ISO 8601, nested values as JSON text.
+
+    UnreadableError for a value over 64 MiB.
+    """
+    number = 0
+    with opened_parquet(file, foreign=True) as parquet:
+        paths = _paths(parquet.schema_arrow, mapping.tree)
+        header = Header([".".join(path) for path in paths], mapping)
+        declared = {index for places in header.places for index in places}
+        for batch in parquet.iter_batches(batch_size=BATCH):
+            columns = []
+            for index, path in enumerate(paths):
+                values = plain(_at(batch, path), file)
+                columns.append(_texts(values) if index in declared else values)
+            # one look at a whole column costs a hundredth of one at each of its values
+            odd = any(_is_odd(column) for column in columns)
+            for fields in zip(*columns, strict=True):
+                number += 1
+                if odd and (mended := [repaired(value) for value in fields]) != list(fields):
+                    shown = json_text(dict(zip(header.names, fields, strict=True)))
+                    yield Reject(number, _why(shown), raw_text(shown), landed=True)
+                    fields = tuple(mended)
+                yield header.row(number, fields)
+
+
+def _why(shown: str) -> str:
+    found = UNSTORABLE.search(shown)
+    return "not utf-8" if found and found[0] >= "\udc80" else "nul byte"
+
+
+def _is_odd(column: list[Any]) -> bool:
+    if all(value is None or isinstance(value, str) for value in column):
+        joined = "".join(filter(None, column))
+        return ("\0" in joined) or (not joined.isascii() and bool(UNSTORABLE.search(joined)))
+    return any(UNSTORABLE.search(json_text(value)) for value in column if value is not None)
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    return [v if v is None or isinstance(v, str) else json_text(v) for v in values]
+
+
+def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:
+    from pyarrow import compute
+
+    column = batch.column(path[0])
+    return compute.struct_field(column, list(path[1:])) if path[1:] else column
+
+
+@contextmanager
+def opened_parquet(file: RawFile, *, foreign: bool = False) -> Iterator[ParquetFile]:
+    """The file, open; UnreadableError when it is not Parquet. One that is `foreign` is looked
+    at before: for values over 64 MiB, and for those it holds once each."""
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        options: dict[str, Any] = {}
+        if foreign:
+            with anywhere(file) as source, ParquetFile(source) as about:
+                options["read_dictionary"] = _check_sizes(about, file)
+            options["coerce_int96_timestamp_unit"] = "us"
+        with anywhere(file) as source, ParquetFile(source, **options) as parquet:
+            yield parquet
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        gone = isinstance(error, FileNotFoundError) or "AWS Error" in str(error)
+        if isinstance(file.location, S3Path) and gone:
+            raise error_of(file.location, error) from None
+        raise UnreadableError(f"{file.location}: not readable as Parquet ({error}).") from error
+
+
+def _check_sizes(parquet: ParquetFile, file: RawFile) -> list[str]:
+    """The text columns whose values are kept once each: so they are read, too. A value is not
+    seen before it is unpacked, but how tight its column is packed is."""
+    coded: set[str] = set()
+    for group in range(parquet.metadata.num_row_groups):
+        about = parquet.metadata.row_group(group)
+        for place in range(about.num_columns):
+            column = about.column(place)
+            size = column.total_uncompressed_size
+            if size > RECORD_LIMIT and size > RATIO * max(column.total_compressed_size, 1):
+                raise too_large(file, column.path_in_schema)
+            if column.physical_type == "BYTE_ARRAY" and any(
+                "DICTIONARY" in encoding for encoding in column.encodings
+            ):
+                coded.add(column.path_in_schema)
+    return sorted(coded)

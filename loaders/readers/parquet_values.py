@@ -1,0 +1,152 @@
+"""Parquet's values as JSON has them: text, digits, true and false, lists and objects of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from loaders.files import RawFile
+from loaders.readers.rows import RECORD_LIMIT, Digits, UnreadableError, json_text
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_SECONDS = re.compile(r"^(-?[0-9]+-[0-9-]+) ([0-9:]+)(?:\.0+|(\.[0-9]*?)0*)?(Z?)$")
+
+
+def too_large(file: RawFile, column: str) -> UnreadableError:
+    return UnreadableError(f"{file.path}: a value of {column} is larger than 64 MiB.")
+
+
+def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
+    """Values as JSON has them: text, digits, true and false, lists and objects of them.
+
+    By column, since a value at a time is far slower; and never through Python's own dates, which
+    hold fewer than the file does.
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    kind, types = column.type, pyarrow.types
+    if types.is_dictionary(kind):
+        known = plain(column.dictionary, file)
+        return [None if i is None else known[i] for i in column.indices.to_pylist()]
+    if isinstance(column, pyarrow.ExtensionArray):
+        return plain(column.storage, file)
+    if types.is_struct(kind):
+        names = [kind.field(i).name for i in range(kind.num_fields)]
+        parts = [plain(part, file) for part in column.flatten()]
+        there = column.is_valid().to_pylist()
+        return [
+            {name: part[i] for name, part in zip(names, parts, strict=True)} if known else None
+            for i, known in enumerate(there)
+        ]
+    if types.is_map(kind):
+        return [None if v is None else _pairs(v, file) for v in column]
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return [None if not v.is_valid else plain(v.values, file) for v in column]
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        _check_lengths(column, file, compute)
+        try:
+            return column.to_pylist()
+        except UnicodeDecodeError:
+            column = column.cast(pyarrow.binary())
+    if types.is_binary(column.type) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        _check_lengths(column, file, compute)
+        decoded = column.to_pylist()
+        return [None if v is None else v.decode("utf-8", "surrogateescape") for v in decoded]
+    return _scalars(column, kind)
+
+
+def _scalars(column: pyarrow.Array, kind: Any) -> list[Any]:
+    import pyarrow
+
+    types = pyarrow.types
+    if types.is_boolean(kind) or types.is_null(kind):
+        return column.to_pylist()
+    if types.is_integer(kind):
+        return [None if v is None else Digits(v) for v in column.to_pylist()]
+    if types.is_floating(kind):
+        # Arrow writes a float32 with the digits of a float32
+        texts = column.cast(pyarrow.string()).to_pylist() if kind.bit_width == 32 else None
+        return [None if v is None else _float(v) for v in texts or column.to_pylist()]
+    if types.is_decimal(kind):
+        return [None if v is None else _decimal(v) for v in column.to_pylist()]
+    if types.is_fixed_size_binary(kind):
+        return [None if v is None else _fixed(v) for v in column.to_pylist()]
+    if types.is_timestamp(kind):
+        zone = "UTC" if kind.tz else None
+        texts = column.cast(pyarrow.timestamp(kind.unit, tz=zone)).cast(pyarrow.string())
+        return [None if v is None else _time(v) for v in _with_numbers(texts, column)]
+    if types.is_duration(kind):
+        return [None if v is None else Digits(v) for v in column.cast(pyarrow.int64()).to_pylist()]
+    try:
+        texts = column.cast(pyarrow.string())
+    except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid):
+        return [None if v is None else str(v) for v in column.to_pylist()]
+    return list(_with_numbers(texts, column))
+
+
+def _with_numbers(texts: pyarrow.Array, column: pyarrow.Array) -> Iterator[str | None]:
+    """Texts; where Arrow finds no calendar for a value, its bare number."""
+    import pyarrow
+
+    numbers = None
+    for index, text in enumerate(texts.to_pylist()):
+        if text is not None and text.startswith("<"):
+            if numbers is None:
+                width = pyarrow.int32() if column.type.bit_width == 32 else pyarrow.int64()
+                numbers = column.view(width)
+            text = str(numbers[index].as_py())
+        yield text
+
+
+def _pairs(value: Any, file: RawFile) -> Any:
+    if not value.is_valid:
+        return None
+    names, items = plain(value.values.field(0), file), plain(value.values.field(1), file)
+    return dict(zip(map(_name, names), items, strict=True))
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _check_lengths(column: pyarrow.Array, file: RawFile, compute: Any) -> None:
+    longest = compute.max(compute.binary_length(column)).as_py()
+    if longest and longest > RECORD_LIMIT:
+        raise too_large(file, "a column")
+
+
+def _time(text: str) -> str:
+    """ISO 8601, a fraction without the zeros at its end; typing cuts what Postgres can't keep."""
+    found = _SECONDS.match(text)
+    if found is None:
+        return text
+    return f"{found[1]}T{found[2]}{found[3] or ''}{found[4]}"
+
+
+def _float(value: Any) -> str:
+    # NaN and Infinity are no numbers in JSON: as text they land, and typing refuses them
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        return str(number)
+    if number.is_integer():
+        return Digits(int(number) if isinstance(value, float) else int(Decimal(value)))
+    return Digits(value if isinstance(value, str) else repr(value))
+
+
+def _decimal(value: Decimal) -> str:
+    whole = value.to_integral_value()
+    return Digits(f"{whole:f}" if whole == value else f"{value:f}")
+
+
+def _fixed(value: bytes) -> str:
+    """Text where it is some, else its hexadecimal digits: a UUID's bytes are none."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
+    return value.hex() if "\0" in text else text

@@ -1,0 +1,180 @@
+"""What every reader gives: rows as text or as bytes for COPY, rejects, and what a file has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
+
+from loaders.errors import DaybookError
+from loaders.sources import Table
+
+# A record or a value larger than this is a broken file (an open quote, a missing bracket).
+RECORD_LIMIT = 64 << 20
+RAW_TEXT_LIMIT = 1 << 20
+# Field names can be data (a map keyed by ids): the ledger needs the fact, not all of them.
+UNKNOWN_LIMIT = 100
+PIECE = 1 << 18  # bytes of rows that are handed on at once
+
+
+class UnreadableError(DaybookError):
+    """A file's content is no use as a whole: its table fails, and the ledger says so.
+
+    `begins` is what the file begins with: shown to people, kept out of metrics and webhooks.
+    """
+
+    def __init__(self, message: str, begins: str = "") -> None:
+        super().__init__(f"{message} {begins}".rstrip())
+        self.said = message
+
+
+class Row(NamedTuple):
+    """A record as it lands: its number in the file, the declared columns' text, and the rest."""
+
+    number: int
+    values: Sequence[str | None]
+    extra: str | None
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record whose raw text is kept: it can't be landed, or `landed` repaired."""
+
+    number: int
+    reason: str
+    raw: str
+    landed: bool = False
+
+
+Records = Iterator[Row | Reject]
+# Rows as COPY's CSV, NULL being a bare null, and how many of them.
+Pieces = Iterator[tuple[bytes, int]]
+
+
+@dataclass
+class Found:
+    """What reading a table's files has found beside rows.
+
+    `seen` are the columns that a JSON record had, `absent` those that a header lacks, `unknown`
+    the fields that nobody declared. `keyed`: whether a record of the file at hand has the key;
+    `blank`: whether there is nothing in it.
+    """
+
+    put_aside: Callable[[Reject], None] = lambda reject: None
+    seen: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    json_records: int = 0
+    keyed: bool = False
+    blank: bool = False
+
+    def know(self, name: str) -> None:
+        if len(self.unknown) < UNKNOWN_LIMIT:
+            self.unknown.add(name)
+
+    def missing(self, table: Table) -> set[str]:
+        """The declared columns that a header lacks, or that no JSON record had."""
+        never = set(table.column_names) - self.seen if self.json_records else set()
+        return self.absent | never
+
+
+class Digits(str):
+    """A JSON number as the file wrote it: 1.10 stays 1.10, and 2^53 + 1 keeps its last digit."""
+
+    __slots__ = ()
+
+
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+# What stands for a NUL in JSON's text: json takes no control character inside a string.
+NUL = "\udc00"
+_WHY = {"\0": "nul byte", NUL: "nul byte"}
+
+
+def why_unstorable(text: str) -> str | None:
+    """Why Postgres can't store `text` as it is; bad bytes are \\udc80 to \\udcff in it."""
+    if not (bad := UNSTORABLE.search(text)):
+        return None
+    return _WHY.get(bad[0]) or ("not utf-8" if "\udc80" <= bad[0] <= "\udcff" else "lone surrogate")
+
+
+def repaired(value: Any) -> Any:
+    """`value` with U+FFFD for each character that Postgres can't store, in all its strings."""
+    if isinstance(value, Digits) or value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [repaired(item) for item in value]
+    return {UNSTORABLE.sub("\ufffd", name): repaired(item) for name, item in value.items()}
+
+
+def raw_text(raw: str) -> str:
+    """`raw` as Postgres can store it: bad bytes and NULs shown escaped, cut at 1 MiB."""
+    kept = raw[:RAW_TEXT_LIMIT].replace(NUL, "\0").encode("utf-8", "surrogateescape")
+    text = kept.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    return text[:RAW_TEXT_LIMIT]
+
+
+def json_text(value: Any, *, for_jsonb: bool = False) -> str:
+    """`value` as JSON, numbers with their own digits; for jsonb one out of range is a string."""
+    if value is None:
+        return "null"
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, Digits):
+        return f'"{value}"' if for_jsonb and not _fits_jsonb(value) else value
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, list):
+        return "[" + ",".join([json_text(item, for_jsonb=for_jsonb) for item in value]) + "]"
+    pairs = [
+        f"{encode_basestring(name)}:{json_text(item, for_jsonb=for_jsonb)}"
+        for name, item in value.items()
+    ]
+    return "{" + ",".join(pairs) + "}"
+
+
+_EXPONENT = re.compile(r"[eE]([+-]?[0-9]+)$")
+
+
+def _fits_jsonb(number: str) -> bool:
+    # numeric holds 131072 digits before and 16383 behind the point
+    if len(number) > 10_000:
+        return False
+    exponent = _EXPONENT.search(number)
+    return exponent is None or (len(exponent[1]) < 9 and abs(int(exponent[1])) < 5_000)
+
+
+def cell(text: str | None) -> str:
+    """A value as COPY's CSV has it."""
+    return "null" if text is None else '"' + text.replace('"', '""') + '"'
+
+
+def line(row: Row) -> str:
+    """A row's cells, its lineage not among them."""
+    return ",".join([*map(cell, row.values), cell(row.extra)])
+
+
+def tail(path: str) -> str:
+    """What ends a file's lines, with %d for the record's number."""
+    return "," + cell(path).replace("%", "%%") + ",%d\n"
+
+
+def pieces(records: Records, path: str, found: Found) -> Pieces:
+    """Rows as bytes for COPY, rejects to `found`."""
+    end = tail(path)
+    lines: list[str] = []
+    size = 0
+    for record in records:
+        if isinstance(record, Reject):
+            found.put_aside(record)
+            continue
+        lines.append(line(record) + end % record.number)
+        size += len(lines[-1])
+        if size > PIECE:
+            yield "".join(lines).encode(), len(lines)
+            lines, size = [], 0
+    if lines:
+        yield "".join(lines).encode(), len(lines)

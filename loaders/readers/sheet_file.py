@@ -1,0 +1,120 @@
+"""The first sheet of an .xlsx: cells as they are shown, numbers with all their digits."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from loaders.errors import DaybookError
+from loaders.files import RawFile
+from loaders.opening import anywhere
+from loaders.readers import guess
+from loaders.readers.csv_header import check_names
+from loaders.readers.header import Header
+from loaders.readers.mapping import Mapping
+from loaders.readers.rows import RECORD_LIMIT, UNSTORABLE, Records, Reject, UnreadableError
+
+MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked
+
+
+def read_sheet_header(file: RawFile, mapping: Mapping) -> Header | None:
+    """What the first row with content says; None for an empty sheet. DaybookError as for a CSV."""
+    names = next(_rows(file), None)
+    if names is None:
+        return None
+    texts = [str(name) if name is not None else "" for name in names]
+    while texts and not texts[-1].strip():
+        texts.pop()
+    header = Header(check_names(texts, file), mapping)
+    if missing := header.missing_key():
+        read = guess.begins(", ".join(texts), guess.HEADER_SHOWN)
+        meant = guess.of_header(header.names, "", "", mapping.table)
+        raise DaybookError(
+            f"{file.path}: the key column {', '.join(missing)} is missing. The first sheet's "
+            f"header as read: {read}; {meant}."
+        )
+    return header
+
+
+def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
+    """The sheet's rows; an empty row is no record."""
+    width = len(header.names)
+    rows = _rows(file)
+    next(rows, None)
+    for number, row in enumerate(rows, start=1):
+        beyond = [value for value in row[width:] if value is not None]
+        if beyond:
+            yield Reject(number, f"ragged: {len(row)} fields, {width} expected", str(len(row)))
+            continue
+        fields = [*row[:width], *[None] * (width - len(row))]
+        if any(value and UNSTORABLE.search(value) for value in fields):
+            fields = [value and UNSTORABLE.sub("\ufffd", value) for value in fields]
+        yield header.row(number, fields)
+
+
+def _rows(file: RawFile) -> Iterator[list[str | None]]:
+    """The rows that have a cell with content."""
+    from openpyxl import load_workbook
+
+    try:
+        with anywhere(file) as source:
+            _check_size(file, source)
+            book = load_workbook(source, read_only=True, data_only=True, keep_links=False)
+            try:
+                sheet: Any = book.worksheets[0]
+                sheet.reset_dimensions()  # what some writers say of it is wrong
+                for row in sheet.iter_rows():
+                    values = [_text(cell) for cell in row]
+                    if any(value is not None for value in values):
+                        yield values
+            finally:
+                book.close()
+    except DaybookError:
+        raise
+    except Exception as error:  # openpyxl raises what it stumbles over
+        raise UnreadableError(
+            f"{file.path}: not readable as .xlsx ({type(error).__name__}): save it again."
+        ) from error
+
+
+def _check_size(file: RawFile, source: Any) -> None:
+    with zipfile.ZipFile(source) as packed:
+        if sum(entry.file_size for entry in packed.infolist()) > MOST_BYTES:
+            raise UnreadableError(f"{file.path}: unpacked it is larger than 1 GiB: split it.")
+    if hasattr(source, "seek"):
+        source.seek(0)
+
+
+def _text(cell: Any) -> str | None:
+    value = cell.value
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return _number(value, cell.number_format or "")
+    if isinstance(value, datetime):
+        return _moment(value, cell.number_format or "")
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return str(value)
+
+
+def _number(value: float, shown_as: str) -> str:
+    """All digits, and the zeros that 00000 puts before them."""
+    if isinstance(value, float) and not value.is_integer():
+        return repr(value)
+    text = str(int(value))
+    return text.zfill(len(shown_as)) if shown_as and set(shown_as) == {"0"} else text
+
+
+def _moment(value: datetime, shown_as: str) -> str:
+    """A date where the cell shows no time of day. Excel's own rounding is a microsecond or two."""
+    shows_time = "h" in shown_as.lower() or "s" in shown_as.lower()
+    midnight = (value.hour, value.minute, value.second, value.microsecond) == (0, 0, 0, 0)
+    if midnight and not shows_time:
+        return value.date().isoformat()
+    value += timedelta(microseconds=500)
+    return value.replace(microsecond=value.microsecond // 1000 * 1000).isoformat()

@@ -1,0 +1,214 @@
+"""The declaration: how it maps other people's files, and what is said when it can't be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from loaders.errors import UsageError
+from loaders.sources import declared_tables
+from tests.raw_days import land_one, rows, write
+
+
+def sources(folder: Path, text: str) -> Path:
+    return write(folder, "sources.yml", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "stg_agent: {records: data}",
+            "'stg_agent' is no declared table.*Did you mean stg_agents?",
+        ),
+        ("stg_agents: {record: data}", "'record' is no word for a table.*Did you mean records?"),
+        ("stg_agents: {kind: snapshoot}", "'kind' is no word for a table here"),
+        ("stg_agents: {delimiter: ';;'}", "delimiter is one character"),
+        ("stg_agents: {encoding: utf-61}", "'utf-61' is no encoding.*Did you mean utf-16?"),
+        ("stg_agents: {decimal: ';'}", "';' is no sign for a fraction"),
+        ("stg_agents: {found_under: groups}", "found under 'groups' too"),
+        ("stg_agents: {columns: {mail: {from: x}}}", "'mail' is no column.*Did you mean email?"),
+        ("stg_agents: {columns: {email: {form: x}}}", "'form' is no word for a column.*from?"),
+        ("stg_agents: {columns: {email: {from: id}}}", "comes from 'id', and so does agent_id"),
+        ("stg_agents: {columns: {email: {values: x}}}", "values says what each of theirs is"),
+        ("stg_agents: {columns: {created_at: {format: iso}}}", "written as in '%d.%m.%Y"),
+        ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),
+        ("stg_agents: {columns: {email: {from: []}}}", "from is a name, a dotted path"),
+        ("stg_agents: [1]", "words and what they mean"),
+        ("{", "this is no YAML"),
+        ("7", "no tables are declared"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_what_is_allowed(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=f"(?s){said}"):
+        declared_tables(sources(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("kind: snapshot", "kind: snapshoot", "stg_agents: 'snapshoot' is no kind.*snapshot?"),
+        ("required: true", "requierd: true", "'requierd' is no word.*Did you mean required?"),
+        ("key: [agent_id]", "key: [agent]", "so it can't be in the key.*Did you mean agent_id?"),
+        ("data_type: timestamptz", "data_type: timestamp", "'timestamp' is no type.*timestamptz?"),
+        ("{from: contact.email}", "{from: contact.name}", "name: it comes from 'contact.name'"),
+    ],
+)
+def test_the_sources_file_itself_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, said: str
+) -> None:
+    from loaders import sources as module
+
+    text = module.SOURCES_FILE.read_text()
+    assert before in text
+    monkeypatch.setattr(module, "SOURCES_FILE", sources(tmp_path, text.replace(before, after, 1)))
+    module._declared.cache_clear()
+    try:
+        with pytest.raises(UsageError, match=f"(?s){said}"):
+            declared_tables()
+    finally:
+        module._declared.cache_clear()
+
+
+def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
+    text = "stg_agents: {recods: x, columns: {mail: x}}\nstg_nope: {}"
+    with pytest.raises(UsageError) as raised:
+        declared_tables(sources(tmp_path, text))
+    assert all(word in str(raised.value) for word in ("recods", "mail", "stg_nope"))
+    with pytest.raises(UsageError, match="can't be read"):
+        declared_tables(tmp_path / "nowhere.yml")
+
+
+OVERLAY = """
+stg_agents:
+  found_under: [users]
+  records: response.people
+  columns:
+    agent_id: {from: [Nr, profile.nr]}
+    email: profile.login
+    name: {from: profile.display}
+    job_title: {default: none}
+    deactivated: {from: state, values: {off: true, "on": false}}
+    created_at: {from: profile.since, format: ["%d.%m.%Y %H:%M", "%d.%m.%Y"]}
+"""
+PEOPLE: list[dict[str, Any]] = [
+    {
+        "Nr": 7.0,
+        "state": "off",
+        "profile": {"login": "a@x", "display": "A", "since": "31.01.2026 14:05", "fax": "1"},
+    },
+    {"profile": {"nr": "8", "login": "b@x", "display": "B", "since": "someday"}, "state": "?"},
+]
+EXPECTED = [
+    ("7", "a@x", "A", "none", "true", "2026-01-31T14:05:00"),
+    ("8", "b@x", "B", "none", "?", "someday"),
+]
+NAMES = ("agent_id", "email", "name", "job_title", "deactivated", "created_at")
+
+
+def flat(record: dict[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in record.items() if name != "profile"}
+    return found | {f"profile.{name}": value for name, value in record["profile"].items()}
+
+
+@pytest.mark.usefixtures("warehouse")
+@pytest.mark.parametrize("form", ["page", "lines", "csv", "parquet", "struct", "xlsx"])
+def test_every_format_is_mapped_by_the_same_words(
+    tmp_path: Path, db: psycopg.Connection, form: str
+) -> None:
+    import pandas
+    import pyarrow
+    from pyarrow import parquet
+
+    overlay = sources(tmp_path, OVERLAY)
+    folder = tmp_path / "day1"
+    folder.mkdir()
+    frame = pandas.DataFrame([flat(record) for record in PEOPLE])
+    if form == "page":
+        page = {"ok": True, "response": {"n": 2, "people": PEOPLE}, "next": None}
+        write(tmp_path, "day1/users/1.json", page)
+    elif form == "lines":
+        write(tmp_path, "day1/users.jsonl", "\n".join(map(json.dumps, PEOPLE)))
+    elif form == "csv":
+        frame.rename(columns={"Nr": " NR ", "profile.login": "Profile.Login"}).to_csv(
+            folder / "users.csv", index=False
+        )
+    elif form == "xlsx":
+        frame.to_excel(folder / "users.xlsx", index=False)
+    elif form == "parquet":
+        frame.to_parquet(folder / "users.parquet")
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(PEOPLE), folder / "users.parquet")
+    landed = land_one(tmp_path, "stg_agents", sources=overlay)
+    assert landed.rows_landed == 2
+    found = rows(db, "stg_agents")
+    assert [tuple(row[name] for name in NAMES) for row in found] == EXPECTED
+    assert "fax" in str(found[0]["_extra"])
+    assert land_one(tmp_path, "stg_agents", sources=overlay).status == "unchanged"
+    other = sources(tmp_path, OVERLAY.replace("default: none", "default: other"))
+    assert land_one(tmp_path, "stg_agents", sources=other).status == "succeeded"
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_a_german_spreadsheet_as_csv(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+stg_budgets:
+  delimiter: ";"
+  encoding: cp1252
+  decimal: ","
+  columns:
+    budget_id: {from: Budget-Nr.}
+    name: {from: Bezeichnung}
+    limit_amount: {from: Höchstbetrag}
+    start_date: {from: Beginn, format: "%d.%m.%Y"}
+"""
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, text)))
+    content = (
+        'Budget-Nr.;Bezeichnung;Höchstbetrag;Beginn\n1;"Büro; Süd";1.234,50;31.01.2026\n2;x;7;\n'
+    )
+    target = tmp_path / "day1/budgets.csv"
+    target.parent.mkdir()
+    target.write_bytes(content.encode("cp1252"))
+    land_one(tmp_path, "stg_budgets")
+    names = ("budget_id", "name", "limit_amount", "start_date")
+    assert [tuple(row[name] for name in names) for row in rows(db, "stg_budgets")] == [
+        ("1", "Büro; Süd", "1234.50", "2026-01-31"),
+        ("2", "x", "7", None),
+    ]
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_utf_16_and_semicolons_land_when_declared(tmp_path: Path, db: psycopg.Connection) -> None:
+    overlay = sources(tmp_path, "stg_groups: {encoding: utf-16, delimiter: semicolon}")
+    target = tmp_path / "day1/groups.csv"
+    target.parent.mkdir()
+    target.write_bytes("group_id;name\n1;Ä\n2;B".encode("utf-16"))
+    assert land_one(tmp_path, "stg_groups", sources=overlay).rows_landed == 2
+    assert [row["name"] for row in rows(db, "stg_groups")] == ["Ä", "B"]
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_a_plain_csv_with_other_names_still_streams(tmp_path: Path, db: psycopg.Connection) -> None:
+    from loaders.days import parse_day
+    from loaders.landing import plan_day
+
+    overlay = sources(tmp_path, "stg_groups: {delimiter: ';', columns: {group_id: Nr, name: Team}}")
+    write(tmp_path, "day1/groups.csv", "Nr;Team\n1;a\n")
+    (plan,) = plan_day(tmp_path, parse_day("day1"), ["stg_groups"], sources=overlay)
+    assert plan.files and plan.files[0].streamed == ("group_id", "name")
+    land_one(tmp_path, "stg_groups", sources=overlay)
+    assert [(row["group_id"], row["name"]) for row in rows(db, "stg_groups")] == [("1", "a")]
+
+
+def test_a_column_may_share_anothers_place(tmp_path: Path) -> None:
+    text = "stg_transactions: {columns: {transaction_uuid: {from: id, shared: true}}}"
+    table = declared_tables(sources(tmp_path, text))["stg_transactions"]
+    assert [column.places[0] for column in table.columns[:2]] == [("id",), ("id",)]

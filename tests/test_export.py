@@ -1,0 +1,66 @@
+"""`daybook export`: a table as a file for people, and nothing that a spreadsheet would run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pandas
+import psycopg
+import pytest
+
+from flows.cli import main
+
+
+@pytest.fixture
+def table(db: psycopg.Connection) -> None:
+    db.execute("create table marts.odd (name text, usd numeric, at timestamptz, more jsonb)")
+    db.execute(
+        """insert into marts.odd values ('=cmd()', 1.50, '2026-01-05T10:00Z', '{"a": [1]}'),
+        ('plain', -2, null, null)"""
+    )
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("form", ["xlsx", "csv"])
+def test_formulas_are_escaped(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / f"odd.{form}"
+    assert main(["export", "marts.odd", "--to", str(target)]) == 0
+    assert "2 rows" in capsys.readouterr().out
+    read = pandas.read_excel if form == "xlsx" else pandas.read_csv
+    frame = read(target, dtype=str)
+    assert list(frame["name"]) == ["'=cmd()", "plain"]
+    assert [float(usd) for usd in frame["usd"]] == [1.5, -2]
+    assert frame["at"][0].startswith("2026-01-05T10:00:00")
+    assert frame["more"][0] == '{"a": [1]}'
+
+
+@pytest.mark.usefixtures("table")
+def test_parquet_keeps_types(tmp_path: Path) -> None:
+    assert main(["export", "odd", "--to", str(tmp_path / "odd.parquet")]) == 0
+    frame = pandas.read_parquet(tmp_path / "odd.parquet")
+    assert list(frame["name"]) == ["=cmd()", "plain"]
+    assert list(frame["usd"]) == [Decimal("1.50"), Decimal("-2.00")]
+    assert frame["at"][0] == datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+
+@pytest.mark.usefixtures("table")
+def test_what_cannot_be_exported_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "marts.od", "--to", str(tmp_path / "x.csv")]) == 2
+    assert "Did you mean marts.odd?" in capsys.readouterr().err
+    assert main(["export", "marts.odd", "--to", str(tmp_path / "x.doc")]) == 2
+    assert ".xlsx, .csv, .parquet" in capsys.readouterr().err
+
+
+def test_a_command_passes_its_line_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["land", "day0"]) == 2
+    assert "'day0' is not a logical day" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as raised:
+        main(["--help"])
+    assert raised.value.code == 0
+    assert "backfill" in capsys.readouterr().out

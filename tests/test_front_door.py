@@ -1,0 +1,277 @@
+"""Nothing is lost on the way in: each kind of file that was once believed, as small as it goes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from loaders.__main__ import account, main
+from loaders.errors import DaybookError
+from tests.raw_days import batches, land, land_one, rejects, rows, write, write_day
+
+pytestmark = pytest.mark.usefixtures("warehouse")
+HEADER = "agent_id,email,name,updated_at\n"
+
+
+def agents(count: int = 30, first: int = 9001) -> list[dict[str, Any]]:
+    return [
+        {"id": n, "contact": {"email": f"a{n}@example.com", "name": f"Agent {n}"}}
+        for n in range(first, first + count)
+    ]
+
+
+def as_csv(found: list[dict[str, Any]], key: str = "{}") -> str:
+    lines = [
+        f"{key.format(a['id'])},{a['contact']['email']},{a['contact']['name']}," for a in found
+    ]
+    return HEADER + "\n".join(lines) + "\n"
+
+
+def ids(db: psycopg.Connection, table: str = "stg_agents", key: str = "agent_id") -> list[str]:
+    return [row[key] for row in rows(db, table)]
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_inch_marks_swallow_nobody(tmp_path: Path, db: psycopg.Connection, quoted: bool) -> None:
+    names = ['Ada 5" desk', '"Ben, B."' if quoted else "Ben", 'Cid 3" desk', "Dee"]
+    lines = [f"{n},a{n}@example.com,{name},\n" for n, name in enumerate(names)]
+    write(tmp_path, "day1/agents.csv", HEADER + "".join(lines))
+    landed = land_one(tmp_path, "stg_agents")
+    assert (landed.rows_in_files, landed.rows_landed) == (4, 4)
+    assert [row["name"] for row in rows(db, "stg_agents")] == [
+        'Ada 5" desk',
+        "Ben, B." if quoted else "Ben",
+        'Cid 3" desk',
+        "Dee",
+    ]
+
+
+PAGES = {
+    "error.json": '{"message": "Rate limit exceeded", "code": 429}',
+    "html.json": "<html><body>Bad gateway</body></html>",
+    "html.csv": "<html><body>Bad gateway</body></html>",
+    "none.json": "",
+    "none.csv": "",
+    "none.json.gz": gzip.compress(b"").decode("latin-1"),
+    "null.json": '{"results": null}',
+    "word.json": "null",
+    "envelope.json": '{"data": [{"id": 5}]}',
+    "pages.json": '[{"results": [{"id": 5}]}]',
+    "columns.json": '{"id": {"0": "t1"}, "uuid": {"0": "u1"}}',
+    "cut.json": '[{"id": 1}, {"id": 2',
+    "cut.csv": "{key},x\n1,2\n3",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("table", ["stg_agents", "stg_transactions"])
+def test_a_page_that_is_no_page_refuses_its_table(
+    tmp_path: Path, db: psycopg.Connection, name: str, table: str
+) -> None:
+    folder = table.removeprefix("stg_")
+    key = "agent_id" if table == "stg_agents" else "transaction_id"
+    write(tmp_path, f"day1/{folder}/1.json", agents(5))
+    land_one(tmp_path, table)
+    content: Any = PAGES[name].replace("{key}", key)
+    target = tmp_path / f"day1/{folder}/2-{name}"
+    target.write_bytes(content.encode("latin-1"))
+    with pytest.raises(DaybookError, match=rf"{folder}/2-{name}"):
+        land_one(tmp_path, table)
+    assert len(rows(db, table)) == 5
+
+
+def test_an_empty_page_and_a_header_alone_are_empty(tmp_path: Path) -> None:
+    write(tmp_path, "day1/transactions/1.json", '{"results": []}')
+    write(tmp_path, "day1/transactions/2.csv", "transaction_id,currency\n")
+    write(tmp_path, "day1/transactions/3.json", "[]")
+    assert land_one(tmp_path).rows_landed == 0
+
+
+@pytest.mark.parametrize("form", ["9001.0", "9001.00", "csv.gz", "json"])
+def test_ids_that_went_through_a_float_are_the_same_people(
+    tmp_path: Path, db: psycopg.Connection, form: str
+) -> None:
+    write(tmp_path, "day1/agents.json", agents())
+    if form == "json":
+        write(tmp_path, "day2/agents.json", [{**a, "id": float(a["id"])} for a in agents()])
+    else:
+        name = "day2/agents.csv.gz" if form == "csv.gz" else "day2/agents.csv"
+        write(tmp_path, name, as_csv(agents(), "{}.00" if form == "9001.00" else "{}.0"))
+    land_one(tmp_path, "stg_agents")
+    land_one(tmp_path, "stg_agents", day="day2")
+    found = ids(db)
+    assert found[:30] == found[30:] == [str(n) for n in range(9001, 9031)]
+
+
+@pytest.mark.parametrize("key", [" {} ", "{}\t", "+{}"])
+def test_blanks_and_signs_around_ids_are_the_same_people(tmp_path: Path, key: str) -> None:
+    write(tmp_path, "day1/agents.csv", as_csv(agents()))
+    write(tmp_path, "day2/agents.csv", as_csv(agents(), key))
+    land_one(tmp_path, "stg_agents")
+    assert land_one(tmp_path, "stg_agents", day="day2").rows_landed == 30
+
+
+def test_keys_that_cannot_be_read_are_refused_whatever_is_allowed(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    for key in ("9.00101E+11", " "):
+        write(tmp_path, "day1/agents.csv", HEADER + f"{key},a@example.com,Ada,\n" * 3)
+        with pytest.raises(DaybookError, match="none of its 3 keys"):
+            land_one(tmp_path, "stg_agents", allow_shrink=True, allow_empty=True)
+    assert rows(db, "stg_agents") == []
+
+
+def test_another_systems_list_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
+    write(tmp_path, "day1/agents.json", agents(30))
+    write(tmp_path, "day2/agents.json", agents(30, first=9020))
+    land_one(tmp_path, "stg_agents")
+    with pytest.raises(
+        DaybookError, match=r"11 known keys .agent_id. are less than half of the 30"
+    ):
+        land_one(tmp_path, "stg_agents", day="day2")
+    assert len(rows(db, "stg_agents")) == 30
+    assert land_one(tmp_path, "stg_agents", day="day2", allow_shrink=True).rows_landed == 30
+
+
+def test_rates_of_another_date_are_no_other_systems(tmp_path: Path) -> None:
+    codes = [f"{a}{b}{c}" for a in "ABC" for b in "DEF" for c in "GHI"]
+    for day in ("day1", "day2"):
+        lines = "".join(f"2026-01-0{day[-1]},{code},1.5\n" for code in codes)
+        write(tmp_path, f"{day}/fx_rates.csv", "rate_date,currency,usd_per_unit\n" + lines)
+        assert land_one(tmp_path, "stg_fx_rates", day=day).rows_landed == 27
+
+
+def test_whom_postgres_cannot_store_is_repaired_and_there(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    people = json.dumps(agents(39)).replace('"Agent 9001"', '"x\\u0000y"')
+    people = people.replace('"id": 9002,', '"id": 9002, "score": NaN,')
+    people = people.replace('"Agent 9003"', '"cut \\ud83d"')
+    write(tmp_path, "day1/agents.json", people.encode().replace(b"Agent 9004", b"Ren\xe9"))
+    landed = land_one(tmp_path, "stg_agents")
+    assert (landed.rows_landed, landed.rows_rejected, landed.rows_repaired) == (39, 0, 3)
+    found = rows(db, "stg_agents")
+    assert [row["name"] for row in found[:4]] == [
+        "x\ufffdy",
+        "Agent 9002",
+        "cut \ufffd",
+        "Ren\ufffd",
+    ]
+    assert found[1]["_extra"] == {"score": "NaN"}
+    assert [reason for _, _, reason, _ in rejects(db)] == [
+        "nul byte",
+        "lone surrogate",
+        "not utf-8",
+    ]
+    (batch,) = batches(db, "stg_agents")
+    assert (batch["rows_in_files"], batch["rows_landed"], batch["rows_rejected"]) == (39, 39, 0)
+    assert "3 records landed repaired" in account([landed])
+
+
+def test_upper_case_extensions_land_and_nobodys_files_are_passed_over(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    write(tmp_path, "day1/agents.CSV", as_csv(agents()))
+    for name in ("agents.CSV.md5", "Thumbs.db", "desktop.ini", ".DS_Store", "agents.csv~"):
+        write(tmp_path, f"day1/{name}", "x")
+    write(
+        tmp_path, "day1/transactions/1.JSON.GZ", gzip.compress(b'[{"id": "t"}]').decode("latin-1")
+    )
+    (tmp_path / "day1/transactions/1.JSON.GZ").write_bytes(gzip.compress(b'[{"id": "t"}]'))
+    write(tmp_path, "day1/transactions/1.json.gz.sha256", "x")
+    write(tmp_path, "day1/groups.Json", "[]")
+    landed = land(tmp_path, allow_empty=True)
+    assert (landed["stg_agents"].rows_landed, landed["stg_transactions"].rows_landed) == (30, 1)
+    assert not [one for one in landed.values() if one.status == "unused"]
+
+
+def test_files_that_no_table_uses_are_named(tmp_path: Path, db: psycopg.Connection) -> None:
+    write_day(tmp_path, **{"fxrates.csv": "x", "card/1.json": "[]", "users.json": "[]"})
+    landed = land(tmp_path)
+    assert [one.table for one in landed.values() if one.status == "unused"] == [
+        "card/",
+        "fxrates.csv",
+        "users.json",
+    ]
+    said = account(list(landed.values()))
+    assert "no table is found under 'card'; the nearest is cards (stg_cards)" in said
+    assert "the nearest is fx_rates (stg_fx_rates)" in said
+    (batch,) = batches(db, "fxrates.csv")
+    assert (batch["status"], batch["rows_landed"]) == ("unused", None)
+
+
+def test_an_optional_table_that_could_not_land_ends_the_command_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_day(tmp_path, **{"roles.json": '{"error": "no"}'})
+    assert main(["--day", "day1", "--data", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "warning: roles.json: none of its records has the key id (role_id)" in shown
+    assert "stg_agents" in shown
+
+
+def test_a_message_shows_what_a_file_begins_with_and_metrics_do_not(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    write(tmp_path, "day1/agents.json", '{"message": "for secret@example.com"}')
+    with pytest.raises(DaybookError, match=r'It begins with {"message": "for secret@example'):
+        land_one(tmp_path, "stg_agents")
+    assert "secret" in batches(db, "stg_agents")[0]["error"]
+    metrics = str(db.execute("select * from metrics.pipeline_metrics").fetchall())
+    assert "an error message (message)" in metrics
+    assert "secret" not in metrics
+
+
+def test_too_many_rejects_say_the_first_and_give_up(tmp_path: Path, db: psycopg.Connection) -> None:
+    good = "".join(f'{{"id": "t{n}"}}\n' for n in range(10))
+    write(tmp_path, "day1/transactions.jsonl", good + '{"id": oops}\n' * 3)
+    with pytest.raises(DaybookError, match=r"first is transactions\.jsonl, record 11: broken json"):
+        land_one(tmp_path)
+    write(tmp_path, "day1/transactions.jsonl", '{"id": oops, "x": "yyyyyyyyyyyyyy"}\n' * 1_000_000)
+    started = time.process_time()
+    with pytest.raises(DaybookError, match=r"already [0-9]+ records can't be landed"):
+        land_one(tmp_path)
+    assert batches(db)[-1]["rows_rejected"] < 950_000
+    assert time.process_time() - started < 120
+
+
+def test_a_broken_line_costs_at_most_five_good_ones(tmp_path: Path) -> None:
+    from loaders.files import RawFile
+    from loaders.readers.json_file import read_json
+    from loaders.readers.mapping import Mapping
+    from loaders.readers.rows import Found
+    from loaders.sources import declared_tables
+
+    table = declared_tables()["stg_transactions"]
+    record = {f"f{n}": "x" * 20 for n in range(20)}
+    costs = []
+    for line in (json.dumps({"id": "t", **record}), json.dumps(record)[:-1] + ', "id": oops}'):
+        path = write(tmp_path, "t.jsonl", '{"id": "a"}\n' + f"{line}\n" * 20_000)
+        file = RawFile("t.jsonl", path, "json", False, path.stat().st_size, 0)
+        best = 1e9
+        for _ in range(2):
+            started = time.process_time()
+            with path.open("rb") as stream:
+                for _piece in read_json(file, stream, Mapping(table), Found()):
+                    pass
+            best = min(best, time.process_time() - started)
+        costs.append(best)
+    assert costs[1] < 5 * costs[0]
+
+
+def test_a_backslash_and_a_dot_alone_on_a_line_end_nothing(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    memo = "a\n\\.\nb"
+    record = [{"id": "t1", "userName": memo}, {"id": "t2"}]
+    write(tmp_path, "day1/transactions/1.json", record)
+    text = f'transaction_id,user_name,other\nt3,"{memo}",x\nt4,y,z\n'
+    write(tmp_path, "day1/transactions/2.csv", text)
+    assert land_one(tmp_path).rows_landed == 4
+    assert [row["user_name"] for row in rows(db)] == [memo, None, memo, "y"]
