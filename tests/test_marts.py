@@ -252,7 +252,7 @@ def test_the_90_days_end_with_the_newest_transaction(world: World) -> None:
     match_names(None, flow_run_id="marts")
     world.day("2026-01-06", groups=groups)
     found = world.db.execute("select agent_id, usd_last_90_days::text from marts.unused_access")
-    assert found.fetchall() == [{"agent_id": 2, "usd_last_90_days": "11.1100"}]
+    assert found.fetchall() == [{"agent_id": "2", "usd_last_90_days": "11.1100"}]
 
 
 def test_readers_see_marts_and_metrics_and_nobodys_name(world: World) -> None:

@@ -103,57 +103,6 @@ def test_roles_of_a_file_that_is_gone_from_its_day(world: World) -> None:
     assert events(world) == [("1", "5", 1, "assigned")]
 
 
-def test_a_quarantine_built_alone_says_nothing_twice(world: World) -> None:
-    world.day("day1", transactions=[transaction("q", exponent="9")])
-    assert world.dbt("run", "--select", "quarantine_transactions").success
-    assert world.reasons("transactions") == [("exponent_invalid",)]
-
-
-def test_transactions_built_alone_refuse_other_rates(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rates = [{"rate_date": "2026-01-05", "currency": "EUR", "usd_per_unit": "1.25"}]
-    world.day("2026-01-05", transactions=[transaction("a", exchange_rate="5")], fx_rates=rates)
-    monkeypatch.setenv("DAYBOOK_FX_PRIORITY", "payload,reference")
-    result = world.dbt("run", "--select", "transactions")
-    assert not result.success
-    assert "--select +transactions" in " ".join(str(each.message) for each in result.result)
-    world.build()
-    assert world.one("transactions", "fx_source")["fx_source"] == "payload"
-
-
-def test_a_month_that_another_build_changes_meanwhile_stays_noted(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dbt.cli.main import dbtRunner
-
-    times = {"a": "2026-01-05T10:00:00Z", "f": "2026-02-02T00:00:00Z"}
-    world.day(
-        "2026-01-05", transactions=[transaction(n, occurred_time=t) for n, t in times.items()]
-    )
-    world.land("2026-01-06", transactions=[transaction("b")])
-
-    def another_build(event: Any) -> None:
-        if (
-            event.info.name == "NodeExecuting"
-            and event.data.node_info.node_name == "int_spend_monthly"
-        ):
-            world.db.execute("insert into metrics.changed_months (month) values ('2026-02-01')")
-
-    real = dbtRunner.__init__
-    monkeypatch.setattr(
-        dbtRunner,
-        "__init__",
-        lambda self, manifest=None, callbacks=None: real(self, manifest, [another_build]),
-    )
-    result = world.dbt("build", "--exclude-resource-type", "unit_test", day="2026-01-06")
-    assert "build again" in " ".join(str(each.message) for each in result.result)
-    monkeypatch.setattr(dbtRunner, "__init__", real)
-    world.build()
-    months = world.db.execute("select distinct month from marts.application_spend_monthly")
-    assert len(months.fetchall()) == 2
-
-
 def test_the_90_days_are_those_of_utc(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # Berlin's summer time begins in between
     times = ("2026-04-15T10:00:00Z", "2026-01-15T10:30:00Z")

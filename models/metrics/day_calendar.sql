@@ -5,6 +5,7 @@
 with batches as (
 
     select * from {{ source('ledger', 'load_batches') }}
+    where status <> 'unused'
 
 ),
 

@@ -1,0 +1,240 @@
+"""Silver is right however dbt is used: after each way a plain build, confirmed by a full refresh."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbt.cli.main import dbtRunner
+
+from loaders import landing, lock, server, warehouse
+from loaders.days import parse_day
+from loaders.sources import PROJECT
+from tests.silver_world import World, agent, group, transaction
+
+LATER = "2026-01-06T00:00:00Z"
+DAY1 = {
+    "agents": [agent(1), agent(2), agent("1e+9")],
+    "agent_details": [agent(2, name="Detailed", role_ids=[5])],
+    "groups": [group(10, [1, 2]), group(11, "nonsense"), group(12, [9], parent_group_id=10)],
+    "group_memberships": [{"group_id": 11, "agent_id": 2}],
+    "transactions": [transaction("t1"), transaction("t2", currency="USD"), transaction("")],
+    "roles": [{"role_id": 5, "name": "Admin"}],
+    "budgets": [{"budget_id": "b1", "name": "Travel", "limit_amount": "10"}],
+}
+DAY2 = {
+    "agents": [agent(1, name="renamed", updated_at=LATER), agent(9)],
+    "agent_details": [agent(2, name="Detailed", role_ids=[6])],
+    "groups": [group(10, [1]), group(12, [9], parent_group_id=10)],
+    "transactions": [
+        transaction("t1", user_name="new", updated_time=LATER),
+        transaction("t2", exponent="9", updated_time=LATER),
+    ],
+    "budgets": [{"budget_id": "b1", "name": "Travel", "limit_amount": "20"}],
+}
+TABLES = (
+    *("silver.agents", "silver.agent_status_history", "silver.groups", "silver.group_memberships"),
+    *("silver.transactions", "silver.roles", "silver.agent_roles", "silver.agent_role_history"),
+    *("silver.budgets", "quarantine.agents", "quarantine.group_memberships"),
+    *("quarantine.transactions", "metrics.row_ledger", "metrics.group_activity"),
+    *("marts.unused_access", "marts.application_spend_monthly", "marts.inactive_groups"),
+)
+
+
+def seen(db: Any, tables: tuple[str, ...] = TABLES) -> dict[str, list[str]]:
+    """All rows of these tables, but for when and by which batch they were written."""
+    volatile = "array['_updated_at', '_batch_id', '_day', '_source_file', '_source_row']"
+    return {
+        table: sorted(
+            row["row"]
+            for row in db.execute(
+                f"select (to_jsonb(held) - {volatile})::text as row from {table} as held"
+            )
+        )
+        for table in tables
+    }
+
+
+def settled(world: World) -> dict[str, list[str]]:
+    """What a plain build ends in, which a full refresh must not change."""
+    world.build()
+    found = seen(world.db)
+    world.build("--full-refresh")
+    assert seen(world.db) == found
+    return found
+
+
+@pytest.fixture
+def two_days(world: World) -> World:
+    """Day 1 built, day 2 landed."""
+    world.day("day1", **DAY1)
+    world.land("day2", **DAY2)
+    return world
+
+
+def crash(home: Path) -> None:
+    """kill -9 for the server, and its next start."""
+    pid = int((home / "pg" / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    server.start(home)
+
+
+WAYS: dict[str, list[list[str]]] = {
+    "a part and then all": [["run", "--select", "intermediate", "silver"]],
+    "all but a part": [["build", "--exclude", "group_memberships", "quarantine"]],
+    "one pipeline after the other": [
+        ["build", "--select", f"tag:{t}"] for t in ("roles", "agents")
+    ],
+    "records first, silver later": [
+        ["run", "--select", "int_agents_records", "int_transactions_records"],
+        ["run", "--select", "agents", "transactions"],
+    ],
+    "metrics and marts alone": [["run", "--select", "metrics", "marts"]],
+    "eight threads": [["build", "--threads", "8"]],
+    "twice": [["build"], ["build"]],
+    "a full refresh of a part": [["build", "--full-refresh", "--select", "+silver.agents"]],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_plain_build_ends_the_same_whatever_came_before(two_days: World, way: str) -> None:
+    for command in WAYS[way]:
+        two_days.dbt(*command, "--exclude-resource-type", "unit_test") if command[
+            0
+        ] == "build" else two_days.dbt(*command)
+    found = settled(two_days)
+    assert len(found["silver.agents"]) == 3
+    assert [row for row in found["quarantine.transactions"] if "exponent_invalid" in row]
+    assert '"rows_quarantined": 1' in "".join(found["metrics.row_ledger"])
+
+
+@pytest.mark.parametrize("options", [["--fail-fast"], []], ids=["fail-fast", "retry"])
+def test_a_model_that_failed_is_made_good(two_days: World, options: list[str]) -> None:
+    two_days.db.execute("alter table silver.budgets add constraint broken check (false) not valid")
+    build = ["build", "--exclude-resource-type", "unit_test"]
+    assert not two_days.dbt(*build, *options).success
+    two_days.db.execute("alter table silver.budgets drop constraint broken")
+    if not options:
+        assert two_days.dbt("retry").success
+        assert two_days.db.execute("select limit_amount from silver.budgets").fetchone() == {
+            "limit_amount": 20
+        }
+    settled(two_days)
+
+
+def test_a_part_built_after_a_crash_of_the_server_deletes_nothing(
+    world: World, shared_home: Path
+) -> None:
+    world.day("day1", **DAY1)
+    before = seen(world.db)
+    world.db.close()
+    crash(shared_home)
+    world.db = warehouse.connect(autocommit=True, row_factory=world.db.row_factory)
+    assert world.dbt("run", "--select", "silver.group_memberships", "group_activity").success
+    assert seen(world.db) == before
+    assert settled(world) == before
+
+
+def test_a_model_built_without_its_records_says_so_and_writes_nothing(two_days: World) -> None:
+    before = seen(two_days.db)
+    result = two_days.dbt("build", "--select", "silver.agents")
+    assert not result.success
+    said = " ".join(str(node.message) for node in result.result)
+    assert "int_agents_records has yet to take in stg_agent_details of 1970-01-03" in said
+    assert "dbt build --select +agents" in said
+    assert seen(two_days.db) == before
+
+
+def test_a_day_that_is_asked_for_is_all_that_is_built(world: World) -> None:
+    world.land("day1", **DAY1)
+    world.land("day2", **DAY2)
+    world.build(day="day1")
+    days = world.db.execute("select distinct day::text from metrics.row_ledger").fetchall()
+    assert days == [{"day": "1970-01-02"}]
+    assert len(world.rows("agents")) == 2
+
+
+def test_compile_shows_what_a_build_will_run(two_days: World) -> None:
+    result = two_days.dbt("compile", "--select", "int_transactions_records", "transactions")
+    shown = {node.node.name: node.node.compiled_code for node in result.result}
+    assert "'{1970-01-03}'::date []" in shown["int_transactions_records"]
+    assert "1970-01-02'" not in shown["int_transactions_records"]
+    assert two_days.dbt("show", "--select", "int_transactions_records").success
+
+
+def test_empty_is_refused_before_anything_is_written(two_days: World) -> None:
+    before = seen(two_days.db)
+    with pytest.raises(Exception, match="--empty would put empty views before the readers"):
+        two_days.dbt("build", "--empty")
+    assert seen(two_days.db) == before
+
+
+def test_a_build_by_hand_says_who_holds_the_warehouse(two_days: World) -> None:
+    before = seen(two_days.db)
+    with lock.run_lock("daybook run r1 day2"):
+        result = two_days.dbt("run", "--select", "int_roles_records", "roles")
+    assert not result.success
+    assert "held by daybook run r1 day2" in str(result.result[0].message)
+    assert seen(two_days.db) == before
+
+
+def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world: World) -> None:
+    world.day("day1", **DAY1)
+    ledger = seen(world.db, ("metrics.row_ledger",))
+    landing.land_day(world.folder, parse_day("day1"), force=True, allow_shrink=True)
+    world.build()
+    assert seen(world.db, ("metrics.row_ledger",)) == ledger
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """dbt as it is typed, with a target folder and a profile of its own."""
+    (tmp_path / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
+    monkeypatch.chdir(PROJECT)
+    numbers = itertools.count()
+
+    def run(*arguments: str, target_path: str = "target") -> Any:
+        places = ["--project-dir", str(PROJECT), "--profiles-dir", str(tmp_path)]
+        outputs = ["--target-path", str(tmp_path / target_path), "--log-path", str(tmp_path)]
+        next(numbers)
+        return dbtRunner().invoke([*arguments, "--quiet", *places, *outputs])
+
+    return run
+
+
+def test_a_clone_and_a_build_of_it_leave_the_other_target_alone(
+    two_days: World, by_hand: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBT_DEV_SCHEMA", "mine")
+    before = seen(two_days.db)
+    assert by_hand("parse").success
+    state = ["--state", str(tmp_path / "target")]
+    assert by_hand("clone", "--target", "dev", *state, target_path="dev").success
+    unit = ["--exclude-resource-type", "unit_test"]
+    assert by_hand("build", "--target", "dev", *unit, target_path="dev").success
+    assert seen(two_days.db) == before
+    found = settled(two_days)
+    mine = tuple(f"mine_{table}" for table in ("silver.agents", "silver.transactions"))
+    assert list(seen(two_days.db, mine).values()) == [
+        found["silver.agents"],
+        found["silver.transactions"],
+    ]
+
+
+def test_what_is_modified_builds_on_what_another_target_has(
+    two_days: World, by_hand: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBT_DEV_SCHEMA", "mine")
+    assert by_hand("parse").success
+    before = seen(two_days.db)
+    deferred = ["--defer", "--state", str(tmp_path / "target"), "--target", "dev"]
+    result = by_hand("run", "--select", "group_activity", *deferred, target_path="dev")
+    assert result.success
+    activity = seen(two_days.db, ("mine_metrics.group_activity",))
+    assert list(activity.values()) == [before["metrics.group_activity"]]
+    assert seen(two_days.db) == before
