@@ -77,7 +77,8 @@ class Fast:
         if self._page not in text:
             raw = text.encode("utf-8", "surrogatepass")
             whole = self._decoded(text, lambda shape: shape.lines(raw))
-            if whole is not None and len(whole) != len(split()):
+            ends = text.count("\n") + (not text.endswith("\n"))
+            if whole is not None and len(whole) != ends and len(whole) != len(split()):
                 whole = None  # values that share a line, or take several
         yield from self._rows(whole, text, split, strict)
 
@@ -165,7 +166,7 @@ class Fast:
         ]
         width, lists = self._mapping.width, self._lists
         always = bool(self._declared) or width == 1
-        escaped, foreign = "\\" in text, ".0" in text or "T00:00" in text
+        escaped, zeros, midnights = "\\" in text, ".0" in text, "T00:00" in text
         made: list[bytes | None] = []
         add = made.append
         for one in records:
@@ -181,9 +182,9 @@ class Fast:
                             got = list(got)
                             got[place] = list_cell(value)
                 row = b",".join(got) + b","
-                odd = foreign and (
-                    b".0," in row or b'.0"' in row or b".00" in row or b"T00:" in row
-                )
+                odd = (
+                    zeros and b".0" in row and (b".0," in row or b'.0"' in row or b".00" in row)
+                ) or (midnights and b"T00:" in row)
                 if (
                     odd
                     or always

@@ -56,7 +56,7 @@ def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
 
 def _rows(file: RawFile) -> Iterator[list[str | None]]:
     """The rows that have a cell with content."""
-    from openpyxl import load_workbook
+    from openpyxl import load_workbook  # type: ignore[import-untyped]
 
     try:
         with anywhere(file) as source:
