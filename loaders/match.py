@@ -40,6 +40,9 @@ PERSON_THRESHOLD = 92.0  # one slip in thirteen letters: Jon and John Smith stay
 LONGEST_NAME = 400  # characters; longer ones are no names, and no index would hold them
 
 
+SHARED = "\0"  # what no id begins with
+
+
 @dataclass(frozen=True)
 class Matched:
     """Names seen for the first time, and names that this call found a match for."""
@@ -58,7 +61,7 @@ class _Asked:
     merchants_again: list[str]
     users: list[str]
     users_again: list[str]
-    agents: list[tuple[int, str]]
+    agents: list[tuple[str, str]]
     held: tuple[str, str] | None  # the catalogue and the lists of agents that were asked last
     hashes: tuple[str, str]
 
@@ -108,18 +111,20 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     )
 
 
-def match_people(names: Sequence[str], agents: Iterable[tuple[int, str]]) -> list[Match]:
+def match_people(names: Sequence[str], agents: Iterable[tuple[str, str]]) -> list[Match]:
     """The agent that each name means, by (agent_id, name): exactly, else nearly; none if two fit.
 
     The order of a person's names, initials, case and accents don't matter; names that differ in
     their initials or in a number are never near.
     """
-    ids: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    ids: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for agent_id, name in agents:
         ids[person_key(name)].add(agent_id)
-    # A name that several agents share means none of them: it stands for itself.
-    meanings = {key: min(of) if len(of) == 1 else " ".join(key) for key, of in ids.items() if key}
-    known: dict[tuple[str, ...], dict[str, str | int]] = defaultdict(dict)
+    # A name that several agents share means none of them: it stands for itself, as no id can.
+    meanings = {
+        key: min(of) if len(of) == 1 else SHARED + " ".join(key) for key, of in ids.items() if key
+    }
+    known: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     for key, meaning in meanings.items():
         known[_bucket(key)][" ".join(key)] = meaning
     keys = {name: person_key(name) for name in names}
@@ -130,7 +135,7 @@ def match_people(names: Sequence[str], agents: Iterable[tuple[int, str]]) -> lis
     for bucket, texts in asked.items():
         found |= alike(texts, known[bucket], PERSON_THRESHOLD)
     matches = [found.get(" ".join(keys[name]), NONE) for name in names]
-    return [AMBIGUOUS if isinstance(each.match, str) else each for each in matches]
+    return [AMBIGUOUS if (each.match or "").startswith(SHARED) else each for each in matches]
 
 
 def _bucket(key: tuple[str, ...]) -> tuple[str, ...]:
@@ -179,21 +184,21 @@ def _read(conn: Connection, day: Day | None, catalogue: Catalogue) -> _Asked:
         users_again = _column(
             conn, "select user_name from bronze.agent_matches where agent_id is null", []
         )
-    agents: list[tuple[int, str]] = []
+    agents: list[tuple[str, str]] = []
     if users or users_again:
         agents = [pair for table, of, _ in lists for pair in _agents(conn, table, of)]
         agents += _former_agents(conn)
     return _Asked(merchants, again, users, users_again, agents, held, (catalogue.hash, mark))
 
 
-def _former_agents(conn: Connection) -> list[tuple[int, str]]:
+def _former_agents(conn: Connection) -> list[tuple[str, str]]:
     """Who left keeps the cards' history: known to silver, on no newest list."""
     if conn.execute("select to_regclass('silver.agents')").fetchone() == (None,):
         return []
     return conn.execute("select agent_id, name from silver.agents").fetchall()
 
 
-def _agents(conn: Connection, table: str, day: date) -> list[tuple[int, str]]:
+def _agents(conn: Connection, table: str, day: date) -> list[tuple[str, str]]:
     from psycopg import sql
 
     return conn.execute(

@@ -408,7 +408,8 @@ def _answer(command: str, *, drop_built: bool = False) -> str:
         return f"running ({kind}): PostgreSQL {found.version} at {found.where}{note}"
     if command == "uri":
         return uri()
-    return "\n".join([*migrate(drop_built=drop_built), f"The warehouse at {where()} is up to date."])
+    said = migrate(drop_built=drop_built)
+    return "\n".join([*said, f"The warehouse at {where()} is up to date."])
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ judged as materialized (
     where held.{{ key[0] }} is null
         or (
             {% if meta.order %}{{ last_write(meta.order, 'incoming') }} >= {{ last_write(meta.order, 'held') }} and {% endif -%}
-            ({{ columns_of('held', values + (meta.presence or [])) }} is distinct from {{ columns_of('incoming', values + (meta.presence or [])) }} or {{ moved }})
+            ({{ columns_of('held', values + (meta.presence or [])) }} is distinct from {{ columns_of('incoming', values + (meta.presence or [])) }}
+            {%- if moved != 'false' %} or {{ moved }} and held._batch_id <> incoming._batch_id{% endif %})
         )
 
 ),

@@ -17,8 +17,10 @@ WHOLE = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
 SHORTENED = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?[eE][-+][0-9]+")
 MOMENT = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"([Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
-    r"([Zz]| ?UTC| ?(?P<sign>[+-])(?P<off_hour>[0-9]{2})(:?(?P<off_minute>[0-5][0-9]))?)?)?"
+    r"([Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})"
+    r"(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
+    r"([Zz]| ?UTC"
+    r"| ?(?P<sign>[+-])(?P<off_hour>[0-9]{2})(:?(?P<off_minute>[0-5][0-9]))?)?)?"
 )
 
 

@@ -48,7 +48,9 @@ def transaction(transaction_id: Any, **values: Any) -> dict[str, Any]:
 
 
 class World:
-    """Days written as CSV files, landed and built."""
+    """Days written as CSV files, landed and built: all, or what a module's tests are about."""
+
+    only: tuple[str, ...] = ()  # tags of pipelines
 
     def __init__(self, folder: Path, dbt: Callable[..., Any], db: Any) -> None:
         self.folder, self.dbt, self.db = folder, dbt, db
@@ -77,7 +79,11 @@ class World:
         landing.land_day(self.folder, parse_day(day), allow_empty=True, allow_shrink=True)
 
     def build(self, *arguments: str, **context: Any) -> None:
-        result = self.dbt("build", "--exclude-resource-type", "unit_test", *arguments, **context)
+        chosen = ["--select", *(f"tag:{tag}" for tag in self.only)] if self.only else []
+        if "--select" in arguments:
+            chosen = []
+        plain = ["build", "--no-write-json", "--exclude-resource-type", "unit_test"]
+        result = self.dbt(*plain, *chosen, *arguments, **context)
         failed = [
             f"{node.node.name}: {node.message}"
             for node in result.result

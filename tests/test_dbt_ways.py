@@ -1,4 +1,4 @@
-"""Silver is right however dbt is used: after each way a plain build, confirmed by a full refresh."""
+"""Silver is right however dbt is used: each way, then a build that a full refresh confirms."""
 
 from __future__ import annotations
 

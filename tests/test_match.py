@@ -248,7 +248,11 @@ def held(db, table="merchant_matches", name="raw_name", what="application"):
 
 
 def test_the_days_names_are_matched_once(db, land, seeds):
-    land(DAY1, "stg_agents", [{"agent_id": "7", "name": "Ann Lee"}, {"agent_id": "1e+9", "name": "B"}])
+    land(
+        DAY1,
+        "stg_agents",
+        [{"agent_id": "7", "name": "Ann Lee"}, {"agent_id": "1e+9", "name": "B"}],
+    )
     land(
         DAY1,
         "stg_transactions",
@@ -320,7 +324,9 @@ def test_unmatched_users_are_looked_at_again_when_agents_were_added(db, land, se
     assert match.match_names(DAY1, flow_run_id="r1").users_matched == 0
     land(DAY2, "stg_agent_details", [{"agent_id": str(2**53 + 1), "name": "Ann Lee"}])
     assert match.match_names(DAY1, flow_run_id="r2") == match.Matched(0, 0, 0, 1)
-    assert held(db, "agent_matches", "user_name", "agent_id") == {"Ann Lee": (str(2**53 + 1), "exact")}
+    assert held(db, "agent_matches", "user_name", "agent_id") == {
+        "Ann Lee": (str(2**53 + 1), "exact")
+    }
 
 
 def test_no_transaction_is_open_while_names_are_matched(db, land, seeds, monkeypatch):

@@ -65,7 +65,8 @@ class Run:
         return landing.land_day(data, day, allow_empty=True, allow_shrink=True, **options)
 
     def build(self, *arguments: str) -> None:
-        result = self.dbt("build", "--quiet", "--exclude-resource-type", "unit_test", *arguments)
+        plain = ["build", "--quiet", "--no-write-json", "--exclude-resource-type", "unit_test"]
+        result = self.dbt(*plain, *arguments)
         assert result.success, [one.message for one in result.result if one.message]
         self.fold.build(self.landed)
         with warehouse.connect(row_factory=dict_row) as conn:
@@ -144,10 +145,7 @@ def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
                 name: text for name, text in texts.items() if name in row
             }
     if target == "group_memberships":
-        named = {
-            ((row["group_id"], row["agent_id"]), frozenset(row["_errors"]))
-            for row in waiting
-        }
+        named = {((row["group_id"], row["agent_id"]), frozenset(row["_errors"])) for row in waiting}
         claims = fold.state.claims
         assert {one for one in named if one[0] in claims} == set(fold.state.waiting.items())
 

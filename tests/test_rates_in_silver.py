@@ -10,6 +10,11 @@ import pytest
 from tests.silver_world import World, transaction
 
 
+@pytest.fixture(autouse=True)
+def only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "only", ("transactions",))
+
+
 def quote(world: World, *rates: tuple[str, str, str]) -> None:
     """Makes these the whole reference history: (date, currency, US dollars for one unit)."""
     world.db.execute("truncate bronze.fx_reference, bronze.fx_reference_state")
@@ -93,7 +98,7 @@ def test_a_corrected_rate_touches_only_the_rows_it_changes(world: World) -> None
         ],
     )
     before = {row["transaction_id"]: row for row in world.rows("transactions")}
-    ledger = world.ledger("day1", "transactions")
+    assert world.ledger("day1", "transactions") == {"inserted": 3, "quarantined": 1}
     quote(
         world,
         ("2026-01-02", "EUR", "1.4"),
@@ -114,7 +119,7 @@ def test_a_corrected_rate_touches_only_the_rows_it_changes(world: World) -> None
         " where flow_run_id = 'corrected' and task_name = 'transactions'"
     ).fetchone()
     assert counted == {"rerated": 2, "written": 0}
-    assert world.ledger("day1", "transactions") == ledger
+    assert world.ledger("day1", "transactions") == {"inserted": 4}
     world.build(flow_run_id="again")
     again = {row["transaction_id"]: row for row in world.rows("transactions")}
     assert again == after

@@ -10,6 +10,12 @@ from loaders import landing
 from loaders.days import parse_day
 from tests.silver_world import KEY_OF, World, agent, group, transaction
 
+
+@pytest.fixture(autouse=True)
+def only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "only", ("agents", "groups", "transactions"))
+
+
 BUSY_DAY = {
     "agents": [agent(1), agent(2, updated_at="2026-01-01T00:00:00Z"), agent("1e+9")],
     "agent_details": [agent(2, name="Detailed", role_ids=[5])],

@@ -63,7 +63,7 @@ create table metrics.applied_batches (
     primary key (model, table_name, day)
 );
 comment on table metrics.applied_batches is
-    'One row per model, landed table and day: the batch that the model holds. revision counts how often its records were worked out anew.';
+    'One row per model, landed table and day: the batch it holds, and how often it was judged.';
 
 create table metrics.pipeline_metrics (
     id bigint generated always as identity primary key,

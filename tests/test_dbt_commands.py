@@ -1,0 +1,69 @@
+"""Any dbt commands in any order between landings, ended by one plain build, against the fold."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from psycopg.rows import dict_row
+
+from loaders import warehouse
+from tests import worlds
+from tests.test_dbt_ways import crash, seen
+from tests.test_property import Run, agree, begin
+from tests.worlds import World
+
+__all__ = ["begin"]  # a fixture
+
+PARTS = (
+    *("agents", "groups", "group_memberships", "transactions", "fx_rates", "agent_roles"),
+    *("int_agents_records", "int_groups_records", "int_group_memberships_records"),
+    *("int_transactions_records", "intermediate", "silver", "quarantine", "metrics", "marts"),
+    *("+group_memberships", "int_agents_records+", "+row_ledger", "tag:agents", "tag:roles"),
+)
+_PART = st.lists(st.sampled_from(PARTS), min_size=1, max_size=3)
+_SELECTED = st.builds(
+    lambda command, option, parts: [command, option, *parts],
+    st.sampled_from(["run", "build"]),
+    st.sampled_from(["--select", "--exclude"]),
+    _PART,
+)
+COMMANDS = st.one_of(
+    _SELECTED,
+    _SELECTED,
+    _SELECTED,
+    st.sampled_from([["retry"], ["crash"], ["run", "--full-refresh"]]),
+)
+MARTS = ("marts.application_spend_monthly", "marts.unused_access", "marts.inactive_groups")
+
+
+@given(world=worlds.worlds(), commands=st.lists(COMMANDS, min_size=12, max_size=12))
+@settings(
+    derandomize=True,
+    max_examples=4,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_any_commands_end_as_the_fold_says_once_all_is_built(
+    begin: Callable[[], Run], shared_home: Path, world: World, commands: list[list[str]]
+) -> None:
+    run, left = begin(), iter(commands)
+    for number, version, is_built in world.steps:
+        run.land(number, world.days[number][version])
+        for command in [next(left, ["retry"])] * is_built:
+            if command == ["crash"]:
+                crash(shared_home)
+            else:
+                # a part may be refused; what counts is what the next whole build makes of it
+                with contextlib.suppress(Exception):
+                    run.dbt(command[0], "--quiet", *command[1:])
+    run.build()
+    with warehouse.connect(row_factory=dict_row) as conn:
+        built = seen(conn, MARTS)
+        run.build("--full-refresh")
+        assert seen(conn, MARTS) == built
+        agree(conn, run.fold)
