@@ -37,7 +37,7 @@ Method = Literal["override", "exact", "fuzzy", "ambiguous", "none"]
 class Match:
     """What a name means: an application or an agent's id; None for none. `score` is 0 to 100."""
 
-    match: str | int | None
+    match: str | None
     score: float | None
     method: Method
 
@@ -159,7 +159,7 @@ def _guessed(reading: list[str], guesses: dict[str, Match]) -> Match:
 
 
 def alike(
-    asked: Sequence[str], known: Mapping[str, str | int], threshold: float
+    asked: Sequence[str], known: Mapping[str, str], threshold: float
 ) -> dict[str, Match]:
     """What each of `asked` is like among `known` (name → what it means), by RapidFuzz.
 
@@ -178,7 +178,7 @@ def alike(
         scores = cdist(
             chunk, names, scorer=OSA.normalized_similarity, score_cutoff=(threshold - MARGIN) / 100
         )
-        near: dict[int, list[tuple[float, str | int]]] = defaultdict(list)
+        near: dict[int, list[tuple[float, str]]] = defaultdict(list)
         for row, column in zip(*scores.nonzero(), strict=True):
             if chunk[row][0] == names[column][0]:
                 near[row].append((100 * float(scores[row, column]), meanings[column]))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
+from loaders import edition
 from loaders.days import Day
 from loaders.errors import DaybookError, WarehouseError
 from loaders.sources import PROJECT
@@ -22,7 +23,6 @@ from loaders.sources import PROJECT
 if TYPE_CHECKING:
     from psycopg import Connection
 
-MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 MIGRATION_LOCK = 0x6461_796D  # "daym": two migrations of one database wait for each other
 CONNECT_TIMEOUT = 10  # seconds, for each attempt
 RETRIES = 20  # of 0.25 s, and only while the server says that it is starting or recovering
@@ -33,8 +33,6 @@ TIMEOUTS = {
 }
 NO_TIMEOUTS = dict.fromkeys([*TIMEOUTS, "idle_session_timeout"], "0")
 NOT_YET = ("starting up", "not yet accepting", "recovery mode", "shutting down")
-MIGRATE = "run python -m loaders.warehouse migrate"
-FIRST_REVISION = "0101"  # of this edition
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ def migrate(*, drop_built: bool = False) -> list[str]:
 
     said: list[str] = []
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(edition.MIGRATIONS).replace("%", "%%"))
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: connect(application_name="daybook migrate"),
@@ -205,14 +203,14 @@ def migrate(*, drop_built: bool = False) -> list[str]:
             _check_version(conn)
             conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
             if drop_built:
-                conn.execute(_DROP_BUILT)
-            elif behind := _other_edition(_revision(conn)):
+                conn.execute(edition.DROP_BUILT)
+            elif behind := edition.other(edition.revision(conn)):
                 raise WarehouseError(behind)
             conn.execute("create schema if not exists bronze")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             ensure_tables(conn)
-            conn.execute((MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
+            conn.execute((edition.MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
     except (psycopg.Error, SQLAlchemyError) as error:
         raise WarehouseError(f"Nothing was migrated at {where()}: {error}") from error
     return said
@@ -237,15 +235,16 @@ _SHOWN = {"host": "host", "port": "port", "dbname": "database", "user": "user"}
 def _behind(conn: Connection) -> str | None:
     from loaders.tables import missing
 
-    found = _revision(conn)
+    found = edition.revision(conn)
     if found is None:
-        return f"The warehouse has no control tables: {MIGRATE}."
-    if other := _other_edition(found):
+        return f"The warehouse has no control tables: {edition.MIGRATE}."
+    if other := edition.other(found):
         return other
-    if found < _head():
-        return f"The control tables are at {found}, this code needs {_head()}: {MIGRATE}."
+    if found < edition.head():
+        needed = edition.head()
+        return f"The control tables are at {found}, this code needs {needed}: {edition.MIGRATE}."
     if gaps := missing(conn):
-        return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {MIGRATE}."
+        return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {edition.MIGRATE}."
     return None
 
 
@@ -253,38 +252,6 @@ def _check_version(conn: Connection) -> None:
     if conn.info.server_version < 160000:
         found = conn.info.parameter_status("server_version")
         raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {found}.")
-
-
-_DROP_BUILT = """
-drop schema if exists intermediate, silver, quarantine, metrics, marts cascade;
-drop table if exists bronze.alembic_version;
-"""
-
-
-def _other_edition(found: str | None) -> str | None:
-    """Why this code can't work on control tables of that revision, if it can't."""
-    if found and found > _head():
-        return f"The control tables are at {found}, newer than this code ({_head()}): update it."
-    if found and found < FIRST_REVISION:
-        return (
-            "This warehouse was built by the first edition of Daybook. What landed stays, what was"
-            f" built from it has to go: {MIGRATE} --drop-built, then dbt build."
-        )
-    return None
-
-
-def _head() -> str:
-    return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-
-
-def _revision(conn: Connection) -> str | None:
-    from psycopg.rows import tuple_row
-
-    cursor = conn.cursor(row_factory=tuple_row)
-    if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() == (None,):
-        return None
-    found = cursor.execute("select max(version_num) from bronze.alembic_version").fetchone()
-    return found[0] if found else None
 
 
 def _embedded() -> dict[str, str]:
