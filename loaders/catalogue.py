@@ -158,9 +158,7 @@ def _guessed(reading: list[str], guesses: dict[str, Match]) -> Match:
     return NONE
 
 
-def alike(
-    asked: Sequence[str], known: Mapping[str, str], threshold: float
-) -> dict[str, Match]:
+def alike(asked: Sequence[str], known: Mapping[str, str], threshold: float) -> dict[str, Match]:
     """What each of `asked` is like among `known` (name → what it means), by RapidFuzz.
 
     A pair counts from `threshold` on and with the same first letter, which is rarely mistyped.

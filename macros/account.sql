@@ -124,7 +124,7 @@ left join came_to on counted.table_name = came_to.table_name and counted.day = c
 {% macro account_first_build() -%}
     {#- dbt makes the table of a first build by itself, without the strategy: this hook accounts
         for it in the same transaction. -#}
-    {%- if execute and not is_incremental() -%}
+    {%- if is_building() and not is_incremental() -%}
     {%- set meta = model.config.meta or {} -%}
     {%- set work = plan() -%}
     {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}

@@ -42,7 +42,7 @@ select {{ columns }} from judged;
 {% macro after_records() -%}
     {#- dbt makes the table of a first build by itself, without the strategy: its batches are noted
         here, in the same transaction. What is planned next must know how much there is. -#}
-    {%- if execute -%}
+    {%- if is_building() -%}
     {%- set work = plan() -%}
     {%- if not is_incremental() %}{{ record_applied(work) }};{% endif %}
     create index if not exists {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';

@@ -16,6 +16,12 @@
 {%- endmacro %}
 
 
+{% macro is_building() -%}
+    {#- Not in a clone, which runs hooks too, nor while SQL is only shown. -#}
+    {{ return(execute and flags.WHICH in ('build', 'run', 'retry')) }}
+{%- endmacro %}
+
+
 {% macro prepare_target() -%}
     {#- Another target's silver has applied other batches: it keeps its own control tables. -#}
     {% if execute and target.name not in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'test', 'snapshot', 'retry') %}

@@ -136,7 +136,7 @@ order by pending.day, table_name
 
 {% macro refuse_if_behind(meta) -%}
     {#- Built without its records, a model would find nothing to do, and say that all is well. -#}
-    {%- if flags.WHICH in ('build', 'run', 'retry') -%}
+    {%- if is_building() -%}
         {%- set behind = run_query(pending_batches(meta.records, meta.tables, landed_batches(meta.records, meta.tables))).rows -%}
         {%- if behind -%}
             {{ exceptions.raise_compiler_error(
@@ -192,6 +192,7 @@ order by pending.day, table_name
 
 
 {% macro remember_mark(name, mark) -%}
+    {%- if is_building() -%}
     insert into {{ source('control', 'applied_batches') }} as held (model, table_name, day, batch_id, flow_run_id)
     values ('{{ model.name }}', '{{ name }}', date '1970-01-01', {{ mark }}, {{ run_id() }})
     on conflict (model, table_name, day) do update set
@@ -199,6 +200,7 @@ order by pending.day, table_name
         flow_run_id = excluded.flow_run_id,
         applied_at = clock_timestamp()
     where held.batch_id <> excluded.batch_id
+    {%- endif -%}
 {%- endmacro %}
 
 

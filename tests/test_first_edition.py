@@ -23,7 +23,7 @@ def test_it_is_refused_and_comes_over_with_all_that_landed(
     with psycopg.connect(warehouse_url, autocommit=True) as conn:
         conn.execute("drop schema bronze, intermediate, silver, quarantine, metrics, marts cascade")
         conn.execute(gzip.decompress(DUMP.read_bytes()).decode())
-    with pytest.raises(WarehouseError, match="built by the first edition.*migrate --drop-built"):
+    with pytest.raises(WarehouseError, match=r"built by the first edition.*migrate --drop-built"):
         warehouse.migrate()
     with warehouse.connect() as conn:
         landed = conn.execute("select count(*) from bronze.stg_transactions").fetchone()

@@ -193,7 +193,7 @@ def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) 
         everyone = set().union(*(members[other] for other in below(one)))
         for name, part in rows[rows["agent_id"].isin(everyone)].groupby("month"):
             direct = part[part["agent_id"].isin(members[one])]["usd"].sum()
-            by_group[int(one), name] = (direct, part["usd"].sum())
+            by_group[one, name] = (direct, part["usd"].sum())
     found_by_group = {
         (row["group_id"], f"{row['month']:%Y-%m}"): (row["usd_direct"], row["usd_total"])
         for row in world.db.execute("select * from marts.spend_by_group_monthly")
@@ -227,7 +227,7 @@ def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) 
     assert found_waste == waste
     assert waste
 
-    quiet = {int(one) for one in members if not any(members[other] & today for other in below(one))}
+    quiet = {one for one in members if not any(members[other] & today for other in below(one))}
     found_quiet = world.db.execute("select group_id from marts.inactive_groups").fetchall()
     assert {row["group_id"] for row in found_quiet} == quiet
 
@@ -250,7 +250,8 @@ def test_the_90_days_end_with_the_newest_transaction(world: World) -> None:
         "2026-01-05", agents=[agent(1), agent(2, name="Ada B")], groups=groups, transactions=spent
     )
     match_names(None, flow_run_id="marts")
-    world.day("2026-01-06", groups=groups)
+    world.land("2026-01-06", groups=groups)
+    world.build()
     found = world.db.execute("select agent_id, usd_last_90_days::text from marts.unused_access")
     assert found.fetchall() == [{"agent_id": "2", "usd_last_90_days": "11.1100"}]
 

@@ -179,17 +179,17 @@ def test_fifty_thousand_names_take_seconds():
 
 
 def test_people_are_met_by_their_names_in_any_order_and_near_ones_only_alone():
-    agents = [(1, "Zoë Smith"), (2, "John A. Underwood"), (3, "Ann Lee"), (4, "Ann Lee")]
+    agents = [("1", "Zoë Smith"), ("2", "John A. Underwood"), ("3", "Ann Lee"), ("4", "Ann Lee")]
     agents += [(5, "Person 05"), (6, "Christopher Robinson")]
     asked = ["SMITH, ZOE", "john underwood", "Ann Lee", "Person 06", "Cristopher Robinson"]
     asked += ["Zoe Smyth", "", "Chris Robinson"]
     found = [(each.match, each.method) for each in match.match_people(asked, agents)]
     assert found == [
-        (1, "exact"),
-        (2, "exact"),
+        ("1", "exact"),
+        ("2", "exact"),
         (None, "ambiguous"),
         (None, "none"),
-        (6, "fuzzy"),
+        ("6", "fuzzy"),
         (None, "none"),
         (None, "none"),
         (None, "none"),
@@ -198,7 +198,7 @@ def test_people_are_met_by_their_names_in_any_order_and_near_ones_only_alone():
 
 
 def test_near_to_a_name_that_two_agents_share_is_ambiguous():
-    agents = [(1, "Christopher Robinson"), (2, "Christopher Robinson")]
+    agents = [("1", "Christopher Robinson"), ("2", "Christopher Robinson")]
     (found,) = match.match_people(["Cristopher Robinson"], agents)
     assert found.method == "ambiguous"
 
@@ -269,8 +269,8 @@ def test_the_days_names_are_matched_once(db, land, seeds):
     assert first == match.Matched(2, 2, 3, 2)
     assert held(db) == {"QUOKKA MAIL #102": ("Quokka Mail", "exact"), "Pear": ("Pear", "exact")}
     assert held(db, "agent_matches", "user_name", "agent_id") == {
-        "Lee, Ann": (7, "exact"),
-        "Ann Lee": (7, "exact"),
+        "Lee, Ann": ("7", "exact"),
+        "Ann Lee": ("7", "exact"),
         "Nobody": (None, "none"),
     }
     before = written(db)

@@ -12,7 +12,7 @@ from tests.silver_world import World, transaction
 
 @pytest.fixture(autouse=True)
 def only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(World, "only", ("transactions",))
+    monkeypatch.setattr(World, "only", ("agents", "groups", "transactions"))
 
 
 def quote(world: World, *rates: tuple[str, str, str]) -> None:

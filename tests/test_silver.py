@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from loaders import landing
@@ -297,38 +295,6 @@ def test_every_bad_value_is_quarantined_with_its_reason(world: World) -> None:
         "select amount_minor from quarantine.transactions where transaction_id = 't4'"
     ).fetchone()
     assert kept["amount_minor"] == " 12"
-
-
-def test_only_whitespace_is_no_text(world: World) -> None:
-    first = [chr(code) for code in (*range(1, 128), 0xE9, 0x3000, 0x1F600)]
-    names = [character + end for character in first for end in ("", "x", " ")]
-    world.day(
-        "day1",
-        transactions=[
-            transaction(f"t{number:03}", user_name=name) for number, name in enumerate(names)
-        ],
-    )
-    blank = re.compile(r"[\t-\r \u3000]*")
-    assert [row["user_name"] for row in world.rows("transactions", "user_name")] == [
-        None if blank.fullmatch(name) else name for name in names
-    ]
-
-
-def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:
-    world.day(
-        "day1",
-        transactions=[
-            transaction("a", amount_minor="5", exponent="4", exchange_rate="0.1"),
-            transaction("b", amount_minor="-5", exponent="4", exchange_rate="0.1"),
-            transaction("c", amount_minor="123456789012345678901234", exponent="0", currency="USD"),
-        ],
-    )
-    money = world.rows("transactions", "amount_usd::text, original_amount::text, fx_source")
-    assert [tuple(row.values()) for row in money] == [
-        ("0.0001", "0.0005", "payload"),
-        ("-0.0001", "-0.0005", "payload"),
-        ("123456789012345678901234.0000", "123456789012345678901234", "usd"),
-    ]
 
 
 def test_times_are_utc_wherever_the_machine_stands(

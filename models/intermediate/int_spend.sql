@@ -38,8 +38,8 @@ judged as (
             when transaction_type = 'AUTHORIZATION'
                 then not exists (
                     select 1
-                    from unnest({{ ids_of('transactions.child_transaction_ids') }}) as children (transaction_id)
-                    inner join clearings on children.transaction_id = clearings.transaction_id
+                    from jsonb_array_elements_text(transactions.child_transaction_ids) as children (landed)
+                    inner join clearings on bronze.id_text(children.landed) = clearings.transaction_id
                 )
             else false
         end as counts

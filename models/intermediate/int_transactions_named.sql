@@ -27,7 +27,8 @@ with records as (
 )
 
 select distinct
-    children.transaction_id collate "C" as transaction_id,
+    bronze.id_text(children.landed) as transaction_id,
     {{ month_of('records.occurred_time') }} as month
 from records
-cross join lateral unnest({{ ids_of('records.child_transaction_ids') }}) as children (transaction_id)
+cross join lateral jsonb_array_elements_text(records.child_transaction_ids) as children (landed)
+where bronze.id_text(children.landed) is not null

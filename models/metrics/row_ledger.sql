@@ -8,7 +8,7 @@
 {% set built = [] %}
 {% for target in ['agents', 'groups', 'group_memberships', 'transactions', 'roles', 'budgets', 'cards', 'fx_rates'] %}
 {% set records = ref('int_' ~ target ~ '_records') %}
-{% if execute and load_relation(records) %}{% do built.append((target, records)) %}{% endif %}
+{% if not execute or load_relation(records) %}{% do built.append((target, records)) %}{% endif %}
 {% endfor %}
 
 with applied as (
@@ -26,18 +26,21 @@ batches as (
 
 records as (
 
-    {% for target, relation in built %}
-    select '{{ target }}' as target, _source_table, _day, _batch_id, _outcome from {{ relation }}
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
-    {%- else %}
     select
         null as target,
         null as _source_table,
         null::date as _day,
         null::bigint as _batch_id,
         null as _outcome
+    {%- for target, relation in built %}
+    union all
+    select
+        '{{ target }}' as target,
+        _source_table,
+        _day,
+        _batch_id,
+        _outcome
+    from {{ relation }}
     {%- endfor %}
 
 ),

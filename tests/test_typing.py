@@ -1,0 +1,73 @@
+"""How landed texts are typed, seen in silver."""
+
+from __future__ import annotations
+
+import re
+
+from tests.silver_world import World, transaction
+
+
+def test_only_whitespace_is_no_text(world: World) -> None:
+    first = [chr(code) for code in (*range(1, 128), 0xE9, 0x3000, 0x1F600)]
+    names = [character + end for character in first for end in ("", "x", " ")]
+    world.day(
+        "day1",
+        transactions=[
+            transaction(f"t{number:03}", user_name=name) for number, name in enumerate(names)
+        ],
+    )
+    blank = re.compile(r"[\t-\r \u3000]*")
+    assert [row["user_name"] for row in world.rows("transactions", "user_name")] == [
+        None if blank.fullmatch(name) else name for name in names
+    ]
+
+
+def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:
+    world.day(
+        "day1",
+        transactions=[
+            transaction("a", amount_minor="5", exponent="4", exchange_rate="0.1"),
+            transaction("b", amount_minor="-5", exponent="4", exchange_rate="0.1"),
+            transaction("c", amount_minor="123456789012345678901234", exponent="0", currency="USD"),
+        ],
+    )
+    money = world.rows("transactions", "amount_usd::text, original_amount::text, fx_source")
+    assert [tuple(row.values()) for row in money] == [
+        ("0.0001", "0.0005", "payload"),
+        ("-0.0001", "-0.0005", "payload"),
+        ("123456789012345678901234.0000", "123456789012345678901234", "usd"),
+    ]
+
+
+def test_ids_are_text_normalised_by_one_rule(world: World) -> None:
+    landed = ["9001.0", " 9002", "+9003", "0007", "u-9", "12e5", "9.00101E+11", "AB CD", "-5"]
+    world.day(
+        "2026-01-05",
+        transactions=[transaction("x") | {"transaction_id": landed_id} for landed_id in landed],
+    )
+    assert [row["transaction_id"] for row in world.rows("transactions", "transaction_id")] == [
+        *("-5", "0007", "12e5", "9001", "9002", "9003", "AB CD", "u-9")
+    ]
+    assert world.reasons("transactions") == [("transaction_id_invalid",)]
+
+
+def test_moments_are_those_of_rfc_3339_in_years_1_to_9999(world: World) -> None:
+    moments = {
+        "2026-01-05t10:00:00z": "2026-01-05 10:00:00+00",
+        "2026-01-05 10:00:00 UTC": "2026-01-05 10:00:00+00",
+        "2026-01-05T10:00:00 +0530": "2026-01-05 04:30:00+00",
+        "2026-01-05T10:00:00.1234569Z": "2026-01-05 10:00:00.123456+00",
+        "9999-12-31T23:59:59Z": "9999-12-31 23:59:59+00",
+        "9999-12-31T23:59:59-01:00": None,
+        "0001-01-01T00:00:00+01:00": None,
+        "2026-01-05T10:00:00 PST": None,
+    }
+    rows = [
+        transaction(f"t{number}", occurred_time=moment, currency="USD")
+        for number, moment in enumerate(moments)
+    ]
+    world.day("2026-01-05", transactions=rows)
+    found = world.rows("transactions", "transaction_id, occurred_time::text as at")
+    assert {row["transaction_id"]: row["at"] for row in found} == {
+        f"t{number}": at for number, at in enumerate(moments.values()) if at
+    }
