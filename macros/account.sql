@@ -1,7 +1,6 @@
 {% macro account(meta, work, columns) -%}
-    {#- Follows the CTEs `judged` (rows to write, with _is_new and _differs) and `deleted`. What this
-        run wrote, by landed table and day, and what the pending batches' records came to: one
-        statement with the writing, so that a success row exists only if its rows do. -#}
+    {#- Follows the CTEs `judged` (rows to write) and `deleted`: what this run wrote and what its batches
+        came to, in one statement with the writing: a success row exists only if its rows do. -#}
     {%- set lineage = '_batch_id' in columns %}
 changes as (
 
@@ -64,9 +63,9 @@ came_to as (
         _source_table as table_name,
         _day as day,
         count(*) as landed,
-        {%- for outcome in ['stale', 'duplicate', 'quarantined'] %}
-        count(*) filter (where _outcome = '{{ outcome }}') as {{ outcome }}{% if not loop.last %},{% endif %}
-        {%- endfor %}
+        count(*) filter (where _outcome = 'stale') as stale,
+        count(*) filter (where _outcome = 'duplicate') as duplicate,
+        count(*) filter (where _outcome = 'quarantined') as quarantined
     from {{ ref(meta.records) }}
     where _day = any('{ {{- work.pending | map(attribute='day') | join(', ') -}} }'::date [])
         and _batch_id = any('{ {{- work.pending | map(attribute='batch_id') | join(', ') -}} }'::bigint [])
@@ -124,24 +123,20 @@ left join came_to on counted.table_name = came_to.table_name and counted.day = c
 {% macro account_first_build() -%}
     {#- dbt makes the table of a first build by itself, without the strategy: this hook accounts
         for it in the same transaction. -#}
-    {%- if is_building() and not is_incremental() -%}
+    {%- if is_building() and not model.by_strategy -%}
     {%- set meta = model.config.meta or {} -%}
-    {%- set work = plan() -%}
+    {%- set work = plan(first_build=true) -%}
     {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}
 -- what is built on it next must not be planned for an empty table
 analyze {{ this }};
     {%- if meta.pipeline %}
 
 with judged as (
-
     select *, true as _is_new, true as _differs from {{ this }}
-
 ),
 
 deleted as (
-
     select * from {{ this }} where false
-
 ),
 
 {{ account(meta, work, columns) }}

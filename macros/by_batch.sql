@@ -6,6 +6,7 @@
     {%- if not meta.tables -%}
         {{ exceptions.raise_compiler_error("the strategy by_batch needs config(meta={'tables': [the landed tables that " ~ model.name ~ " takes in]})") }}
     {%- endif -%}
+    {%- do model.update({'by_strategy': true}) -%}
     {%- set work = plan() -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | join(', ') -%}
     {%- set place = ['_source_table', '_day', '_source_file', '_source_row'] + (meta.place or []) -%}
@@ -43,8 +44,8 @@ select {{ columns }} from judged;
     {#- dbt makes the table of a first build by itself, without the strategy: its batches are noted
         here, in the same transaction. What is planned next must know how much there is. -#}
     {%- if is_building() -%}
-    {%- set work = plan() -%}
-    {%- if not is_incremental() %}{{ record_applied(work) }};{% endif %}
+    {%- set work = plan(first_build=not model.by_strategy) -%}
+    {%- if not model.by_strategy %}{{ record_applied(work) }};{% endif %}
     create index if not exists {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';
     {%- if work.pending %}
     set local default_statistics_target = 10;

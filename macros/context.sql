@@ -30,6 +30,11 @@
         {% for name in ['applied_batches', 'pipeline_metrics'] %}
         create table if not exists {{ schema }}.{{ name }} (like metrics.{{ name }} including all);
         {% endfor %}
+        {#- a clone's seeds are views, which dbt does not seed -#}
+        {% for seed in graph.nodes.values() | selectattr('resource_type', 'equalto', 'seed') %}
+        {% set cloned = adapter.get_relation(seed.database, seed.schema, seed.alias) %}
+        {% if cloned and cloned.is_view %}{% do adapter.drop_relation(cloned) %}{% endif %}
+        {% endfor %}
     {% endif %}
 {%- endmacro %}
 

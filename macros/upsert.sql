@@ -13,6 +13,7 @@
     {%- if not key -%}
         {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name ~ ", and an index or a constraint that holds it unique") }}
     {%- endif -%}
+    {%- do model.update({'by_strategy': true}) -%}
     {%- set work = plan() -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='name') | list -%}
     {%- set kept = key + (meta.presence or []) -%}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from dbt.cli.main import dbtRunner
 
@@ -16,6 +17,7 @@ from loaders import landing, lock, server, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
 from tests.silver_world import World, agent, group, transaction
+from tests.watching import until
 
 LATER = "2026-01-06T00:00:00Z"
 DAY1 = {
@@ -78,9 +80,10 @@ def two_days(world: World) -> World:
 
 
 def crash(home: Path) -> None:
-    """kill -9 for the server, and its next start."""
+    """The server ends at once, as in a crash: recovery follows its next start."""
     pid = int((home / "pg" / "postmaster.pid").read_text().split()[0])
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGQUIT)
+    until(lambda: not psutil.pid_exists(pid))
     server.start(home)
 
 

@@ -214,7 +214,7 @@ def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) 
         cards = int(one) % 2
         if held + cards:
             usd = rows[rows["agent_id"] == one]["usd"].sum()
-            waste[int(one)] = (held, 0, cards, usd)
+            waste[one] = (held, 0, cards, usd)
     found_waste = {
         row["agent_id"]: (
             row["memberships"],

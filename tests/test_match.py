@@ -180,7 +180,7 @@ def test_fifty_thousand_names_take_seconds():
 
 def test_people_are_met_by_their_names_in_any_order_and_near_ones_only_alone():
     agents = [("1", "Zoë Smith"), ("2", "John A. Underwood"), ("3", "Ann Lee"), ("4", "Ann Lee")]
-    agents += [(5, "Person 05"), (6, "Christopher Robinson")]
+    agents += [("5", "Person 05"), ("6", "Christopher Robinson")]
     asked = ["SMITH, ZOE", "john underwood", "Ann Lee", "Person 06", "Cristopher Robinson"]
     asked += ["Zoe Smyth", "", "Chris Robinson"]
     found = [(each.match, each.method) for each in match.match_people(asked, agents)]

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from loaders import landing, server, warehouse
+from loaders import landing, warehouse
 from loaders.days import parse_day
 from tests import worlds
+from tests.conftest import MIGRATED, copy_database
 from tests.fold import TARGETS, Batches, Fold
 from tests.fold_records import COLUMNS, Batch
 from tests.worlds import Tables, World
@@ -179,11 +180,7 @@ def begin(
     numbers = itertools.count()
 
     def fresh() -> Run:
-        address = server.address(shared_home)
-        name = warehouse_url.split("/")[3].partition("?")[0]
-        with psycopg.connect(**{**address, "dbname": "postgres"}, autocommit=True) as conn:
-            conn.execute(f"drop database if exists {name} with (force)")
-            conn.execute(f"create database {name} template daybook")
+        copy_database(shared_home, MIGRATED)
         return Run(tmp_path / str(next(numbers)), dbt)
 
     return fresh

@@ -20,7 +20,7 @@ Rows = list[dict[str, str | None]]
 Tables = dict[str, dict[str, Rows]]  # table → file → records
 
 BIG = "9007199254740993"
-AGENTS = ["1", "1", "2", "2", "3", "4", BIG, " 2", "1.0", "007", "u-9"]
+AGENTS = ["1", "1", "2", "2", "3", "4", BIG, " 2", "007", "u-9"]
 GROUPS = ["10", "10", "11", "12", "13", "+11", "eng"]
 NO_TIME = ["today", "03/04/2024", "2026-02-30", "infinity"]
 # The first three are one moment: winners by day, file and row.

@@ -14,7 +14,7 @@
         full_refresh=false,
         tags=['groups', 'metrics'],
         meta={'pipeline': 'groups', 'tables': ['stg_groups'], 'whole': true},
-        pre_hook="analyze {{ ref('agents') }} (agent_id, status), {{ ref('group_memberships') }} (group_id, agent_id)",
+        pre_hook="{% if is_building() %}analyze {{ ref('agents') }} (agent_id, status), {{ ref('group_memberships') }} (group_id, agent_id){% endif %}",
         post_hook='{{ account_first_build() }}',
     )
 }}

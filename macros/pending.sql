@@ -1,0 +1,84 @@
+{#- What a model asks of its plan, and what it remembers beside batches. -#}
+
+{% macro is_pending(table, work) -%}
+    {#- Whether a landed row of `table` belongs to a pending batch. -#}
+    {%- set rows = work.pending | reject('in', work.again) | selectattr('table_name', 'equalto', table) | list -%}
+    _day = any('{ {{- rows | map(attribute='day') | join(', ') -}} }'::date []) and _batch_id = any('{ {{- rows | map(attribute='batch_id') | join(', ') -}} }'::bigint [])
+{%- endmacro %}
+
+
+{% macro pending_days(work) -%}
+    '{ {{- work.pending | map(attribute='day') | unique | join(', ') -}} }'::date []
+{%- endmacro %}
+
+
+{% macro in_pending_days(work) -%}
+    {#- Whether a held record's place is taken by a pending batch of its table and day. -#}
+    {% if work.whole %}true{% else %}{{ of_batches(work.pending) }}{% endif %}
+{%- endmacro %}
+
+
+{% macro of_batches(rows) -%}
+    {#- Whether a held record is of one of these tables and days. -#}
+    {%- if not rows -%}false{%- else -%}
+    (
+        held._day = any('{ {{- rows | map(attribute='day') | unique | join(', ') -}} }'::date [])
+        and (held._source_table, held._day) in (
+            {%- for row in rows %}('{{ row.table_name }}', '{{ row.day }}'::date){% if not loop.last %}, {% endif %}{% endfor -%}
+        )
+    )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro mark_changed(name, mark) -%}
+    {#- Whether something that no batch brings has changed since this model remembered its mark. -#}
+    (
+        select not exists (
+            select 1 from {{ source('control', 'applied_batches') }} as remembered
+            where remembered.model = '{{ model.name }}' and remembered.table_name = '{{ name }}' and remembered.batch_id = {{ mark }}
+        )
+    )
+{%- endmacro %}
+
+
+{% macro remember_mark(name, mark) -%}
+    {%- if is_building() -%}
+    insert into {{ source('control', 'applied_batches') }} as held (model, table_name, day, batch_id, flow_run_id)
+    values ('{{ model.name }}', '{{ name }}', date '1970-01-01', {{ mark }}, {{ run_id() }})
+    on conflict (model, table_name, day) do update set
+        batch_id = excluded.batch_id,
+        flow_run_id = excluded.flow_run_id,
+        applied_at = clock_timestamp()
+    where held.batch_id <> excluded.batch_id
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro changed_keys(records, key, work) -%}
+    {#- The keys that the model works out anew: of the records that pending batches brought, and of
+        the rows here that stand on a batch which is gone. -#}
+    select distinct {{ key | join(', ') }} from {{ records }}
+    where {{ key | join(' is not null and ') }} is not null
+    {%- if not work.whole %}
+        and _day = any({{ pending_days(work) }})
+        and _batch_id = any('{ {{- work.pending | map(attribute='batch_id') | join(', ') -}} }'::bigint [])
+    {%- if work.gone %}
+    union
+    select {{ key | join(', ') }} from {{ this }}
+    where _batch_id = any('{ {{- work.gone | join(', ') -}} }'::bigint [])
+    {%- endif %}
+    {%- endif %}
+{%- endmacro %}
+
+
+{% macro newest_day(records, table, until=none) -%}
+    {#- The newest day on which `table` has landed, of those that `records` took in, `until` a day. -#}
+    (
+        select max(applied.day)
+        from {{ source('control', 'applied_batches') }} as applied
+        inner join {{ source('ledger', 'load_batches') }} as landed on applied.batch_id = landed.batch_id
+        where applied.model = '{{ records }}' and applied.table_name = '{{ table }}' and landed.status = 'succeeded'
+            {%- if until %} and applied.day <= {{ until }}{% endif %}
+    )
+{%- endmacro %}

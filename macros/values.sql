@@ -1,0 +1,97 @@
+{#- What a landed text must look like to be a value of its type. Postgres' own casts accept
+    NaN, Infinity, today and 03/04/2024, so each has a pattern; where a pattern cannot tell
+    (2026-02-30, a number that is too big) pg_input_is_valid decides. -#}
+
+{% macro typed_value(column, data_type, is_id=false) -%}
+    {%- if is_id -%}
+    bronze.id_text({{ column }})
+    {%- elif data_type == 'text' -%}
+    case when {{ has_text(column) }} then {{ column }} end
+    {%- elif data_type == 'integer' -%}
+    case when {{ column }} ~ '^-?[0-9]+$' and pg_input_is_valid({{ column }}, 'integer') then {{ column }}::integer end
+    {%- elif data_type == 'numeric' -%}
+    case
+        when {{ column }} ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' and pg_input_is_valid({{ column }}, 'numeric')
+            then trim_scale({{ column }}::numeric)
+    end
+    {%- elif data_type == 'boolean' -%}
+    case lower({{ column }}) when 'true' then true when 'false' then false end
+    {%- elif data_type == 'date' -%}
+    case
+        when {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' and pg_input_is_valid({{ column }}, 'date')
+            then {{ column }}::date
+    end
+    {%- elif data_type == 'timestamptz' -%}
+    {{ timestamptz_value(column) }}
+    {%- elif data_type == 'jsonb' -%}
+    case when {{ has_text(column) }} and pg_input_is_valid({{ column }}, 'jsonb') then nullif({{ column }}::jsonb, 'null') end
+    {%- else -%}
+    {{ exceptions.raise_compiler_error("no rule types a landed text as " ~ data_type) }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro ids_of(list) -%}
+    {#- The ids in a JSON array, as text[] in its order; null unless each element is one. -#}
+    case
+        when jsonb_typeof({{ list }}) = 'array'
+            then (
+                select case when bool_and(ids.id is not null) is not false then coalesce(array_agg(ids.id order by ids.position), '{}') end
+                from (
+                    select
+                        elements.position,
+                        case
+                            when jsonb_typeof(elements.element) in ('number', 'string')
+                                then bronze.id_text(elements.element #>> '{}')
+                        end as id
+                    from jsonb_array_elements({{ list }}) with ordinality as elements (element, position)
+                ) as ids
+            )
+    end
+{%- endmacro %}
+
+
+{% macro timestamptz_value(column) -%}
+    {#- ISO 8601 as RFC 3339 writes it; without an offset UTC; years 1 to 9999 in UTC; fractions
+        beyond microseconds are cut, where Postgres would round. -#}
+    case
+        when
+            {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?([Zz]| ?UTC| ?[-+][0-9]{2}(:?[0-9]{2})?)?)?$'
+            and pg_input_is_valid({{ column }}, 'timestamptz')
+            then
+                case
+                    -- only here can an offset lead out of the years 1 to 9999
+                    when left({{ column }}, 10) in ('0001-01-01', '9999-12-31')
+                        then
+                            case
+                                when extract(year from {{ moment(column) }} at time zone 'UTC') between 1 and 9999
+                                    then {{ moment(column) }}
+                            end
+                    else {{ moment(column) }}
+                end
+    end
+{%- endmacro %}
+
+
+{% macro moment(column) -%}
+    (
+        case
+            when length({{ column }}) > 26 then regexp_replace({{ column }}, '([.][0-9]{6})[0-9]+', '\1')
+            else {{ column }}
+        end
+        || case when right({{ column }}, 1) in ('Z', 'z', 'C') or {{ column }} ~ '[Tt ].*[-+][0-9:]+$' then '' else ' UTC' end
+    )::timestamptz
+{%- endmacro %}
+
+
+{% macro has_text(column) -%}
+    {#- Most values begin with a printable ASCII character: told without a regular expression. -#}
+    ({{ column }} collate "C" between '!' and '~' or {{ column }} ~ '\S')
+{%- endmacro %}
+
+
+{% macro is_id(name, column, table) -%}
+    {#- Text that names a thing: the key, and what is called …_id. -#}
+    {%- set keys = graph.sources.values() | selectattr('name', 'equalto', table) | map(attribute='meta') | map(attribute='key') | first or [] -%}
+    {{ return(column.data_type == 'text' and (name in keys or name.endswith('_id'))) }}
+{%- endmacro %}
