@@ -83,13 +83,7 @@ units as (
     where _list_is_malformed and cardinality(_errors) = 0
     union all
     select
-        group_id,
-        agent_id,
-        _errors,
-        _landed,
-        null,
-        false,
-        1,
+        group_id, agent_id, _errors, _landed, null, false, 1,
         'stg_group_memberships',
         _day,
         _batch_id,
@@ -103,14 +97,7 @@ units as (
         group_id,
         agent_id,
         array_remove(array_remove(_errors, 'unknown_agent'), 'unknown_group'),
-        _landed,
-        _list_written,
-        _is_outdone,
-        _source_position,
-        _source_table,
-        _day,
-        _batch_id,
-        _source_file,
+        _landed, _list_written, _is_outdone, _source_position, _source_table, _day, _batch_id, _source_file,
         _source_row
     from {{ this }} as held
     where {{ of_batches(work.again) }}
@@ -127,14 +114,8 @@ asked as (
             when cardinality(units._errors) > 0 then units._errors
             else {{ unknown_errors('agents.agent_id is null', 'known_groups.group_id is null') }}
         end as _errors,
-        units._landed,
-        units._list_written,
-        units._is_outdone,
-        units._source_position,
-        units._source_table,
-        units._day,
-        units._batch_id,
-        units._source_file,
+        units._landed, units._list_written, units._is_outdone, units._source_position, units._source_table,
+        units._day, units._batch_id, units._source_file,
         units._source_row
     from units
     left join agents on units.agent_id = agents.agent_id
