@@ -67,14 +67,9 @@ units as (
     cross join lateral unnest(groups._member_ids) with ordinality as members (agent_id, position)
     union all
     select
-        group_id,
-        null,
-        '{agent_ids_invalid}',
+        group_id, null, '{agent_ids_invalid}',
         jsonb_build_object('group_id', _landed -> 'group_id', 'agent_ids', _landed -> 'agent_ids'),
-        null,
-        false,
-        0,
-        'stg_groups',
+        null, false, 0, 'stg_groups',
         _day,
         _batch_id,
         _source_file,
