@@ -70,20 +70,13 @@ units as (
         group_id, null, '{agent_ids_invalid}',
         jsonb_build_object('group_id', _landed -> 'group_id', 'agent_ids', _landed -> 'agent_ids'),
         null, false, 0, 'stg_groups',
-        _day,
-        _batch_id,
-        _source_file,
-        _source_row
+        _day, _batch_id, _source_file, _source_row
     from groups
     where _list_is_malformed and cardinality(_errors) = 0
     union all
     select
         group_id, agent_id, _errors, _landed, null, false, 1,
-        'stg_group_memberships',
-        _day,
-        _batch_id,
-        _source_file,
-        _source_row
+        'stg_group_memberships', _day, _batch_id, _source_file, _source_row
     from {{ ref('int_group_memberships_typed') }}
     where {{ is_pending('stg_group_memberships', work) }}
     {%- if work.again %}
