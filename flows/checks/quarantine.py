@@ -46,7 +46,7 @@ def sample_keys(connection: Connection, day: Day, tables: list[str]) -> list[dic
 
 def _relations(connection: Connection) -> list[str]:
     rows = connection.execute(
-        "select tablename from pg_tables where schemaname = 'quarantine' order by tablename"
+        "select viewname from pg_views where schemaname = 'quarantine' order by viewname"
     )
     return [name for (name,) in rows]
 

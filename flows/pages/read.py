@@ -343,7 +343,7 @@ def converted(connection: Connection, day: date) -> list[Row]:
     """The day's transactions by currency: original amounts, dollars, and how they were rated."""
     return ask(
         connection,
-        "silver.transactions intermediate.int_transaction_keys bronze.stg_transactions",
+        "silver.transactions intermediate.int_transactions_records",
         """
         select
             transactions.original_currency as currency, count(*) as transactions,
@@ -351,13 +351,11 @@ def converted(connection: Connection, day: date) -> list[Row]:
             count(*) filter (where transactions.fx_source = 'reference') as by_reference,
             count(*) filter (where transactions.fx_source = 'payload') as by_payload
         from (
-            select distinct transaction_id from bronze.stg_transactions where _day = %s
+            select distinct transaction_id from intermediate.int_transactions_records
+            where _day = %s
         ) as of_the_day
-        inner join intermediate.int_transaction_keys as keys
-            on of_the_day.transaction_id = keys.transaction_id
         inner join silver.transactions as transactions
-            on keys.transaction_id = transactions.transaction_id
-            and keys.occurred_time = transactions.occurred_time
+            on of_the_day.transaction_id = transactions.transaction_id
         group by transactions.original_currency
         order by count(*) desc, transactions.original_currency
         """,
