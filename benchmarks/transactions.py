@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BY_HAND = Path(__file__).with_name("transactions_by_hand.sql")
 NODES = ("int_transactions_records", "transactions", "row_ledger")
-SELECT = ["run", "--select", "+transactions", "row_ledger"]
+SELECT = ["run", "--select", "+transactions", "quarantine_transactions", "row_ledger"]
 
 
 def run(folder: Path, *, quick: bool) -> list[Measure]:
@@ -92,6 +92,7 @@ def _late(data: Path, rows: int, delta: int, _last: int) -> int:
 
 
 def _again(data: Path, rows: int, delta: int, last: int) -> int:
+    shutil.rmtree(data / day_text(last))
     _land(data, last, rows, delta, shift=7)
     return last
 

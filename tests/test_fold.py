@@ -46,8 +46,9 @@ def built(*warehouses):
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
-        ("bigint", "9007199254740993", 9007199254740993),
-        ("bigint", "-1", -1),
+        ("id", " 9007199254740993.0", "9007199254740993"),
+        ("id", "+0012", "0012"),
+        ("id", "u-9", "u-9"),
         ("integer_of_any_size", "1" * 40, Decimal("1" * 40)),
         ("numeric", "1.10", Decimal("1.1")),
         ("numeric", "6.5e-3", Decimal("0.0065")),
@@ -62,7 +63,7 @@ def test_reads(kind, text, value):
 @pytest.mark.parametrize(
     ("kind", "texts"),
     [
-        ("bigint", "9223372036854775808|1.0| 1|1e3|+1|٣"),
+        ("id", "9.00101E+11|1e-3|-2E+5"),
         ("integer_of_any_size", "1.5|1e3|NaN"),
         ("numeric", "NaN|Infinity|.5|5.|1,5|0x10|1_000"),
         ("boolean", "yes|1|t|true "),
@@ -70,7 +71,7 @@ def test_reads(kind, text, value):
         (
             "timestamptz",
             "today|now|epoch|infinity|03/04/2024|2026-02-30|2026-01-05T24:00|2026-01-05T08:00:60Z"
-            "|2026-01-05T08|2026-01-05T08:00+05:|2026-01-05t08:00Z|20260105| 2026-01-05",
+            "|2026-01-05T08|2026-01-05T08:00+05:|20260105| 2026-01-05",
         ),
         ("array", "oops|{}|1|[1|NaN|[NaN]"),
     ],
@@ -86,9 +87,9 @@ def test_one_moment_has_many_spellings():
 
 
 def test_lists_of_ids():
-    assert list_of_ids('[1, "2", 1]') == [1, 2, 1]
+    assert list_of_ids('[1, "2", 1.0, "x"]') == ["1", "2", "1", "x"]
     assert list_of_ids("[]") == []
-    malformed = (None, " ", "null", "oops", '{"a": 1}', '[1, "x"]', "[1.0]", "[true]", "[null]")
+    malformed = (None, " ", "null", "oops", '{"a": 1}', '[1, " "]', "[true]", "[null]")
     assert {list_of_ids(text) for text in malformed} == {None}
 
 
@@ -136,12 +137,12 @@ def test_last_write_wins_whatever_arrives_first():
     newer = {"stg_agents": [agent("1", job_title="newer", updated_at=T2)]}
     older = {"stg_agents": [agent("1", job_title="older", updated_at=T1), agent("1")]}
     fold = built(landed(day1=newer), landed(day1=newer) | landed(day2=older))
-    assert fold.state.agents[1]["job_title"] == "newer"
-    assert fold.state.agents[1]["last_seen_day"] == DAY2
+    assert fold.state.agents["1"]["job_title"] == "newer"
+    assert fold.state.agents["1"]["last_seen_day"] == DAY2
     both = landed(day1=newer, day2=older)
     fold = built(both)
-    assert fold.ledger[DAY1, "stg_agents", "agents"] == {"inserted": 1}
-    assert fold.ledger[DAY2, "stg_agents", "agents"] == {"stale": 1, "duplicate": 1}
+    assert fold.state.ledger[DAY1, "stg_agents", "agents"] == {"inserted": 1}
+    assert fold.state.ledger[DAY2, "stg_agents", "agents"] == {"stale": 1, "duplicate": 1}
 
 
 def test_details_beat_the_list_and_a_malformed_agent_is_not_absent():
@@ -149,8 +150,8 @@ def test_details_beat_the_list_and_a_malformed_agent_is_not_absent():
     details = [agent("1", updated_at=T1), agent("2"), agent("3")]
     state = built(landed(day1={"stg_agents": listed, "stg_agent_details": details})).state
     statuses = {key: row["status"] for key, row in state.agents.items()}
-    assert statuses == {1: "active", 2: "active", 3: "inactive"}
-    assert state.history == {(1, DAY1): True, (2, DAY1): True, (3, DAY1): False}
+    assert statuses == {"1": "active", "2": "active", "3": "inactive"}
+    assert state.history == {("1", DAY1): True, ("2", DAY1): True, ("3", DAY1): False}
     assert state.quarantine("agents") == {(DAY1, "agents.csv", 2): {"available_invalid"}}
 
 
@@ -168,12 +169,12 @@ def test_memberships_wait_for_their_agent_and_follow_the_newest_readable_list():
     }
     day1 = landed(day1=first)
     fold = built(day1)
-    assert fold.state.memberships == {(10, 1), (11, 1)}
-    assert fold.state.waiting == {(10, 2): {"unknown_agent"}}
-    ledger = fold.ledger[DAY1, "stg_groups", "group_memberships"]
+    assert fold.state.memberships == {("10", "1"), ("11", "1")}
+    assert fold.state.waiting == {("10", "2"): {"unknown_agent"}}
+    ledger = fold.state.ledger[DAY1, "stg_groups", "group_memberships"]
     assert ledger == {"inserted": 2, "duplicate": 1, "quarantined": 1}
     fold.build(day1 | landed(day2=second))
-    assert fold.state.memberships == {(10, 1), (10, 2)}
+    assert fold.state.memberships == {("10", "1"), ("10", "2")}
     assert fold.state.waiting == {}
     assert set(fold.state.quarantine("group_memberships").values()) == {
         frozenset({"agent_ids_invalid"})
@@ -194,20 +195,20 @@ def test_a_cycle_has_no_depth_and_a_chain_is_active_through_its_end():
             }
         )
     ).state.activity
-    assert {group for group, row in activity.items() if row["inactive"]} == {30, 40}
-    assert {group for group, row in activity.items() if row["in_cycle"]} == {20, 21, 30}
+    assert {group for group, row in activity.items() if row["inactive"]} == {"30", "40"}
+    assert {group for group, row in activity.items() if row["in_cycle"]} == {"20", "21", "30"}
     depths = {group: row["depth"] for group, row in activity.items()}
-    assert depths == {10: 0, 11: 1, 12: 2, 20: None, 21: None, 22: None, 30: None, 40: 0}
-    assert activity[10]["active_children"] == 1
-    assert activity[12]["root_group_id"] == 10
+    assert depths == dict.fromkeys(tree) | {"10": 0, "11": 1, "12": 2, "40": 0}
+    assert activity["10"]["active_children"] == 1
+    assert activity["12"]["root_group_id"] == "10"
 
 
 def test_a_day_landed_again_takes_the_place_of_what_it_said():
     one = landed(day1={"stg_agents": [agent("1", job_title="was")]})
     again = one | landed(day1={"stg_agents": [agent("1", job_title="is"), agent("2")]})
     fold = built(one, again, again)
-    assert fold.state.agents[1]["job_title"] == "is"
-    assert fold.ledger[DAY1, "stg_agents", "agents"] == Counter(updated=1, inserted=1)
+    assert fold.state.agents["1"]["job_title"] == "is"
+    assert fold.state.ledger[DAY1, "stg_agents", "agents"] == Counter(inserted=2)
 
 
 def test_a_day_without_a_required_table_is_not_applied():
