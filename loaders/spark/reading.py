@@ -209,7 +209,13 @@ def _read_here(reading: Reading, place: Path) -> dict[str, int]:
                     path = place / f"kind={kind}" / "part-00000.parquet"
                     writers[kind] = stack.enter_context(ParquetWriter(path, rows.schema))
                 writers[kind].write_batch(rows)
-                for path, count in Counter(rows.column("_source_file").to_pylist()).items():
+                # a repaired record is a row, noted among the rejects beside
+                pairs = zip(
+                    rows.column("_source_file").to_pylist(),
+                    rows.column("_landed").to_pylist(),
+                    strict=True,
+                )
+                for path, count in Counter(path for path, landed in pairs if not landed).items():
                     records[path] += count
     place.mkdir(exist_ok=True)
     (place / "_SUCCESS").touch()
@@ -353,7 +359,9 @@ def _counts(spark: SparkSession, table: Table, place: Path) -> Counts:
     from pyspark.sql import functions as F
 
     written = spark.read.schema(tasks.output_schema(table)).parquet(str(place))
-    counted = written.groupBy("kind", "_source_file", "_shape").agg(
+    # a repaired record is a row, noted among the rejects beside
+    once = written.where(~F.coalesce(F.col("_landed"), F.lit(False)))
+    counted = once.groupBy("kind", "_source_file", "_shape").agg(
         F.count(F.lit(1)).alias("records"), F.min("_reason").alias("reason")
     )
     records: dict[str, int] = {}
