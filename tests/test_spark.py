@@ -19,7 +19,6 @@ from loaders.spark import reading, session
 from loaders.spark.__main__ import main
 from loaders.spark.apart import read_apart
 from tests.raw_days import write_day
-from tests.test_spark_shapes import generated, is_record
 
 # one JVM, and one reading of the hard cases, for all of them
 pytestmark = [
@@ -133,9 +132,6 @@ BY_LINES: dict[str, str | bytes] = {
         for n, line in enumerate(records(1000))
     )
     + "\n",
-    "of many shapes.jsonl": b"\n".join(
-        one for one in generated(600) if len(one) < 2_000 and one[-1:] == b"}" and is_record(one)
-    ),
     "bad utf-8.jsonl": "\n".join(records(40)).encode() + b'\n{"id": "caf\xe9"}\n',
     "byte order mark.jsonl": b"\xef\xbb\xbf" + "\n".join(records(10)).encode(),
     "two columns.csv": "transaction_id,user_name\n" + "t,x\n" * 90 + "t\n",
@@ -189,15 +185,6 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]
         arguments = ["--day", "day1", "--data", f"{folder}/raw", "--out", f"{folder}/out"]
         assert main(arguments) == 0
     return folder / "raw", folder / "out", whole
-
-
-def test_hard_cases_are_the_same(db: psycopg.Connection, hard: tuple[Path, Path, set[str]]) -> None:
-    raw, out, _ = hard
-    found = check_both(db, raw, DAY, out)
-    assert len(found["stg_transactions"]["rows"]) > 8000
-    assert len(found["stg_transactions"]["rejects"]) > 60
-    assert "the gzip is cut or broken" in found["stg_cards"]["batch"]["error"]
-    assert "none of its records has the key budget_id" in found["stg_budgets"]["batch"]["error"]
 
 
 def test_what_can_be_read_by_lines_is(hard: tuple[Path, Path, set[str]]) -> None:
