@@ -210,11 +210,8 @@ def _read_here(reading: Reading, place: Path) -> dict[str, int]:
                     writers[kind] = stack.enter_context(ParquetWriter(path, rows.schema))
                 writers[kind].write_batch(rows)
                 # a repaired record is a row, noted among the rejects beside
-                pairs = zip(
-                    rows.column("_source_file").to_pylist(),
-                    rows.column("_landed").to_pylist(),
-                    strict=True,
-                )
+                columns = (rows.column(name).to_pylist() for name in ("_source_file", "_landed"))
+                pairs = zip(*columns, strict=True)
                 for path, count in Counter(path for path, landed in pairs if not landed).items():
                     records[path] += count
     place.mkdir(exist_ok=True)
