@@ -20,9 +20,9 @@ SCATTERED = "(i * 2654435761 % 4294967296)"
 FILL = f"""
 truncate silver.groups, silver.agents, silver.group_memberships, metrics.group_activity;
 insert into silver.agents (agent_id, email, name, status, first_seen_day, last_seen_day,
-    _source_rank, _day, _batch_id, _source_file, _source_row, _updated_at)
+    _day, _batch_id, _source_file, _source_row, _updated_at)
 select i, 'a@example.com', 'Agent', case when i % 10 = 0 then 'active' else 'inactive' end,
-    '{day_text(0)}', '{day_text(0)}', 0, '{day_text(0)}', 1, 'agents.csv', i, now()
+    '{day_text(0)}', '{day_text(0)}', '{day_text(0)}', 1, 'agents.csv', i, now()
 from generate_series(1, greatest(:groups / 2, 10)) as i;
 insert into silver.groups (group_id, name, parent_group_id, is_present,
     _day, _batch_id, _source_file, _source_row, _updated_at)
@@ -44,9 +44,9 @@ analyze silver.groups, silver.agents, silver.group_memberships;
 """
 CHANGE = """
 update silver.agents set status = case status when 'active' then 'inactive' else 'active' end
-where agent_id % 1000 = :turn;
-update silver.groups set parent_group_id = parent_group_id - 1
-where group_id % 1000 = 500 + :turn;
+where agent_id::bigint % 1000 = :turn;
+update silver.groups set parent_group_id = parent_group_id::bigint - 1
+where group_id::bigint % 1000 = 500 + :turn;
 """
 ACTIVE = """
 active as (

@@ -81,18 +81,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the thirty slowest tests, their fixtures counted, and keep them in a file."""
+    """Print the thirty slowest tests, their fixtures counted, and keep all of them in a file."""
     seconds: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
             seconds[getattr(report, "nodeid", "")] += getattr(report, "duration", 0.0)
     if len(seconds) <= SLOWEST or config.cache is None:
         return
-    lines = [f"{taken:7.1f} s  {name}" for name, taken in seconds.most_common(SLOWEST)]
+    lines = [f"{taken:7.1f} s  {name!r}" for name, taken in seconds.most_common()]
     place = config.cache.mkdir("daybook") / "slowest.txt"
     place.write_text("\n".join(lines) + "\n")
-    terminalreporter.section(f"{SLOWEST} slowest tests, also in {place.relative_to(PROJECT)}")
-    terminalreporter.write_line("\n".join(lines))
+    terminalreporter.section(f"{SLOWEST} slowest tests, all in {place.relative_to(PROJECT)}")
+    terminalreporter.write_line("\n".join(lines[:SLOWEST]))
 
 
 def new_home() -> Path:

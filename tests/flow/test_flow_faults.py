@@ -164,7 +164,7 @@ def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(tmp_path: Pat
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     killed = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-B", "-c", script],  # writes no bytecode of its own
         cwd=PROJECT,
         env={**environment, "PREFECT_HOME": str(tmp_path)},
         capture_output=True,
