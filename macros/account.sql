@@ -120,10 +120,12 @@ left join came_to on counted.table_name = came_to.table_name and counted.day = c
 {%- endmacro %}
 
 
-{% macro account_first_build() -%}
+{% macro after_upsert() -%}
     {#- dbt makes the table of a first build by itself, without the strategy: this hook accounts
         for it in the same transaction. -#}
-    {%- if is_building() and not model.by_strategy -%}
+    {%- if is_building() and model.done -%}
+    {{ look_again(model.done) }}
+    {%- elif is_building() -%}
     {%- set meta = model.config.meta or {} -%}
     {%- set work = plan(first_build=true) -%}
     {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}

@@ -6,8 +6,8 @@
     {%- if not meta.tables -%}
         {{ exceptions.raise_compiler_error("the strategy by_batch needs config(meta={'tables': [the landed tables that " ~ model.name ~ " takes in]})") }}
     {%- endif -%}
-    {%- do model.update({'by_strategy': true}) -%}
     {%- set work = plan() -%}
+    {%- do model.update({'done': work}) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | join(', ') -%}
     {%- set place = ['_source_table', '_day', '_source_file', '_source_row'] + (meta.place or []) -%}
 
@@ -44,13 +44,10 @@ select {{ columns }} from judged;
     {#- dbt makes the table of a first build by itself, without the strategy: its batches are noted
         here, in the same transaction. What is planned next must know how much there is. -#}
     {%- if is_building() -%}
-    {%- set work = plan(first_build=not model.by_strategy) -%}
-    {%- if not model.by_strategy %}{{ record_applied(work) }};{% endif %}
+    {%- set work = model.done or plan(first_build=true) -%}
+    {%- if not model.done %}{{ record_applied(work) }};{% endif %}
     create index if not exists {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';
-    {%- if work.pending %}
-    set local default_statistics_target = 10;
-    analyze {{ this }};
-    {%- endif %}
+    {{ look_again(work) }}
     {%- set counted = (model.config.meta or {}).unit is none %}
     {%- if counted and work.pending %}
     do $$
@@ -91,5 +88,15 @@ on conflict (model, table_name, day) do update set
     applied_at = clock_timestamp()
     {%- else %}
 select 1 where false
+    {%- endif %}
+{%- endmacro %}
+
+
+{% macro look_again(work) -%}
+    {#- What is planned next must know how much there is now: a table that was looked at while it was
+        empty is read once a row. A small sample does. -#}
+    {%- if work.pending or not (model.config.meta or {}).tables %}
+set local default_statistics_target = 10;
+analyze {{ this }};
     {%- endif %}
 {%- endmacro %}

@@ -48,7 +48,7 @@
     from (
         select
             lists.group_id,
-            members.agent_id collate "C" as agent_id,
+            members.agent_id,
             'stg_groups' as _source_table,
             lists._day,
             lists._batch_id,

@@ -9,12 +9,12 @@
           records    the records the rows come from; tables, pipeline: what the metrics name -#}
     {%- set this = arg_dict.target_relation -%}
     {%- set meta = model.config.meta or {} -%}
-    {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
+    {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string and arg_dict.unique_key else arg_dict.unique_key -%}
     {%- if not key -%}
         {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name ~ ", and an index or a constraint that holds it unique") }}
     {%- endif -%}
-    {%- do model.update({'by_strategy': true}) -%}
     {%- set work = plan() -%}
+    {%- do model.update({'done': work}) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='name') | list -%}
     {%- set kept = key + (meta.presence or []) -%}
     {%- set values = [] -%}

@@ -4,7 +4,8 @@
 
 {% macro typed_value(column, data_type, is_id=false) -%}
     {%- if is_id -%}
-    bronze.id_text({{ column }})
+    {#- in one collation everywhere: an index on ids serves no comparison in another -#}
+    bronze.id_text({{ column }}) collate "C"
     {%- elif data_type == 'text' -%}
     case when {{ has_text(column) }} then {{ column }} end
     {%- elif data_type == 'integer' -%}
@@ -42,7 +43,7 @@
                         elements.position,
                         case
                             when jsonb_typeof(elements.element) in ('number', 'string')
-                                then bronze.id_text(elements.element #>> '{}')
+                                then {{ typed_value("elements.element #>> '{}'", 'text', is_id=true) }}
                         end as id
                     from jsonb_array_elements({{ list }}) with ordinality as elements (element, position)
                 ) as ids

@@ -25,6 +25,8 @@ from tests.forks import Forks
 DATABASE = "daybook"
 # What they are made from: a database that has been migrated, and is never written.
 MIGRATED = "migrated"
+# The same, with all models built of nothing.
+BUILT = "built"
 
 
 # What a shell may export and no test may see; of ours only what is said to a run of the suite.
@@ -140,14 +142,27 @@ def copy_database(home: Path, template: str, name: str = DATABASE) -> None:
 
 
 @pytest.fixture
-def warehouse_url(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A migrated database of this test's own, as DATABASE_URL."""
-    copy_database(shared_home, MIGRATED)
+def warehouse_url(
+    request: pytest.FixtureRequest, shared_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A migrated database of this test's own, as DATABASE_URL; for a `world` all models stand."""
     host = quote(server.address(shared_home)["host"], safe="/")
     url = f"postgresql://daybook@/{DATABASE}?host={host}&port=5432"
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("DAYBOOK_HOME", str(shared_home))
+    built = "world" in request.fixturenames
+    copy_database(shared_home, request.getfixturevalue("built") if built else MIGRATED)
     return url
+
+
+@pytest.fixture(scope="session")
+def built(shared_home: Path, _dbt_session: Dbt) -> str:
+    """The template of all models, built of nothing: a test's first build then is like any other."""
+    copy_database(shared_home, MIGRATED)
+    result = _dbt_session.run("build", "--exclude-resource-type", "unit_test", "test")
+    assert result.success
+    copy_database(shared_home, DATABASE, BUILT)
+    return BUILT
 
 
 @pytest.fixture(name="warehouse")
@@ -260,8 +275,11 @@ def dbt(
 
 
 @pytest.fixture
-def world(tmp_path: Path, dbt: Callable[..., Any], db: psycopg.Connection) -> Any:
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, dbt: Callable[..., Any], db: psycopg.Connection
+) -> Any:
     """Days to write, land and build, on this test's own database."""
     from tests.silver_world import World
 
-    return World(tmp_path / "data", dbt, db)
+    marked = request.node.get_closest_marker("builds")
+    return World(tmp_path / "data", dbt, db, marked.args if marked else ())

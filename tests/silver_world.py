@@ -48,12 +48,17 @@ def transaction(transaction_id: Any, **values: Any) -> dict[str, Any]:
 
 
 class World:
-    """Days written as CSV files, landed and built: all, or what a module's tests are about."""
+    """Days written as CSV files, landed and built: all pipelines, or those that the test names
+    with `pytest.mark.builds`."""
 
-    only: tuple[str, ...] = ()  # tags of pipelines
-
-    def __init__(self, folder: Path, dbt: Callable[..., Any], db: Any) -> None:
+    def __init__(
+        self, folder: Path, dbt: Callable[..., Any], db: Any, pipelines: tuple[str, ...] = ()
+    ) -> None:
         self.folder, self.dbt, self.db = folder, dbt, db
+        # the template has the views and seeds: half of a build's time
+        self.chosen = ["--exclude", "config.materialized:view", "resource_type:seed"]
+        if pipelines:
+            self.chosen += ["--select", *(f"tag:{name}" for name in pipelines)]
 
     def write(self, day: str, **tables: Rows) -> None:
         place = self.folder / day
@@ -79,9 +84,7 @@ class World:
         landing.land_day(self.folder, parse_day(day), allow_empty=True, allow_shrink=True)
 
     def build(self, *arguments: str, **context: Any) -> None:
-        chosen = ["--select", *(f"tag:{tag}" for tag in self.only)] if self.only else []
-        if "--select" in arguments:
-            chosen = []
+        chosen = [] if "--select" in arguments else self.chosen
         plain = ["build", "--no-write-json", "--exclude-resource-type", "unit_test"]
         result = self.dbt(*plain, *chosen, *arguments, **context)
         failed = [

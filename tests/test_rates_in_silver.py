@@ -9,10 +9,7 @@ import pytest
 
 from tests.silver_world import World, transaction
 
-
-@pytest.fixture(autouse=True)
-def only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(World, "only", ("agents", "groups", "transactions"))
+pytestmark = pytest.mark.builds("transactions")
 
 
 def quote(world: World, *rates: tuple[str, str, str]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.rows import dict_row
 
-from loaders import retention
+from loaders import landing, retention, warehouse
 from loaders.days import parse_day
 from loaders.errors import UsageError
+from tests.conftest import BUILT, copy_database
 from tests.silver_world import World, agent, group, transaction
 
 DAYS = ("day1", "day2", "day3", "day4")
@@ -27,8 +30,6 @@ def write_days(world: World) -> None:
 
 
 def run_days(world: World, keep: int | None) -> None:
-    from loaders import landing
-
     for day in DAYS:
         landing.land_day(world.folder, parse_day(day))
         world.build(day=day)
@@ -45,24 +46,17 @@ def landed(world: World) -> set[tuple[str, str]]:
     return {(name[:-10], f"day{int(name[-2:]) - 1}") for name in names}
 
 
-def wipe(world: World) -> None:
-    for table, day in landed(world):
-        world.db.execute(f"drop table bronze.{table}_p197001{int(day[3:]) + 1:02}")
-    for schema in ("intermediate", "silver", "quarantine", "marts"):
-        world.db.execute(f"drop schema {schema} cascade; create schema {schema}")
-    world.db.execute(
-        "truncate bronze.load_batches, bronze.load_rejects, bronze.expired_days,"
-        " bronze.calendar, metrics.applied_batches"
-    )
-    world.db.execute("drop table metrics.group_activity cascade")
-
-
-def test_expired_days_change_nothing_but_bronze(world: World) -> None:
+def test_expired_days_change_nothing_but_bronze(world: World, shared_home: Path) -> None:
     write_days(world)
-    run_days(world, None)
+    for day in DAYS:
+        landing.land_day(world.folder, parse_day(day))
+    world.build()
+    retention.expire_days(None, flow_run_id="r")
     kept, quarantined = world.state(), world.reasons("transactions")
     assert {day for _, day in landed(world)} == set(DAYS)
-    wipe(world)
+    world.db.close()
+    copy_database(shared_home, BUILT)
+    world.db = warehouse.connect(autocommit=True, row_factory=dict_row)
     run_days(world, 1)
     assert world.state() == kept
     assert world.reasons("transactions") == quarantined
@@ -77,8 +71,6 @@ def test_expired_days_change_nothing_but_bronze(world: World) -> None:
 def test_a_full_refresh_is_refused_naming_the_days_until_they_land_again(
     world: World, dbt: Any
 ) -> None:
-    from loaders import landing
-
     write_days(world)
     run_days(world, 1)
     kept = world.state()
@@ -93,8 +85,6 @@ def test_a_full_refresh_is_refused_naming_the_days_until_they_land_again(
 
 
 def test_a_day_not_yet_applied_stays(world: World) -> None:
-    from loaders import landing
-
     write_days(world)
     landing.land_day(world.folder, parse_day("day1"))
     world.build()
@@ -117,7 +107,7 @@ def test_a_setting_that_is_no_number_of_days_is_refused(text, monkeypatch) -> No
 
 def test_what_a_dead_run_left_is_swept_and_nothing_else(world: World) -> None:
     write_days(world)
-    run_days(world, None)
+    landing.land_day(world.folder, parse_day("day1"))
     before = landed(world)
     world.db.execute("create table bronze.stg_agents_p19700109_77 (a int)")
     world.db.execute("create table silver.agents__dbt_backup (a int)")

@@ -8,12 +8,7 @@ from loaders import landing
 from loaders.days import parse_day
 from tests.silver_world import KEY_OF, World, agent, group, transaction
 
-
-@pytest.fixture(autouse=True)
-def only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(World, "only", ("agents", "groups", "transactions"))
-
-
+pytestmark = pytest.mark.builds("agents", "groups", "transactions")
 BUSY_DAY = {
     "agents": [agent(1), agent(2, updated_at="2026-01-01T00:00:00Z"), agent("1e+9")],
     "agent_details": [agent(2, name="Detailed", role_ids=[5])],
@@ -114,7 +109,7 @@ def test_a_dropped_table_is_built_again_from_all_that_landed(world: World) -> No
     world.day("day1", **BUSY_DAY)
     state = world.state()
     world.db.execute("drop table silver.transactions cascade")
-    world.build()
+    world.build("--select", "tag:transactions")
     assert world.state() == state
 
 
@@ -375,6 +370,6 @@ def test_views_of_readers_survive_builds_and_a_full_refresh(world: World) -> Non
     for relation in ("metrics.row_ledger", "metrics.group_activity", "silver.agents"):
         world.db.execute(f"create view mine.{relation.split('.')[1]} as select * from {relation}")
     world.day("day2", **BUSY_DAY)
-    world.build("--full-refresh")
+    world.build("--full-refresh", "--select", "tag:groups")
     for name in ("row_ledger", "group_activity", "agents"):
         assert world.db.execute(f"select * from mine.{name}").fetchall()

@@ -30,6 +30,7 @@ def land_in_part(world: World, day: str, **tables: Any) -> None:
         landing.land_day(world.folder, parse_day(day), allow_empty=True, allow_shrink=True)
 
 
+@pytest.mark.builds("agents", "transactions")
 @pytest.mark.parametrize("rates", [False, True])
 def test_an_expired_record_stands_until_a_newer_one_comes(
     world: World, monkeypatch: pytest.MonkeyPatch, rates: bool
@@ -53,6 +54,7 @@ def test_an_expired_record_stands_until_a_newer_one_comes(
     assert amount(world, "a") == 999
 
 
+@pytest.mark.builds("groups", "transactions")
 def test_a_day_landed_again_in_part_leaves_silver_as_it_was(world: World) -> None:
     people, tree = [agent(1), agent(2)], [group(10, [1]), group(11, [])]
     members = [{"group_id": 11, "agent_id": 2}]
@@ -86,6 +88,7 @@ def test_a_day_landed_again_in_part_leaves_silver_as_it_was(world: World) -> Non
     assert world.pairs() == [("10", "1"), ("11", "2")]
 
 
+@pytest.mark.builds("agents", "roles")
 def test_roles_of_a_day_that_was_built_for_agents_alone(world: World) -> None:
     world.day("day1", agent_details=[detail(1, [5]), detail(2, [5])])
     world.land("day2", agent_details=[detail(1, [6]), detail(2, [])])
@@ -96,6 +99,7 @@ def test_roles_of_a_day_that_was_built_for_agents_alone(world: World) -> None:
     assert after == (events(world), held(world))
 
 
+@pytest.mark.builds("roles")
 def test_roles_of_a_file_that_is_gone_from_its_day(world: World) -> None:
     world.day("day1", agent_details=[detail(1, [5])])
     world.day("day2", agent_details=[detail(1, [5, 6])])
@@ -122,6 +126,7 @@ def test_the_90_days_are_those_of_utc(world: World, monkeypatch: pytest.MonkeyPa
     assert found["usd_last_90_days"] == 25
 
 
+@pytest.mark.builds("transactions")
 def test_a_blank_raw_name_leaves_the_other_to_match(world: World) -> None:
     spent = transaction("a", raw_merchant_name="  ", merchant_name="NOTION LABS INC")
     world.land("2026-01-05", transactions=[spent])
@@ -131,6 +136,7 @@ def test_a_blank_raw_name_leaves_the_other_to_match(world: World) -> None:
     assert found.fetchall() == [{"application": "Notion", "is_looked_up": True}]
 
 
+@pytest.mark.builds("transactions", "budgets")
 def test_no_number_is_too_large_for_a_build(world: World) -> None:
     world.day(
         "2026-01-05",

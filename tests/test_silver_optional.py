@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.silver_world import World, agent
+
+pytestmark = pytest.mark.builds("roles", "budgets", "cards")
 
 
 def detail(agent_id: int, role_ids: Any) -> dict[str, Any]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.silver_world import World, transaction
+
+pytestmark = pytest.mark.builds("transactions")
 
 
 def test_only_whitespace_is_no_text(world: World) -> None:

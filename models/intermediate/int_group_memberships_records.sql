@@ -52,7 +52,7 @@ units as (
 
     select
         groups.group_id,
-        members.agent_id collate "C" as agent_id,
+        members.agent_id,
         case when cardinality(groups._errors) > 0 then '{group_invalid}' else '{}' end::text [] as _errors,
         null::jsonb as _landed,
         groups.updated_at as _list_written,

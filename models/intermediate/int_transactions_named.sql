@@ -10,7 +10,7 @@
         tags=['marts', 'transactions'],
         indexes=[{'columns': ['transaction_id', 'month'], 'unique': true}],
         meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'covers': 'covers_nothing'},
-        post_hook='{{ account_first_build() }}',
+        post_hook='{{ after_upsert() }}',
     )
 }}
 
@@ -27,7 +27,7 @@ with records as (
 )
 
 select distinct
-    bronze.id_text(children.landed) as transaction_id,
+    {{ typed_value('children.landed', 'text', is_id=true) }} as transaction_id,
     {{ month_of('records.occurred_time') }} as month
 from records
 cross join lateral jsonb_array_elements_text(records.child_transaction_ids) as children (landed)

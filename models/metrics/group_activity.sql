@@ -2,8 +2,7 @@
 --
 -- Asked from the agents upwards (start where one is active, step to the parent): each group is
 -- reached once, so time is linear in groups and memberships. Walking up or down from every group
--- is quadratic in depth. It looks at its tables first: planned without statistics, as on a first
--- day, the same query takes minutes.
+-- is quadratic in depth.
 
 {{
     config(
@@ -14,8 +13,7 @@
         full_refresh=false,
         tags=['groups', 'metrics'],
         meta={'pipeline': 'groups', 'tables': ['stg_groups'], 'whole': true},
-        pre_hook="{% if is_building() %}analyze {{ ref('agents') }} (agent_id, status), {{ ref('group_memberships') }} (group_id, agent_id){% endif %}",
-        post_hook='{{ account_first_build() }}',
+        post_hook='{{ after_upsert() }}',
     )
 }}
 

@@ -61,7 +61,7 @@ assigned as (
 
     select distinct
         steps.agent_id,
-        roles.role_id collate "C" as role_id,
+        roles.role_id,
         steps.day,
         'assigned' as action
     from steps
@@ -74,7 +74,7 @@ removed as (
 
     select distinct
         steps.agent_id,
-        roles.role_id collate "C" as role_id,
+        roles.role_id,
         steps.day,
         'removed' as action
     from steps

@@ -1,0 +1,89 @@
+"""The strategy `upsert` held by dbt's own tests of adapters, in a project of theirs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbt.tests.adapter.basic.test_incremental import BaseIncremental
+from dbt.tests.adapter.incremental import test_incremental_unique_id as unique_id
+from dbt.tests.adapter.incremental.test_incremental_on_schema_change import (
+    BaseIncrementalOnSchemaChange,
+)
+from dbt.tests.fixtures.project import *  # noqa: F403 -- what dbt's tests begin with
+from dbt.tests.util import run_dbt
+
+from loaders import server
+from loaders.sources import PROJECT
+from tests.conftest import DATABASE, MIGRATED, copy_database
+
+pytestmark = pytest.mark.slow
+KEY = ["state", "county", "city"]
+
+
+@pytest.fixture(scope="class")
+def dbt_profile_target(shared_home: Path) -> dict[str, Any]:
+    copy_database(shared_home, MIGRATED)
+    host = server.address(shared_home)["host"]
+    at = {"host": host, "port": 5432, "user": "daybook", "pass": "", "dbname": DATABASE}
+    return {"type": "postgres", "threads": 1, **at}
+
+
+@pytest.fixture(scope="class")
+def macros() -> dict[str, str]:
+    """Daybook's own, but for where its schemas are."""
+    found = (PROJECT / "macros").glob("*.sql")
+    return {path.name: path.read_text() for path in found if "schema" not in path.name}
+
+
+@pytest.fixture(autouse=True, scope="class")
+def _profiles_folder() -> Any:
+    """dbt's fixtures set it, and leave it set."""
+    before = os.environ.get("DBT_PROFILES_DIR")
+    yield
+    os.environ.pop("DBT_PROFILES_DIR", None)
+    if before is not None:
+        os.environ["DBT_PROFILES_DIR"] = before
+
+
+def keyed(*columns: str) -> dict[str, Any]:
+    """What a model needs to be written by upsert: a key, and an index that holds it unique."""
+    indexes = [{"columns": list(columns), "unique": True}]
+    return {"+incremental_strategy": "upsert", "+unique_key": [*columns], "+indexes": indexes}
+
+
+class TestIncremental(BaseIncremental):
+    @pytest.fixture(scope="class")
+    def project_config_update(self) -> dict[str, Any]:
+        return {"name": "incremental", "models": {"incremental": keyed("id")}}
+
+
+class TestOnSchemaChange(BaseIncrementalOnSchemaChange):
+    @pytest.fixture(scope="class")
+    def project_config_update(self) -> dict[str, Any]:
+        return {"models": {"test": keyed("id")}}
+
+
+class TestUniqueKey(unique_id.SubBaseIncrementalUniqueKey):
+    """Their keys that are unique: what is not, no upsert takes."""
+
+    @pytest.fixture(scope="class")
+    def project_config_update(self) -> dict[str, Any]:
+        upsert = {"+incremental_strategy": "upsert"}
+        trinary = {"trinary_unique_key_list": keyed(*KEY), "expected": {"+enabled": True}}
+        trinary["nontyped_trinary_unique_key_list"] = keyed(*KEY)
+        return {"models": {"test": upsert | trinary}}
+
+    test__bad_unique_key = unique_id.BaseIncrementalUniqueKey.test__bad_unique_key
+    test__bad_unique_key_list = unique_id.BaseIncrementalUniqueKey.test__bad_unique_key_list
+    test__trinary = unique_id.BaseIncrementalUniqueKey.test__trinary_unique_key_list
+    test__no_update = unique_id.BaseIncrementalUniqueKey.test__trinary_unique_key_list_no_update
+
+    @pytest.mark.parametrize("keys", ["no_unique_key", "empty_str_unique_key"])
+    def test_a_model_without_a_key_is_refused(self, project: Any, keys: str) -> None:
+        run_dbt(["seed", "--select", "seed", "--full-refresh"])
+        run_dbt(["run", "--select", keys, "--full-refresh"])
+        (again,) = run_dbt(["run", "--select", keys], expect_pass=False).results
+        assert "upsert needs config(unique_key=" in again.message
