@@ -226,6 +226,39 @@ def test_sample_days_landed_first_and_built_at_once(begin: Callable[[], Run]) ->
     run.build()
 
 
+KEYS = {
+    "agents": ("agent_id",),
+    "groups": ("group_id",),
+    "group_memberships": ("group_id", "agent_id"),
+    "transactions": ("transaction_id",),
+}
+
+
+@pytest.mark.parametrize("day", [1, 2, 3])
+def test_as_of_a_day_is_silver_of_the_days_until_then(begin: Callable[[], Run], day: int) -> None:
+    run = begin()
+    for number in (1, 2, 3):
+        run.land_sample(number)
+    run.build(*PIPELINES)
+    until = parse_day(f"day{day}").date
+    fold = Fold()
+    fold.build({key: batch for key, batch in run.landed.items() if key[1] <= until})
+    with warehouse.connect(row_factory=dict_row) as conn:
+        for entity, key in KEYS.items():
+            asked = f"select * from ({{{{ as_of('{entity}', \"date '{until}'\") }}}}) as asked"
+            (shown,) = run.dbt("compile", "--inline", asked).result
+            found = rows(conn, f"({shown.node.compiled_code}) as found", *key)
+            if entity == "group_memberships":
+                assert set(found) == fold.state.memberships
+                continue
+            expected = getattr(fold.state, entity)
+            assert found.keys() == expected.keys()
+            for one, row in expected.items():
+                same = {name: row[name] for name in found[one] if name in row}
+                assert {name: found[one][name] for name in same} == same, (entity, one)
+                assert len(same) > 5
+
+
 def test_an_optional_table_gone_from_a_day_says_nothing_there(begin: Callable[[], Run]) -> None:
     """As if the day had never had it: the memberships of the earlier file count again."""
     agents = [{"agent_id": key, "email": "a@example.com", "name": "A"} for key in ("1", "2")]
