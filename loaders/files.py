@@ -111,13 +111,13 @@ def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
 
 def sample_files(location: Path) -> list[RawFile]:
     """A file, or a folder of them, wherever it lies; DaybookError as for a day's."""
+    if not location.exists():
+        raise UsageError(f"{location}: there is no such file or folder.")
     with telling(location):
         if location.is_dir():
             return _files_in(location, location, location)
-        entries = [entry for entry in os.scandir(location.parent) if entry.name == location.name]
-        if not entries:
-            raise UsageError(f"{location}: there is no such file or folder.")
-        return [_raw_file(entries[0], location, location.parent)]
+        entry = next(one for one in os.scandir(location.parent) if one.name == location.name)
+        return [_raw_file(entry, location, location.parent)]
 
 
 def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:

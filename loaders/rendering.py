@@ -61,7 +61,7 @@ def files_of(entity: Entity) -> dict[Path, str]:
         "landed": "\n".join(f"    coalesce(_landed ->> '{c}', {c}::text) as {c}," for c in names),
         "last_write": f", last_write='{entity.written_at}'" if entity.written_at else "",
         "same_key": " and ".join(f"records.{c} = changed.{c}" for c in entity.key),
-        "words": "".join(f"\n            {word}: {said}" for word, said in _words(entity.read)),
+        "words": "".join(f"\n            {word}: {said}" for word, said in words(entity.read)),
     }
 
     def filled(template: str, **more: str) -> str:
@@ -110,7 +110,7 @@ def files_of(entity: Entity) -> dict[Path, str]:
     }
 
 
-def _words(read: Table) -> list[tuple[str, str]]:
+def words(read: Table) -> list[tuple[str, str]]:
     """What the declaration says of how the files are read, where it is not the usual."""
     said = {
         "delimiter": read.delimiter,

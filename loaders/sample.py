@@ -20,7 +20,7 @@ from loaders.readers.csv_file import read_csv
 from loaders.readers.json_file import read_json_rows
 from loaders.readers.json_window import decode
 from loaders.readers.mapping import Mapping
-from loaders.readers.parquet_file import read_parquet
+from loaders.readers.parquet_file import read_parquet, structs_of
 from loaders.readers.rows import Digits, Found, Records, Row
 from loaders.readers.sheet_file import read_sheet
 from loaders.sources import Table
@@ -69,11 +69,12 @@ def read_sample(
         table = better
         records = list(islice(_records(files, table), SAMPLED))
     is_text = files[0].format in ("csv", "xlsx")
+    structs = structs_of(files[0]) if files[0].format == "parquet" else None
     return table, [
         Field(path, values, _type_of(values, path[-1], is_text=is_text))
-        for path, values in _fields(records, ())
+        for path, values in _fields(records, (), structs)
         # a path is written with dots, so a JSON name that has one can't be; and dbt renders braces
-        if (is_text or "." not in path[0]) and "{" not in path[0]
+        if path[0] and (is_text or "." not in path[0]) and "{" not in path[0]
     ]
 
 
@@ -122,19 +123,20 @@ def _rows(file: RawFile, mapping: Mapping, names: tuple[str, ...]) -> Records:
 
 
 def _fields(
-    values: list[Any], path: tuple[str, ...]
+    values: list[Any], path: tuple[str, ...], structs: set[tuple[str, ...]] | None
 ) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
     """Each place below `path`. An object whose names are data (ids, dates), or that is something
-    else in another record, stays whole."""
+    else in another record, stays whole, and so does a map of Parquet: what is none of `structs`."""
     objects = [value for value in values if isinstance(value, dict)]
     names = dict.fromkeys(name for value in objects for name in value)
     alike = all(value is None or isinstance(value, dict) for value in values)
-    if path and not (names and alike and all(map(_NAME.fullmatch, names))):
+    is_open = alike and all(map(_NAME.fullmatch, names)) and (structs is None or path in structs)
+    if path and not (names and is_open):
         yield path, values
         return
     for name in names:
         inner = [value.get(name) if isinstance(value, dict) else None for value in values]
-        yield from _fields(inner, (*path, name))
+        yield from _fields(inner, (*path, name), structs)
 
 
 def _type_of(values: list[Any], name: str, *, is_text: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import re
 import sys
 import unicodedata
@@ -11,21 +12,23 @@ from pathlib import Path
 
 from loaders.declaration import build
 from loaders.errors import DaybookError, UsageError
-from loaders.rendering import Column, Entity, files_of
+from loaders.rendering import Column, Entity, files_of, words
 from loaders.sample import Field, has_value, read_sample
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 
-# PostgreSQL's reserved words, and what the macro typed_records calls a landed row.
+# PostgreSQL's reserved words, what sqlfluff takes for such, and `landed`, which the macro
+# typed_records calls a landed row.
 RESERVED = """
-    all analyse analyze and any array as asc asymmetric authorization binary both case cast check
-    collate collation column concurrently constraint create cross current_catalog current_date
-    current_role current_schema current_time current_timestamp current_user default deferrable desc
-    distinct do else end except false fetch for foreign freeze from full grant group having ilike in
-    initially inner intersect into is isnull join landed lateral leading left like limit localtime
-    localtimestamp natural not notnull null offset on only or order outer overlaps placing primary
-    references returning right select session_user similar some symmetric system_user table
-    tablesample then to trailing true union unique user using variadic verbose when where window
-    with
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast
+    check collate collation column commutator concurrently connect constraint create cross
+    current_catalog current_date current_role current_schema current_time current_timestamp
+    current_user default deferrable desc distinct do else end except false fetch for foreign
+    freeze from full grant group hashes having ilike in initially inner intersect into is isnull
+    join landed lateral leading left like limit localtime localtimestamp merges minus natural
+    negator not notnull null offset on only or order outer overlaps placing primary prior
+    references returning right rightarg select session_user similar some symmetric system_user
+    table tablesample then to trailing true union unique user using variadic verbose when where
+    window with
 """
 
 
@@ -38,6 +41,10 @@ def look(
     sample without records, and a key that is missing or not unique.
     """
     _check_name(name)
+    try:
+        encoding = codecs.lookup(encoding).name
+    except LookupError:
+        raise UsageError(f"{encoding}: no such encoding; cp1252 and utf-16 are some.") from None
     singular = re.sub(r"(?<=ss|sh|ch)es$|(?<=x)es$|s$", "", re.sub("ies$", "y", name)) or name
     said = [part.strip() for part in key.split(",")] if key else []
     wanted = said or ["id", f"{singular}_id", f"{name}_id"]
@@ -167,19 +174,20 @@ def main(arguments: list[str] | None = None) -> int:
             encoding=options.encoding,
         )
         files = write(entity)
-    except DaybookError as error:
+    except (DaybookError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return getattr(error, "exit_code", 1)
     print(_account(entity, files))
     return 0
 
 
 def _account(entity: Entity, files: list[Path]) -> str:
     wide = max(len(column.name) for column in entity.columns)
-    newest = f"; the newest by {entity.written_at}" if entity.written_at else ""
+    more = f"; the newest by {entity.written_at}" if entity.written_at else ""
+    more += "".join(f"; {word}: {said}" for word, said in words(entity.read))
     return "\n".join(
         [
-            f"{entity.name}: a {entity.kind} with the key {', '.join(entity.key)}{newest}.",
+            f"{entity.name}: a {entity.kind} with the key {', '.join(entity.key)}{more}.",
             *(f"  {c.name:{wide}}  {c.data_type:11}  from {c.said}" for c in entity.columns),
             "Written:",
             *(f"  {path.relative_to(PROJECT)}" for path in files),

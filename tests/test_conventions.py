@@ -216,8 +216,10 @@ def test_the_meaning_of_stg_is_said_in_three_places() -> None:
 def test_files_stay_small() -> None:
     for file in tracked("*.py"):
         assert len(file.read_text().splitlines()) <= 400, file
+    column = re.compile(r"    (coalesce\(_landed ->> '\w+', \w+::text\) as )?\w+,")
     for file in tracked("*.sql"):
-        assert len(file.read_text().splitlines()) <= 150, file
+        lines = [line for line in file.read_text().splitlines() if not column.fullmatch(line)]
+        assert len(lines) <= 150, file  # as many columns as a source has
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

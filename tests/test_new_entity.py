@@ -218,6 +218,7 @@ def test_pages_of_an_envelope_say_where_their_list_is(tmp_path: Path) -> None:
         ("admin_groups --from {a}", "it is there already, in models/bronze/_bronze__sources.yml"),
         ("invoices --from {no}", "there is no such file or folder"),
         ("invoices --from {empty}", "no record was found in it"),
+        ("invoices --from {a} --encoding utf-61", "utf-61: no such encoding"),
         ("invoices --from {a} --key id,nr", "no field is called nr. Say it with --key"),
         ("invoices --from {nokey}", "no field is called id or invoice_id or invoices_id"),
         ("invoices --from {nokey}", "Its fields: nr, sum."),
