@@ -13,6 +13,7 @@ MODULES = {
     "run": ("flows.day", "one day through the whole flow: daybook run day1 --data PATH"),
     "backfill": ("flows.backfill", "several days, in order"),
     "land": ("loaders.__main__", "land a day's files, without the flow: daybook land day1"),
+    "new": ("loaders.scaffold", "what a new entity needs, from a sample of its files"),
     "status": ("flows.status", "what runs, the last runs, who holds the warehouse"),
     "site": ("flows.site", "the pages"),
     "warehouse": ("loaders.warehouse", "start, stop, status, uri or migrate"),

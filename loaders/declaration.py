@@ -23,10 +23,11 @@ from loaders.errors import UsageError
 from loaders.sources import Column, Path_, Table
 
 TYPES = ("text", "bigint", "integer", "numeric", "boolean", "date", "timestamptz", "jsonb")
+NUMBERS = ("bigint", "integer", "numeric")
 KINDS = ("snapshot", "delta")
 READING = ("found_under", "records", "delimiter", "encoding", "decimal")
 TABLE_WORDS = (*READING, "kind", "required", "key", "max_reject_share")
-COLUMN_WORDS = ("from", "default", "values", "format", "shared")
+COLUMN_WORDS = ("from", "default", "values", "format", "scale", "shared")
 # What dbt says of a table or a column: nothing that landing reads.
 DBT_TABLE: tuple[str, ...] = (
     "name",
@@ -246,6 +247,10 @@ def _columns(table: str, columns: dict[str, Any], problems: _Problems) -> Iterab
             problems.add(where, f"format is for a date or a time, and it is {entry['data_type']}.")
         if any("%" not in one for one in formats):
             problems.add(where, "format is written as in '%d.%m.%Y %H:%M'.")
+        if (scale := str(words.get("scale", "0"))) not in map(str, range(9)):
+            problems.add(where, "scale is how many places a number's point moves, from 1 to 8.")
+        elif scale != "0" and entry["data_type"] not in NUMBERS:
+            problems.add(where, f"scale is for a number, and it is {entry['data_type']}.")
         if not isinstance(default := words.get("default"), (str, type(None))):
             problems.add(where, "default is one value.")
             default = None
@@ -257,6 +262,7 @@ def _columns(table: str, columns: dict[str, Any], problems: _Problems) -> Iterab
             tuple(values.items()),
             formats,
             _true(words.get("shared")),
+            int(scale) if scale.isdigit() else 0,
         )
 
 

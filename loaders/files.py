@@ -109,6 +109,17 @@ def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
         return _with_etags([_raw_file(source, location, folder)])
 
 
+def sample_files(location: Path) -> list[RawFile]:
+    """A file, or a folder of them, wherever it lies; DaybookError as for a day's."""
+    if not location.exists():
+        raise UsageError(f"{location}: there is no such file or folder.")
+    with telling(location):
+        if location.is_dir():
+            return _files_in(location, location, location)
+        entry = next(one for one in os.scandir(location.parent) if one.name == location.name)
+        return [_raw_file(entry, location, location.parent)]
+
+
 def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
     """The files and folders of a day that no table uses, and what each may be meant for."""
     names = {name: table.name for table in tables for name in table.found_under}

@@ -29,11 +29,8 @@ PART_ROWS = 10_000
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
 SWAP_TURNS = 15
-# A key as it is compared; null when it can't be read: blank, or shortened by a spreadsheet.
-_READ = (
-    "case when btrim({0}, E' \\t\\r\\n\\u00a0') !~* '^$|^[+-]?[0-9]([.][0-9]+)?E[+][0-9]+$|^nan$'"
-    " then regexp_replace(btrim({0}, E' \\t\\r\\n\\u00a0'), '^[+]?([0-9]+)([.]0+)?$', '\\1') end"
-)
+# A key as it is compared; null when it can't be read: no id, or what pandas writes for none.
+_READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
 _LINEAGE = ("_day", "_batch_id", "_source_file", "_source_row", "_loaded_at")
 
 

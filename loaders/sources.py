@@ -22,7 +22,8 @@ class Column:
     """A landed column: its name, the type it has once typed, and how a raw file gives it.
 
     `places` are the names or paths tried in order; `shared`: another column has them too;
-    `values` is theirs → ours; `formats` are strptime's, of a date or a time.
+    `values` is theirs → ours; `formats` are strptime's, of a date or a time;
+    `scale`: how far a number's point moves to the right.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Column:
     values: tuple[tuple[str, str], ...] = ()
     formats: tuple[str, ...] = ()
     shared: bool = False
+    scale: int = 0
 
     @property
     def json_path(self) -> Path_:

@@ -1,10 +1,10 @@
 {#- Silver is a function of the days, so what it was after any of them can be asked of the records. -#}
 
 {% macro as_of(entity, day) -%}
-    {#- `agents`, `groups`, `group_memberships`, `transactions`, `roles`, `budgets` or `cards` as they stood once
-        `day`, SQL for a date, and the days before it were applied: the columns of silver's table. -#}
+    {#- An entity, such as `agents`, as it stood once `day`, SQL for a date, and the days before it
+        were applied: the columns of silver's table. -#}
     {%- set records = ref('int_' ~ entity ~ '_records') -%}
-    {%- set key = {'agents': 'agent_id', 'groups': 'group_id', 'transactions': 'transaction_id', 'roles': 'role_id', 'budgets': 'budget_id', 'cards': 'card_id'} -%}
+    {%- set key = key_of('stg_' ~ entity) | join(', ') -%}
     {%- if entity == 'group_memberships' -%}
         select pairs.*
         from (
@@ -19,7 +19,7 @@
         ) as pairs
         where exists (select 1 from {{ ref('agents_history') }} as agents where agents.agent_id = pairs.agent_id and agents.valid_from <= {{ day }})
             and exists (select 1 from {{ ref('groups_history') }} as groups where groups.group_id = pairs.group_id and groups.valid_from <= {{ day }})
-    {%- elif entity in key -%}
+    {%- else -%}
         select
             latest.*
             {%- if entity == 'agents' %},
@@ -28,17 +28,15 @@
             listed.group_id is not null as is_present
             {%- endif %}
         from (
-            select distinct on ({{ key[entity] }}) * from {{ records }}
+            select distinct on ({{ key }}) * from {{ records }}
             where _outcome in ('inserted', 'updated', 'unchanged') and _day <= {{ day }}
-            order by {{ key[entity] }}, _day desc
+            order by {{ key }}, _day desc
         ) as latest
         {%- if entity in ('agents', 'groups') %}
         left join (
-            select distinct {{ key[entity] }} from {{ records }}
+            select distinct {{ key }} from {{ records }}
             where _source_table = 'stg_{{ entity }}' and _day = {{ newest_day('int_' ~ entity ~ '_records', 'stg_' ~ entity, until=day) }}
-        ) as listed on latest.{{ key[entity] }} = listed.{{ key[entity] }}
+        ) as listed on latest.{{ key }} = listed.{{ key }}
         {%- endif %}
-    {%- else -%}
-        {{ exceptions.raise_compiler_error("as_of knows " ~ (key | list + ['group_memberships']) | join(', ') ~ ", not " ~ entity) }}
     {%- endif -%}
 {%- endmacro %}

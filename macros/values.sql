@@ -8,8 +8,8 @@
     bronze.id_text({{ column }}) collate "C"
     {%- elif data_type == 'text' -%}
     case when {{ has_text(column) }} then {{ column }} end
-    {%- elif data_type == 'integer' -%}
-    case when {{ column }} ~ '^-?[0-9]+$' and pg_input_is_valid({{ column }}, 'integer') then {{ column }}::integer end
+    {%- elif data_type in ('integer', 'bigint') -%}
+    case when {{ column }} ~ '^-?[0-9]+$' and pg_input_is_valid({{ column }}, '{{ data_type }}') then {{ column }}::{{ data_type }} end
     {%- elif data_type == 'numeric' -%}
     case
         when {{ column }} ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' and pg_input_is_valid({{ column }}, 'numeric')
@@ -93,6 +93,11 @@
 
 {% macro is_id(name, column, table) -%}
     {#- Text that names a thing: the key, and what is called …_id. -#}
-    {%- set keys = graph.sources.values() | selectattr('name', 'equalto', table) | map(attribute='meta') | map(attribute='key') | first or [] -%}
-    {{ return(column.data_type == 'text' and (name in keys or name.endswith('_id'))) }}
+    {{ return(column.data_type == 'text' and (name in key_of(table) or name.endswith('_id'))) }}
+{%- endmacro %}
+
+
+{% macro key_of(table) -%}
+    {#- The columns of a landed table's key, as the sources file declares it. -#}
+    {{ return(graph.sources.values() | selectattr('name', 'equalto', table) | map(attribute='meta') | map(attribute='key') | first or []) }}
 {%- endmacro %}

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from loaders.errors import UsageError
+from loaders.readers.mapping import Mapping
 from loaders.sources import declared_tables
 from tests.raw_days import land_one, rows, write
 
@@ -37,6 +38,8 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {values: x}}}", "values says what each of theirs is"),
         ("stg_agents: {columns: {created_at: {format: iso}}}", "written as in '%d.%m.%Y"),
         ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),
+        ("stg_transactions: {columns: {amount_minor: {scale: 0.5}}}", "scale is how many places"),
+        ("stg_agents: {columns: {email: {scale: 2}}}", "scale is for a number, and it is text"),
         ("stg_agents: {columns: {email: {from: []}}}", "from is a name, a dotted path"),
         ("stg_agents: [1]", "words and what they mean"),
         ("{", "this is no YAML"),
@@ -183,6 +186,31 @@ stg_budgets:
         ("1", "Büro; Süd", "1234.50", "2026-01-31"),
         ("2", "x", "7", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "minor"),
+    [
+        ("12.5", "1250"),
+        ("12", "1200"),
+        ("-0.07", "-7"),
+        ("0", "0"),
+        (" 12.50 ", "1250"),
+        ("12.5000", "1250"),
+        ("1.005", "100.5"),
+        ("123456789012345678901234567890.12", "12345678901234567890123456789012"),
+        ("1.25e1", "1.25e3"),
+        ("12,50", "12,50"),
+        ("NaN", "NaN"),
+        (None, None),
+    ],
+)
+def test_amounts_in_major_units_land_in_minor_ones_exactly(
+    tmp_path: Path, theirs: str | None, minor: str | None
+) -> None:
+    text = "stg_transactions: {columns: {amount_minor: {from: amount, scale: 2}}}"
+    mapping = Mapping(declared_tables(sources(tmp_path, text))["stg_transactions"])
+    assert mapping.header(["id", "amount"]).row(1, ["1", theirs]).values[14] == minor
 
 
 @pytest.mark.usefixtures("warehouse")

@@ -62,6 +62,23 @@ def test_an_empty_warehouse_says_how_to_begin(db: psycopg.Connection, tmp_path: 
     assert "No day has run yet" in pages(db, tmp_path)
 
 
+def test_a_year_that_python_lacks_is_quarantined_and_the_pages_are_written(
+    world: World, tmp_path: Path
+) -> None:
+    odd = ("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00")
+    fields = ("occurred_time", "updated_time")
+    records = [(field, when) for field in fields for when in odd]
+    world.day(
+        "day1",
+        agents=[agent(n, **{"created_at": when}) for n, when in enumerate(odd)],
+        transactions=[transaction(n, **{f: when}) for n, (f, when) in enumerate(records)],
+    )
+    a_run(world.db, "day1")
+    assert world.reasons("transactions") == [(f"{field}_invalid",) for field, _ in records]
+    assert world.reasons("agents") == [("created_at_invalid",)] * 2
+    assert "4 rows" in pages(world.db, tmp_path)
+
+
 def test_a_first_day_that_failed_to_land_says_what_to_do(
     db: psycopg.Connection, tmp_path: Path
 ) -> None:

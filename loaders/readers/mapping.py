@@ -43,6 +43,21 @@ def _point(text: str | None) -> str | None:
     return text
 
 
+def _scaled(places: int, text: str | None) -> str | None:
+    """12.5 as 1250 where the point moves two places: by its digits, so it is exact."""
+    found = text and re.fullmatch(r"\s*([+-]?[0-9]+)(?:\.([0-9]+))?([eE][+-]?[0-9]{1,9})?\s*", text)
+    if not found:
+        return text
+    whole, part, power = found.groups(default="")
+    if power:
+        return f"{whole}.{part or 0}e{int(power[1:]) + places}"
+    part = part.ljust(places, "0")
+    rest = part[places:].rstrip("0")
+    return re.sub("^([+-]?)0+(?=[0-9])", r"\1", whole + part[:places]) + (
+        f".{rest}" if rest else ""
+    )
+
+
 def _iso(formats: Sequence[str], date_only: bool, text: str | None) -> str | None:
     for form in formats if text else ():
         try:
@@ -106,6 +121,8 @@ class Mapping:
             steps.append(partial(_ours, dict(column.values)))
         if self.table.decimal == "," and column.data_type in _NUMBERS:
             steps.append(_point)
+        if column.scale:
+            steps.append(partial(_scaled, column.scale))
         if column.formats:
             steps.append(partial(_iso, column.formats, column.data_type == "date"))
         if column.default is not None:

@@ -56,6 +56,21 @@ def _paths(schema: Any, tree: Node) -> list[tuple[str, ...]]:
     return paths
 
 
+def structs_of(file: RawFile) -> set[tuple[str, ...]]:
+    """The paths of the columns, and of fields of structs, that are structs themselves."""
+    with opened_parquet(file) as parquet:
+        return set(_structs(parquet.schema_arrow, ()))
+
+
+def _structs(fields: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    import pyarrow
+
+    for field in fields:
+        if pyarrow.types.is_struct(field.type):
+            yield (*path, field.name)
+            yield from _structs(field.type, (*path, field.name))
+
+
 def read_parquet(file: RawFile, mapping: Mapping) -> Records:
     """The file's rows: numbers with all digits, times as ISO 8601, nested values as JSON text.
 

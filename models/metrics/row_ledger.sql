@@ -3,10 +3,10 @@
 -- nothing rather than figures of a batch that is gone. A build of some pipelines alone has a ledger
 -- of those.
 
-{{ config(materialized='view', tags=['agents', 'groups', 'transactions', 'roles', 'budgets', 'cards', 'metrics']) }}
+{{ config(materialized='view', tags=var('entities') | list + ['metrics']) }}
 
 {% set built = [] %}
-{% for target in ['agents', 'groups', 'group_memberships', 'transactions', 'roles', 'budgets', 'cards', 'fx_rates'] %}
+{% for target in var('entities') %}
 {% set records = ref('int_' ~ target ~ '_records') %}
 {% if not execute or load_relation(records) %}{% do built.append((target, records)) %}{% endif %}
 {% endfor %}

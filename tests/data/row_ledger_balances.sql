@@ -1,6 +1,6 @@
 -- Every row of a file has exactly one end. Who fixes: whoever changed a strategy or a loader.
 
-{{ config(tags=['metrics', 'agents', 'groups', 'transactions', 'roles', 'budgets', 'cards']) }}
+{{ config(tags=var('entities') | list + ['metrics']) }}
 
 select *
 from {{ ref('row_ledger') }}

@@ -1,0 +1,152 @@
+"""The files of a new entity, from `loaders/templates`, and the lists that name it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+from loaders.sources import PROJECT, SOURCES_FILE, Table
+
+TEMPLATES = Path(__file__).parent / "templates"
+DOCS, SETTINGS = PROJECT / "models/_columns.md", PROJECT / "dbt_project.yml"
+SELECTORS = PROJECT / "selectors.yml"
+_WRITTEN_AT = re.compile(r"(last_)?(updated|modified|changed)(_at|_on|_time|_date|_datetime)?")
+_LINEAGE = "_day _batch_id _source_file _source_row"
+TYPED = f"_errors _landed _extra {_LINEAGE}"
+RECORDS = f"_outcome _errors _landed _extra _hash _source_table {_LINEAGE} _updated_at"
+QUARANTINE = f"_errors _extra _source_table {_LINEAGE} _updated_at"
+
+
+class Column(NamedTuple):
+    """A field as it lands."""
+
+    name: str
+    data_type: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What is written of an entity; `read` says how its files are read."""
+
+    name: str
+    singular: str
+    kind: str
+    key: list[str]
+    columns: list[Column]
+    read: Table
+
+    @property
+    def written_at(self) -> str | None:
+        """The column that says when a record was written."""
+        moments = [c.name for c in self.columns if c.data_type == "timestamptz"]
+        return next(filter(_WRITTEN_AT.fullmatch, moments), None)
+
+
+def files_of(entity: Entity) -> dict[Path, str]:
+    """Each file that is written, and its whole text."""
+    models, name = PROJECT / "models", entity.name
+    names = [column.name for column in entity.columns]
+    values = {
+        "entity": name,
+        "singular": entity.singular.replace("_", " "),
+        "key": ", ".join(f"'{column}'" for column in entity.key),
+        "names": ", ".join(entity.key),
+        "kind": entity.kind,
+        "columns": "\n".join(f"    {column}," for column in names),
+        "landed": "\n".join(f"    coalesce(_landed ->> '{c}', {c}::text) as {c}," for c in names),
+        "last_write": f", last_write='{entity.written_at}'" if entity.written_at else "",
+        "same_key": " and ".join(f"records.{c} = changed.{c}" for c in entity.key),
+        "words": "".join(f"\n            {word}: {said}" for word, said in words(entity.read)),
+    }
+
+    def filled(template: str, **more: str) -> str:
+        text = (TEMPLATES / template).read_text(encoding="utf-8")
+        return Template(text).substitute(values | more)
+
+    def described(model: str, grain: str, lineage: str) -> str:
+        columns = "\n".join(_described(column) for column in [*names, *lineage.split()])
+        return filled("model.yml", model=model, grain=grain, columns=columns)
+
+    typed, records = f"int_{name}_typed", f"int_{name}_records"
+    landed = f"record of stg_{name} that landed"
+    declared = "\n".join(_declared(column) for column in entity.columns)
+    stored = "\n".join(_stored(column, entity.key) for column in entity.columns)
+    docs = DOCS.read_text(encoding="utf-8")
+    for column in entity.columns:
+        if f"{{% docs {column.name} %}}" not in docs:
+            docs += (
+                f"\n{{% docs {column.name} %}}\nThe source's `{column.said}`.\n{{% enddocs %}}\n"
+            )
+    # the list of what the ledger counts is one line
+    settings = re.sub(r"(?m)^(  entities: \[.*)\]$", rf"\1, {name}]", SETTINGS.read_text("utf-8"))
+    selector = (
+        f"\n  - name: {name}\n    description: {name.replace('_', ' ').capitalize()}.\n"
+        f"    definition: {{method: tag, value: {name}}}\n"
+    )
+    return {
+        SOURCES_FILE: SOURCES_FILE.read_text("utf-8") + filled("sources.yml", columns=declared),
+        models / f"intermediate/{typed}.sql": filled("typed.sql"),
+        models / f"intermediate/{typed}.yml": described(
+            typed, f"landed row of stg_{name}, cast to the declared types", TYPED
+        ),
+        models / f"intermediate/{records}.sql": filled("records.sql"),
+        models / f"intermediate/{records}.yml": described(
+            records, f"{landed}, valid or not; a batch takes the place of its day", RECORDS
+        ),
+        models / f"silver/{name}.sql": filled("silver.sql"),
+        models / f"silver/{name}.yml": filled("silver.yml", columns=stored),
+        models / f"quarantine/quarantine_{name}.sql": filled("quarantine.sql"),
+        models / f"quarantine/quarantine_{name}.yml": described(
+            f"quarantine_{name}", f"{landed} and is not valid", QUARANTINE
+        ),
+        DOCS: docs,
+        SETTINGS: settings,
+        SELECTORS: SELECTORS.read_text("utf-8") + selector,
+    }
+
+
+def words(read: Table) -> list[tuple[str, str]]:
+    """What the declaration says of how the files are read, where it is not the usual."""
+    said = {
+        "delimiter": read.delimiter,
+        "encoding": read.encoding,
+        "records": ".".join(read.records),
+    }
+    usual = {"delimiter": ",", "encoding": "utf-8", "records": ""}
+    return [(word, _quoted(value)) for word, value in said.items() if value != usual[word]]
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar that is nothing but text."""
+    plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_.-]*", text)
+    is_word = text.lower() not in ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
+    return text if plain and is_word else json.dumps(text, ensure_ascii=False)
+
+
+def _declared(column: Column) -> str:
+    place = f", config: {{meta: {{from: {_quoted(column.said)}}}}}"
+    place = place if column.said != column.name else ""
+    description = f"\"{{{{ doc('{column.name}') }}}}\""
+    return (
+        f"          - {{name: {column.name}, data_type: {column.data_type}{place},"
+        f" description: {description}}}"
+    )
+
+
+def _described(name: str) -> str:
+    return f"      - name: {name}\n        description: \"{{{{ doc('{name}') }}}}\""
+
+
+def _stored(column: Column, key: list[str]) -> str:
+    kind = {"numeric": "pg_catalog.numeric"}.get(column.data_type, column.data_type)
+    lines = [_described(column.name), f"        data_type: {kind}"]
+    if column.name in key:
+        lines += ["        constraints:", "          - type: not_null"]
+        if kind == "text":
+            lines.append('          - {type: custom, expression: collate "C"}')
+    return "\n".join(lines)

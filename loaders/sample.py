@@ -1,0 +1,187 @@
+"""What a sample of files says of an entity: its fields and the type of each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from loaders.errors import UsageError
+from loaders.files import RawFile, sample_files
+from loaders.opening import opened
+from loaders.plan import scan
+from loaders.readers import guess
+from loaders.readers.csv_file import read_csv
+from loaders.readers.json_file import read_json_rows
+from loaders.readers.json_window import decode
+from loaders.readers.mapping import Mapping
+from loaders.readers.parquet_file import read_parquet, structs_of
+from loaders.readers.rows import Digits, Found, Records, Row
+from loaders.readers.sheet_file import read_sheet
+from loaders.sources import Table
+
+SAMPLED = 10_000  # records
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*")
+_DAY = r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+_DATE = re.compile(_DAY)
+_MOMENT = re.compile(
+    _DAY + r"([Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]| ?UTC| ?[-+]\d\d(:?\d\d)?)?)?"
+)
+# A leading zero, and more digits than a bigint has, belong to a code that looks like a number.
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][-+]?[0-9]{1,3})?")
+# An amount that is whole in a sample seldom stays so.
+_MONEY = re.compile(r"amount|price|total|cost|fee|tax|limit|balance|spent|rate|share", re.I)
+
+
+class Field(NamedTuple):
+    """A place in the records, its value in each of them, and the type that they all have."""
+
+    path: tuple[str, ...]
+    values: list[Any]
+    data_type: str
+
+    @property
+    def said(self) -> str:
+        return ".".join(self.path)
+
+
+def read_sample(
+    location: Path, encoding: str, is_key: Callable[[str], bool]
+) -> tuple[Table, list[Field]]:
+    """How a file or a folder is read (a CSV's delimiter, where pages keep their list), and the
+    fields of its records. `is_key`: whether a field's name may be the key's.
+
+    UsageError when there are no records.
+    """
+    files = sample_files(location)
+    # without a column every field is one that nobody declared, and is kept as it is
+    table = Table("sample", (), "delta", False, (), (), encoding=encoding)
+    records = list(islice(_records(files, table), SAMPLED))
+    if not records:
+        raise UsageError(f"{location}: no record was found in it, so it says nothing of any field.")
+    if (better := _read_better(table, files, records, is_key)) != table:
+        table = better
+        records = list(islice(_records(files, table), SAMPLED))
+    is_text = files[0].format in ("csv", "xlsx")
+    structs = structs_of(files[0]) if files[0].format == "parquet" else None
+    return table, [
+        Field(path, values, _type_of(values, path[-1], is_text=is_text))
+        for path, values in _fields(records, (), structs)
+        # a path is written with dots, so a JSON name that has one can't be; and dbt renders braces
+        if path[0] and (is_text or "." not in path[0]) and "{" not in path[0]
+    ]
+
+
+def _read_better(
+    table: Table,
+    files: list[RawFile],
+    records: list[dict[str, Any]],
+    is_key: Callable[[str], bool],
+) -> Table:
+    """The table with the delimiter that a header of one name shows, or with the place where files
+    of one record each, which has no key, keep a list of records."""
+    first = records[0]
+    if files[0].format == "csv" and len(first) == 1:
+        (header,) = first
+        mark = max(";\t|", key=header.count)
+        return replace(table, delimiter=mark) if mark in header else table
+    lone = files[0].format == "json" and len(records) == len(files)
+    if lone and not any(map(is_key, first)) and (path := guess.list_in(first, table)):
+        return replace(table, records=tuple(path.split(".")))
+    return table
+
+
+def _records(files: list[RawFile], table: Table) -> Iterator[dict[str, Any]]:
+    mapping = Mapping(table)
+    for file in files:
+        names = scan(file, mapping).header or ()
+        for row in _rows(file, mapping, names):
+            if isinstance(row, Row):
+                extra = decode(row.extra)[0] if row.extra else {}
+                # a header names what has no value, too
+                yield {name: extra.get(name) for name in names} or extra
+
+
+def _rows(file: RawFile, mapping: Mapping, names: tuple[str, ...]) -> Records:
+    header = mapping.header(names)
+    if file.format == "parquet":
+        yield from read_parquet(file, mapping)
+    elif file.format == "xlsx":
+        yield from read_sheet(file, mapping, header)
+    else:
+        with opened(file, encoding=mapping.table.encoding) as stream:
+            if file.format == "json":
+                yield from read_json_rows(file, stream, mapping, Found())
+            elif names:
+                yield from read_csv(file, stream, mapping, header)
+
+
+def _fields(
+    values: list[Any], path: tuple[str, ...], structs: set[tuple[str, ...]] | None
+) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    """Each place below `path`. An object whose names are data (ids, dates), or that is something
+    else in another record, stays whole, and so does a map of Parquet: what is none of `structs`."""
+    objects = [value for value in values if isinstance(value, dict)]
+    names = dict.fromkeys(name for value in objects for name in value)
+    alike = all(value is None or isinstance(value, dict) for value in values)
+    is_open = alike and all(map(_NAME.fullmatch, names)) and (structs is None or path in structs)
+    if path and not (names and is_open):
+        yield path, values
+        return
+    for name in names:
+        inner = [value.get(name) if isinstance(value, dict) else None for value in values]
+        yield from _fields(inner, (*path, name), structs)
+
+
+def _type_of(values: list[Any], name: str, *, is_text: bool) -> str:
+    """The narrowest type that all values have; `is_text`: the file knows nothing but text, so a
+    number may be written as one."""
+    given = [value for value in values if has_value(value)]
+    texts = [value for value in given if isinstance(value, str)]
+    if not given:
+        return "text"
+    if all(isinstance(value, (list, dict)) for value in given):
+        return "jsonb"
+    if all(isinstance(value, bool) for value in given):
+        return "boolean"
+    if len(texts) < len(given):
+        return "text"
+    if is_text and all(text.lower() in ("true", "false") for text in texts):
+        return "boolean"
+    if is_text and all(text[0] in "[{" and _is_json(text) for text in texts):
+        return "jsonb"
+    if is_text or all(isinstance(text, Digits) for text in texts):
+        if all(map(_WHOLE.fullmatch, texts)) and not _MONEY.search(name):
+            return "bigint"
+        if all(map(_NUMBER.fullmatch, texts)):
+            return "numeric"
+    if all(_DATE.fullmatch(text) and _is_day(text) for text in texts):
+        return "date"
+    if all(_MOMENT.fullmatch(text) and _is_day(text) for text in texts):
+        return "timestamptz"
+    return "text"
+
+
+def has_value(value: Any) -> bool:
+    """Whether it is more than null or blanks."""
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text[:10]))
+    except ValueError:
+        return False
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return json.loads(text) is not None
+    except ValueError:
+        return False
