@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from flows.phases import Run
+from flows.run import Run
+from loaders import warehouse
 
 LEDGER, SUMMARY = "daybook-ledger", "daybook-summary"
 
@@ -20,8 +19,6 @@ def leave(run: Run) -> None:
 def _leave(run: Run) -> None:
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
     from psycopg.rows import dict_row
-
-    from loaders import warehouse
 
     with warehouse.connect(application_name=f"daybook {run.flow_run_id}") as connection:
         rows = (

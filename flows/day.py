@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import contextvars
-import os
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flows import took
+from flows import report, resume, server, took, transform
+from flows.command import add_options, exit_code, guarded, print_error
+from flows.options import check_usage, data_path, sources_path
+from flows.progress import Progress
+from flows.run import DayRun, Watch, came_to, silent
 from flows.stopping import Stop
-from loaders import retention
-from loaders.days import Day, parse_day
-from loaders.errors import DaybookError, UsageError
-from loaders.sources import SETTING, declared_tables
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
+from loaders import warehouse
 
 EXAMPLE = "example: python -m flows.day --day day1 --data tests/sample"
-
-
-@dataclass
-class DayRun:
-    """What a run of a day came to. `phases`: phase → run id and state; `error`: why it failed."""
-
-    day: Day
-    flow_run_id: str | None = None
-    phases: dict[str, dict[str, str]] = field(default_factory=dict)
-    error: BaseException | None = None
-    seconds: float = 0.0
 
 
 def run_day(
@@ -97,10 +81,10 @@ def attempt_day(
     started = time.monotonic()
     get_ready(verbose=verbose)
     with took.part("prefect-import"):
-        from flows import phases, pipeline
+        from flows import pipeline
 
     stop = Stop()
-    pipeline.watched.set((stop, progress or phases.silent))
+    pipeline.watched.set((stop, progress or silent))
     flow = pipeline.day_pipeline
     state = supervised(
         stop,
@@ -120,68 +104,9 @@ def attempt_day(
     return came_to(logical_day, state, outcome, time.monotonic() - started)
 
 
-def came_to(day: Day, state: State[Any], outcome: Any, seconds: float) -> DayRun:
-    """What a day came to, by the state and result of its flow in this process."""
-    failed = isinstance(outcome, BaseException)
-    run_id = state.state_details.flow_run_id
-    return DayRun(
-        day=day,
-        flow_run_id=str(run_id) if run_id else None,
-        phases={} if failed else outcome,
-        error=outcome if failed else None,
-        seconds=seconds,
-    )
-
-
-def sources_path(sources: str | None) -> str | None:
-    """The overlay as every process of the run finds it. UsageError when it can't be used."""
-    given = sources or os.environ.get(SETTING)
-    declared_tables(given)
-    return str(Path(given).absolute()) if given else None
-
-
-def check_usage(
-    day: str,
-    data: str | None,
-    *,
-    mode: str = "local",
-    engine: str = "python",
-    timeout: float | None = None,
-) -> Day:
-    """The day that was meant. Raises UsageError; touches neither disk nor database."""
-    logical_day = parse_day(day)
-    if not data_path(data):
-        raise UsageError("Say where the raw files are: --data PATH, or DATA_BASE_PATH.")
-    if mode not in ("local", "distributed"):
-        raise UsageError("--mode is local or distributed.")
-    if mode == "distributed" and not _has_server():
-        raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
-    if engine not in ("python", "spark"):
-        raise UsageError("--engine is python or spark.")
-    retention.keep_days()
-    if timeout is not None and not timeout > 0:
-        raise UsageError("--timeout is a number of seconds above zero.")
-    return logical_day
-
-
-def _has_server() -> bool:
-    from flows import stack
-
-    return bool(os.environ.get("PREFECT_API_URL") or stack.api_url())
-
-
-def data_path(data: str | None) -> str:
-    """Where the raw files are, absolute when on disk: dbt changes the working directory."""
-    path = data or os.environ.get("DATA_BASE_PATH", "")
-    return path if not path or "://" in path else str(Path(path).absolute())
-
-
 def get_ready(*, verbose: bool = False) -> None:
     """Start what a run by hand needs: the embedded warehouse, and Prefect's temporary server
     (dbt is imported and parses the project while that one comes up)."""
-    from flows import server, transform
-    from loaders import warehouse
-
     with took.part("warehouse"):
         if warehouse.is_embedded():
             warehouse.start()
@@ -193,8 +118,6 @@ def get_ready(*, verbose: bool = False) -> None:
 def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
     """Run the flow in a thread of its own, so that Ctrl-C and SIGTERM end it in good order:
     in the main thread Prefect would turn SIGTERM into an exception in the middle of a phase."""
-    import asyncio
-
     outcome: list[Any] = []
     failure: list[BaseException] = []
 
@@ -237,22 +160,6 @@ def _signals(stop: Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that flows.day and flows.backfill share."""
-    parser.add_argument("--data", metavar="PATH", help="folder of days (default: DATA_BASE_PATH)")
-    # No default here: a run that is resumed has its own mode and engine.
-    parser.add_argument("--mode", choices=["local", "distributed"], help="default: local")
-    parser.add_argument("--engine", choices=["python", "spark"], help="default: python")
-    parser.add_argument(
-        "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
-    )
-    parser.add_argument("--force", action="store_true", help="land unchanged files again")
-    parser.add_argument("--allow-empty", action="store_true", help="accept an empty snapshot")
-    parser.add_argument("--allow-shrink", action="store_true", help="accept a halved snapshot")
-    parser.add_argument("--timeout", type=float, metavar="S", help="seconds a day may take")
-    parser.add_argument("--verbose", action="store_true", help="Prefect's log, and tracebacks")
-
-
 def attempt_and_tell(day: str, given: argparse.Namespace) -> DayRun:
     """Run a day as the command line asked, with progress, and print its account."""
     with told(day, verbose=given.verbose) as watch:
@@ -273,19 +180,9 @@ def attempt_and_tell(day: str, given: argparse.Namespace) -> DayRun:
     return watch.done
 
 
-@dataclass
-class Watch:
-    """Who watches a day: told of its steps, and given what it came to when it has ended."""
-
-    progress: Callable[..., None]
-    done: DayRun | None = None
-
-
 @contextlib.contextmanager
 def told(day: str, *, verbose: bool = False) -> Iterator[Watch]:
     """A day's progress while it runs; once it has ended its account, and its error."""
-    from flows.progress import Progress
-
     with Progress(day, sys.stderr) as progress:
         watch = Watch(progress)
         yield watch
@@ -296,9 +193,6 @@ def told(day: str, *, verbose: bool = False) -> Iterator[Watch]:
 
 
 def _tell(done: DayRun) -> None:
-    from flows import report
-    from loaders import warehouse
-
     outcome = "failed" if done.error else "succeeded"
     # A warehouse that is gone has no account to give; the error says so.
     with (
@@ -311,47 +205,17 @@ def _tell(done: DayRun) -> None:
 
 
 def _tell_way_on(done: DayRun) -> None:
-    from flows import resume
-
     # A warehouse that is gone has been told of already.
     with contextlib.suppress(Exception):
         if way := resume.way_on(done.flow_run_id or ""):
             print(way, file=sys.stderr)
 
 
-def print_error(error: BaseException, *, verbose: bool = False) -> None:
-    """One clear message on standard error; with `verbose` the traceback before it."""
-    if verbose:
-        traceback.print_exception(error)
-    kind = "" if isinstance(error, DaybookError) else f"{type(error).__name__}: "
-    print(f"error: {kind}{error}", file=sys.stderr)
-
-
-def guarded(command: Callable[[], int], *, verbose: bool = False) -> int:
-    """A command's exit code: 0 done, 1 failed, 2 usage, 3 locked."""
-    try:
-        return command()
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 1
-    except Exception as error:
-        print_error(error, verbose=verbose)
-        return exit_code(error)
-
-
-def exit_code(error: BaseException | None) -> int:
-    """The exit code that an error ends a command with."""
-    return 0 if error is None else getattr(error, "exit_code", 1)
-
-
 def _take_up(given: argparse.Namespace) -> None:
     """Fill in what the run to resume was asked for; what is said now wins."""
-    from flows.resume import failed_run
-    from loaders import warehouse
-
     if warehouse.is_embedded():
         warehouse.start()
-    for name, value in failed_run(given.resume).items():
+    for name, value in resume.failed_run(given.resume).items():
         setattr(given, name, getattr(given, name) or value)
 
 
@@ -368,13 +232,11 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
 
     def command() -> int:
-        from flows.report import where_next
-
         if given.resume:
             _take_up(given)
         done = attempt_and_tell(given.day, given)
         if done.error is None:
-            print(f"\n{where_next(done.day)}")
+            print(f"\n{report.where_next(done.day)}")
         else:
             _tell_way_on(done)
         return exit_code(done.error)

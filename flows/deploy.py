@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from flows import stack
+from flows.command import guarded
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
@@ -97,8 +98,6 @@ def _is_there(name: str, since: datetime) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    from flows.day import guarded
-
     parser = argparse.ArgumentParser(
         prog="python -m flows.deploy",
         description="Send prefect.yaml's deployments to the Prefect server.",

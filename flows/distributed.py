@@ -16,15 +16,16 @@ from uuid import UUID
 
 from prefect import flow
 
-from flows import phases, pipeline
-from flows.day import DayRun
-from flows.phases import Run
+from flows import phases, tasks
 from flows.reap import OPEN, with_parents
+from flows.run import DayRun, Run
 from flows.stack import POOL
 from flows.stopping import Stop
+from loaders import landing
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.landing import Landed, Plan
+from loaders.lock import children_alive, runs_alive, under_parent
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -82,9 +83,9 @@ def in_order(run: Run) -> dict[str, dict[str, str]]:
     done: dict[str, FlowRun] = {}
     run.progress("landing")
     before = phases.done_before(run)
-    first = [name for name in pipeline.PHASE_ONE if name not in before]
+    first = [name for name in tasks.PHASE_ONE if name not in before]
     done |= wait_for({name: trigger(run, name) for name in first}, run)
-    for name, (_, doing) in pipeline.PHASE_TWO.items():
+    for name, (_, doing) in tasks.PHASE_TWO.items():
         if name in before:
             continue
         run.progress(doing)
@@ -122,7 +123,6 @@ def _start(name: str, parameters: dict[str, Any]) -> UUID:
 def wait_for(started: dict[str, UUID], run: Run) -> dict[str, FlowRun]:
     """Wait until all have ended: name → flow run. PhaseError with the first failure's message;
     no run that was started is left at work when it raises."""
-    from loaders.lock import children_alive
 
     def alive(running: set[UUID]) -> set[UUID]:
         children = children_alive(run.flow_run_id)
@@ -140,7 +140,6 @@ def wait_for(started: dict[str, UUID], run: Run) -> dict[str, FlowRun]:
 
 async def day_there(day: str, options: dict[str, Any], stop: Stop, progress: Any) -> DayRun:
     """A day of a backfill as a run of day-pipeline's deployment: what it came to."""
-    from loaders.lock import runs_alive
 
     def alive(running: set[UUID]) -> set[UUID]:
         days = runs_alive()
@@ -221,7 +220,7 @@ def _nobody_can(client: SyncPrefectClient, found: list[FlowRun]) -> bool:
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": OPEN}}}),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
     )
-    parents = {run.id for run in with_parents(client, pipeline.this_flow_run().id)}
+    parents = {run.id for run in with_parents(client, tasks.this_flow_run().id)}
     return {run.id for run in at_work} <= parents
 
 
@@ -282,9 +281,7 @@ def _client() -> SyncPrefectClient:
 @contextlib.contextmanager
 def _for_the_day(run: Run) -> Iterator[Run]:
     """What a phase works under: a session that shows it lives, and a watch over the day's lock."""
-    from loaders.lock import under_parent
-
-    child = str(pipeline.this_flow_run().id)
+    child = str(tasks.this_flow_run().id)
     with under_parent(run.flow_run_id, child) as lock:
         run.lock = lock
         run.stop.begin(run.flow_run_id)
@@ -332,15 +329,15 @@ def _tables_of(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     return []
 
 
-prepare_day = _phase("prepare-day", lambda run: pipeline.prepare_day(pipeline.whole(run)))
+prepare_day = _phase("prepare-day", lambda run: tasks.prepare_day(tasks.whole(run)))
 land_day = _phase("land-day", lambda run: phases.land_day(run, _tables_of))
-match_names = _phase("match-names", lambda run: pipeline.match_names(pipeline.whole(run)))
-transform_day = _phase("transform-day", lambda run: pipeline.transform_day(pipeline.whole(run)))
-check_day = _phase("check-day", lambda run: pipeline.check_day(pipeline.whole(run)))
-finish_day = _phase("finish-day", lambda run: pipeline.finish_day(pipeline.whole(run)))
+match_names = _phase("match-names", lambda run: tasks.match_names(tasks.whole(run)))
+transform_day = _phase("transform-day", lambda run: tasks.transform_day(tasks.whole(run)))
+check_day = _phase("check-day", lambda run: tasks.check_day(tasks.whole(run)))
+finish_day = _phase("finish-day", lambda run: tasks.finish_day(tasks.whole(run)))
 
-sweep_orphans = _phase("sweep-orphans", lambda run: pipeline.sweep_orphans(pipeline.whole(run)))
-expire_days = _phase("expire-days", lambda run: pipeline.expire_days(pipeline.whole(run)))
+sweep_orphans = _phase("sweep-orphans", lambda run: tasks.sweep_orphans(tasks.whole(run)))
+expire_days = _phase("expire-days", lambda run: tasks.expire_days(tasks.whole(run)))
 
 
 @flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)
@@ -356,12 +353,10 @@ async def land_table(
     resume: str | None = None,
 ) -> str:
     """Find, hash and check one table's files, and land them; the batch's status."""
-    from loaders import landing
-
     options: dict[str, Any] = {"force": force, "allow_empty": allow_empty}
     options |= {"allow_shrink": allow_shrink, "sources": sources}
     with _for_the_day(Run.of(day, data, flow_run_id=run_id, **options)) as run:
         (plan,) = landing.plan_day(
             run.data, run.day, [table], allow_empty=allow_empty, sources=sources
         )
-        return pipeline.land_table(pipeline.whole(run), pipeline.whole(plan), table).status
+        return tasks.land_table(tasks.whole(run), tasks.whole(plan), table).status

@@ -1,4 +1,4 @@
-"""`day-pipeline` as a Prefect flow: the order of the phases, what may be retried, what is told.
+"""`day-pipeline` as a Prefect flow: the order of the phases, and backfill as one of days.
 
 Importing this module imports Prefect; flows/day.py does so only when a day is run.
 """
@@ -11,32 +11,26 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import UTC, date, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from prefect import Task, flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
+from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.annotations import quote
 
-from flows import artifacts, phases, reasons, took
-from flows.day import DayRun, Watch, came_to, check_usage, data_path, sources_path
-from flows.phases import Run
+from flows import artifacts, distributed, phases, record, took
+from flows.options import check_usage, chosen_days, data_path, sources_path
+from flows.reap import with_parents
+from flows.run import BackfillError, DayRun, Run, Watch, came_to, silent
 from flows.stopping import Stop
+from flows.tasks import PHASE_ONE, PHASE_TWO, this_flow_run, whole
+from loaders import warehouse
 from loaders.days import parse_day
-from loaders.landing import Landed, Plan
+from loaders.lock import run_lock
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun, State, TaskRun
-
-    from flows.checks.run import Checked
-    from flows.transform import Built
-    from loaders.match import Matched
-
-T = TypeVar("T")
+    from prefect.client.schemas.objects import State
 
 # What the command line hands to a flow beside its parameters, which Prefect would serialise.
 watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
@@ -45,97 +39,7 @@ watched_days: ContextVar[tuple[Stop, Callable[[str], Any]] | None] = ContextVar(
 )
 
 
-def whole(value: T) -> T:
-    """`value` for a task, as it is: Prefect would look through all it holds for futures."""
-    return cast(T, quote(value))
-
-
-def this_flow_run() -> FlowRun:
-    """The flow run at work, in this task too; RuntimeError where there is none."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        raise RuntimeError("This is called by a flow at work only.")
-    return context.flow_run
-
-
-def _can_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    return reasons.can_retry(state.result(raise_on_failure=False))
-
-
 DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs
-
-_retried: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": [1, 5],
-    "retry_condition_fn": _can_retry,
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-}
-
-
-@task(name="prepare-day", task_run_name="prepare-day", **_retried)
-def prepare_day(run: Run) -> None:
-    """Handshake, control tables, rates, dbt's manifest."""
-    phases.prepare_day(run)
-
-
-@task(name="land-table", task_run_name="land {table}", **_retried)
-def land_table(run: Run, plan: Plan, table: str) -> Landed:
-    """One table and day, in one transaction."""
-    return phases.land_table(run, plan)
-
-
-@task(name="land-day", task_run_name="land-day", cache_policy=NO_CACHE, persist_result=False)
-def land_day(run: Run) -> list[Landed]:
-    """Find, hash and check all files; then land-table × N in parallel."""
-    return phases.land_day(run, _land_all)
-
-
-def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
-    futures = [land_table.submit(whole(run), whole(plan), plan.table.name) for plan in plans]
-    return [future.result(raise_on_failure=False) for future in futures]
-
-
-@task(name="match-names", task_run_name="match-names", **_retried)
-def match_names(run: Run) -> Matched:
-    """Names not seen before, in one batch."""
-    return phases.match_names(run)
-
-
-@task(name="transform-day", task_run_name="transform-day", **_retried)
-def transform_day(run: Run) -> Built:
-    """dbt build, each node a task run of its own."""
-    from flows.transform import NodeRuns
-
-    nodes = NodeRuns(str(this_flow_run().id))
-    try:
-        return phases.transform_day(run, nodes)
-    finally:
-        nodes.close()
-
-
-@task(name="check-day", task_run_name="check-day", **_retried)
-def check_day(run: Run) -> list[Checked]:
-    """Great Expectations on what was built."""
-    return phases.check_day(run)
-
-
-@task(name="finish-day", task_run_name="finish-day", **_retried)
-def finish_day(run: Run) -> int:
-    """The ledger's verdict."""
-    return phases.finish_day(run)
-
-
-@task(name="sweep-orphans", task_run_name="sweep-orphans", **_retried)
-def sweep_orphans(run: Run) -> list[str]:
-    """What only a dead run can have left."""
-    return phases.sweep_orphans(run)
-
-
-@task(name="expire-days", task_run_name="expire-days", **_retried)
-def expire_days(run: Run) -> list[tuple[str, date]]:
-    """Landed days past DAYBOOK_KEEP_DAYS."""
-    return phases.expire_days(run)
 
 
 def _run_name() -> str:
@@ -178,15 +82,12 @@ async def day_pipeline(
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
     """
-    from loaders import warehouse
-    from loaders.lock import run_lock
-
     day = day or _due_day()
     check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
     flow_run_id = str(this_flow_run().id)
     if warehouse.is_embedded():
         warehouse.start()
-    stop, progress = watched.get() or (Stop(), phases.silent)
+    stop, progress = watched.get() or (Stop(), silent)
     run = Run.of(
         day,
         data_path(data),
@@ -204,8 +105,6 @@ async def day_pipeline(
     stop.begin(flow_run_id)
     in_order = _in_order
     if mode == "distributed":
-        from flows import distributed
-
         distributed.refuse_small_pool(*(["the day"] if _is_on_pool() else []))
         in_order = distributed.in_order
     seconds = timeout or DAY_SECONDS
@@ -216,7 +115,7 @@ async def day_pipeline(
         holder = f"daybook run {flow_run_id} {run.day}"
         with (
             run_lock(holder) as run.lock,
-            phases.recorded(run) as dead,
+            record.recorded(run) as dead,
             contextlib.ExitStack() as left_over,
         ):
             _close(dead)
@@ -226,7 +125,7 @@ async def day_pipeline(
                 # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
                 left_over.callback(shutil.rmtree, run.data, ignore_errors=True)
             done = in_order(run)
-            for warning in phases.warnings(run):
+            for warning in record.warnings(run):
                 run.progress(f"warning: {warning}")
             with took.part("artifacts"):
                 artifacts.leave(run)
@@ -262,8 +161,6 @@ def _close(dead: list[str]) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed
 
-    from flows.reap import with_parents
-
     with get_client(sync_client=True) as client:
         for flow_run_id in dead:
             # The run may be one of another Prefect server.
@@ -274,20 +171,6 @@ def _close(dead: list[str]) -> None:
                     ):  # one that outlived PostgreSQL has said why
                         ended: State = Crashed(message="The run ended without closing its row.")
                         client.set_flow_run_state(run.id, ended, force=True)
-
-
-PHASE_ONE: dict[str, Task[[Run], Any]] = {
-    "prepare-day": prepare_day,
-    "land-day": land_day,
-    "sweep-orphans": sweep_orphans,
-}
-PHASE_TWO: dict[str, tuple[Task[[Run], Any], str]] = {
-    "match-names": (match_names, "matching names"),
-    "transform-day": (transform_day, "building"),
-    "check-day": (check_day, "checking"),
-    "finish-day": (finish_day, "checking the ledger"),
-    "expire-days": (expire_days, "expiring days"),
-}
 
 
 def _in_order(run: Run) -> dict[str, dict[str, str]]:
@@ -343,9 +226,6 @@ async def backfill(
     """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
     one that failed: day → run id and state. A day is a run below this one: in this process, or
     with `mode` distributed a run of its deployment on the pool."""
-    from flows.backfill import BackfillError, chosen_days
-    from loaders import warehouse
-
     chosen = chosen_days(days, first, last)
     for day in chosen:
         check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
@@ -354,8 +234,6 @@ async def backfill(
     options |= {"sources": sources}
     run_one = _day_here
     if mode == "distributed":
-        from flows import distributed
-
         above = ["the backfill"] if _is_on_pool() else []
         distributed.refuse_small_pool(*above, "the day")
         run_one = distributed.day_there
@@ -363,7 +241,7 @@ async def backfill(
         warehouse.start()
     stop, watching = watched_days.get() or (
         Stop(),
-        lambda _day: contextlib.nullcontext(Watch(phases.silent)),
+        lambda _day: contextlib.nullcontext(Watch(silent)),
     )
     done = {}
     # The session shows that the backfill is alive, also between its days.

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from typing import Any
 
+from flows.command import guarded
+from loaders import server, warehouse
 from loaders.errors import WarehouseError
 
 NAME = "prefect"
@@ -23,8 +25,6 @@ def database_url() -> str | None:
     for name in SETTINGS:
         if os.environ.get(name):
             return os.environ[name]
-    from loaders import server, warehouse
-
     if not warehouse.is_embedded():
         return None
     where = server.address(warehouse.home())
@@ -122,8 +122,6 @@ def _without_trigrams() -> None:
 
 
 def main(argv: list[str]) -> int:
-    from flows.day import guarded
-
     if argv == ["--without-trigrams"]:
         _without_trigrams()
         return 0

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows import stack
+from flows.command import guarded
+from loaders.lock import runs_alive
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -55,9 +57,6 @@ def with_parents(client: SyncPrefectClient, flow_run_id: UUID) -> list[FlowRun]:
 
 
 def main() -> int:
-    from flows.day import guarded
-    from loaders.lock import runs_alive
-
     def command() -> int:
         for each in reap(runs_alive()):
             print(f"marked {each} Crashed")

@@ -11,6 +11,7 @@ import ctypes
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from uuid import UUID, uuid4
 from flows import took
 from flows.node_runs import keep_node_runs
 from flows.stopping import Stop
+from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
@@ -62,8 +64,6 @@ def settings() -> Any:
     """
     from prefect_dbt.core.settings import PrefectDbtSettings
 
-    from loaders import warehouse
-
     chosen: dict[str, Any] = {}
     if "DBT_PROJECT_DIR" not in os.environ:
         chosen["project_dir"] = PROJECT
@@ -81,8 +81,6 @@ def settings() -> Any:
 
 
 def _options(of: Any) -> list[str]:
-    from loaders import warehouse
-
     log_path = os.environ.get("DBT_LOG_PATH") or str(warehouse.home() / "dbt" / "logs")
     return [
         *("--project-dir", str(of.project_dir), "--profiles-dir", str(of.profiles_dir)),
@@ -111,8 +109,6 @@ def manifest() -> Any:
 def _surroundings() -> Iterator[None]:
     """dbt changes into the project and stays there, while paths given to a later day are relative;
     and the profile can't know where the project is when it is read from elsewhere."""
-    from loaders import warehouse
-
     folder, home = os.getcwd(), os.environ.get("DAYBOOK_HOME")  # noqa: PTH109
     os.environ["DAYBOOK_HOME"] = str(warehouse.home())
     try:
@@ -128,8 +124,6 @@ def _surroundings() -> Iterator[None]:
 def _day_in_sessions(day: Day | None, flow_run_id: str) -> Iterator[None]:
     """Every session that dbt opens gets the day and the run: environment, not --vars, which
     would have dbt parse the project again for each day."""
-    from loaders import warehouse
-
     before = {name: os.environ.pop(name, None) for name in ("PGOPTIONS", "PGTZ")}
     if before["PGOPTIONS"]:
         os.environ["PGOPTIONS"] = before["PGOPTIONS"]  # pgoptions() keeps what the user set
@@ -155,8 +149,6 @@ def build(
 
     `on_event` is called with each of dbt's events, in dbt's threads: it must be quick.
     """
-    import time
-
     from dbt.cli.main import dbtRunner
 
     found, started = settings(), time.monotonic()

@@ -13,12 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from flows import phases
+from flows import record
 from flows.checks import run as checks
 from flows.pages import charts, shapes
 from flows.pages.read import DISPOSITIONS
 from flows.pages.verdict import slow_nodes, unmatched_share
 from flows.pages.write import write_pages
+from flows.run import Run
 from loaders.days import parse_day
 from tests.silver_world import World, agent, group, transaction
 
@@ -226,7 +227,7 @@ def test_pages_that_cannot_be_written_are_a_warning(
 
     said: list[str] = []
     monkeypatch.setattr(site, "write_site", refuse)
-    phases.write_pages(phases.Run.of("day1", "x", progress=said.append))
+    record.write_pages(Run.of("day1", "x", progress=said.append))
     assert said == ["warning: no pages were written: OSError: disk full"]
 
 

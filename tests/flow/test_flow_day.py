@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from flows import phases, reasons
-from flows.backfill import days_between
 from flows.day import main
+from flows.options import days_between
 from flows.progress import Progress
+from flows.run import Run
 from flows.transform import BuildError, verdict
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
@@ -193,7 +194,7 @@ def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(after_day1, fl
 
 
 def test_phases_run_alone_in_python(warehouse, db, flow_environment):
-    run = phases.Run.of("day1", str(SAMPLE))
+    run = Run.of("day1", str(SAMPLE))
     phases.prepare_day(run)
     landed = phases.land_day(run)
     assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}
