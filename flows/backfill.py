@@ -23,8 +23,8 @@ def backfill(given: argparse.Namespace) -> int:
     days = chosen_days(given.days, given.first, given.last)
     options = {
         "data": given.data,
-        "mode": given.mode or "local",
-        "engine": given.engine or "python",
+        "mode": given.mode,
+        "engine": given.engine,
         "timeout": given.timeout,
     }
     for day in days:

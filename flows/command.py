@@ -13,9 +13,12 @@ from loaders.errors import DaybookError
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that flows.day and flows.backfill share."""
     parser.add_argument("--data", metavar="PATH", help="folder of days (default: DATA_BASE_PATH)")
-    # No default here: a run that is resumed has its own mode and engine.
-    parser.add_argument("--mode", choices=["local", "distributed"], help="default: local")
-    parser.add_argument("--engine", choices=["python", "spark"], help="default: python")
+    parser.add_argument(
+        "--mode", choices=["local", "distributed"], default="local", help="default: local"
+    )
+    parser.add_argument(
+        "--engine", choices=["python", "spark"], default="python", help="default: python"
+    )
     parser.add_argument(
         "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
     )

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flows import report, resume, server, took, transform
+from flows import report, server, took, transform
 from flows.command import add_options, exit_code, guarded, print_error
 from flows.options import check_usage, data_path, sources_path
+from flows.pages.verdict import AGAIN
 from flows.progress import Progress
 from flows.run import DayRun, Watch, came_to, silent
 from flows.stopping import Stop
@@ -71,7 +72,6 @@ def attempt_day(
     verbose: bool = False,
     progress: Callable[..., None] | None = None,
     timeout: float | None = None,
-    resume: str | None = None,
     sources: str | None = None,
     **options: bool,
 ) -> DayRun:
@@ -94,7 +94,6 @@ def attempt_day(
             mode=mode,
             engine=engine,
             timeout=timeout,
-            resume=resume,
             sources=sources,
             return_state=True,
             **options,
@@ -166,14 +165,13 @@ def attempt_and_tell(day: str, given: argparse.Namespace) -> DayRun:
         watch.done = attempt_day(
             day,
             given.data,
-            mode=given.mode or "local",
-            engine=given.engine or "python",
+            mode=given.mode,
+            engine=given.engine,
             force=given.force,
             allow_empty=given.allow_empty,
             allow_shrink=given.allow_shrink,
             sources=given.sources,
             timeout=given.timeout,
-            resume=getattr(given, "resume", None),
             verbose=given.verbose,
             progress=watch.progress,
         )
@@ -204,41 +202,22 @@ def _tell(done: DayRun) -> None:
             report.print_account(account, f"{outcome} in {done.seconds:.1f} s")
 
 
-def _tell_way_on(done: DayRun) -> None:
-    # A warehouse that is gone has been told of already.
-    with contextlib.suppress(Exception):
-        if way := resume.way_on(done.flow_run_id or ""):
-            print(way, file=sys.stderr)
-
-
-def _take_up(given: argparse.Namespace) -> None:
-    """Fill in what the run to resume was asked for; what is said now wins."""
-    if warehouse.is_embedded():
-        warehouse.start()
-    for name, value in resume.failed_run(given.resume).items():
-        setattr(given, name, getattr(given, name) or value)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flows.day",
         description="Land a day of raw files and build the warehouse from it.",
         epilog=EXAMPLE,
     )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--day", help="2026-01-05, or day1 to day9999")
-    which.add_argument("--resume", metavar="RUN", help="go on from the phase a run failed in")
+    parser.add_argument("--day", required=True, help="2026-01-05, or day1 to day9999")
     add_options(parser)
     given = parser.parse_args(argv)
 
     def command() -> int:
-        if given.resume:
-            _take_up(given)
         done = attempt_and_tell(given.day, given)
         if done.error is None:
             print(f"\n{report.where_next(done.day)}")
-        else:
-            _tell_way_on(done)
+        elif exit_code(done.error) == 1:
+            print(AGAIN, file=sys.stderr)
         return exit_code(done.error)
 
     return guarded(command, verbose=given.verbose)

@@ -82,12 +82,8 @@ def in_order(run: Run) -> dict[str, dict[str, str]]:
     """The phases of a day, each a run of its deployment: phase → run id and state."""
     done: dict[str, FlowRun] = {}
     run.progress("landing")
-    before = phases.done_before(run)
-    first = [name for name in tasks.PHASE_ONE if name not in before]
-    done |= wait_for({name: trigger(run, name) for name in first}, run)
+    done |= wait_for({name: trigger(run, name) for name in tasks.PHASE_ONE}, run)
     for name, (_, doing) in tasks.PHASE_TWO.items():
-        if name in before:
-            continue
         run.progress(doing)
         done |= wait_for({name: trigger(run, name)}, run)
     return {name: {"run_id": str(r.id), "state": str(_state(r).name)} for name, r in done.items()}
@@ -104,7 +100,6 @@ def trigger(run: Run, name: str, table: str | None = None) -> UUID:
         "allow_empty": run.allow_empty,
         "allow_shrink": run.allow_shrink,
         **({"sources": run.sources} if run.sources else {}),
-        **({"resume": run.resumes} if run.resumes else {}),
         **({"table": table} if table else {}),
     }
     return _start(name, parameters)
@@ -313,11 +308,10 @@ def _phase(name: str, work: Callable[..., Any]) -> Any:
         allow_empty: bool = False,
         allow_shrink: bool = False,
         sources: str | None = None,
-        resume: str | None = None,
     ) -> None:
         options: dict[str, Any] = {"force": force, "allow_empty": allow_empty}
         options |= {"allow_shrink": allow_shrink, "sources": sources}
-        with _for_the_day(Run.of(day, data, flow_run_id=run_id, resumes=resume, **options)) as run:
+        with _for_the_day(Run.of(day, data, flow_run_id=run_id, **options)) as run:
             work(run)
 
     return phase
@@ -350,7 +344,6 @@ async def land_table(
     allow_empty: bool = False,
     allow_shrink: bool = False,
     sources: str | None = None,
-    resume: str | None = None,
 ) -> str:
     """Find, hash and check one table's files, and land them; the batch's status."""
     options: dict[str, Any] = {"force": force, "allow_empty": allow_empty}

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from flows import resume, transform
+from flows import transform
 from flows.checks import run as checks
-from flows.pages.runs import done_phases
 from flows.reasons import LandError, LedgerError
-from flows.record import connected, kept
+from flows.record import connected, timed
 from flows.run import Run
 from loaders import landing, match, rates, retention, warehouse
 from loaders.errors import DaybookError, PlanError
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 TABLES_AT_ONCE = 4
 
 
-@kept("prepare-day")
+@timed("prepare-day")
 def prepare_day(run: Run) -> None:
     """Handshake, control tables, rates, dbt's manifest. Raises WarehouseError, or DaybookError when
     the project does not parse. Needs nothing of the day, so it runs beside the landing."""
@@ -42,7 +41,7 @@ def prepare_day(run: Run) -> None:
     transform.manifest()
 
 
-@kept("land-day")
+@timed("land-day")
 def land_day(
     run: Run, land_all: Callable[[Run, list[Plan]], list[Landed | BaseException]] | None = None
 ) -> list[Landed]:
@@ -102,14 +101,14 @@ def _in_threads(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
         return list(pool.map(attempt, plans))
 
 
-@kept("match-names")
+@timed("match-names")
 def match_names(run: Run) -> Matched:
     """Names not seen before, matched in one batch. Raises DaybookError when a seed is at fault."""
     run.check()
     return match.match_names(run.day, flow_run_id=run.flow_run_id, lock=run.lock)
 
 
-@kept("transform-day")
+@timed("transform-day")
 def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Built:
     """dbt build in this process, with the day and the run in every session. Raises BuildError."""
     run.check()
@@ -119,13 +118,12 @@ def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Bu
             run.flow_run_id,
             stop=run.stop,
             on_event=on_event,
-            arguments=_what_is_left(run),
         )
     finally:
         run.stop.check()
 
 
-@kept("check-day")
+@timed("check-day")
 def check_day(run: Run) -> list[Checked]:
     """Hold what the day built to its checks. Raises CheckError when one of severity error fails."""
     run.check()
@@ -134,7 +132,7 @@ def check_day(run: Run) -> list[Checked]:
     return found
 
 
-@kept("finish-day")
+@timed("finish-day")
 def finish_day(run: Run) -> int:
     """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
     tables that do not balance."""
@@ -158,32 +156,15 @@ def finish_day(run: Run) -> int:
     return len(rows)
 
 
-@kept("sweep-orphans")
+@timed("sweep-orphans")
 def sweep_orphans(run: Run) -> list[str]:
     """Drop tables that only a dead run can have left; their names."""
     run.check()
     return retention.sweep_orphans(flow_run_id=run.flow_run_id, lock=run.lock)
 
 
-@kept("expire-days")
+@timed("expire-days")
 def expire_days(run: Run) -> list[tuple[str, date]]:
     """Drop landed days past DAYBOOK_KEEP_DAYS that were applied; (table, day) of each."""
     run.check()
     return retention.expire_days(retention.keep_days(), flow_run_id=run.flow_run_id, lock=run.lock)
-
-
-def _what_is_left(run: Run) -> list[str] | None:
-    """dbt's arguments for a run that goes on from another's failed nodes; None builds all."""
-    if run.resumes is None:
-        return None
-    with connected(run) as connection:
-        nodes = resume.undone_nodes(connection, run.resumes)
-    return [*transform.BUILD, "--select", *nodes] if nodes else None
-
-
-def done_before(run: Run) -> set[str]:
-    """The phases that the run it resumes had done; prepare-day is for each run to do."""
-    if run.resumes is None:
-        return set()
-    with connected(run) as connection:
-        return done_phases(connection, run.resumes) - {"prepare-day", "day-pipeline"}

@@ -73,11 +73,9 @@ async def day_pipeline(
     allow_shrink: bool = False,
     sources: str | None = None,
     timeout: float | None = None,
-    resume: str | None = None,
 ) -> dict[str, dict[str, str]]:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
-    `resume`: the failed run that this one goes on from, by phase and by dbt's nodes.
     `day` is for the schedule to leave out: then it is the day before the run was due, in UTC.
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
@@ -98,7 +96,6 @@ async def day_pipeline(
         allow_empty=allow_empty,
         allow_shrink=allow_shrink,
         sources=sources_path(sources),
-        resumes=resume,
         stop=stop,
         progress=progress,
     )
@@ -119,7 +116,7 @@ async def day_pipeline(
             contextlib.ExitStack() as left_over,
         ):
             _close(dead)
-            if engine == "spark" and "land-day" not in phases.done_before(run):
+            if engine == "spark":
                 run.progress("reading with Spark")
                 run.data = _read_by_spark(run)
                 # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
@@ -174,15 +171,12 @@ def _close(dead: list[str]) -> None:
 
 
 def _in_order(run: Run) -> dict[str, dict[str, str]]:
-    before = phases.done_before(run)
     run.progress("landing")
     futures: dict[str, PrefectFuture[Any]] = {
-        name: phase.submit(whole(run)) for name, phase in PHASE_ONE.items() if name not in before
+        name: phase.submit(whole(run)) for name, phase in PHASE_ONE.items()
     }
     _all_succeeded(run, futures)
     for name, (phase, doing) in PHASE_TWO.items():
-        if name in before:
-            continue
         run.progress(doing)
         futures[name] = phase.submit(whole(run))
         _all_succeeded(run, futures)

@@ -64,7 +64,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
             """,
             [run.flow_run_id, run.day.date],
         ).fetchall()
-        begin(connection, run.flow_run_id, run.settings(), run.resumes)
+        begin(connection, run.flow_run_id, run.settings())
     began = time.monotonic()
     try:
         yield [flow_run_id for (flow_run_id,) in dead]
@@ -112,22 +112,13 @@ def _close(run: Run, row: int, status: str, message: str | None) -> None:
         )
 
 
-def begin(
-    connection: Connection, flow_run_id: str, settings: dict[str, Any], resumes: str | None
-) -> None:
-    """Note what a run is asked for; one that resumes another starts with what that had done."""
+def begin(connection: Connection, flow_run_id: str, settings: dict[str, Any]) -> None:
+    """Note what a run is asked for."""
     connection.execute(
         "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
         " values (%s, 'day-pipeline', 0, %s)",
         [flow_run_id, json.dumps(settings)],
     )
-    if resumes:
-        connection.execute(
-            "insert into metrics.phase_runs (flow_run_id, phase, seconds)"
-            " select %s, phase, 0 from metrics.phase_runs"
-            " where flow_run_id = %s and phase <> 'day-pipeline'",
-            [flow_run_id, resumes],
-        )
 
 
 def warnings(run: Run) -> list[str]:
@@ -166,7 +157,7 @@ def left_out(connection: Any, flow_run_id: str) -> list[str]:
     return [f"{name}: {why[status]}" for name, status in found]
 
 
-def kept(name: str) -> Callable[[Phase[P, T]], Phase[P, T]]:
+def timed(name: str) -> Callable[[Phase[P, T]], Phase[P, T]]:
     """A phase that notes when it is done, with its seconds."""
 
     def around(phase: Phase[P, T]) -> Phase[P, T]:

@@ -35,7 +35,6 @@ class Run:
     allow_empty: bool = False
     allow_shrink: bool = False
     sources: str | None = None
-    resumes: str | None = None
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.command import guarded
 from flows.pages import read, runs
-from flows.pages.runs import DAY_TEXT, day_text, done_phases
+from flows.pages.runs import DAY_TEXT, day_text
 from flows.pages.verdict import troubles, verdict
 from flows.report import aligned
 from loaders import warehouse
@@ -104,7 +104,7 @@ def last_run(connection: Connection) -> list[str]:
     quarantined = sum(row["rows_quarantined"] for row in ledger)
     said = verdict(run, name, failing, ledger, quarantined)
     failures, nodes = runs.failures(connection, run_id), runs.failed_nodes(connection, run_id)
-    what, advice = troubles(run, failures, nodes, failing, done_phases(connection, run_id))
+    what, advice = troubles(run, failures, nodes, failing)
     warned = [
         f"{row['suite']}.{row['check_name']}: {row['observed']}"
         for row in failing

@@ -141,11 +141,3 @@ def calendar(connection: Connection) -> list[Row]:
         is_numbered(connection),
         DAYS_SHOWN,
     )[::-1]
-
-
-def done_phases(connection: Connection, flow_run_id: str) -> set[str]:
-    """The phases of a run that are done."""
-    found = connection.execute(
-        "select phase from metrics.phase_runs where flow_run_id = %s", [flow_run_id]
-    ).fetchall()
-    return {phase for (phase,) in found}

@@ -11,7 +11,7 @@ from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
 from flows.pages import charts, read, runs, shapes
 from flows.pages import verdict as verdicts
-from flows.pages.runs import day_text, done_phases
+from flows.pages.runs import day_text
 from loaders import warehouse
 from loaders.days import Day
 
@@ -79,7 +79,6 @@ def run_page(connection: Connection, site: Path) -> str:
         runs.failures(connection, flow_run_id),
         runs.failed_nodes(connection, flow_run_id),
         failing,
-        done_phases(connection, flow_run_id),
     )
     return _render(
         "run.html.j2",
