@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flows import prefect_database
 from flows.command import guarded
 from loaders import warehouse
 from loaders.errors import DaybookError
@@ -48,8 +47,6 @@ def environment() -> dict[str, str]:
     chosen.setdefault("PREFECT_HOME", str(warehouse.home() / "prefect"))
     chosen.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{_port()}/api")
     chosen.setdefault("PREFECT_WORKER_QUERY_SECONDS", "1")  # each phase waits for it: 10 is long
-    if url := prefect_database.database_url():
-        chosen.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", url)
     chosen["DAYBOOK_HOME"] = str(warehouse.home())
     chosen["DAYBOOK_PROJECT"] = str(PROJECT)
     chosen["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{chosen.get('PATH', '')}"
@@ -64,7 +61,6 @@ def up() -> None:
     with _only_one():
         if warehouse.is_embedded():
             warehouse.start()
-        prefect_database.make_ready()
         settings = environment()
         if _is_ours(settings["PREFECT_API_URL"]):
             parts = urlsplit(settings["PREFECT_API_URL"])

@@ -47,7 +47,7 @@ def test_a_killed_flow_and_postgres_need_no_cleaning_by_hand(stack):
         process.kill()
     until(lambda: state(stack, run) == "CRASHED")
 
-    # PostgreSQL, and Prefect's database with it.
+    # PostgreSQL.
     started(stack, "day1")
     os.kill(stack.postmaster(), signal.SIGKILL)
     until(lambda: not stack.flow_processes(), 180)
