@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 
 from flows.command import add_options, exit_code, guarded, print_error
 from flows.day import get_ready, supervised, told
-from flows.options import check_usage, chosen_days, sources_path
+from flows.options import Options, chosen_days
 from flows.report import where_next
 from flows.run import BackfillError
 from flows.stopping import Stop
@@ -21,31 +22,13 @@ EXAMPLE = """examples:
 def backfill(given: argparse.Namespace) -> int:
     """Run the flow in this process; stop at the first day that fails and say how to go on."""
     days = chosen_days(given.days, given.first, given.last)
-    options = {
-        "data": given.data,
-        "mode": given.mode,
-        "engine": given.engine,
-        "timeout": given.timeout,
-    }
-    for day in days:
-        check_usage(day, **options)
+    options = Options.of(vars(given)).checked()
     get_ready(verbose=given.verbose)
     from flows import pipeline
 
     stop, flow = Stop(), pipeline.backfill
     pipeline.watched_days.set((stop, lambda day: told(day, verbose=given.verbose)))
-    state = supervised(
-        stop,
-        lambda: flow(
-            days=days,
-            force=given.force,
-            allow_empty=given.allow_empty,
-            allow_shrink=given.allow_shrink,
-            sources=sources_path(given.sources),
-            return_state=True,
-            **options,
-        ),
-    )
+    state = supervised(stop, lambda: flow(days=days, **asdict(options), return_state=True))
     outcome = state.result(raise_on_failure=False)
     if isinstance(outcome, BackfillError):
         print(f"{outcome.where}\n{outcome.go_on}", file=sys.stderr)

@@ -11,53 +11,37 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from flows import report, server, took, transform
 from flows.command import add_options, exit_code, guarded, print_error
-from flows.options import check_usage, data_path, sources_path
+from flows.options import Options
 from flows.pages.verdict import AGAIN
 from flows.progress import Progress
 from flows.run import DayRun, Watch, came_to, silent
 from flows.stopping import Stop
 from loaders import warehouse
+from loaders.days import parse_day
 
 EXAMPLE = "example: python -m flows.day --day day1 --data tests/sample"
 
 
 def run_day(
     day: str,
-    data: str | None = None,
+    data: str = "",
     *,
-    mode: str = "local",
-    engine: str = "python",
-    force: bool = False,
-    allow_empty: bool = False,
-    allow_shrink: bool = False,
-    sources: str | None = None,
-    timeout: float | None = None,
     verbose: bool = False,
-    progress: Callable[..., None] | None = None,
+    progress: Callable[..., None] = silent,
+    **options: Any,
 ) -> DayRun:
     """Run day-pipeline in this process, and start the embedded warehouse if that is the one.
 
-    `data` defaults to DATA_BASE_PATH; `timeout` is in seconds for the whole day. Raises
-    UsageError before disk or database is touched, LockedError when another run holds the
-    warehouse for 10 s, DaybookError (or what the phase raised) when the day fails.
+    `data` and `options` are those of flows.options.Options. Raises UsageError before disk or
+    database is touched, LockedError when another run holds the warehouse for 10 s, DaybookError
+    (or what the phase raised) when the day fails.
     """
-    done = attempt_day(
-        day,
-        data,
-        mode=mode,
-        engine=engine,
-        force=force,
-        allow_empty=allow_empty,
-        allow_shrink=allow_shrink,
-        sources=sources,
-        timeout=timeout,
-        verbose=verbose,
-        progress=progress,
-    )
+    done = attempt_day(day, Options(data, **options), verbose=verbose, progress=progress)
     if done.error is not None:
         raise done.error
     return done
@@ -65,39 +49,23 @@ def run_day(
 
 def attempt_day(
     day: str,
-    data: str | None,
+    options: Options,
     *,
-    mode: str = "local",
-    engine: str = "python",
     verbose: bool = False,
-    progress: Callable[..., None] | None = None,
-    timeout: float | None = None,
-    sources: str | None = None,
-    **options: bool,
+    progress: Callable[..., None] = silent,
 ) -> DayRun:
     """As run_day, with the failure of the day in the result instead of raised."""
-    logical_day = check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
-    sources = sources_path(sources)
+    logical_day, options = parse_day(day), options.checked()
     started = time.monotonic()
     get_ready(verbose=verbose)
     with took.part("prefect-import"):
         from flows import pipeline
 
     stop = Stop()
-    pipeline.watched.set((stop, progress or silent))
+    pipeline.watched.set((stop, progress))
     flow = pipeline.day_pipeline
     state = supervised(
-        stop,
-        lambda: flow(
-            day=logical_day.text,
-            data=data_path(data),
-            mode=mode,
-            engine=engine,
-            timeout=timeout,
-            sources=sources,
-            return_state=True,
-            **options,
-        ),
+        stop, lambda: flow(day=logical_day.text, **asdict(options), return_state=True)
     )
     outcome = state.result(raise_on_failure=False)
     return came_to(logical_day, state, outcome, time.monotonic() - started)
@@ -163,17 +131,7 @@ def attempt_and_tell(day: str, given: argparse.Namespace) -> DayRun:
     """Run a day as the command line asked, with progress, and print its account."""
     with told(day, verbose=given.verbose) as watch:
         watch.done = attempt_day(
-            day,
-            given.data,
-            mode=given.mode,
-            engine=given.engine,
-            force=given.force,
-            allow_empty=given.allow_empty,
-            allow_shrink=given.allow_shrink,
-            sources=given.sources,
-            timeout=given.timeout,
-            verbose=given.verbose,
-            progress=watch.progress,
+            day, Options.of(vars(given)), verbose=given.verbose, progress=watch.progress
         )
     return watch.done
 

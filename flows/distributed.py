@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from uuid import UUID
 from prefect import flow
 
 from flows import phases, tasks
+from flows.options import Options
 from flows.reap import OPEN, with_parents
 from flows.run import DayRun, Run
 from flows.stack import POOL
@@ -92,16 +94,9 @@ def in_order(run: Run) -> dict[str, dict[str, str]]:
 def trigger(run: Run, name: str, table: str | None = None) -> UUID:
     """Start a run of a phase's deployment on the pool; its id."""
     run.check()
-    parameters = {
-        "day": run.day.text,
-        "data": run.data,
-        "run_id": run.flow_run_id,
-        "force": run.force,
-        "allow_empty": run.allow_empty,
-        "allow_shrink": run.allow_shrink,
-        **({"sources": run.sources} if run.sources else {}),
-        **({"table": table} if table else {}),
-    }
+    parameters = {"day": run.day.text, "run_id": run.flow_run_id, "options": asdict(run.options)}
+    if table:
+        parameters["table"] = table
     return _start(name, parameters)
 
 
@@ -133,7 +128,7 @@ def wait_for(started: dict[str, UUID], run: Run) -> dict[str, FlowRun]:
     return ended
 
 
-async def day_there(day: str, options: dict[str, Any], stop: Stop, progress: Any) -> DayRun:
+async def day_there(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:
     """A day of a backfill as a run of day-pipeline's deployment: what it came to."""
 
     def alive(running: set[UUID]) -> set[UUID]:
@@ -143,7 +138,7 @@ async def day_there(day: str, options: dict[str, Any], stop: Stop, progress: Any
     progress("running on the pool")
     began = time.monotonic()
     done = DayRun(parse_day(day))
-    started = _start("day-pipeline", {"day": day, **options})
+    started = _start("day-pipeline", {"day": day, **asdict(options)})
     done.flow_run_id = str(started)
     try:
         state = _state(_all_ended({"day-pipeline": started}, stop.check, alive)["day-pipeline"])
@@ -274,9 +269,9 @@ def _client() -> SyncPrefectClient:
 
 
 @contextlib.contextmanager
-def _for_the_day(run: Run) -> Iterator[Run]:
+def _for_the_day(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run]:
     """What a phase works under: a session that shows it lives, and a watch over the day's lock."""
-    child = str(tasks.this_flow_run().id)
+    run, child = Run(run_id, parse_day(day), Options(**options)), str(tasks.this_flow_run().id)
     with under_parent(run.flow_run_id, child) as lock:
         run.lock = lock
         run.stop.begin(run.flow_run_id)
@@ -300,18 +295,8 @@ def _for_the_day(run: Run) -> Iterator[Run]:
 
 def _phase(name: str, work: Callable[..., Any]) -> Any:
     @flow(name=name, flow_run_name=f"{name} {{day}}", persist_result=False)
-    async def phase(
-        day: str,
-        data: str,
-        run_id: str,
-        force: bool = False,
-        allow_empty: bool = False,
-        allow_shrink: bool = False,
-        sources: str | None = None,
-    ) -> None:
-        options: dict[str, Any] = {"force": force, "allow_empty": allow_empty}
-        options |= {"allow_shrink": allow_shrink, "sources": sources}
-        with _for_the_day(Run.of(day, data, flow_run_id=run_id, **options)) as run:
+    async def phase(day: str, run_id: str, options: dict[str, Any]) -> None:
+        with _for_the_day(day, run_id, options) as run:
             work(run)
 
     return phase
@@ -335,21 +320,14 @@ expire_days = _phase("expire-days", lambda run: tasks.expire_days(tasks.whole(ru
 
 
 @flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)
-async def land_table(
-    day: str,
-    data: str,
-    run_id: str,
-    table: str,
-    force: bool = False,
-    allow_empty: bool = False,
-    allow_shrink: bool = False,
-    sources: str | None = None,
-) -> str:
+async def land_table(day: str, run_id: str, options: dict[str, Any], table: str) -> str:
     """Find, hash and check one table's files, and land them; the batch's status."""
-    options: dict[str, Any] = {"force": force, "allow_empty": allow_empty}
-    options |= {"allow_shrink": allow_shrink, "sources": sources}
-    with _for_the_day(Run.of(day, data, flow_run_id=run_id, **options)) as run:
+    with _for_the_day(day, run_id, options) as run:
         (plan,) = landing.plan_day(
-            run.data, run.day, [table], allow_empty=allow_empty, sources=sources
+            run.options.data,
+            run.day,
+            [table],
+            allow_empty=run.options.allow_empty,
+            sources=run.options.sources,
         )
         return tasks.land_table(tasks.whole(run), tasks.whole(plan), table).status

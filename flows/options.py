@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, Literal
 
 from flows import stack
 from loaders import retention
@@ -12,42 +15,56 @@ from loaders.days import Day, parse_day
 from loaders.errors import UsageError
 from loaders.sources import SETTING, declared_tables
 
-
-def check_usage(
-    day: str,
-    data: str | None,
-    *,
-    mode: str = "local",
-    engine: str = "python",
-    timeout: float | None = None,
-) -> Day:
-    """The day that was meant. Raises UsageError; touches neither disk nor database."""
-    logical_day = parse_day(day)
-    if not data_path(data):
-        raise UsageError("Say where the raw files are: --data PATH, or DATA_BASE_PATH.")
-    if mode not in ("local", "distributed"):
-        raise UsageError("--mode is local or distributed.")
-    if mode == "distributed" and not (os.environ.get("PREFECT_API_URL") or stack.api_url()):
-        raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
-    if engine not in ("python", "spark"):
-        raise UsageError("--engine is python or spark.")
-    retention.keep_days()
-    if timeout is not None and not timeout > 0:
-        raise UsageError("--timeout is a number of seconds above zero.")
-    return logical_day
+Mode = Literal["local", "distributed"]
+Engine = Literal["python", "spark"]
 
 
-def data_path(data: str | None) -> str:
-    """Where the raw files are, absolute when on disk: dbt changes the working directory."""
-    path = data or os.environ.get("DATA_BASE_PATH", "")
-    return path if not path or "://" in path else str(Path(path).absolute())
+@dataclass(frozen=True)
+class Options:
+    """What a day is run with, as the command line and the flow's parameters name it.
 
+    `data`: the folder of days; `sources`: an overlay of the sources file; `timeout`: seconds that
+    the whole day may take.
+    """
 
-def sources_path(sources: str | None) -> str | None:
-    """The overlay as every process of the run finds it. UsageError when it can't be used."""
-    given = sources or os.environ.get(SETTING)
-    declared_tables(given)
-    return str(Path(given).absolute()) if given else None
+    data: str = ""
+    mode: Mode = "local"
+    engine: Engine = "python"
+    force: bool = False
+    allow_empty: bool = False
+    allow_shrink: bool = False
+    sources: str | None = None
+    timeout: float | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Those of what was given that are options; None stands for the default."""
+        names = [field.name for field in fields(cls) if given.get(field.name) is not None]
+        return cls(**{name: given[name] for name in names})
+
+    def checked(self) -> Options:
+        """The same with paths as every process of the run finds them: dbt changes the working
+        directory. Raises UsageError; touches neither disk nor database but to read the overlay."""
+        data = self.data or os.environ.get("DATA_BASE_PATH", "")
+        if not data:
+            raise UsageError("Say where the raw files are: --data PATH, or DATA_BASE_PATH.")
+        if self.mode not in ("local", "distributed"):
+            raise UsageError("--mode is local or distributed.")
+        needs_server = self.mode == "distributed" and "PREFECT_API_URL" not in os.environ
+        if needs_server and not stack.api_url():
+            raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
+        if self.engine not in ("python", "spark"):
+            raise UsageError("--engine is python or spark.")
+        retention.keep_days()
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError("--timeout is a number of seconds above zero.")
+        sources = self.sources or os.environ.get(SETTING)
+        declared_tables(sources)
+        return replace(
+            self,
+            data=data if "://" in data else str(Path(data).absolute()),
+            sources=str(Path(sources).absolute()) if sources else None,
+        )
 
 
 def days_between(first: str, last: str) -> list[str]:
@@ -66,7 +83,7 @@ def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> 
     if days and (first or last):
         raise UsageError("Give --days, or --from and --to, not both.")
     if days:
-        return days
+        return [parse_day(day).text for day in days]
     if not (first and last):
         raise UsageError("Give --days D1 D2 …, or both --from D and --to D.")
     return days_between(first, last)

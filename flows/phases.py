@@ -65,7 +65,12 @@ def land_day(
 
 def _plans(run: Run) -> list[Plan]:
     try:
-        return landing.plan_day(run.data, run.day, allow_empty=run.allow_empty, sources=run.sources)
+        return landing.plan_day(
+            run.options.data,
+            run.day,
+            allow_empty=run.options.allow_empty,
+            sources=run.options.sources,
+        )
     except DaybookError as error:
         if type(error) is not DaybookError:  # a wrong call, a warehouse that is gone
             raise
@@ -73,7 +78,9 @@ def _plans(run: Run) -> list[Plan]:
 
 
 def _note_unused(run: Run) -> None:
-    landing.note_unused(run.data, run.day, flow_run_id=run.flow_run_id, sources=run.sources)
+    landing.note_unused(
+        run.options.data, run.day, flow_run_id=run.flow_run_id, sources=run.options.sources
+    )
 
 
 def land_table(run: Run, plan: Plan) -> Landed:
@@ -82,9 +89,9 @@ def land_table(run: Run, plan: Plan) -> Landed:
     return landing.land_table(
         plan,
         flow_run_id=run.flow_run_id,
-        force=run.force,
-        allow_empty=run.allow_empty,
-        allow_shrink=run.allow_shrink,
+        force=run.options.force,
+        allow_empty=run.options.allow_empty,
+        allow_shrink=run.options.allow_shrink,
         progress=run.progress,
         lock=run.lock,
     )

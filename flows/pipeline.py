@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import asdict, replace
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect import flow
@@ -20,7 +21,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts, distributed, phases, record, took
-from flows.options import check_usage, chosen_days, data_path, sources_path
+from flows.options import Engine, Mode, Options, chosen_days
 from flows.reap import with_parents
 from flows.run import BackfillError, DayRun, Run, Watch, came_to, silent
 from flows.stopping import Stop
@@ -65,9 +66,9 @@ def _due_day() -> str:
 )
 async def day_pipeline(
     day: str | None = None,
-    data: str | None = None,
-    mode: Literal["local", "distributed"] = "local",
-    engine: Literal["python", "spark"] = "python",
+    data: str = "",
+    mode: Mode = "local",
+    engine: Engine = "python",
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
@@ -80,25 +81,14 @@ async def day_pipeline(
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
     """
-    day = day or _due_day()
-    check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
+    logical_day = parse_day(day or _due_day())
+    given = Options(data, mode, engine, force, allow_empty, allow_shrink, sources, timeout)
+    options = given.checked()
     flow_run_id = str(this_flow_run().id)
     if warehouse.is_embedded():
         warehouse.start()
     stop, progress = watched.get() or (Stop(), silent)
-    run = Run.of(
-        day,
-        data_path(data),
-        flow_run_id=flow_run_id,
-        mode=mode,
-        engine=engine,
-        force=force,
-        allow_empty=allow_empty,
-        allow_shrink=allow_shrink,
-        sources=sources_path(sources),
-        stop=stop,
-        progress=progress,
-    )
+    run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
     stop.begin(flow_run_id)
     in_order = _in_order
     if mode == "distributed":
@@ -118,9 +108,10 @@ async def day_pipeline(
             _close(dead)
             if engine == "spark":
                 run.progress("reading with Spark")
-                run.data = _read_by_spark(run)
+                read = _read_by_spark(run)
                 # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
-                left_over.callback(shutil.rmtree, run.data, ignore_errors=True)
+                left_over.callback(shutil.rmtree, read, ignore_errors=True)
+                run.options = replace(options, data=read)
             done = in_order(run)
             for warning in record.warnings(run):
                 run.progress(f"warning: {warning}")
@@ -141,11 +132,12 @@ def _read_by_spark(run: Run) -> str:
     """Where Spark has put the day for the landing, which goes on as with any other data."""
     from loaders.spark.apart import read_apart
 
+    options = run.options
     return read_apart(
-        run.data,
+        options.data,
         run.day,
-        allow_empty=run.allow_empty,
-        sources=run.sources,
+        allow_empty=options.allow_empty,
+        sources=options.sources,
         check=run.check,
     )
 
@@ -208,9 +200,9 @@ async def backfill(
     days: list[str] | None = None,
     first: str | None = None,
     last: str | None = None,
-    data: str | None = None,
-    mode: Literal["local", "distributed"] = "local",
-    engine: Literal["python", "spark"] = "python",
+    data: str = "",
+    mode: Mode = "local",
+    engine: Engine = "python",
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
@@ -221,11 +213,8 @@ async def backfill(
     one that failed: day → run id and state. A day is a run below this one: in this process, or
     with `mode` distributed a run of its deployment on the pool."""
     chosen = chosen_days(days, first, last)
-    for day in chosen:
-        check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
-    options = {"data": data_path(data), "mode": mode, "engine": engine, "timeout": timeout}
-    options |= {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
-    options |= {"sources": sources}
+    given = Options(data, mode, engine, force, allow_empty, allow_shrink, sources, timeout)
+    options = given.checked()
     run_one = _day_here
     if mode == "distributed":
         above = ["the backfill"] if _is_on_pool() else []
@@ -254,9 +243,9 @@ async def backfill(
     return done
 
 
-async def _day_here(day: str, options: dict[str, Any], stop: Stop, progress: Any) -> DayRun:
+async def _day_here(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:
     watched.set((stop, progress))
     started = time.monotonic()
-    state = await day_pipeline(day=day, **options, return_state=True)
+    state = await day_pipeline(day=day, **asdict(options), return_state=True)
     outcome = await state.aresult(raise_on_failure=False)
     return came_to(parse_day(day), state, outcome, time.monotonic() - started)

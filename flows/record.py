@@ -7,6 +7,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import notify, site, took
@@ -64,7 +65,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
             """,
             [run.flow_run_id, run.day.date],
         ).fetchall()
-        begin(connection, run.flow_run_id, run.settings())
+        begin(connection, run.flow_run_id, {"day": run.day.text, **asdict(run.options)})
     began = time.monotonic()
     try:
         yield [flow_run_id for (flow_run_id,) in dead]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from flows.command import exit_code
+from flows.options import Options
 from flows.stopping import Stop
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError
@@ -28,28 +29,15 @@ class Run:
 
     flow_run_id: str
     day: Day
-    data: str
-    mode: str = "local"
-    engine: str = "python"
-    force: bool = False
-    allow_empty: bool = False
-    allow_shrink: bool = False
-    sources: str | None = None
+    options: Options
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent
 
     @classmethod
-    def of(cls, day: str, data: str, **options: Any) -> Run:
+    def of(cls, day: str, data: str, *, flow_run_id: str | None = None, **options: Any) -> Run:
         """A run for calling a phase by hand, under an id of its own."""
-        return cls(
-            options.pop("flow_run_id", None) or str(uuid4()), parse_day(day), data, **options
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """What the run was asked for; the day too, as its calendar is known once a table landed."""
-        names = ("data", "mode", "engine", "force", "allow_empty", "allow_shrink", "sources")
-        return {"day": self.day.text, **{name: getattr(self, name) for name in names}}
+        return cls(flow_run_id or str(uuid4()), parse_day(day), Options(data, **options))
 
     def check(self) -> None:
         """Stopped or LockedError, when this run may no longer change the warehouse."""
