@@ -13,8 +13,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import asdict, replace
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
@@ -22,16 +21,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts, distributed, phases, record, took
 from flows.options import Engine, Mode, Options, chosen_days
-from flows.reap import with_parents
+from flows.reap import mark_crashed
 from flows.run import BackfillError, DayRun, Run, Watch, came_to, silent
 from flows.stopping import Stop
 from flows.tasks import PHASE_ONE, PHASE_TWO, this_flow_run, whole
 from loaders import warehouse
 from loaders.days import parse_day
 from loaders.lock import run_lock
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
 
 # What the command line hands to a flow beside its parameters, which Prefect would serialise.
 watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
@@ -105,7 +101,7 @@ async def day_pipeline(
             record.recorded(run) as dead,
             contextlib.ExitStack() as left_over,
         ):
-            _close(dead)
+            mark_crashed(dead)
             if engine == "spark":
                 run.progress("reading with Spark")
                 read = _read_by_spark(run)
@@ -140,26 +136,6 @@ def _read_by_spark(run: Run) -> str:
         sources=options.sources,
         check=run.check,
     )
-
-
-def _close(dead: list[str]) -> None:
-    """Prefect shows a killed run as running for ever, unless somebody says that it has crashed;
-    and with it the backfill that it was a day of."""
-    if not dead:
-        return
-    from prefect.client.orchestration import get_client
-    from prefect.states import Crashed
-
-    with get_client(sync_client=True) as client:
-        for flow_run_id in dead:
-            # The run may be one of another Prefect server.
-            with contextlib.suppress(Exception):
-                for run in with_parents(client, UUID(flow_run_id)):
-                    if (
-                        run.state and not run.state.is_final()
-                    ):  # one that outlived PostgreSQL has said why
-                        ended: State = Crashed(message="The run ended without closing its row.")
-                        client.set_flow_run_state(run.id, ended, force=True)
 
 
 def _in_order(run: Run) -> dict[str, dict[str, str]]:
