@@ -30,9 +30,9 @@ def _leave(run: Run) -> None:
             .fetchall()
         )
     table = [{**row, "day": str(row["day"])} for row in rows]
-    told = f"{run.day}, run {run.flow_run_id}"
+    of_run = f"{run.day}, run {run.flow_run_id}"
     # `_sync` is what Prefect's decorator takes, and its types don't say so.
-    create_table_artifact(table=table, key=LEDGER, description=told, _sync=True)  # type: ignore[call-arg]
+    create_table_artifact(table=table, key=LEDGER, description=of_run, _sync=True)  # type: ignore[call-arg]
     balanced = sum(row["balanced"] for row in rows)
     lines = [
         f"## Daybook {run.day}",

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 
 from flows.command import add_options, exit_code, guarded, print_error
-from flows.day import get_ready, supervised, told
+from flows.day import get_ready, showing, supervised
 from flows.options import Options, chosen_days
 from flows.report import where_next
 from flows.run import BackfillError
@@ -27,7 +27,7 @@ def backfill(given: argparse.Namespace) -> int:
     from flows import pipeline
 
     stop, flow = Stop(), pipeline.backfill
-    pipeline.watched_days.set((stop, lambda day: told(day, verbose=given.verbose)))
+    pipeline.watched_days.set((stop, lambda day: showing(day, verbose=given.verbose)))
     state = supervised(stop, lambda: flow(days=days, **asdict(options), return_state=True))
     outcome = state.result(raise_on_failure=False)
     if isinstance(outcome, BackfillError):

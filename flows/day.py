@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from flows import report, server, took, transform
+from flows import report, server, timing, transform
 from flows.command import add_options, exit_code, guarded, print_error
 from flows.options import Options
 from flows.pages.verdict import AGAIN
@@ -58,7 +58,7 @@ def attempt_day(
     logical_day, options = parse_day(day), options.checked()
     started = time.monotonic()
     get_ready(verbose=verbose)
-    with took.part("prefect-import"):
+    with timing.part("prefect-import"):
         from flows import pipeline
 
     stop = Stop()
@@ -74,7 +74,7 @@ def attempt_day(
 def get_ready(*, verbose: bool = False) -> None:
     """Start what a run by hand needs: the embedded warehouse, and Prefect's temporary server
     (dbt is imported and parses the project while that one comes up)."""
-    with took.part("warehouse"):
+    with timing.part("warehouse"):
         if warehouse.is_embedded():
             warehouse.start()
         with warehouse.connect(application_name="daybook flow handshake") as connection:
@@ -127,28 +127,19 @@ def _signals(stop: Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def attempt_and_tell(day: str, given: argparse.Namespace) -> DayRun:
-    """Run a day as the command line asked, with progress, and print its account."""
-    with told(day, verbose=given.verbose) as watch:
-        watch.done = attempt_day(
-            day, Options.of(vars(given)), verbose=given.verbose, progress=watch.progress
-        )
-    return watch.done
-
-
 @contextlib.contextmanager
-def told(day: str, *, verbose: bool = False) -> Iterator[Watch]:
+def showing(day: str, *, verbose: bool = False) -> Iterator[Watch]:
     """A day's progress while it runs; once it has ended its account, and its error."""
     with Progress(day, sys.stderr) as progress:
         watch = Watch(progress)
         yield watch
     if watch.done is not None:
-        _tell(watch.done)
+        _print_account(watch.done)
         if watch.done.error is not None:
             print_error(watch.done.error, verbose=verbose)
 
 
-def _tell(done: DayRun) -> None:
+def _print_account(done: DayRun) -> None:
     outcome = "failed" if done.error else "succeeded"
     # A warehouse that is gone has no account to give; the error says so.
     with (
@@ -171,7 +162,13 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
 
     def command() -> int:
-        done = attempt_and_tell(given.day, given)
+        with showing(given.day, verbose=given.verbose) as watch:
+            done = watch.done = attempt_day(
+                given.day,
+                Options.of(vars(given)),
+                verbose=given.verbose,
+                progress=watch.progress,
+            )
         if done.error is None:
             print(f"\n{report.where_next(done.day)}")
         elif exit_code(done.error) == 1:

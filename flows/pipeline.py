@@ -19,7 +19,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, distributed, phases, record, took
+from flows import artifacts, distributed, phases, record, timing
 from flows.options import Engine, Mode, Options, chosen_days
 from flows.reap import mark_crashed
 from flows.run import BackfillError, DayRun, Run, Watch, came_to, silent
@@ -111,7 +111,7 @@ async def day_pipeline(
             done = in_order(run)
             for warning in record.warnings(run):
                 run.progress(f"warning: {warning}")
-            with took.part("artifacts"):
+            with timing.part("artifacts"):
                 artifacts.leave(run)
             return done
     finally:

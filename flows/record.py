@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
-from flows import notify, site, took
+from flows import notify, site, timing
 from flows.reasons import without_values
 from flows.run import Run
 from loaders import ledger, warehouse
@@ -89,7 +89,7 @@ def write_pages(run: Run, *, lineage: bool | None = None) -> None:
     written that is a warning: it must not hide how the day went. `lineage`: as write_site has it.
     """
     try:
-        with took.part("pages"):
+        with timing.part("pages"):
             site.write_site(lineage=lineage)
     except Exception as error:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
@@ -189,7 +189,7 @@ def _note(run: Run, phase: str, seconds: float) -> None:
 
 def note_parts(connection: Connection, flow_run_id: str) -> None:
     """Keep what this process has spent beside the phases; those of a run's processes add up."""
-    for part, seconds in took.taken().items():
+    for part, seconds in timing.taken().items():
         connection.execute(
             "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"
             " on conflict (flow_run_id, phase) do update set"

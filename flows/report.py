@@ -113,8 +113,8 @@ def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
                 sum(spent) if spent else None,
             )
         )
-    told = [text for (text,) in failures]
-    return Account(flow_run_id, day, lines, told, *_verdicts(connection, flow_run_id, day))
+    failed = [text for (text,) in failures]
+    return Account(flow_run_id, day, lines, failed, *_verdicts(connection, flow_run_id, day))
 
 
 def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, list[str]]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import stack, took
+from flows import stack, timing
 from loaders import warehouse
 from loaders.errors import DaybookError
 
@@ -83,7 +83,7 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
     _running.append(child)
     try:
         meanwhile()
-        with took.part("prefect-server"):
+        with timing.part("prefect-server"):
             _wait_for(child, port, prefect_home / "server.log")
     except BaseException:
         child.kill()

@@ -74,7 +74,7 @@ def read_holder(connection: Connection) -> str | None:
 
 def days_by_state(connection: Connection) -> list[str]:
     """A line per state that days are in, runs of days drawn together: `done  day1 to day3`."""
-    told = day_text(runs.is_numbered(connection))
+    text = day_text(runs.is_numbered(connection))
     spans: dict[str, list[list[Any]]] = {}
     for row in runs.calendar(connection):
         of_state = spans.setdefault(row["state"], [])
@@ -85,7 +85,7 @@ def days_by_state(connection: Connection) -> list[str]:
     return [
         f"  {state:8} "
         + ", ".join(
-            told(first) if first == last else f"{told(first)} to {told(last)}"
+            text(first) if first == last else f"{text(first)} to {text(last)}"
             for first, last in of_state
         )
         for state, of_state in sorted(spans.items())

@@ -11,8 +11,8 @@ from prefect.context import FlowRunContext
 from prefect.utilities.annotations import quote
 
 from flows import phases, reasons
+from flows.node_tasks import NodeRuns
 from flows.run import Run
-from flows.transform import NodeRuns
 from loaders.landing import Landed, Plan
 
 if TYPE_CHECKING:

@@ -142,14 +142,14 @@ class Forks:
 
 
 def _preload() -> None:
-    from flows import server, took, transform
+    from flows import server, timing, transform
     from flows.checks import run
 
     run._great_expectations()
     for name in PRELOADED:
         importlib.import_module(name)
     transform.manifest()
-    took.taken()  # no run's own seconds
+    timing.taken()  # no run's own seconds
     start = server.start_server
 
     def start_server(**named: Any) -> None:

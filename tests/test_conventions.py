@@ -200,7 +200,8 @@ def test_the_meaning_of_stg_is_said_in_three_places() -> None:
 
 def test_files_stay_small() -> None:
     for file in tracked("*.py"):
-        assert len(file.read_text().splitlines()) <= 400, file
+        limit = 300 if PROJECT / "flows" in file.parents else 400
+        assert len(file.read_text().splitlines()) <= limit, file
     for file in tracked("*.sql"):
         assert len(file.read_text().splitlines()) <= 150, file
 

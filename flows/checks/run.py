@@ -35,7 +35,7 @@ class CheckError(DaybookError):
         one = len(failed) == 1
         super().__init__(
             f"{len(failed)} check{'' if one else 's'} failed; what was built stays as it is:\n"
-            + "\n".join(f"  {found.told}" for found in failed)
+            + "\n".join(f"  {found.in_one_line}" for found in failed)
         )
         self.checks = [f"{found.suite}.{found.check}" for found in failed]
 
@@ -56,7 +56,7 @@ class Checked:
     sample_keys: list[dict[str, Any]]
 
     @property
-    def told(self) -> str:
+    def in_one_line(self) -> str:
         """One line: what failed, where, how many, and the keys of some rows."""
         keys = "; ".join(shown(key) for key in self.sample_keys)
         where = f"{self.suite}.{self.check} on {self.table}"
