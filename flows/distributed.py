@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from prefect.exceptions import ObjectNotFound
 
 from flows import phases, tasks
 from flows.options import Options
+from flows.order import Done
 from flows.run import DayRun, Run
 from flows.stack import POOL
 from flows.stopping import Stop
@@ -66,21 +67,15 @@ def refuse_small_pool(*parents: str) -> None:
         raise UsageError(f"No worker is at work in the pool {POOL}: make up.")
 
 
-def in_order(run: Run) -> dict[str, dict[str, str]]:
-    """The phases of a day, each a run of its deployment: phase → run id and state."""
-    run.progress("landing")
-    done = _phases(run, *tasks.PHASE_ONE)
-    for name, (_, doing) in tasks.PHASE_TWO.items():
-        run.progress(doing)
-        done |= _phases(run, name)
-    return {
-        name: {"run_id": str(each.id), "state": str(each.state_name)} for name, each in done.items()
-    }
-
-
-def _phases(run: Run, *names: str) -> dict[str, FlowRun]:
+def run_phases(run: Run, names: Iterable[str]) -> Done:
+    """Phases of a day beside each other, each a run of its deployment. Raises as wait_for does."""
     run.check()
-    return wait_for({name: trigger(name, **_of_the_day(run)) for name in names}, run.check)
+    started = {name: trigger(name, **_of_the_day(run)) for name in names}
+    ended = wait_for(started, run.check)
+    return {
+        name: {"run_id": str(ended[name].id), "state": str(ended[name].state_name)}
+        for name in started
+    }
 
 
 def _of_the_day(run: Run) -> dict[str, Any]:
@@ -194,20 +189,24 @@ def _phase(name: str, work: Callable[[Run], Any]) -> Any:
     return phase
 
 
+def _as_flow(name: str) -> Any:
+    return _phase(name, lambda run: tasks.PHASES[name](tasks.whole(run)))
+
+
 def _tables_of(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     names = [plan.table.name for plan in plans]
     wait_for({t: trigger("land-table", table=t, **_of_the_day(run)) for t in names}, run.check)
     return []
 
 
-prepare_day = _phase("prepare-day", lambda run: tasks.prepare_day(tasks.whole(run)))
+prepare_day = _as_flow("prepare-day")
 land_day = _phase("land-day", lambda run: phases.land_day(run, _tables_of))
-match_names = _phase("match-names", lambda run: tasks.match_names(tasks.whole(run)))
-transform_day = _phase("transform-day", lambda run: tasks.transform_day(tasks.whole(run)))
-check_day = _phase("check-day", lambda run: tasks.check_day(tasks.whole(run)))
-finish_day = _phase("finish-day", lambda run: tasks.finish_day(tasks.whole(run)))
-sweep_orphans = _phase("sweep-orphans", lambda run: tasks.sweep_orphans(tasks.whole(run)))
-expire_days = _phase("expire-days", lambda run: tasks.expire_days(tasks.whole(run)))
+match_names = _as_flow("match-names")
+transform_day = _as_flow("transform-day")
+check_day = _as_flow("check-day")
+finish_day = _as_flow("finish-day")
+sweep_orphans = _as_flow("sweep-orphans")
+expire_days = _as_flow("expire-days")
 
 
 @flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)

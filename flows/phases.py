@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TABLES_AT_ONCE = 4
 
 
-@timed("prepare-day")
+@timed
 def prepare_day(run: Run) -> None:
     """Handshake, control tables, rates, dbt's manifest. Raises WarehouseError, or DaybookError when
     the project does not parse. Needs nothing of the day, so it runs beside the landing."""
@@ -41,7 +41,7 @@ def prepare_day(run: Run) -> None:
     transform.manifest()
 
 
-@timed("land-day")
+@timed
 def land_day(
     run: Run, land_all: Callable[[Run, list[Plan]], list[Landed | BaseException]] | None = None
 ) -> list[Landed]:
@@ -108,14 +108,14 @@ def _in_threads(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
         return list(pool.map(attempt, plans))
 
 
-@timed("match-names")
+@timed
 def match_names(run: Run) -> Matched:
     """Names not seen before, matched in one batch. Raises DaybookError when a seed is at fault."""
     run.check()
     return match.match_names(run.day, flow_run_id=run.flow_run_id, lock=run.lock)
 
 
-@timed("transform-day")
+@timed
 def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Built:
     """dbt build in this process, with the day and the run in every session. Raises BuildError."""
     run.check()
@@ -130,7 +130,7 @@ def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Bu
         run.stop.check()
 
 
-@timed("check-day")
+@timed
 def check_day(run: Run) -> list[Checked]:
     """Hold what the day built to its checks. Raises CheckError when one of severity error fails."""
     run.check()
@@ -139,7 +139,7 @@ def check_day(run: Run) -> list[Checked]:
     return found
 
 
-@timed("finish-day")
+@timed
 def finish_day(run: Run) -> int:
     """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
     tables that do not balance."""
@@ -163,14 +163,14 @@ def finish_day(run: Run) -> int:
     return len(rows)
 
 
-@timed("sweep-orphans")
+@timed
 def sweep_orphans(run: Run) -> list[str]:
     """Drop tables that only a dead run can have left; their names."""
     run.check()
     return retention.sweep_orphans(flow_run_id=run.flow_run_id, lock=run.lock)
 
 
-@timed("expire-days")
+@timed
 def expire_days(run: Run) -> list[tuple[str, date]]:
     """Drop landed days past DAYBOOK_KEEP_DAYS that were applied; (table, day) of each."""
     run.check()

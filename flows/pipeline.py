@@ -1,4 +1,4 @@
-"""`day-pipeline` as a Prefect flow: the order of the phases, and backfill as one of days.
+"""`day-pipeline` as a Prefect flow, and `backfill`, a flow of several days.
 
 Importing this module imports Prefect; flows/day.py does so only when a day is run.
 """
@@ -16,15 +16,15 @@ from datetime import UTC, timedelta
 from typing import Any
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, distributed, phases, record, timing
+from flows import artifacts, distributed, phases, record, tasks, timing
 from flows.options import Engine, Mode, Options, chosen_days
+from flows.order import Done, run_in_order
 from flows.reap import mark_crashed
 from flows.run import BackfillError, DayRun, Run, Watch, came_to, silent
 from flows.stopping import Stop
-from flows.tasks import PHASE_ONE, PHASE_TWO, this_flow_run, whole
+from flows.tasks import this_flow_run
 from loaders import warehouse
 from loaders.days import parse_day
 from loaders.lock import run_lock
@@ -70,7 +70,7 @@ async def day_pipeline(
     allow_shrink: bool = False,
     sources: str | None = None,
     timeout: float | None = None,
-) -> dict[str, dict[str, str]]:
+) -> Done:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
     `day` is for the schedule to leave out: then it is the day before the run was due, in UTC.
@@ -86,10 +86,10 @@ async def day_pipeline(
     stop, progress = watched.get() or (Stop(), silent)
     run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
     stop.begin(flow_run_id)
-    in_order = _in_order
+    run_phases = tasks.run_phases
     if mode == "distributed":
         distributed.refuse_small_pool(*(["the day"] if _is_on_pool() else []))
-        in_order = distributed.in_order
+        run_phases = distributed.run_phases
     seconds = timeout or DAY_SECONDS
     limit = threading.Timer(seconds, stop.request, [f"The day took more than {seconds:g} s."])
     limit.daemon = True
@@ -108,7 +108,7 @@ async def day_pipeline(
                 # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
                 left_over.callback(shutil.rmtree, read, ignore_errors=True)
                 run.options = replace(options, data=read)
-            done = in_order(run)
+            done = run_in_order(run, run_phases)
             for warning in record.warnings(run):
                 run.progress(f"warning: {warning}")
             with timing.part("artifacts"):
@@ -136,31 +136,6 @@ def _read_by_spark(run: Run) -> str:
         sources=options.sources,
         check=run.check,
     )
-
-
-def _in_order(run: Run) -> dict[str, dict[str, str]]:
-    run.progress("landing")
-    futures: dict[str, PrefectFuture[Any]] = {
-        name: phase.submit(whole(run)) for name, phase in PHASE_ONE.items()
-    }
-    _all_succeeded(run, futures)
-    for name, (phase, doing) in PHASE_TWO.items():
-        run.progress(doing)
-        futures[name] = phase.submit(whole(run))
-        _all_succeeded(run, futures)
-    return {
-        name: {"run_id": str(future.task_run_id), "state": str(future.state.name)}
-        for name, future in futures.items()
-    }
-
-
-def _all_succeeded(run: Run, futures: dict[str, PrefectFuture[Any]]) -> None:
-    """Wait for all, then raise the first failure: a phase never starts beside a failed one."""
-    outcomes = [future.result(raise_on_failure=False) for future in futures.values()]
-    run.check()
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
 
 
 def _days_name() -> str:

@@ -158,20 +158,17 @@ def left_out(connection: Any, flow_run_id: str) -> list[str]:
     return [f"{name}: {why[status]}" for name, status in found]
 
 
-def timed(name: str) -> Callable[[Phase[P, T]], Phase[P, T]]:
+def timed(phase: Phase[P, T]) -> Phase[P, T]:
     """A phase that notes when it is done, with its seconds."""
 
-    def around(phase: Phase[P, T]) -> Phase[P, T]:
-        @functools.wraps(phase)
-        def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
-            started = time.monotonic()
-            outcome = phase(run, *arguments, **named)
-            _note(run, name, time.monotonic() - started)
-            return outcome
+    @functools.wraps(phase)
+    def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
+        started = time.monotonic()
+        outcome = phase(run, *arguments, **named)
+        _note(run, phase.__name__.replace("_", "-"), time.monotonic() - started)
+        return outcome
 
-        return cast("Phase[P, T]", noted)
-
-    return around
+    return cast("Phase[P, T]", noted)
 
 
 def _note(run: Run, phase: str, seconds: float) -> None:

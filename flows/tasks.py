@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from prefect import Task, task
@@ -12,15 +12,14 @@ from prefect.utilities.annotations import quote
 
 from flows import phases, reasons
 from flows.node_tasks import NodeRuns
+from flows.order import Done
 from flows.run import Run
 from loaders.landing import Landed, Plan
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
-    from flows.checks.run import Checked
     from flows.transform import Built
-    from loaders.match import Matched
 
 T = TypeVar("T")
 
@@ -51,10 +50,9 @@ _retried: dict[str, Any] = {
 }
 
 
-@task(name="prepare-day", task_run_name="prepare-day", **_retried)
-def prepare_day(run: Run) -> None:
-    """Handshake, control tables, rates, dbt's manifest."""
-    phases.prepare_day(run)
+def _task(phase: Callable[[Run], T]) -> Task[[Run], T]:
+    name = phase.__name__.replace("_", "-")
+    return task(name=name, task_run_name=name, **_retried)(phase)
 
 
 @task(name="land-table", task_run_name="land {table}", **_retried)
@@ -74,12 +72,6 @@ def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     return [future.result(raise_on_failure=False) for future in futures]
 
 
-@task(name="match-names", task_run_name="match-names", **_retried)
-def match_names(run: Run) -> Matched:
-    """Names not seen before, in one batch."""
-    return phases.match_names(run)
-
-
 @task(name="transform-day", task_run_name="transform-day", **_retried)
 def transform_day(run: Run) -> Built:
     """dbt build, each node a task run of its own."""
@@ -90,39 +82,31 @@ def transform_day(run: Run) -> Built:
         nodes.close()
 
 
-@task(name="check-day", task_run_name="check-day", **_retried)
-def check_day(run: Run) -> list[Checked]:
-    """Great Expectations on what was built."""
-    return phases.check_day(run)
-
-
-@task(name="finish-day", task_run_name="finish-day", **_retried)
-def finish_day(run: Run) -> int:
-    """The ledger's verdict."""
-    return phases.finish_day(run)
-
-
-@task(name="sweep-orphans", task_run_name="sweep-orphans", **_retried)
-def sweep_orphans(run: Run) -> list[str]:
-    """What only a dead run can have left."""
-    return phases.sweep_orphans(run)
-
-
-@task(name="expire-days", task_run_name="expire-days", **_retried)
-def expire_days(run: Run) -> list[tuple[str, date]]:
-    """Landed days past DAYBOOK_KEEP_DAYS."""
-    return phases.expire_days(run)
-
-
-PHASE_ONE: dict[str, Task[[Run], Any]] = {
-    "prepare-day": prepare_day,
-    "land-day": land_day,
-    "sweep-orphans": sweep_orphans,
+PHASES: dict[str, Task[[Run], Any]] = {
+    phase.name: phase
+    for phase in (
+        _task(phases.prepare_day),
+        land_day,
+        _task(phases.sweep_orphans),
+        _task(phases.match_names),
+        transform_day,
+        _task(phases.check_day),
+        _task(phases.finish_day),
+        _task(phases.expire_days),
+    )
 }
-PHASE_TWO: dict[str, tuple[Task[[Run], Any], str]] = {
-    "match-names": (match_names, "matching names"),
-    "transform-day": (transform_day, "building"),
-    "check-day": (check_day, "checking"),
-    "finish-day": (finish_day, "checking the ledger"),
-    "expire-days": (expire_days, "expiring days"),
-}
+
+
+def run_phases(run: Run, names: Iterable[str]) -> Done:
+    """Phases of a day beside each other, as tasks of its flow. Once all have ended the first
+    failure is raised: a phase never starts beside a failed one."""
+    futures = {name: PHASES[name].submit(whole(run)) for name in names}
+    outcomes = [future.result(raise_on_failure=False) for future in futures.values()]
+    run.check()
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return {
+        name: {"run_id": str(future.task_run_id), "state": str(future.state.name)}
+        for name, future in futures.items()
+    }
