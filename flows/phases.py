@@ -16,6 +16,7 @@ from flows.record import connected, timed
 from flows.run import Run
 from loaders import landing, match, rates, retention, warehouse
 from loaders.errors import DaybookError, PlanError
+from loaders.spark.apart import read_apart
 
 if TYPE_CHECKING:
     from datetime import date
@@ -39,6 +40,17 @@ def prepare_day(run: Run) -> None:
         application_name=f"daybook {run.flow_run_id}", flow_run_id=run.flow_run_id, day=run.day
     )
     transform.manifest()
+
+
+def read_by_spark(run: Run) -> str:
+    """Where Spark has put the day for the landing, which goes on as with any other data."""
+    return read_apart(
+        run.options.data,
+        run.day,
+        allow_empty=run.options.allow_empty,
+        sources=run.options.sources,
+        check=run.check,
+    )
 
 
 @timed

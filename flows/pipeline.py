@@ -34,8 +34,6 @@ watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=Non
 watched_days: ContextVar[tuple[Stop, Callable[[str], Any]] | None] = ContextVar(
     "watched_days", default=None
 )
-
-
 DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs
 
 
@@ -104,7 +102,7 @@ async def day_pipeline(
             mark_crashed(dead)
             if engine == "spark":
                 run.progress("reading with Spark")
-                read = _read_by_spark(run)
+                read = phases.read_by_spark(run)
                 # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
                 left_over.callback(shutil.rmtree, read, ignore_errors=True)
                 run.options = replace(options, data=read)
@@ -122,20 +120,6 @@ async def day_pipeline(
 def _is_on_pool() -> bool:
     """Whether the flow at work is a worker's, and takes a slot of its pool."""
     return this_flow_run().deployment_id is not None
-
-
-def _read_by_spark(run: Run) -> str:
-    """Where Spark has put the day for the landing, which goes on as with any other data."""
-    from loaders.spark.apart import read_apart
-
-    options = run.options
-    return read_apart(
-        options.data,
-        run.day,
-        allow_empty=options.allow_empty,
-        sources=options.sources,
-        check=run.check,
-    )
 
 
 def _days_name() -> str:
