@@ -73,8 +73,8 @@ def _in_flow() -> float:
     from prefect.context import FlowRunContext
     from prefect.utilities.annotations import quote
 
-    from flows.phases import Run
-    from flows.pipeline import transform_day
+    from flows.run import Run
+    from flows.tasks import transform_day
 
     took: list[float] = []
 

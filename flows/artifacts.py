@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from flows.phases import Run
+from flows.run import Run
+from loaders import warehouse
 
 LEDGER, SUMMARY = "daybook-ledger", "daybook-summary"
 
@@ -21,8 +20,6 @@ def _leave(run: Run) -> None:
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
     from psycopg.rows import dict_row
 
-    from loaders import warehouse
-
     with warehouse.connect(application_name=f"daybook {run.flow_run_id}") as connection:
         rows = (
             connection.cursor(row_factory=dict_row)
@@ -33,9 +30,9 @@ def _leave(run: Run) -> None:
             .fetchall()
         )
     table = [{**row, "day": str(row["day"])} for row in rows]
-    told = f"{run.day}, run {run.flow_run_id}"
+    of_run = f"{run.day}, run {run.flow_run_id}"
     # `_sync` is what Prefect's decorator takes, and its types don't say so.
-    create_table_artifact(table=table, key=LEDGER, description=told, _sync=True)  # type: ignore[call-arg]
+    create_table_artifact(table=table, key=LEDGER, description=of_run, _sync=True)  # type: ignore[call-arg]
     balanced = sum(row["balanced"] for row in rows)
     lines = [
         f"## Daybook {run.day}",

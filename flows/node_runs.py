@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC
 from typing import Any
 
+from loaders import warehouse
 from loaders.days import Day
 
 
 def keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
     """Write one row per node of a build. A record of times must not fail the day that they are of:
     errors are dropped."""
-    from loaders import warehouse
-
     rows = [_row(result, day, flow_run_id) for result in results]
     with (
         contextlib.suppress(Exception),
@@ -36,8 +36,6 @@ def keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
 
 
 def _row(result: Any, day: Day, flow_run_id: str) -> tuple[Any, ...]:
-    from datetime import UTC
-
     timed = [t for t in result.timing if t.started_at and t.completed_at]
     started = min((t.started_at for t in timed), default=None)
     ended = max((t.completed_at for t in timed), default=None)

@@ -1,4 +1,4 @@
-"""`day-pipeline` as a Prefect flow: the order of the phases, what may be retried, what is told.
+"""`day-pipeline` as a Prefect flow, and `backfill`, a flow of several days.
 
 Importing this module imports Prefect; flows/day.py does so only when a day is run.
 """
@@ -11,131 +11,30 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import UTC, date, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
-from uuid import UUID
+from dataclasses import asdict, replace
+from datetime import UTC, timedelta
+from typing import Any
 
-from prefect import Task, flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
-from prefect.futures import PrefectFuture
+from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.annotations import quote
 
-from flows import artifacts, phases, reasons, took
-from flows.day import DayRun, Watch, came_to, check_usage, data_path, sources_path
-from flows.phases import Run
+from flows import artifacts, distributed, phases, record, tasks, timing
+from flows.options import Engine, Mode, Options, chosen_days
+from flows.order import Done, run_in_order
+from flows.reap import mark_crashed
+from flows.run import BackfillError, DayRun, Run, Watch, came_to, silent
 from flows.stopping import Stop
+from flows.tasks import this_flow_run
+from loaders import warehouse
 from loaders.days import parse_day
-from loaders.landing import Landed, Plan
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun, State, TaskRun
-
-    from flows.checks.run import Checked
-    from flows.transform import Built
-    from loaders.match import Matched
-
-T = TypeVar("T")
+from loaders.lock import run_lock
 
 # What the command line hands to a flow beside its parameters, which Prefect would serialise.
 watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
 watched_days: ContextVar[tuple[Stop, Callable[[str], Any]] | None] = ContextVar(
     "watched_days", default=None
 )
-
-
-def whole(value: T) -> T:
-    """`value` for a task, as it is: Prefect would look through all it holds for futures."""
-    return cast(T, quote(value))
-
-
-def this_flow_run() -> FlowRun:
-    """The flow run at work, in this task too; RuntimeError where there is none."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        raise RuntimeError("This is called by a flow at work only.")
-    return context.flow_run
-
-
-def _can_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    return reasons.can_retry(state.result(raise_on_failure=False))
-
-
 DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs
-
-_retried: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": [1, 5],
-    "retry_condition_fn": _can_retry,
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-}
-
-
-@task(name="prepare-day", task_run_name="prepare-day", **_retried)
-def prepare_day(run: Run) -> None:
-    """Handshake, control tables, rates, dbt's manifest."""
-    phases.prepare_day(run)
-
-
-@task(name="land-table", task_run_name="land {table}", **_retried)
-def land_table(run: Run, plan: Plan, table: str) -> Landed:
-    """One table and day, in one transaction."""
-    return phases.land_table(run, plan)
-
-
-@task(name="land-day", task_run_name="land-day", cache_policy=NO_CACHE, persist_result=False)
-def land_day(run: Run) -> list[Landed]:
-    """Find, hash and check all files; then land-table × N in parallel."""
-    return phases.land_day(run, _land_all)
-
-
-def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
-    futures = [land_table.submit(whole(run), whole(plan), plan.table.name) for plan in plans]
-    return [future.result(raise_on_failure=False) for future in futures]
-
-
-@task(name="match-names", task_run_name="match-names", **_retried)
-def match_names(run: Run) -> Matched:
-    """Names not seen before, in one batch."""
-    return phases.match_names(run)
-
-
-@task(name="transform-day", task_run_name="transform-day", **_retried)
-def transform_day(run: Run) -> Built:
-    """dbt build, each node a task run of its own."""
-    from flows.transform import NodeRuns
-
-    nodes = NodeRuns(str(this_flow_run().id))
-    try:
-        return phases.transform_day(run, nodes)
-    finally:
-        nodes.close()
-
-
-@task(name="check-day", task_run_name="check-day", **_retried)
-def check_day(run: Run) -> list[Checked]:
-    """Great Expectations on what was built."""
-    return phases.check_day(run)
-
-
-@task(name="finish-day", task_run_name="finish-day", **_retried)
-def finish_day(run: Run) -> int:
-    """The ledger's verdict."""
-    return phases.finish_day(run)
-
-
-@task(name="sweep-orphans", task_run_name="sweep-orphans", **_retried)
-def sweep_orphans(run: Run) -> list[str]:
-    """What only a dead run can have left."""
-    return phases.sweep_orphans(run)
-
-
-@task(name="expire-days", task_run_name="expire-days", **_retried)
-def expire_days(run: Run) -> list[tuple[str, date]]:
-    """Landed days past DAYBOOK_KEEP_DAYS."""
-    return phases.expire_days(run)
 
 
 def _run_name() -> str:
@@ -161,53 +60,34 @@ def _due_day() -> str:
 )
 async def day_pipeline(
     day: str | None = None,
-    data: str | None = None,
-    mode: Literal["local", "distributed"] = "local",
-    engine: Literal["python", "spark"] = "python",
+    data: str = "",
+    mode: Mode = "local",
+    engine: Engine = "python",
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
     sources: str | None = None,
     timeout: float | None = None,
-    resume: str | None = None,
-) -> dict[str, dict[str, str]]:
+) -> Done:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
-    `resume`: the failed run that this one goes on from, by phase and by dbt's nodes.
     `day` is for the schedule to leave out: then it is the day before the run was due, in UTC.
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
     """
-    from loaders import warehouse
-    from loaders.lock import run_lock
-
-    day = day or _due_day()
-    check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
+    logical_day = parse_day(day or _due_day())
+    given = Options(data, mode, engine, force, allow_empty, allow_shrink, sources, timeout)
+    options = given.checked()
     flow_run_id = str(this_flow_run().id)
     if warehouse.is_embedded():
         warehouse.start()
-    stop, progress = watched.get() or (Stop(), phases.silent)
-    run = Run.of(
-        day,
-        data_path(data),
-        flow_run_id=flow_run_id,
-        mode=mode,
-        engine=engine,
-        force=force,
-        allow_empty=allow_empty,
-        allow_shrink=allow_shrink,
-        sources=sources_path(sources),
-        resumes=resume,
-        stop=stop,
-        progress=progress,
-    )
+    stop, progress = watched.get() or (Stop(), silent)
+    run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
     stop.begin(flow_run_id)
-    in_order = _in_order
+    run_phases = tasks.run_phases
     if mode == "distributed":
-        from flows import distributed
-
         distributed.refuse_small_pool(*(["the day"] if _is_on_pool() else []))
-        in_order = distributed.in_order
+        run_phases = distributed.run_phases
     seconds = timeout or DAY_SECONDS
     limit = threading.Timer(seconds, stop.request, [f"The day took more than {seconds:g} s."])
     limit.daemon = True
@@ -216,19 +96,20 @@ async def day_pipeline(
         holder = f"daybook run {flow_run_id} {run.day}"
         with (
             run_lock(holder) as run.lock,
-            phases.recorded(run) as dead,
+            record.recorded(run) as dead,
             contextlib.ExitStack() as left_over,
         ):
-            _close(dead)
-            if engine == "spark" and "land-day" not in phases.done_before(run):
+            mark_crashed(dead)
+            if engine == "spark":
                 run.progress("reading with Spark")
-                run.data = _read_by_spark(run)
+                read = phases.read_by_spark(run)
                 # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
-                left_over.callback(shutil.rmtree, run.data, ignore_errors=True)
-            done = in_order(run)
-            for warning in phases.warnings(run):
+                left_over.callback(shutil.rmtree, read, ignore_errors=True)
+                run.options = replace(options, data=read)
+            done = run_in_order(run, run_phases)
+            for warning in record.warnings(run):
                 run.progress(f"warning: {warning}")
-            with took.part("artifacts"):
+            with timing.part("artifacts"):
                 artifacts.leave(run)
             return done
     finally:
@@ -239,83 +120,6 @@ async def day_pipeline(
 def _is_on_pool() -> bool:
     """Whether the flow at work is a worker's, and takes a slot of its pool."""
     return this_flow_run().deployment_id is not None
-
-
-def _read_by_spark(run: Run) -> str:
-    """Where Spark has put the day for the landing, which goes on as with any other data."""
-    from loaders.spark.apart import read_apart
-
-    return read_apart(
-        run.data,
-        run.day,
-        allow_empty=run.allow_empty,
-        sources=run.sources,
-        check=run.check,
-    )
-
-
-def _close(dead: list[str]) -> None:
-    """Prefect shows a killed run as running for ever, unless somebody says that it has crashed;
-    and with it the backfill that it was a day of."""
-    if not dead:
-        return
-    from prefect.client.orchestration import get_client
-    from prefect.states import Crashed
-
-    from flows.reap import with_parents
-
-    with get_client(sync_client=True) as client:
-        for flow_run_id in dead:
-            # The run may be one of another Prefect server.
-            with contextlib.suppress(Exception):
-                for run in with_parents(client, UUID(flow_run_id)):
-                    if (
-                        run.state and not run.state.is_final()
-                    ):  # one that outlived PostgreSQL has said why
-                        ended: State = Crashed(message="The run ended without closing its row.")
-                        client.set_flow_run_state(run.id, ended, force=True)
-
-
-PHASE_ONE: dict[str, Task[[Run], Any]] = {
-    "prepare-day": prepare_day,
-    "land-day": land_day,
-    "sweep-orphans": sweep_orphans,
-}
-PHASE_TWO: dict[str, tuple[Task[[Run], Any], str]] = {
-    "match-names": (match_names, "matching names"),
-    "transform-day": (transform_day, "building"),
-    "check-day": (check_day, "checking"),
-    "finish-day": (finish_day, "checking the ledger"),
-    "expire-days": (expire_days, "expiring days"),
-}
-
-
-def _in_order(run: Run) -> dict[str, dict[str, str]]:
-    before = phases.done_before(run)
-    run.progress("landing")
-    futures: dict[str, PrefectFuture[Any]] = {
-        name: phase.submit(whole(run)) for name, phase in PHASE_ONE.items() if name not in before
-    }
-    _all_succeeded(run, futures)
-    for name, (phase, doing) in PHASE_TWO.items():
-        if name in before:
-            continue
-        run.progress(doing)
-        futures[name] = phase.submit(whole(run))
-        _all_succeeded(run, futures)
-    return {
-        name: {"run_id": str(future.task_run_id), "state": str(future.state.name)}
-        for name, future in futures.items()
-    }
-
-
-def _all_succeeded(run: Run, futures: dict[str, PrefectFuture[Any]]) -> None:
-    """Wait for all, then raise the first failure: a phase never starts beside a failed one."""
-    outcomes = [future.result(raise_on_failure=False) for future in futures.values()]
-    run.check()
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
 
 
 def _days_name() -> str:
@@ -331,9 +135,9 @@ async def backfill(
     days: list[str] | None = None,
     first: str | None = None,
     last: str | None = None,
-    data: str | None = None,
-    mode: Literal["local", "distributed"] = "local",
-    engine: Literal["python", "spark"] = "python",
+    data: str = "",
+    mode: Mode = "local",
+    engine: Engine = "python",
     force: bool = False,
     allow_empty: bool = False,
     allow_shrink: bool = False,
@@ -343,19 +147,11 @@ async def backfill(
     """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
     one that failed: day → run id and state. A day is a run below this one: in this process, or
     with `mode` distributed a run of its deployment on the pool."""
-    from flows.backfill import BackfillError, chosen_days
-    from loaders import warehouse
-
     chosen = chosen_days(days, first, last)
-    for day in chosen:
-        check_usage(day, data, mode=mode, engine=engine, timeout=timeout)
-    options = {"data": data_path(data), "mode": mode, "engine": engine, "timeout": timeout}
-    options |= {"force": force, "allow_empty": allow_empty, "allow_shrink": allow_shrink}
-    options |= {"sources": sources}
+    given = Options(data, mode, engine, force, allow_empty, allow_shrink, sources, timeout)
+    options = given.checked()
     run_one = _day_here
     if mode == "distributed":
-        from flows import distributed
-
         above = ["the backfill"] if _is_on_pool() else []
         distributed.refuse_small_pool(*above, "the day")
         run_one = distributed.day_there
@@ -363,7 +159,7 @@ async def backfill(
         warehouse.start()
     stop, watching = watched_days.get() or (
         Stop(),
-        lambda _day: contextlib.nullcontext(Watch(phases.silent)),
+        lambda _day: contextlib.nullcontext(Watch(silent)),
     )
     done = {}
     # The session shows that the backfill is alive, also between its days.
@@ -382,9 +178,9 @@ async def backfill(
     return done
 
 
-async def _day_here(day: str, options: dict[str, Any], stop: Stop, progress: Any) -> DayRun:
+async def _day_here(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:
     watched.set((stop, progress))
     started = time.monotonic()
-    state = await day_pipeline(day=day, **options, return_state=True)
+    state = await day_pipeline(day=day, **asdict(options), return_state=True)
     outcome = await state.aresult(raise_on_failure=False)
     return came_to(parse_day(day), state, outcome, time.monotonic() - started)

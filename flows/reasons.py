@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+from flows.checks.run import CheckError
 from flows.stopping import Stopped
+from flows.transform import BuildError
 from loaders.errors import DaybookError, LockedError, PlanError
 
 RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
@@ -20,9 +22,6 @@ class LedgerError(DaybookError):
 
 def without_values(error: BaseException) -> str:
     """What pipeline_metrics may say of an error: kinds and names, never a value of data."""
-    from flows.checks.run import CheckError
-    from flows.transform import BuildError
-
     if isinstance(error, BuildError):
         return f"dbt failed: {', '.join(error.nodes)}"
     if isinstance(error, CheckError):
@@ -46,8 +45,6 @@ def _of_plan(error: PlanError) -> str:
 
 def can_retry(error: BaseException | None) -> bool:
     """True for a lost connection, a deadlock or a failed serialization, whoever wrapped it."""
-    from flows.transform import BuildError
-
     if isinstance(error, BuildError):
         return error.can_retry
     if isinstance(error, LockedError | Stopped):

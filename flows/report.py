@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from flows.pages import read
+from loaders import warehouse
 from loaders.days import Day
 from loaders.sources import declared_tables
 
@@ -111,14 +113,12 @@ def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
                 sum(spent) if spent else None,
             )
         )
-    told = [text for (text,) in failures]
-    return Account(flow_run_id, day, lines, told, *_verdicts(connection, flow_run_id, day))
+    failed = [text for (text,) in failures]
+    return Account(flow_run_id, day, lines, failed, *_verdicts(connection, flow_run_id, day))
 
 
 def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, list[str]]:
     """What the ledger and the checks say of the day, in words."""
-    from flows.pages import read
-
     ledger, checks = read.ledger(connection, day.date), read.checks(connection, flow_run_id)
     unbalanced = [f"{row['table_name']} → {row['target']}" for row in ledger if not row["balanced"]]
     said = f"does not balance: {', '.join(unbalanced)}" if unbalanced else "balances"
@@ -135,8 +135,6 @@ def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, 
 
 def print_account(account: Account, outcome: str, *, file: IO[str] | None = None) -> None:
     """The account as a table on a terminal, as aligned text elsewhere."""
-    from loaders import warehouse
-
     out = file or sys.stdout
     header = ["table", "landing", "model", *FIGURES, "seconds"]
     rows = [

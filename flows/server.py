@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import took
+from flows import stack, timing
+from loaders import warehouse
 from loaders.errors import DaybookError
 
 START_SECONDS = 60
@@ -50,9 +51,6 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     if os.environ.get("PREFECT_API_URL") or "prefect" in sys.modules:
         meanwhile()
         return
-    from flows import stack
-    from loaders import warehouse
-
     if url := stack.api_url():
         os.environ["PREFECT_API_URL"] = url
         meanwhile()
@@ -85,7 +83,7 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
     _running.append(child)
     try:
         meanwhile()
-        with took.part("prefect-server"):
+        with timing.part("prefect-server"):
             _wait_for(child, port, prefect_home / "server.log")
     except BaseException:
         child.kill()

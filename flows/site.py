@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
 from pathlib import Path
 
-from flows.day import guarded
+from flows import transform
+from flows.command import guarded
+from flows.pages.write import write_pages
+from loaders import warehouse
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
@@ -34,9 +38,6 @@ def write_site(*, lineage: bool | None = None) -> Path:
     `lineage`: whether dbt's page is built again; by default when the project is newer than it.
     Raises DaybookError where dbt can't build it.
     """
-    from flows.pages.write import write_pages
-    from loaders import warehouse
-
     site = warehouse.home() / "site"
     site.mkdir(parents=True, exist_ok=True)
     page = site / "lineage.html"
@@ -57,8 +58,6 @@ def _is_older(page: Path) -> bool:
 
 def _write_lineage(page: Path) -> None:
     """dbt's documentation with the lineage graph as one page that asks nothing of any machine."""
-    from flows import transform
-
     built = transform.document()
     text = built.read_text(encoding="utf-8")
     text, found = _HEAD.subn(lambda head: head[0] + _NO_REQUESTS, text, count=1)
@@ -73,10 +72,7 @@ def _write_lineage(page: Path) -> None:
 
 def serve(port: int) -> None:
     """Serve the pages on this machine only, until Ctrl-C."""
-    import functools
     import http.server
-
-    from loaders import warehouse
 
     handler = functools.partial(
         http.server.SimpleHTTPRequestHandler, directory=warehouse.home() / "site"
@@ -97,8 +93,6 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
 
     def command() -> int:
-        from loaders import warehouse
-
         if warehouse.is_embedded():
             warehouse.start()
         print(f"The pages are in {write_site(lineage=True)}")

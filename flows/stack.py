@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flows import prefect_database
+from flows.command import guarded
+from loaders import warehouse
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
@@ -37,21 +38,15 @@ HERE = ("127.0.0.1", "localhost", "::1")
 
 def folder() -> Path:
     """Where notes and logs of the stack are."""
-    from loaders import warehouse
-
     return warehouse.home() / "stack"
 
 
 def environment() -> dict[str, str]:
     """What server, worker and deployments run with; what the user has set wins."""
-    from loaders import warehouse
-
     chosen = dict(os.environ)
     chosen.setdefault("PREFECT_HOME", str(warehouse.home() / "prefect"))
     chosen.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{_port()}/api")
     chosen.setdefault("PREFECT_WORKER_QUERY_SECONDS", "1")  # each phase waits for it: 10 is long
-    if url := prefect_database.database_url():
-        chosen.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", url)
     chosen["DAYBOOK_HOME"] = str(warehouse.home())
     chosen["DAYBOOK_PROJECT"] = str(PROJECT)
     chosen["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{chosen.get('PATH', '')}"
@@ -63,12 +58,9 @@ def up() -> None:
 
     DaybookError when server or worker don't come up.
     """
-    from loaders import warehouse
-
     with _only_one():
         if warehouse.is_embedded():
             warehouse.start()
-        prefect_database.make_ready()
         settings = environment()
         if _is_ours(settings["PREFECT_API_URL"]):
             parts = urlsplit(settings["PREFECT_API_URL"])
@@ -91,8 +83,6 @@ def up() -> None:
 
 def down(*, keep_warehouse: bool = False) -> None:
     """Stop worker, server and the embedded warehouse; what runs is interrupted and recorded."""
-    from loaders import warehouse
-
     with _only_one():
         for name in (WORKER, SERVER):
             _stop(name)
@@ -136,8 +126,6 @@ def pid_of(name: str) -> int | None:
 
 def status() -> int:
     """Say what runs; 0 when all of it does."""
-    from loaders import warehouse
-
     found = warehouse.status()
     url = api_url()
     lines = {"warehouse": f"PostgreSQL {found.version} at {found.where}" if found.running else None}
@@ -150,8 +138,6 @@ def status() -> int:
 
 def logs(lines: int) -> int:
     """Print the end of each log."""
-    from loaders import warehouse
-
     found = [folder() / f"{name}.log" for name in (SERVER, WORKER)]
     with contextlib.suppress(OSError):
         found += sorted((warehouse.home() / "log").glob("*"))
@@ -204,8 +190,6 @@ def _refuse_taken(port: int) -> None:
 
 
 def _at_home() -> bool:
-    from loaders import warehouse
-
     return warehouse.home() == PROJECT / ".daybook"
 
 
@@ -274,8 +258,6 @@ def _command(module: str, settings: dict[str, str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    from flows.day import guarded
-
     parser = argparse.ArgumentParser(
         prog="python -m flows.stack",
         description="Warehouse, Prefect server and worker on this machine.",

@@ -6,17 +6,16 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from flows.day import guarded
+from flows.command import guarded
+from flows.pages import read, runs
+from flows.pages.runs import DAY_TEXT, day_text
+from flows.pages.verdict import troubles, verdict
 from flows.report import aligned
+from loaders import warehouse
+from loaders.lock import KEY
 
 if TYPE_CHECKING:
     from psycopg import Connection
-
-DAY_TEXT = """case
-    when exists (select from bronze.calendar where kind = 'numbered')
-        then 'day' || (day - date '1970-01-01')
-    else day::text
-end"""
 
 
 def read_runs(connection: Connection, limit: int) -> list[list[str]]:
@@ -57,8 +56,6 @@ def read_batches(connection: Connection, limit: int) -> list[list[str]]:
 
 def read_holder(connection: Connection) -> str | None:
     """Who holds the run lock and since when, or None."""
-    from loaders.lock import KEY
-
     row = connection.execute(
         """
         select sessions.application_name, to_char(sessions.backend_start, 'YYYY-MM-DD HH24:MI:SS')
@@ -77,12 +74,9 @@ def read_holder(connection: Connection) -> str | None:
 
 def days_by_state(connection: Connection) -> list[str]:
     """A line per state that days are in, runs of days drawn together: `done  day1 to day3`."""
-    from flows.pages import read
-    from flows.pages.write import day_text
-
-    told = day_text(read.is_numbered(connection))
+    text = day_text(runs.is_numbered(connection))
     spans: dict[str, list[list[Any]]] = {}
-    for row in read.calendar(connection):
+    for row in runs.calendar(connection):
         of_state = spans.setdefault(row["state"], [])
         if of_state and (row["day"] - of_state[-1][1]).days == 1:
             of_state[-1][1] = row["day"]
@@ -91,7 +85,7 @@ def days_by_state(connection: Connection) -> list[str]:
     return [
         f"  {state:8} "
         + ", ".join(
-            told(first) if first == last else f"{told(first)} to {told(last)}"
+            text(first) if first == last else f"{text(first)} to {text(last)}"
             for first, last in of_state
         )
         for state, of_state in sorted(spans.items())
@@ -100,22 +94,17 @@ def days_by_state(connection: Connection) -> list[str]:
 
 def last_run(connection: Connection) -> list[str]:
     """What the newest run did, in words; nothing where none has run."""
-    from flows.pages import read
-    from flows.pages.verdict import troubles, verdict
-    from flows.pages.write import day_text
-    from flows.resume import done_phases
-
-    run = read.newest_run(connection)
+    run = runs.newest_run(connection)
     if run is None:
         return []
-    name = run["asked_day"] or day_text(read.is_numbered(connection))(run["day"])
+    name = run["asked_day"] or day_text(runs.is_numbered(connection))(run["day"])
     run_id = run["flow_run_id"]
     failing = [row for row in read.checks(connection, run_id) if not row["success"]]
     ledger = read.ledger(connection, run["day"])
     quarantined = sum(row["rows_quarantined"] for row in ledger)
     said = verdict(run, name, failing, ledger, quarantined)
-    failures, nodes = read.failures(connection, run_id), read.failed_nodes(connection, run_id)
-    what, advice = troubles(run, failures, nodes, failing, done_phases(connection, run_id))
+    failures, nodes = runs.failures(connection, run_id), runs.failed_nodes(connection, run_id)
+    what, advice = troubles(run, failures, nodes, failing)
     warned = [
         f"{row['suite']}.{row['check_name']}: {row['observed']}"
         for row in failing
@@ -129,8 +118,6 @@ def _texts(cursor: Any) -> list[list[str]]:
 
 
 def show(limit: int) -> int:
-    from loaders import warehouse
-
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
         holder = read_holder(connection)

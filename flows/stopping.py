@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
+from loaders import warehouse
 from loaders.errors import DaybookError
 
 
@@ -45,8 +46,6 @@ class Stop:
         self._over.set()
 
     def _end_sessions(self) -> None:
-        from loaders import warehouse
-
         self.interrupt_dbt()
         while not self._over.is_set():
             with contextlib.suppress(Exception), warehouse.connect(autocommit=True) as connection:

@@ -1,8 +1,4 @@
-"""dbt in this process: a manifest that is kept, and every node a task run in Prefect.
-
-PrefectDbtRunner shows nodes too, at three to four times the cost of `dbt build`; here each node
-costs two events on the channel that Prefect's own task engine reports on.
-"""
+"""dbt in this process, with a manifest that is kept."""
 
 from __future__ import annotations
 
@@ -11,15 +7,16 @@ import ctypes
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
-from flows import took
+from flows import timing
 from flows.node_runs import keep_node_runs
 from flows.stopping import Stop
+from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
@@ -62,8 +59,6 @@ def settings() -> Any:
     """
     from prefect_dbt.core.settings import PrefectDbtSettings
 
-    from loaders import warehouse
-
     chosen: dict[str, Any] = {}
     if "DBT_PROJECT_DIR" not in os.environ:
         chosen["project_dir"] = PROJECT
@@ -81,8 +76,6 @@ def settings() -> Any:
 
 
 def _options(of: Any) -> list[str]:
-    from loaders import warehouse
-
     log_path = os.environ.get("DBT_LOG_PATH") or str(warehouse.home() / "dbt" / "logs")
     return [
         *("--project-dir", str(of.project_dir), "--profiles-dir", str(of.profiles_dir)),
@@ -93,13 +86,13 @@ def _options(of: Any) -> list[str]:
 
 def manifest() -> Any:
     """The project's manifest, parsed once per process. Raises DaybookError if it doesn't parse."""
-    with took.part("dbt-import"):
+    with timing.part("dbt-import"):
         from dbt.cli.main import dbtRunner
 
         options = _options(settings())
     with _parsing:
         if tuple(options) not in _kept:
-            with _surroundings(), took.part("parse"):
+            with _surroundings(), timing.part("parse"):
                 parsed = dbtRunner().invoke(["parse", *options, *SILENT])
             if not parsed.success:
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
@@ -111,8 +104,6 @@ def manifest() -> Any:
 def _surroundings() -> Iterator[None]:
     """dbt changes into the project and stays there, while paths given to a later day are relative;
     and the profile can't know where the project is when it is read from elsewhere."""
-    from loaders import warehouse
-
     folder, home = os.getcwd(), os.environ.get("DAYBOOK_HOME")  # noqa: PTH109
     os.environ["DAYBOOK_HOME"] = str(warehouse.home())
     try:
@@ -128,8 +119,6 @@ def _surroundings() -> Iterator[None]:
 def _day_in_sessions(day: Day | None, flow_run_id: str) -> Iterator[None]:
     """Every session that dbt opens gets the day and the run: environment, not --vars, which
     would have dbt parse the project again for each day."""
-    from loaders import warehouse
-
     before = {name: os.environ.pop(name, None) for name in ("PGOPTIONS", "PGTZ")}
     if before["PGOPTIONS"]:
         os.environ["PGOPTIONS"] = before["PGOPTIONS"]  # pgoptions() keeps what the user set
@@ -155,8 +144,6 @@ def build(
 
     `on_event` is called with each of dbt's events, in dbt's threads: it must be quick.
     """
-    import time
-
     from dbt.cli.main import dbtRunner
 
     found, started = settings(), time.monotonic()
@@ -187,7 +174,7 @@ def document() -> Path:
     with _surroundings(), _day_in_sessions(None, "docs"):
         outcome = dbtRunner(manifest=manifest()).invoke([*called, *_options(found), *SILENT])
     if not outcome.success:
-        raise DaybookError(f"dbt could not document the project: {_first_line(outcome.exception)}")
+        raise DaybookError(f"dbt could not document the project: {first_line(outcome.exception)}")
     return Path(found.target_path) / "static_index.html"
 
 
@@ -233,9 +220,9 @@ def verdict(outcome: Any, seconds: float) -> Built:
     if not outcome.success:
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
         if not failed:
-            raise DaybookError(f"dbt ended early: {_first_line(outcome.exception)}")
+            raise DaybookError(f"dbt ended early: {first_line(outcome.exception)}")
         nodes = [result.node.name for result in failed]
-        said = "; ".join(f"{r.node.name}: {_first_line(r.message)}" for r in failed[:5])
+        said = "; ".join(f"{r.node.name}: {first_line(r.message)}" for r in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise BuildError(
             f"dbt failed: {said}{more}",
@@ -246,80 +233,8 @@ def verdict(outcome: Any, seconds: float) -> Built:
     return Built(counted, warned, seconds)
 
 
-def _first_line(message: Any) -> str:
+def first_line(message: Any) -> str:
     """dbt's own summary without Postgres's DETAIL lines, which quote data."""
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
     said = [line for line in lines if " Error in " not in line]  # that line repeats the node
     return ((said or lines or ["no message"])[0])[:300]
-
-
-class NodeRuns:
-    """A callback for dbt's events that keeps one Prefect task run per node: Running, then
-    Completed, Failed or Cancelled. Reporting is Prefect's background thread, never dbt's."""
-
-    # An exposure is a node too, and there is nothing to do for it.
-    FINAL = dict.fromkeys(("success", "pass", "warn", "no-op"), "COMPLETED")
-
-    def __init__(self, flow_run_id: str) -> None:
-        self.flow_run_id = flow_run_id
-        self._runs: dict[str, Any] = {}
-
-    def __call__(self, event: Any) -> None:
-        name = event.info.name
-        if name in {"NodeStart", "NodeFinished"}:
-            # A report that fails must not fail the build.
-            with contextlib.suppress(Exception):
-                node = event.data.node_info
-                if name == "NodeStart":
-                    self._started(node)
-                else:
-                    self._finished(node, event.data.run_result)
-
-    def _started(self, node: Any) -> None:
-        from prefect.client.schemas import TaskRun
-        from prefect.states import Pending, Running
-
-        run = TaskRun(
-            id=uuid4(),
-            flow_run_id=UUID(self.flow_run_id),
-            name=node.node_name,
-            task_key=f"dbt-{node.resource_type}",
-            dynamic_key=f"{node.unique_id}-{uuid4().hex[:8]}",
-            tags=["dbt", str(node.resource_type)],
-            run_count=1,
-        )
-        self._runs[node.unique_id] = run
-        self._report(run, Pending(), Running())
-
-    def _finished(self, node: Any, result: Any) -> None:
-        from prefect.client.schemas import State
-        from prefect.client.schemas.objects import StateType
-
-        run = self._runs.pop(node.unique_id, None)
-        if run is None:  # skipped: it never started
-            return
-        final = self.FINAL.get(result.status, "FAILED")
-        message = f"{result.status}: {_first_line(result.message)}" if result.message else None
-        ended = State(type=StateType(final), message=message)
-        run.end_time = ended.timestamp
-        run.total_run_time = ended.timestamp - run.start_time
-        self._report(run, run.state, ended)
-
-    def close(self) -> None:
-        """Nodes that were running when dbt was interrupted are cancelled."""
-        from prefect.states import Cancelled
-
-        for key in list(self._runs):
-            run = self._runs.pop(key)
-            with contextlib.suppress(Exception):
-                self._report(run, run.state, Cancelled(message="the build was interrupted"))
-
-    def _report(self, run: Any, before: Any, after: Any) -> None:
-        from prefect.utilities.engine import emit_task_run_state_change_event
-
-        after.state_details.flow_run_id = run.flow_run_id
-        after.state_details.task_run_id = run.id
-        run.state, run.state_type, run.state_name = after, after.type, after.name
-        if run.start_time is None:
-            run.start_time = after.timestamp
-        emit_task_run_state_change_event(run, before, after)

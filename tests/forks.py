@@ -34,9 +34,7 @@ from loaders.sources import PROJECT
 
 # What a day imports by the way, besides what the flow itself imports.
 PRELOADED = (
-    *("flows.backfill", "flows.distributed", "flows.progress", "flows.report", "flows.resume"),
-    *("flows.site", "flows.stack", "flows.status", "flows.notify", "flows.artifacts"),
-    *("flows.checks.docs", "flows.pages.write", "flows.pages.charts", "loaders.__main__"),
+    *("flows.backfill", "flows.pipeline", "flows.status", "loaders.__main__"),
     *("prefect.artifacts", "prefect.client.orchestration", "prefect.concurrency.services"),
     *("prefect.deployments", "prefect.engine", "prefect.events.worker", "prefect.flow_engine"),
     *("prefect.task_engine", "prefect.telemetry.run_telemetry", "prefect.cli.deployment"),
@@ -144,14 +142,14 @@ class Forks:
 
 
 def _preload() -> None:
-    from flows import server, took, transform
+    from flows import server, timing, transform
     from flows.checks import run
 
     run._great_expectations()
     for name in PRELOADED:
         importlib.import_module(name)
     transform.manifest()
-    took.taken()  # no run's own seconds
+    timing.taken()  # no run's own seconds
     start = server.start_server
 
     def start_server(**named: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 from flows.checks import run, suites
 from flows.checks.docs import offline
 from flows.checks.quarantine import read_reasons
-from flows.phases import without_values
+from flows.reasons import without_values
 from loaders.days import parse_day
 from loaders.sources import PROJECT
 from tests.silver_world import World, agent, group, transaction

@@ -13,12 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from flows import phases
+from flows import record
 from flows.checks import run as checks
 from flows.pages import charts, shapes
 from flows.pages.read import DISPOSITIONS
-from flows.pages.verdict import slow_nodes, unmatched_share
+from flows.pages.verdict import AGAIN, slow_nodes, unmatched_share
 from flows.pages.write import write_pages
+from flows.run import Run
 from loaders.days import parse_day
 from tests.silver_world import World, agent, group, transaction
 
@@ -132,7 +133,7 @@ def test_an_interrupted_run_says_what_has_landed_and_how_to_go_on(
         {"run": run_id},
     )
     text = pages(db, tmp_path)
-    assert f"python -m flows.day --resume {run_id}" in text
+    assert AGAIN in text
     for name, figure in (
         *(("rows in files", "4,010"), ("landed", "4,003"), ("rejected", "7")),
         ("quarantined", "–"),
@@ -145,7 +146,7 @@ def test_a_run_that_ended_before_its_landing_is_run_again(
 ) -> None:
     a_run(db, "day1", "failure", "The run was interrupted by SIGTERM.")
     text = pages(db, tmp_path)
-    assert "day1 failed" in text and "run the day again" in text and "--resume" not in text
+    assert "day1 failed" in text and AGAIN in text
 
 
 def test_a_day_shows_its_rows_checks_and_reasons_and_no_personal_value(
@@ -243,7 +244,7 @@ def test_pages_that_cannot_be_written_are_a_warning(
 
     said: list[str] = []
     monkeypatch.setattr(site, "write_site", refuse)
-    phases.write_pages(phases.Run.of("day1", "x", progress=said.append))
+    record.write_pages(Run.of("day1", "x", progress=said.append))
     assert said == ["warning: no pages were written: OSError: disk full"]
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from flows.checks.docs import write_docs
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
 from flows.checks.suites import SEVERITIES, Suite, expected, suites_of
+from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
 
@@ -33,7 +35,7 @@ class CheckError(DaybookError):
         one = len(failed) == 1
         super().__init__(
             f"{len(failed)} check{'' if one else 's'} failed; what was built stays as it is:\n"
-            + "\n".join(f"  {found.told}" for found in failed)
+            + "\n".join(f"  {found.in_one_line}" for found in failed)
         )
         self.checks = [f"{found.suite}.{found.check}" for found in failed]
 
@@ -54,7 +56,7 @@ class Checked:
     sample_keys: list[dict[str, Any]]
 
     @property
-    def told(self) -> str:
+    def in_one_line(self) -> str:
         """One line: what failed, where, how many, and the keys of some rows."""
         keys = "; ".join(shown(key) for key in self.sample_keys)
         where = f"{self.suite}.{self.check} on {self.table}"
@@ -75,13 +77,9 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
     `docs`: the folder that gets Great Expectations' own pages. Raises WarehouseError. Failing
     checks are in the result, not raised: see `raise_failed`.
     """
-    from loaders import warehouse
-
     with _context(day, flow_run_id) as (context, source):
         validated = [(suite, _validate(context, source, suite)) for suite in suites_of(day)]
         if docs is not None:
-            from flows.checks.docs import write_docs
-
             write_docs(context, docs)
     with warehouse.connect(
         application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
@@ -109,8 +107,6 @@ def _context(day: Day, flow_run_id: str) -> Iterator[tuple[Any, Any]]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     gx = _great_expectations()
-
-    from loaders import warehouse
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}

@@ -6,6 +6,11 @@ from typing import Any
 
 from flows.pages.read import Row
 
+AGAIN = (
+    "When its cause is mended run the same command again: what has landed is not landed again, "
+    "and what was applied is not applied again."
+)
+
 
 def verdict(
     run: Row | None, day_name: str, failing: list[Row], ledger: list[Row], quarantined: int
@@ -43,10 +48,8 @@ def troubles(
     failures: list[Row],
     nodes: list[Row],
     failing: list[Row],
-    done: set[str],
 ) -> tuple[list[str], list[str]]:
-    """What failed, by name, and what to do; `done`: the phases that the run had done. Both empty
-    when the run did not fail."""
+    """What failed, by name, and what to do. Both empty when the run did not fail."""
     if not run or run["status"] != "failure":
         return [], []
     what: list[str] = []
@@ -54,15 +57,12 @@ def troubles(
     landings = [row for row in failures if row["pipeline_name"] == "landing"]
     if landings:
         what += [f"{row['name']} did not land: {row['error_message']}" for row in landings]
-        do.append(
-            "Nothing of a table that failed was replaced. Mend or fetch its files, then run the "
-            "same day again: what has landed already and is unchanged costs nothing."
-        )
+        do.append("Nothing of a table that failed was replaced: mend or fetch its files.")
     if nodes:
         what += [f"dbt's {row['resource_type']} {row['node']}: {row['status']}" for row in nodes]
         do.append(
             "See dbt/logs/dbt.log below DAYBOOK_HOME for the reason. Models that were built stay "
-            "as they are, none is built twice."
+            "as they are."
         )
     errors = [row for row in failing if row["severity"] == "error"]
     if errors:
@@ -78,22 +78,8 @@ def troubles(
         )
     if not what:
         what.append(run["error_message"] or "The run ended without saying why.")
-        if "land-day" not in done:
-            do.append(
-                "When that is mended run the day again, with the same options: what has landed "
-                "already and is unchanged costs nothing. With --verbose it says more."
-            )
-    if "land-day" in done and not errors:
-        do.append(way_on(run["flow_run_id"]))
-    return what, do
-
-
-def way_on(flow_run_id: str) -> str:
-    """How to go on from a run whose landing is done."""
-    return (
-        "The day has landed. When the cause is mended, go on where it ended: "
-        f"python -m flows.day --resume {flow_run_id}"
-    )
+        do.append("With --verbose a run says more.")
+    return what, [*do, AGAIN]
 
 
 def unmatched_share(rows: list[Row]) -> str:

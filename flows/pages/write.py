@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
-from flows.pages import charts, read, shapes
+from flows.pages import charts, read, runs, shapes
 from flows.pages import verdict as verdicts
-from flows.resume import done_phases
+from flows.pages.runs import day_text
+from loaders import warehouse
 from loaders.days import Day
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ REASONS = 40
 
 def write_pages(site: Path) -> Path:
     """Write index.html and run.html from the warehouse. Returns the run page's path."""
-    from loaders import warehouse
-
     site.mkdir(parents=True, exist_ok=True)
     with warehouse.connect(application_name="daybook pages", autocommit=True) as connection:
         # Pages are written when a day has failed, too: they wait for nobody's lock.
@@ -53,17 +52,17 @@ def write_pages(site: Path) -> Path:
 def _index(connection: Connection, site: Path) -> str:
     return _render(
         "index.html.j2",
-        read.is_numbered(connection),
-        runs=read.runs(connection, 60),
+        runs.is_numbered(connection),
+        runs=runs.runs(connection, 60),
         **_beside(site),
     )
 
 
 def run_page(connection: Connection, site: Path) -> str:
     """The page of the newest run, or of the warehouse as it is where no flow has run."""
-    numbered = read.is_numbered(connection)
-    days = read.calendar(connection)
-    run = read.newest_run(connection)
+    numbered = runs.is_numbered(connection)
+    days = runs.calendar(connection)
+    run = runs.newest_run(connection)
     if run is None and not days:
         return _render("empty.html.j2", numbered, **_beside(site))
     day: date = run["day"] if run else days[-1]["day"]
@@ -77,10 +76,9 @@ def run_page(connection: Connection, site: Path) -> str:
     quarantined = sum(row["rows_quarantined"] for row in ledger)
     what, advice = verdicts.troubles(
         run,
-        read.failures(connection, flow_run_id),
-        read.failed_nodes(connection, flow_run_id),
+        runs.failures(connection, flow_run_id),
+        runs.failed_nodes(connection, flow_run_id),
         failing,
-        done_phases(connection, flow_run_id),
     )
     return _render(
         "run.html.j2",
@@ -241,12 +239,6 @@ def _render(template: str, numbered: bool, **values: Any) -> str:
     environment.filters.update(filters)
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
     return environment.get_template(template).render(style=style, **values)
-
-
-def day_text(numbered: bool) -> Callable[[date], str]:
-    """A stored day as people write it."""
-    epoch = date(1970, 1, 1)
-    return lambda day: f"day{(day - epoch).days}" if numbered else day.isoformat()
 
 
 def _number(value: Any) -> str:

@@ -71,7 +71,6 @@ class Machine:
 
     def here(self, text: str) -> str:
         for there, here in {
-            "@db:5432": f"@127.0.0.1:{self.db_port}",
             "prefect-server:4200": f"127.0.0.1:{self.api_port}",
             "127.0.0.1:4200": f"127.0.0.1:{self.api_port}",
             "0.0.0.0": "127.0.0.1",
@@ -93,6 +92,8 @@ class Machine:
             **given,
             "PGHOST": "127.0.0.1",
             "PGPORT": str(self.db_port),
+            # The embedded server lacks pg_trgm, which Prefect's migrations ask PostgreSQL for.
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.home}/prefect.db",
         }
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
@@ -155,7 +156,7 @@ def test_a_day_goes_through_the_services_in_their_order(machine: Machine) -> Non
     assert list(order["setup-db"].values()) == [{"condition": "service_healthy"}]
     assert order["prefect-server"] == {"setup-db": {"condition": "service_completed_successfully"}}
     assert order["prefect-worker"] == {"prefect-server": {"condition": "service_healthy"}}
-    for _ in range(2):  # creating the databases is idempotent
+    for _ in range(2):  # migrating is idempotent
         assert machine.start("setup-db").wait(120) == 0, (machine.home / "setup-db.log").read_text()
     machine.start("prefect-server")
     machine.wait_until_healthy("prefect-server")
@@ -198,6 +199,13 @@ def test_ports_are_on_localhost_and_data_is_in_named_volumes() -> None:
     assert all(
         volume.split(":")[-1] == "ro" for volume in SERVICES["prefect-worker"]["volumes"][1:]
     )
+
+
+def test_prefects_database_is_one_that_the_first_start_creates() -> None:
+    (script,) = [v.split(":")[0] for v in SERVICES["db"]["volumes"] if "initdb.d" in v]
+    url = SERVICES["prefect-server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    assert url.startswith("postgresql+asyncpg://")
+    assert f"create database {url.rpartition('/')[2]};" in (DEPLOY / script).read_text()
 
 
 def test_the_image_runs_as_nobody_special_and_installs_only_what_is_pinned() -> None:

@@ -45,7 +45,7 @@ def test_what_no_float_holds_is_judged_and_hides_no_page(world: Any, tmp_path: P
     tiny = transaction("txn-21", currency="XTS", exchange_rate=f"0.{'0' * 380}1")
     world.day("day1", transactions=[*rows, huge, tiny])
     found = {each.check: each for each in run.check_day(parse_day("day1"), "run-1")}
-    assert not [each.told for each in found.values() if "not be evaluated" in each.observed]
+    assert not [each.in_one_line for each in found.values() if "not be evaluated" in each.observed]
     assert found["rate_is_positive"].success
     plausible = found["amount_is_plausible"]
     assert not plausible.success

@@ -8,15 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
+from flows import notify
+from flows.pages.verdict import AGAIN
 from loaders import warehouse as connecting
 from loaders.lock import run_lock
 from loaders.sources import PROJECT
@@ -145,6 +150,92 @@ def test_a_killed_run_is_closed_by_the_next_one_which_ends_the_same(
     assert left_open(db) == []
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What a local server was told by the webhook."""
+    messages: list[dict[str, Any]] = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hook")
+    yield messages
+    server.shutdown()
+
+
+BENT = """
+create function public.bend() returns trigger language plpgsql as
+$$ begin new.amount_usd := new.amount_usd + 1; return new; end $$;
+create trigger bend before insert on silver.transactions
+for each row execute function public.bend();
+"""
+STRAIGHT = """
+drop function public.bend cascade;
+update silver.transactions
+set amount_usd = round(original_amount * exchange_rate, 4)
+where amount_usd <> round(original_amount * exchange_rate, 4);
+"""
+
+
+def test_what_a_failed_test_held_back_is_built_by_the_same_command_again(
+    after_day1, flow_cli, db, told
+):
+    command = ("flows.day", "--day", "day2", "--data", SAMPLE)
+    db.execute(BENT)
+    failed = flow_cli(*command)
+    assert failed.returncode == 1, failed.stdout
+    assert "dollars_are_amount_times_rate" in failed.stderr
+    assert failed.stderr.rstrip().endswith(AGAIN)
+    held = db.execute(
+        "select array_agg(node) as names from metrics.node_runs"
+        " where flow_run_id = %s and status = 'skipped' and resource_type = 'model'",
+        [runs(db)[-1]["flow_run_id"]],
+    ).fetchone()["names"]
+    assert "application_spend_monthly" in held
+    db.execute(STRAIGHT)
+
+    again = flow_cli(*command)
+    assert again.returncode == 0, again.stderr
+    newest = runs(db)[-1]["flow_run_id"]
+    written = {
+        row["task_name"]: row["rows"]
+        for row in db.execute(
+            "select task_name, sum(rows_inserted + rows_updated) as rows"
+            " from metrics.pipeline_metrics where flow_run_id = %s group by task_name",
+            [newest],
+        )
+    }
+    assert written["application_spend_monthly"] > 0
+    assert not written.get("transactions"), "what was applied is not applied again"
+    landed = db.execute(
+        "select array_agg(distinct status order by status) as of_tables"
+        " from bronze.load_batches where flow_run_id = %s",
+        [newest],
+    ).fetchone()["of_tables"]
+    assert set(landed) <= {"unchanged", "skipped"}
+    assert db.execute("select bool_and(balanced) as b from metrics.row_ledger").fetchone()["b"]
+
+    assert [message["status"] for message in told] == ["failed", "succeeded"]
+    assert told[1]["flow_run_id"] == newest
+    assert told[0]["error"].startswith("dbt failed: dollars_are_amount_times_rate")
+    assert set(told[0]) == {"text", "day", "flow_run_id", "status", "seconds", "error"}
+
+
+def test_a_message_that_nobody_takes_does_not_fail_the_day(monkeypatch):
+    assert notify.tell("day1", "r", "failed", 1.0, None) is False
+    for nowhere in ("http://127.0.0.1:9/hook", "not a url"):
+        monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", nowhere)
+        assert notify.tell("day1", "r", "failed", 1.0, None) is False
+
+
 def test_a_lost_lock_ends_the_run_before_its_next_phase(after_day1, flow_started, db):
     with _silver_agents_locked():
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
@@ -228,7 +319,7 @@ def test_importing_flows_and_loaders_loads_nothing_heavy_and_touches_nothing(tmp
         f"{package}.{path.stem}"
         for package in ("flows", "loaders")
         for path in (PROJECT / package).glob("*.py")
-        if path.stem not in ("__init__", "__main__", "pipeline", "distributed")
+        if path.stem not in ("__init__", "__main__", "pipeline", "tasks", "distributed")
     ]
     script = f"""
 import sys, json

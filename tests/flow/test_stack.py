@@ -48,7 +48,7 @@ def test_a_deployment_runs_a_day_on_the_worker_and_up_again_changes_nothing(stac
 
 def test_every_declared_deployment_is_there_and_the_night_is_switched_off(stack):
     found = {each["name"]: each for each in stack.prefect("/deployments/filter", limit=50)}
-    assert {f"{name}/{name}" for name in found} == set(declared())
+    assert set(found) == set(declared())
     (schedule,) = found["day-pipeline"]["schedules"]
     assert schedule["active"] is False
     assert schedule["schedule"]["cron"] == "0 2 * * *"
@@ -57,12 +57,10 @@ def test_every_declared_deployment_is_there_and_the_night_is_switched_off(stack)
 
 
 def test_prefects_database_is_apart_from_the_data(stack):
+    assert (stack.home / "prefect" / "prefect.db").exists()
     with stack.connect() as connection:
-        names = {row["datname"] for row in connection.execute("select datname from pg_database")}
-        assert {"daybook", "prefect"} <= names
-        assert connection.execute("select to_regclass('public.flow_run') as t").fetchone() == {
-            "t": None
-        }
+        named = connection.execute("select to_regclass('public.flow_run') as t").fetchone()
+        assert named == {"t": None}
 
 
 def test_a_distributed_day_is_a_run_for_each_phase_and_table_and_ends_as_a_local_one(

@@ -1,18 +1,11 @@
-"""Several days on the stack, and a worker that has no room for them."""
+"""Several days on the stack, and a pool that has no room for them."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows import stack as the_stack
-from loaders.sources import PROJECT
 from tests.flow.conftest import SAMPLE
 
 pytestmark = pytest.mark.stack
@@ -67,28 +60,3 @@ def test_a_pool_too_small_for_a_backfill_its_day_and_a_phase_is_refused(stack):
     assert backfill["state_type"] == "FAILED"
     said = "runs 3 at once, and 4 wait for each other: the backfill, the day, land-day, a table"
     assert said in backfill["state"]["message"]
-
-
-def test_a_worker_without_room_for_phase_and_table_is_told_from_one_that_is_away(stack):
-    os.kill(stack.pid("worker"), signal.SIGKILL)
-    command = ["worker", "start", "--pool", the_stack.POOL, "--type", "process", "--limit", "1"]
-    small = subprocess.Popen(
-        [sys.executable, "-m", "prefect", *command],
-        cwd=PROJECT,
-        env={
-            **stack.environment,
-            "PREFECT_API_URL": stack.api,
-            "DAYBOOK_PROJECT": str(PROJECT),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        done = stack.run("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
-    finally:
-        small.terminate()
-        small.wait(30)
-        stack.up()
-    assert done.returncode == 1
-    assert "its own --limit leaves no room" in done.stderr

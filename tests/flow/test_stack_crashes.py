@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.conftest import MIGRATED, copy_database
 from tests.flow.conftest import Stack
 from tests.flow.test_kills import after_day1, caught_in, ends_the_same, go_back
 from tests.flow.test_stack import DAY
@@ -47,7 +48,7 @@ def test_a_killed_flow_and_postgres_need_no_cleaning_by_hand(stack):
         process.kill()
     until(lambda: state(stack, run) == "CRASHED")
 
-    # PostgreSQL, and Prefect's database with it.
+    # PostgreSQL.
     started(stack, "day1")
     os.kill(stack.postmaster(), signal.SIGKILL)
     until(lambda: not stack.flow_processes(), 180)
@@ -76,6 +77,7 @@ def test_down_leaves_no_process_and_up_begins_again(stack):
 
 @pytest.fixture(scope="module")
 def undisturbed_stack(stack: Stack) -> dict[str, list[str]]:
+    copy_database(stack.home, MIGRATED)  # without the runs of the tests before
     return after_day1(stack)
 
 

@@ -1,0 +1,89 @@
+"""What a run may be asked for. Everything here raises UsageError before anything is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from flows import stack
+from loaders import retention
+from loaders.days import Day, parse_day
+from loaders.errors import UsageError
+from loaders.sources import SETTING, declared_tables
+
+Mode = Literal["local", "distributed"]
+Engine = Literal["python", "spark"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a day is run with, as the command line and the flow's parameters name it.
+
+    `data`: the folder of days; `sources`: an overlay of the sources file; `timeout`: seconds that
+    the whole day may take.
+    """
+
+    data: str = ""
+    mode: Mode = "local"
+    engine: Engine = "python"
+    force: bool = False
+    allow_empty: bool = False
+    allow_shrink: bool = False
+    sources: str | None = None
+    timeout: float | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Those of what was given that are options; None stands for the default."""
+        names = [field.name for field in fields(cls) if given.get(field.name) is not None]
+        return cls(**{name: given[name] for name in names})
+
+    def checked(self) -> Options:
+        """The same with paths as every process of the run finds them: dbt changes the working
+        directory. Raises UsageError; touches neither disk nor database but to read the overlay."""
+        data = self.data or os.environ.get("DATA_BASE_PATH", "")
+        if not data:
+            raise UsageError("Say where the raw files are: --data PATH, or DATA_BASE_PATH.")
+        if self.mode not in ("local", "distributed"):
+            raise UsageError("--mode is local or distributed.")
+        needs_server = self.mode == "distributed" and "PREFECT_API_URL" not in os.environ
+        if needs_server and not stack.api_url():
+            raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
+        if self.engine not in ("python", "spark"):
+            raise UsageError("--engine is python or spark.")
+        retention.keep_days()
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError("--timeout is a number of seconds above zero.")
+        sources = self.sources or os.environ.get(SETTING)
+        declared_tables(sources)
+        return replace(
+            self,
+            data=data if "://" in data else str(Path(data).absolute()),
+            sources=str(Path(sources).absolute()) if sources else None,
+        )
+
+
+def days_between(first: str, last: str) -> list[str]:
+    """Every day from first to last, both included. UsageError when they don't make a range."""
+    start, end = parse_day(first), parse_day(last)
+    if start.calendar != end.calendar:
+        raise UsageError(f"{first} and {last} are not of one calendar.")
+    if end < start:
+        raise UsageError(f"--from {first} is after --to {last}.")
+    count = (end.date - start.date).days + 1
+    return [Day(start.date + timedelta(days=n), start.calendar).text for n in range(count)]
+
+
+def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:
+    """The days that were named, or all from first to last, in the order they will run."""
+    if days and (first or last):
+        raise UsageError("Give --days, or --from and --to, not both.")
+    if days:
+        return [parse_day(day).text for day in days]
+    if not (first and last):
+        raise UsageError("Give --days D1 D2 …, or both --from D and --to D.")
+    return days_between(first, last)

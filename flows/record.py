@@ -1,0 +1,195 @@
+"""What a run notes of itself in metrics: its own row, its phases with their seconds, warnings."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+
+from flows import notify, site, timing
+from flows.reasons import without_values
+from flows.run import Run
+from loaders import ledger, warehouse
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+    Phase = Callable[Concatenate[Run, P], T]
+
+
+def connected(run: Run, who: str = "daybook") -> Connection:
+    """A connection that can be told by its run; `daybook flow` ones survive a stop."""
+    return warehouse.connect(
+        application_name=f"{who} {run.flow_run_id}",
+        flow_run_id=run.flow_run_id,
+        day=run.day,
+        autocommit=True,
+    )
+
+
+@contextlib.contextmanager
+def recorded(run: Run) -> Iterator[list[str]]:
+    """Keep the run's own row in metrics.pipeline_metrics: running, then success or failure.
+    UsageError, and no row, for a day of the calendar that the warehouse does not hold.
+
+    Called under the lock, so rows that an earlier run left `running` belong to the dead: they
+    are closed as failures, and the dead runs' ids are what the context gives.
+    """
+    with connected(run, "daybook flow") as connection:
+        ledger.check_calendar(connection, run.day)
+        ledger.reap_running(connection)
+        dead = connection.execute(
+            """
+            update metrics.pipeline_metrics
+            set
+                status = 'failure',
+                error_message = 'the run ended without closing its row',
+                finished_at = clock_timestamp(),
+                duration_seconds = extract(epoch from clock_timestamp() - started_at)
+            where task_name = 'day-pipeline' and status = 'running'
+            returning flow_run_id
+            """
+        ).fetchall()
+        [(row,)] = connection.execute(
+            """
+            insert into metrics.pipeline_metrics
+                (flow_run_id, task_name, pipeline_name, day, status, started_at)
+            values (%s, 'day-pipeline', 'day', %s, 'running', clock_timestamp())
+            returning id
+            """,
+            [run.flow_run_id, run.day.date],
+        ).fetchall()
+        begin(connection, run.flow_run_id, {"day": run.day.text, **asdict(run.options)})
+    began = time.monotonic()
+    try:
+        yield [flow_run_id for (flow_run_id,) in dead]
+    except BaseException as error:
+        # If the warehouse is gone the row stays `running`, and the next run reaps it.
+        with contextlib.suppress(Exception):
+            _close(run, row, "failure", without_values(error))
+        seconds = time.monotonic() - began
+        notify.tell(run.day.text, run.flow_run_id, "failed", seconds, without_values(error))
+        write_pages(run, lineage=False)
+        raise
+    _close(run, row, "success", None)
+    with connected(run) as connection:
+        left = "; ".join(left_out(connection, run.flow_run_id)) or None
+    notify.tell(run.day.text, run.flow_run_id, "succeeded", time.monotonic() - began, left)
+    write_pages(run)
+
+
+def write_pages(run: Run, *, lineage: bool | None = None) -> None:
+    """The pages, once the run's own row is closed, whatever it came to. Where they can't be
+    written that is a warning: it must not hide how the day went. `lineage`: as write_site has it.
+    """
+    try:
+        with timing.part("pages"):
+            site.write_site(lineage=lineage)
+    except Exception as error:
+        run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
+    with contextlib.suppress(Exception), connected(run) as connection:
+        note_parts(connection, run.flow_run_id)
+
+
+def _close(run: Run, row: int, status: str, message: str | None) -> None:
+    with connected(run, "daybook flow") as connection:
+        connection.execute(
+            """
+            update metrics.pipeline_metrics
+            set
+                status = %s,
+                error_message = %s,
+                finished_at = clock_timestamp(),
+                duration_seconds = extract(epoch from clock_timestamp() - started_at)
+            where id = %s
+            """,
+            [status, message, row],
+        )
+
+
+def begin(connection: Connection, flow_run_id: str, settings: dict[str, Any]) -> None:
+    """Note what a run is asked for."""
+    connection.execute(
+        "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
+        " values (%s, 'day-pipeline', 0, %s)",
+        [flow_run_id, json.dumps(settings)],
+    )
+
+
+def warnings(run: Run) -> list[str]:
+    """What the run's nodes and checks warned of, a line each; never a value of data."""
+    with connected(run) as connection:
+        found = connection.execute(
+            """
+            select node from metrics.node_runs where flow_run_id = %(run)s and status = 'warn'
+            union all
+            select suite || '.' || check_name || ': ' || coalesce(observed, 'failed')
+            from metrics.check_results
+            where flow_run_id = %(run)s and not success
+            """,
+            {"run": run.flow_run_id},
+        ).fetchall()
+        left = left_out(connection, run.flow_run_id)
+    return [*left, *(warning for (warning,) in found)]
+
+
+def left_out(connection: Any, flow_run_id: str) -> list[str]:
+    """What was delivered and did not land: optional tables that failed, files of no table."""
+    found = connection.execute(
+        """
+        select name, status
+        from (
+            select distinct on (table_name) table_name as name, status
+            from bronze.load_batches
+            where flow_run_id = %s
+            order by table_name, batch_id desc
+        ) as newest
+        where status in ('failed', 'unused')
+        """,
+        [flow_run_id],
+    ).fetchall()
+    why = {"failed": "it is there and did not land", "unused": "no table uses it"}
+    return [f"{name}: {why[status]}" for name, status in found]
+
+
+def timed(phase: Phase[P, T]) -> Phase[P, T]:
+    """A phase that notes when it is done, with its seconds."""
+
+    @functools.wraps(phase)
+    def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
+        started = time.monotonic()
+        outcome = phase(run, *arguments, **named)
+        _note(run, phase.__name__.replace("_", "-"), time.monotonic() - started)
+        return outcome
+
+    return cast("Phase[P, T]", noted)
+
+
+def _note(run: Run, phase: str, seconds: float) -> None:
+    with warehouse.connect(
+        application_name=f"daybook {run.flow_run_id}", autocommit=True
+    ) as connection:
+        connection.execute(
+            "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"
+            " on conflict (flow_run_id, phase) do update set"
+            " seconds = excluded.seconds, finished_at = excluded.finished_at",
+            [run.flow_run_id, phase, seconds],
+        )
+        note_parts(connection, run.flow_run_id)
+
+
+def note_parts(connection: Connection, flow_run_id: str) -> None:
+    """Keep what this process has spent beside the phases; those of a run's processes add up."""
+    for part, seconds in timing.taken().items():
+        connection.execute(
+            "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"
+            " on conflict (flow_run_id, phase) do update set"
+            " seconds = phase_runs.seconds + excluded.seconds",
+            [flow_run_id, part, seconds],
+        )
