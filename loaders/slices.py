@@ -19,7 +19,7 @@ from typing import IO, Any
 from loaders.opening import opened, telling
 from loaders.plan import Scanned
 from loaders.readers.csv_file import BLANK
-from loaders.readers.json_strict import PAGE, list_at
+from loaders.readers.json_strict import PAGE
 from loaders.readers.json_window import decode
 from loaders.readers.rows import NUL
 from loaders.sources import Table
@@ -30,8 +30,8 @@ LINE_LIMIT = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 # Behind an object's end, inside a string perhaps: what may be another value.
 _GOES_ON = re.compile(rb"\}[ \t\r]*[^ \t\r\n,}\]]")
-# A letter that a name may be written with.
-_ESCAPED = re.compile(rb"\\u00[2-7]")
+# A letter or a digit in another writing: so may a page's name be written.
+_ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")
 
 
 @dataclass(frozen=True)
@@ -116,26 +116,22 @@ def _csv_lines(data: bytes, _page: tuple[str, ...]) -> int:
 
 def _json_lines(data: bytes, page: tuple[str, ...]) -> int:
     """0 where a line may be anything but one record."""
-    odd = _names(page, data) or _GOES_ON.search(data)
+    if b'"%s"' % page[0].encode() in data or _ESCAPED.search(data):
+        return 0  # a page perhaps, whose list has the records
+    goes_on = _GOES_ON.search(data)
     records = 0
     for line in data.split(b"\n"):
         text = line.strip(b" \t\r")
-        if text and (text[:1] != b"{" or (odd and not _is_one(text, page))):
+        if text and (text[:1] != b"{" or (goes_on and not _is_one(text))):
             return 0
         records += bool(text)
     return records
 
 
-def _names(page: tuple[str, ...], data: bytes) -> bool:
-    """Whether the list of a page may be there, in whatever writing of its name."""
-    return b'"%s"' % page[0].encode() in data or bool(_ESCAPED.search(data))
-
-
-def _is_one(line: bytes, page: tuple[str, ...]) -> bool:
-    """Whether a line that begins with a brace is one record, good or broken."""
+def _is_one(line: bytes) -> bool:
+    """Whether a line that begins with a brace is one record: a broken one is."""
     text = line.decode("utf-8", "surrogateescape").replace("\0", NUL)
     try:
-        value, end = decode(text, 0)
+        return decode(text, 0)[1] == len(text)
     except (ValueError, RecursionError):
-        return not _names(page, line)
-    return end == len(text) and list_at(value, page) is None
+        return True

@@ -165,6 +165,7 @@ WHOLE: dict[str, str | bytes] = {
     "anything.jsonl": b"\n".join([PLAIN_LINE, *generated(600), PLAIN_LINE]),
     "two objects in a line.jsonl": "\n".join([*records(300), *["{}{}"] * 3]),
     "a page in a line.jsonl": "\n".join([*records(100), '{"results": []}']),
+    "a list like a page's.jsonl": "\n".join([*records(100), '{"id": "t", "results": [1]}']),
     "a page in another writing.jsonl": "\n".join([*records(100), r'{"r\u0065sults": []}']),
     "not an object.jsonl": "\n".join([*records(100), "7", *records(100)]),
     "page.json": '{"results": [' + ",".join(records(100)) + "]}",

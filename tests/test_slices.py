@@ -113,6 +113,12 @@ def test_what_ends_a_file_ends_its_last_slice(
     assert counted == 901
     assert read(parts, ROLES) == read([Slice(cut_off)], ROLES)
     assert "ends in the middle" in read(parts, ROLES)[2]
+    # a broken line further up is no end, though no line end follows the last
+    open_line = scanned("t.jsonl", b"\n".join([b'{"id":"t', *[PLAIN_LINE] * 99]))
+    parts, counted = slices_of(open_line)
+    assert counted == 100 and len(parts) > 1
+    assert read(parts) == read([Slice(open_line)])
+    assert read(parts)[2] == ""
     ragged = scanned("t.csv", "transaction_id,user_name\n" + "t,x\n" * 900 + "t")
     parts, counted = slices_of(ragged)
     assert counted == 901

@@ -19,8 +19,8 @@ from loaders.readers.json_strict import PAGE, Strict, elements_of
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import UNKNOWN_LIMIT, Found, Pieces, Reject, Row, line, tail
 
-# A letter that a name may be written with.
-ESCAPED = re.compile(r"\\u00[2-7]")
+# A letter or a digit in another writing: so may a page's name be written.
+ESCAPED = re.compile(r"\\u00(?:3[0-9]|[4-7])")
 
 
 class Fast:
