@@ -167,13 +167,12 @@ def _read(scanned: Scanned, attempt: Attempt) -> Pieces:
         yield from pieces(records, file.path, found)
         attempt.told(bytes(file.bytes))
     if found.blank:
-        _check_blank(scanned, attempt)
+        check_blank(scanned, attempt.plan, attempt.allow_empty)
 
 
-def _check_blank(scanned: Scanned, attempt: Attempt) -> None:
+def check_blank(scanned: Scanned, plan: Plan, allow_empty: bool) -> None:
     """A file of no bytes among others is a page that was lost; alone it is an empty delta."""
-    plan = attempt.plan
-    snapshot = plan.table.kind == "snapshot" and not attempt.allow_empty
+    snapshot = plan.table.kind == "snapshot" and not allow_empty
     if snapshot or len(plan.files or ()) > 1:
         raise UnreadableError(
             f"{scanned.file.path}: it has no bytes: fetch it again. Nothing was replaced."

@@ -127,10 +127,9 @@ def _plan_prepared(found: prepared.Prepared, day: Day) -> Plan:
     if found.files is None:
         return Plan(found.table, day, None, None)
     files = tuple(Scanned(file, digest) for file, digest in found.files)
-    error = DaybookError(found.error) if found.error else None
-    if error and not files:
-        return Plan(found.table, day, (), None, error)
-    return Plan(found.table, day, files, _fingerprint(found.table, files), error, found)
+    if found.error and not files:
+        return Plan(found.table, day, (), None, found.error)
+    return Plan(found.table, day, files, _fingerprint(found.table, files), found.error, found)
 
 
 def _scan_all(files: list[RawFile], table: Table) -> list[Scanned]:

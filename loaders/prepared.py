@@ -17,11 +17,11 @@ from typing import Any, TypeGuard
 from loaders.errors import DaybookError
 from loaders.files import Place, RawFile
 from loaders.readers.parquet_file import opened_parquet
-from loaders.readers.rows import Found, Reject
+from loaders.readers.rows import Found, Reject, UnreadableError
 from loaders.sources import Table
 
 MANIFEST = "_daybook.json"
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Prepared:
 
     table: Table
     files: tuple[tuple[RawFile, str], ...] | None
-    error: str | None = None
+    error: DaybookError | None = None
     records: dict[str, int] = field(default_factory=dict)
     seen: dict[str, Any] = field(default_factory=dict)
     parts: tuple[RawFile, ...] = ()
@@ -101,7 +101,7 @@ def _table(folder: Path, table: Table, entry: dict[str, Any] | None) -> Prepared
         for file in entry["files"]
     )
     if entry["error"]:
-        return Prepared(table, files, entry["error"])
+        return Prepared(table, files, UnreadableError(*entry["error"]))
     if not (place / "_SUCCESS").is_file():
         raise DaybookError(f"{place}: no _SUCCESS, so this Parquet output is not complete.")
     return Prepared(

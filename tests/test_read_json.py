@@ -35,7 +35,7 @@ def read(
     """What the strict reader finds, once the fast one has found the same."""
     raw = content.encode() if isinstance(content, str) else content
     mapping = Mapping(table)
-    outcomes = []
+    outcomes: list[Any] = []
     for reader in (json_file.read_json_rows, json_file.read_json):
         mine = Found() if found is None else found
         kept: list[Reject] = []
@@ -51,12 +51,13 @@ def read(
             records = made
         except DaybookError as error:
             records = error
-        outcomes.append(records)
-    strict, fast = outcomes
+        outcomes.append((records, mine.seen, mine.unknown))
+    (strict, *fields), (fast, *others) = outcomes
     if isinstance(strict, DaybookError):
         assert str(strict) == str(fast)
         raise strict
     assert [_plain(one) for one in fast] == [_plain(one) for one in strict], content
+    assert others == fields, content
     return strict
 
 
@@ -315,7 +316,7 @@ HARD = [
     '{"id":"a","in":{"q":[1.10, "x"],"b":{"a" : 1}}}',
     '{"id":true,"x":null,"y":{}}',
     '{"id":"null","in":{"b":"NULL"},"z":"\\\\."}',
-    '{"id":"a","n":007}',
+    '{"id":"a","of a broken record":1,"n":007}',
     "{'id':1}",
     '{"id":"a",}',
     '{"id":"a","zz\\u0041":1}',
@@ -325,6 +326,7 @@ HARD = [
     '{"id":"a","results":[1]}',
     '{"id":"say \\"hi\\", ok","zz":"say \\"hi\\", ok"}',
     '{"id":"a\tb"}',
+    r'{"r\u0065sults": [{"id": "a"}, {"id": "b"}]}',
 ]
 
 

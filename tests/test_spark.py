@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from loaders import slices
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError
 from loaders.landing import land_day
@@ -18,6 +18,7 @@ from loaders.sources import PROJECT, declared_tables
 from loaders.spark import reading, session
 from loaders.spark.__main__ import main
 from loaders.spark.apart import read_apart
+from tests.hard_day import LINES, REFUSED, WHOLE
 from tests.raw_days import write_day
 
 # one JVM, and one reading of the hard cases, for all of them
@@ -33,10 +34,6 @@ DAY = parse_day("day1")
 def _small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_MASTER", "local[2]")
-        # several blocks even of a small file
-        patch.setitem(session.SETTINGS, "spark.sql.files.maxPartitionBytes", "20k")
-        patch.setitem(session.SETTINGS, "spark.sql.files.openCostInBytes", "1k")
-        patch.setitem(session.SETTINGS, "spark.driver.memory", "1g")
         # what is compiled for each query costs more than these few rows
         patch.setitem(session.SETTINGS, "spark.sql.codegen.wholeStage", "false")
         yield
@@ -58,14 +55,20 @@ def state(db: psycopg.Connection, day: Day) -> dict[str, Any]:
             [table, day.date],
         ).fetchone()
         rejects = db.execute(
-            "select source_file, source_row, reason, raw_text from bronze.load_rejects"
+            "select source_file, source_row, reason, raw_text, landed from bronze.load_rejects"
             ' where batch_id = %s order by source_file collate "C", source_row',
             [batch["batch_id"]],
+        )
+        said = db.execute(
+            "select error_message from metrics.pipeline_metrics"
+            " where table_name = %s and day = %s order by finished_at desc limit 1",
+            [table, day.date],
         )
         found[table] = {
             "rows": [row["row"] for row in rows],
             "batch": {name: value for name, value in batch.items() if name != "batch_id"},
             "rejects": rejects.fetchall(),
+            "said": said.fetchall(),
         }
     return found
 
@@ -89,108 +92,50 @@ def test_the_sample_days_are_the_same(
 ) -> None:
     for number in (1, 2, 3):
         day = parse_day(f"day{number}")
-        # the last one with a job for every table, its lines read one by one
-        monkeypatch.setattr(reading, "READ_HERE", 0 if number == 3 else 4 << 20)
-        reading.read_day(SAMPLE, day, tmp_path, split_from=1)
+        if number == 3:  # with a job for every table, and files in slices
+            monkeypatch.setattr(reading, "READ_HERE", 0)
+            monkeypatch.setattr(slices, "SLICE", 500)
+        reading.read_day(SAMPLE, day, tmp_path)
         check_both(db, SAMPLE, day, tmp_path)
-
-
-def records(count: int) -> list[str]:
-    """JSON lines with every digit, unknown fields, nested ones, odd text and empty values."""
-    return [
-        json.dumps(
-            {
-                "id": f"t{n}",
-                "userName": ["Zoë", 'a "b"', "c\\d", "", None, " x\t"][n % 6],
-                "childTransactionIds": [n, 2**60 + n] if n % 2 else [],
-                "currencyData": {"exponent": 2, "exchangeRate": "@", "odd": n % 3},
-                "extra": {"deep": [{"n": n}]} if n % 5 == 0 else None,
-            },
-            ensure_ascii=n % 2 == 0,
-        ).replace('"@"', f"1.{n}0")
-        for n in range(count)
-    ]
-
-
-def csv(count: int, end: str = "\n", broken: bool = False) -> str:
-    lines = ["amount_minor,transaction_id,odd,user_name,currency"]
-    for n in range(count):
-        name = ["Zoë", '"a, b"', '"say ""x"""', "", 'mid"d, le"x', '""', "a'b"][n % 7]
-        lines.append(f"{n},t{n},{'' if n % 3 else n},{name},EUR")
-        if n % 100 == 50:
-            lines.append("   " if n % 200 == 50 else "")
-        if broken and n % 40 == 3:
-            lines[-1] += ",more" if n % 80 == 3 else "\0"
-    return end.join(lines) + end
-
-
-# Read by lines: by Spark itself, or by the readers a piece at a time.
-BY_LINES: dict[str, str | bytes] = {
-    "lines.jsonl": "\n".join(records(2000)),
-    "broken lines.jsonl": "\n".join(
-        line[:-1] + ',"x":}' if n % 50 == 7 else "\n" + line if n % 50 == 8 else line
-        for n, line in enumerate(records(1000))
-    )
-    + "\n",
-    "bad utf-8.jsonl": "\n".join(records(40)).encode() + b'\n{"id": "caf\xe9"}\n',
-    "byte order mark.jsonl": b"\xef\xbb\xbf" + "\n".join(records(10)).encode(),
-    "two columns.csv": "transaction_id,user_name\n" + "t,x\n" * 90 + "t\n",
-}
-# A snapshot that is refused.
-REFUSED = {
-    "budgets.jsonl": '{"budget_id": "b", "name": "B"}\n' * 200,
-}
-# What a quote stands for is Python's csv to say: a file with one is read whole.
-WHOLE: dict[str, str | bytes] = {
-    "clean.csv": csv(3000),
-    "carriage returns.csv": "\ufeff" + csv(700, "\r\n")[:-2],
-    "broken.csv": csv(1500, broken=True)[:-1].encode() + b"\n1,caf\xe9,,,",
-    "a header alone.csv": "transaction_id\n",
-    "a blank line before the header.csv": "\n" + csv(20),
-    "a byte order mark and a blank line.csv": "\ufeff \r\n" + csv(20),
-    "two objects in a line.jsonl": "\n".join([*records(300), *["{}{}"] * 3]),
-    "a page in a line.jsonl": "\n".join([*records(30), '{"results": []}']),
-    "blanks before.jsonl": "\n".join([*records(30), '{"a": [}', *records(30)]) + '\n {"id": "x"}\n',
-    "page.json": '{"results": [' + ",".join(records(30)) + "]}",
-    "array.json": "[" + ",\n".join(records(30)) + "]",
-    "array.json.gz": "[" + ",\n".join(records(30)) + "]",
-    "odd + {na*me} é.json": json.dumps({"id": "x", "n": 1.5}),
-    "old line ends.csv": csv(300, "\r"),
-    "line ends in fields.csv": csv(100) + '1,t,,"a\nb",EUR\n',
-    "zipped.csv.gz": csv(20),
-    "a long line.csv": csv(9) + "1,t,,EUR," + "x" * (1 << 20) + "\n",
-}
 
 
 @pytest.fixture(scope="module")
 def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]]:
-    """A day of hard cases, what Spark made of it, and which files it read whole."""
+    """A day of hard cases, what Spark made of it, and which files it read in slices."""
     folder = tmp_path_factory.mktemp("hard")
-    files = {f"transactions/{name}": content for name, content in (BY_LINES | WHOLE).items()}
+    files = {f"transactions/{name}": content for name, content in (LINES | WHOLE).items()}
     write_day(folder / "raw", **files, **REFUSED, **{"cards.json.gz": [{"id": "c"}]})
     (folder / "raw/day1/transactions.json").unlink()
     cards = folder / "raw/day1/cards.json.gz"
     cards.write_bytes(cards.read_bytes()[:-12])
-    whole: set[str] = set()
-    groups = reading._groups
+    sliced: set[str] = set()
+    read_there = reading._read_there
 
-    def watched(spark: Any, files: list[Any]) -> Any:
-        whole.update(one.file.path for one in files)
-        return groups(spark, files)
+    def watched(spark: Any, table: Any, found: reading.Reading, place: Path) -> None:
+        sliced.update(path for path, parts in found.parts.items() if len(parts) > 1)
+        read_there(spark, table, found, place)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "SPLIT_FROM", 1)
+        patch.setattr(slices, "SLICE", 8_000)
+        patch.setattr(reading, "GROUP_BYTES", 200_000)
         patch.setattr(reading, "READ_HERE", 1_000)
-        patch.setattr(reading, "_groups", watched)
+        patch.setattr(reading, "_read_there", watched)
         arguments = ["--day", "day1", "--data", f"{folder}/raw", "--out", f"{folder}/out"]
         assert main(arguments) == 0
-    return folder / "raw", folder / "out", whole
+    return folder / "raw", folder / "out", sliced
 
 
-def test_what_can_be_read_by_lines_is(hard: tuple[Path, Path, set[str]]) -> None:
-    _, _, whole = hard
-    names = {path.removeprefix("transactions/") for path in whole if path.count("/")}
-    assert names == set(WHOLE)
+def test_hard_cases_are_the_same(db: psycopg.Connection, hard: tuple[Path, Path, set[str]]) -> None:
+    raw, out, sliced = hard
+    found = check_both(db, raw, DAY, out)
+    transactions = found["stg_transactions"]
+    assert transactions["batch"]["status"] == "succeeded"
+    assert len(transactions["rows"]) > 15_000
+    assert len(transactions["rejects"]) > 100
+    assert "the gzip is cut or broken" in found["stg_cards"]["batch"]["error"]
+    assert "none of its records has the key id" in found["stg_budgets"]["batch"]["error"]
+    assert "roles.jsonl ends in the middle" in found["stg_roles"]["batch"]["error"]
+    assert sliced == {f"transactions/{name}" for name in LINES} | set(REFUSED)
 
 
 def test_what_spark_has_read_is_not_read_again(
@@ -245,3 +190,15 @@ def test_without_java_or_pyspark_it_says_what_installs_them(
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(DaybookError, match="make setup SPARK=1"):
         session.check_installed()
+
+
+def test_what_spark_submit_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARK_MASTER")
+    known = {"spark.master": "spark://there:7077", "spark.ui.enabled": "true"}
+    found = session.to_set(known)
+    assert found["spark.master"] == "spark://there:7077"
+    assert "spark.ui.enabled" not in found and "spark.driver.host" not in found
+    assert set(session.SETTINGS) - set(found) == {"spark.ui.enabled"}
+    assert session.to_set({})["spark.master"] == "local[*]"
+    monkeypatch.setenv("SPARK_MASTER", "local[2]")
+    assert session.to_set(known)["spark.master"] == "local[2]"

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.cluster import WAIT, Cluster, until
 from benchmarks.raw_days import day_text, write_day
+from loaders import slices
 from loaders.days import parse_day
 from loaders.landing import land_day
 from loaders.spark import reading, session
@@ -30,8 +31,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     monkeypatch.setenv("SPARK_MASTER", made.master)
     monkeypatch.setitem(session.SETTINGS, "spark.executor.memory", "500m")
     monkeypatch.setitem(session.SETTINGS, "spark.driver.host", "127.0.0.1")
-    monkeypatch.setitem(session.SETTINGS, "spark.sql.files.maxPartitionBytes", "1m")
-    monkeypatch.setitem(session.SETTINGS, "spark.sql.files.openCostInBytes", "1k")
+    monkeypatch.setattr(slices, "SLICE", 1 << 20)
+    monkeypatch.setattr(reading, "GROUP_BYTES", 1 << 20)
     yield made
     made.stop()
 
@@ -48,7 +49,7 @@ def test_a_worker_that_dies_in_the_middle_changes_nothing(
 
     def read() -> None:
         try:
-            reading.read_day(tmp_path / "raw", day, out, split_from=1)
+            reading.read_day(tmp_path / "raw", day, out)
         except BaseException as failure:
             failures.append(failure)
 

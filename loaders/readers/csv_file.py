@@ -119,14 +119,17 @@ class _Taken:
         return line
 
 
-def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header) -> Records:
-    """The records of a CSV that is parsed here.
+def read_csv(
+    file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header, first: int = 0
+) -> Records:
+    """The records of a CSV that is parsed here. `first`: the number of the first record in the
+    stream, 0 being the header.
 
     UnreadableError when it ends inside a record; DaybookError when there are not as many records
     as `Count` finds.
     """
     count = Count(file.path, mapping.table.delimiter)
-    number = 0
+    number = first
     told = _Counting(stream, count)
     lines = Lines(told, file.path)  # type: ignore[arg-type]
     parse = record_parser(header)
@@ -143,8 +146,9 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
             )
         yield from parse(number, text, fields)
         number += 1
-    if max(number - 1, 0) != count.records():
-        raise DaybookError(f"{file.path}: {count.records()} records counted, {number - 1} read.")
+    read = max(number - first - 1, 0)  # but for the first, as Count has it
+    if read != count.records():
+        raise DaybookError(f"{file.path}: {count.records()} records counted, {read} read.")
 
 
 class _Counting:

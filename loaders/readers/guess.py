@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loaders.files import RawFile
-from loaders.readers.rows import UNSTORABLE, UnreadableError
+from loaders.readers.rows import UNSTORABLE, KeylessError
 from loaders.sources import Table
 
 SHOWN = 60
@@ -56,12 +56,12 @@ def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -
     return f"declare from what is {key} there, in the sources file or an overlay (--sources)"
 
 
-def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> UnreadableError:
+def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> KeylessError:
     """Why a JSON file none of whose records has the key can't be used; `first` is its first
     value, None when there is none."""
     shown = f"It begins with {begins(text)}" if text.strip() else "It has no bytes."
     keys = ", ".join(_said(table, name) for name in table.key)
-    return UnreadableError(
+    return KeylessError(
         f"{file.path}: none of its records has the key {keys}; {meaning(first, table)}.", shown
     )
 

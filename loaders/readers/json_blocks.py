@@ -32,9 +32,12 @@ class Block:
     alone: bool = False
 
 
-def blocks_of(window: Window, file: RawFile, mapping: Mapping) -> Iterator[Block]:
+def blocks_of(
+    window: Window, file: RawFile, mapping: Mapping, *, lines: bool = False
+) -> Iterator[Block]:
+    """The file's blocks. `lines`: it is known that its records stand on lines."""
     path = mapping.table.records or PAGE
-    lines: bool | None = None
+    looked = lines
     while first := window.next():
         if first == "[" and not (lines and _whole_line(window)):
             window.at += 1
@@ -45,8 +48,8 @@ def blocks_of(window: Window, file: RawFile, mapping: Mapping) -> Iterator[Block
             yield from _array(window)
             yield from _rest_of_page(window, path)
             continue
-        if lines is None:
-            lines = bool(_LINES.search(file.path)) or _are_lines(window)
+        if not looked:
+            looked, lines = True, bool(_LINES.search(file.path)) or _are_lines(window)
         if lines:
             yield from _lines(window)
         else:

@@ -16,10 +16,11 @@ _LONG = re.compile(rb"[0-9]{2000}")
 _SPACED = re.compile(rb"[ \t\n\r]")
 
 
-def any_there(records: list[Any], look: Callable[[Any], Any]) -> bool:
+def any_there(records: list[Any], look: Callable[[Any], Any], without: Any = NULL) -> bool:
+    """Whether a record has what `look` looks for; `without` stands where one has not."""
     for one in records:
         try:
-            if look(one) is not NULL:
+            if look(one) is not without:
                 return True
         except AttributeError:
             continue

@@ -7,6 +7,7 @@ Each record that asks for more goes to the strict reader, which decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,10 @@ from loaders.readers.json_cells import any_there, extra_cell, has_key, list_cell
 from loaders.readers.json_shape import ABSENT, Shape, TooOdd
 from loaders.readers.json_strict import PAGE, Strict, elements_of
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, Pieces, Reject, Row, line, tail
+from loaders.readers.rows import UNKNOWN_LIMIT, Found, Pieces, Reject, Row, line, tail
+
+# A letter or a digit in another writing: so may a page's name be written.
+ESCAPED = re.compile(r"\\u00(?:3[0-9]|[4-7])")
 
 
 class Fast:
@@ -53,7 +57,7 @@ class Fast:
 
     def elements(self, text: str) -> Pieces:
         """The elements of an array, with commas between them."""
-        if self._pages_in_arrays and self._page in text:
+        if self._pages_in_arrays and self._names_page(text):
             yield from self._slowly(list(self._strict.elements(text)))
             return
         raw = b"[" + text.encode("utf-8", "surrogatepass") + b"]"
@@ -74,7 +78,7 @@ class Fast:
             return self._strict.line(line, cut=last and text.endswith(line))
 
         whole = None
-        if self._page not in text:
+        if not self._names_page(text):
             raw = text.encode("utf-8", "surrogatepass")
             whole = self._decoded(text, lambda shape: shape.lines(raw))
             ends = text.count("\n") + (not text.endswith("\n"))
@@ -134,10 +138,13 @@ class Fast:
             yield b"".join(out), len(out)
 
     def _single(self, text: str) -> Any:
-        if self._page in text:
+        if self._names_page(text):
             return None
         found = self._decoded(text, lambda shape: [shape.one(text.encode())])
         return found[0] if found else None
+
+    def _names_page(self, text: str) -> bool:
+        return self._page in text or ("\\u00" in text and bool(ESCAPED.search(text)))
 
     def _slowly(self, records: list[Row | Reject]) -> Pieces:
         out: list[bytes] = []
@@ -240,6 +247,11 @@ class Fast:
         for place, look in enumerate(shape.columns):
             if columns[place].name not in found.seen and any_there(read, look):
                 found.seen.add(columns[place].name)
+        # a field that only a broken record had is none
+        for name, look in shape.unknown.items():
+            new = name not in found.unknown and len(found.unknown) < UNKNOWN_LIMIT
+            if new and any_there(read, look, ABSENT):
+                found.know(name)
         if not found.keyed:
             looks = [shape.columns[place] for place in self._mapping.key]
             found.keyed = any(has_key(one, looks) for one in read)

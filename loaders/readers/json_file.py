@@ -34,9 +34,14 @@ def read_json(
     return _read(file, stream, mapping, found, fast)
 
 
-def read_json_rows(file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found) -> Records:
-    """As read_json, a row at a time, by the strict reader alone."""
-    return _read(file, stream, mapping, found, Strict(mapping, found))
+def read_json_rows(
+    file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, first: int | None = None
+) -> Records:
+    """As read_json, a row at a time, by the strict reader alone. `first`: the stream has some of
+    the file's lines alone, each one record, and this is the number of the first."""
+    reader = Strict(mapping, found)
+    reader.number = (first or 1) - 1
+    return _read(file, stream, mapping, found, reader, lines=first is not None)
 
 
 def has_record(file: RawFile, stream: IO[bytes], mapping: Mapping) -> bool:
@@ -48,16 +53,22 @@ def has_record(file: RawFile, stream: IO[bytes], mapping: Mapping) -> bool:
 
 
 def _read(
-    file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, reader: Any
+    file: RawFile,
+    stream: IO[bytes],
+    mapping: Mapping,
+    found: Found,
+    reader: Any,
+    *,
+    lines: bool = False,
 ) -> Iterator[Any]:
     window = Window(file, stream)
     found.keyed = False
     start = ""
     try:
-        for block in blocks_of(window, file, mapping):
+        for block in blocks_of(window, file, mapping, lines=lines):
             if not start:
                 start = block.text
-                if block.alone:
+                if block.alone and not reader.number:
                     _check_envelope(file, start, mapping, window)
             if block.lines:
                 yield from reader.lines(block.text, last=block.last)

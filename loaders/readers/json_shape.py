@@ -62,7 +62,6 @@ class Shape:
             if any(place[: len(path)] == path for c in self._columns for place in c.places):
                 raise TooOdd  # a column's other place is below it
             self.extra.append(path)
-            self._found.know(".".join(path))
         try:
             self._make()
         except TooOdd:
@@ -102,6 +101,7 @@ class Shape:
             self.others.setdefault(path[:-1], []).append((attrgetter(at[path]), key))
         if any(len(prefix) > 1 for prefix in self.others):
             raise TooOdd
+        self.unknown = {".".join(path): attrgetter(at[path]) for path in self.extra}
         self.doubtful = [attrgetter(at[path]) for path in self.doubts]
 
     def _struct(self, tree: dict[str, Any], prefix: tuple[str, ...], at: str) -> Any:

@@ -37,12 +37,13 @@ class Strict:
 
     def lines(self, text: str, *, last: bool) -> Records:
         """The values of lines: a broken line is a reject, but Broken where the file ends in it."""
-        for line in text.split("\n"):
-            if line.strip(" \t\r\ufeff"):
-                yield from self.line(line, cut=last and not text.endswith("\n"))
+        *ended, rest = text.split("\n")
+        for line in ended:
+            yield from self.line(line)
+        yield from self.line(rest, cut=last)
 
     def line(self, line: str, *, cut: bool = False) -> Records:
-        """A line's values. `cut`: the file may end in it."""
+        """A line's values, none of a blank one. `cut`: the file may end in it."""
         line = line.strip(" \t\r\ufeff")
         before = self.number
         try:

@@ -14,9 +14,10 @@ from loaders.sources import Column, Table
 
 Treat = Callable[[str | None], str | None]
 
-WHOLE_ID = r"^[ \t]*([+-]?[0-9]+)\.0+[ \t]*$"
-MIDNIGHT = r"^([0-9]{4,}-[0-9]{2}-[0-9]{2})[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]00:?(?:00)?)?$"
-_WHOLE, _MIDNIGHT = re.compile(WHOLE_ID), re.compile(MIDNIGHT)
+_WHOLE = re.compile(r"[ \t]*([+-]?[0-9]+)\.0+[ \t]*")
+_MIDNIGHT = re.compile(
+    r"([0-9]{4,}-[0-9]{2}-[0-9]{2})[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]00:?(?:00)?)?"
+)
 _NUMBERS = ("bigint", "integer", "numeric")
 
 

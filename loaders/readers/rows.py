@@ -27,7 +27,11 @@ class UnreadableError(DaybookError):
 
     def __init__(self, message: str, begins: str = "") -> None:
         super().__init__(f"{message} {begins}".rstrip())
-        self.said = message
+        self.said, self.begins = message, begins
+
+
+class KeylessError(UnreadableError):
+    """None of the records that were read has the key."""
 
 
 class Row(NamedTuple):

@@ -22,16 +22,9 @@ if TYPE_CHECKING:
 JAVA_FROM = 17
 SETTINGS = {
     "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
-    # what is shuffled are counts by file
-    "spark.sql.shuffle.partitions": "8",
-    # Both passes over a file's lines must cut it alike. By default Spark cuts by the number of
-    # executors, which changes when one comes late or dies.
-    "spark.sql.files.minPartitionNum": "1",
-    "spark.sql.files.maxPartitionBytes": "32m",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
-    # landed and rejected rows side by side, without sorting them first
+    # landed and rejected rows, and what is said of them, side by side, without sorting them first
     "spark.sql.maxConcurrentOutputFileWriters": "4",
     # a task that dies with its worker is run elsewhere, the same one by design
     "spark.task.maxFailures": "8",
@@ -65,33 +58,54 @@ def _java_version(java: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
+def to_set(known: dict[str, str]) -> dict[str, str]:
+    """The settings of a session, but for those that are `known`: spark-submit's, spark-defaults.
+
+    SPARK_MASTER comes first, as PySpark by itself says local[*] where nobody else has.
+    """
+    master = os.environ.get("SPARK_MASTER") or known.get("spark.master") or "local[*]"
+    ours = dict(SETTINGS)
+    if master.startswith("local"):
+        ours |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+    # PySpark shows bars where nobody says otherwise, and a bar is no output of a command
+    always = {"spark.master": master, "spark.ui.showConsoleProgress": "false"}
+    return {name: value for name, value in ours.items() if name not in known} | always
+
+
 @contextlib.contextmanager
 def session(name: str) -> Iterator[SparkSession]:
-    """A session on SPARK_MASTER (default local[*]), its executors with this code; then stopped."""
+    """A session on SPARK_MASTER (else spark-submit's, else local[*]), its executors with this
+    code; then stopped."""
     check_installed()
     import warnings
 
     from py4j.protocol import Py4JError
+    from pyspark import SparkConf, SparkContext
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     # said of pandas at each call; only Arrow is used here
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
 
-    master = os.environ.get("SPARK_MASTER") or "local[*]"
     # the executors' Python must be able to read what this one pickles
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(master).appName(name)
-    for key, value in SETTINGS.items():
-        builder = builder.config(key, value)
-    if master.startswith("local"):
-        builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
-        builder = builder.config("spark.driver.host", "127.0.0.1")
+    master = os.environ.get("SPARK_MASTER") or ""
     with tempfile.TemporaryDirectory(prefix="daybook-spark-") as folder:
         try:
+            # The JVM knows what spark-submit said. One that is started here must know the master:
+            # on YARN and Kubernetes it hangs on that what it hands to the executors.
+            asked = SparkConf(loadDefaults=False)
+            SparkContext._ensure_initialized(conf=asked.setMaster(master) if master else None)
+            settings = to_set(dict(SparkConf().getAll()))
+            master = settings["spark.master"]
+            builder = SparkSession.builder.appName(name)
+            for key, value in settings.items():
+                builder = builder.config(key, value)
             spark = builder.getOrCreate()
         except Exception as error:
-            raise DaybookError(f"Spark did not start on {master}: {_first_line(error)}") from error
+            raise DaybookError(
+                f"Spark did not start on {master or 'here'}: {_first_line(error)}"
+            ) from error
         searched = list(sys.path)
         try:
             spark.sparkContext.setLogLevel("ERROR")

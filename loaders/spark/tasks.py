@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
+import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from loaders.errors import DaybookError
 from loaders.files import RawFile
-from loaders.opening import opened
 from loaders.plan import Scanned, scan
-from loaders.readers.csv_file import Lines, read_csv, record_parser, records_of
-from loaders.readers.header import Header
+from loaders.readers.csv_file import read_csv
 from loaders.readers.json_file import read_json_rows
-from loaders.readers.json_strict import Strict
-from loaders.readers.json_window import Broken
 from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import read_parquet
-from loaders.readers.rows import Found, Reject, Row, UnreadableError
+from loaders.readers.rows import Found, KeylessError, Records, Row, UnreadableError
 from loaders.readers.sheet_file import read_sheet
+from loaders.slices import Slice, opened_slice
 from loaders.sources import Table
 
 if TYPE_CHECKING:
@@ -28,18 +24,14 @@ if TYPE_CHECKING:
 
 BATCH = 5_000
 LINEAGE = ("_extra", "_source_file", "_source_row")
-ASIDE = ("_reason", "_raw_text", "_landed", "_shape", "kind")
-NUMBERS = {"_source_row": "long", "_landed": "boolean", "_shape": "int"}
-# The kind of rows that stand for lines which Spark leaves to Python.
-LEFT = "left"
-# What a line reader says of a file whose lines are not its records: it must be read whole.
-NOT_LINES = "not lines"
-
-Note = Callable[[Found], None]
+ASIDE = ("_reason", "_raw_text", "_landed", "kind")
+NUMBERS = {"_source_row": "long", "_landed": "boolean"}
+# The kind of the row behind a slice's records: what there is to say of the slice.
+SAID = "said"
 
 
 def output_columns(table: Table) -> list[str]:
-    """The columns of what Spark writes; `kind` is landed, rejected, failed or left."""
+    """The columns of what Spark writes; `kind` is landed, rejected or said."""
     return [*table.column_names, *LINEAGE, *ASIDE]
 
 
@@ -49,129 +41,95 @@ def output_schema(table: Table) -> str:
     return ", ".join(f"`{name}` {NUMBERS.get(name, 'string')}" for name in names)
 
 
-def scan_files(pickled: Iterable[bytes]) -> Iterator[Scanned | DaybookError]:
-    """Hash files and read their headers; what is wrong with one comes back as its error."""
-    for one in pickled:
-        file, table = pickle.loads(one)
-        try:
-            yield scan(file, Mapping(table))
-        except DaybookError as error:
-            yield error
+def asked(work: Callable[[Any, Table], Any], pickled: bytes) -> Any:
+    """What `work` gives, or its error: one that is raised here would come back as Java's."""
+    try:
+        return work(*pickle.loads(pickled))
+    except DaybookError as error:
+        return error
 
 
-def read_files(
-    batches: Iterable[pyarrow.RecordBatch], table: Table, note: Note
+def scan_file(file: RawFile, table: Table) -> Scanned:
+    """Hash a file and read its header."""
+    return scan(file, Mapping(table))
+
+
+def read_slices(
+    batches: Iterable[pyarrow.RecordBatch], table: Table
 ) -> Iterator[pyarrow.RecordBatch]:
-    """Each pickled file read whole by its reader; one that can't be read gives a `failed` row."""
+    """The records of each pickled slice, and behind them what there is to say of it."""
+    mapping = Mapping(table)
     for batch in batches:
         for one in batch.column(0).to_pylist():
-            scanned = pickle.loads(one)
-            path = scanned.file.path
-            yield from _batches(_read(scanned, table, note), path, table)
+            yield from _read(pickle.loads(one), mapping)
 
 
-def _read(scanned: Scanned, table: Table, note: Note) -> Iterator[Row | Reject | DaybookError]:
-    file, found, mapping = scanned.file, Found(), Mapping(table)
-    header = Header(scanned.header or (), mapping)
-    try:
-        if file.format == "parquet":
-            yield from read_parquet(file, mapping)
-        elif file.format == "xlsx":
-            yield from read_sheet(file, mapping, header) if scanned.header else ()
-        else:
-            with opened(file, encoding=table.encoding) as stream:
-                if file.format == "json":
-                    yield from read_json_rows(file, stream, mapping, found)
-                elif scanned.header is not None:
-                    yield from read_csv(file, stream, mapping, header)
-        if found.blank or (scanned.header is None and file.format != "json"):
-            yield from _blank(file, table)
-    except DaybookError as error:
-        yield error
-    note(found)
-
-
-def _blank(file: RawFile, table: Table) -> Iterator[DaybookError]:
-    if table.kind == "snapshot" or "/" in file.path:
-        yield UnreadableError(f"{file.path}: it has no bytes: fetch it again.")
-
-
-def read_json_lines(
-    batches: Iterable[pyarrow.RecordBatch], table: Table, note: Note
-) -> Iterator[pyarrow.RecordBatch]:
-    """Records of JSON lines: (path, number, line). A file whose lines are not its records is told
-    to be none of lines."""
-    mapping = Mapping(table)
-    for path, numbers, lines in _pieces(batches):
-        found = Found()
-        strict = Strict(mapping, found)
-        records: list[Row | Reject | DaybookError] = []
-        try:
-            for number, line in zip(numbers, lines, strict=True):
-                strict.number = number - 1
-                text = line.decode("utf-8", "surrogateescape")
-                records += strict.line(text, cut=not text.endswith("\n"))
-                if strict.number != number:
-                    raise Broken(NOT_LINES)
-        except Broken:
-            records = [DaybookError(NOT_LINES)]
-        note(found)
-        yield from _batches(iter(records), path, table)
-
-
-def read_csv_lines(
-    batches: Iterable[pyarrow.RecordBatch], table: Table, header: tuple[str, ...]
-) -> Iterator[pyarrow.RecordBatch]:
-    """Lines of CSV that Spark has doubts about: (path, number, line)."""
-    parse = record_parser(Header(header, Mapping(table)))
-    for path, numbers, lines in _pieces(batches):
-        records: list[Row | Reject | DaybookError] = []
-        for number, line in zip(numbers, lines, strict=True):
-            found = list(records_of(Lines(io.BytesIO(line), path), table.delimiter))
-            if len(found) != 1 or found[0][2] or not line.endswith(b"\n"):
-                records = [DaybookError(NOT_LINES)]
-                break
-            records += parse(number, *found[0][:2])
-        yield from _batches(iter(records), path, table)
-
-
-def _pieces(
-    batches: Iterable[pyarrow.RecordBatch],
-) -> Iterator[tuple[str, list[int], list[bytes]]]:
-    for batch in batches:
-        rows = zip(*(batch.column(place).to_pylist() for place in range(3)), strict=True)
-        for path, piece in groupby(rows, key=lambda row: row[0]):
-            _, numbers, lines = zip(*piece, strict=True)
-            yield path, list(numbers), list(lines)
-
-
-def _batches(
-    found: Iterator[Row | Reject | DaybookError], path: str, table: Table
-) -> Iterator[pyarrow.RecordBatch]:
-    width = len(table.columns)
+def _read(part: Slice, mapping: Mapping) -> Iterator[pyarrow.RecordBatch]:
+    table, path = mapping.table, part.scanned.file.path
+    none = [None] * (len(table.columns) + 1)
+    found = Found()
+    read = 0
+    error: DaybookError | None = None
     rows: list[tuple[Any, ...]] = []
-    aside: tuple[Any, ...]
-    for one in found:
-        if isinstance(one, Row):
-            aside = (None, None, None, None, "landed")
-            rows.append((*one.values, one.extra, path, one.number, *aside))
-        elif isinstance(one, Reject):
-            aside = (one.reason, one.raw, one.landed, None, "rejected")
-            rows.append((*[None] * (width + 1), path, one.number, *aside))
-        else:
-            aside = (str(one), None, None, None, "failed")
-            rows.append((*[None] * (width + 1), path, None, *aside))
-        if len(rows) == BATCH:
-            yield _batch(rows, table)
-            rows = []
-    if rows:
-        yield _batch(rows, table)
+    try:
+        for one in _records(part, mapping, found):
+            if isinstance(one, Row):
+                rows.append((*one.values, one.extra, path, one.number, None, None, None, "landed"))
+            else:
+                about = (one.reason, one.raw, one.landed, "rejected")
+                rows.append((*none, path, one.number, *about))
+            # a repaired record is a row, noted among the rejects beside
+            read += isinstance(one, Row) or not one.landed
+            if len(rows) == BATCH:
+                yield _batch(rows, table)
+                rows = []
+    except DaybookError as failure:
+        error = failure
+    said = json.dumps(_said(found, read, error))
+    yield _batch([*rows, (*none, path, part.start, None, said, None, SAID)], table)
+
+
+def _records(part: Slice, mapping: Mapping, found: Found) -> Records:
+    scanned, file = part.scanned, part.scanned.file
+    found.blank = scanned.header is None and file.format != "json"
+    header = mapping.header(scanned.header or ())
+    if found.blank:
+        return
+    if file.format == "parquet":
+        yield from read_parquet(file, mapping)
+    elif file.format == "xlsx":
+        yield from read_sheet(file, mapping, header)
+    else:
+        with opened_slice(part, mapping.table.encoding) as stream:
+            if file.format == "json":
+                yield from read_json_rows(file, stream, mapping, found, part.first)
+            else:
+                yield from read_csv(file, stream, mapping, header, part.first or 0)
+
+
+def _said(found: Found, read: int, error: DaybookError | None) -> dict[str, Any]:
+    return {
+        "records": read,
+        "seen": sorted(found.seen),
+        "unknown": sorted(found.unknown),
+        "json_records": found.json_records,
+        "blank": found.blank,
+        "keyless": isinstance(error, KeylessError),
+        "error": error and told(error),
+    }
+
+
+def told(error: DaybookError) -> tuple[str, str]:
+    """What an error says, and what its file begins with, which is for people alone."""
+    if isinstance(error, UnreadableError):
+        return error.said, error.begins
+    return str(error), ""
 
 
 def _batch(rows: list[tuple[Any, ...]], table: Table) -> pyarrow.RecordBatch:
     import pyarrow
 
-    kinds = {"long": pyarrow.int64(), "int": pyarrow.int32(), "boolean": pyarrow.bool_()}
+    kinds = {"long": pyarrow.int64(), "boolean": pyarrow.bool_()}
     names = output_columns(table)
     arrays = [
         pyarrow.array(column, type=kinds.get(NUMBERS.get(name, ""), pyarrow.string()))

@@ -1,0 +1,142 @@
+"""A file that is read slice by slice gives what it gives as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loaders import slices
+from loaders.files import RawFile
+from loaders.plan import Scanned, scan
+from loaders.readers.csv_file import read_csv
+from loaders.readers.json_file import read_json_rows
+from loaders.readers.mapping import Mapping
+from loaders.readers.rows import Found, KeylessError, UnreadableError
+from loaders.slices import LINE_LIMIT, Slice, cut, look, numbered, opened_slice
+from loaders.sources import declared_tables
+from tests.hard_day import LINES, PLAIN_LINE, REFUSED, WHOLE, generated, one_each
+from tests.raw_days import write
+
+MAPPING = Mapping(declared_tables()["stg_transactions"])
+ROLES = Mapping(declared_tables()["stg_roles"])
+
+
+@pytest.fixture
+def scanned(tmp_path: Path) -> Callable[..., Scanned]:
+    def written(name: str, content: Any, mapping: Mapping = MAPPING) -> Scanned:
+        path = write(tmp_path, name, content)
+        form: Any = "csv" if ".csv" in name else "json"
+        about = path.stat()
+        zipped = name.endswith(".gz")
+        file = RawFile(name, path, form, zipped, about.st_size, about.st_mtime_ns)
+        return scan(file, mapping)
+
+    return written
+
+
+def slices_of(scanned: Scanned, mapping: Mapping = MAPPING) -> tuple[list[Slice], int | None]:
+    parts = cut(scanned, mapping.table)
+    if len(parts) == 1:
+        return parts, None
+    return numbered(parts, [look(part, mapping.table) for part in parts])
+
+
+def read(parts: list[Slice], mapping: Mapping = MAPPING) -> tuple[list[Any], Any, str]:
+    """The records, the fields that were found, and what is said of the error that ended it."""
+    records: list[Any] = []
+    every, keyless, error = Found(), [], ""
+    for part in parts:
+        file, found = part.scanned.file, Found()
+        with opened_slice(part) as stream:
+            if file.format == "json":
+                given = read_json_rows(file, stream, mapping, found, part.first)
+            else:
+                header = mapping.header(part.scanned.header or ())
+                given = read_csv(file, stream, mapping, header, part.first or 0)
+            try:
+                records += given
+            except KeylessError as failure:
+                keyless.append(failure.said)
+            except UnreadableError as failure:
+                error = failure.said
+        every.seen |= found.seen
+        every.unknown |= found.unknown
+    if not error and len(keyless) == len(parts):
+        error = keyless[0]
+    return records, (every.seen, every.unknown), error
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("size", [700, 20_000])
+def test_a_file_of_lines_is_the_same_in_slices(
+    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch, name: str, size: int
+) -> None:
+    monkeypatch.setattr(slices, "SLICE", size)
+    file = scanned(name, LINES[name])
+    parts, counted = slices_of(file)
+    assert len(parts) > 1 or file.file.bytes < size
+    whole = read([Slice(file)])
+    assert read(parts) == whole
+    assert counted in (None, whole[0][-1].number)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_file_in_doubt_is_read_whole(
+    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(slices, "SLICE", 700)
+    file = scanned(name, WHOLE[name])
+    assert slices_of(file) == ([Slice(file)], None)
+
+
+def test_where_a_file_is_cut_changes_no_line(
+    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice of one odd line, the first or the last, is taken for what it is in the file."""
+    for line in one_each(generated(400)):
+        for content in ([PLAIN_LINE, line], [line, PLAIN_LINE], [line, line + b"\n"]):
+            monkeypatch.setattr(slices, "SLICE", len(content[0]) - 1)
+            file = scanned("t.json", b"\n".join(content))
+            parts, _ = slices_of(file)
+            assert read(parts) == read([Slice(file)]), line
+
+
+def test_what_ends_a_file_ends_its_last_slice(
+    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "SLICE", 1_000)
+    cut_off = scanned("roles.jsonl", REFUSED["roles.jsonl"], ROLES)
+    parts, counted = slices_of(cut_off, ROLES)
+    assert counted == 901
+    assert read(parts, ROLES) == read([Slice(cut_off)], ROLES)
+    assert "ends in the middle" in read(parts, ROLES)[2]
+    # a broken line further up is no end, though no line end follows the last
+    open_line = scanned("t.jsonl", b"\n".join([b'{"id":"t', *[PLAIN_LINE] * 99]))
+    parts, counted = slices_of(open_line)
+    assert counted == 100 and len(parts) > 1
+    assert read(parts) == read([Slice(open_line)])
+    assert read(parts)[2] == ""
+    ragged = scanned("t.csv", "transaction_id,user_name\n" + "t,x\n" * 900 + "t")
+    parts, counted = slices_of(ragged)
+    assert counted == 901
+    assert "it ends inside record 901, without a line end" in read(parts)[2]
+    keyless = scanned("t.jsonl", '{"name": "B"}\n' * 900)
+    assert read(slices_of(keyless)[0])[2] == read([Slice(keyless)])[2] != ""
+
+
+def test_a_file_is_cut_where_a_line_ends(
+    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "SLICE", 10)
+    file = scanned("t.json", b"{}\n" * 9)
+    assert [(part.start, part.end) for part in cut(file, MAPPING.table)] == [
+        (0, 12),
+        (12, 24),
+        (24, 27),
+    ]
+    assert len(cut(scanned("t.json", b"{}\n" * 3), MAPPING.table)) == 1
+    line = b'{"id":"' + b"x" * 2 * LINE_LIMIT + b'"}\n'
+    assert len(cut(scanned("t.json", line * 2), MAPPING.table)) == 1
