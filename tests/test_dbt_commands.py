@@ -43,7 +43,7 @@ MARTS = ("marts.application_spend_monthly", "marts.unused_access", "marts.inacti
 @given(world=worlds.worlds(), commands=st.lists(COMMANDS, min_size=12, max_size=12))
 @settings(
     derandomize=True,
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),

@@ -192,7 +192,7 @@ def begin(
 @given(world=worlds.worlds())
 @settings(
     derandomize=True,
-    max_examples=8,
+    max_examples=4,
     deadline=None,
     phases=[Phase.generate],  # each example takes many seconds: a failing one is not shrunk
     suppress_health_check=list(HealthCheck),
