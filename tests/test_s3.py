@@ -248,8 +248,14 @@ def test_data_base_path_may_be_in_s3(
 def test_spark_reads_from_s3_without_a_jar(
     door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from pyspark import SparkContext
+
     from loaders.spark import reading
 
+    if SparkContext._gateway:  # a JVM of another test, which was started without this key
+        SparkContext._gateway.shutdown()
+        monkeypatch.setattr(SparkContext, "_gateway", None)
+        monkeypatch.setattr(SparkContext, "_jvm", None)
     upload(door, PROJECT / "tests" / "sample" / "day1", "raw/exports/day1")
     monkeypatch.setenv("SPARK_MASTER", "local[2]")
     monkeypatch.setattr(reading, "READ_HERE", 5_000)  # the executors read what is larger
