@@ -72,12 +72,37 @@ claims as (
 
 ),
 
+-- nobody was a member before both were known
+known_agents as (
+
+    select
+        agent_id,
+        min(_day) as known_from
+    from {{ ref('int_agents_records') }}
+    where _outcome <> 'quarantined'
+    group by agent_id
+
+),
+
+known_groups as (
+
+    select
+        group_id,
+        min(_day) as known_from
+    from groups
+    where _outcome <> 'quarantined'
+    group by group_id
+
+),
+
 numbered as (
 
     select
         claims.*,
         days.number - row_number() over (partition by claims.group_id, claims.agent_id order by claims.day) as span
     from claims
+    inner join known_agents on claims.agent_id = known_agents.agent_id and claims.day >= known_agents.known_from
+    inner join known_groups on claims.group_id = known_groups.group_id and claims.day >= known_groups.known_from
     inner join (
         select
             day,
