@@ -244,7 +244,9 @@ def test_pages_that_cannot_be_written_are_a_warning(
 
     said: list[str] = []
     monkeypatch.setattr(site, "write_site", refuse)
-    record.write_pages(Run.of("day1", "x", progress=said.append))
+    run = Run.of("day1", "x")
+    run.progress = said.append
+    record.write_pages(run)
     assert said == ["warning: no pages were written: OSError: disk full"]
 
 
