@@ -255,7 +255,7 @@ def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(tmp_path: Pat
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     killed = subprocess.run(
-        [sys.executable, "-B", "-c", script],  # writes no bytecode of its own
+        [sys.executable, "-c", script],
         cwd=PROJECT,
         env={**environment, "PREFECT_HOME": str(tmp_path)},
         capture_output=True,
@@ -340,7 +340,7 @@ heavy = [m for m in {HEAVY!r} if m in sys.modules]
 print(json.dumps([light, heavy, before]))
 """
     shown = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-B", "-c", script],  # writes no bytecode of its own
         cwd=PROJECT,
         capture_output=True,
         text=True,
