@@ -69,11 +69,13 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 	@test -n "$(DAY)" || { echo "Say which day: make run DAY=day1 DATA=path/to/raw"; exit 2; }
 	$(BIN)/python -m flows.day --day "$(DAY)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: setup  ## what needs no browser, no Spark and no stack of Prefect: ten minutes on two cores
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not browser and not spark and not stack"
+LEFT_OUT := browser or spark or stack
 
-test-all: setup $(VENV)/.spark  ## all tests: also Debian's chromium, chromium-driver and Java 17 must be there
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: setup  ## what needs no browser, no Spark and no stack of Prefect: ten minutes on two cores
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
+
+test-all: setup $(VENV)/.spark  ## all tests (REST=1: those that test leaves out): Debian's chromium, chromium-driver and Java 17 must be there
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(REST),-m "$(LEFT_OUT)")
 
 coverage: setup $(VENV)/.spark  ## branches of flows/ and loaders/ that test-all goes through, in whatever process
 	rm -f .coverage .coverage.*

@@ -39,7 +39,8 @@ def test_an_expired_record_stands_until_a_newer_one_comes(
     late = transaction("a", amount_minor="999", updated_time=OLD)
     world.day("day1", agents=[agent(1, name="newest", updated_at=NEW)], transactions=[won])
     for day in ("day2", "day3"):
-        world.day(day, agents=[agent(2)])
+        world.land(day, agents=[agent(2)])
+    world.build()
     world.day("day4", agents=[agent(2)], transactions=[late] if rates else [])
     retention.expire_days(1, flow_run_id="r")
     if rates:
