@@ -381,23 +381,3 @@ def test_views_of_readers_survive_builds_and_a_full_refresh(world: World) -> Non
     world.build("--full-refresh", "--select", "tag:groups")
     for name in ("row_ledger", "group_activity", "agents"):
         assert world.db.execute(f"select * from mine.{name}").fetchall()
-
-
-def test_nothing_is_planned_for_a_table_that_was_empty(world: World) -> None:
-    """Nor by an index of another collation: both cost a full reading a row."""
-    world.day("day1", **BUSY_DAY)
-    tables = "relnamespace::regnamespace::text in ('intermediate', 'silver') and relkind = 'r'"
-    looked_at = {
-        row["name"]: row["rows"]
-        for row in world.db.execute(
-            f"select relname as name, reltuples as rows from pg_class where {tables}"
-        )
-    }
-    for name in ("agents", "groups", "group_memberships", "transactions"):
-        assert looked_at[name] > 0 and looked_at[f"int_{name}_records"] > 0
-    other = world.db.execute(
-        "select relname, attname from pg_attribute join pg_class on pg_class.oid = attrelid"
-        " join pg_collation on pg_collation.oid = attcollation"
-        f" where {tables} and collname <> 'C' and attname ~ '_id$'"
-    )
-    assert other.fetchall() == []

@@ -154,3 +154,24 @@ def test_no_number_is_too_large_for_a_build(world: World) -> None:
     assert [row["transaction_id"] for row in world.rows("transactions")] == ["c"]
     assert world.reasons("transactions") == [("no_rate",), ("amount_minor_invalid",)]
     assert world.reasons("budgets") == [("spent_total_invalid",)]
+
+
+@pytest.mark.builds("groups", "transactions")
+def test_nothing_is_planned_for_a_table_that_was_empty(world: World) -> None:
+    """Nor by an index of another collation: both cost a full reading a row."""
+    world.day("day1", groups=[group(10, [1])], transactions=[transaction("t")])
+    tables = "relnamespace::regnamespace::text in ('intermediate', 'silver') and relkind = 'r'"
+    looked_at = {
+        row["name"]: row["rows"]
+        for row in world.db.execute(
+            f"select relname as name, reltuples as rows from pg_class where {tables}"
+        )
+    }
+    for name in ("agents", "groups", "group_memberships", "transactions"):
+        assert looked_at[name] > 0 and looked_at[f"int_{name}_records"] > 0
+    other = world.db.execute(
+        "select relname, attname from pg_attribute join pg_class on pg_class.oid = attrelid"
+        " join pg_collation on pg_collation.oid = attcollation"
+        f" where {tables} and collname <> 'C' and attname ~ '_id$'"
+    )
+    assert other.fetchall() == []
