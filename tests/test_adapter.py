@@ -87,3 +87,23 @@ class TestUniqueKey(unique_id.SubBaseIncrementalUniqueKey):
         run_dbt(["run", "--select", keys, "--full-refresh"])
         (again,) = run_dbt(["run", "--select", keys], expect_pass=False).results
         assert "upsert needs config(unique_key=" in again.message
+
+
+class TestOrder:
+    """A model of one's own, with nothing but a key and an order."""
+
+    @pytest.fixture(scope="class")
+    def project_config_update(self) -> dict[str, Any]:
+        upsert = keyed("id") | {"+materialized": "incremental", "+meta": {"order": ["written"]}}
+        return {"models": {"test": upsert}}
+
+    @pytest.fixture(scope="class")
+    def models(self) -> dict[str, str]:
+        said = "values (1, {{ var('at') }}, '{{ var('said') }}')"
+        return {"mine.sql": f"select * from ({said}) as given (id, written, said)"}
+
+    def test_the_last_write_wins_whatever_comes_last(self, project: Any) -> None:
+        for at, said in ((2, "first"), (3, "newer"), (1, "late")):
+            run_dbt(["run", "--vars", f"{{at: {at}, said: {said}}}"])
+        found = project.run_sql("select said from {schema}.mine", fetch="all")
+        assert found == [("newer",)]

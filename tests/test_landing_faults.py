@@ -19,6 +19,7 @@ from loaders import landing, partition, warehouse
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError
 from loaders.landing import land_day, land_table, plan_day, reap_running
+from loaders.readers import parquet_file
 from loaders.sources import PROJECT
 from tests.raw_days import write, write_day
 
@@ -166,6 +167,22 @@ def test_a_count_that_differs_fails(
         monkeypatch.setattr(f"loaders.readers.csv_count.{kind}.records", lambda count: 7)
     transactions(tmp_path, 10, "a")
     with pytest.raises(DaybookError, match="7 records counted, 10 read"):
+        land(tmp_path)
+    assert statuses(db) == ["failed"]
+
+
+def test_a_parquet_file_of_which_less_is_read_than_it_says_fails(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    (tmp_path / "day1").mkdir()
+    rows = pyarrow.table({"transaction_id": ["a", "b", "c"]})
+    parquet.write_table(rows, tmp_path / "day1/transactions.parquet")
+    read = parquet_file.read_parquet
+    monkeypatch.setattr(parquet_file, "read_parquet", lambda *file: list(read(*file))[1:])
+    with pytest.raises(DaybookError, match="3 records counted, 2 read"):
         land(tmp_path)
     assert statuses(db) == ["failed"]
 
