@@ -71,7 +71,7 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 
 LEFT_OUT := browser or spark or stack
 
-test: setup  ## what needs no browser, no Spark and no stack of Prefect: ten minutes on two cores
+test: setup  ## what needs no browser, no Spark and no stack of Prefect: twenty minutes on two cores
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
 
 test-all: setup $(VENV)/.spark  ## all tests (REST=1: those that test leaves out): Debian's chromium, chromium-driver and Java 17 must be there
