@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 from loaders.errors import DaybookError
 from loaders.ledger import Rejects
-from loaders.opening import opened
 from loaders.partition import NewPartition
 from loaders.plan import Plan, Scanned
 from loaders.prepared import Prepared
+from loaders.raw_file import opened
 from loaders.readers import csv_file, json_file, parquet_file, sheet_file
 from loaders.readers.csv_count import BareQuote, QuickCount
 from loaders.readers.json_fast import Fast

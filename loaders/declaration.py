@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from loaders.errors import UsageError
-from loaders.sources import Column, Path_, Table
+from loaders.schema import Column, FieldPath, Table
 
 TYPES = ("text", "bigint", "integer", "numeric", "boolean", "date", "timestamptz", "jsonb")
 NUMBERS = ("bigint", "integer", "numeric")
@@ -215,8 +215,8 @@ def _share(name: str, said: Any, problems: _Problems) -> float:
 
 
 def _columns(table: str, columns: dict[str, Any], problems: _Problems) -> Iterable[Column]:
-    taken: dict[Path_, str] = {}
-    froms: dict[str, list[Path_]] = {}
+    taken: dict[FieldPath, str] = {}
+    froms: dict[str, list[FieldPath]] = {}
     for name, entry in columns.items():
         words, where = entry["words"], f"{table}.{name}"
         said = _list(words.get("from", name))
@@ -284,5 +284,5 @@ def _list(said: Any) -> list[Any]:
     return said if isinstance(said, list) else [said]
 
 
-def _path(text: str) -> Path_:
+def _path(text: str) -> FieldPath:
     return tuple(text.split("."))

@@ -6,18 +6,17 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from loaders import s3
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
-from loaders.opening import telling
-from loaders.sources import Table
+from loaders.raw_file import Format, Place, RawFile, telling
+from loaders.schema import Table
 
-Format = Literal["csv", "json", "parquet", "xlsx"]
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".csv.gz": "csv",
@@ -30,27 +29,12 @@ FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     ".xlsx": "xlsx",
 }
-Place = Path | s3.S3Path
 _READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), .parquet and .xlsx"
 # Checksums, what systems leave, and editors' backups: nobody's data.
 _PASSED_OVER = re.compile(
     r"[._].*|.*\.(md5|sha1|sha256|sha512|crc|bak|swp|orig)|thumbs\.db|desktop\.ini|.*~|~\$.*|#.*#",
     re.IGNORECASE | re.DOTALL,
 )
-
-
-@dataclass(frozen=True)
-class RawFile:
-    """A raw file. `path` is relative to the day's folder; `bytes`, `mtime_ns` and (on S3) `etag`
-    as listed."""
-
-    path: str
-    location: Place
-    format: Format
-    compressed: bool
-    bytes: int
-    mtime_ns: int
-    etag: str | None = None
 
 
 def day_folder(data: str | Path, day: Day) -> Place:

@@ -13,9 +13,9 @@ from loaders import ledger, warehouse
 from loaders.attempt import Attempt, RefusedFile, copy_all, too_many
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError
-from loaders.opening import check_unchanged
 from loaders.partition import NewPartition, drop_partition, has_partition
 from loaders.plan import Plan, plan_day, unused
+from loaders.raw_file import check_unchanged
 from loaders.readers.rows import UnreadableError
 
 if TYPE_CHECKING:

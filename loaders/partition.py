@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import DaybookError
-from loaders.files import RawFile
-from loaders.opening import opened
+from loaders.raw_file import RawFile, opened
 from loaders.readers.csv_count import QuickCount
 from loaders.readers.parquet_file import opened_parquet
-from loaders.sources import Table
+from loaders.schema import Table
 
 if TYPE_CHECKING:
     from psycopg import Connection

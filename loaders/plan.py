@@ -11,13 +11,13 @@ from pathlib import Path
 from loaders import ledger, prepared, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
-from loaders.files import Place, RawFile, day_folder, entity_files, unused_files
-from loaders.opening import opened, sha256
+from loaders.files import day_folder, entity_files, unused_files
+from loaders.raw_file import Place, RawFile, opened, sha256
 from loaders.readers import csv_header, json_file, parquet_file, sheet_file
-from loaders.readers.header import Header
-from loaders.readers.mapping import Mapping
+from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import UnreadableError
-from loaders.sources import Table, declared_tables
+from loaders.schema import Table
+from loaders.sources import declared_tables
 
 # Part of every fingerprint: raise it when the same bytes land otherwise than before.
 READER_VERSION = 3

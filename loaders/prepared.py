@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from loaders.errors import DaybookError
-from loaders.files import Place, RawFile
+from loaders.raw_file import Place, RawFile
 from loaders.readers.parquet_file import opened_parquet
 from loaders.readers.rows import Found, Reject, UnreadableError
-from loaders.sources import Table
+from loaders.schema import Table
 
 MANIFEST = "_daybook.json"
 VERSION = 4

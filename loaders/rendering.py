@@ -9,7 +9,8 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from loaders.sources import PROJECT, SOURCES_FILE, Table
+from loaders.schema import Table
+from loaders.sources import PROJECT, SOURCES_FILE
 
 TEMPLATES = Path(__file__).parent / "templates"
 DOCS, SETTINGS = PROJECT / "models/_columns.md", PROJECT / "dbt_project.yml"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loaders.errors import UsageError
-from loaders.files import RawFile, sample_files
-from loaders.opening import opened
+from loaders.files import sample_files
 from loaders.plan import scan
+from loaders.raw_file import RawFile, opened
 from loaders.readers import guess
 from loaders.readers.csv_file import read_csv
 from loaders.readers.json_file import read_json_rows
@@ -23,7 +23,7 @@ from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import read_parquet, structs_of
 from loaders.readers.rows import Digits, Found, Records, Row
 from loaders.readers.sheet_file import read_sheet
-from loaders.sources import Table
+from loaders.schema import Table
 
 SAMPLED = 10_000  # records
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*")

@@ -16,13 +16,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
-from loaders.opening import opened, telling
 from loaders.plan import Scanned
+from loaders.raw_file import opened, telling
 from loaders.readers.csv_file import BLANK
 from loaders.readers.json_strict import PAGE
 from loaders.readers.json_window import decode
 from loaders.readers.rows import NUL
-from loaders.sources import Table
+from loaders.schema import Table
 
 SLICE = 16 << 20
 # A file with a longer line at a cut is read whole.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loaders.sources import Table, declared_tables
+from loaders.schema import Table
+from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
     from psycopg import Connection

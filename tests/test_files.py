@@ -10,7 +10,7 @@ import pytest
 from loaders.days import parse_day
 from loaders.errors import DaybookError
 from loaders.files import day_folder, entity_files
-from loaders.opening import check_unchanged, opened
+from loaders.raw_file import check_unchanged, opened
 from loaders.sources import declared_tables
 from tests.raw_days import write
 

@@ -242,7 +242,7 @@ def test_too_many_rejects_say_the_first_and_give_up(tmp_path: Path, db: psycopg.
 
 
 def test_a_broken_line_costs_at_most_five_good_ones(tmp_path: Path) -> None:
-    from loaders.files import RawFile
+    from loaders.raw_file import RawFile
     from loaders.readers.json_file import read_json
     from loaders.readers.mapping import Mapping
     from loaders.readers.rows import Found

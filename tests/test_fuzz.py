@@ -17,8 +17,8 @@ import pytest
 from loaders.attempt import Attempt, _all_pieces
 from loaders.days import parse_day
 from loaders.errors import DaybookError
-from loaders.files import RawFile
 from loaders.plan import Plan, scan
+from loaders.raw_file import RawFile
 from loaders.readers.mapping import Mapping
 from loaders.sources import declared_tables
 from tests.copied import rows_of

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from loaders import partition
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 
 
 class Parts:

@@ -11,14 +11,14 @@ import psycopg
 import pytest
 
 from loaders.errors import DaybookError
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 from loaders.readers import csv_count, csv_file
 from loaders.readers.csv_count import BareQuote, Count, QuickCount
 from loaders.readers.csv_file import Lines, read_csv, records_of
 from loaders.readers.csv_header import look
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Reject, Row, UnreadableError
-from loaders.sources import Column, Table
+from loaders.schema import Column, Table
 
 COLUMNS = (Column("a", "text", (("a",),)), Column("b", "text", (("b",),)))
 TABLE = Table("stg_t", ("t",), "snapshot", False, ("a",), COLUMNS, 0.1)

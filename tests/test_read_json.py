@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from loaders.errors import DaybookError
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 from loaders.readers import json_file, json_window
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, Reject, Row, UnreadableError
-from loaders.sources import Column, Table, declared_tables
+from loaders.schema import Column, Table
+from loaders.sources import declared_tables
 from tests.copied import rows_of
 
 COLUMNS = (
@@ -40,15 +41,13 @@ def read(
         mine = Found() if found is None else found
         kept: list[Reject] = []
         mine.put_aside = kept.append
-        records: list[Row | Reject] | DaybookError
         try:
-            made = list(reader(file, io.BytesIO(raw), mapping, mine))
+            records: Any = list(reader(file, io.BytesIO(raw), mapping, mine))
             if reader is json_file.read_json:
-                copied = b"".join(piece for piece, _ in made)
-                assert sum(many for _, many in made) == len(rows_of(copied))
-                made = [*rows_of(copied), *kept]
-                made.sort(key=lambda one: (one.number, isinstance(one, Row)))
-            records = made
+                copied = b"".join(piece for piece, _ in records)
+                assert sum(many for _, many in records) == len(rows_of(copied))
+                records = [*rows_of(copied), *kept]
+                records.sort(key=lambda one: (one.number, isinstance(one, Row)))
         except DaybookError as error:
             records = error
         outcomes.append((records, mine.seen, mine.unknown))

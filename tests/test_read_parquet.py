@@ -13,12 +13,12 @@ import pytest
 
 from loaders.days import parse_day
 from loaders.errors import DaybookError
-from loaders.files import RawFile
 from loaders.landing import Landed, land_day
+from loaders.raw_file import RawFile
 from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import read_parquet, scan_parquet
 from loaders.readers.rows import Reject, Row, UnreadableError
-from loaders.sources import Column, Table
+from loaders.schema import Column, Table
 
 IST = timezone(timedelta(hours=5, minutes=30))
 MAPPING = Mapping(

@@ -16,7 +16,7 @@ from loaders.days import parse_day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, entity_files
 from loaders.landing import land_day, land_table, plan_day
-from loaders.opening import check_unchanged, opened, sha256
+from loaders.raw_file import check_unchanged, opened, sha256
 from loaders.sources import PROJECT, declared_tables
 from tests.raw_days import HEADER, TENS, write_day
 from tests.s3_server import Door, client, reset, s3_server, upload

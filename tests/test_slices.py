@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from loaders import slices
-from loaders.files import RawFile
 from loaders.plan import Scanned, scan
+from loaders.raw_file import RawFile
 from loaders.readers.csv_file import read_csv
 from loaders.readers.json_file import read_json_rows
 from loaders.readers.mapping import Mapping

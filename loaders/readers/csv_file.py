@@ -9,10 +9,9 @@ from functools import partial
 from typing import IO, Any
 
 from loaders.errors import DaybookError
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 from loaders.readers.csv_count import Count
-from loaders.readers.header import Header
-from loaders.readers.mapping import Mapping
+from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import (
     RECORD_LIMIT,
     UNSTORABLE,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 
 from loaders.errors import DaybookError
-from loaders.files import RawFile
-from loaders.opening import opened
+from loaders.raw_file import RawFile, opened
 from loaders.readers import guess
 from loaders.readers.csv_file import Lines, records_of
-from loaders.readers.header import Header
-from loaders.readers.mapping import Mapping
+from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import UNSTORABLE, UnreadableError, why_unstorable
 
 HEADER_LIMIT = 1 << 20

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 from loaders.readers.rows import UNSTORABLE, KeylessError
-from loaders.sources import Table
+from loaders.schema import Table
 
 SHOWN = 60
 HEADER_SHOWN = 200

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 from loaders.readers.json_shape import raw_elements
 from loaders.readers.json_strict import PAGE
 from loaders.readers.json_window import BLANK, CHUNK, Broken, Window, decode

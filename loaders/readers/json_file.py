@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, Any
 
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 from loaders.readers import guess
 from loaders.readers.json_blocks import blocks_of
 from loaders.readers.json_fast import Fast

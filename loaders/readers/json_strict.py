@@ -7,18 +7,86 @@ from collections.abc import Iterator
 from typing import Any
 
 from loaders.readers.json_window import BLANK, Broken, decode
-from loaders.readers.mapping import Mapping, Spread
+from loaders.readers.mapping import Mapping, Node
 from loaders.readers.rows import (
     UNSTORABLE,
     Found,
     Records,
     Reject,
+    Row,
+    json_text,
     raw_text,
     repaired,
     why_unstorable,
 )
 
 PAGE = ("results",)
+
+
+class Spread:
+    """One record's declared fields as values, and the others nested as they were."""
+
+    def __init__(self, mapping: Mapping, found: Found) -> None:
+        self._mapping = mapping
+        self._found = found
+        self._names = mapping.names
+
+    def row(self, number: int, record: dict[str, Any]) -> Row:
+        values: list[str | None] = [None] * self._mapping.width
+        self._held: dict[int, tuple[int, dict[str, Any], str, Any]] = {}
+        extra = self._spread(record, self._mapping.tree, values, "")
+        for source, place in self._mapping.shared:
+            values[place] = values[source]
+            if self._names[source] in self._found.seen:
+                self._found.seen.add(self._names[place])
+        self._found.json_records += 1
+        if not self._found.keyed:
+            self._found.keyed = all(
+                (value := values[place]) is not None and value[:1] not in ("{", "[")
+                for place in self._mapping.key
+            )
+        return self._mapping.row(number, values, extra)
+
+    def _spread(
+        self, record: dict[str, Any], node: Node, values: list[str | None], prefix: str
+    ) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        for name, value in record.items():
+            at = node.below.get(name)
+            if at is not None and at.below and isinstance(value, dict):
+                if inner := self._spread(value, at, values, f"{prefix}{name}."):
+                    extra[name] = inner
+            elif at is not None and at.column is not None:
+                self._take(extra, name, value, at.column, values, prefix)
+            elif at is None or value is not None:
+                self._found.know(prefix + name)
+                extra[name] = value
+        return extra
+
+    def _take(
+        self,
+        extra: dict[str, Any],
+        name: str,
+        value: Any,
+        column: tuple[int, int],
+        values: list[str | None],
+        prefix: str,
+    ) -> None:
+        """Of several places of one column the first that has a value; the others are extra."""
+        place, rank = column
+        self._found.seen.add(self._names[place])
+        if value is None:
+            return
+        before = self._held.get(place)
+        if before and before[0] < rank:
+            self._found.know(prefix + name)
+            extra[name] = value
+            return
+        if before and before[0] > rank:
+            self._found.know(prefix + before[2])
+            before[1][before[2]] = before[3]
+        self._held[place] = (rank, extra, name, value)
+        values[place] = value if isinstance(value, str) else json_text(value)
 
 
 class Strict:

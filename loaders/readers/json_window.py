@@ -7,7 +7,7 @@ import json
 import re
 from typing import IO, Any
 
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 from loaders.readers.rows import NUL, RECORD_LIMIT, Digits, UnreadableError
 
 CHUNK = 1 << 20

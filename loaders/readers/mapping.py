@@ -2,83 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from functools import partial
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
-from loaders.readers.header import Header
 from loaders.readers.rows import Found, Row, json_text
-from loaders.sources import Column, Table
-
-Treat = Callable[[str | None], str | None]
-
-_WHOLE = re.compile(r"[ \t]*([+-]?[0-9]+)\.0+[ \t]*")
-_MIDNIGHT = re.compile(
-    r"([0-9]{4,}-[0-9]{2}-[0-9]{2})[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]00:?(?:00)?)?"
-)
-_NUMBERS = ("bigint", "integer", "numeric")
-
-
-def whole_id(text: str | None) -> str | None:
-    """An id that went through a float: 9001.0 is 9001. Everything else stays as it is."""
-    return found[1] if text and (found := _WHOLE.fullmatch(text)) else text
-
-
-def plain_date(text: str | None) -> str | None:
-    """A date that was kept as midnight: 2026-01-05T00:00:00Z is 2026-01-05."""
-    return found[1] if text and (found := _MIDNIGHT.fullmatch(text)) else text
-
-
-def _ours(values: dict[str, str], text: str | None) -> str | None:
-    if text is None:
-        return None
-    return values.get(text, values.get(text.strip(), text))
-
-
-def _point(text: str | None) -> str | None:
-    """1.234,50 as 1234.50; what is no number by these rules stays as it is."""
-    if text and re.fullmatch(r"\s*[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]+)?\s*", text):
-        return text.strip().replace(".", "").replace(",", ".")
-    return text
-
-
-def _scaled(places: int, text: str | None) -> str | None:
-    """12.5 as 1250 where the point moves two places: by its digits, so it is exact."""
-    found = text and re.fullmatch(r"\s*([+-]?[0-9]+)(?:\.([0-9]+))?([eE][+-]?[0-9]{1,9})?\s*", text)
-    if not found:
-        return text
-    whole, part, power = found.groups(default="")
-    if power:
-        return f"{whole}.{part or 0}e{int(power[1:]) + places}"
-    part = part.ljust(places, "0")
-    rest = part[places:].rstrip("0")
-    return re.sub("^([+-]?)0+(?=[0-9])", r"\1", whole + part[:places]) + (
-        f".{rest}" if rest else ""
-    )
-
-
-def _iso(formats: Sequence[str], date_only: bool, text: str | None) -> str | None:
-    for form in formats if text else ():
-        try:
-            moment = datetime.strptime(str(text).strip(), form)
-        except ValueError:
-            continue
-        if date_only or not re.search("%[HIMScXTRp]", form):
-            return moment.date().isoformat()
-        return moment.isoformat()
-    return text
-
-
-def _or(default: str, text: str | None) -> str | None:
-    return text if text and text.strip() else default
-
-
-def _chain(steps: Sequence[Treat], text: str | None) -> str | None:
-    for step in steps:
-        text = step(text)
-    return text
+from loaders.readers.values import Treat, chained, declared_of, habit_of
+from loaders.schema import Table
 
 
 class Mapping:
@@ -96,7 +26,14 @@ class Mapping:
         self.declared: dict[int, Treat] = {}
         self.treats: dict[int, Treat] = {}
         for place, column in enumerate(table.columns):
-            self._learn(place, column)
+            habit, declared = habit_of(table, column), declared_of(table, column)
+            for treats, treat in (
+                (self.habits, habit),
+                (self.declared, declared),
+                (self.treats, chained(habit, declared)),
+            ):
+                if treat:
+                    treats[place] = treat
         self.shared = [
             (next(p for p, c in enumerate(table.columns) if c.places[0] == column.places[0]), place)
             for place, column in enumerate(table.columns)
@@ -116,35 +53,80 @@ class Mapping:
             self._headers[known] = Header(known, self)
         return self._headers[known]
 
-    def _learn(self, place: int, column: Column) -> None:
-        steps: list[Treat] = []
-        if column.values:
-            steps.append(partial(_ours, dict(column.values)))
-        if self.table.decimal == "," and column.data_type in _NUMBERS:
-            steps.append(_point)
-        if column.scale:
-            steps.append(partial(_scaled, column.scale))
-        if column.formats:
-            steps.append(partial(_iso, column.formats, column.data_type == "date"))
-        if column.default is not None:
-            steps.append(partial(_or, column.default))
-        habit = None
-        if self.table.is_id(column):
-            habit = whole_id
-        elif column.data_type == "date":
-            habit = plain_date
-        if steps:
-            self.declared[place] = partial(_chain, steps)
-        if habit:
-            self.habits[place] = habit
-        if both := [*([habit] if habit else []), *steps]:
-            self.treats[place] = both[0] if len(both) == 1 else partial(_chain, both)
-
     def row(self, number: int, values: list[str | None], extra: dict[str, Any]) -> Row:
         """The record as it lands, once what the file calls its values is settled."""
         for place, treat in self.treats.items():
             values[place] = treat(values[place])
         return Row(number, values, json_text(extra, for_jsonb=True) if extra else None)
+
+
+class Header:
+    """Which column each name of a CSV, a sheet or a Parquet file stands for."""
+
+    def __init__(self, names: Sequence[str], mapping: Mapping) -> None:
+        self.names = tuple(names)
+        self._mapping = mapping
+        at: dict[str, int] = {}
+        for index, name in enumerate(names):
+            at.setdefault(folded(name), index)
+        for index, name in enumerate(names):
+            at[name.strip()] = index  # the very name before one in another case
+        self.places: list[list[int]] = []
+        used: set[int] = set()
+        for column in mapping.table.columns:
+            said = [".".join(path) for path in column.places]
+            found = [at.get(name, at.get(folded(name), -1)) for name in said]
+            indexes = list(dict.fromkeys(index for index in found if index >= 0))
+            self.places.append([i for i in indexes if column.shared or i not in used])
+            used.update(indexes if not column.shared else ())
+        self.unknown = [(name, i) for i, name in enumerate(names) if i not in used]
+        self._several = [(place, found) for place, found in enumerate(self.places) if found[1:]]
+        self._first = [found[0] if found else None for found in self.places]
+
+    @cached_property
+    def one_to_one(self) -> tuple[str, ...] | None:
+        """The column of each name, where every name is one column's and nothing is asked of it."""
+        columns: dict[int, str] = {}
+        for place, found in enumerate(self.places):
+            name = self._mapping.names[place]
+            if len(found) > 1 or place in self._mapping.declared:
+                return None
+            if found and columns.setdefault(found[0], name) != name:
+                return None
+        if len(columns) < len(self.names):
+            return None
+        return tuple(columns[index] for index in range(len(self.names)))
+
+    def missing_key(self) -> list[str]:
+        columns = self._mapping.table.columns
+        return [
+            columns[place].name
+            for place in self._mapping.key
+            if not self.places[place] and columns[place].default is None
+        ]
+
+    def note(self, found: Found) -> None:
+        """What the header lacks and has beyond the declaration."""
+        for column, indexes in zip(self._mapping.table.columns, self.places, strict=True):
+            if not indexes and column.default is None:
+                found.absent.add(column.name)
+        for name, _ in self.unknown:
+            found.know(name)
+
+    def row(self, number: int, fields: Sequence[Any]) -> Row:
+        """A record's fields (text, or None) as it lands."""
+        values = [None if i is None else fields[i] or None for i in self._first]
+        extra = {name: fields[i] for name, i in self.unknown if fields[i] not in (None, "")}
+        for place, indexes in self._several:
+            given = [i for i in indexes if fields[i] not in (None, "")]
+            values[place] = fields[given[0]] if given else None
+            extra |= {self.names[i]: fields[i] for i in given[1:]}
+        return self._mapping.row(number, values, extra)
+
+
+def folded(name: str) -> str:
+    """A header's name whatever its case and the blanks around it."""
+    return " ".join(name.split()).casefold()
 
 
 class Node:
@@ -160,69 +142,3 @@ class Node:
             node = node.below.setdefault(name, Node())
         if node.column is None or node.column[1] > rank:
             node.column = (place, rank)
-
-
-class Spread:
-    """One record's declared fields as values, and the others nested as they were."""
-
-    def __init__(self, mapping: Mapping, found: Found) -> None:
-        self._mapping = mapping
-        self._found = found
-        self._names = mapping.names
-
-    def row(self, number: int, record: dict[str, Any]) -> Row:
-        values: list[str | None] = [None] * self._mapping.width
-        self._held: dict[int, tuple[int, dict[str, Any], str, Any]] = {}
-        extra = self._spread(record, self._mapping.tree, values, "")
-        for source, place in self._mapping.shared:
-            values[place] = values[source]
-            if self._names[source] in self._found.seen:
-                self._found.seen.add(self._names[place])
-        self._found.json_records += 1
-        if not self._found.keyed:
-            self._found.keyed = all(
-                (value := values[place]) is not None and value[:1] not in ("{", "[")
-                for place in self._mapping.key
-            )
-        return self._mapping.row(number, values, extra)
-
-    def _spread(
-        self, record: dict[str, Any], node: Node, values: list[str | None], prefix: str
-    ) -> dict[str, Any]:
-        extra: dict[str, Any] = {}
-        for name, value in record.items():
-            at = node.below.get(name)
-            if at is not None and at.below and isinstance(value, dict):
-                if inner := self._spread(value, at, values, f"{prefix}{name}."):
-                    extra[name] = inner
-            elif at is not None and at.column is not None:
-                self._take(extra, name, value, at.column, values, prefix)
-            elif at is None or value is not None:
-                self._found.know(prefix + name)
-                extra[name] = value
-        return extra
-
-    def _take(
-        self,
-        extra: dict[str, Any],
-        name: str,
-        value: Any,
-        column: tuple[int, int],
-        values: list[str | None],
-        prefix: str,
-    ) -> None:
-        """Of several places of one column the first that has a value; the others are extra."""
-        place, rank = column
-        self._found.seen.add(self._names[place])
-        if value is None:
-            return
-        before = self._held.get(place)
-        if before and before[0] < rank:
-            self._found.know(prefix + name)
-            extra[name] = value
-            return
-        if before and before[0] > rank:
-            self._found.know(prefix + before[2])
-            before[1][before[2]] = before[3]
-        self._held[place] = (rank, extra, name, value)
-        values[place] = value if isinstance(value, str) else json_text(value)

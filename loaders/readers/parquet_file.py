@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from loaders.files import RawFile
-from loaders.opening import anywhere
+from loaders.raw_file import RawFile, anywhere
 from loaders.readers.csv_header import check_names
-from loaders.readers.header import Header
-from loaders.readers.mapping import Mapping, Node
+from loaders.readers.mapping import Header, Mapping, Node
 from loaders.readers.parquet_values import plain, too_large
 from loaders.readers.rows import (
     RECORD_LIMIT,

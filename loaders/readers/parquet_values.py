@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from loaders.files import RawFile
+from loaders.raw_file import RawFile
 from loaders.readers.rows import RECORD_LIMIT, Digits, UnreadableError, json_text
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from loaders.errors import DaybookError
-from loaders.sources import Table
+from loaders.schema import Table
 
 # A record or a value larger than this is a broken file (an open quote, a missing bracket).
 RECORD_LIMIT = 64 << 20

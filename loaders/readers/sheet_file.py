@@ -8,12 +8,10 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from loaders.errors import DaybookError
-from loaders.files import RawFile
-from loaders.opening import anywhere
+from loaders.raw_file import RawFile, anywhere
 from loaders.readers import guess
 from loaders.readers.csv_header import check_names
-from loaders.readers.header import Header
-from loaders.readers.mapping import Mapping
+from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import RECORD_LIMIT, UNSTORABLE, Records, Reject, UnreadableError
 
 MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked

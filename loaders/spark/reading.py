@@ -19,14 +19,15 @@ from loaders import prepared, slices
 from loaders.attempt import check_blank
 from loaders.days import Day
 from loaders.errors import DaybookError
-from loaders.files import RawFile, day_folder, unused_files
-from loaders.opening import check_unchanged
+from loaders.files import day_folder, unused_files
 from loaders.plan import Plan, Scanned, plan_tables, scan
+from loaders.raw_file import RawFile, check_unchanged
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, UnreadableError
 from loaders.s3 import SCHEME
+from loaders.schema import Table
 from loaders.slices import Slice
-from loaders.sources import Table, declared_tables
+from loaders.sources import declared_tables
 from loaders.spark import tasks
 from loaders.spark.session import session
 

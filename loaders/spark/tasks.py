@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from loaders.errors import DaybookError
-from loaders.files import RawFile
 from loaders.plan import Scanned, scan
+from loaders.raw_file import RawFile
 from loaders.readers.csv_file import read_csv
 from loaders.readers.json_file import read_json_rows
 from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import read_parquet
 from loaders.readers.rows import Found, KeylessError, Records, Row, UnreadableError
 from loaders.readers.sheet_file import read_sheet
+from loaders.schema import Table
 from loaders.slices import Slice, opened_slice
-from loaders.sources import Table
 
 if TYPE_CHECKING:
     import pyarrow

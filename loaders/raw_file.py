@@ -9,17 +9,31 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Literal
 
 from loaders import s3
 from loaders.errors import DaybookError
 from loaders.readers.rows import UnreadableError
 
-if TYPE_CHECKING:
-    from loaders.files import Place, RawFile
-
+Format = Literal["csv", "json", "parquet", "xlsx"]
+Place = Path | s3.S3Path
 READ = 1 << 20
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A raw file. `path` is relative to the day's folder; `bytes`, `mtime_ns` and (on S3) `etag`
+    as listed."""
+
+    path: str
+    location: Place
+    format: Format
+    compressed: bool
+    bytes: int
+    mtime_ns: int
+    etag: str | None = None
 
 
 class _Stream(io.RawIOBase):

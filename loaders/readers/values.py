@@ -1,0 +1,109 @@
+"""What landing does to a single value: what a foreign writer did to it, and what is declared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+
+from loaders.schema import Column, Table
+
+Treat = Callable[[str | None], str | None]
+
+_WHOLE = re.compile(r"[ \t]*([+-]?[0-9]+)\.0+[ \t]*")
+_MIDNIGHT = re.compile(
+    r"([0-9]{4,}-[0-9]{2}-[0-9]{2})[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]00:?(?:00)?)?"
+)
+NUMBERS = ("bigint", "integer", "numeric")
+
+
+def whole_id(text: str | None) -> str | None:
+    """An id that went through a float: 9001.0 is 9001. Everything else stays as it is."""
+    return found[1] if text and (found := _WHOLE.fullmatch(text)) else text
+
+
+def plain_date(text: str | None) -> str | None:
+    """A date that was kept as midnight: 2026-01-05T00:00:00Z is 2026-01-05."""
+    return found[1] if text and (found := _MIDNIGHT.fullmatch(text)) else text
+
+
+def _ours(values: dict[str, str], text: str | None) -> str | None:
+    if text is None:
+        return None
+    return values.get(text, values.get(text.strip(), text))
+
+
+def _point(text: str | None) -> str | None:
+    """1.234,50 as 1234.50; what is no number by these rules stays as it is."""
+    if text and re.fullmatch(r"\s*[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]+)?\s*", text):
+        return text.strip().replace(".", "").replace(",", ".")
+    return text
+
+
+def _scaled(places: int, text: str | None) -> str | None:
+    """12.5 as 1250 where the point moves two places: by its digits, so it is exact."""
+    found = text and re.fullmatch(r"\s*([+-]?[0-9]+)(?:\.([0-9]+))?([eE][+-]?[0-9]{1,9})?\s*", text)
+    if not found:
+        return text
+    whole, part, power = found.groups(default="")
+    if power:
+        return f"{whole}.{part or 0}e{int(power[1:]) + places}"
+    part = part.ljust(places, "0")
+    rest = part[places:].rstrip("0")
+    return re.sub("^([+-]?)0+(?=[0-9])", r"\1", whole + part[:places]) + (
+        f".{rest}" if rest else ""
+    )
+
+
+def _iso(formats: Sequence[str], date_only: bool, text: str | None) -> str | None:
+    for form in formats if text else ():
+        try:
+            moment = datetime.strptime(str(text).strip(), form)
+        except ValueError:
+            continue
+        if date_only or not re.search("%[HIMScXTRp]", form):
+            return moment.date().isoformat()
+        return moment.isoformat()
+    return text
+
+
+def _or(default: str, text: str | None) -> str | None:
+    return text if text and text.strip() else default
+
+
+def _chain(steps: Sequence[Treat], text: str | None) -> str | None:
+    for step in steps:
+        text = step(text)
+    return text
+
+
+def habit_of(table: Table, column: Column) -> Treat | None:
+    """What puts right that a foreign writer made an id a float, or a date a moment."""
+    if table.is_id(column):
+        return whole_id
+    return plain_date if column.data_type == "date" else None
+
+
+def declared_of(table: Table, column: Column) -> Treat | None:
+    """What the declaration asks for, in the order in which it is done."""
+    steps: list[Treat] = []
+    if column.values:
+        steps.append(partial(_ours, dict(column.values)))
+    if table.decimal == "," and column.data_type in NUMBERS:
+        steps.append(_point)
+    if column.scale:
+        steps.append(partial(_scaled, column.scale))
+    if column.formats:
+        steps.append(partial(_iso, column.formats, column.data_type == "date"))
+    if column.default is not None:
+        steps.append(partial(_or, column.default))
+    return chained(*steps)
+
+
+def chained(*steps: Treat | None) -> Treat | None:
+    """One after the other; None of none."""
+    wanted = [step for step in steps if step]
+    if len(wanted) < 2:
+        return wanted[0] if wanted else None
+    return partial(_chain, wanted)

@@ -1,0 +1,63 @@
+"""A landed table and its columns: what a declaration comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# A field inside of others: ("contact", "email").
+FieldPath = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A landed column: its name, the type it has once typed, and how a raw file gives it.
+
+    `places` are the names or paths tried in order; `shared`: another column has them too;
+    `values` is theirs → ours; `formats` are strptime's, of a date or a time;
+    `scale`: how far a number's point moves to the right.
+    """
+
+    name: str
+    data_type: str
+    places: tuple[FieldPath, ...]
+    default: str | None = None
+    values: tuple[tuple[str, str], ...] = ()
+    formats: tuple[str, ...] = ()
+    shared: bool = False
+    scale: int = 0
+
+    @property
+    def json_path(self) -> FieldPath:
+        """The first of its places."""
+        return self.places[0]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A `stg_*` table: what it is found under in a day's folder and how its files are read.
+
+    `records` is the path to a page's list where it is not `results`, `decimal` the sign before a
+    number's fraction.
+    """
+
+    name: str
+    found_under: tuple[str, ...]
+    kind: Literal["snapshot", "delta"]
+    required: bool
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    max_reject_share: float = 0.10
+    records: FieldPath = ()
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def is_id(self, column: Column) -> bool:
+        """Whether the column names a thing: part of the key, or another table's."""
+        in_key = column.name in self.key and column.data_type != "date"
+        return in_key or column.name.endswith("_id")
