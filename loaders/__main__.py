@@ -16,7 +16,8 @@ from loaders.errors import DaybookError, UsageError
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
-    from loaders.landing import Landed, Progress
+    from loaders.landing import Landed
+    from loaders.reading import Progress
 
 LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, opened
-from loaders.readers.csv_count import QuickCount
 from loaders.readers.parquet_file import opened_parquet
 from loaders.schema import Table
 
@@ -21,9 +17,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 PIECE = 1 << 16
-# What is read ahead of COPY: a batch of rows of each of so many part files.
-PARTS_AHEAD = 2
-PART_ROWS = 10_000
+PART_ROWS = 10_000  # of a Parquet file, at a time
 # Readers of the old partition are waited for in short turns: those that come later queue behind
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
@@ -63,19 +57,15 @@ class NewPartition:
         self._day = day
         self._name = sql.Identifier("bronze", f"{partition_name(table.name, day)}_{batch_id}")
         self._parent = sql.Identifier("bronze", table.name)
+        # cached, a number costs no lock; temporary, it is never logged and ends with the session
         self._run(
             "create table {new} (like {parent} including defaults,"
-            " constraint one_day check (_day = {day}))"
-        )
-        # cached, a number costs no lock; temporary, it is never logged and ends with the session
-        self._run("create temporary sequence landed_rows cache 10000")
-        [(now,)] = conn.execute("select clock_timestamp()::text").fetchall()
-        self._run(
+            " constraint one_day check (_day = {day}));"
+            "create temporary sequence landed_rows cache 10000;"
             "alter table {new} alter _day set default {day},"
-            " alter _batch_id set default {batch}, alter _loaded_at set default {now},"
+            " alter _batch_id set default {batch}, alter _loaded_at set default now(),"
             " alter _source_row set default nextval('pg_temp.landed_rows')",
             batch=batch_id,
-            now=now,
         )
 
     def _run(self, statement: str, **values: Any) -> None:
@@ -90,13 +80,11 @@ class NewPartition:
         file: RawFile,
         columns: Sequence[str],
         delimiter: str,
-        count: QuickCount,
-        told: Callable[[bytes], None],
+        look: Callable[[bytes], None],
+        on_read: Callable[[int], None],
     ) -> int:
-        """COPY a CSV's bytes unparsed, counted by the way while Postgres is at work; rows landed.
-
-        psycopg.DataError when Postgres refuses it, BareQuote when the count does.
-        """
+        """COPY a CSV's bytes unparsed, `look` at them while Postgres is at work; rows landed.
+        psycopg.DataError when Postgres refuses them."""
         from psycopg import sql
 
         self._run("alter sequence landed_rows restart")
@@ -105,10 +93,10 @@ class NewPartition:
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
 
         def chunks() -> Iterator[bytes]:
-            with opened(file, told) as stream:
+            with opened(file, on_read) as stream:
                 while piece := stream.read(PIECE):
                     yield piece
-                    count.add(piece)
+                    look(piece)
 
         return self._copy(columns, options.format(sql.Literal(delimiter), names), chunks())
 
@@ -118,13 +106,12 @@ class NewPartition:
 
         return self._copy(self._all, sql.SQL("format csv, null 'null', freeze true"), pieces)
 
-    def copy_parts(self, files: Iterable[RawFile], told: Any) -> int:
-        """COPY Parquet of rows that bring their lineage, read ahead by part file; rows."""
+    def copy_parts(self, files: Iterable[RawFile], on_read: Callable[[int], None]) -> int:
+        """COPY Parquet of rows that bring their lineage; rows landed."""
         from psycopg import sql
 
-        pieces = contextlib.closing(_read_ahead(_csv_of(file, self._all, told) for file in files))
-        with pieces as made:
-            return self._copy(self._all, sql.SQL("format csv, freeze true"), made)
+        pieces = _read_ahead(_csv_of(files, self._all, on_read))
+        return self._copy(self._all, sql.SQL("format csv, freeze true"), pieces)
 
     @property
     def _all(self) -> list[str]:
@@ -148,25 +135,22 @@ class NewPartition:
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
         # a list of days has other dates each day: what it is about is in the rest of its key
         key = [name for name in self._table.key if name not in dated] or self._table.key
-        reads = [sql.SQL(_READ).format(sql.Identifier(name)) for name in key]
-        readable = sql.SQL("select distinct {} from {{}} where not ({} is null)").format(
-            sql.SQL(", ").join(reads), sql.SQL(" is null or ").join(reads)
-        )
+        values = sql.SQL(", ").join(sql.SQL(_READ).format(sql.Identifier(name)) for name in key)
         old = self._name
         if before and has_partition(self._conn, self._table.name, before):
             old = sql.Identifier("bronze", partition_name(self._table.name, before))
+        readable = "select distinct {values} from {%s} where row({values}) is not null"
         counts = sql.SQL(
-            "with fresh as materialized ({}), earlier as materialized ({})"
-            " select (select count(*) from {}), (select count(*) from fresh),"
+            f"with fresh as materialized ({readable % 'new'}),"
+            f" earlier as materialized ({readable % 'old'})"
+            " select (select count(*) from {new}), (select count(*) from fresh),"
             " (select count(*) from earlier), (select count(*) from"
             " (select * from fresh intersect select * from earlier) as shared)"
-        ).format(
-            sql.SQL(readable.as_string()).format(self._name),
-            sql.SQL(readable.as_string()).format(old),
-            self._name,
         )
-        [found] = self._conn.execute(counts).fetchall()
-        return Keys(*found)
+        [counted] = self._conn.execute(
+            counts.format(new=self._name, old=old, values=values)
+        ).fetchall()
+        return Keys(*counted)
 
     def swap_in(self) -> None:
         """Takes the place of the day's partition. The parent is locked from here to the commit."""
@@ -223,40 +207,32 @@ class NewPartition:
             self._conn.execute(change.format(self._name, sql.Identifier(owner[0])))
 
 
-def _csv_of(file: RawFile, names: list[str], told: Any) -> Generator[bytes]:
-    """A Parquet file as CSV, a batch of rows at a time."""
+def _csv_of(
+    files: Iterable[RawFile], names: list[str], on_read: Callable[[int], None]
+) -> Generator[bytes]:
+    """Parquet files as CSV, a batch of rows at a time."""
     from pyarrow import BufferOutputStream, csv
 
     plain = csv.WriteOptions(include_header=False)
-    with opened_parquet(file) as parquet:
-        for batch in parquet.iter_batches(batch_size=PART_ROWS, columns=names):
-            made = BufferOutputStream()
-            csv.write_csv(batch.select(names), made, plain)
-            yield made.getvalue().to_pybytes()
-    if told:
-        told(bytes(file.bytes))
+    for file in files:
+        with opened_parquet(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=PART_ROWS, columns=names):
+                made = BufferOutputStream()
+                csv.write_csv(batch.select(names), made, plain)
+                yield made.getvalue().to_pybytes()
+        on_read(file.bytes)
 
 
-def _read_ahead(sources: Iterator[Generator[bytes]]) -> Generator[bytes]:
-    """The pieces of all sources, a few of which are read at a time, one piece ahead of each."""
-    ahead: deque[tuple[Generator[bytes], Future[bytes | None]]] = deque()
+def _read_ahead(pieces: Generator[bytes]) -> Generator[bytes]:
+    """The same pieces, the next one made while the caller is busy with the one before."""
     try:
-        with ThreadPoolExecutor(PARTS_AHEAD) as pool:
-            for source in islice(sources, PARTS_AHEAD):
-                ahead.append((source, pool.submit(next, source, None)))
-            while ahead:
-                source, piece = ahead.popleft()
-                made = piece.result()
-                following: Generator[bytes] | None = source
-                if made is None:
-                    following = next(sources, None)
-                if following:
-                    ahead.append((following, pool.submit(next, following, None)))
-                if made is not None:
-                    yield made
+        with ThreadPoolExecutor(1) as reader:
+            following = reader.submit(next, pieces, None)
+            while (piece := following.result()) is not None:
+                following = reader.submit(next, pieces, None)
+                yield piece
     finally:
-        for source, _ in ahead:
-            source.close()
+        pieces.close()
 
 
 def has_partition(conn: Connection, table: str, day: Day) -> bool:

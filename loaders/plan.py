@@ -12,30 +12,15 @@ from loaders import ledger, prepared, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, entity_files, unused_files
-from loaders.raw_file import Place, RawFile, opened, sha256
-from loaders.readers import csv_header, json_file, parquet_file, sheet_file
-from loaders.readers.mapping import Header, Mapping
+from loaders.raw_file import Place, RawFile
+from loaders.readers.formats import Scanned, has_record, scan
+from loaders.readers.mapping import Mapping
 from loaders.readers.rows import UnreadableError
 from loaders.schema import Table
 from loaders.sources import declared_tables
 
 # Part of every fingerprint: raise it when the same bytes land otherwise than before.
 READER_VERSION = 3
-
-
-@dataclass(frozen=True)
-class Scanned:
-    """A raw file and what was read of it: `records` is None where reading it is what counts them.
-
-    `header`: the names of a CSV, a sheet or a Parquet file, None for JSON and where there is none.
-    `streamed`: the columns that its bytes go to as they are, None when it is parsed.
-    """
-
-    file: RawFile
-    sha256: str
-    header: tuple[str, ...] | None = None
-    records: int | None = None
-    streamed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -152,55 +137,12 @@ def _plan_table(
         return Plan(table, day, None, None)
     scanned = tuple(scan(files, table))
     must_have_records = table.required and table.kind == "snapshot" and not allow_empty
-    if must_have_records and not any(_has_record(found, Mapping(table)) for found in scanned):
+    if must_have_records and not any(has_record(found, Mapping(table)) for found in scanned):
         raise DaybookError(
             f"{folder}: no record in its files. An empty list would switch everything off; "
             "if that is right, land it with --allow-empty."
         )
     return Plan(table, day, scanned, _fingerprint(table, scanned))
-
-
-def scan(file: RawFile, mapping: Mapping) -> Scanned:
-    """Hash a file and read its header; DaybookError when that can't be used."""
-    digest = sha256(file)
-    if file.format == "json":
-        return Scanned(file, digest)
-    if file.format == "parquet":
-        header, records = parquet_file.scan_parquet(file, mapping)
-        _check_key(file, header)
-        return Scanned(file, digest, header.names, records)
-    streamed = None
-    if file.format == "xlsx":
-        found = sheet_file.read_sheet_header(file, mapping)
-    else:
-        found, streamed = csv_header.look(file, mapping)
-    if found is None:
-        return Scanned(file, digest, None, 0)
-    return Scanned(file, digest, found.names, streamed=streamed)
-
-
-def _check_key(file: RawFile, header: Header) -> None:
-    if missing := header.missing_key():
-        names = ", ".join(header.names[:20])
-        raise DaybookError(
-            f"{file.path}: the key column {', '.join(missing)} is missing. Its columns: {names}."
-        )
-
-
-def _has_record(scanned: Scanned, mapping: Mapping) -> bool:
-    file = scanned.file
-    if scanned.records is not None:
-        return scanned.records > 0
-    try:
-        if file.format == "csv":
-            return csv_header.has_record(file, mapping)
-        if file.format == "xlsx":
-            header = mapping.header(scanned.header or ())
-            return any(True for _ in sheet_file.read_sheet(file, mapping, header))
-        with opened(file, encoding=mapping.table.encoding) as stream:
-            return json_file.has_record(file, stream, mapping)
-    except UnreadableError:
-        return True  # not empty; landing says what is wrong with it
 
 
 def _fingerprint(table: Table, files: tuple[Scanned, ...]) -> str:
@@ -211,3 +153,12 @@ def _fingerprint(table: Table, files: tuple[Scanned, ...]) -> str:
         "reader": READER_VERSION,
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def check_blank(scanned: Scanned, plan: Plan, allow_empty: bool) -> None:
+    """A file of no bytes among others is a page that was lost; alone it is an empty delta."""
+    snapshot = plan.table.kind == "snapshot" and not allow_empty
+    if snapshot or len(plan.files or ()) > 1:
+        raise UnreadableError(
+            f"{scanned.file.path}: it has no bytes: fetch it again. Nothing was replaced."
+        )

@@ -56,20 +56,21 @@ class _Stream(io.RawIOBase):
 
 @contextmanager
 def opened(
-    file: RawFile, told: Callable[[bytes], None] | None = None, encoding: str = "utf-8"
+    file: RawFile, on_read: Callable[[int], None] | None = None, encoding: str = "utf-8"
 ) -> Iterator[IO[bytes]]:
-    """The file's content, unzipped and in UTF-8; `told` gets its bytes as they are on disk.
+    """The file's content, unzipped and in UTF-8; `on_read` gets the number of bytes that
+    were read from disk.
 
     Bytes that are wrong in a one-byte `encoding` stay as they are, for the reader to repair.
     DaybookError naming the file when it can't be opened or is cut.
     """
     with telling(file.location), _bytes_of(file) as raw:
         stream: Any = raw
-        if told:
+        if on_read:
 
             def counted(size: int) -> bytes:
                 data: bytes = raw.read(size)
-                told(data)
+                on_read(len(data))
                 return data
 
             stream = _Stream(counted)

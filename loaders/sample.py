@@ -13,16 +13,13 @@ from typing import Any, NamedTuple
 
 from loaders.errors import UsageError
 from loaders.files import sample_files
-from loaders.plan import scan
-from loaders.raw_file import RawFile, opened
+from loaders.raw_file import RawFile
 from loaders.readers import guess
-from loaders.readers.csv_file import read_csv
-from loaders.readers.json_file import read_json_rows
+from loaders.readers.formats import read_rows, scan
 from loaders.readers.json_window import decode
 from loaders.readers.mapping import Mapping
-from loaders.readers.parquet_file import read_parquet, structs_of
-from loaders.readers.rows import Digits, Found, Records, Row
-from loaders.readers.sheet_file import read_sheet
+from loaders.readers.parquet_file import structs_of
+from loaders.readers.rows import Digits, Found, Row
 from loaders.schema import Table
 
 SAMPLED = 10_000  # records
@@ -100,26 +97,13 @@ def _read_better(
 def _records(files: list[RawFile], table: Table) -> Iterator[dict[str, Any]]:
     mapping = Mapping(table)
     for file in files:
-        names = scan(file, mapping).header or ()
-        for row in _rows(file, mapping, names):
+        scanned = scan(file, mapping)
+        names = scanned.header or ()
+        for row in read_rows(scanned, mapping, Found()):
             if isinstance(row, Row):
                 extra = decode(row.extra)[0] if row.extra else {}
                 # a header names what has no value, too
                 yield {name: extra.get(name) for name in names} or extra
-
-
-def _rows(file: RawFile, mapping: Mapping, names: tuple[str, ...]) -> Records:
-    header = mapping.header(names)
-    if file.format == "parquet":
-        yield from read_parquet(file, mapping)
-    elif file.format == "xlsx":
-        yield from read_sheet(file, mapping, header)
-    else:
-        with opened(file, encoding=mapping.table.encoding) as stream:
-            if file.format == "json":
-                yield from read_json_rows(file, stream, mapping, Found())
-            elif names:
-                yield from read_csv(file, stream, mapping, header)
 
 
 def _fields(

@@ -16,9 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
-from loaders.plan import Scanned
 from loaders.raw_file import opened, telling
 from loaders.readers.csv_file import BLANK
+from loaders.readers.formats import Scanned
 from loaders.readers.json_strict import PAGE
 from loaders.readers.json_window import decode
 from loaders.readers.rows import NUL

@@ -14,12 +14,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from loaders.attempt import Attempt, _all_pieces
 from loaders.days import parse_day
 from loaders.errors import DaybookError
-from loaders.plan import Plan, scan
+from loaders.plan import Plan
 from loaders.raw_file import RawFile
+from loaders.readers.formats import scan
 from loaders.readers.mapping import Mapping
+from loaders.reading import Reading
 from loaders.sources import declared_tables
 from tests.copied import rows_of
 from tests.raw_days import land_one
@@ -167,17 +168,17 @@ def test_every_record_is_landed_or_rejected_or_its_file_refused(tmp_path: Path, 
         file, raw = write(tmp_path, kind, seed)
         try:
             plan = Plan(TABLE, DAY, (scan(file, Mapping(TABLE)),), "x")
-            attempt = Attempt(plan, allow_empty=False)
-            copied = b"".join(_all_pieces(attempt, list(plan.files or ())))
+            reading = Reading(plan, allow_empty=False)
+            copied = b"".join(reading.pieces(plan.files or ()))
         except DaybookError as error:
             assert str(error), seed
             refused += 1
             continue
         except Exception as error:
             raise AssertionError(f"{kind}, seed {seed}") from error
-        found = attempt.records[file.path]
+        found = reading.records[file.path]
         rows = rows_of(copied)
-        assert len(rows) + attempt.rejects.count == found, seed
+        assert len(rows) + reading.rejects.count == found, seed
         assert [row.number for row in rows] == sorted({row.number for row in rows}), seed
         expected = independent_count(kind, raw)
         assert expected is None or found == max(expected, 0), (seed, raw)

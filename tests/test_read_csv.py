@@ -13,7 +13,7 @@ import pytest
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile
 from loaders.readers import csv_count, csv_file
-from loaders.readers.csv_count import BareQuote, Count, QuickCount
+from loaders.readers.csv_count import Count, MustBeParsed, QuickCount
 from loaders.readers.csv_file import Lines, read_csv, records_of
 from loaders.readers.csv_header import look
 from loaders.readers.mapping import Mapping
@@ -101,7 +101,7 @@ def quick(content: bytes, size: int) -> int | None:
         for at in range(0, len(content), size):
             count.add(content[at : at + size])
         return count.records()
-    except BareQuote:
+    except MustBeParsed:
         return None
 
 

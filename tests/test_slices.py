@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from loaders import slices
-from loaders.plan import Scanned, scan
 from loaders.raw_file import RawFile
 from loaders.readers.csv_file import read_csv
+from loaders.readers.formats import Scanned, scan
 from loaders.readers.json_file import read_json_rows
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, KeylessError, UnreadableError

@@ -3,16 +3,20 @@ against. Neither shares a line with the parser, which is Python's csv."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from collections.abc import Mapping
 
 from loaders.readers.rows import RECORD_LIMIT, UnreadableError
+from loaders.readers.values import Treat, plain_date, whole_id
 
 _BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n\x0b\x0c" + _BOM
 
 
-class BareQuote(Exception):
-    """A quote stands where COPY and a spreadsheet read it otherwise."""
+class MustBeParsed(Exception):
+    """COPY reads the file otherwise than a spreadsheet, or it has what is put right by parsing."""
 
 
 class Count:
@@ -64,12 +68,21 @@ class Count:
 class QuickCount:
     """Counts line ends outside quotes while COPY is at work, at a hundredth of its cost.
 
-    Good only where every quote opens or closes a whole field, which it sees to: BareQuote is
-    raised for any other, and for a BOM behind the beginning. It takes blank lines for records, so
-    a file that has some is parsed.
+    Good only where every quote opens or closes a whole field, which it sees to: MustBeParsed is
+    raised for any other, for a BOM behind the beginning, and for an id or a date that a foreign
+    writer has changed (`habits`: what puts them right, by column). It takes blank lines for
+    records, so a file that has some is parsed.
     """
 
-    def __init__(self, path: str, delimiter: str = ",") -> None:
+    def __init__(
+        self, path: str, delimiter: str = ",", habits: Mapping[int, Treat] | None = None
+    ) -> None:
+        self._delimiter = delimiter
+        self._habits = habits or {}
+        marks = {whole_id: rb"\.0+[ \t]*(?:[\"\r\n%b]|$)", plain_date: rb"[T ]00:00"}
+        looks = [mark for habit, mark in marks.items() if habit in self._habits.values()]
+        end = re.escape(delimiter.encode())
+        self._suspect = re.compile(b"|".join(looks).replace(b"%b", end)).search if looks else None
         self._path = path
         self._edges = (*b"\r\n", ord(delimiter))
         self._quoted = False
@@ -78,12 +91,12 @@ class QuickCount:
         self._first = True
 
     def add(self, chunk: bytes) -> None:
-        """Takes the next bytes. BareQuote; UnreadableError for a record over 64 MiB."""
+        """Takes the next bytes. MustBeParsed; UnreadableError for a record over 64 MiB."""
         if self._first:
             chunk = chunk.removeprefix(_BOM)
             self._first = False
             if chunk[:1].isspace():
-                raise BareQuote  # COPY takes a blank first line for the header
+                raise MustBeParsed  # COPY takes a blank first line for the header
         text = self._rest + chunk
         # cut behind a line end, so that no quote's neighbour is in another piece
         cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
@@ -97,7 +110,15 @@ class QuickCount:
 
     def _look(self, piece: bytes) -> None:
         if _BOM in piece:
-            raise BareQuote
+            raise MustBeParsed
+        inside = self._quoted
+        self._count(piece)
+        if self._suspect and self._suspect(piece):
+            if inside or self._quoted:
+                raise MustBeParsed  # a record goes on in another piece: its columns can't be told
+            self._check_values(piece)
+
+    def _count(self, piece: bytes) -> None:
         if b'"' in piece:
             # pieces between quotes are outside and inside by turns
             parts = piece.split(b'"')
@@ -118,10 +139,17 @@ class QuickCount:
     def _check(self, before: bytes, behind: bytes, outside: bool) -> None:
         for edge in (before, behind) if outside else ():
             if edge and edge[0] not in self._edges:
-                raise BareQuote
+                raise MustBeParsed
+
+    def _check_values(self, piece: bytes) -> None:
+        lines = io.StringIO(piece.decode("utf-8", "replace"), newline="")
+        for fields in csv.reader(lines, delimiter=self._delimiter):
+            for place, habit in self._habits.items():
+                if place < len(fields) and habit(fields[place]) != fields[place]:
+                    raise MustBeParsed
 
     def records(self) -> int:
-        """The records of the whole file, its header not among them. BareQuote."""
+        """The records of the whole file, its header not among them. MustBeParsed."""
         rest, self._rest = self._rest, b""
         self._look(rest)
         return max(0, self._lines + (rest[-1:] not in b"\r\n") - 1)

@@ -13,7 +13,6 @@ from loaders.readers.rows import UNSTORABLE, UnreadableError, why_unstorable
 
 HEADER_LIMIT = 1 << 20
 MOST_COLUMNS = 1_600  # what a table of Postgres can have
-SAMPLE = 200  # records that are looked at for what a foreign writer does to ids and dates
 
 
 def look(file: RawFile, mapping: Mapping) -> tuple[Header | None, tuple[str, ...] | None]:
@@ -48,7 +47,7 @@ def look(file: RawFile, mapping: Mapping) -> tuple[Header | None, tuple[str, ...
             f"{file.path}: the key column {', '.join(missing)} is missing. The header as read: "
             f"{read} ({len(header.names)} names); {meant}."
         )
-    return header, _streams(file, head, header, mapping)
+    return header, _streams(header, mapping)
 
 
 def check_names(fields: list[str], file: RawFile) -> list[str]:
@@ -82,34 +81,11 @@ def _begins(head: bytes) -> str:
     return guess.begins(text.lstrip().partition("\n")[0])
 
 
-def has_record(file: RawFile, mapping: Mapping) -> bool:
-    """Whether anything with content follows the header."""
-    with opened(file, encoding=mapping.table.encoding) as stream:
-        found = records_of(Lines(stream, file.path), mapping.table.delimiter)
-        return next(found, None) is not None and next(found, None) is not None
-
-
-def _streams(
-    file: RawFile, head: bytes, header: Header, mapping: Mapping
-) -> tuple[str, ...] | None:
-    """Parsed is what asks for a change of its values: a declaration, or ids and dates that the
-    first records show to be a foreign writer's. Of a single column, COPY takes a blank line for a
-    record."""
+def _streams(header: Header, mapping: Mapping) -> tuple[str, ...] | None:
+    """Parsed is what the declaration asks to change. Of a single column, COPY takes a blank line
+    for a record."""
     columns = header.one_to_one
     if columns is None or len(columns) < 2 or mapping.table.encoding != "utf-8":
         return None
-    names = mapping.names
-    absent = set(names) - set(columns)
-    if any(names[place] in absent for place in mapping.declared):
-        return None
-    habits = [
-        (columns.index(names[p]), h) for p, h in mapping.habits.items() if names[p] in columns
-    ]
-    lines = Lines(io.BytesIO(head), file.path)
-    for number, (_, fields, _) in enumerate(records_of(lines, mapping.table.delimiter)):
-        whole = number and len(fields) == len(columns)
-        if whole and any(habit(fields[at]) != fields[at] for at, habit in habits):
-            return None
-        if number == SAMPLE:
-            break
-    return columns
+    absent = set(mapping.names) - set(columns)
+    return None if any(mapping.names[place] in absent for place in mapping.declared) else columns

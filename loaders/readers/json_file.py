@@ -44,14 +44,6 @@ def read_json_rows(
     return _read(file, stream, mapping, found, reader, lines=first is not None)
 
 
-def has_record(file: RawFile, stream: IO[bytes], mapping: Mapping) -> bool:
-    """Whether the file has any record, good or broken."""
-    try:
-        return any(True for _ in blocks_of(Window(file, stream), file, mapping))
-    except Broken:
-        return True
-
-
 def _read(
     file: RawFile,
     stream: IO[bytes],

@@ -53,6 +53,11 @@ class Mapping:
             self._headers[known] = Header(known, self)
         return self._headers[known]
 
+    def habits_of(self, columns: Sequence[str]) -> dict[int, Treat]:
+        """By their place in a file with these columns."""
+        habits = {self.names[place]: habit for place, habit in self.habits.items()}
+        return {i: habits[name] for i, name in enumerate(columns) if name in habits}
+
     def row(self, number: int, values: list[str | None], extra: dict[str, Any]) -> Row:
         """The record as it lands, once what the file calls its values is settled."""
         for place, treat in self.treats.items():

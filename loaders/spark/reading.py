@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders import prepared, slices
-from loaders.attempt import check_blank
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.files import day_folder, unused_files
-from loaders.plan import Plan, Scanned, plan_tables, scan
+from loaders.plan import Plan, check_blank, plan_tables
 from loaders.raw_file import RawFile, check_unchanged
+from loaders.readers.formats import Scanned, scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, UnreadableError
 from loaders.s3 import SCHEME

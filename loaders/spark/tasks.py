@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loaders.errors import DaybookError
-from loaders.plan import Scanned, scan
 from loaders.raw_file import RawFile
-from loaders.readers.csv_file import read_csv
-from loaders.readers.json_file import read_json_rows
+from loaders.readers.formats import Scanned, read_rows, scan
 from loaders.readers.mapping import Mapping
-from loaders.readers.parquet_file import read_parquet
-from loaders.readers.rows import Found, KeylessError, Records, Row, UnreadableError
-from loaders.readers.sheet_file import read_sheet
+from loaders.readers.rows import Found, KeylessError, Row, UnreadableError
 from loaders.schema import Table
 from loaders.slices import Slice, opened_slice
 
@@ -72,7 +69,8 @@ def _read(part: Slice, mapping: Mapping) -> Iterator[pyarrow.RecordBatch]:
     error: DaybookError | None = None
     rows: list[tuple[Any, ...]] = []
     try:
-        for one in _records(part, mapping, found):
+        opening = partial(opened_slice, part, table.encoding)
+        for one in read_rows(part.scanned, mapping, found, opening, part.first):
             if isinstance(one, Row):
                 rows.append((*one.values, one.extra, path, one.number, None, None, None, "landed"))
             else:
@@ -87,24 +85,6 @@ def _read(part: Slice, mapping: Mapping) -> Iterator[pyarrow.RecordBatch]:
         error = failure
     said = json.dumps(_said(found, read, error))
     yield _batch([*rows, (*none, path, part.start, None, said, None, SAID)], table)
-
-
-def _records(part: Slice, mapping: Mapping, found: Found) -> Records:
-    scanned, file = part.scanned, part.scanned.file
-    found.blank = scanned.header is None and file.format != "json"
-    header = mapping.header(scanned.header or ())
-    if found.blank:
-        return
-    if file.format == "parquet":
-        yield from read_parquet(file, mapping)
-    elif file.format == "xlsx":
-        yield from read_sheet(file, mapping, header)
-    else:
-        with opened_slice(part, mapping.table.encoding) as stream:
-            if file.format == "json":
-                yield from read_json_rows(file, stream, mapping, found, part.first)
-            else:
-                yield from read_csv(file, stream, mapping, header, part.first or 0)
 
 
 def _said(found: Found, read: int, error: DaybookError | None) -> dict[str, Any]:

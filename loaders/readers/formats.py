@@ -1,0 +1,115 @@
+"""Which reader each format has: a file is looked at, then read, as rows or as bytes for COPY."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import IO
+
+from loaders.errors import DaybookError
+from loaders.raw_file import RawFile, opened, sha256
+from loaders.readers import csv_file, csv_header, json_file, parquet_file, sheet_file
+from loaders.readers.json_fast import Fast
+from loaders.readers.mapping import Header, Mapping
+from loaders.readers.rows import Found, Pieces, Records, UnreadableError, pieces
+
+Opening = Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A raw file and what was read of it: `records` is None where reading it is what counts them.
+
+    `header`: the names of a CSV, a sheet or a Parquet file, None for JSON and where there is none.
+    `streamed`: the columns that its bytes go to as they are, None when it is parsed.
+    """
+
+    file: RawFile
+    sha256: str
+    header: tuple[str, ...] | None = None
+    records: int | None = None
+    streamed: tuple[str, ...] | None = None
+
+
+def scan(file: RawFile, mapping: Mapping) -> Scanned:
+    """Hash a file and read its header; DaybookError when that can't be used."""
+    digest = sha256(file)
+    if file.format == "json":
+        return Scanned(file, digest)
+    if file.format == "parquet":
+        header, records = parquet_file.scan_parquet(file, mapping)
+        _check_key(file, header)
+        return Scanned(file, digest, header.names, records)
+    streamed = None
+    if file.format == "xlsx":
+        read = sheet_file.read_sheet_header(file, mapping)
+    else:
+        read, streamed = csv_header.look(file, mapping)
+    if read is None:
+        return Scanned(file, digest, None, 0)
+    return Scanned(file, digest, read.names, streamed=streamed)
+
+
+def _check_key(file: RawFile, header: Header) -> None:
+    if missing := header.missing_key():
+        names = ", ".join(header.names[:20])
+        raise DaybookError(
+            f"{file.path}: the key column {', '.join(missing)} is missing. Its columns: {names}."
+        )
+
+
+def has_record(scanned: Scanned, mapping: Mapping) -> bool:
+    """Whether there is any record, good or broken."""
+    if scanned.records is not None:
+        return scanned.records > 0
+    try:
+        return any(True for _ in read_rows(scanned, mapping, Found()))
+    except UnreadableError:
+        return True  # not empty; landing says what is wrong with it
+
+
+def read_rows(
+    scanned: Scanned,
+    mapping: Mapping,
+    found: Found,
+    opening: Opening | None = None,
+    first: int | None = None,
+) -> Records:
+    """The file's records one by one. `opening` gives its bytes otherwise than from the beginning:
+    then `first` is the number of the first record in them (0: a CSV's header), each on its lines.
+
+    UnreadableError for a file that is of no use as a whole.
+    """
+    file = scanned.file
+    found.blank = scanned.header is None and file.format != "json"
+    if found.blank:
+        return
+    header = mapping.header(scanned.header or ())
+    if file.format == "parquet":
+        yield from parquet_file.read_parquet(file, mapping)
+    elif file.format == "xlsx":
+        yield from sheet_file.read_sheet(file, mapping, header)
+    else:
+        with (opening or partial(opened, file, encoding=mapping.table.encoding))() as stream:
+            if file.format == "json":
+                yield from json_file.read_json_rows(file, stream, mapping, found, first)
+            else:
+                yield from csv_file.read_csv(file, stream, mapping, header, first or 0)
+
+
+def read_pieces(
+    scanned: Scanned, mapping: Mapping, found: Found, fast: Fast, on_read: Callable[[int], None]
+) -> Pieces:
+    """The same as bytes for COPY, rejects to `found`. `fast` knows the JSON records of the table's
+    other files; `on_read` gets the number of each few bytes that were read."""
+    file = scanned.file
+    opening = partial(opened, file, on_read, mapping.table.encoding)
+    if file.format == "json":
+        with opening() as stream:
+            yield from json_file.read_json(file, stream, mapping, found, fast)
+        return
+    yield from pieces(read_rows(scanned, mapping, found, opening), file.path, found)
+    if file.format != "csv":  # those are read at any place
+        on_read(file.bytes)
