@@ -109,6 +109,21 @@ def test_ids_that_went_through_a_float_are_the_same_people(
     assert found[:30] == found[30:] == [str(n) for n in range(9001, 9031)]
 
 
+@pytest.mark.parametrize("behind", [",1.0,", ',"a\n9001.0",', ",,"])
+def test_an_id_that_went_through_a_float_is_found_wherever_it_stands(
+    tmp_path: Path, db: psycopg.Connection, behind: str
+) -> None:
+    """Behind many that did not, beside values that only look like it, and in any piece."""
+    count = 3_000
+    lines = [f"{n},{behind}x" for n in range(count - 1)] + [f"{count - 1}.0,{behind}x"]
+    header = "agent_id,mobile,signature,name\n"
+    write(tmp_path, "day1/agents.csv", header + "\n".join(lines) + "\n")
+    landed = land_one(tmp_path, "stg_agents")
+    assert (landed.rows_landed, landed.rows_repaired) == (count, 0)
+    assert ids(db) == [str(n) for n in range(count)]
+    assert {row["mobile"] for row in rows(db, "stg_agents")} == {None}
+
+
 @pytest.mark.parametrize("key", [" {} ", "{}\t", "+{}"])
 def test_blanks_and_signs_around_ids_are_the_same_people(tmp_path: Path, key: str) -> None:
     write(tmp_path, "day1/agents.csv", as_csv(agents()))
