@@ -13,6 +13,8 @@ from loaders.readers.json_shape import ABSENT, NULL
 # What jsonb can't hold as it is, or only perhaps.
 _BIG = re.compile(rb"[eE][+-]?[0-9]{4}")
 _LONG = re.compile(rb"[0-9]{2000}")
+# A NUL or half of a pair, written as an escape: Postgres can store neither.
+_UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _SPACED = re.compile(rb"[ \t\n\r]")
 
 
@@ -55,6 +57,8 @@ def extra_cell(one: Any, groups: list[tuple[bytes, list[Any]]]) -> bytes | None:
     if not parts:
         return b"null"
     text = b",".join(parts)
-    if b"\\u" in text or _BIG.search(text) or (len(text) > 2000 and _LONG.search(text)):
+    if _BIG.search(text) or (len(text) > 2000 and _LONG.search(text)):
+        return None
+    if b"\\u" in text and _UNSTORABLE.search(text):
         return None
     return b'"{' + text.replace(b'"', b'""') + b'}"'

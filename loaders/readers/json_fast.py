@@ -174,39 +174,47 @@ class Fast:
         width, lists = self._mapping.width, self._lists
         always = bool(self._declared) or width == 1
         escaped, zeros, midnights = "\\" in text, ".0" in text, "T00:00" in text
+
+        def row_of(one: Any) -> bytes | None:
+            got: Any = get(one)
+            brackets = 0
+            for place in lists:
+                value = bytes(got[place])
+                if value[0] == 91:
+                    brackets += value.count(b"[")
+                    if value != b"[]":
+                        got = list(got)
+                        got[place] = list_cell(value)
+            row = b",".join(got) + b","
+            odd = (
+                zeros and b".0" in row and (b".0," in row or b'.0"' in row or b".00" in row)
+            ) or (midnights and b"T00:" in row)
+            if (
+                odd
+                or always
+                or b"{" in row
+                or row.count(b"[") != brackets
+                or (escaped and b"\\" in row)
+            ):
+                cells = self._careful(list(map(bytes, got[:width])), odd)
+                if cells is None:
+                    return None
+                row = cells
+            if doubtful and any(look(one) is not ABSENT for look in doubtful):
+                return None
+            extra = extra_cell(one, others) if others else b"null"
+            return row + extra if extra is not None else None
+
         made: list[bytes | None] = []
-        add = made.append
         for one in records:
-            row: bytes | None = None
+            if one is None:
+                made.append(None)
+                continue
             try:
-                got: Any = get(one)
-                brackets = 0
-                for place in lists:
-                    value = bytes(got[place])
-                    if value[0] == 91:
-                        brackets += value.count(b"[")
-                        if value != b"[]":
-                            got = list(got)
-                            got[place] = list_cell(value)
-                row = b",".join(got) + b","
-                odd = (
-                    zeros and b".0" in row and (b".0," in row or b'.0"' in row or b".00" in row)
-                ) or (midnights and b"T00:" in row)
-                if (
-                    odd
-                    or always
-                    or b"{" in row
-                    or row.count(b"[") != brackets
-                    or (escaped and b"\\" in row)
-                ):
-                    row = self._careful(list(map(bytes, got[:width])), odd)
-                if doubtful and any(look(one) is not ABSENT for look in doubtful):
-                    row = None
-                extra = b"null" if row is None or not others else extra_cell(one, others)
-                row = row + extra if row is not None and extra is not None else None
-            except AttributeError:  # nothing was read, or null where an object is declared
-                row = None
-            add(row)
+                made.append(row_of(one))
+            except AttributeError:  # null where an object is declared
+                shape.fill(one)
+                made.append(row_of(one))
         self._note(records, shape)
         return made
 

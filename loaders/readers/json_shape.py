@@ -69,6 +69,15 @@ class Shape:
             self._make()
             raise
 
+    def fill(self, record: Any) -> None:
+        """Takes null for an object without fields, where one is declared."""
+        for (*steps, last), empty in self._objects:
+            holder = record
+            for step in steps:
+                holder = getattr(holder, step)
+            if getattr(holder, last) is None:
+                setattr(holder, last, empty())
+
     def _make(self) -> None:
         self.version += 1
         tree: dict[str, Any] = {}
@@ -86,6 +95,7 @@ class Shape:
                 raise TooOdd
         self._structs: set[tuple[str, ...]] = set()
         self._attributes: dict[tuple[str, ...], str] = {}
+        self._objects: list[tuple[list[str], Any]] = []
         root = self._struct(tree, (), "")
         self.one = msgspec.json.Decoder(root).decode
         self.many = msgspec.json.Decoder(list[root]).decode  # type: ignore[valid-type]
@@ -112,7 +122,9 @@ class Shape:
             attribute = f"f{len(rename)}"
             rename[attribute] = name
             if isinstance(node, dict):
+                at_object = len(self._objects)
                 inner = self._struct(node, (*prefix, name), f"{at}{attribute}.")
+                self._objects.insert(at_object, (f"{at}{attribute}".split("."), inner))
                 fields.append((attribute, inner | None, msgspec.field(default_factory=inner)))
             else:
                 declared = node in self.chosen
