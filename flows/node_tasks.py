@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from prefect import State, Task, get_client
-from prefect.states import Cancelled, Completed, Failed, Running
-
 from flows.transform import first_line
+
+if TYPE_CHECKING:
+    from prefect import State, Task
 
 
 class NodeRuns:
@@ -25,6 +25,8 @@ class NodeRuns:
     FINE = ("success", "pass", "warn", "no-op")
 
     def __init__(self, flow_run_id: str, task: Task[[], None]) -> None:
+        from prefect import get_client
+
         self._flow_run_id, self._task = UUID(flow_run_id), task
         self._runs: dict[str, UUID] = {}  # at work, by dbt's id of the node
         self._client = get_client(sync_client=True)
@@ -37,6 +39,8 @@ class NodeRuns:
             self._finished(event.data.node_info, event.data.run_result)
 
     def _started(self, node: Any) -> None:
+        from prefect.states import Running
+
         run_id = self._runs[node.unique_id] = uuid4()
         self._tell(
             self._client.create_task_run,
@@ -50,6 +54,8 @@ class NodeRuns:
         )
 
     def _finished(self, node: Any, result: Any) -> None:
+        from prefect.states import Completed, Failed
+
         said = f"{result.status}: {first_line(result.message)}" if result.message else None
         self._end(
             node.unique_id, (Completed if result.status in self.FINE else Failed)(message=said)
@@ -68,6 +74,8 @@ class NodeRuns:
 
     def close(self) -> None:
         """Nodes that were running when dbt was interrupted are cancelled."""
+        from prefect.states import Cancelled
+
         for node in list(self._runs):
             self._end(node, Cancelled(message="the build was interrupted"))
         self._teller.shutdown()
