@@ -210,14 +210,20 @@ def test_phases_run_alone_in_python(warehouse, db, flow_environment):
         phases.finish_day(run)
 
 
-def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment):
+def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment, tmp_path):
     script = (
         "import json; from flows.day import run_day;"
         f"done = run_day('day1', {str(SAMPLE)!r});"
         "print(json.dumps([done.flow_run_id, done.phases]))"
     )
+    (tmp_path / "script.py").write_text(script)
     shown = subprocess.run(
-        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, timeout=120
+        [sys.executable, str(tmp_path / "script.py")],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert shown.returncode == 0, shown.stderr
     flow_run_id, by_phase = json.loads(shown.stdout)
