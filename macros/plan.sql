@@ -22,7 +22,10 @@
         {%- if execute and meta.tables and not flags.EMPTY and model.resource_type == 'model' -%}
             {%- if meta.records -%}
                 {%- do refuse_if_behind(meta) -%}
-                {%- set offered = recorded_batches(meta) -%}
+                {%- set offered -%}
+                    select table_name, day, batch_id, revision from {{ source('control', 'applied_batches') }}
+                    where model = '{{ meta.records }}' and table_name in ('{{ meta.tables | join("', '") }}')
+                {%- endset -%}
             {%- else -%}
                 {%- set offered = landed_batches(model.name, meta.tables, whole) -%}
             {%- endif -%}
@@ -119,13 +122,6 @@ order by pending.day, table_name
             )
         )
     order by batches.table_name asc, batches.day asc, batches.batch_id desc
-{%- endmacro %}
-
-
-{% macro recorded_batches(meta) -%}
-    {#- The batches that the model's records hold. -#}
-    select table_name, day, batch_id, revision from {{ source('control', 'applied_batches') }}
-    where model = '{{ meta.records }}' and table_name in ('{{ meta.tables | join("', '") }}')
 {%- endmacro %}
 
 

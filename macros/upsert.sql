@@ -26,7 +26,12 @@
 
 with incoming as (
 
-    select * from {% if meta.order %}{{ last_writes(arg_dict.temp_relation, key, meta.order) }}{% else %}{{ arg_dict.temp_relation }}{% endif %}
+    {% if meta.order -%}
+    select distinct on ({{ key | join(', ') }}) * from {{ arg_dict.temp_relation }}
+    order by {{ key | join(', ') }}, {{ meta.order | join(' desc nulls last, ') }} desc nulls last
+    {%- else -%}
+    select * from {{ arg_dict.temp_relation }}
+    {%- endif %}
 
 ),
 
@@ -95,16 +100,6 @@ written as ({% else %}
 {% macro last_write(order, record) -%}
     {#- What makes one record later than another, as a row to compare; nulls are lowest. -#}
     row({% for column in order %}{{ record }}.{{ column }} is not null, {{ record }}.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
-{%- endmacro %}
-
-
-{% macro last_writes(relation, key, order) -%}
-    {#- One row a key: the last write. -#}
-    (
-        select distinct on ({{ key | join(', ') }}) *
-        from {{ relation }}
-        order by {{ key | join(', ') }}, {% for column in order %}{{ column }} desc nulls last{% if not loop.last %}, {% endif %}{% endfor %}
-    ) as writes
 {%- endmacro %}
 
 

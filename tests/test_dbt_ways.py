@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,10 +233,13 @@ def by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
     (tmp_path / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
     monkeypatch.chdir(PROJECT)
 
-    def run(*arguments: str, target_path: str = "target", project: Path = PROJECT) -> Any:
+    def run(
+        *arguments: str, target_path: str = "target", project: Path = PROJECT, on_event: Any = None
+    ) -> Any:
         places = ["--project-dir", str(project), "--profiles-dir", str(tmp_path)]
         outputs = ["--target-path", str(tmp_path / target_path), "--log-path", str(tmp_path)]
-        return dbtRunner().invoke([*arguments, "--quiet", *places, *outputs])
+        runner = dbtRunner(callbacks=[on_event] if on_event else [])
+        return runner.invoke([*arguments, "--quiet", *places, *outputs])
 
     return run
 
@@ -307,3 +311,19 @@ def test_a_snapshot_of_silver_holds_what_each_build_left(
     ]
     latest = [(row["agent_id"], row["name"], row["status"]) for row in held if row["is_last"]]
     assert latest == [tuple(r.values()) for r in two_days.rows("agents", "agent_id, name, status")]
+
+
+def test_a_model_asks_for_its_plan_and_its_columns_once(
+    two_days: World, by_hand: Callable[..., Any]
+) -> None:
+    asked: dict[str, list[str]] = defaultdict(list)
+
+    def on_event(event: Any) -> None:
+        if event.info.name == "SQLQuery":
+            asked[event.data.node_info.node_name].append(event.data.sql.lower())
+
+    assert by_hand("run", "--select", "int_roles_records", "roles", on_event=on_event).success
+    for model, plans in {"int_roles_records": 1, "roles": 2}.items():  # silver's and its records'
+        assert sum("as held_batch_id" in query for query in asked[model]) == plans, model
+        assert sum("from pg_attribute" in query for query in asked[model]) == 1, model
+    assert not any("information_schema" in query for query in asked["roles"])

@@ -199,7 +199,10 @@ def test_phases_run_alone_in_python(warehouse, db, flow_environment):
     phases.prepare_day(run)
     landed = phases.land_day(run)
     assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}
+    told: list[tuple] = []
+    run.progress = lambda *what: told.append(what)
     assert phases.transform_day(run).nodes["success"] > 0
+    assert told[-1] == ("dbt", len(told), len(told))  # node n of m
     assert phases.finish_day(run) > 0
     db.execute("alter view metrics.row_ledger rename to ledger_as_built")
     db.execute(
