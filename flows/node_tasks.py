@@ -1,85 +1,81 @@
-"""Every node of a dbt build a task run in Prefect.
+"""Every node of a dbt build a task run in Prefect, told through its API by a thread of our own.
 
-PrefectDbtRunner shows nodes too, at three to four times the cost of `dbt build`; here each node
-costs two events on the channel that Prefect's own task engine reports on.
+PrefectDbtRunner shows nodes too, at three to four times the cost of `dbt build`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from flows.transform import first_line
 
+if TYPE_CHECKING:
+    from prefect import State, Task
+
 
 class NodeRuns:
-    """A callback for dbt's events that keeps one Prefect task run per node: Running, then
-    Completed, Failed or Cancelled. Reporting is Prefect's background thread, never dbt's."""
+    """A callback for dbt's events that keeps one task run per node: Running, then Completed, Failed
+    or Cancelled. dbt never waits for Prefect, and a report that fails does not fail the build."""
 
     # An exposure is a node too, and there is nothing to do for it.
-    FINAL = dict.fromkeys(("success", "pass", "warn", "no-op"), "COMPLETED")
+    FINE = ("success", "pass", "warn", "no-op")
 
-    def __init__(self, flow_run_id: str) -> None:
-        self.flow_run_id = flow_run_id
-        self._runs: dict[str, Any] = {}
+    def __init__(self, flow_run_id: str, task: Task[[], None]) -> None:
+        from prefect import get_client
+
+        self._flow_run_id, self._task = UUID(flow_run_id), task
+        self._runs: dict[str, UUID] = {}  # at work, by dbt's id of the node
+        self._client = get_client(sync_client=True)
+        self._teller = ThreadPoolExecutor(1, "node-runs")
 
     def __call__(self, event: Any) -> None:
-        name = event.info.name
-        if name in {"NodeStart", "NodeFinished"}:
-            # A report that fails must not fail the build.
-            with contextlib.suppress(Exception):
-                node = event.data.node_info
-                if name == "NodeStart":
-                    self._started(node)
-                else:
-                    self._finished(node, event.data.run_result)
+        if event.info.name == "NodeStart":
+            self._started(event.data.node_info)
+        elif event.info.name == "NodeFinished":
+            self._finished(event.data.node_info, event.data.run_result)
 
     def _started(self, node: Any) -> None:
-        from prefect.client.schemas import TaskRun
-        from prefect.states import Pending, Running
+        from prefect.states import Running
 
-        run = TaskRun(
-            id=uuid4(),
-            flow_run_id=UUID(self.flow_run_id),
+        run_id = self._runs[node.unique_id] = uuid4()
+        self._tell(
+            self._client.create_task_run,
+            self._task,
+            self._flow_run_id,
+            dynamic_key=str(run_id),
+            id=run_id,
             name=node.node_name,
-            task_key=f"dbt-{node.resource_type}",
-            dynamic_key=f"{node.unique_id}-{uuid4().hex[:8]}",
-            tags=["dbt", str(node.resource_type)],
-            run_count=1,
+            extra_tags=[str(node.resource_type)],
+            state=Running(),
         )
-        self._runs[node.unique_id] = run
-        self._report(run, Pending(), Running())
 
     def _finished(self, node: Any, result: Any) -> None:
-        from prefect.client.schemas import State
-        from prefect.client.schemas.objects import StateType
+        from prefect.states import Completed, Failed
 
-        run = self._runs.pop(node.unique_id, None)
-        if run is None:  # skipped: it never started
-            return
-        final = self.FINAL.get(result.status, "FAILED")
-        message = f"{result.status}: {first_line(result.message)}" if result.message else None
-        ended = State(type=StateType(final), message=message)
-        run.end_time = ended.timestamp
-        run.total_run_time = ended.timestamp - run.start_time
-        self._report(run, run.state, ended)
+        said = f"{result.status}: {first_line(result.message)}" if result.message else None
+        self._end(
+            node.unique_id, (Completed if result.status in self.FINE else Failed)(message=said)
+        )
+
+    def _end(self, node: str, state: State[Any]) -> None:
+        if run_id := self._runs.pop(node, None):  # a node that is skipped never started
+            self._tell(self._client.set_task_run_state, run_id, state, force=True)
+
+    def _tell(self, ask: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+        def told() -> None:
+            with contextlib.suppress(Exception):
+                ask(*arguments, **named)
+
+        self._teller.submit(told)
 
     def close(self) -> None:
         """Nodes that were running when dbt was interrupted are cancelled."""
         from prefect.states import Cancelled
 
-        for key in list(self._runs):
-            run = self._runs.pop(key)
-            with contextlib.suppress(Exception):
-                self._report(run, run.state, Cancelled(message="the build was interrupted"))
-
-    def _report(self, run: Any, before: Any, after: Any) -> None:
-        from prefect.utilities.engine import emit_task_run_state_change_event
-
-        after.state_details.flow_run_id = run.flow_run_id
-        after.state_details.task_run_id = run.id
-        run.state, run.state_type, run.state_name = after, after.type, after.name
-        if run.start_time is None:
-            run.start_time = after.timestamp
-        emit_task_run_state_change_event(run, before, after)
+        for node in list(self._runs):
+            self._end(node, Cancelled(message="the build was interrupted"))
+        self._teller.shutdown()

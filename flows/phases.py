@@ -137,6 +137,7 @@ def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Bu
             run.flow_run_id,
             stop=run.stop,
             on_event=on_event,
+            progress=run.progress,
         )
     finally:
         run.stop.check()

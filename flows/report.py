@@ -123,8 +123,8 @@ def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, 
     unbalanced = [f"{row['table_name']} → {row['target']}" for row in ledger if not row["balanced"]]
     said = f"does not balance: {', '.join(unbalanced)}" if unbalanced else "balances"
     found = [
-        f"{row['severity']:5}  {row['suite']}.{row['check_name']}: {row['observed']}, "
-        f"expected {row['expected']}"
+        f"{row['severity']:5}  {row['suite']}.{row['check_name']}: {row['description']}; "
+        f"found {row['observed']}"
         for row in checks
         if not row["success"]
     ]

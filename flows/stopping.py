@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 
 from loaders import warehouse
 from loaders.errors import DaybookError
@@ -21,8 +20,6 @@ class Stop:
     def __init__(self) -> None:
         self.reason: str | None = None
         self.flow_run_id: str | None = None
-        self.dbt_sessions: Callable[[], list[int]] = list
-        self.interrupt_dbt: Callable[[], None] = lambda: None
         self._over = threading.Event()
 
     def request(self, reason: str) -> None:
@@ -46,7 +43,6 @@ class Stop:
         self._over.set()
 
     def _end_sessions(self) -> None:
-        self.interrupt_dbt()
         while not self._over.is_set():
             with contextlib.suppress(Exception), warehouse.connect(autocommit=True) as connection:
                 while not self._over.is_set():
@@ -57,16 +53,11 @@ class Stop:
                         from pg_stat_activity
                         where pid <> pg_backend_pid()
                             and datname = current_database()
-                            and (
-                                pid = any(%(pids)s)
-                                or (
-                                    application_name like '%%' || %(run)s || '%%'
-                                    and application_name not like 'daybook run %%'
-                                    and application_name not like 'daybook flow %%'
-                                )
-                            )
+                            and application_name like '%%' || %s || '%%'
+                            and application_name not like 'daybook run %%'
+                            and application_name not like 'daybook flow %%'
                         """,
-                        {"pids": self.dbt_sessions(), "run": self.flow_run_id or "no run yet"},
+                        [self.flow_run_id or "no run yet"],
                     )
                     self._over.wait(0.1)
             self._over.wait(0.5)

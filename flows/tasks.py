@@ -72,10 +72,15 @@ def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     return [future.result(raise_on_failure=False) for future in futures]
 
 
+@task(name="dbt-node", tags=["dbt"])
+def dbt_node() -> None:
+    """A node of a build: dbt runs it, and Prefect is told."""
+
+
 @task(name="transform-day", task_run_name="transform-day", **_retried)
 def transform_day(run: Run) -> Built:
     """dbt build, each node a task run of its own."""
-    nodes = NodeRuns(str(this_flow_run().id))
+    nodes = NodeRuns(str(this_flow_run().id), dbt_node)
     try:
         return phases.transform_day(run, nodes)
     finally:

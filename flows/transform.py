@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import gc
 import os
 import re
 import threading
@@ -23,7 +23,8 @@ from loaders.sources import PROJECT
 
 # Unit tests prove a model's rules with rows of their own: CI runs them, a day need not.
 BUILD = ["build", "--exclude-resource-type", "unit_test"]
-SILENT = ["--log-level", "none"]  # not a level that PrefectDbtRunner knows
+# PrefectDbtRunner knows no such level. A file of its own costs dbt a tenth, and would quote rows.
+SILENT = ["--log-level", "none", "--log-level-file", "none"]
 _LOST = re.compile(
     r"server closed the connection|terminating connection|connection already closed"
     r"|could not connect|connection (refused|reset|timed out)|SSL connection has been closed"
@@ -52,35 +53,26 @@ class Built:
     seconds: float
 
 
-def settings() -> Any:
-    """prefect-dbt's settings: DBT_PROJECT_DIR, DBT_PROFILES_DIR, DBT_TARGET_PATH, or our defaults.
+def target_path() -> Path:
+    """Where dbt keeps what it parsed and compiled: DBT_TARGET_PATH, or below our home."""
+    return Path(os.environ.get("DBT_TARGET_PATH") or warehouse.home() / "dbt" / "target")
 
-    Raises DaybookError where no profiles.yml is found.
-    """
-    from prefect_dbt.core.settings import PrefectDbtSettings
 
-    chosen: dict[str, Any] = {}
-    if "DBT_PROJECT_DIR" not in os.environ:
-        chosen["project_dir"] = PROJECT
-    if "DBT_PROFILES_DIR" not in os.environ and (PROJECT / "profiles.yml").exists():
-        chosen["profiles_dir"] = PROJECT
-    if "DBT_TARGET_PATH" not in os.environ:
-        chosen["target_path"] = warehouse.home() / "dbt" / "target"
-    found = PrefectDbtSettings(**chosen)
-    if not (found.profiles_dir / "profiles.yml").exists():
+def _options() -> list[str]:
+    """Where dbt finds the project and its profile. DaybookError where there is no profiles.yml."""
+    project = os.environ.get("DBT_PROJECT_DIR") or str(PROJECT)
+    given = os.environ.get("DBT_PROFILES_DIR")
+    places = [Path(given)] if given else [PROJECT, Path.home() / ".dbt"]
+    profiles = next((place for place in places if (place / "profiles.yml").exists()), None)
+    if profiles is None:
         raise DaybookError(
-            f"There is no profiles.yml in {found.profiles_dir}: run `make setup`, "
+            f"There is no profiles.yml in {places[0]}: run `make setup`, "
             "or copy profiles.example.yml to profiles.yml."
         )
-    return found
-
-
-def _options(of: Any) -> list[str]:
     log_path = os.environ.get("DBT_LOG_PATH") or str(warehouse.home() / "dbt" / "logs")
     return [
-        *("--project-dir", str(of.project_dir), "--profiles-dir", str(of.profiles_dir)),
-        *("--target-path", str(of.target_path), "--log-path", log_path),
-        *("--quiet", "--log-level-file", "info", "--no-use-colors-file"),
+        *("--project-dir", project, "--profiles-dir", str(profiles)),
+        *("--target-path", str(target_path()), "--log-path", log_path, "--quiet"),
     ]
 
 
@@ -89,7 +81,7 @@ def manifest() -> Any:
     with timing.part("dbt-import"):
         from dbt.cli.main import dbtRunner
 
-        options = _options(settings())
+    options = _options()
     with _parsing:
         if tuple(options) not in _kept:
             with _surroundings(), timing.part("parse"):
@@ -97,6 +89,7 @@ def manifest() -> Any:
             if not parsed.success:
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
             _kept[tuple(options)] = parsed.result
+            gc.freeze()  # it stays: to look through it again is a tenth of a build
         return _kept[tuple(options)]
 
 
@@ -117,12 +110,13 @@ def _surroundings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _day_in_sessions(day: Day | None, flow_run_id: str) -> Iterator[None]:
-    """Every session that dbt opens gets the day and the run: environment, not --vars, which
-    would have dbt parse the project again for each day."""
-    before = {name: os.environ.pop(name, None) for name in ("PGOPTIONS", "PGTZ")}
-    if before["PGOPTIONS"]:
-        os.environ["PGOPTIONS"] = before["PGOPTIONS"]  # pgoptions() keeps what the user set
+    """Every session that dbt opens gets the day and the run, and is known by the run: environment,
+    not --vars, which would have dbt parse the project again for each day."""
+    names = ("PGOPTIONS", "PGTZ", "PGAPPNAME")
+    before = {name: os.environ.get(name) for name in names}
     os.environ["PGOPTIONS"] = warehouse.pgoptions(day, flow_run_id)
+    os.environ["PGAPPNAME"] = f"daybook dbt {flow_run_id}"
+    os.environ.pop("PGTZ", None)  # it would beat the options' time zone
     try:
         yield
     finally:
@@ -138,23 +132,29 @@ def build(
     *,
     stop: Stop | None = None,
     on_event: Callable[[Any], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
     arguments: list[str] | None = None,
 ) -> Built:
     """`dbt build` for one day. Raises BuildError naming the failed nodes.
 
-    `on_event` is called with each of dbt's events, in dbt's threads: it must be quick.
+    `on_event` is called with each of dbt's events, in dbt's threads: it must be quick. `progress`
+    is told which node of how many begins. A `stop` fails the nodes that are still to run; the
+    sessions of those at work are ended by whoever asked for it, by the run in their name.
     """
     from dbt.cli.main import dbtRunner
 
-    found, started = settings(), time.monotonic()
-    called = [*(arguments or BUILD), *_options(found)]
-    with _surroundings(), _day_in_sessions(day, flow_run_id), _stoppable(stop):
-        if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
-            from prefect_dbt import PrefectDbtRunner
+    def begins(event: Any) -> None:
+        if progress and event.info.name == "LogStartLine":
+            progress("dbt", event.data.index, event.data.total)
+        if stop and event.info.name == "SQLQuery":
+            stop.check()
 
-            outcome = PrefectDbtRunner(settings=found, raise_on_failure=False).invoke(called)
+    called, started = [*(arguments or BUILD), *_options()], time.monotonic()
+    with _surroundings(), _day_in_sessions(day, flow_run_id):
+        if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
+            outcome = _prefects_runner().invoke(called)
         else:
-            callbacks = [on_event] if on_event else []
+            callbacks = [begins, *([on_event] if on_event else [])]
             runner = dbtRunner(manifest=manifest(), callbacks=callbacks)
             outcome = runner.invoke([*called, *SILENT])
     seconds = time.monotonic() - started
@@ -163,52 +163,33 @@ def build(
     return verdict(outcome, seconds)
 
 
+def _prefects_runner() -> Any:
+    from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+
+    options = _options()
+    places = dict(zip(options[:-1:2], options[1::2], strict=True))
+    return PrefectDbtRunner(
+        settings=PrefectDbtSettings(
+            project_dir=Path(places["--project-dir"]),
+            profiles_dir=Path(places["--profiles-dir"]),
+            target_path=target_path(),
+        ),
+        raise_on_failure=False,
+    )
+
+
 def document() -> Path:
     """dbt's page of models, columns and lineage, all in one file. Raises DaybookError if it can't
     be built. What the last build compiled is used where there is one."""
     from dbt.cli.main import dbtRunner
 
-    found = settings()
-    compiled = (Path(found.target_path) / "manifest.json").exists()
-    called = ["docs", "generate", "--static", *(["--no-compile"] if compiled else [])]
+    compiled = ["--no-compile"] if (target_path() / "manifest.json").exists() else []
+    called = ["docs", "generate", "--static", *compiled, *_options(), *SILENT]
     with _surroundings(), _day_in_sessions(None, "docs"):
-        outcome = dbtRunner(manifest=manifest()).invoke([*called, *_options(found), *SILENT])
+        outcome = dbtRunner(manifest=manifest()).invoke(called)
     if not outcome.success:
         raise DaybookError(f"dbt could not document the project: {first_line(outcome.exception)}")
-    return Path(found.target_path) / "static_index.html"
-
-
-@contextlib.contextmanager
-def _stoppable(stop: Stop | None) -> Iterator[None]:
-    """While dbt runs: its sessions by number, and how to interrupt the thread that drives it."""
-    if stop is None:
-        yield
-        return
-    driver = threading.get_ident()
-
-    def interrupt() -> None:
-        # Ctrl-C reaches only a process's main thread, and dbt isn't in it.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(driver), ctypes.py_object(KeyboardInterrupt)
-        )
-
-    stop.dbt_sessions, stop.interrupt_dbt = _open_sessions, interrupt
-    try:
-        stop.check()
-        yield
-    finally:
-        stop.dbt_sessions, stop.interrupt_dbt = list, lambda: None
-
-
-def _open_sessions() -> list[int]:
-    from dbt.adapters.factory import FACTORY
-
-    pids = []
-    for adapter in list(FACTORY.adapters.values()):
-        for connection in list(adapter.connections.thread_connections.values()):
-            with contextlib.suppress(Exception):
-                pids.append(connection.handle.info.backend_pid)
-    return pids
+    return target_path() / "static_index.html"
 
 
 def verdict(outcome: Any, seconds: float) -> Built:

@@ -14,7 +14,6 @@ from loaders.sources import PROJECT, SOURCES_FILE
 
 TEMPLATES = Path(__file__).parent / "templates"
 DOCS, SETTINGS = PROJECT / "models/_columns.md", PROJECT / "dbt_project.yml"
-SELECTORS = PROJECT / "selectors.yml"
 _WRITTEN_AT = re.compile(r"(last_)?(updated|modified|changed)(_at|_on|_time|_date|_datetime)?")
 _LINEAGE = "_day _batch_id _source_file _source_row"
 TYPED = f"_errors _landed _extra {_LINEAGE}"
@@ -85,10 +84,6 @@ def files_of(entity: Entity) -> dict[Path, str]:
             )
     # the list of what the ledger counts is one line
     settings = re.sub(r"(?m)^(  entities: \[.*)\]$", rf"\1, {name}]", SETTINGS.read_text("utf-8"))
-    selector = (
-        f"\n  - name: {name}\n    description: {name.replace('_', ' ').capitalize()}.\n"
-        f"    definition: {{method: tag, value: {name}}}\n"
-    )
     return {
         SOURCES_FILE: SOURCES_FILE.read_text("utf-8") + filled("sources.yml", columns=declared),
         models / f"intermediate/{typed}.sql": filled("typed.sql"),
@@ -107,7 +102,6 @@ def files_of(entity: Entity) -> dict[Path, str]:
         ),
         DOCS: docs,
         SETTINGS: settings,
-        SELECTORS: SELECTORS.read_text("utf-8") + selector,
     }
 
 

@@ -22,6 +22,7 @@ from loaders.sources import PROJECT
 
 if TYPE_CHECKING:
     from psycopg import Connection
+    from sqlalchemy import Engine
 
 MIGRATION_LOCK = 0x6461_796D  # "daym": two migrations of one database wait for each other
 CONNECT_TIMEOUT = 10  # seconds, for each attempt
@@ -180,22 +181,15 @@ def migrate(*, drop_built: bool = False) -> list[str]:
     import psycopg
     from alembic import command
     from alembic.config import Config
-    from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.pool import NullPool
 
     from loaders.tables import ensure_tables
 
     said: list[str] = []
     config = Config()
     config.set_main_option("script_location", str(edition.MIGRATIONS).replace("%", "%%"))
-    engine = create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: connect(application_name="daybook migrate"),
-        poolclass=NullPool,
-    )
     try:
-        with engine.begin() as connection:
+        with engine("daybook migrate").begin() as connection:
             conn = cast("Connection", connection.connection.driver_connection)
             conn.add_notice_handler(
                 lambda d: said.append(str(d.message_primary)) if d.severity == "WARNING" else None
@@ -206,7 +200,6 @@ def migrate(*, drop_built: bool = False) -> list[str]:
                 conn.execute(edition.DROP_BUILT)
             elif behind := edition.other(edition.revision(conn)):
                 raise WarehouseError(behind)
-            conn.execute("create schema if not exists bronze")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             ensure_tables(conn)
@@ -214,6 +207,18 @@ def migrate(*, drop_built: bool = False) -> list[str]:
     except (psycopg.Error, SQLAlchemyError) as error:
         raise WarehouseError(f"Nothing was migrated at {where()}: {error}") from error
     return said
+
+
+def engine(application_name: str) -> Engine:
+    """SQLAlchemy's way in, for Alembic: our own connections, one at a time."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connect(application_name=application_name),
+        poolclass=NullPool,
+    )
 
 
 def check_ready(conn: Connection) -> None:

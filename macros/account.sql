@@ -123,11 +123,11 @@ left join came_to on counted.table_name = came_to.table_name and counted.day = c
 {% macro after_upsert() -%}
     {#- dbt makes the table of a first build by itself, without the strategy: this hook accounts
         for it in the same transaction. -#}
-    {%- if is_building() and model.done -%}
-    {{ look_again(model.done) }}
-    {%- elif is_building() -%}
+    {%- set work = plan() if is_building() else {} -%}
+    {%- if work.is_written -%}
+    {{ look_again(work) }}
+    {%- elif work -%}
     {%- set meta = model.config.meta or {} -%}
-    {%- set work = plan(first_build=true) -%}
     {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}
 -- what is built on it next must not be planned for an empty table
 analyze {{ this }};

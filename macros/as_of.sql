@@ -1,30 +1,17 @@
-{#- Silver is a function of the days, so what it was after any of them can be asked of the records. -#}
-
 {% macro as_of(entity, day) -%}
     {#- An entity, such as `agents`, as it stood once `day`, SQL for a date, and the days before it
-        were applied: the columns of silver's table, but for the days an agent was seen on. -#}
-    {%- set silver = ref(entity) -%}
-    {%- set records = ref('int_' ~ entity ~ '_records') -%}
+        were applied: the columns of silver's table, but for the days an agent was seen on, and of a
+        membership its key. -#}
     {%- set key = key_of('stg_' ~ entity) | join(', ') -%}
     {%- if entity == 'group_memberships' -%}
-        select pairs.*
-        from (
-            {{
-                membership_pairs(
-                    ref('int_groups_records'),
-                    records,
-                    list_day=newest_day('int_groups_records', 'stg_groups', until=day),
-                    file_day=newest_day('int_group_memberships_records', 'stg_group_memberships', until=day),
-                )
-            }}
-        ) as pairs
-        where exists (select 1 from {{ ref('agents_history') }} as agents where agents.agent_id = pairs.agent_id and agents.valid_from <= {{ day }})
-            and exists (select 1 from {{ ref('groups_history') }} as groups where groups.group_id = pairs.group_id and groups.valid_from <= {{ day }})
+        select {{ key }} from {{ ref('group_memberships_history') }}
+        where {{ day }} between valid_from and coalesce(valid_to, 'infinity')
     {%- else -%}
+        {%- set records = ref('int_' ~ entity ~ '_records') -%}
         {#- what silver says of a rate has another name in the records, and when it was written has none -#}
         {%- set renamed = {'exchange_rate': 'fx_rate as exchange_rate', 'original_currency': 'currency as original_currency'} if entity == 'transactions' else {} -%}
         {%- set beside = ['status', 'first_seen_day', 'last_seen_day', 'is_present', '_updated_at'] if entity in ('agents', 'groups') else ['_updated_at'] -%}
-        {%- set columns = adapter.get_columns_in_relation(silver) | map(attribute='name') | reject('in', beside) if execute else ['*'] %}
+        {%- set columns = adapter.get_columns_in_relation(ref(entity)) | map(attribute='name') | reject('in', beside) if execute else ['*'] %}
         select
             {%- for column in columns %}
             latest.{{ renamed.get(column, column) }}{% if not loop.last %},{% endif %}

@@ -7,7 +7,7 @@
         {{ exceptions.raise_compiler_error("the strategy by_batch needs config(meta={'tables': [the landed tables that " ~ model.name ~ " takes in]})") }}
     {%- endif -%}
     {%- set work = plan() -%}
-    {%- do model.update({'done': work}) -%}
+    {%- do work.update({'is_written': true}) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | join(', ') -%}
     {%- set place = ['_source_table', '_day', '_source_file', '_source_row'] + (meta.place or []) -%}
 
@@ -44,9 +44,11 @@ select {{ columns }} from judged;
     {#- dbt makes the table of a first build by itself, without the strategy: its batches are noted
         here, in the same transaction. What is planned next must know how much there is. -#}
     {%- if is_building() -%}
-    {%- set work = model.done or plan(first_build=true) -%}
-    {%- if not model.done %}{{ record_applied(work) }};{% endif %}
-    create index if not exists {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';
+    {%- set work = plan() -%}
+    {%- if not work.is_written %}
+    {{ record_applied(work) }};
+    create index {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';
+    {%- endif %}
     {{ look_again(work) }}
     {%- set counted = (model.config.meta or {}).unit is none %}
     {%- if counted and work.pending %}

@@ -41,10 +41,11 @@
 
 {% macro hold_warehouse() -%}
     {#- Each model's transaction by hand shares the lock that a run holds alone, so that neither
-        changes what the other works on; the sessions of a run are known by its id. -#}
+        changes what the other works on. A run's own sessions carry its id. -#}
+    {%- if 'app.flow_run_id=' not in env_var('PGOPTIONS', '') %}
     do $$
     begin
-        if coalesce(current_setting('app.flow_run_id', true), '') = '' and not pg_try_advisory_xact_lock_shared(1684109666) then
+        if not pg_try_advisory_xact_lock_shared(1684109666) then
             raise exception 'The warehouse is held by %: only one run at a time changes it, wait for it to end.',
                 coalesce((
                     select sessions.application_name
@@ -57,6 +58,7 @@
         end if;
     end
     $$
+    {%- endif %}
 {%- endmacro %}
 
 

@@ -52,7 +52,7 @@
         from (
             select
                 {{ held_columns or 'records.*' }},
-                {{ hash_of(values) }} as _hash,
+                {% if values %}hash_record_extended(row({{ values | join(', ') }}), 0){% else %}0::bigint{% endif %} as _hash,
                 {{ position }} as _position,
                 cardinality(_errors) = 0 as _is_valid,
                 true as _is_pending,
@@ -103,12 +103,6 @@
         window earlier as (partition by _is_valid, {{ keys }} order by _day rows between unbounded preceding and 1 preceding)
         {%- endif %}
     ) as ranked
-{%- endmacro %}
-
-
-{% macro hash_of(values) -%}
-    {#- One number for all that a record says, the same whatever a numeric's trailing zeros. -#}
-    {% if values %}hash_record_extended(row({{ values | join(', ') }}), 0){% else %}0::bigint{% endif %}
 {%- endmacro %}
 
 

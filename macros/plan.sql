@@ -3,7 +3,7 @@
     the SQL as literals, so that `dbt compile` shows what a build will run and Postgres prunes
     partitions while it plans. -#}
 
-{% macro plan(first_build=false) -%}
+{% macro plan() -%}
     {#- The work of this model:
           pending      rows (table_name, day, batch_id, revision, held_batch_id): batches to apply,
                        and the batch that each takes the place of
@@ -12,27 +12,34 @@
           since        the first pending day
           has_earlier  whether days before that are applied
           has_later    whether days from that on are applied, beside the pending ones
-          whole        whether all is worked out anew: a full refresh, or no table yet; `first_build`
-                       says so in a hook, when there is one -#}
-    {%- set meta = model.config.meta or {} -%}
-    {%- set whole = first_build or not is_incremental() or flags.FULL_REFRESH -%}
-    {%- set work = {'pending': [], 'gone': [], 'again': [], 'since': none, 'has_earlier': false, 'has_later': false, 'whole': whole} -%}
-    {%- if execute and meta.tables and not flags.EMPTY and model.resource_type == 'model' -%}
-        {%- if meta.records -%}
-            {%- do refuse_if_behind(meta) -%}
-            {%- set offered = recorded_batches(meta) -%}
-        {%- else -%}
-            {%- set offered = landed_batches(model.name, meta.tables, whole) -%}
+          whole        whether all is worked out anew: a full refresh, or no table yet
+        Made once a build and model: what its hooks note as applied is what its SQL selects. -#}
+    {%- set node = graph.nodes.get(model.unique_id, {}) if execute else {} -%}
+    {%- if node.planned_by != invocation_id -%}
+        {%- set meta = model.config.meta or {} -%}
+        {%- set whole = not is_incremental() or flags.FULL_REFRESH -%}
+        {%- set work = {'pending': [], 'gone': [], 'again': [], 'since': none, 'has_earlier': false, 'has_later': false, 'whole': whole} -%}
+        {%- if execute and meta.tables and not flags.EMPTY and model.resource_type == 'model' -%}
+            {%- if meta.records -%}
+                {%- do refuse_if_behind(meta) -%}
+                {%- set offered -%}
+                    select table_name, day, batch_id, revision from {{ source('control', 'applied_batches') }}
+                    where model = '{{ meta.records }}' and table_name in ('{{ meta.tables | join("', '") }}')
+                {%- endset -%}
+            {%- else -%}
+                {%- set offered = landed_batches(model.name, meta.tables, whole) -%}
+            {%- endif -%}
+            {%- set again = context[meta.again]() if meta.again and not whole -%}
+            {%- for row in run_query(pending_batches(model.name, meta.tables, offered, whole, again)).rows -%}
+                {%- do work.pending.append(row) -%}
+                {%- if row.held_batch_id is not none -%}{%- do work.gone.append(row.held_batch_id) -%}{%- endif -%}
+                {%- if row.held_batch_id == row.batch_id -%}{%- do work.again.append(row) -%}{%- endif -%}
+                {%- do work.update({'since': work.since or row.day, 'has_earlier': row.has_earlier, 'has_later': row.has_later}) -%}
+            {%- endfor -%}
         {%- endif -%}
-        {%- set again = context[meta.again]() if meta.again and not whole -%}
-        {%- for row in run_query(pending_batches(model.name, meta.tables, offered, whole, again)).rows -%}
-            {%- do work.pending.append(row) -%}
-            {%- if row.held_batch_id is not none -%}{%- do work.gone.append(row.held_batch_id) -%}{%- endif -%}
-            {%- if row.held_batch_id == row.batch_id -%}{%- do work.again.append(row) -%}{%- endif -%}
-            {%- do work.update({'since': work.since or row.day, 'has_earlier': row.has_earlier, 'has_later': row.has_later}) -%}
-        {%- endfor -%}
+        {%- do node.update({'plan': work, 'planned_by': invocation_id}) -%}
     {%- endif -%}
-    {{ return(work) }}
+    {{ return(node.plan) }}
 {%- endmacro %}
 
 
@@ -115,13 +122,6 @@ order by pending.day, table_name
             )
         )
     order by batches.table_name asc, batches.day asc, batches.batch_id desc
-{%- endmacro %}
-
-
-{% macro recorded_batches(meta) -%}
-    {#- The batches that the model's records hold. -#}
-    select table_name, day, batch_id, revision from {{ source('control', 'applied_batches') }}
-    where model = '{{ meta.records }}' and table_name in ('{{ meta.tables | join("', '") }}')
 {%- endmacro %}
 
 

@@ -14,7 +14,7 @@
         {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name ~ ", and an index or a constraint that holds it unique") }}
     {%- endif -%}
     {%- set work = plan() -%}
-    {%- do model.update({'done': work}) -%}
+    {%- do work.update({'is_written': true}) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='name') | list -%}
     {%- set kept = key + (meta.presence or []) -%}
     {%- set values = [] -%}
@@ -26,7 +26,12 @@
 
 with incoming as (
 
-    select * from {% if meta.order %}{{ last_writes(arg_dict.temp_relation, key, meta.order) }}{% else %}{{ arg_dict.temp_relation }}{% endif %}
+    {% if meta.order -%}
+    select distinct on ({{ key | join(', ') }}) * from {{ arg_dict.temp_relation }}
+    order by {{ key | join(', ') }}, {{ meta.order | join(' desc nulls last, ') }} desc nulls last
+    {%- else -%}
+    select * from {{ arg_dict.temp_relation }}
+    {%- endif %}
 
 ),
 
@@ -98,16 +103,6 @@ written as ({% else %}
 {%- endmacro %}
 
 
-{% macro last_writes(relation, key, order) -%}
-    {#- One row a key: the last write. -#}
-    (
-        select distinct on ({{ key | join(', ') }}) *
-        from {{ relation }}
-        order by {{ key | join(', ') }}, {% for column in order %}{{ column }} desc nulls last{% if not loop.last %}, {% endif %}{% endfor %}
-    ) as writes
-{%- endmacro %}
-
-
 {% macro postgres__create_table_as(temporary, relation, sql) -%}
     {#- What our strategies select they read once: a view of it saves writing the rows once more. -#}
     {%- if temporary and config.get('incremental_strategy') in ('by_batch', 'upsert') -%}
@@ -117,4 +112,28 @@ written as ({% else %}
     {%- else -%}
     {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro postgres__process_schema_changes(on_schema_change, source_relation, target_relation) -%}
+    {#- One look at both relations where dbt takes three: a new column, if any, is left to dbt. -#}
+    {%- set of_both -%}
+        select
+            source.attname as name,
+            held.attname is null as is_new
+        from pg_attribute as source
+        left join pg_attribute as held
+            on source.attname = held.attname
+            and held.attrelid = '{{ target_relation | replace("'", "''") }}'::regclass
+            and not held.attisdropped
+        where source.attrelid = '{{ source_relation | replace("'", "''") }}'::regclass and source.attnum > 0 and not source.attisdropped
+        order by source.attnum
+    {%- endset -%}
+    {%- set columns = run_query(of_both).rows if on_schema_change == 'append_new_columns' else [] -%}
+    {%- if not columns or columns | selectattr('is_new') | list -%}
+        {{ return(dbt.default__process_schema_changes(on_schema_change, source_relation, target_relation)) }}
+    {%- endif -%}
+    {%- set found = [] -%}
+    {%- for column in columns -%}{%- do found.append(api.Column.create(column.name, 'text')) -%}{%- endfor -%}
+    {{ return(found) }}
 {%- endmacro %}

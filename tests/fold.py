@@ -24,6 +24,7 @@ TARGETS = {
     "groups": ("stg_groups",),
     "group_memberships": ("stg_groups", "stg_group_memberships"),
     "transactions": ("stg_transactions",),
+    "cards": ("stg_cards",),
     "fx_rates": ("stg_fx_rates",),
 }
 
@@ -138,6 +139,10 @@ class State:
     def transactions(self) -> dict[str, dict[str, Any]]:
         winners = self.winners("transactions").items()
         return {key: _priced(record.values, *self.rate(record)) for key, record in winners}
+
+    @cached_property
+    def cards(self) -> dict[str, dict[str, Any]]:
+        return {key: record.values for key, record in self.winners("cards").items()}
 
     @cached_property
     def day_lists(self) -> dict[tuple[str, date], Record]:

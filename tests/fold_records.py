@@ -40,6 +40,12 @@ COLUMNS = {
         "card_id:id card_uuid budget_id:id budget_uuid amount_minor:integer_of_any_size "
         "child_transaction_ids:array exponent:exponent currency exchange_rate:numeric"
     ),
+    "stg_cards": _columns(
+        "card_id:id card_uuid name user_id:id user_uuid budget_id:id budget_uuid last_four "
+        "valid_thru status type share_budget_funds:boolean recurring:boolean "
+        "recurring_limit:numeric current_limit:numeric current_spent:numeric "
+        "created_time:timestamptz updated_time:timestamptz"
+    ),
     "stg_fx_rates": _columns("rate_date:date currency usd_per_unit:numeric"),
 }
 REQUIRED = {
@@ -51,6 +57,7 @@ REQUIRED = {
         *("transaction_id", "transaction_uuid", "occurred_time"),
         *("currency", "amount_minor", "exponent"),
     ),
+    "stg_cards": ("card_id", "status", "type", "created_time"),
     "stg_fx_rates": ("rate_date", "currency", "usd_per_unit"),
 }
 KEY = {
@@ -58,6 +65,7 @@ KEY = {
     "stg_agent_details": "agent_id",
     "stg_groups": "group_id",
     "stg_transactions": "transaction_id",
+    "stg_cards": "card_id",
 }
 
 

@@ -145,7 +145,7 @@ def _preload() -> None:
     from flows import server, timing, transform
     from flows.checks import run
 
-    run._great_expectations()
+    run.great_expectations()
     for name in PRELOADED:
         importlib.import_module(name)
     transform.manifest()

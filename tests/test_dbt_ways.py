@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import shutil
 import signal
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,13 +232,14 @@ def by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
     """dbt as it is typed, with a target folder and a profile of its own."""
     (tmp_path / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
     monkeypatch.chdir(PROJECT)
-    numbers = itertools.count()
 
-    def run(*arguments: str, target_path: str = "target") -> Any:
-        places = ["--project-dir", str(PROJECT), "--profiles-dir", str(tmp_path)]
+    def run(
+        *arguments: str, target_path: str = "target", project: Path = PROJECT, on_event: Any = None
+    ) -> Any:
+        places = ["--project-dir", str(project), "--profiles-dir", str(tmp_path)]
         outputs = ["--target-path", str(tmp_path / target_path), "--log-path", str(tmp_path)]
-        next(numbers)
-        return dbtRunner().invoke([*arguments, "--quiet", *places, *outputs])
+        runner = dbtRunner(callbacks=[on_event] if on_event else [])
+        return runner.invoke([*arguments, "--quiet", *places, *outputs])
 
     return run
 
@@ -277,3 +279,51 @@ def test_what_is_modified_builds_on_what_another_target_has(
     activity = seen(two_days.db, ("mine_metrics.group_activity",))
     assert list(activity.values()) == [before["metrics.group_activity"]]
     assert seen(two_days.db) == before
+
+
+SNAPSHOT = """
+snapshots:
+  - name: agents_snapshot
+    relation: ref('agents')
+    config: {schema: snapshots, unique_key: agent_id, strategy: check, check_cols: [name, status]}
+"""
+
+
+def test_a_snapshot_of_silver_holds_what_each_build_left(
+    two_days: World, settled: Settled, by_hand: Callable[..., Any], tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    for name in ("models", "macros", "seeds"):
+        shutil.copytree(PROJECT / name, project / name)
+    shutil.copy(PROJECT / "dbt_project.yml", project)
+    (project / "snapshots").mkdir()
+    (project / "snapshots" / "agents.yml").write_text(SNAPSHOT)
+    assert by_hand("snapshot", project=project).success
+    settled(two_days)
+    assert by_hand("snapshot", project=project).success
+    held = two_days.db.execute(
+        "select agent_id, name, status, dbt_valid_to is null as is_last"
+        " from snapshots.agents_snapshot order by agent_id, dbt_valid_from"
+    ).fetchall()
+    assert [tuple(row.values()) for row in held if row["agent_id"] == "1"] == [
+        ("1", "Agent 1", "active", False),
+        ("1", "renamed", "active", True),
+    ]
+    latest = [(row["agent_id"], row["name"], row["status"]) for row in held if row["is_last"]]
+    assert latest == [tuple(r.values()) for r in two_days.rows("agents", "agent_id, name, status")]
+
+
+def test_a_model_asks_for_its_plan_and_its_columns_once(
+    two_days: World, by_hand: Callable[..., Any]
+) -> None:
+    asked: dict[str, list[str]] = defaultdict(list)
+
+    def on_event(event: Any) -> None:
+        if event.info.name == "SQLQuery":
+            asked[event.data.node_info.node_name].append(event.data.sql.lower())
+
+    assert by_hand("run", "--select", "int_roles_records", "roles", on_event=on_event).success
+    for model, plans in {"int_roles_records": 1, "roles": 2}.items():  # silver's and its records'
+        assert sum("as held_batch_id" in query for query in asked[model]) == plans, model
+        assert sum("from pg_attribute" in query for query in asked[model]) == 1, model
+    assert not any("information_schema" in query for query in asked["roles"])

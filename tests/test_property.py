@@ -26,7 +26,7 @@ from tests.worlds import Tables, World
 
 SAMPLE = Path(__file__).parent / "sample"
 OUTCOMES = ("inserted", "updated", "unchanged", "stale", "duplicate", "quarantined")
-PIPELINES = ("--select", "tag:agents", "tag:groups", "tag:transactions")
+PIPELINES = ("--select", "tag:agents", "tag:groups", "tag:transactions", "tag:cards")
 UNKNOWN = {"unknown_agent", "unknown_group"}
 
 
@@ -95,6 +95,7 @@ def agree(conn: psycopg.Connection, fold: Fold) -> None:
     same_rows(rows(conn, "silver.agents", "agent_id"), state.agents)
     same_rows(rows(conn, "silver.groups", "group_id"), state.groups)
     same_rows(rows(conn, "silver.transactions", "transaction_id"), state.transactions)
+    same_rows(rows(conn, "silver.cards", "card_id"), state.cards)
     same_rows(rows(conn, "silver.fx_rates", "rate_date", "currency"), state.fx_rates)
     same_rows(rows(conn, "metrics.group_activity", "group_id"), state.activity)
     history = rows(conn, "silver.agent_status_history", "agent_id", "sync_date")
@@ -231,6 +232,7 @@ KEYS = {
     "groups": ("group_id",),
     "group_memberships": ("group_id", "agent_id"),
     "transactions": ("transaction_id",),
+    "cards": ("card_id",),
 }
 
 

@@ -96,6 +96,18 @@ _RECORDS = {
             "child_transaction_ids": _mostly(["[]", '["b"]', None], "b", "null"),
         }
     ),
+    "stg_cards": st.fixed_dictionaries(
+        {
+            "card_id": _mostly(["c1", "c2", " c2", "c3"], " ", None),
+            "user_id": st.sampled_from(["1", "+1", None]),
+            "status": _mostly(["ACTIVE", "TERMINATED"], None),
+            "type": _mostly(["VIRTUAL"], " "),
+            "recurring": _mostly(["true", "False", None], "maybe"),
+            "current_spent": _mostly(["1.10", "1.1", "5e2", None], "NaN"),
+            "created_time": _mostly(TIMES, None, *NO_TIME),
+            "updated_time": _mostly([*TIMES, None], *NO_TIME),
+        }
+    ),
     "stg_fx_rates": st.fixed_dictionaries(
         {
             # the last one is too old for every transaction
@@ -105,7 +117,7 @@ _RECORDS = {
         }
     ),
 }
-_OPTIONAL = {"stg_agent_details", "stg_group_memberships", "stg_fx_rates"}
+_OPTIONAL = {"stg_agent_details", "stg_group_memberships", "stg_cards", "stg_fx_rates"}
 
 
 @dataclass(frozen=True)

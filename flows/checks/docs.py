@@ -40,20 +40,19 @@ def write_docs(context: Any, folder: Path) -> None:
         )
         context.build_data_docs(site_names=["daybook"])
         style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
-        for page in Path(built).rglob("*.html"):
-            page.write_text(offline(page.read_text(encoding="utf-8"), style), encoding="utf-8")
+        for file in [path for path in Path(built).rglob("*") if path.is_file()]:
+            if file.suffix == ".html":
+                file.write_text(offline(file.read_text(encoding="utf-8"), style), encoding="utf-8")
+            else:
+                file.unlink()
         Path(built, "index.html").write_text(_index(Path(built), style), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for page in Path(built).rglob("*.html"):
-            place = folder / page.relative_to(built)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(page, place)
+        shutil.copytree(built, folder)
 
 
 def _index(built: Path, style: str) -> str:
     """A list in place of the library's own index, which a script fills."""
-    described = {suite.name: suite.description for suite in declared_suites()}
+    described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
     lines = [
         f'<li><a href="{quote(str(page.relative_to(built)))}">{escape(name)}</a>: '
         f"{escape(described.get(name, ''))}</li>"

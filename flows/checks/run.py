@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import logging
 import os
 import re
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flows.checks.docs import write_docs
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
-from flows.checks.suites import SEVERITIES, Suite, expected, suites_of
+from flows.checks.suites import SEVERITIES, Suite, suites_of
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
 
 if TYPE_CHECKING:
     from psycopg import Connection
-
-# Imported by Great Expectations for kinds of checks that are not used here: a quarter of its start.
-UNUSED = ("altair", "scipy.stats")
 
 
 class CheckError(DaybookError):
@@ -51,7 +43,6 @@ class Checked:
     severity: str
     success: bool
     observed: str
-    expected: str
     unexpected_count: int | None
     sample_keys: list[dict[str, Any]]
 
@@ -60,7 +51,7 @@ class Checked:
         """One line: what failed, where, how many, and the keys of some rows."""
         keys = "; ".join(shown(key) for key in self.sample_keys)
         where = f"{self.suite}.{self.check} on {self.table}"
-        return f"{where}: {self.observed}, expected {self.expected}" + (
+        return f"{where}: {self.description}; found {self.observed}" + (
             f" [{keys}]" if keys else ""
         )
 
@@ -77,13 +68,28 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
     `docs`: the folder that gets Great Expectations' own pages. Raises WarehouseError. Failing
     checks are in the result, not raised: see `raise_failed`.
     """
-    with _context(day, flow_run_id) as (context, source):
-        validated = [(suite, _validate(context, source, suite)) for suite in suites_of(day)]
+    gx = great_expectations()
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+
+    def connect() -> Connection:
+        name = f"daybook {flow_run_id}"
+        return warehouse.connect(application_name=name, flow_run_id=flow_run_id, day=day)
+
+    # Our own connections: day, run, time-outs and the password stay where they are kept for all.
+    source = context.data_sources.add_postgres(
+        "warehouse",
+        connection_string="postgresql+psycopg://daybook@localhost/daybook",  # a form; see creator
+        create_temp_table=True,  # a suite's query runs once, not once per expectation
+        kwargs={"creator": connect, "pool_size": 5, "max_overflow": 0},
+    )
+    try:
+        validated = [(suite, _validate(gx, context, source, suite)) for suite in suites_of(day)]
         if docs is not None:
             write_docs(context, docs)
-    with warehouse.connect(
-        application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
-    ) as connection:
+    finally:
+        source.get_engine().dispose()
+    with connect() as connection:
         found = [
             _checked(suite, result.to_json_dict(), connection, day)
             for suite, validation in validated
@@ -100,84 +106,31 @@ def raise_failed(found: list[Checked]) -> None:
         raise CheckError(failed)
 
 
-@contextlib.contextmanager
-def _context(day: Day, flow_run_id: str) -> Iterator[tuple[Any, Any]]:
-    """A context in memory, and the warehouse as its data source: our own connections, so that
-    day, run, time-outs and the password stay where they are kept for all others."""
+def great_expectations() -> Any:
+    """The library, which calls nobody and logs no more than errors."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    gx = _great_expectations()
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    source = context.data_sources.add_postgres(
-        "warehouse",
-        connection_string="postgresql+psycopg://daybook@localhost/daybook",  # a form; see creator
-        create_temp_table=True,  # a suite's query runs once, not once per expectation
-        kwargs={
-            "creator": lambda: warehouse.connect(
-                application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
-            ),
-            "pool_size": 5,
-            "max_overflow": 0,
-        },
-    )
-    try:
-        yield context, source
-    finally:
-        source.get_engine().dispose()
-
-
-def _great_expectations() -> Any:
-    """The library, imported without PySpark: where that is installed but for its gRPC part,
-    importing it here ends the process with exit code 0."""
-    present = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_spark(name)}
-    sys.modules["pyspark"] = None  # type: ignore[assignment]
-    later = {name: _Later(name) for name in UNUSED if name not in sys.modules}
-    sys.modules.update(later)
     try:
         import great_expectations
-    finally:
-        for name, module in later.items():  # whoever else wants it gets the module itself
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-        del sys.modules["pyspark"]
-        sys.modules.update(present)
+    except SystemExit as exit_of_pyspark:  # it takes a program without a file for its doctests
+        raise DaybookError(
+            "Great Expectations can't be imported in `python -c` where PySpark is installed: "
+            "run a file, or python -m flows.day."
+        ) from exit_of_pyspark
     return great_expectations
 
 
-class _Later(ModuleType):
-    """Stands for a module until something of it is used."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-def _is_spark(name: str) -> bool:
-    return name == "pyspark" or name.startswith("pyspark.")
-
-
-def _validate(context: Any, source: Any, suite: Suite) -> Any:
-    gx = _great_expectations()
-    asset = source.add_query_asset(suite.name, query=suite.query)
+def _validate(gx: Any, context: Any, source: Any, suite: Suite) -> Any:
+    asset = source.add_query_asset(suite["name"], query="\n".join(suite["meta"]["query"]))
     definition = gx.ValidationDefinition(
-        name=suite.name,
+        name=suite["name"],
         data=asset.add_batch_definition_whole_table("day"),
-        suite=context.suites.add(
-            gx.ExpectationSuite(
-                name=suite.name,
-                expectations=[dict(expectation) for expectation in suite.expectations],
-            )
-        ),
+        suite=context.suites.add(gx.ExpectationSuite(**suite)),
     )
     return context.validation_definitions.add(definition).run(
         result_format={
             "result_format": "SUMMARY",  # COMPLETE would fetch every failing row
-            "unexpected_index_column_names": list(suite.keys),
+            "unexpected_index_column_names": suite["meta"]["keys"],
             "partial_unexpected_count": SAMPLE,
         }
     )
@@ -186,20 +139,19 @@ def _validate(context: Any, source: Any, suite: Suite) -> Any:
 def _checked(suite: Suite, result: dict[str, Any], connection: Connection, day: Day) -> Checked:
     config, counted = result["expectation_config"], result["result"]
     rows = [
-        {name: _key(name, row[name]) for name in suite.keys}
+        {name: _key(name, row[name]) for name in suite["meta"]["keys"]}
         for row in counted.get("partial_unexpected_index_list") or []
     ]
     if rows and config["meta"].get("sample") == "quarantine":
         rows = sample_keys(connection, day, [row["table_name"] for row in rows]) or rows
     return Checked(
-        suite=suite.name,
+        suite=suite["name"],
         check=config["meta"]["check"],
-        table=suite.table,
+        table=suite["meta"]["table"],
         description=config["description"],
         severity=SEVERITIES[config["severity"]],
         success=bool(result["success"]),
         observed=_observed(result),
-        expected=expected(config["type"], config["kwargs"]),
         unexpected_count=counted.get("unexpected_count"),
         sample_keys=[] if result["success"] else rows[:SAMPLE],
     )
@@ -241,15 +193,15 @@ def _keep(connection: Connection, found: list[Checked], day: Day, flow_run_id: s
         """
         insert into metrics.check_results (
             flow_run_id, day, suite, check_name, table_name, description, severity, success,
-            observed, expected, unexpected_count, sample_keys
+            observed, unexpected_count, sample_keys
         )
-        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         [
             (
                 *(flow_run_id, day.date, each.suite, each.check, each.table, each.description),
-                *(each.severity, each.success, each.observed, each.expected),
-                *(each.unexpected_count, Jsonb(each.sample_keys)),
+                *(each.severity, each.success, each.observed, each.unexpected_count),
+                Jsonb(each.sample_keys),
             )
             for each in found
         ],

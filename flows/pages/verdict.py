@@ -61,8 +61,8 @@ def troubles(
     if nodes:
         what += [f"dbt's {row['resource_type']} {row['node']}: {row['status']}" for row in nodes]
         do.append(
-            "See dbt/logs/dbt.log below DAYBOOK_HOME for the reason. Models that were built stay "
-            "as they are."
+            "`dbt build --select` with that name says the whole reason. What was built stays as it "
+            "is."
         )
     errors = [row for row in failing if row["severity"] == "error"]
     if errors:

@@ -199,7 +199,10 @@ def test_phases_run_alone_in_python(warehouse, db, flow_environment):
     phases.prepare_day(run)
     landed = phases.land_day(run)
     assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}
+    told: list[tuple] = []
+    run.progress = lambda *what: told.append(what)
     assert phases.transform_day(run).nodes["success"] > 0
+    assert told[-1] == ("dbt", len(told), len(told))  # node n of m
     assert phases.finish_day(run) > 0
     db.execute("alter view metrics.row_ledger rename to ledger_as_built")
     db.execute(
@@ -210,14 +213,20 @@ def test_phases_run_alone_in_python(warehouse, db, flow_environment):
         phases.finish_day(run)
 
 
-def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment):
+def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment, tmp_path):
     script = (
         "import json; from flows.day import run_day;"
         f"done = run_day('day1', {str(SAMPLE)!r});"
         "print(json.dumps([done.flow_run_id, done.phases]))"
     )
+    (tmp_path / "script.py").write_text(script)
     shown = subprocess.run(
-        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, timeout=120
+        [sys.executable, str(tmp_path / "script.py")],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert shown.returncode == 0, shown.stderr
     flow_run_id, by_phase = json.loads(shown.stdout)

@@ -154,7 +154,6 @@ create table metrics.check_results (
     severity text not null check (severity in ('error', 'warn')),
     success boolean not null,
     observed text,
-    expected text,
     unexpected_count bigint,
     sample_keys jsonb not null default '[]',
     checked_at timestamptz not null default clock_timestamp()
