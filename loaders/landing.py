@@ -241,7 +241,7 @@ def _land(conn: Connection, attempt: Attempt, batch_id: int, allow_shrink: bool)
     if rejects.count > table.max_reject_share * in_files:
         raise too_many(attempt)
     if table.kind == "snapshot":
-        _check_keys(plan, partition, before, allow_shrink)
+        check_keys(plan, partition, before, allow_shrink)
     drift = ledger.drift(
         attempt.found.missing(table),
         attempt.found.unknown,
@@ -265,7 +265,7 @@ def _land(conn: Connection, attempt: Attempt, batch_id: int, allow_shrink: bool)
     return {**found, "rows_repaired": rejects.repaired}
 
 
-def _check_keys(
+def check_keys(
     plan: Plan, partition: NewPartition, before: ledger.Batch | None, allow_shrink: bool
 ) -> None:
     """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read."""

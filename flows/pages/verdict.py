@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.pages.read import Row
+from flows.pages.remarks import Remark, counted
 
 AGAIN = (
     "When its cause is mended run the same command again: what has landed is not landed again, "
@@ -13,7 +14,7 @@ AGAIN = (
 
 
 def verdict(
-    run: Row | None, day_name: str, failing: list[Row], ledger: list[Row], quarantined: int
+    run: Row | None, failing: list[Row], ledger: list[Row], remarks: list[Remark]
 ) -> dict[str, str]:
     """A kind for the page's colour, a word for its title, a sentence."""
     status = run["status"] if run else "success"
@@ -23,6 +24,7 @@ def verdict(
     if status == "running":
         return {"kind": "running", "word": "is running", "said": "Figures are those of a moment."}
     landed = landed_once(ledger, "rows_landed")
+    quarantined = sum(row["rows_quarantined"] for row in ledger)
     said = f"{landed:,} rows landed" + (f", {quarantined:,} quarantined" if quarantined else "")
     unbalanced = [row["target"] for row in ledger if not row["balanced"]]
     said += (
@@ -33,7 +35,8 @@ def verdict(
     warned = sum(not row["success"] for row in failing)
     if warned:
         said += f"; {warned} check{'s' if warned != 1 else ''} warn{'s' if warned == 1 else ''}"
-    kind = "warned" if warned or unbalanced else "success"
+    said = "; ".join([said, *counted(remarks)])
+    kind = "warned" if warned or unbalanced or remarks else "success"
     return {"kind": kind, "word": "is done", "said": f"{said}."}
 
 
