@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.day") -> in
     add_day(parser)
     add_options(parser)
     given = parser.parse_args(argv)
-    day = given.day or given.place
+    day = given.place if given.day is None else given.day
 
     def command() -> int:
         with showing(day, verbose=given.verbose) as watch:

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.plan") -> i
     given = parser.parse_args(argv)
 
     def command() -> int:
-        day = parse_day(given.day or given.place)
+        day = parse_day(given.place if given.day is None else given.day)
         options = Options.of(vars(given)).checked()
         if warehouse.is_embedded():
             warehouse.start()

@@ -15,6 +15,7 @@ from flows.pages.remarks import read_remarks
 from flows.pages.runs import failures
 from flows.reasons import PhaseError, without_values
 from flows.run import Run
+from flows.transform import BuildError
 from loaders import ledger, warehouse
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         said, warned = without_values(error), []
         with contextlib.suppress(Exception):
-            if isinstance(error, PhaseError):
+            if isinstance(error, PhaseError | BuildError):
                 said = "; ".join([said, *_failures(run)])
             _close(run, row, "failure", said)
             warned = warnings(run)
@@ -103,10 +104,10 @@ def write_pages(run: Run, *, lineage: bool | None = None) -> None:
 
 
 def _failures(run: Run) -> list[str]:
-    """What the runs on the pool have noted of their failures."""
+    """What dbt's nodes, or runs on the pool, have noted of their failures: the first three."""
     with connected(run) as connection:
-        found = failures(connection, run.flow_run_id)
-    return [f"{each['name']}: {each['error_message']}" for each in found]
+        found = failures(connection, run.flow_run_id)[:3]
+    return [f"{each['name']}: {' '.join(str(each['error_message']).split())}" for each in found]
 
 
 def _close(run: Run, row: int, status: str, message: str | None) -> None:

@@ -93,6 +93,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> i
     given = parser.parse_args(argv)
 
     def command() -> int:
+        print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
         if warehouse.is_embedded():
             warehouse.start()
         print(f"The pages are in {write_site(lineage=True)}")

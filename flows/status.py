@@ -81,6 +81,8 @@ def last_run(connection: Connection, run: Row, day: str) -> dict[str, Any]:
     said = verdict(run, failing, read.ledger(connection, run["day"]), remarks)
     failures, nodes = runs.failures(connection, run_id), runs.failed_nodes(connection, run_id)
     what, advice = troubles(run, failures, nodes, failing)
+    # what the verdict says already
+    told = [line for line in what if line.rpartition("did not land: ")[2] in said["said"]]
     warned = [
         f"{row['suite']}.{row['check_name']}: {row['observed']}"
         for row in failing
@@ -89,7 +91,7 @@ def last_run(connection: Connection, run: Row, day: str) -> dict[str, Any]:
     marked = [f"{one.name}: {one.said}" for one in remarks if not what or one.kind != "failed"]
     return {
         "verdict": f"{day} {said['word']}: {said['said']}",
-        "failed": what,
+        "failed": [line for line in what if line not in told],
         "advice": advice,
         "warnings": [*marked, *warned],
     }

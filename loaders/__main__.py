@@ -32,12 +32,13 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders") ->
 
 
 def _land(options: argparse.Namespace) -> int:
-    day = parse_day(options.day or options.place)
+    day = parse_day(options.place if options.day is None else options.day)
     declared_tables(options.sources)
     data = options.data or os.environ.get("DATA_BASE_PATH")
     if not data:
         raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
 
+    print(f"{day}: landing", file=sys.stderr, flush=True)
     from loaders import warehouse
     from loaders.landing import land_day, reap_running
     from loaders.lock import run_lock

@@ -20,7 +20,8 @@ def verdict(
     status = run["status"] if run else "success"
     if status == "failure":
         said = (run or {}).get("error_message") or "The run ended early."
-        return {"kind": "failure", "word": "failed", "said": f"{said[:1].upper()}{said[1:]}"}
+        begins = said[:1] if said.startswith("stg_") else said[:1].upper()
+        return {"kind": "failure", "word": "failed", "said": f"{begins}{said[1:]}"}
     if status == "running":
         return {"kind": "running", "word": "is running", "said": "Figures are those of a moment."}
     landed = landed_once(ledger, "rows_landed")
@@ -62,11 +63,13 @@ def troubles(
         what += [f"{row['name']} did not land: {row['error_message']}" for row in landings]
         do.append("Nothing of a table that failed was replaced: mend or fetch its files.")
     if nodes:
-        what += [f"dbt's {row['resource_type']} {row['node']}: {row['status']}" for row in nodes]
-        do.append(
-            "See dbt/logs/dbt.log below DAYBOOK_HOME for the reason. Models that were built stay "
-            "as they are."
-        )
+        why = {row["task_name"]: row["error_message"] for row in failures}
+        what += [
+            f"dbt's {row['resource_type']} {row['node']}: "
+            + " ".join((why.get(row["node"]) or row["status"]).split())
+            for row in nodes
+        ]
+        do.append("What was built stays as it is; dbt/logs/dbt.log below DAYBOOK_HOME says more.")
     errors = [row for row in failing if row["severity"] == "error"]
     if errors:
         what += [

@@ -177,15 +177,6 @@ def test_the_run_page_is_named_only_where_it_is_this_runs(warehouse, monkeypatch
         assert ("The run page" in out.getvalue()) == named
 
 
-def test_a_failing_optional_table_is_a_warning(flow_cli, db, tmp_path: Path):
-    shutil.copytree(SAMPLE / "day1", tmp_path / "day1")
-    (tmp_path / "day1" / "roles.json").write_bytes(b"\x00\x01 not json at all")
-    done = flow_cli("flows.day", "--day", "day1", "--data", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "stg_roles: did not land: " in done.stdout
-    assert db.execute("select count(*) from silver.agents").fetchone()["count"] > 0
-
-
 def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(after_day1, flow_cli, db):
     before = db.execute("select * from silver.agents order by agent_id").fetchall()
     db.execute("alter table silver.agents add constraint broken check (false) not valid")
@@ -202,8 +193,9 @@ def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(after_day1, fl
         ("agents", "failure"),
         ("day-pipeline", "failure"),
     }
-    tasks = _task_runs(runs(db)[-1]["flow_run_id"])
-    assert tasks["agents"] == "FAILED"
+    assert _task_runs(runs(db)[-1]["flow_run_id"])["agents"] == "FAILED"
+    said = runs(db)[-1]["error_message"]
+    assert said.startswith("dbt failed: agents; agents: ") and "check constraint" in said
 
     db.execute("alter table silver.agents drop constraint broken")
     assert flow_cli("flows.day", "--day", "day2", "--data", SAMPLE).returncode == 0
