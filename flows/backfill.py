@@ -27,7 +27,8 @@ def backfill(given: argparse.Namespace) -> int:
     options = Options.of(vars(given)).checked()
     for day in days:
         day_folder(options.data, parse_day(day))
-    with Progress(f"{days[0]} to {days[-1]}", sys.stderr) as progress:
+    name = " to ".join(dict.fromkeys([days[0], days[-1]]))
+    with Progress(name, sys.stderr) as progress:
         progress("starting")
         get_ready(verbose=given.verbose)
     from flows import pipeline

@@ -34,6 +34,8 @@ def print_plan(found: list[Preview], unused: dict[str, str]) -> None:
 def _said(each: Preview) -> list[str]:
     if each.status == "absent":
         return ["not in the day's files; what it said before stays"]
+    if each.status == "dropped":
+        return ["no longer in the day's files: what landed of it is dropped"]
     if each.status == "refused":
         return [f"REFUSED: {each.error}"]
     more = f" and {len(each.files) - FILES} more" if len(each.files) > FILES else ""

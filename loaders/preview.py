@@ -35,7 +35,8 @@ class Keys(NamedTuple):
 
 @dataclass(frozen=True)
 class Preview:
-    """What would become of one table: `status` is lands, unchanged, absent or refused."""
+    """What would become of one table: `status` is lands, unchanged, absent, dropped (it was
+    there when the day landed) or refused."""
 
     table: str
     required: bool
@@ -93,7 +94,8 @@ def _preview(
     if plan.error:
         raise plan.error
     if plan.files is None:
-        return Preview(table.name, table.required, "absent")
+        gone = has_partition(conn, table.name, day)
+        return Preview(table.name, table.required, "dropped" if gone else "absent")
     files = tuple(scanned.file.path for scanned in plan.files)
     current = ledger.current_batch(conn, table.name, day)
     if current and current.fingerprint == plan.fingerprint:

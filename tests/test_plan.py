@@ -67,6 +67,9 @@ def test_what_is_planned_is_what_lands_and_nothing_is_written(
             assert (said["rows"], said["rejected"], said["drift"]) == found, row["table_name"]
     code, plan = _planned("day2", "--data", str(day2), capsys=capsys)
     assert {each["status"] for each in plan["tables"].values()} == {"unchanged", "refused"}
+    (day2 / "day2" / "cards.json").unlink()
+    _, plan = _planned("day2", "--data", str(day2), capsys=capsys)
+    assert plan["tables"]["stg_cards"]["status"] == "dropped"
 
 
 def test_keys_are_compared_with_the_nearest_landed_day(
