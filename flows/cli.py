@@ -2,65 +2,81 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import io
+import re
 import sys
-from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
-from pathlib import Path
 
-# Command → the module whose main() takes the rest of the line, and what it is for.
-MODULES = {
-    "run": ("flows.day", "one day through the whole flow: daybook run day1 --data PATH"),
+# Command → the module whose main(arguments, prog) does it, and what it is for.
+COMMANDS = {
+    "run": ("flows.day", "one day through the whole flow"),
     "backfill": ("flows.backfill", "several days, in order"),
-    "land": ("loaders.__main__", "land a day's files, without the flow: daybook land day1"),
+    "plan": ("flows.plan", "what a run of a day would do; writes nothing"),
+    "status": ("flows.status", "which days are done, missing or failed; the last runs"),
+    "explain": ("flows.explain", "one record's whole story"),
+    "land": ("loaders.__main__", "land a day's files, without the flow"),
     "new": ("loaders.scaffold", "what a new entity needs, from a sample of its files"),
-    "status": ("flows.status", "what runs, the last runs, who holds the warehouse"),
+    "export": ("loaders.export", "a table as .xlsx, .csv or .parquet"),
     "site": ("flows.site", "the pages"),
+    "psql": ("flows.psql", "a prompt in the warehouse"),
     "warehouse": ("loaders.warehouse", "start, stop, status, uri or migrate"),
+    "doctor": ("flows.doctor", "whether this machine and the warehouse are in order"),
 }
-OF_A_DAY = ("run", "land")
+SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
+USAGE = """usage: daybook COMMAND …, and daybook COMMAND --help for its options
+
+{}
+  completion  what a shell completes with: eval "$(daybook completion bash)", or zsh
+"""
+COMPLETE = """_daybook() {{
+    local words
+    case "${{COMP_WORDS[1]}}" in
+{}
+    *) words="" ;;
+    esac
+    if [ "$COMP_CWORD" = 1 ]; then words="{} completion"; fi
+    COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+}}
+complete -o default -F _daybook daybook
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the line says; the exit code (0 done, 1 failed, 2 usage, 3 locked)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    command = given[0] if given else ""
-    if command in MODULES:
-        rest = given[1:]
-        if command in OF_A_DAY and rest and not rest[0].startswith("-"):
-            rest = ["--day", *rest]
-        work: Callable[[list[str]], int | None] = import_module(MODULES[command][0]).main
-        return work(rest) or 0
-    parser = _parser()
-    options = parser.parse_args(given)
-    return _export(options)
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if command in COMMANDS:
+        return import_module(COMMANDS[command][0]).main(rest, f"daybook {command}") or 0
+    if command == "completion" and len(rest) == 1 and rest[0] in SHELLS:
+        print(SHELLS[rest[0]] + completion(), end="")
+        return 0
+    listed = "\n".join(f"  {name:10}  {what}" for name, (_, what) in COMMANDS.items())
+    if command in ("", "-h", "--help", "help"):
+        print(USAGE.format(listed), end="")
+        return 0 if command else 2
+    if command == "completion":
+        print("error: daybook completion bash, or zsh.", file=sys.stderr)
+        return 2
+    near = get_close_matches(command, COMMANDS, 1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    print(f"error: no such command.{guess} See daybook --help.", file=sys.stderr)
+    return 2
 
 
-def _export(options: argparse.Namespace) -> int:
-    from loaders.errors import DaybookError
-    from loaders.export import export_table
-
-    try:
-        rows = export_table(options.table, Path(options.to))
-    except (DaybookError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    print(f"{options.to}: {rows:,} rows")
-    return 0
+def completion() -> str:
+    """What bash completes with: commands, and each one's options as its help has them."""
+    cases = "\n".join(f'    {name}) words="{" ".join(_words_of(name))}" ;;' for name in COMMANDS)
+    return COMPLETE.format(cases, " ".join(COMMANDS))
 
 
-def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:10} {what}" for name, (_, what) in MODULES.items())
-    parser = argparse.ArgumentParser(
-        prog="daybook",
-        description=f"commands of modules, each with its own --help:\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    export = commands.add_parser("export", help="a table as .xlsx, .csv or .parquet")
-    export.add_argument("table", help="marts.unused_access, silver.agents, quarantine.cards …")
-    export.add_argument("--to", required=True, metavar="FILE", help="its ending says the format")
-    return parser
+def _words_of(command: str) -> list[str]:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    choices = ",".join(re.findall(r"\{([a-z,_]+)\}", said.getvalue())).split(",")
+    options = re.findall(r"--[a-z][a-z-]*", said.getvalue())
+    return sorted({word for word in [*options, *choices] if word})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,13 @@ from collections.abc import Callable
 from loaders.errors import DaybookError
 
 
+def add_day(parser: argparse.ArgumentParser) -> None:
+    """The day, by place or by name."""
+    day = parser.add_mutually_exclusive_group(required=True)
+    day.add_argument("place", nargs="?", metavar="DAY", help="2026-01-05, or day1 to day9999")
+    day.add_argument("--day", metavar="DAY", help="the same, by name")
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that flows.day and flows.backfill share."""
     parser.add_argument("--data", metavar="PATH", help="folder of days (default: DATA_BASE_PATH)")

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flows import report, server, timing, transform
-from flows.command import add_options, exit_code, guarded, print_error
+from flows.command import add_day, add_options, exit_code, guarded, print_error
 from flows.options import Options
 from flows.pages.verdict import AGAIN
 from flows.progress import Progress
@@ -23,8 +23,7 @@ from flows.run import DayRun, Watch, came_to, silent
 from flows.stopping import Stop
 from loaders import warehouse
 from loaders.days import parse_day
-
-EXAMPLE = "example: python -m flows.day --day day1 --data tests/sample"
+from loaders.files import day_folder
 
 
 def run_day(
@@ -56,6 +55,8 @@ def attempt_day(
 ) -> DayRun:
     """As run_day, with the failure of the day in the result instead of raised."""
     logical_day, options = parse_day(day), options.checked()
+    day_folder(options.data, logical_day)  # a day that isn't there leaves nothing behind
+    progress("starting")
     started = time.monotonic()
     get_ready(verbose=verbose)
     with timing.part("prefect-import"):
@@ -151,20 +152,21 @@ def _print_account(done: DayRun) -> None:
             report.print_account(account, f"{outcome} in {done.seconds:.1f} s")
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m flows.day") -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m flows.day",
+        prog=prog,
         description="Land a day of raw files and build the warehouse from it.",
-        epilog=EXAMPLE,
+        epilog="example: %(prog)s day1 --data tests/sample",
     )
-    parser.add_argument("--day", required=True, help="2026-01-05, or day1 to day9999")
+    add_day(parser)
     add_options(parser)
     given = parser.parse_args(argv)
+    day = given.place if given.day is None else given.day
 
     def command() -> int:
-        with showing(given.day, verbose=given.verbose) as watch:
+        with showing(day, verbose=given.verbose) as watch:
             done = watch.done = attempt_day(
-                given.day,
+                day,
                 Options.of(vars(given)),
                 verbose=given.verbose,
                 progress=watch.progress,

@@ -24,6 +24,7 @@ from prefect.exceptions import ObjectNotFound
 from flows import phases, tasks
 from flows.options import Options
 from flows.order import Done
+from flows.reasons import PhaseError
 from flows.run import DayRun, Run
 from flows.stack import POOL
 from flows.stopping import Stop
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # for a worker to take a run and for its process to start
-
-
-class PhaseError(DaybookError):
-    """A run on the pool did not complete; the message is that of its state."""
 
 
 def refuse_small_pool(*parents: str) -> None:

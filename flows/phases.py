@@ -71,7 +71,7 @@ def land_day(
     if len(failed) == 1:
         raise failed[0]
     if failed:
-        raise LandError("\n".join(str(error) for error in failed)) from failed[0]
+        raise LandError(failed) from failed[0]
     return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
 
 

@@ -107,8 +107,6 @@ async def day_pipeline(
                 left_over.callback(shutil.rmtree, read, ignore_errors=True)
                 run.options = replace(options, data=read)
             done = run_in_order(run, run_phases)
-            for warning in record.warnings(run):
-                run.progress(f"warning: {warning}")
             with timing.part("artifacts"):
                 artifacts.leave(run)
             return done

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
-PLAIN_STEP = 0.25  # of a table: elsewhere than on a terminal, a line per quarter
+PLAIN_STEP = 0.25  # of a table, or of a build: elsewhere than on a terminal, a line per quarter
+NAME = 40  # characters of a node's name: a test has long ones
 
 
 class Progress:
-    """Called with a step's name, or with a table and how much of it is done; from any thread."""
+    """Called with a step's name, or with a table (or `at` what a step is) and how much of it is
+    done; from any thread."""
 
     def __init__(self, day: str, out: IO[str]) -> None:
         self._day, self._out = day, out
         self._lock = threading.Lock()
         self._bars: Any = None
         self._tables: dict[str, Any] = {}
+        self._quarters: dict[str, int] = {}
 
     def __enter__(self) -> Progress:
         if self._out.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bars
+            from rich.table import Column
 
             self._bars = Bars(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+                BarColumn(10),
                 TimeElapsedColumn(),
                 console=Console(file=self._out),
                 transient=True,
             )
             self._bars.start()
-            self._step = self._bars.add_task(f"{self._day}: starting", total=None)
+            self._step = self._bars.add_task(self._day, total=None)
         return self
 
     def __exit__(
@@ -45,10 +50,18 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def __call__(self, what: str, done: int | None = None, total: int | None = None) -> None:
+    def __call__(
+        self, what: str, done: int | None = None, total: int | None = None, at: str = ""
+    ) -> None:
         with self._lock:
             if done is None:
                 self._say(what)
+            elif total and self._bars is None:
+                self._quarter(what, done, total)
+            elif total and at:
+                short = at if len(at) <= NAME else at[: NAME - 1] + "…"
+                text = f"{self._day}: {what} {done} of {total} · {short}"
+                self._bars.update(self._step, description=text, completed=done, total=total)
             elif total:
                 self._move(what, done, total)
 
@@ -60,16 +73,30 @@ class Progress:
         else:
             for table in list(self._tables):
                 self._bars.remove_task(self._tables.pop(table))
-            self._bars.update(self._step, description=f"{self._day}: {what}")
+            self._bars.update(self._step, description=f"{self._day}: {what}", total=None)
 
     def _move(self, table: str, done: int, total: int) -> None:
-        if self._bars is not None:
-            if table not in self._tables:
-                self._tables[table] = self._bars.add_task(f"  {table}", total=total)
-            self._bars.update(self._tables[table], completed=done, total=total)
-            return
+        if table not in self._tables:
+            self._tables[table] = self._bars.add_task("", total=total)
+        size = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total > 1e6 else ""
+        self._bars.update(
+            self._tables[table], description=f"  {table} {size}", completed=done, total=total
+        )
+
+    def _quarter(self, what: str, done: int, total: int) -> None:
         quarter = int(done / total / PLAIN_STEP)
-        # Only landings long enough to be told about in parts: the first call is mid-way.
-        if 0 < quarter < 4 and quarter > self._tables.get(table, 0):
-            self._tables[table] = quarter
-            print(f"{self._day}: {table} {done / total:.0%}", file=self._out, flush=True)
+        # Only what is long enough to be told about in parts: the first call is mid-way.
+        if 0 < quarter < 4 and quarter > self._quarters.get(what, 0):
+            self._quarters[what] = quarter
+            print(f"{self._day}: {what} {done / total:.0%}", file=self._out, flush=True)
+
+
+def of_nodes(progress: Callable[..., None]) -> Callable[[Any], None]:
+    """A callback for dbt's events that tells which node of how many has begun."""
+
+    def told(event: Any) -> None:
+        if event.info.name == "LogStartLine":
+            data = event.data
+            progress("building", data.index, data.total, at=data.node_info.node_name)
+
+    return told

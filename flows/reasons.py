@@ -7,13 +7,22 @@ import re
 from flows.checks.run import CheckError
 from flows.stopping import Stopped
 from flows.transform import BuildError
-from loaders.errors import DaybookError, LockedError, PlanError
+from loaders.errors import DaybookError, LockedError
+from loaders.readers.rows import UnreadableError
 
 RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
 
 
 class LandError(DaybookError):
-    """A required table did not land; nothing of that table was replaced."""
+    """Required tables did not land, nothing of them was replaced. `errors`: one a table."""
+
+    def __init__(self, errors: list[BaseException]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = errors
+
+
+class PhaseError(DaybookError):
+    """A run on the pool did not complete; the message, of its state, may quote data."""
 
 
 class LedgerError(DaybookError):
@@ -21,24 +30,34 @@ class LedgerError(DaybookError):
 
 
 def without_values(error: BaseException) -> str:
-    """What pipeline_metrics may say of an error: kinds and names, never a value of data."""
+    """What pipeline_metrics may say of an error: kinds and names, never a value of data.
+
+    Our own errors say what was found and hold none, but for what a file begins with and what a
+    driver says.
+    """
     if isinstance(error, BuildError):
         return f"dbt failed: {', '.join(error.nodes)}"
     if isinstance(error, CheckError):
         return f"checks failed: {', '.join(error.checks)}"
-    if isinstance(error, Stopped | LockedError | LedgerError):
-        return str(error)
-    if isinstance(error, PlanError):
-        return _of_plan(error)
+    if isinstance(error, LandError):
+        return " ".join(map(without_values, error.errors))
+    if isinstance(error, PhaseError):
+        return f"{str(error).partition(':')[0]} failed"
+    if isinstance(error, UnreadableError):
+        return _on_one_line(error.said)
     if isinstance(error, DaybookError):
-        return f"{type(error).__name__}: see bronze.load_batches and the run's own output"
+        said, cause = str(error), error.__cause__
+        repeated = str(cause).strip()
+        if cause is not None and said != repeated and said.endswith(repeated):
+            said = said.removesuffix(repeated) + without_values(cause)
+        return _on_one_line(said)
     state = getattr(error, "sqlstate", None)
     return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
 
 
-def _of_plan(error: PlanError) -> str:
-    """On one line, and storable whatever a folder is called."""
-    lines = str(error).replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()
+def _on_one_line(text: str) -> str:
+    """Storable whatever a folder is called."""
+    lines = text.replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()
     # Where a file has no header its first record is taken for one.
     return " ".join(re.sub(r"(the header repeats) .*", r"\1 a name.", line) for line in lines)
 

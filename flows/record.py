@@ -11,8 +11,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import notify, site, timing
-from flows.reasons import without_values
+from flows.pages.remarks import read_remarks
+from flows.pages.runs import failures
+from flows.reasons import PhaseError, without_values
 from flows.run import Run
+from flows.transform import BuildError
 from loaders import ledger, warehouse
 
 if TYPE_CHECKING:
@@ -71,16 +74,19 @@ def recorded(run: Run) -> Iterator[list[str]]:
         yield [flow_run_id for (flow_run_id,) in dead]
     except BaseException as error:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
+        said, warned = without_values(error), []
         with contextlib.suppress(Exception):
-            _close(run, row, "failure", without_values(error))
+            if isinstance(error, PhaseError | BuildError):
+                said = "; ".join([said, *_failures(run)])
+            _close(run, row, "failure", said)
+            warned = warnings(run)
         seconds = time.monotonic() - began
-        notify.tell(run.day.text, run.flow_run_id, "failed", seconds, without_values(error))
+        notify.tell(run.day.text, run.flow_run_id, "failed", seconds, said, warned)
         write_pages(run, lineage=False)
         raise
     _close(run, row, "success", None)
-    with connected(run) as connection:
-        left = "; ".join(left_out(connection, run.flow_run_id)) or None
-    notify.tell(run.day.text, run.flow_run_id, "succeeded", time.monotonic() - began, left)
+    seconds = time.monotonic() - began
+    notify.tell(run.day.text, run.flow_run_id, "succeeded", seconds, None, warnings(run))
     write_pages(run)
 
 
@@ -95,6 +101,13 @@ def write_pages(run: Run, *, lineage: bool | None = None) -> None:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
     with contextlib.suppress(Exception), connected(run) as connection:
         note_parts(connection, run.flow_run_id)
+
+
+def _failures(run: Run) -> list[str]:
+    """What dbt's nodes, or runs on the pool, have noted of their failures: the first three."""
+    with connected(run) as connection:
+        found = failures(connection, run.flow_run_id)[:3]
+    return [f"{each['name']}: {' '.join(str(each['error_message']).split())}" for each in found]
 
 
 def _close(run: Run, row: int, status: str, message: str | None) -> None:
@@ -123,39 +136,19 @@ def begin(connection: Connection, flow_run_id: str, settings: dict[str, Any]) ->
 
 
 def warnings(run: Run) -> list[str]:
-    """What the run's nodes and checks warned of, a line each; never a value of data."""
+    """What a person should look at, a line each: what was left out or mended, how fields changed,
+    and what nodes and checks warned of; never a value of data."""
     with connected(run) as connection:
         found = connection.execute(
             """
-            select node from metrics.node_runs where flow_run_id = %(run)s and status = 'warn'
-            union all
             select suite || '.' || check_name || ': ' || coalesce(observed, 'failed')
             from metrics.check_results
-            where flow_run_id = %(run)s and not success
+            where flow_run_id = %s and not success
             """,
-            {"run": run.flow_run_id},
+            [run.flow_run_id],
         ).fetchall()
-        left = left_out(connection, run.flow_run_id)
-    return [*left, *(warning for (warning,) in found)]
-
-
-def left_out(connection: Any, flow_run_id: str) -> list[str]:
-    """What was delivered and did not land: optional tables that failed, files of no table."""
-    found = connection.execute(
-        """
-        select name, status
-        from (
-            select distinct on (table_name) table_name as name, status
-            from bronze.load_batches
-            where flow_run_id = %s
-            order by table_name, batch_id desc
-        ) as newest
-        where status in ('failed', 'unused')
-        """,
-        [flow_run_id],
-    ).fetchall()
-    why = {"failed": "it is there and did not land", "unused": "no table uses it"}
-    return [f"{name}: {why[status]}" for name, status in found]
+        left = read_remarks(connection, run.flow_run_id)
+    return [*(f"{one.name}: {one.said}" for one in left), *(warning for (warning,) in found)]
 
 
 def timed(phase: Phase[P, T]) -> Phase[P, T]:

@@ -1,70 +1,75 @@
-"""The account of a run: what became of each landed table, on one screen."""
+"""The account of a run: what is new, what became of each landed table, which checks failed."""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from dataclasses import dataclass, field
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from flows.checks.quarantine import read_reasons
+from flows.checks.run import shown
 from flows.pages import read
+from flows.pages.remarks import read_remarks
 from loaders import warehouse
 from loaders.days import Day
 from loaders.sources import declared_tables
 
-FIGURES = (
-    *("landed", "rejected", "inserted", "updated", "unchanged", "stale", "duplicate"),
-    *("deleted", "quarantined"),
-)
-
 if TYPE_CHECKING:
     from psycopg import Connection
-WIDE = 150  # characters: room for every column
+
+NEW = ("new", "changed", "gone")
+FIGURES = ("landed", "rejected", *NEW, "unchanged", "stale", "duplicate", "quarantined")
+STATUSES = {
+    "skipped": "not in the day's files",
+    "unchanged": "the same files as before",
+    "failed": "did not land",
+}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One landed table and one target (empty where no model took rows from it in this run)."""
+    """A landed table, or (`table` is empty) another target that was built from it."""
 
     table: str
-    status: str
     target: str
-    figures: tuple[int | None, ...]
-    seconds: float | None
+    status: str
+    figures: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Account:
-    """A run's lines, the landings that failed, the ledger's word, and the checks that failed."""
+    """A run's lines, what is to be looked at, the ledger's word, and the checks that failed."""
 
     flow_run_id: str
     day: Day
     lines: list[Line]
-    failures: list[str]
+    remarks: list[str]
     ledger: str = ""
-    checks: list[str] = field(default_factory=list)
+    checks: tuple[str, ...] = ()
 
 
 def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
-    """The account of one run, from load_batches and pipeline_metrics alone."""
+    """The account of one run, from load_batches, pipeline_metrics and check_results alone."""
     rows = connection.execute(
         """
         with landed as (
             select distinct on (table_name)
-                table_name, status, rows_landed, rows_rejected, batch_id,
-                extract(epoch from finished_at - started_at)::float8 as seconds
+                table_name, status, rows_landed, rows_rejected, batch_id
             from bronze.load_batches
-            where flow_run_id = %(run)s
+            where flow_run_id = %(run)s and status <> 'unused'
             order by table_name, batch_id desc
         ),
         built as (
             select
                 table_name, task_name,
-                sum(rows_inserted)::bigint as inserted, sum(rows_updated)::bigint as updated,
-                sum(rows_unchanged)::bigint as unchanged, sum(rows_stale)::bigint as stale,
-                sum(rows_duplicate)::bigint as duplicate, sum(rows_deleted)::bigint as deleted,
-                sum(rows_quarantined)::bigint as quarantined,
-                max(duration_seconds) as seconds
+                sum(rows_inserted)::bigint as new, sum(rows_updated)::bigint as changed,
+                sum(rows_deleted)::bigint as gone, sum(rows_unchanged)::bigint as unchanged,
+                sum(rows_stale)::bigint as stale, sum(rows_duplicate)::bigint as duplicate,
+                sum(rows_quarantined)::bigint as quarantined
             from metrics.pipeline_metrics
             where flow_run_id = %(run)s
                 and status = 'success'
@@ -75,86 +80,132 @@ def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
         )
         select
             table_name, coalesce(landed.status, ''), coalesce(built.task_name, ''),
-            landed.rows_landed, landed.rows_rejected, built.inserted, built.updated,
-            built.unchanged, built.stale, built.duplicate, built.deleted, built.quarantined,
-            landed.seconds, built.seconds
+            landed.rows_landed, landed.rows_rejected,
+            built.new, built.changed, built.gone,
+            built.unchanged, built.stale, built.duplicate, built.quarantined
         from landed
         full join built using (table_name)
         order by
-            landed.batch_id is null, array_position(%(declared)s::text[], table_name),
-            table_name, built.task_name
+            landed.batch_id is null, array_position(%(declared)s::text[], table_name), table_name,
+            'stg_' || built.task_name <> table_name, built.task_name
         """,
         {"run": flow_run_id, "declared": list(declared_tables())},
     ).fetchall()
-    failures = connection.execute(
-        """
-        select coalesce(table_name, task_name) || coalesce(': ' || error_message, '')
-        from metrics.pipeline_metrics
-        where flow_run_id = %s and status = 'failure' and pipeline_name = 'landing'
-        order by id
-        """,
-        [flow_run_id],
-    ).fetchall()
-    lines, seen = [], set()
-    for table, status, target, landed, rejected, *figures, landing, building in rows:
-        if table == target:  # built from silver alone
-            table = ""
-        # What landed is said once, on the table's first line.
-        first = bool(table) and table not in seen
-        seen.add(table)
-        spent = [s for s in (landing if first else None, building) if s is not None]
-        shown = (landed, rejected) if first else (None, None)
-        lines.append(
-            Line(
-                table if first else "",
-                status if first else "",
-                target,
-                (*shown, *figures),
-                sum(spent) if spent else None,
-            )
-        )
-    failed = [text for (text,) in failures]
-    return Account(flow_run_id, day, lines, failed, *_verdicts(connection, flow_run_id, day))
+    lines: list[Line] = []
+    seen = set()
+    for table, status, target, landed, rejected, *built in rows:
+        figures = dict(zip(FIGURES[2:], built, strict=True))
+        name = table.removeprefix("stg_")
+        if name not in seen:  # what landed is said once
+            seen.add(name)
+            own = figures if target in (name, table, "match-names") else {}
+            first = {"landed": landed, "rejected": rejected, **own}
+            lines.append(Line(name, target if own else "", status, _nonzero(first)))
+            if own:
+                continue
+        if target and _nonzero(figures):
+            lines.append(Line("", target, "", _nonzero(figures)))
+    remarks = [f"{one.name}: {one.said}" for one in read_remarks(connection, flow_run_id)]
+    return Account(flow_run_id, day, lines, remarks, *_verdicts(connection, flow_run_id, day))
 
 
-def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, list[str]]:
+def _nonzero(figures: dict[str, int | None]) -> dict[str, int]:
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, tuple[str, ...]]:
     """What the ledger and the checks say of the day, in words."""
     ledger, checks = read.ledger(connection, day.date), read.checks(connection, flow_run_id)
     unbalanced = [f"{row['table_name']} → {row['target']}" for row in ledger if not row["balanced"]]
     said = f"does not balance: {', '.join(unbalanced)}" if unbalanced else "balances"
-    found = [
-        f"{row['severity']:5}  {row['suite']}.{row['check_name']}: {row['description']}; "
-        f"found {row['observed']}"
-        for row in checks
-        if not row["success"]
-    ]
-    passed = f"{len(checks) - len(found)} of {len(checks)} checks passed" if checks else ""
+    failing = [row for row in checks if not row["success"]]
+    passed = f"{len(checks) - len(failing)} of {len(checks)} checks passed" if checks else ""
     words = [*([f"the ledger {said}"] if ledger else []), *([passed] if passed else [])]
-    return "; ".join(words), found
+    found = [_of_check(connection, day, row) for row in failing]
+    return "; ".join(words), tuple(found)
+
+
+def _of_check(connection: Connection, day: Day, row: read.Row) -> str:
+    """A failed check: how many of how many; an error's commonest reasons, and where to look."""
+    said = (
+        f"{row['severity']}: {row['suite']}.{row['check_name']}: {row['observed']}, "
+        f"expected {row['expected']}"
+    )
+    if row["severity"] != "error":
+        return said
+    keys = row["sample_keys"]
+    tables = sorted({key["table_name"] for key in keys if "reason" in key})
+    if tables:
+        reasons = read_reasons(connection, day, tables)
+        often = [f"{one.rows:,} {one.reason} of {one.table} ({one.keys[0]})" for one in reasons[:3]]
+        names = sorted({table.replace("stg_", "quarantine.") for table in tables})
+        where = f"select * from {', '.join(names)} where _day = '{day.date}'"
+    else:
+        often = [shown(key) for key in keys[:5]]
+        where = f"select * from {row['table_name']}"
+    return f"{said}\n  most often: {'; '.join(often) or 'no rows to show'}\n  look: {where}"
 
 
 def print_account(account: Account, outcome: str, *, file: IO[str] | None = None) -> None:
-    """The account as a table on a terminal, as aligned text elsewhere."""
+    """The account in words, as wide as there is room."""
     out = file or sys.stdout
-    header = ["table", "landing", "model", *FIGURES, "seconds"]
-    rows = [
-        [line.table, line.status, line.target, *map(_figure, line.figures), _seconds(line.seconds)]
-        for line in account.lines
-    ]
-    print(f"\n{account.day} {outcome} (run {account.flow_run_id})", file=out)
-    if rows and out.isatty():
-        _rich_table(header, rows, out)
-    elif rows:
-        print(aligned(header, rows, left=3), file=out)
-    for failure in account.failures:
-        print(f"  not landed: {failure}", file=out)
+    print(f"\n{account.day} {outcome} (run {account.flow_run_id[:8]})", file=out)
+    if account.lines:
+        print("\n" + wrapped(f"what is new: {_new(account.lines)}"), file=out)
+        print("\n" + "\n".join(_told(account.lines)), file=out)
+    for remark in account.remarks:
+        print(wrapped(f"  {remark}", 4), file=out)
     if account.ledger:
-        print(f"\n{account.ledger}", file=out)
+        print(f"\n{wrapped(account.ledger)}", file=out)
     for check in account.checks:
-        print(f"  {check}", file=out)
+        print("\n".join(wrapped(f"  {line}", 6) for line in check.split("\n")), file=out)
     page = warehouse.home() / "site" / "run.html"
     if _is_of(page, account.flow_run_id):
         print(f"\nThe run page:  {page}", file=out)
+
+
+def _new(lines: list[Line]) -> str:
+    """What changed in silver, entity by entity, whichever table brought it."""
+    entities: dict[str, Counter[str]] = {
+        table.removeprefix("stg_"): Counter() for table in declared_tables()
+    }
+    for line in lines:
+        if line.target in entities:
+            entities[line.target].update({n: line.figures.get(n, 0) for n in NEW})
+    said = [f"{entity} {_words(found)}" for entity, found in entities.items() if found.total()]
+    return "; ".join(said) or "nothing"
+
+
+def _told(lines: list[Line]) -> list[str]:
+    """A line a table and target; what was not delivered has one line together."""
+    names = [line.table or f"  {line.target}" for line in lines]
+    width = max(map(len, names)) + 2
+    told = []
+    for name, line in zip(names, lines, strict=True):
+        said = [STATUSES[line.status]] if line.status in STATUSES else []
+        words = "; ".join([*said, *([_words(line.figures)] if line.figures else [])])
+        told.append(wrapped(f"{name:<{width}}{words or 'nothing new'}", width))
+    return told
+
+
+def _words(figures: dict[str, int] | Counter[str]) -> str:
+    return ", ".join(f"{figures[name]:,} {name}" for name in FIGURES if figures.get(name))
+
+
+def wrapped(text: str, indent: int = 2) -> str:
+    """Text in lines that fit, those after the first set in; its own line ends stay, and what would
+    move a terminal does not."""
+    room = max(shutil.get_terminal_size().columns, 40)
+    return "\n".join(
+        textwrap.fill(
+            "".join(c if c.isprintable() else "\ufffd" for c in line),
+            room,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )
 
 
 def _is_of(page: Path, flow_run_id: str) -> bool:
@@ -164,13 +215,23 @@ def _is_of(page: Path, flow_run_id: str) -> bool:
 
 def where_next(day: Day) -> str:
     """Where to look after a run."""
+    daybook = _typed()
     return (
-        "Look next:  make psql   then\n"
-        f"  select * from metrics.row_ledger where day = '{day.date}';\n"
-        "  select * from metrics.group_activity;\n"
-        "  select * from quarantine.agents;\n"
-        "and `make status` for the days that are done, missing or failed."
+        "Look next:\n"
+        f"  {daybook} status                which days are done, missing or failed\n"
+        f"  {daybook} explain agents 9001   one record's whole story\n"
+        f"  {daybook} psql                  for instance\n"
+        f"    select * from metrics.row_ledger where day = '{day.date}';\n"
+        "    select * from metrics.group_activity;"
     )
+
+
+def _typed() -> str:
+    """The command as it can be typed here, whether or not its environment is activated."""
+    place = Path(sys.executable).with_name("daybook")
+    if shutil.which("daybook"):
+        return "daybook"
+    return str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
 
 
 def aligned(header: list[str], rows: list[list[str]], *, left: int) -> str:
@@ -183,28 +244,3 @@ def aligned(header: list[str], rows: list[list[str]], *, left: int) -> str:
         ).rstrip()
         for row in [header, *rows]
     )
-
-
-def _rich_table(header: list[str], rows: list[list[str]], out: IO[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(file=out)
-    shown = list(range(len(header)))
-    if console.width < WIDE:  # leave out what is nothing everywhere
-        shown = [i for i in shown if i < 3 or any(row[i] not in ("", "0") for row in rows)]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i in shown:
-        table.add_column(header[i], justify="left" if i < 3 else "right", no_wrap=i < 3)
-    for row in rows:
-        table.add_row(*(row[i] for i in shown))
-    console.print(table)
-
-
-def _figure(figure: int | None) -> str:
-    return "" if figure is None else f"{figure:,}"
-
-
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.2f}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loaders.lock import Lock
 
 
-def silent(_what: str, _done: int | None = None, _total: int | None = None) -> None:
+def silent(_what: str, _done: int | None = None, _total: int | None = None, at: str = "") -> None:
     """The progress of a run that nobody watches."""
 
 

@@ -82,17 +82,18 @@ def serve(port: int) -> None:
         server.serve_forever()
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m flows.site",
+        prog=prog,
         description="Write the pages: index, run page, lineage.",
-        epilog="example: python -m flows.site --serve",
+        epilog="example: %(prog)s --serve",
     )
     parser.add_argument("--serve", action="store_true", help="then serve them on localhost")
     parser.add_argument("--port", type=int, default=8080, help="for --serve (default 8080)")
     given = parser.parse_args(argv)
 
     def command() -> int:
+        print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
         if warehouse.is_embedded():
             warehouse.start()
         print(f"The pages are in {write_site(lineage=True)}")

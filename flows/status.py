@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from flows.command import guarded
 from flows.pages import read, runs
+from flows.pages.read import Row, ask
+from flows.pages.remarks import read_remarks
 from flows.pages.runs import DAY_TEXT, day_text
 from flows.pages.verdict import troubles, verdict
-from flows.report import aligned
+from flows.report import aligned, wrapped
 from loaders import warehouse
 from loaders.lock import KEY
 
@@ -18,39 +22,20 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 
-def read_runs(connection: Connection, limit: int) -> list[list[str]]:
-    """The newest runs: started, day, status, seconds, run id, why it failed."""
-    return _texts(
-        connection.execute(
-            f"""
-            select
-                to_char(started_at, 'YYYY-MM-DD HH24:MI:SS'),
-                coalesce(asked.settings ->> 'day', {DAY_TEXT}), status,
-                round(duration_seconds::numeric, 1), runs.flow_run_id, error_message
-            from metrics.pipeline_metrics as runs
-            left join metrics.phase_runs as asked
-                on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
-            where task_name = 'day-pipeline'
-            order by runs.id desc
-            limit %s
-            """,
-            [limit],
-        )
-    )
-
-
-def read_batches(connection: Connection, limit: int) -> list[list[str]]:
+def read_batches(connection: Connection, limit: int) -> list[Row]:
     """The newest landings: batch, day, table, status, landed, rejected."""
-    return _texts(
-        connection.execute(
-            f"""
-            select batch_id, {DAY_TEXT}, table_name, status, rows_landed, rows_rejected
-            from bronze.load_batches
-            order by batch_id desc
-            limit %s
-            """,
-            [limit],
-        )
+    return ask(
+        connection,
+        "bronze.load_batches",
+        f"""
+        select
+            batch_id as batch, {DAY_TEXT} as day, table_name as "table", status,
+            rows_landed as landed, rows_rejected as rejected
+        from bronze.load_batches
+        order by batch_id desc
+        limit %s
+        """,
+        limit,
     )
 
 
@@ -72,80 +57,118 @@ def read_holder(connection: Connection) -> str | None:
     return f"{row[0]} since {row[1]} UTC" if row else None
 
 
-def days_by_state(connection: Connection) -> list[str]:
-    """A line per state that days are in, runs of days drawn together: `done  day1 to day3`."""
-    text = day_text(runs.is_numbered(connection))
-    spans: dict[str, list[list[Any]]] = {}
+def days_by_state(connection: Connection, numbered: bool) -> dict[str, list[list[str]]]:
+    """State → the days that are in it, as first and last of each row of days."""
+    text = day_text(numbered)
+    spans: dict[str, list[list[date]]] = {}
     for row in runs.calendar(connection):
         of_state = spans.setdefault(row["state"], [])
         if of_state and (row["day"] - of_state[-1][1]).days == 1:
             of_state[-1][1] = row["day"]
         else:
             of_state.append([row["day"], row["day"]])
-    return [
-        f"  {state:8} "
-        + ", ".join(
-            text(first) if first == last else f"{text(first)} to {text(last)}"
-            for first, last in of_state
-        )
+    return {
+        state: [[text(first), text(last)] for first, last in of_state]
         for state, of_state in sorted(spans.items())
-    ]
+    }
 
 
-def last_run(connection: Connection) -> list[str]:
-    """What the newest run did, in words; nothing where none has run."""
-    run = runs.newest_run(connection)
-    if run is None:
-        return []
-    name = run["asked_day"] or day_text(runs.is_numbered(connection))(run["day"])
+def last_run(connection: Connection, run: Row, day: str) -> dict[str, Any]:
+    """What a run did, in words: the verdict, what failed, what to do, what to look at."""
     run_id = run["flow_run_id"]
     failing = [row for row in read.checks(connection, run_id) if not row["success"]]
-    ledger = read.ledger(connection, run["day"])
-    quarantined = sum(row["rows_quarantined"] for row in ledger)
-    said = verdict(run, name, failing, ledger, quarantined)
+    remarks = read_remarks(connection, run_id)
+    said = verdict(run, failing, read.ledger(connection, run["day"]), remarks)
     failures, nodes = runs.failures(connection, run_id), runs.failed_nodes(connection, run_id)
     what, advice = troubles(run, failures, nodes, failing)
+    # what the verdict says already
+    told = [line for line in what if line.rpartition("did not land: ")[2] in said["said"]]
     warned = [
         f"{row['suite']}.{row['check_name']}: {row['observed']}"
         for row in failing
         if row["severity"] == "warn"
     ]
-    return [f"{name} {said['word']}: {said['said']}", *what, *advice, *warned]
+    marked = [f"{one.name}: {one.said}" for one in remarks if not what or one.kind != "failed"]
+    return {
+        "verdict": f"{day} {said['word']}: {said['said']}",
+        "failed": [line for line in what if line not in told],
+        "advice": advice,
+        "warnings": [*marked, *warned],
+    }
 
 
-def _texts(cursor: Any) -> list[list[str]]:
-    return [["" if cell is None else str(cell) for cell in row] for row in cursor.fetchall()]
-
-
-def show(limit: int) -> int:
+def read_status(limit: int) -> dict[str, Any]:
+    """All that the command says, as a program may have it."""
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
-        holder = read_holder(connection)
-        runs, batches = read_runs(connection, limit), read_batches(connection, limit)
-        days, last = days_by_state(connection), last_run(connection)
-    print(f"lock: {holder or 'free'}")
-    if last:
-        print("\nlast run\n  " + "\n    ".join(last))
-    if days:
-        print("\ndays\n" + "\n".join(days))
+        numbered = runs.is_numbered(connection)
+        text = day_text(numbered)
+        newest = [
+            (run, run["asked_day"] or text(run["day"])) for run in runs.runs(connection, limit)
+        ]
+        return {
+            "lock": read_holder(connection),
+            "last_run": last_run(connection, *newest[0]) if newest else None,
+            "days": days_by_state(connection, numbered),
+            "runs": [
+                {
+                    "started": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
+                    "day": day,
+                    "status": run["status"],
+                    "seconds": round(run["duration_seconds"] or 0, 1),
+                    "run": run["flow_run_id"],
+                    "error": run["error_message"],
+                }
+                for run, day in newest
+            ],
+            "landings": read_batches(connection, limit),
+        }
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """The same for people, as wide as there is room."""
+    print(f"lock: {found['lock'] or 'free'}")
+    if last := found["last_run"]:
+        print("\nlast run\n" + wrapped(f"  {last['verdict']}", 4))
+        for line in (*last["failed"], *last["advice"], *last["warnings"]):
+            print(wrapped(f"    {line}", 6))
+    if found["days"]:
+        print("\ndays")
+    for state, spans in found["days"].items():
+        said = ", ".join(a if a == b else f"{a} to {b}" for a, b in spans)
+        print(wrapped(f"  {state:8} {said}", 11))
     print("\nlast runs")
-    header = ["started (UTC)", "day", "status", "seconds", "run", "error"]
-    print(aligned(header, runs, left=6) if runs else "  none yet: make demo")
+    header = ["started (UTC)", "day", "status", "seconds", "run"]
+    rows = [
+        [run["started"], run["day"], run["status"], f"{run['seconds']}", run["run"][:8]]
+        for run in found["runs"]
+    ]
+    print(aligned(header, rows, left=3) if rows else "  none yet: make demo")
     print("\nlast landings")
     header = ["batch", "day", "table", "status", "landed", "rejected"]
-    print(aligned(header, batches, left=4) if batches else "  none yet")
+    rows = [
+        ["" if row[name] is None else str(row[name]) for name in header]
+        for row in found["landings"]
+    ]
+    print(aligned(header, rows, left=4) if rows else "  none yet")
+
+
+def show(limit: int, as_json: bool) -> int:
+    found = read_status(limit)
+    print(json.dumps(found, indent=2)) if as_json else print_status(found)
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m flows.status") -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m flows.status",
+        prog=prog,
         description="Which days are done, missing or failed; what the last runs did; the lock.",
-        epilog="example: python -m flows.status --limit 20",
+        epilog="example: %(prog)s --limit 20",
     )
     parser.add_argument("--limit", type=int, default=10, help="rows of each (default 10)")
+    parser.add_argument("--json", action="store_true", help="for a program")
     given = parser.parse_args(argv)
-    return guarded(lambda: show(given.limit))
+    return guarded(lambda: show(given.limit, given.json))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m loaders") -> int:
     """Land a day as the arguments say; returns the exit code (0, 1, 2 or 3)."""
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     try:
         return _land(options)
     except DaybookError as error:
@@ -33,12 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _land(options: argparse.Namespace) -> int:
-    day = parse_day(options.day)
+    day = parse_day(options.place if options.day is None else options.day)
     declared_tables(options.sources)
     data = options.data or os.environ.get("DATA_BASE_PATH")
     if not data:
         raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
 
+    print(f"{day}: landing", file=sys.stderr, flush=True)
     from loaders import warehouse
     from loaders.landing import land_day, reap_running
     from loaders.lock import run_lock
@@ -151,15 +152,15 @@ def _line_teller() -> Progress:
     return tell
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m loaders",
+        prog=prog,
         description="Land a day's raw files in bronze.stg_*, one table and day per transaction.",
-        epilog="Example: python -m loaders --day 2026-01-05 --data exports --table stg_agents",
+        epilog="Example: %(prog)s --day 2026-01-05 --data exports --table stg_agents",
     )
-    parser.add_argument(
-        "--day", required=True, metavar="DAY", help="2026-01-05, or day1 to day9999"
-    )
+    day = parser.add_mutually_exclusive_group(required=True)
+    day.add_argument("place", nargs="?", metavar="DAY", help="2026-01-05, or day1 to day9999")
+    day.add_argument("--day", metavar="DAY", help="the same, by name")
     parser.add_argument(
         "--data", metavar="PATH", help="folder that holds the days (default: DATA_BASE_PATH)"
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from loaders import warehouse
-from loaders.errors import UsageError
+from loaders.errors import DaybookError, UsageError
 
 SCHEMAS = ("marts", "silver", "quarantine", "metrics")
 FORMATS = (".xlsx", ".csv", ".parquet")
@@ -83,3 +85,21 @@ def _cell(value: Any, for_people: bool) -> Any:
         return "'" + value if value.startswith(_FORMULA) else value
     # a sheet's times have no zone, so a moment is text
     return value.isoformat() if hasattr(value, "tzinfo") and value.tzinfo else value
+
+
+def main(arguments: list[str] | None = None, prog: str = "daybook export") -> int:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Write a table of silver, quarantine, marts or metrics to a file for people.",
+        epilog="Example: %(prog)s marts.unused_access --to unused.xlsx",
+    )
+    parser.add_argument("table", help="marts.unused_access, silver.agents, quarantine.cards …")
+    parser.add_argument("--to", required=True, metavar="FILE", help="its ending says the format")
+    options = parser.parse_args(arguments)
+    try:
+        rows = export_table(options.table, Path(options.to))
+    except (DaybookError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
+    print(f"{options.to}: {rows:,} rows")
+    return 0

@@ -144,11 +144,11 @@ def _key(
     return keys
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
     parser = argparse.ArgumentParser(
-        prog="daybook new",
+        prog=prog,
         description="Write what a new entity needs, from a sample; nothing is overwritten.",
-        epilog="Example: daybook new invoices --from invoices.json",
+        epilog="Example: %(prog)s invoices --from invoices.json",
     )
     parser.add_argument("entity", help="what its files are called, such as invoices")
     parser.add_argument(

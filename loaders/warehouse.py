@@ -331,14 +331,14 @@ def _shake_hands(base: str, parameters: dict[str, Any]) -> Connection:
     raise WarehouseError(f"No connection to PostgreSQL at {where()}: {said}.{hint}") from None
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m loaders.warehouse") -> int:
     """`python -m loaders.warehouse …`; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m loaders.warehouse",
+        prog=prog,
         description="The warehouse: DATABASE_URL, else PGHOST …, else the embedded PostgreSQL.",
-        epilog='Example: psql "$(python -m loaders.warehouse uri)"',
+        epilog='Example: psql "$(%(prog)s uri)"',
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
         "start": "start it if need be and make it ready",
         "stop": "stop the embedded server",

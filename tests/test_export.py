@@ -55,12 +55,3 @@ def test_what_cannot_be_exported_is_said(
     assert "Did you mean marts.odd?" in capsys.readouterr().err
     assert main(["export", "marts.odd", "--to", str(tmp_path / "x.doc")]) == 2
     assert ".xlsx, .csv, .parquet" in capsys.readouterr().err
-
-
-def test_a_command_passes_its_line_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["land", "day0"]) == 2
-    assert "'day0' is not a logical day" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as raised:
-        main(["--help"])
-    assert raised.value.code == 0
-    assert "backfill" in capsys.readouterr().out

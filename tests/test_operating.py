@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from flows.cli import COMMANDS
 from loaders.sources import PROJECT
 from tests.forks import Forks
 
@@ -25,6 +26,10 @@ def test_each_option_of_a_module_is_one_it_has(module: str) -> None:
     for line in re.findall(rf"python -m {re.escape(module)}([^`\n]*)", TEXT):
         for word in re.findall(r"--[a-z-]+|(?<=^ )[a-z]+", line):
             assert word in shown.stdout, f"{module} {word}"
+
+
+def test_each_command_of_daybook_is_there() -> None:
+    assert set(re.findall(r"`daybook ([a-z]+)", TEXT)) <= set(COMMANDS)
 
 
 def test_each_target_of_make_is_there() -> None:

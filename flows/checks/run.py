@@ -48,8 +48,8 @@ class Checked:
 
     @property
     def in_one_line(self) -> str:
-        """One line: what failed, where, how many, and the keys of some rows."""
-        keys = "; ".join(shown(key) for key in self.sample_keys)
+        """One line: what failed, where, how many, and the keys of a few rows."""
+        keys = "; ".join(shown(key) for key in self.sample_keys[:3])
         where = f"{self.suite}.{self.check} on {self.table}"
         return f"{where}: {self.description}; found {self.observed}" + (
             f" [{keys}]" if keys else ""

@@ -72,7 +72,9 @@ def failures(connection: Connection, flow_run_id: str) -> list[Row]:
         connection,
         "metrics.pipeline_metrics",
         """
-        select pipeline_name, task_name, coalesce(table_name, task_name) as name, error_message
+        select
+            pipeline_name, task_name, error_message,
+            case when pipeline_name = 'landing' then table_name else task_name end as name
         from metrics.pipeline_metrics
         where flow_run_id = %s and status = 'failure' and task_name <> 'day-pipeline'
         order by id

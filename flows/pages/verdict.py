@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.pages.read import Row
+from flows.pages.remarks import Remark, counted
 
 AGAIN = (
     "When its cause is mended run the same command again: what has landed is not landed again, "
@@ -13,16 +14,18 @@ AGAIN = (
 
 
 def verdict(
-    run: Row | None, day_name: str, failing: list[Row], ledger: list[Row], quarantined: int
+    run: Row | None, failing: list[Row], ledger: list[Row], remarks: list[Remark]
 ) -> dict[str, str]:
     """A kind for the page's colour, a word for its title, a sentence."""
     status = run["status"] if run else "success"
     if status == "failure":
         said = (run or {}).get("error_message") or "The run ended early."
-        return {"kind": "failure", "word": "failed", "said": f"{said[:1].upper()}{said[1:]}"}
+        begins = said[:1] if said.startswith("stg_") else said[:1].upper()
+        return {"kind": "failure", "word": "failed", "said": f"{begins}{said[1:]}"}
     if status == "running":
         return {"kind": "running", "word": "is running", "said": "Figures are those of a moment."}
     landed = landed_once(ledger, "rows_landed")
+    quarantined = sum(row["rows_quarantined"] for row in ledger)
     said = f"{landed:,} rows landed" + (f", {quarantined:,} quarantined" if quarantined else "")
     unbalanced = [row["target"] for row in ledger if not row["balanced"]]
     said += (
@@ -33,7 +36,8 @@ def verdict(
     warned = sum(not row["success"] for row in failing)
     if warned:
         said += f"; {warned} check{'s' if warned != 1 else ''} warn{'s' if warned == 1 else ''}"
-    kind = "warned" if warned or unbalanced else "success"
+    said = "; ".join([said, *counted(remarks)])
+    kind = "warned" if warned or unbalanced or remarks else "success"
     return {"kind": kind, "word": "is done", "said": f"{said}."}
 
 
@@ -59,11 +63,13 @@ def troubles(
         what += [f"{row['name']} did not land: {row['error_message']}" for row in landings]
         do.append("Nothing of a table that failed was replaced: mend or fetch its files.")
     if nodes:
-        what += [f"dbt's {row['resource_type']} {row['node']}: {row['status']}" for row in nodes]
-        do.append(
-            "`dbt build --select` with that name says the whole reason. What was built stays as it "
-            "is."
-        )
+        why = {row["task_name"]: row["error_message"] for row in failures}
+        what += [
+            f"dbt's {row['resource_type']} {row['node']}: "
+            + " ".join((why.get(row["node"]) or row["status"]).split())
+            for row in nodes
+        ]
+        do.append("What was built stays as it is; dbt/logs/dbt.log below DAYBOOK_HOME says more.")
     errors = [row for row in failing if row["severity"] == "error"]
     if errors:
         what += [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
-from flows.pages import charts, read, runs, shapes
+from flows.pages import charts, read, remarks, runs, shapes
 from flows.pages import verdict as verdicts
 from flows.pages.runs import day_text
 from loaders import warehouse
@@ -73,6 +73,7 @@ def run_page(connection: Connection, site: Path) -> str:
     landings, nodes = read.landings(connection, flow_run_id), read.nodes(connection, flow_run_id)
     checks = read.checks(connection, flow_run_id)
     failing = [row for row in checks if not row["success"]]
+    found = remarks.read_remarks(connection, flow_run_id)
     quarantined = sum(row["rows_quarantined"] for row in ledger)
     what, advice = verdicts.troubles(
         run,
@@ -88,7 +89,8 @@ def run_page(connection: Connection, site: Path) -> str:
         day_name=day_name,
         flow_run_id=flow_run_id or "none",
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
-        verdict=verdicts.verdict(run, day_name, failing, ledger, quarantined),
+        verdict=verdicts.verdict(run, failing, ledger, found),
+        remarks=[one for one in found if not what or one.kind != "failed"],
         troubles=what,
         advices=advice,
         figures=_figures(run, ledger, landings, quarantined, checks, failing),

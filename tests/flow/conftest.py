@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,27 @@ def after_day1(_with_day1: list[str], shared_home: Path, flow_cli: Callable[...,
         _with_day1.append("after_day1")
     else:
         copy_database(shared_home, "after_day1")
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What a local server was told by the webhook."""
+    messages: list[dict[str, Any]] = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hook")
+    yield messages
+    server.shutdown()
 
 
 class Home:

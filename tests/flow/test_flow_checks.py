@@ -22,7 +22,11 @@ def test_a_day_that_fails_its_checks_says_so_everywhere(
     assert done.returncode == 1
     assert "ledger.quarantine_share on metrics.row_ledger: " in done.stderr
     assert "bad-0 · transactions.csv row 21" in done.stderr
-    assert "checks passed" in done.stdout and "error  ledger.quarantine_share" in done.stdout
+    assert "checks passed" in done.stdout
+    said = done.stdout[done.stdout.index("error: ledger.quarantine_share") :].splitlines()
+    assert "4 of 4 rows" in said[0]
+    assert "most often: 5 currency_invalid of stg_transactions" in " ".join(said[1:4])
+    assert "look: select * from quarantine.transactions where _day = '1970-01-02'" in done.stdout
     assert "ada@example.com" not in done.stdout + done.stderr
     run = db.execute(
         "select * from metrics.pipeline_metrics where task_name = 'day-pipeline'"

@@ -23,6 +23,7 @@ from flows.run import Run
 from flows.transform import BuildError, verdict
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
+from loaders.readers.rows import UnreadableError
 from loaders.sources import PROJECT
 from tests.flow.conftest import SAMPLE
 from tests.watching import prefect, runs, until
@@ -55,7 +56,7 @@ def test_a_day_runs_from_raw_files_to_a_balanced_ledger(flow_cli, db):
     done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE)
     assert done.returncode == 0, done.stderr
     assert "day1 succeeded in" in done.stdout
-    for word in ("landed", "inserted", "quarantined", "stg_transactions", "make psql"):
+    for word in ("42 landed", "37 new", "4 quarantined", "what is new: agents", "daybook psql"):
         assert word in done.stdout
     assert "prefect" not in done.stderr.lower(), "the console is ours, not Prefect's"
 
@@ -110,10 +111,24 @@ def test_a_backfill_gives_each_day_its_own_context(flow_cli, db):
     assert found == ran, "a dbt session carried another day's settings"
 
 
-def test_a_backfill_stops_at_the_first_failure_and_says_what_is_done(after_day1, flow_cli):
-    done = flow_cli("flows.backfill", "--days", "day1", "day9", "day2", "--data", SAMPLE)
+def test_a_backfill_stops_at_the_first_failure_and_says_what_is_done(
+    after_day1, flow_cli, tmp_path: Path
+):
+    shutil.copytree(SAMPLE, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "day9").mkdir()
+    done = flow_cli("flows.backfill", "--days", "day1", "day9", "day2", "--data", tmp_path)
     assert done.returncode == 1
     assert "stopped at day9: done day1; not run day2" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["day", "--day"], ["backfill", "--days", "day1"]])
+def test_a_mistyped_day_leaves_nothing_behind(command, flow_cli, db):
+    module, *days = command
+    done = flow_cli(f"flows.{module}", *days, "day7", "--data", SAMPLE)
+    assert done.returncode == 1
+    assert "has no day7/ or sync-day7/; days there: day1, day2, day3" in done.stderr
+    for table in ("metrics.pipeline_metrics", "metrics.phase_runs", "bronze.load_batches"):
+        assert db.execute(f"select count(*) from {table}").fetchone()["count"] == 0, table
 
 
 def test_a_missing_required_table_fails_the_day_before_anything_is_built(
@@ -162,15 +177,6 @@ def test_the_run_page_is_named_only_where_it_is_this_runs(warehouse, monkeypatch
         assert ("The run page" in out.getvalue()) == named
 
 
-def test_a_failing_optional_table_is_a_warning(flow_cli, db, tmp_path: Path):
-    shutil.copytree(SAMPLE / "day1", tmp_path / "day1")
-    (tmp_path / "day1" / "roles.json").write_bytes(b"\x00\x01 not json at all")
-    done = flow_cli("flows.day", "--day", "day1", "--data", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "not landed: stg_roles" in done.stdout
-    assert db.execute("select count(*) from silver.agents").fetchone()["count"] > 0
-
-
 def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(after_day1, flow_cli, db):
     before = db.execute("select * from silver.agents order by agent_id").fetchall()
     db.execute("alter table silver.agents add constraint broken check (false) not valid")
@@ -187,8 +193,9 @@ def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(after_day1, fl
         ("agents", "failure"),
         ("day-pipeline", "failure"),
     }
-    tasks = _task_runs(runs(db)[-1]["flow_run_id"])
-    assert tasks["agents"] == "FAILED"
+    assert _task_runs(runs(db)[-1]["flow_run_id"])["agents"] == "FAILED"
+    said = runs(db)[-1]["error_message"]
+    assert said.startswith("dbt failed: agents; agents: ") and "check constraint" in said
 
     db.execute("alter table silver.agents drop constraint broken")
     assert flow_cli("flows.day", "--day", "day2", "--data", SAMPLE).returncode == 0
@@ -310,16 +317,34 @@ def test_only_lost_connections_and_conflicts_are_retried():
     assert not reasons.can_retry(lost)
 
 
-def test_metrics_say_nothing_of_an_errors_values():
+def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
     import psycopg
 
     secret = "jane@example.com"
     headless = PlanError(
         f"stg_agents: agents.csv: the header repeats {secret}\nNothing was landed."
     )
-    for error in (DaybookError(f"bad row {secret}"), psycopg.DataError(secret), headless):
-        assert secret not in reasons.without_values(error)
     assert reasons.without_values(headless).endswith("repeats a name. Nothing was landed.")
+    page = UnreadableError("agents.json: it is HTML.", f"It begins with {secret}")
+    broken = psycopg.errors.CheckViolation(f"DETAIL: {secret}")
+    both = reasons.LandError([_not_landed("stg_agents", page), _not_landed("stg_groups", broken)])
+    assert reasons.without_values(both) == (
+        "stg_agents of day1 did not land: agents.json: it is HTML. "
+        "stg_groups of day1 did not land: CheckViolation (SQLSTATE 23514)"
+    )
+    assert (
+        reasons.without_values(DaybookError("groups.csv: it is cut.")) == "groups.csv: it is cut."
+    )
+    assert secret not in reasons.without_values(psycopg.DataError(secret))
+    on_the_pool = reasons.PhaseError(f"land-day: it begins with {secret}")
+    assert reasons.without_values(on_the_pool) == "land-day failed"
+
+
+def _not_landed(table: str, cause: Exception) -> DaybookError:
+    """As landing raises it."""
+    error = DaybookError(f"{table} of day1 did not land: {cause}")
+    error.__cause__ = cause
+    return error
 
 
 def _result(name: str, status: str, message: str) -> SimpleNamespace:
@@ -355,11 +380,14 @@ def test_progress_is_a_line_a_step_and_a_line_a_quarter_where_nobody_draws():
         for done in range(0, 101, 10):
             progress("stg_agents", done, 100)
         progress("stg_groups", 5, 5)
-        progress("building")
+        for node in range(1, 67):
+            progress("building", node, 66, at="agents")
     assert out.getvalue().splitlines() == [
         "day1: landing",
         "day1: stg_agents 30%",
         "day1: stg_agents 50%",
         "day1: stg_agents 80%",
-        "day1: building",
+        "day1: building 26%",
+        "day1: building 50%",
+        "day1: building 76%",
     ]

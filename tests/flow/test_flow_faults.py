@@ -8,13 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -150,27 +147,6 @@ def test_a_killed_run_is_closed_by_the_next_one_which_ends_the_same(
     assert left_open(db) == []
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """What a local server was told by the webhook."""
-    messages: list[dict[str, Any]] = []
-
-    class Taker(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Taker)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hook")
-    yield messages
-    server.shutdown()
-
-
 BENT = """
 create function public.bend() returns trigger language plpgsql as
 $$ begin new.amount_usd := new.amount_usd + 1; return new; end $$;
@@ -226,14 +202,14 @@ def test_what_a_failed_test_held_back_is_built_by_the_same_command_again(
     assert [message["status"] for message in told] == ["failed", "succeeded"]
     assert told[1]["flow_run_id"] == newest
     assert told[0]["error"].startswith("dbt failed: dollars_are_amount_times_rate")
-    assert set(told[0]) == {"text", "day", "flow_run_id", "status", "seconds", "error"}
+    assert set(told[0]) == {"text", "day", "flow_run_id", "status", "seconds", "error", "warnings"}
 
 
 def test_a_message_that_nobody_takes_does_not_fail_the_day(monkeypatch):
-    assert notify.tell("day1", "r", "failed", 1.0, None) is False
+    assert notify.tell("day1", "r", "failed", 1.0, None, []) is False
     for nowhere in ("http://127.0.0.1:9/hook", "not a url"):
         monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", nowhere)
-        assert notify.tell("day1", "r", "failed", 1.0, None) is False
+        assert notify.tell("day1", "r", "failed", 1.0, None, []) is False
 
 
 def test_a_lost_lock_ends_the_run_before_its_next_phase(after_day1, flow_started, db):

@@ -1,0 +1,214 @@
+"""Whether this machine and the warehouse are in order: a line each, with what to do."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from flows import stack
+from flows.command import guarded
+from flows.report import wrapped
+from loaders import warehouse
+from loaders.errors import DaybookError
+from loaders.sources import PROJECT, declared_tables
+
+LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces
+MUCH_DISK = 10e9
+JAVA = 17
+SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
+
+
+class Finding(NamedTuple):
+    """`state` is ok, warn or fail; `said` is what was found, and what to do unless it is ok."""
+
+    state: str
+    what: str
+    said: str
+
+
+def examine() -> list[Finding]:
+    """All findings; a look that fails by itself is one more of them."""
+    found: list[Finding] = []
+    for look in (_python, _packages, _project, _home, _disk, _warehouse, _stack, _spark):
+        try:
+            found += look()
+        except Exception as error:
+            what = look.__name__.lstrip("_")
+            told = str(error) if isinstance(error, DaybookError) else type(error).__name__
+            found.append(Finding("fail", what, told))
+    return found
+
+
+def _python() -> Iterator[Finding]:
+    said = f"{platform.python_version()} at {sys.executable}"
+    good = sys.version_info >= (3, 11)
+    yield Finding("ok" if good else "fail", "python", said + ("" if good else ": 3.11 is needed"))
+
+
+def _packages() -> Iterator[Finding]:
+    """Those of this environment against the lock's."""
+    from packaging.requirements import Requirement
+
+    lines = re.findall(r"^[a-z].*==.*", (PROJECT / "requirements.lock").read_text(), re.M)
+    locked = [Requirement(line.rstrip(" \\")) for line in lines]
+    wrong = []
+    for each in locked:
+        if each.marker and not each.marker.evaluate():
+            continue  # for another Python or machine
+        try:
+            there = version(each.name)
+        except PackageNotFoundError:
+            wrong.append(f"{each.name} is missing")
+            continue
+        if there not in each.specifier:
+            wrong.append(f"{each.name} {there} (locked: {each.specifier})")
+    if not wrong:
+        yield Finding("ok", "packages", "as requirements.lock has them")
+        return
+    more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    yield Finding("fail", "packages", f"{', '.join(wrong[:5])}{more}: make setup")
+
+
+def _project() -> Iterator[Finding]:
+    folder = Path(os.environ.get("DBT_PROFILES_DIR") or PROJECT)
+    there = (folder / "profiles.yml").exists()
+    said = "" if there else ": it is missing: make setup, or copy profiles.example.yml"
+    yield Finding("ok" if there else "fail", "profile", f"{folder / 'profiles.yml'}{said}")
+    yield Finding("ok", "sources", f"{len(declared_tables())} tables are declared")
+
+
+def _home() -> Iterator[Finding]:
+    home = warehouse.home()
+    if not home.exists():
+        yield Finding("ok", "home", f"{home}: not there yet, the first run makes it")
+        return
+    mode = home.stat().st_mode & 0o777
+    if not os.access(home, os.W_OK | os.X_OK):
+        yield Finding("fail", "home", f"{home} can't be written: give it to {_user()}")
+    elif mode & 0o077:
+        said = f"{home} is open to others (mode {mode:03o}): chmod 700 it"
+        yield Finding("warn", "home", said)
+    else:
+        yield Finding("ok", "home", f"{home}, its owner's alone")
+
+
+def _disk() -> Iterator[Finding]:
+    home = warehouse.home()
+    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    state = "fail" if free < LEAST_DISK else "warn" if free < MUCH_DISK else "ok"
+    advice = "" if state == "ok" else ": free some, or set DAYBOOK_KEEP_DAYS"
+    yield Finding(state, "disk", f"{free / 1e9:,.1f} GB free at {place}{advice}")
+
+
+def _warehouse() -> Iterator[Finding]:
+    found = warehouse.status()
+    kind = "embedded" if found.embedded else "external"
+    if not found.running:
+        # our own server is started by whoever needs it
+        state = "warn" if found.embedded else "fail"
+        yield Finding(state, "warehouse", f"{kind}: {found.problem}")
+        return
+    major = int(re.match(r"\d+", found.version or "0")[0])  # type: ignore[index]
+    said = f"{kind}, PostgreSQL {found.version} at {found.where}"
+    good = 16 <= major <= 18
+    yield Finding(
+        "ok" if good else "fail", "warehouse", said + ("" if good else ": 16 to 18 are supported")
+    )
+    if found.problem:
+        yield Finding("fail", "tables", found.problem)
+        return
+    with warehouse.connect(application_name="daybook doctor", autocommit=True) as connection:
+        lacking = connection.execute(
+            """
+            select array_agg(name order by name)
+            from unnest(%s::text[]) as name
+            where not coalesce(has_schema_privilege(to_regnamespace(name), 'usage, create'), false)
+            """,
+            [list(SCHEMAS)],
+        ).fetchone()
+    names = ", ".join(lacking[0] or []) if lacking else ""
+    said = f"this login can't write {names}: grant it daybook_loader and daybook_transformer"
+    yield Finding(
+        "fail" if names else "ok", "rights", said if names else "all schemas are writable"
+    )
+
+
+def _stack() -> Iterator[Finding]:
+    url, worker = stack.api_url(), stack.pid_of(stack.WORKER)
+    if url:
+        said = f"Prefect's server at {url}, {'a worker' if worker else 'no worker: make up'}"
+        yield Finding("ok" if worker else "warn", "stack", said)
+        return
+    yield Finding("ok", "stack", "not running, and runs here need none (make up starts it)")
+    asked = os.environ.get("PREFECT_SERVER_API_PORT")
+    port = int(asked or stack.PORT)
+    with contextlib.closing(socket.socket()) as tried:
+        taken = tried.connect_ex(("127.0.0.1", port)) == 0
+    if taken and asked:
+        said = f"{port} is another program's: set PREFECT_SERVER_API_PORT to a free one"
+        yield Finding("warn", "port", said)
+    else:
+        said = "another program's, so make up takes a free one" if taken else "free for make up"
+        yield Finding("ok", "port", f"{port} is {said}")
+
+
+def _spark() -> Iterator[Finding]:
+    try:
+        there = version("pyspark")
+    except PackageNotFoundError:
+        yield Finding("ok", "spark", "not installed; --engine spark needs it: make setup SPARK=1")
+        return
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=f"{home}/bin" if home else None)
+    if java is None:
+        yield Finding("warn", "spark", f"PySpark {there}, but no Java: install Java {JAVA}")
+        return
+    shown = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
+    number = re.search(r'version "(\d+)', shown.stderr)
+    good = number is not None and int(number[1]) >= JAVA
+    said = f"PySpark {there}, Java {number[1] if number else 'unknown'} at {java}"
+    yield Finding("ok" if good else "warn", "spark", said + ("" if good else f": {JAVA} is needed"))
+
+
+def _user() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def main(argv: list[str] | None = None, prog: str = "python -m flows.doctor") -> int:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Look whether this machine and the warehouse are in order; changes nothing.",
+        epilog="example: %(prog)s --json. Exit code 1 where something fails.",
+    )
+    parser.add_argument("--json", action="store_true", help="for a program")
+    given = parser.parse_args(argv)
+
+    def command() -> int:
+        found = examine()
+        if given.json:
+            print(json.dumps([each._asdict() for each in found], indent=2))
+        else:
+            for each in found:
+                print(wrapped(f"{each.state:4}  {each.what:10} {each.said}", 17))
+        return int(any(each.state == "fail" for each in found))
+
+    return guarded(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""What a day left out, mended or found changed is said wherever its verdict is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.flow.conftest import SAMPLE
+
+SAID = {
+    "stg_roles": "did not land",
+    "stg_agents": "rows landed repaired",
+    "stg_transactions": "fields gone: budget_uuid, card_uuid, user_uuid",
+    "transactoins.csv": "no table is found under",
+}
+
+
+def test_what_was_left_out_mended_or_changed_is_said_everywhere(
+    after_day1: None, flow_cli: Any, db: Any, told: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    day = tmp_path / "day2"
+    shutil.copytree(SAMPLE / "day2", day)
+    (day / "roles.json").write_bytes(b"\x00\x01 not json at all")
+    (day / "transactoins.csv").write_text("transaction_id\n")
+    page = day / "agents" / "1.json"
+    page.write_text(page.read_text().replace('"name": "', '"name": "\\u0000', 1))
+    done = flow_cli("flows.day", "--day", "day2", "--data", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert db.execute("select count(*) from silver.agents").fetchone()["count"] > 0
+
+    status = " ".join(flow_cli("flows.status").stdout.split())
+    written = (Path(os.environ["DAYBOOK_HOME"]) / "site" / "run.html").read_text(encoding="utf-8")
+    account = " ".join(done.stdout.split())
+    (message,) = told
+    for name, said in SAID.items():
+        assert f"{name}: {said}" in account or f"{name}: 1 {said}" in account, name
+        assert f"{name}: {said}" in status or f"{name}: 1 {said}" in status, name
+        assert f"<li>{name}: " in written and said in written, name
+        assert any(w.startswith(f"{name}: ") and said in w for w in message["warnings"]), name
+    verdict = "tables that are there and did not land: 1; files that no table uses: 1"
+    assert verdict in status and verdict in written
+    assert 'class="verdict warned"' in written
+    assert message["error"] is None and "stg_roles" in message["text"]

@@ -1,0 +1,144 @@
+"""`daybook` as it is typed: help, mistakes, completion, any folder, doctor, and what fits."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import report
+from flows.cli import COMMANDS, completion, main
+from loaders.days import parse_day
+from loaders.sources import PROJECT
+
+INSTALLED = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from flows.cli import main; "
+HEAVY = ("prefect", "dbt", "great_expectations", "sqlalchemy", "pandas")
+
+
+def typed(*words: str, folder: Path, also: str = "code = main(); ") -> Any:
+    """As the installed script runs it, in a folder that is not the project's."""
+    line = [sys.executable, "-c", INSTALLED + also + "sys.exit(code)", *words]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_under_its_own_name(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: daybook {command}")
+    assert f"daybook {command}" in said.split("\n", 1)[1], "an example"
+    assert "python -m" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "completion"),
+        (["--help"], 0, "explain"),
+        (["rnu"], 2, "Did you mean run?"),
+        (["completion"], 2, "bash, or zsh"),
+        (["run"], 2, "DAY"),
+        (["run", "day0", "--data", "x"], 2, "'day0' is not a logical day"),
+        (["land", "day0"], 2, "'day0' is not a logical day"),
+        (["explain", "agent", "1"], 2, "Did you mean agents?"),
+        (["plan", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
+        (["run", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
+        (["backfill", "--days", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
+    ],
+)
+def test_mistakes_are_found_before_anything_heavy_is_imported(
+    words: list[str], code: int, said: str, warehouse: str, tmp_path: Path
+) -> None:
+    tell = f"print([m for m in {HEAVY} if m in sys.modules]); "
+    also = f"import atexit; atexit.register(lambda: {tell.strip('; ')}); code = main(); "
+    done = typed(*words, folder=tmp_path, also=also)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.endswith("[]\n")
+
+
+def test_bash_completes_commands_and_their_options(tmp_path: Path) -> None:
+    script = tmp_path / "completion"
+    script.write_text(completion())
+
+    def completed(*words: str) -> list[str]:
+        line = f"COMP_WORDS=(daybook {' '.join(words)}); COMP_CWORD={len(words)}; _daybook"
+        shown = subprocess.run(
+            ["bash", "-c", f'. {script}; {line}; echo "${{COMPREPLY[@]}}"'],
+            capture_output=True,
+            text=True,
+        )
+        assert not shown.stderr
+        return shown.stdout.split()
+
+    assert completed("pl") == ["plan"]
+    assert completed("run", "--all") == ["--allow-empty", "--allow-shrink"]
+    assert "migrate" in completed("warehouse", "''")
+
+
+def test_psql_works_from_any_folder_and_shows_no_password(warehouse: str, tmp_path: Path) -> None:
+    done = typed("psql", "-Atc", "select 1 + 1", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+    from flows.psql import environment
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", "postgresql://me:secret@db.example.com:5433/wh")
+        found = environment()
+    assert (found["PGHOST"], found["PGPORT"], found["PGPASSWORD"]) == (
+        *("db.example.com", "5433"),
+        "secret",
+    )
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(
+    warehouse: str, db: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def findings() -> tuple[int, dict[str, dict[str, str]]]:
+        code = main(["doctor", "--json"])
+        return code, {each["what"]: each for each in json.loads(capsys.readouterr().out)}
+
+    _, found = findings()
+    assert found["warehouse"]["state"] == found["rights"]["state"] == "ok"
+    assert found["home"]["state"] == "warn" and "chmod 700" in found["home"]["said"]
+    db.execute("update bronze.alembic_version set version_num = '0001'")
+    code, found = findings()
+    assert code == 1 and "migrate" in found["tables"]["said"]
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:9/none")
+    code, found = findings()
+    assert code == 1 and found["warehouse"]["state"] == "fail"
+    assert "port 9" in found["warehouse"]["said"] and "secret" not in str(found)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_the_account_fits_with_all_its_figures(
+    columns: int, warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    figures = {name: 1_234_567 + n for n, name in enumerate(report.FIGURES)}
+    lines = [
+        report.Line("transactions", "transactions", "succeeded", figures),
+        report.Line("", "application_spend_monthly", "", {"new": 5}),
+        report.Line("fx_rates", "", "skipped", {}),
+    ]
+    remark = f"stg_agents: fields added: {', '.join(f'field_{n}' for n in range(40))}\x1b[2J"
+    account = report.Account("abcdefgh-1234", parse_day("day2"), lines, [remark])
+    out = io.StringIO()
+    report.print_account(account, "succeeded in 1.0 s", file=out)
+    said = out.getvalue()
+    assert max(map(len, said.splitlines())) <= columns
+    assert "day2 succeeded in 1.0 s (run abcdefgh)" in said
+    words = " ".join(said.split())
+    assert all(f"{figure:,} {name}" in words for name, figure in figures.items())
+    assert "what is new: transactions 1,234,569 new" in words
+    assert said.index("what is new") < said.index("landed")
+    assert "not in the day's files" in said and "field_39" in said and "\x1b" not in said

@@ -1,0 +1,63 @@
+"""`daybook explain`: a record's story, day by day, without what may be a person's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flows.cli import main
+from tests.silver_world import agent, group
+
+
+def _story(*words: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["explain", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.builds("agents", "groups")
+def test_a_record_is_told_from_its_first_day_to_its_readers(
+    world: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = agent(7, email="ada@example.com", updated_at="2026-01-05T00:00:00Z")
+    newer = first | {"email": "new@example.com", "updated_at": "2026-01-06T00:00:00Z"}
+    bad = first | {"email": "", "updated_at": "2026-01-08T00:00:00Z"}
+    world.day("day1", agents=[first, agent(1)], groups=[group(5, [7])])
+    world.day("day2", agents=[newer, first, agent(1)], groups=[group(5, [7])])
+    world.day("day3", agents=[bad, agent(1)])
+    world.day("day4", agents=[agent(1)])
+
+    story = _story("agents", "7", capsys=capsys)
+    told = [(each["day"], each["outcome"], each.get("row")) for each in story["days"]]
+    assert told == [
+        ("day1", "inserted", 1),
+        ("day2", "updated", 1),
+        ("day2", "duplicate", 2),
+        ("day3", "quarantined", 1),
+        ("day4", "not listed", None),
+    ]
+    assert story["days"][1]["changed"] == ["email", "updated_at"]
+    assert story["days"][3]["reasons"] == ["email_missing"]
+    assert [each["day"] for each in story["days"] if each.get("in_silver")] == ["day2"]
+    assert story["silver"]["status"] == "inactive"
+    assert story["silver"]["last_seen_day"] == "day3"
+    assert story["read_by"]["silver.group_memberships_history"] == 1
+    assert "example.com" not in json.dumps(story)
+    assert "new@example.com" in json.dumps(_story("agents", "7", "--values", capsys=capsys))
+
+    pair = _story("group_memberships", "5", "7", capsys=capsys)
+    assert [each["outcome"] for each in pair["days"]][:2] == ["inserted", "unchanged"]
+    assert main(["explain", "group_memberships", "5"]) == 2
+    assert "group_memberships GROUP_ID AGENT_ID" in capsys.readouterr().err
+    assert main(["explain", "agents", "8"]) == 1
+    assert "No record of agents with the key 8" in capsys.readouterr().err
+
+
+@pytest.mark.builds("agents")
+def test_text_from_files_moves_no_terminal(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    world.day("day1", agents=[agent(7, name="Ada\x1b[2J")])
+    assert main(["explain", "agents", "7", "--values"]) == 0
+    said = capsys.readouterr().out
+    assert "name: Ada" in said and "\x1b" not in said
+    assert "← what silver holds" in said

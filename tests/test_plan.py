@@ -1,0 +1,109 @@
+"""`daybook plan`: it says what a landing then does, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli import main
+from flows.psql import environment, program
+from loaders import landing
+from loaders.days import parse_day
+from loaders.sources import PROJECT
+
+SAMPLE = PROJECT / "tests" / "sample"
+
+
+def _dump() -> list[str]:
+    """All that is in the database, numbers taken from sequences too."""
+    shown = subprocess.run(
+        [program().with_name("pg_dump")], env=environment(), capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    # a word of chance in each dump
+    return [line for line in shown.stdout.splitlines() if "restrict " not in line]
+
+
+@pytest.fixture
+def day2(db: Any, tmp_path: Path) -> Path:
+    """Day 1 has landed; day 2 has a ragged line, a file of no table, and roles that are no JSON."""
+    landing.land_day(SAMPLE, parse_day("day1"))
+    shutil.copytree(SAMPLE / "day2", tmp_path / "day2")
+    with (tmp_path / "day2" / "groups.csv").open("a") as groups:
+        groups.write("ragged,line\n")
+    (tmp_path / "day2" / "transactoins.csv").write_text("transaction_id\n")
+    (tmp_path / "day2" / "roles.json").write_text("<html>no</html>")
+    return tmp_path
+
+
+def _planned(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    code = main(["plan", *words, "--json"])
+    said = json.loads(capsys.readouterr().out)
+    return code, {**said, "tables": {each["table"]: each for each in said["tables"]}}
+
+
+def test_what_is_planned_is_what_lands_and_nothing_is_written(
+    day2: Path, db: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = _dump()
+    code, plan = _planned("day2", "--data", str(day2), capsys=capsys)
+    assert _dump() == before
+    assert code == 0
+    assert "transactoins.csv" in plan["unused"]
+    roles = plan["tables"]["stg_roles"]
+    assert roles["status"] == "refused" and "roles.json" in roles["error"]
+    assert plan["tables"]["stg_groups"]["rejected"] == 1
+
+    landing.land_day(day2, parse_day("day2"))
+    for row in db.execute("select * from bronze.load_batches where day = '1970-01-03'"):
+        if row["status"] == "succeeded":
+            said = plan["tables"][row["table_name"]]
+            found = (row["rows_landed"], row["rows_rejected"], row["drift"])
+            assert (said["rows"], said["rejected"], said["drift"]) == found, row["table_name"]
+    code, plan = _planned("day2", "--data", str(day2), capsys=capsys)
+    assert {each["status"] for each in plan["tables"].values()} == {"unchanged", "refused"}
+    (day2 / "day2" / "cards.json").unlink()
+    _, plan = _planned("day2", "--data", str(day2), capsys=capsys)
+    assert plan["tables"]["stg_cards"]["status"] == "dropped"
+
+
+def test_keys_are_compared_with_the_nearest_landed_day(
+    db: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(day: str, agents: str, transactions: str) -> None:
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "agents.csv").write_text(f"agent_id,name\n{agents}")
+        (tmp_path / day / "groups.csv").write_text("group_id\n1\n")
+        rows = f"transaction_id,merchant_name\n{transactions}"
+        (tmp_path / day / "transactions.csv").write_text(rows)
+
+    write("day1", "1,Ada\n2,Bob\n3,Cy\n", "t1,Shop\n")
+    write("day2", "1,Ada\n2,Bobby\n4,Di\n", "t1,Store\nt2,Shop\n")
+    landing.land_day(tmp_path, parse_day("day1"))
+    _, plan = _planned("day2", "--data", str(tmp_path), capsys=capsys)
+    agents = {"against": "day1", "new": 1, "changed": 1, "gone": 1}
+    assert plan["tables"]["stg_agents"]["keys"] == agents
+    both = {"against": "all landed days", "new": 1, "changed": 1, "gone": 0}
+    assert plan["tables"]["stg_transactions"]["keys"] == both
+
+
+def test_a_day_that_would_fail_says_why_for_people(
+    day2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for page in (day2 / "day2" / "agents").iterdir():
+        page.write_text("[]")
+    (day2 / "day2" / "transactions").rename(day2 / "day2" / "trans")
+    assert main(["plan", "day2", "--data", str(day2)]) == 1
+    said = capsys.readouterr().out
+    words = " ".join(said.split())
+    assert "REFUSED: it is required" in words and "--allow-empty" in words
+    assert "day2 would fail: stg_agents, stg_transactions is required" in words
+    assert "against day1:" in words and "1 rejected" in words
+    places = [line for line in said.splitlines() if str(day2) not in line]
+    assert max(map(len, places)) <= 80
