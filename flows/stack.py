@@ -1,39 +1,31 @@
 """The stack on this machine: `python -m flows.stack up | down | restart | status | logs`.
 
 Warehouse, Prefect server and worker, as processes that outlive the command that started them.
-What runs is noted under DAYBOOK_HOME/stack; a note whose process is gone counts for nothing.
+What runs is noted under DAYBOOK_HOME/stack.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
-import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from flows import api
 from flows.command import guarded
-from loaders import warehouse
+from loaders import process, warehouse
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
 POOL = "daybook"
 PORT = 4200  # Prefect's own
+LOCAL = "127.0.0.1"
 START_SECONDS = 90.0
-STOP_SECONDS = 20.0
-LOG_LIMIT = 10_000_000  # bytes; a larger log is set aside at the next start
-SERVER, WORKER = "server", "worker"
-HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def folder() -> Path:
@@ -41,15 +33,21 @@ def folder() -> Path:
     return warehouse.home() / "stack"
 
 
+def server() -> process.Program:
+    return process.Program(folder(), "server")
+
+
+def worker() -> process.Program:
+    return process.Program(folder(), "worker")
+
+
 def environment() -> dict[str, str]:
-    """What server, worker and deployments run with; what the user has set wins."""
+    """What worker and deployments run with; what the user has set wins."""
     chosen = dict(os.environ)
-    chosen.setdefault("PREFECT_HOME", str(warehouse.home() / "prefect"))
-    chosen.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{_port()}/api")
+    chosen.setdefault("PREFECT_HOME", str(api.own_home()))
+    chosen.setdefault(api.ADDRESS, f"http://{LOCAL}:{_port()}/api")
     chosen.setdefault("PREFECT_WORKER_QUERY_SECONDS", "1")  # each phase waits for it: 10 is long
     chosen["DAYBOOK_HOME"] = str(warehouse.home())
-    chosen["DAYBOOK_PROJECT"] = str(PROJECT)
-    chosen["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{chosen.get('PATH', '')}"
     return chosen
 
 
@@ -62,30 +60,31 @@ def up() -> None:
         if warehouse.is_embedded():
             warehouse.start()
         settings = environment()
-        if _is_ours(settings["PREFECT_API_URL"]):
-            parts = urlsplit(settings["PREFECT_API_URL"])
-            address = ["--host", "127.0.0.1", "--port", str(parts.port or 80)]
-            if not pid_of(SERVER):
-                _refuse_taken(parts.port or 80)
-                _spawn(SERVER, ["server", "start", *address], settings)
-            _wait_for_server(settings["PREFECT_API_URL"])
-        (folder() / "api-url").write_text(settings["PREFECT_API_URL"])
+        host, port = _place(settings[api.ADDRESS])
+        if host == LOCAL:
+            settings[api.SECRET] = api.secret()
+            if not server().pid():
+                _start_server(port, settings)
+            _wait_for_server(settings[api.ADDRESS])
+        (folder() / "api-url").write_text(settings[api.ADDRESS])
         if _at_home():  # so that the prefect command finds the server with nothing exported
-            (PROJECT / "prefect.toml").write_text(f'[api]\nurl = "{settings["PREFECT_API_URL"]}"\n')
+            _tell_prefect(settings)
         _command("flows.deploy", settings)
-        if not pid_of(WORKER):
+        if not worker().pid():
             # Nobody else works for this pool: what still says Running belongs to the dead.
             _command("flows.reap", settings)
-            worker = ["worker", "start", "--pool", POOL, "--type", "process"]
-            _spawn(WORKER, [*worker, "--install-policy", "never"], settings)
-    print(f"Prefect is at {settings['PREFECT_API_URL'].removesuffix('/api')}")
+            command = ["worker", "start", "--pool", POOL, "--type", "process"]
+            worker().start(_prefect(*command, "--install-policy", "never"), PROJECT, settings)
+    print(f"Prefect is at {settings[api.ADDRESS].removesuffix('/api')}")
+    if host == LOCAL and api.SECRET not in os.environ:
+        print(f"Its pages ask for a password: what is in {api.secret_file()}")
 
 
 def down(*, keep_warehouse: bool = False) -> None:
     """Stop worker, server and the embedded warehouse; what runs is interrupted and recorded."""
     with _only_one():
-        for name in (WORKER, SERVER):
-            _stop(name)
+        worker().stop()
+        server().stop()
         (folder() / "api-url").unlink(missing_ok=True)
         if _at_home():
             (PROJECT / "prefect.toml").unlink(missing_ok=True)
@@ -99,29 +98,18 @@ def api_url() -> str | None:
         url = (folder() / "api-url").read_text().strip()
     except OSError:
         return None
-    return url if answers(url) else None
+    return url if api.answers(url) else None
 
 
-def answers(url: str, seconds: float = 2.0) -> bool:
-    """Whether a Prefect API is there and well."""
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=seconds) as answer:
-            return bool(answer.status == 200)
-    except (OSError, ValueError):
-        return False
-
-
-def pid_of(name: str) -> int | None:
-    """The process of a service, None when there is none: a pid alone may be someone else's."""
-    import psutil
-
-    try:
-        noted = json.loads((folder() / f"{name}.json").read_text())
-        process = psutil.Process(noted["pid"])
-        gone = process.status() == psutil.STATUS_ZOMBIE
-        return None if gone or process.create_time() != noted["started"] else process.pid
-    except (OSError, ValueError, KeyError, psutil.Error):
-        return None
+def connection() -> dict[str, str]:
+    """Address and secret of the stack's API; empty when it is down or another one is named."""
+    url = api_url()
+    named = os.environ.get(api.ADDRESS) or url
+    if not url or not named or _place(named) != _place(url):
+        return {}
+    # Nobody but a server of our own is told it, even on its port.
+    told = {api.SECRET: api.secret()} if server().pid() else {}
+    return {api.ADDRESS: named, **told}
 
 
 def status() -> int:
@@ -129,8 +117,8 @@ def status() -> int:
     found = warehouse.status()
     url = api_url()
     lines = {"warehouse": f"PostgreSQL {found.version} at {found.where}" if found.running else None}
-    lines["prefect server"] = f"{url} (pid {pid_of(SERVER) or 'elsewhere'})" if url else None
-    lines["prefect worker"] = f"pool {POOL} (pid {pid})" if (pid := pid_of(WORKER)) else None
+    lines["prefect server"] = f"{url} (pid {server().pid() or 'elsewhere'})" if url else None
+    lines["prefect worker"] = f"pool {POOL} (pid {pid})" if (pid := worker().pid()) else None
     for name, line in lines.items():
         print(f"{name:<15} {line or 'stopped'}")
     return 0 if all(lines.values()) else 1
@@ -138,7 +126,7 @@ def status() -> int:
 
 def logs(lines: int) -> int:
     """Print the end of each log."""
-    found = [folder() / f"{name}.log" for name in (SERVER, WORKER)]
+    found = [server().log, worker().log]
     with contextlib.suppress(OSError):
         found += sorted((warehouse.home() / "log").glob("*"))
     for path in found:
@@ -157,98 +145,62 @@ def _port() -> int:
     """The configured port; else the one in use; else 4200, or a free one where that is taken."""
     if os.environ.get("PREFECT_SERVER_API_PORT"):
         return int(os.environ["PREFECT_SERVER_API_PORT"])
+    noted = folder() / "port"
     with contextlib.suppress(OSError, ValueError):
-        noted = int((folder() / "port").read_text())
-        if pid_of(SERVER) or _is_free(noted):
-            return noted
-    port = PORT
-    if not _is_free(PORT):
-        with contextlib.closing(socket.socket()) as any_free:
-            any_free.bind(("127.0.0.1", 0))
-            port = any_free.getsockname()[1]
-    folder().mkdir(parents=True, exist_ok=True)
-    (folder() / "port").write_text(str(port))
+        port = int(noted.read_text())
+        if server().pid() or process.is_free(port):
+            return port
+    with process.listener(PORT if process.is_free(PORT) else 0) as free:
+        port = int(free.getsockname()[1])
+    process.make_private(folder())
+    noted.write_text(str(port))
     return port
 
 
-def _is_free(port: int) -> bool:
-    with contextlib.closing(socket.socket()) as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _refuse_taken(port: int) -> None:
-    if not _is_free(port):
-        raise DaybookError(
-            f"Port {port} of this machine is taken by another program: set "
-            "PREFECT_SERVER_API_PORT to a free one, or PREFECT_API_URL to the server to use."
-        )
+def _place(url: str) -> tuple[str, int]:
+    """Host and port of an API, this machine by one name."""
+    parts = urlsplit(url)
+    host = str(parts.hostname)
+    return LOCAL if host in ("localhost", "::1") else host, parts.port or 80
 
 
 def _at_home() -> bool:
     return warehouse.home() == PROJECT / ".daybook"
 
 
-def _is_ours(url: str) -> bool:
-    return urlsplit(url).hostname in HERE
+def _tell_prefect(settings: dict[str, str]) -> None:
+    lines = ["[api]", f'url = "{settings[api.ADDRESS]}"']
+    if secret := settings.get(api.SECRET):
+        lines.append(f"auth_string = '{secret}'")
+    process.write_private(PROJECT / "prefect.toml", "\n".join(lines) + "\n")
 
 
 @contextlib.contextmanager
 def _only_one() -> Iterator[None]:
-    folder().mkdir(parents=True, exist_ok=True)
-    with (folder() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    process.make_private(folder())
+    with process.only_one(folder() / "lock"):
         yield
 
 
-def _spawn(name: str, arguments: list[str], settings: dict[str, str]) -> None:
-    """Start a service in a process group of its own, so that it outlives this command."""
-    import psutil
-
-    path = folder() / f"{name}.log"
-    if path.exists() and path.stat().st_size > LOG_LIMIT:
-        path.replace(path.with_suffix(".log.old"))
-    with path.open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *arguments],
-            cwd=PROJECT,
-            env=settings,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+def _start_server(port: int, settings: dict[str, str]) -> None:
+    if not process.is_free(port):
+        raise DaybookError(
+            f"Port {port} of this machine is taken by another program: set "
+            "PREFECT_SERVER_API_PORT to a free one, or PREFECT_API_URL to the server to use."
         )
-    note = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
-    (folder() / f"{name}.json").write_text(json.dumps(note))
-
-
-def _stop(name: str) -> None:
-    """SIGTERM to the service and its flow runs, which record their end; then SIGKILL."""
-    pid = pid_of(name)
-    if pid is not None:
-        import psutil
-
-        group = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGTERM)
-        _, left = psutil.wait_procs(group, timeout=STOP_SECONDS)
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(left, timeout=5)
-    (folder() / f"{name}.json").unlink(missing_ok=True)
+    command = _prefect("server", "start", "--host", LOCAL, "--port", str(port))
+    told = api.server_settings(settings[api.SECRET], port)
+    server().start(command, PROJECT, {**settings, **told})
 
 
 def _wait_for_server(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not answers(url):
-        if not pid_of(SERVER) or time.monotonic() > deadline:
-            raise DaybookError(f"Prefect's server did not start: see {folder() / 'server.log'}.")
-        time.sleep(0.2)
+    ended = process.until(lambda: api.answers(url) or not server().pid(), START_SECONDS)
+    if not ended or not server().pid():
+        raise DaybookError(f"Prefect's server did not start: see {server().log}.")
+
+
+def _prefect(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", *arguments]
 
 
 def _command(module: str, settings: dict[str, str]) -> None:
