@@ -128,9 +128,9 @@ def _runs_of_the_newest_day() -> dict[str, tuple[float, float]]:
             "select flow_run_id from metrics.pipeline_metrics"
             " where task_name = 'day-pipeline' order by id desc limit 1"
         ).fetchone()
-    from flows import stack
+    from flows import api
 
-    os.environ.update(stack.connection())
+    os.environ.update(api.connection())
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.sorting import FlowRunSort
 

@@ -14,7 +14,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from flows import api, stack
+from flows import api
 from flows.command import guarded
 from loaders import process
 from loaders.errors import DaybookError, UsageError
@@ -50,7 +50,7 @@ def job_template() -> dict[str, Any]:
 def deploy(names: list[str], seconds: float = 60.0) -> None:
     """Make the pool what it has to be and deploy, by name. DaybookError when the server doesn't
     answer within `seconds` or refuses, or a deployment isn't there in the end."""
-    settings = {**stack.environment(), **stack.connection()}
+    settings = {**api.environment(), **api.connection()}
     url = settings[api.ADDRESS]
     if not process.until(lambda: api.answers(url), seconds):
         raise DaybookError(f"No Prefect server answers at {url}: make up, or PREFECT_API_URL.")
@@ -91,12 +91,12 @@ def _make_pool(client: SyncPrefectClient) -> None:
 
     template = job_template()
     pool = WorkPoolCreate(
-        name=stack.POOL, type="process", concurrency_limit=SLOTS, base_job_template=template
+        name=api.POOL, type="process", concurrency_limit=SLOTS, base_job_template=template
     )
     try:
         client.create_work_pool(pool)
     except ObjectAlreadyExists:  # the user's limit stays
-        client.update_work_pool(stack.POOL, WorkPoolUpdate(base_job_template=template))
+        client.update_work_pool(api.POOL, WorkPoolUpdate(base_job_template=template))
 
 
 def main(argv: list[str] | None = None) -> int:

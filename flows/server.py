@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import api, stack, timing
+from flows import api, timing
 from loaders import process
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
@@ -47,7 +48,7 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
         # A library that logs to a root logger without handlers would give it one for the console.
         logging.getLogger().addHandler(logging.NullHandler())
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_SECONDS))
-    os.environ.update(stack.connection())
+    os.environ.update(api.connection())
     if os.environ.get(api.ADDRESS) or "prefect" in sys.modules:
         meanwhile()
         return
@@ -62,8 +63,7 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
     PREFECT_API_URL and PREFECT_API_AUTH_STRING to them."""
     log, secret = prefect_home / "server.log", api.new_secret()
     process.set_aside(log)
-    with process.listener() as listener, log.open("ab") as said:
-        listener.listen(128)
+    with socket.create_server((api.LOCAL, 0)) as listener, log.open("ab") as said:
         port = listener.getsockname()[1]
         child = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(listener.fileno())],
@@ -75,7 +75,7 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
             cwd=PROJECT,
             env={**os.environ, **SETTINGS, **api.server_settings(secret, port)},
         )
-    os.environ.update({api.ADDRESS: f"http://127.0.0.1:{port}/api", api.SECRET: secret})
+    os.environ.update({api.ADDRESS: f"http://{api.LOCAL}:{port}/api", api.SECRET: secret})
     _running.append(child)
     try:
         meanwhile()

@@ -99,10 +99,11 @@ def only_one(lock: Path) -> Iterator[None]:
         yield
 
 
-def make_private(folder: Path) -> None:
-    """A folder that its owner alone can enter."""
+def private_folder(folder: Path) -> Path:
+    """A folder that its owner alone can enter, made where there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
+    return folder
 
 
 def write_private(path: Path, text: str) -> None:
@@ -129,22 +130,10 @@ def until(met: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def listener(port: int = 0) -> socket.socket:
-    """A socket bound to a port of this machine alone, any free one by default; else OSError."""
-    made = socket.socket()
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(("127.0.0.1", port))
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
 def is_free(port: int) -> bool:
     """Whether nobody listens on that port of this machine."""
     try:
-        listener(port).close()
+        socket.create_server(("127.0.0.1", port)).close()
     except OSError:
         return False
     return True

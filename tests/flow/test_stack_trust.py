@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -20,13 +21,17 @@ from typing import Any
 import pytest
 
 from flows import api, stack
+from flows.deploy import job_template
 from loaders import process
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 from tests.watching import basic, csrf, until
 
 FOREIGN = {"Origin": "http://evil.example"}
-SOCKETS = ("/events/in", "/events/out", "/logs/out", "/task_runs/subscriptions/scheduled")
+SOCKETS = (
+    *("/events/in", "/events/out", "/logs/out", "/task_runs/subscriptions/scheduled"),
+    "/work_pools/daybook/workers/connect",
+)
 EVERYWHERE = pytest.mark.parametrize(
     "door", ["temporary", pytest.param("stack", marks=pytest.mark.stack)], indirect=True
 )
@@ -147,6 +152,24 @@ def test_what_a_deployment_says_of_the_command_changes_nothing(stack, tmp_path: 
 
 
 @pytest.mark.stack
+def test_deploying_takes_back_a_pool_that_took_commands_and_leaves_its_limit(stack):
+    door = Door(stack.api, stack.secret)
+    open_to_all = {
+        "job_configuration": {"command": "{{ command }}"},
+        "variables": {"type": "object", "properties": {"command": {"type": "string"}}},
+    }
+    body = {"base_job_template": open_to_all, "concurrency_limit": 7}
+    assert door.call("PATCH", "/work_pools/daybook", body, **door.insider())[0] == 204
+    try:
+        assert stack.cold("flows.deploy", "backfill").returncode == 0
+        pool = stack.prefect("/work_pools/daybook")
+        assert pool["base_job_template"] == job_template()
+        assert pool["concurrency_limit"] == 7
+    finally:
+        stack.allow(8)
+
+
+@pytest.mark.stack
 def test_the_secret_is_in_no_argument_and_no_log(stack):
     import psutil
 
@@ -178,21 +201,21 @@ def test_the_secret_is_made_once_and_its_owner_alone_can_read_it(home: Path):
 
 
 def test_prefects_database_and_logs_are_their_owners_alone(home: Path):
-    stack.environment()
+    api.environment()
     for name in ("prefect", "stack"):
         assert stat.S_IMODE((home / name).stat().st_mode) == 0o700
 
 
 def test_the_secret_is_told_to_no_server_but_our_own(home: Path, monkeypatch):
     """Another user's program may have taken the port of a stack that was killed."""
-    with process.listener() as taken:
+    with socket.create_server((api.LOCAL, 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
-        process.make_private(stack.folder())
-        (stack.folder() / "api-url").write_text(url)
+        process.private_folder(api.folder())
+        (api.folder() / "api-url").write_text(url)
         monkeypatch.setattr(api, "answers", lambda *_: True)
-        assert api.SECRET not in stack.connection()
+        assert api.SECRET not in api.connection()
         monkeypatch.setenv(api.ADDRESS, "https://prefect.example/api")
-        assert stack.connection() == {}
+        assert api.connection() == {}
 
 
 def test_prefect_finds_address_and_secret_in_the_projects_folder(
