@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.stage import Measure, scratch_warehouse
+from flows.api import ADDRESS, SECRET, connection
 from loaders import warehouse
 from loaders.sources import PROJECT
 
@@ -44,12 +45,11 @@ def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
 @contextlib.contextmanager
 def _no_server() -> Iterator[None]:
     """Another benchmark of this run may have started one: a day by hand starts its own."""
-    known = os.environ.pop("PREFECT_API_URL", None)
+    known = {name: os.environ.pop(name) for name in (ADDRESS, SECRET) if name in os.environ}
     try:
         yield
     finally:
-        if known:
-            os.environ["PREFECT_API_URL"] = known
+        os.environ.update(known)
 
 
 @contextlib.contextmanager
@@ -128,13 +128,13 @@ def _runs_of_the_newest_day() -> dict[str, tuple[float, float]]:
             "select flow_run_id from metrics.pipeline_metrics"
             " where task_name = 'day-pipeline' order by id desc limit 1"
         ).fetchone()
-    from flows import api
-
-    os.environ.update(api.connection())
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    with get_client(sync_client=True) as client:
+    here = connection()
+    told = {PREFECT_API_URL: here[ADDRESS], PREFECT_API_AUTH_STRING: here[SECRET]}
+    with temporary_settings(told), get_client(sync_client=True) as client:
         runs = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC)
     found = {}
     for run in runs:

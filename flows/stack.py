@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -83,20 +84,13 @@ def status() -> int:
 
 
 def logs(lines: int) -> int:
-    """Print the end of each log."""
-    found = [api.server().log, worker().log]
-    with contextlib.suppress(OSError):
-        found += sorted((warehouse.home() / "log").glob("*"))
-    for path in found:
-        print(f"== {path}")
-        try:
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - 200 * lines))
-                text = file.read().decode(errors="replace")
-            print("\n".join(text.splitlines()[-lines:]))
-        except OSError:
-            print("(no log yet)")
-    return 0
+    """Print the end of each log that there is."""
+    found = [api.server().log, worker().log, *sorted((warehouse.home() / "log").glob("*"))]
+    there = [path for path in found if path.exists()]
+    if not there:
+        print("no log yet")
+        return 0
+    return subprocess.run(["tail", "-n", str(lines), "--", *there], check=False).returncode
 
 
 def _at_home() -> bool:
