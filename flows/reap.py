@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flows import stack
+from flows import api
 from flows.command import guarded
 from loaders.lock import children_alive, runs_alive
 
@@ -31,7 +31,7 @@ def reap() -> list[str]:
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(OPEN),
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[stack.POOL])),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[api.POOL])),
         )
         dead = [run for run in found if not _is_alive(run)]
         for run in dead:

@@ -7,7 +7,6 @@ before the flow has closed its runs, and two first starts race for one database.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import socket
@@ -19,9 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows import stack, timing
-from loaders import warehouse
+from flows import api, timing
+from loaders import process
 from loaders.errors import DaybookError
+from loaders.sources import PROJECT
 
 START_SECONDS = 60
 SETTINGS = {
@@ -48,62 +48,51 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
         # A library that logs to a root logger without handlers would give it one for the console.
         logging.getLogger().addHandler(logging.NullHandler())
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_SECONDS))
-    if os.environ.get("PREFECT_API_URL") or "prefect" in sys.modules:
+    os.environ.update(api.connection())
+    if os.environ.get(api.ADDRESS) or "prefect" in sys.modules:
         meanwhile()
         return
-    if url := stack.api_url():
-        os.environ["PREFECT_API_URL"] = url
-        meanwhile()
-        return
-    prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(warehouse.home() / "prefect")))
+    prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(api.own_home())))
     prefect_home.mkdir(parents=True, exist_ok=True)
-    with (prefect_home / "server.lock").open("w") as only_one:
-        fcntl.flock(only_one, fcntl.LOCK_EX)  # the first start migrates the database
+    with process.only_one(prefect_home / "server.lock"):  # the first start migrates the database
         spawn_server(prefect_home, meanwhile)
 
 
 def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None) -> None:
-    """Start a server on a free port of this machine and set PREFECT_API_URL to it."""
-    with contextlib.closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
+    """Start a server on a free port of this machine, with a secret of its own, and set
+    PREFECT_API_URL and PREFECT_API_AUTH_STRING to them."""
+    log, secret = prefect_home / "server.log", api.new_secret()
+    process.set_aside(log)
+    with socket.create_server((api.LOCAL, 0)) as listener, log.open("ab") as said:
         port = listener.getsockname()[1]
-        with (prefect_home / "server.log").open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "flows.server", str(listener.fileno())],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=[listener.fileno()],
-                start_new_session=True,
-                cwd=Path(__file__).resolve().parent.parent,
-                env={**os.environ, **SETTINGS},
-            )
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        child = subprocess.Popen(
+            [sys.executable, "-m", "flows.server", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+            cwd=PROJECT,
+            env={**os.environ, **SETTINGS, **api.server_settings(secret, port)},
+        )
+    os.environ.update({api.ADDRESS: f"http://{api.LOCAL}:{port}/api", api.SECRET: secret})
     _running.append(child)
     try:
         meanwhile()
         with timing.part("prefect-server"):
-            _wait_for(child, port, prefect_home / "server.log")
+            _wait_for(child, os.environ[api.ADDRESS], log)
     except BaseException:
         child.kill()
         stop_server()
         raise
 
 
-def _wait_for(child: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    import http.client
+def _wait_for(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    def has_come() -> bool:  # asked before it listens, the question waits in the backlog
+        return child.poll() is not None or api.answers(url, START_SECONDS)
 
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and child.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection.request("GET", "/api/health")  # waits in the backlog until it listens
-            if connection.getresponse().status == 200:
-                return
-        connection.close()
-        time.sleep(0.1)
-    raise DaybookError(f"Prefect's temporary server did not start: see {log}.")
+    if not process.until(has_come, START_SECONDS) or child.poll() is not None:
+        raise DaybookError(f"Prefect's temporary server did not start: see {log}.")
 
 
 def stop_server() -> None:
@@ -114,7 +103,8 @@ def stop_server() -> None:
             child.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=10)
-        os.environ.pop("PREFECT_API_URL", None)
+        for name in (api.ADDRESS, api.SECRET):
+            os.environ.pop(name, None)
 
 
 def _serve(descriptor: int) -> None:

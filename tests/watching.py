@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import psycopg
+
+from flows.api import SECRET
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -22,15 +27,30 @@ def until(found: Callable[[], Any], seconds: float = 120) -> Any:
     return it
 
 
-def prefect(api: str, path: str, **body: Any) -> Any:
-    """What Prefect's API at that address answers: with a body to POST, else to GET."""
+def prefect(api: str, path: str, secret: str | None = None, **body: Any) -> Any:
+    """What Prefect's API at that address answers: with a body to POST, else to GET. The secret is
+    that of this process's server, unless another one is given."""
+    headers = {"Content-Type": "application/json"} | basic(secret or os.environ[SECRET])
+    if body:
+        headers |= csrf(api, headers)
     request = urllib.request.Request(
-        api + path,
-        json.dumps(body).encode() if body else None,
-        {"Content-Type": "application/json"},
+        api + path, json.dumps(body).encode() if body else None, headers
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
+
+
+def basic(secret: str) -> dict[str, str]:
+    """The header that says the secret."""
+    return {"Authorization": f"Basic {b64encode(secret.encode()).decode()}"}
+
+
+def csrf(api: str, headers: dict[str, str]) -> dict[str, str]:
+    """The headers with which the API takes what changes something, from whom it lets in."""
+    client = str(uuid4())
+    asked = urllib.request.Request(f"{api}/csrf-token?client={client}", headers=headers)
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": json.load(answer)["token"]}
 
 
 def runs(db: Connection) -> list[dict[str, Any]]:

@@ -113,9 +113,12 @@ class Home:
 
     def __init__(self, home: Path, forks: Forks, environment: dict[str, str], api: str) -> None:
         self.home, self.environment, self.api, self._forks = home, environment, api, forks
+        self.secret: str | None = None  # that of this test process's server
 
     def start(self, module: str, *arguments: Any) -> Command:
         env = {**self.environment, "PREFECT_API_URL": self.api}
+        if self.secret:
+            env["PREFECT_API_AUTH_STRING"] = self.secret
         return self._forks.start(module, *arguments, env=env)
 
     def run(self, module: str, *arguments: Any) -> Command:
@@ -145,7 +148,7 @@ class Home:
         return int((self.home / "pg" / "postmaster.pid").read_text().splitlines()[0])
 
     def prefect(self, path: str, **body: Any) -> Any:
-        return prefect(self.api, path, **body)
+        return prefect(self.api, path, self.secret, **body)
 
 
 class Stack(Home):
@@ -154,6 +157,7 @@ class Stack(Home):
     def up(self) -> None:
         done = self.cold("flows.stack", "up")
         assert done.returncode == 0, done.stderr + done.stdout
+        self.secret = (self.home / "prefect-secret").read_text()
 
     def deployment(self, name: str, *parameters: str, watch: bool = True) -> Command:
         """`prefect deployment run …`, with the sample days as data."""

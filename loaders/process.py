@@ -1,0 +1,139 @@
+"""Programs that run on after the command that started them: start, find, wait for, stop; and the
+lock, log and port that they need."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LOG_LIMIT = 10_000_000  # bytes; a larger log is set aside at the next start
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program with its log, and a note of its process: a pid alone may be someone else's."""
+
+    folder: Path
+    name: str
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def pid(self) -> int | None:
+        """Its process, None when there is none."""
+        import psutil
+
+        try:
+            noted = json.loads(self._note.read_text())
+            process = psutil.Process(noted["pid"])
+            gone = process.status() == psutil.STATUS_ZOMBIE
+            return None if gone or process.create_time() != noted["started"] else process.pid
+        except (OSError, ValueError, KeyError, psutil.Error):
+            return None
+
+    def start(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        """Start it in a process group of its own, so that no Ctrl-C of ours reaches it."""
+        import psutil
+
+        set_aside(self.log)
+        with self.log.open("ab") as log:
+            child = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        note = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
+        self._note.write_text(json.dumps(note))
+
+    def stop(self) -> None:
+        """SIGTERM to it and all below it, so that they can record their end; then SIGKILL."""
+        if pid := self.pid():
+            import psutil
+
+            group = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGTERM)
+            _, left = psutil.wait_procs(group, timeout=STOP_SECONDS)
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, timeout=5)
+        self._note.unlink(missing_ok=True)
+
+
+def works_in(pid: int, folder: Path) -> bool:
+    """Whether `pid` is a process at work in `folder`: no zombie, no later owner of the number."""
+    import psutil
+
+    try:
+        return Path(psutil.Process(pid).cwd()) == folder
+    except psutil.Error:
+        return False
+
+
+@contextlib.contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Wait until no other process is in here with the same lock file."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def private_folder(folder: Path) -> Path:
+    """A folder that its owner alone can enter, made where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, whole or not at all."""
+    descriptor, fresh = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    Path(fresh).replace(path)
+
+
+def set_aside(log: Path) -> None:
+    """Rename a log that has grown large; the one before it goes."""
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(log.with_name(f"{log.name}.old"))
+
+
+def until(met: Callable[[], bool], seconds: float) -> bool:
+    """Ask until the answer is yes; False where it wasn't within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on that port of this machine."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
