@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loaders import ledger, warehouse
 from loaders.attempt import Attempt, RefusedFile, copy_all, too_many
 from loaders.days import Day
-from loaders.errors import DaybookError, LockedError, WarehouseError
+from loaders.errors import DaybookError, LockedError, WarehouseError, plain
 from loaders.opening import check_unchanged
 from loaders.partition import NewPartition, drop_partition, has_partition
 from loaders.plan import Plan, plan_day, unused
@@ -129,7 +129,7 @@ def land_table(
         except Exception as error:
             failure = error
     if isinstance(failure, psycopg.Error):
-        message = f"{table.name}: {str(failure).strip()}"
+        message = f"{table.name}: {plain(failure)}"
         said = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
     else:
         message = str(failure) or type(failure).__name__
@@ -140,7 +140,7 @@ def land_table(
     ):
         raise failure
     if table.required:
-        raise DaybookError(f"{table.name} of {day} did not land: {message}") from failure
+        raise DaybookError(f"{table.name} of {day} did not land: {message}") from plain(failure)
     rejected = attempt.rejects.count
     return Landed(
         table.name, day, "failed", None, None, rejected, None, _since(started), batch_id, message
@@ -369,6 +369,7 @@ def _connect(flow_run_id: str, day: Day) -> Connection:
         flow_run_id=flow_run_id,
         day=day,
         autocommit=True,
+        role=warehouse.LOADER,
         client_encoding="UTF8",
     )
 

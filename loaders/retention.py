@@ -47,7 +47,9 @@ def expire_days(
         return []
     gone = []
     name = f"daybook {flow_run_id}"
-    with warehouse.connect(application_name=name, flow_run_id=flow_run_id) as conn:
+    with warehouse.connect(
+        application_name=name, flow_run_id=flow_run_id, role=warehouse.LOADER
+    ) as conn:
         snapshots = [t.name for t in declared_tables().values() if t.kind == "snapshot"]
         found = conn.execute(_EXPIRABLE, {"keep": keep, "snapshots": snapshots}).fetchall()
         conn.commit()
@@ -121,7 +123,9 @@ def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
 
     swept = []
     name = f"daybook {flow_run_id}"
-    with warehouse.connect(application_name=name, flow_run_id=flow_run_id) as conn:
+    with warehouse.connect(
+        application_name=name, flow_run_id=flow_run_id, role=warehouse.LOADER
+    ) as conn:
         tables = "|".join(declared_tables())
         orphans = {"partition": f"^({tables})_p[0-9]{{8}}(_[0-9]+)?$", "schemas": list(SCHEMAS)}
         found = conn.execute(_ORPHANS, orphans).fetchall()

@@ -290,9 +290,6 @@ def _make_cluster(home: Path, place: Path, binaries: Path, user: pwd.struct_pass
     )
     if done.returncode != 0:
         raise WarehouseError(f"initdb failed in {making}: {done.stderr.strip()[-500:]}")
-    (making / "pg_hba.conf").write_text(
-        "# only the socket, and only its owner enters its folder\nlocal all all trust\n"
-    )
     (making / MARKER).write_text(json.dumps({"home": str(home), "major": _major()}))
     making.rename(data)
 
@@ -306,11 +303,28 @@ def _write_config(home: Path, user: pwd.struct_passwd | None) -> None:
         settings["dynamic_shared_memory_type"] = "mmap"  # containers give 64 MB: joins would fail
     lines = ["# Written by Daybook at each start; your own settings: ALTER SYSTEM"]
     lines += [f"{name} = '" + value.replace("'", "''") + "'" for name, value in settings.items()]
+    # Only the socket, and there its home's owner and root: not what else runs as the server's user.
+    names = _names({home.stat().st_uid, os.geteuid(), 0})
+    how = "peer map=daybook" if names else "trust"
+    _replace(home, "pg_hba.conf", [f"local all all {how}"], user)
+    _replace(home, "pg_ident.conf", [f'daybook "{name}" all' for name in names], user)
+    _replace(home, "postgresql.conf", lines, user)
+
+
+def _names(uids: set[int]) -> list[str]:
+    """The accounts of these numbers; none at all when ours has no name, as in some containers."""
+    try:
+        return sorted({pwd.getpwuid(uid).pw_name for uid in uids})
+    except KeyError:
+        return []
+
+
+def _replace(home: Path, name: str, lines: list[str], user: pwd.struct_passwd | None) -> None:
     data = (home / "pg").resolve()
-    fresh = data / "postgresql.conf.new"
+    fresh = data / f"{name}.new"
     fresh.write_text("\n".join(lines) + "\n")
     _hand_over(fresh, user)
-    fresh.replace(data / "postgresql.conf")
+    fresh.replace(data / name)
 
 
 def _bring_up(home: Path, binaries: Path, user: pwd.struct_passwd | None) -> None:

@@ -82,7 +82,10 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
         if docs is not None:
             write_docs(context, docs)
     with warehouse.connect(
-        application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
+        application_name=f"daybook {flow_run_id}",
+        flow_run_id=flow_run_id,
+        day=day,
+        role=warehouse.TRANSFORMER,
     ) as connection:
         found = [
             _checked(suite, result.to_json_dict(), connection, day)
@@ -116,7 +119,10 @@ def _context(day: Day, flow_run_id: str) -> Iterator[tuple[Any, Any]]:
         create_temp_table=True,  # a suite's query runs once, not once per expectation
         kwargs={
             "creator": lambda: warehouse.connect(
-                application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
+                application_name=f"daybook {flow_run_id}",
+                flow_run_id=flow_run_id,
+                day=day,
+                role=warehouse.TRANSFORMER,
             ),
             "pool_size": 5,
             "max_overflow": 0,
