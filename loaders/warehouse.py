@@ -113,9 +113,10 @@ def connect(
     """A psycopg connection to the warehouse, with timeouts, UTC and the run's context as settings.
 
     `role`: LOADER or TRANSFORMER, whose rights alone it has: as a login of its own on the embedded
-    server, elsewhere by `set role` where the login may. `kw` goes to psycopg (row_factory, …).
-    `timeouts=False` is for a connection that only waits. WarehouseError names host, port, database
-    and user of a failed handshake, never the password; or says that the server can't be written.
+    server, elsewhere by `set role` where the login is a member (a superuser stays one).
+    `kw` goes to psycopg (row_factory, …). `timeouts=False` is for a connection that only waits.
+    WarehouseError names host, port, database and user of a failed handshake, never the password;
+    or says why the server can't be written.
     """
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
@@ -360,6 +361,7 @@ def _take_role(conn: Connection, role: str) -> None:
             (
                 select set_config('role', rolname, false) from pg_roles
                 where rolname = %s and pg_has_role(oid, 'SET')
+                    and not (select rolsuper from pg_roles where rolname = session_user)
             )
         """,
         [role],
