@@ -20,7 +20,9 @@ def _leave(run: Run) -> None:
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
     from psycopg.rows import dict_row
 
-    with warehouse.connect(application_name=f"daybook {run.flow_run_id}") as connection:
+    with warehouse.connect(
+        application_name=f"daybook {run.flow_run_id}", role=warehouse.TRANSFORMER
+    ) as connection:
         rows = (
             connection.cursor(row_factory=dict_row)
             .execute(

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, plain
 
 
 def add_day(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,7 @@ def print_error(error: BaseException, *, verbose: bool = False) -> None:
     """One clear message on standard error; with `verbose` the traceback before it."""
     if verbose:
         traceback.print_exception(error)
+    error = plain(error) if isinstance(error, Exception) else error
     kind = "" if isinstance(error, DaybookError) else f"{type(error).__name__}: "
     print(f"error: {kind}{error}", file=sys.stderr)
 

@@ -78,7 +78,9 @@ def get_ready(*, verbose: bool = False) -> None:
     with timing.part("warehouse"):
         if warehouse.is_embedded():
             warehouse.start()
-        with warehouse.connect(application_name="daybook flow handshake") as connection:
+        with warehouse.connect(
+            application_name="daybook flow handshake", role=warehouse.TRANSFORMER
+        ) as connection:
             warehouse.check_ready(connection)
     server.start_server(verbose=verbose, meanwhile=transform.manifest)
 

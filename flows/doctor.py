@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,10 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from flows import stack
+from flows import api, stack
 from flows.command import guarded
 from flows.report import wrapped
-from loaders import warehouse
+from loaders import process, warehouse
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT, declared_tables
 
@@ -147,16 +145,15 @@ def _warehouse() -> Iterator[Finding]:
 
 
 def _stack() -> Iterator[Finding]:
-    url, worker = stack.api_url(), stack.pid_of(stack.WORKER)
+    url, worker = api.url(), stack.worker().pid()
     if url:
         said = f"Prefect's server at {url}, {'a worker' if worker else 'no worker: make up'}"
         yield Finding("ok" if worker else "warn", "stack", said)
         return
     yield Finding("ok", "stack", "not running, and runs here need none (make up starts it)")
     asked = os.environ.get("PREFECT_SERVER_API_PORT")
-    port = int(asked or stack.PORT)
-    with contextlib.closing(socket.socket()) as tried:
-        taken = tried.connect_ex(("127.0.0.1", port)) == 0
+    port = int(asked or api.PORT)
+    taken = not process.is_free(port)
     if taken and asked:
         said = f"{port} is another program's: set PREFECT_SERVER_API_PORT to a free one"
         yield Finding("warn", "port", said)

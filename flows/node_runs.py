@@ -17,7 +17,10 @@ def keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
     with (
         contextlib.suppress(Exception),
         warehouse.connect(
-            application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, day=day
+            application_name=f"daybook {flow_run_id}",
+            flow_run_id=flow_run_id,
+            day=day,
+            role=warehouse.TRANSFORMER,
         ) as connection,
     ):
         connection.cursor().executemany(

@@ -163,7 +163,9 @@ async def backfill(
     # The session shows that the backfill is alive, also between its days.
     alive = f"daybook backfill {this_flow_run().id}"
     try:
-        with warehouse.connect(application_name=alive, autocommit=True, timeouts=False):
+        with warehouse.connect(
+            application_name=alive, autocommit=True, timeouts=False, role=warehouse.LOADER
+        ):
             for number, day in enumerate(chosen):
                 stop.check()
                 with watching(day) as watch:

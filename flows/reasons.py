@@ -7,7 +7,7 @@ import re
 from flows.checks.run import CheckError
 from flows.stopping import Stopped
 from flows.transform import BuildError
-from loaders.errors import DaybookError, LockedError
+from loaders.errors import DaybookError, DriverError, LockedError
 from loaders.readers.rows import UnreadableError
 
 RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
@@ -71,9 +71,9 @@ def can_retry(error: BaseException | None) -> bool:
     while error is not None:
         import psycopg
 
-        if isinstance(error, psycopg.Error):
+        if isinstance(error, psycopg.Error | DriverError):
             state = error.sqlstate
-            lost = isinstance(error, psycopg.OperationalError) and state is None
+            lost = isinstance(error, psycopg.OperationalError | DriverError) and state is None
             return lost or bool(state and state.startswith(RETRIED_STATES))
         error = error.__cause__
     return False

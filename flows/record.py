@@ -17,6 +17,7 @@ from flows.reasons import PhaseError, without_values
 from flows.run import Run
 from flows.transform import BuildError
 from loaders import ledger, warehouse
+from loaders.errors import plain
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -33,6 +34,7 @@ def connected(run: Run, who: str = "daybook") -> Connection:
         flow_run_id=run.flow_run_id,
         day=run.day,
         autocommit=True,
+        role=warehouse.TRANSFORMER,
     )
 
 
@@ -157,7 +159,12 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
     @functools.wraps(phase)
     def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
         started = time.monotonic()
-        outcome = phase(run, *arguments, **named)
+        try:
+            outcome = phase(run, *arguments, **named)
+        except Exception as error:
+            if (said := plain(error)) is not error:
+                raise said from None  # what Prefect keeps of an error is all that it carries
+            raise
         _note(run, phase.__name__.replace("_", "-"), time.monotonic() - started)
         return outcome
 
@@ -166,7 +173,7 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
 
 def _note(run: Run, phase: str, seconds: float) -> None:
     with warehouse.connect(
-        application_name=f"daybook {run.flow_run_id}", autocommit=True
+        application_name=f"daybook {run.flow_run_id}", autocommit=True, role=warehouse.TRANSFORMER
     ) as connection:
         connection.execute(
             "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"

@@ -78,13 +78,10 @@ class Cluster:
         done = self.run(
             *("initdb", "-D", making, "-U", SUPERUSER, "--encoding=UTF8", "--locale=C"),
             *(builtin if _major() > 16 else []),
-            *("--auth=trust", "--no-sync", "--no-instructions"),
+            *("--auth=peer", "--no-sync", "--no-instructions"),
         )
         if done.returncode != 0:
             raise WarehouseError(f"initdb failed in {making}: {done.stderr.strip()[-500:]}")
-        (making / "pg_hba.conf").write_text(
-            "# only the socket, and only its owner enters its folder\nlocal all all trust\n"
-        )
         (making / MARKER).write_text(json.dumps({"home": str(self.home), "major": _major()}))
         making.rename(data)
 
@@ -98,10 +95,12 @@ class Cluster:
             settings["dynamic_shared_memory_type"] = "mmap"  # a container's 64 MB fail joins
         lines = ["# Written by Daybook at each start; your own settings: ALTER SYSTEM"]
         lines += [f"{name} = '" + text.replace("'", "''") + "'" for name, text in settings.items()]
-        fresh = self.data / "postgresql.conf.new"
-        fresh.write_text("\n".join(lines) + "\n")
-        self._hand_over(fresh)
-        fresh.replace(self.data / "postgresql.conf")
+        # Only the socket, and there the home's owner and root: nothing else of the server's user.
+        names = _names({self.home.stat().st_uid, os.geteuid(), 0})
+        how = "peer map=daybook" if names else "trust"
+        self._write("pg_hba.conf", [f"local all all {how}"])
+        self._write("pg_ident.conf", [f'daybook "{name}" all' for name in names])
+        self._write("postgresql.conf", lines)
 
     def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs with nothing of our environment, secrets included."""
@@ -119,6 +118,12 @@ class Cluster:
             check=False,
             **as_user,
         )
+
+    def _write(self, name: str, lines: list[str]) -> None:
+        fresh = self.data / f"{name}.new"
+        fresh.write_text("\n".join(lines) + "\n")
+        self._hand_over(fresh)
+        fresh.replace(self.data / name)
 
     def _make_private_folders(self) -> None:
         """The socket's and the log's: the server's user only, whoever was there first."""
@@ -193,6 +198,14 @@ def _server_user(home: Path) -> pwd.struct_passwd | None:
         except KeyError:
             continue
     raise WarehouseError("PostgreSQL doesn't run as root, and there is no user postgres or nobody.")
+
+
+def _names(uids: set[int]) -> list[str]:
+    """The accounts of these numbers; none at all when ours has no name, as in some containers."""
+    try:
+        return sorted({pwd.getpwuid(uid).pw_name for uid in uids})
+    except KeyError:
+        return []
 
 
 def _can_enter(path: Path, user: pwd.struct_passwd) -> bool:

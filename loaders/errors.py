@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 
 class DaybookError(Exception):
     """The data or the run failed; the message says what to do about it."""
@@ -28,3 +31,28 @@ class LockedError(DaybookError):
 
 class WarehouseError(DaybookError):
     """The warehouse could not be reached, started or trusted."""
+
+
+class DriverError(WarehouseError):
+    """What everybody may read of a driver's error; `sqlstate` is None for a lost connection."""
+
+    def __init__(self, message: str, sqlstate: str | None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+def plain(error: Exception) -> Exception:
+    """`error`, or in place of a driver's own (psycopg's, SQLAlchemy's around it) a DriverError.
+
+    The driver's text carries DETAIL and CONTEXT, which hold whole rows, and errors of data
+    (SQLSTATE 22…) quote the value in their first line too.
+    """
+    of_driver: Any = getattr(error, "orig", error)
+    if not hasattr(of_driver, "diag"):
+        return error
+    state = of_driver.sqlstate
+    said = of_driver.diag.message_primary or str(of_driver).strip().partition("\n")[0]
+    if state and state.startswith("22"):
+        said = re.sub('".*"', "a value", said, flags=re.DOTALL)
+    kind = type(of_driver).__name__
+    return DriverError(f"PostgreSQL: {said} ({kind})", state)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loaders import ledger, warehouse
 from loaders.days import Day
-from loaders.errors import DaybookError, LockedError, WarehouseError
+from loaders.errors import DaybookError, LockedError, WarehouseError, plain
 from loaders.ledger import Earlier, Outcome
 from loaders.partition import NewPartition, drop_partition, has_partition
 from loaders.plan import Plan, plan_day, unused
@@ -141,7 +141,7 @@ def land_table(
             raise failure
         if plan.table.required:
             table = f"{plan.table.name} of {plan.day}"
-            raise DaybookError(f"{table} did not land: {outcome.error}") from failure
+            raise DaybookError(f"{table} did not land: {outcome.error}") from plain(failure)
     return Landed(
         **vars(outcome),
         table=plan.table.name,
@@ -267,7 +267,7 @@ def _record_failure(
     plan = reading.plan
     said = message = str(failure) or type(failure).__name__
     if isinstance(failure, psycopg.Error):
-        message = f"{plan.table.name}: {str(failure).strip()}"
+        message = f"{plan.table.name}: {plain(failure)}"
         said = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
     elif isinstance(failure, UnreadableError):
         said = failure.said
@@ -289,5 +289,6 @@ def _connect(flow_run_id: str, day: Day) -> Connection:
         flow_run_id=flow_run_id,
         day=day,
         autocommit=True,
+        role=warehouse.LOADER,
         client_encoding="UTF8",
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loaders import warehouse
-from loaders.errors import LockedError
+from loaders.errors import LockedError, WarehouseError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -51,11 +51,12 @@ def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
     Waits up to `wait` seconds, then LockedError naming who holds it and since when. PostgreSQL
     frees the lock when the connection ends, so a run that is killed leaves none behind.
     """
-    conn = warehouse.connect(application_name=_fitted(holder), autocommit=True, timeouts=False)
+    conn = warehouse.connect(
+        application_name=_fitted(holder), autocommit=True, timeouts=False, role=warehouse.LOADER
+    )
     try:
         deadline = time.monotonic() + wait
-        taken = "select pg_try_advisory_lock(%s::bigint)"
-        while conn.execute(taken, [KEY]).fetchone() != (True,):
+        while not _taken(conn):
             if time.monotonic() >= deadline:
                 raise LockedError(_who_holds(conn, wait))
             time.sleep(min(POLL, max(0.01, deadline - time.monotonic())))
@@ -93,7 +94,9 @@ def under_parent(flow_run_id: str, child: str) -> Iterator[ParentLock]:
     LockedError when that day doesn't hold the lock.
     """
     name = f"{CHILD} {flow_run_id} {child[:8]}"
-    with warehouse.connect(application_name=name, autocommit=True, timeouts=False) as conn:
+    with warehouse.connect(
+        application_name=name, autocommit=True, timeouts=False, role=warehouse.LOADER
+    ) as conn:
         lock = ParentLock(conn, flow_run_id)
         lock.check()
         yield lock
@@ -125,7 +128,9 @@ def parent_holds(conn: Connection, flow_run_id: str) -> bool:
 def children_alive(flow_run_id: str) -> set[str]:
     """The first eight characters of the ids of the children whose sessions are open."""
     prefix = f"{CHILD} {flow_run_id} "
-    with warehouse.connect(application_name="daybook watch", autocommit=True) as conn:
+    with warehouse.connect(
+        application_name="daybook watch", autocommit=True, role=warehouse.LOADER
+    ) as conn:
         found = conn.execute(
             "select application_name from pg_stat_activity"
             " where datname = current_database() and starts_with(application_name, %s)",
@@ -136,7 +141,9 @@ def children_alive(flow_run_id: str) -> set[str]:
 
 def runs_alive() -> set[str]:
     """The ids of the days and backfills whose sessions are open."""
-    with warehouse.connect(application_name="daybook watch", autocommit=True) as conn:
+    with warehouse.connect(
+        application_name="daybook watch", autocommit=True, role=warehouse.LOADER
+    ) as conn:
         found = conn.execute(
             "select split_part(application_name, ' ', 3) from pg_stat_activity"
             " where datname = current_database()"
@@ -145,15 +152,28 @@ def runs_alive() -> set[str]:
     return {run for (run,) in found}
 
 
+def _taken(conn: Connection) -> bool:
+    import psycopg
+
+    try:
+        return conn.execute("select pg_try_advisory_lock(%s::bigint)", [KEY]).fetchone() == (True,)
+    except psycopg.errors.InsufficientPrivilege:
+        raise WarehouseError(
+            f"{warehouse.where()} may not run a day: its login has to be in the roles"
+            f" {warehouse.LOADER} and, for the whole flow, {warehouse.TRANSFORMER}."
+        ) from None
+
+
 def _fitted(holder: str) -> str:
     """PostgreSQL cuts an application_name at 63 bytes and shows only printable ASCII."""
     return "".join(c if " " <= c <= "~" else "?" for c in holder)[:63]
 
 
 def _who_holds(conn: Connection, wait: float) -> str:
+    conn.execute("reset role")  # a login sees more of its own other sessions than its role does
     found = conn.execute(
         """
-        select sessions.application_name, sessions.backend_start
+        select sessions.application_name, sessions.backend_start, sessions.pid
         from pg_locks as locks
         join pg_stat_activity as sessions on sessions.pid = locks.pid
         where locks.locktype = 'advisory'
@@ -169,10 +189,11 @@ def _who_holds(conn: Connection, wait: float) -> str:
         return (
             f"The warehouse was locked for {wait:g} s by a run that has just ended. Run it again."
         )
-    name, since = found
+    name, since, pid = found
     # PostgreSQL doesn't tell another role's start to a login without pg_monitor.
     when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
     return (
         f"The warehouse is held by {name or 'an unnamed session'}{when} (waited {wait:g} s). "
-        "Only one run at a time changes it: wait for it to end."
+        "Only one run at a time changes it: wait for it to end, or end it: "
+        f"select pg_terminate_backend({pid});"
     )

@@ -81,6 +81,7 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
         "application_name": f"daybook {flow_run_id}",
         "flow_run_id": flow_run_id,
         "day": day,
+        "role": warehouse.LOADER,
     }
     catalogue = read_catalogue()
     with warehouse.connect(**who) as conn:

@@ -60,7 +60,9 @@ def plan_day(
     """
     chosen = _chosen(tables, sources)
     folder = day_folder(data, day)
-    with warehouse.connect(application_name="daybook plan", day=day, autocommit=True) as conn:
+    with warehouse.connect(
+        application_name="daybook plan", day=day, autocommit=True, role=warehouse.LOADER
+    ) as conn:
         warehouse.check_ready(conn)
         ledger.check_calendar(conn, day)
     if prepared.is_prepared(folder):

@@ -68,7 +68,11 @@ def preview_day(
     """
     folder, found = day_folder(data, day), []
     with warehouse.connect(
-        application_name="daybook plan", day=day, autocommit=True, client_encoding="UTF8"
+        application_name="daybook plan",
+        day=day,
+        autocommit=True,
+        role=warehouse.LOADER,
+        client_encoding="UTF8",
     ) as conn:
         warehouse.check_ready(conn)
         ledger.check_calendar(conn, day)

@@ -41,7 +41,7 @@ def refresh_rates(**connection: Any) -> Refreshed:
     from loaders import warehouse
 
     version = _distribution().version
-    connection.setdefault("application_name", "daybook rates")
+    connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
     with warehouse.connect(**connection) as conn:
         held = conn.execute("select version, rows, newest_date from bronze.fx_reference_state")
         known = held.fetchone()

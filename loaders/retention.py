@@ -47,7 +47,9 @@ def expire_days(
         return []
     gone = []
     name = f"daybook {flow_run_id}"
-    with warehouse.connect(application_name=name, flow_run_id=flow_run_id) as conn:
+    with warehouse.connect(
+        application_name=name, flow_run_id=flow_run_id, role=warehouse.LOADER
+    ) as conn:
         snapshots = [t.name for t in declared_tables().values() if t.kind == "snapshot"]
         found = conn.execute(_EXPIRABLE, {"keep": keep, "snapshots": snapshots}).fetchall()
         conn.commit()
@@ -116,15 +118,27 @@ def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
     hang on no parent, and relations that dbt builds under a passing name. The caller holds the
     run lock, so no live run has any: what is being built is not committed. The names that went.
     """
+    landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)?$"
+    return [
+        *_sweep(warehouse.LOADER, ["bronze"], landed, flow_run_id, lock),
+        *_sweep(
+            warehouse.TRANSFORMER, list(SCHEMAS), "__dbt_(tmp|backup)[0-9]*$", flow_run_id, lock
+        ),
+    ]
+
+
+def _sweep(
+    role: str, schemas: list[str], named: str, flow_run_id: str, lock: Lock | None
+) -> list[str]:
+    """What is named like that in those schemas, dropped by the role that makes such relations."""
     import psycopg
     from psycopg import sql
 
     swept = []
-    name = f"daybook {flow_run_id}"
-    with warehouse.connect(application_name=name, flow_run_id=flow_run_id) as conn:
-        tables = "|".join(declared_tables())
-        orphans = {"partition": f"^({tables})_p[0-9]{{8}}(_[0-9]+)?$", "schemas": list(SCHEMAS)}
-        found = conn.execute(_ORPHANS, orphans).fetchall()
+    with warehouse.connect(
+        application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, role=role
+    ) as conn:
+        found = conn.execute(_ORPHANS, {"named": named, "schemas": schemas}).fetchall()
         conn.commit()
         for schema, relation, kind in found:
             try:
@@ -144,13 +158,9 @@ _ORPHANS = """
 select relnamespace::regnamespace::text, relname, relkind
 from pg_class
 where relkind in ('r', 'v')
-    and (
-        (relnamespace = 'bronze'::regnamespace and not relispartition and relname ~ %(partition)s)
-        or (
-            relnamespace::regnamespace::text = any(%(schemas)s)
-            and relname ~ '__dbt_(tmp|backup)[0-9]*$'
-        )
-    )
+    and not relispartition
+    and relnamespace::regnamespace::text = any(%(schemas)s)
+    and relname ~ %(named)s
 order by 1, 2
 """
 

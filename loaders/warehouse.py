@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from loaders import edition
 from loaders.days import Day
-from loaders.errors import DaybookError, WarehouseError
+from loaders.errors import DaybookError, WarehouseError, plain
 from loaders.sources import PROJECT
 
 if TYPE_CHECKING:
@@ -33,6 +33,22 @@ TIMEOUTS = {
     "idle_in_transaction_session_timeout": "10min",
 }
 NO_TIMEOUTS = dict.fromkeys([*TIMEOUTS, "idle_session_timeout"], "0")
+# A client that vanishes without a word holds its locks no longer than this, on any server.
+SESSION = {
+    "TimeZone": "UTC",
+    "client_connection_check_interval": "500ms",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60s",
+    "default_transaction_isolation": "read committed",
+    "array_nulls": "on",
+}
+LOADER, TRANSFORMER = "daybook_loader", "daybook_transformer"
+POOLER = (
+    "a pooler such as PgBouncer stands before it, which hands sessions and their locks around:"
+    " name PostgreSQL's own address"
+)
 NOT_YET = ("starting up", "not yet accepting", "recovery mode", "shutting down")
 
 
@@ -72,7 +88,7 @@ def pgoptions(
     The environment's own PGOPTIONS stay in it and beat the timeouts, not the context. PGTZ would
     beat it: whoever exports this value takes PGTZ out of the environment.
     """
-    context = {"TimeZone": "UTC", "client_connection_check_interval": "500ms"}
+    context = dict(SESSION)
     if day is not None:
         context["app.day"] = day.date.isoformat()
     if flow_run_id is not None:
@@ -92,12 +108,16 @@ def connect(
     day: Day | None = None,
     autocommit: bool = False,
     timeouts: bool = True,
+    role: str | None = None,
     **kw: Any,
 ) -> Connection:
     """A psycopg connection to the warehouse, with timeouts, UTC and the run's context as settings.
 
+    `role`: LOADER or TRANSFORMER, whose rights alone it has: as a login of its own on the embedded
+    server, elsewhere by `set role` where the login is a member (a superuser stays one).
     `kw` goes to psycopg (row_factory, …). `timeouts=False` is for a connection that only waits.
-    WarehouseError names host, port, database and user of a failed handshake, never the password.
+    WarehouseError names host, port, database and user of a failed handshake, never the password;
+    or says why the server can't be written.
     """
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
@@ -116,9 +136,12 @@ def connect(
         "keepalives_interval": 10,
         "keepalives_count": 3,
         **(_embedded() if is_embedded() else {}),
+        **({"user": role} if role and is_embedded() else {}),
         **kw,
     }
     conn = _shake_hands(base, parameters)
+    if role:
+        _take_role(conn, role)
     # PGTZ and PGDATESTYLE beat `options`; the server reports both, so asking costs nothing.
     for setting, wanted in (("TimeZone", "UTC"), ("DateStyle", "ISO, YMD")):
         if conn.info.parameter_status(setting) not in (wanted, "ISO, MDY", "ISO, DMY"):
@@ -204,8 +227,11 @@ def migrate(*, drop_built: bool = False) -> list[str]:
             command.upgrade(config, "head")
             ensure_tables(conn)
             conn.execute((edition.MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
+            if is_embedded():  # where the socket alone lets nobody else in
+                conn.execute(f"alter role {LOADER} login; alter role {TRANSFORMER} login")
+                conn.execute(f"grant create on database daybook to {TRANSFORMER}")  # dev's schemas
     except (psycopg.Error, SQLAlchemyError) as error:
-        raise WarehouseError(f"Nothing was migrated at {where()}: {error}") from error
+        raise WarehouseError(f"Nothing was migrated at {where()}: {plain(error)}") from None
     return said
 
 
@@ -248,9 +274,21 @@ def _behind(conn: Connection) -> str | None:
     if found < edition.head():
         needed = edition.head()
         return f"The control tables are at {found}, this code needs {needed}: {edition.MIGRATE}."
+    if is_embedded() and not _may_log_in(conn):
+        return f"The warehouse lacks the logins of its roles: {edition.MIGRATE}."
     if gaps := missing(conn):
         return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {edition.MIGRATE}."
     return None
+
+
+def _may_log_in(conn: Connection) -> bool:
+    from psycopg.rows import tuple_row
+
+    found = conn.cursor(row_factory=tuple_row).execute(
+        "select count(*) from pg_roles where rolname = any(%s) and rolcanlogin",
+        [[LOADER, TRANSFORMER]],
+    )
+    return found.fetchone() == (2,)
 
 
 def _check_version(conn: Connection) -> None:
@@ -315,6 +353,39 @@ def _options(settings: dict[str, str]) -> str:
     return " ".join(f"-c {name}={escaped(value)}" for name, value in settings.items())
 
 
+def _take_role(conn: Connection, role: str) -> None:
+    """Go on as `role`; WarehouseError for a server that can't do a run's work."""
+    from psycopg.rows import tuple_row
+
+    found = conn.cursor(row_factory=tuple_row).execute(
+        """
+        select
+            current_setting('client_connection_check_interval') = '500ms',
+            pg_is_in_recovery(),
+            current_setting('transaction_read_only')::boolean,
+            (
+                select set_config('role', rolname, false) from pg_roles
+                where rolname = %s and pg_has_role(oid, 'SET')
+                    and not (select rolsuper from pg_roles where rolname = session_user)
+            )
+        """,
+        [role],
+    )
+    heard, standby, read_only, _ = found.fetchone() or (False, False, False, None)
+    problem = (
+        f"it takes no settings of a session: {POOLER}"
+        if not heard
+        else "it is a standby: name its primary"
+        if standby
+        else "its sessions are read only (default_transaction_read_only)"
+        if read_only
+        else None
+    )
+    if problem:
+        conn.close()
+        raise WarehouseError(f"Nothing can be built at {where()}: {problem}.")
+
+
 def _shake_hands(base: str, parameters: dict[str, Any]) -> Connection:
     import psycopg
 
@@ -323,10 +394,14 @@ def _shake_hands(base: str, parameters: dict[str, Any]) -> Connection:
         try:
             return psycopg.connect(base, autocommit=True, **parameters)
         except psycopg.OperationalError as error:
-            said = str(error).strip().splitlines()[-1] if str(error).strip() else "no reason given"
+            lines = str(error).strip().splitlines() or ["no reason given"]
+            # What the server says comes before its DETAIL; libpq's own reason comes last.
+            said = next((line for line in lines if "FATAL:" in line), lines[-1])
             if attempt == RETRIES or not any(text in said for text in NOT_YET):
                 break
             time.sleep(0.25)
+    if "unsupported startup parameter" in said:
+        said += f": {POOLER}"
     hint = " Start it: python -m loaders.warehouse start." if is_embedded() else ""
     raise WarehouseError(f"No connection to PostgreSQL at {where()}: {said}.{hint}") from None
 

@@ -39,6 +39,30 @@
 {%- endmacro %}
 
 
+{% macro give_to_transformer() -%}
+    {#- What a login made belongs to its role, so that the next login can change it. -#}
+    {%- if execute and target.name in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'snapshot', 'retry') %}
+    do $$
+    declare
+        made regclass;
+    begin
+        for made in
+            select oid::regclass from pg_class
+            where
+                relowner = current_user::regrole
+                and relkind in ('r', 'p', 'v', 'm')
+                and relnamespace::regnamespace::text in ('intermediate', 'silver', 'quarantine', 'metrics', 'marts')
+                and to_regrole('daybook_transformer') <> relowner
+                and pg_has_role(to_regrole('daybook_transformer'), 'SET')
+        loop
+            execute format('alter table %s owner to daybook_transformer', made);
+        end loop;
+    end
+    $$
+    {%- endif %}
+{%- endmacro %}
+
+
 {% macro hold_warehouse() -%}
     {#- Each model's transaction by hand shares the lock that a run holds alone, so that neither
         changes what the other works on. A run's own sessions carry its id. -#}

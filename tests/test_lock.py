@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from loaders.errors import LockedError
+from loaders.errors import LockedError, WarehouseError
 from loaders.lock import run_lock
 from loaders.sources import PROJECT
 
@@ -94,11 +94,16 @@ def test_the_lock_outlives_every_timeout_of_the_server(db, monkeypatch):
         lock.check()
 
 
-def test_a_login_without_rights_is_told_who_holds_the_warehouse_too(db, monkeypatch, warehouse):
+def test_another_login_is_told_who_holds_the_warehouse_and_one_without_rights_why_not(
+    db, monkeypatch, warehouse
+):
     db.execute("create role plain login")
     try:
         with run_lock("daybook run r1 day1"):
             monkeypatch.setenv("DATABASE_URL", warehouse.replace("daybook@", "plain@"))
+            with pytest.raises(WarehouseError, match="has to be in the roles daybook_loader"):
+                run_lock("second", wait=0).__enter__()
+            db.execute("grant daybook_loader to plain")
             with pytest.raises(LockedError, match="held by daybook run r1 day1"):
                 run_lock("second", wait=0).__enter__()
     finally:

@@ -98,6 +98,8 @@ def by_loaders() -> dict[str, Any]:
     """The same of what loaders/warehouse.py hands to libpq, and libpq takes from its variables."""
     asked = {} if warehouse.is_embedded() else conninfo_to_dict(warehouse._conninfo())
     found = {"host": "", "port": "5432", **warehouse._target()}
+    if warehouse.is_embedded():
+        found["user"] = warehouse.TRANSFORMER  # the server's owner is for loaders.warehouse alone
     return {
         **{name: found[name] for name in ("dbname", "host", "user")},
         "port": int(found["port"]),

@@ -73,8 +73,12 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
     context.variables.progress_bars = {"globally": False}
 
     def connect() -> Connection:
-        name = f"daybook {flow_run_id}"
-        return warehouse.connect(application_name=name, flow_run_id=flow_run_id, day=day)
+        return warehouse.connect(
+            application_name=f"daybook {flow_run_id}",
+            flow_run_id=flow_run_id,
+            day=day,
+            role=warehouse.TRANSFORMER,
+        )
 
     # Our own connections: day, run, time-outs and the password stay where they are kept for all.
     source = context.data_sources.add_postgres(

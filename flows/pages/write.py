@@ -34,7 +34,9 @@ REASONS = 40
 def write_pages(site: Path) -> Path:
     """Write index.html and run.html from the warehouse. Returns the run page's path."""
     site.mkdir(parents=True, exist_ok=True)
-    with warehouse.connect(application_name="daybook pages", autocommit=True) as connection:
+    with warehouse.connect(
+        application_name="daybook pages", autocommit=True, role=warehouse.TRANSFORMER
+    ) as connection:
         # Pages are written when a day has failed, too: they wait for nobody's lock.
         connection.execute("set lock_timeout = '5s'")
         connection.execute("set statement_timeout = '2min'")

@@ -1,10 +1,12 @@
 -- An agent is active when the newest applied list names it, also in a record that is not valid, and
 -- the winning record does not say otherwise. Who left the list is worked out anew with who is on it.
+-- Loaders match the names on cards with these: the grant, where a server has their role.
 
 {{
     config(
         unique_key='agent_id',
         tags=['agents', 'groups'],
+        post_hook="do $$ begin grant select (agent_id, name) on {{ this }} to daybook_loader; exception when undefined_object then null; end $$",
         meta={
             'pipeline': 'agents',
             'tables': ['stg_agents', 'stg_agent_details'],

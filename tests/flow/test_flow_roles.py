@@ -1,0 +1,61 @@
+"""The flow under roles: what it makes belongs to them, and no session of a run is a superuser's."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.flow.conftest import SAMPLE
+
+
+@pytest.fixture
+def ben(db, warehouse, monkeypatch):
+    """DATABASE_URL names a login that is in both roles and is no superuser."""
+    db.execute("create role ben login in role daybook_loader, daybook_transformer")
+    monkeypatch.setenv("DATABASE_URL", warehouse.replace("daybook@", "ben@"))
+    yield
+    db.execute("drop owned by ben; drop role ben")
+
+
+def test_a_login_of_both_runs_the_whole_flow(ben, db, flow_cli):
+    done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE)
+    assert done.returncode == 0, done.stderr
+    owners = db.execute(
+        "select distinct relowner::regrole::text as owner, relnamespace::regnamespace::text"
+        " as schema from pg_class where relkind in ('r', 'p', 'v') and relnamespace in"
+        " ('intermediate'::regnamespace, 'silver'::regnamespace, 'marts'::regnamespace)"
+    ).fetchall()
+    assert {row["owner"] for row in owners} == {"daybook_transformer"}
+
+
+def test_on_the_embedded_server_a_run_has_no_superuser(alone):
+    """But for the session that starts and migrates, and the one that ends a run's others."""
+    seen: set[tuple[str, str]] = set()
+    alone.run("loaders.warehouse", "start")
+    over = threading.Event()
+
+    def watch() -> None:
+        with alone.connect() as conn:
+            while not over.wait(0.02):
+                seen.update(
+                    (row["application_name"].split()[1], row["usename"])
+                    for row in conn.execute(
+                        "select application_name, usename from pg_stat_activity"
+                        " where application_name like 'daybook _%' and pid <> pg_backend_pid()"
+                    )
+                )
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        alone.day("day1")
+    finally:
+        over.set()
+        watching.join()
+    assert ("dbt", "daybook_transformer") in seen
+    assert ("run", "daybook_loader") in seen
+    assert {who for what, who in seen if what not in ("start", "migrate")} == {
+        "daybook_loader",
+        "daybook_transformer",
+    }

@@ -1,0 +1,168 @@
+"""Each role does its own work, and nothing of what it may not: a day as three logins."""
+
+from __future__ import annotations
+
+import shutil
+
+import psycopg
+import pytest
+
+from loaders import server
+from loaders import warehouse as wh
+from loaders.__main__ import main as land
+from loaders.errors import DriverError, WarehouseError, plain
+from loaders.sources import PROJECT
+
+SAMPLE = PROJECT / "tests" / "sample"
+WORKERS = {"ann": "daybook_loader", "ben": "daybook_transformer", "cid": "daybook_reader"}
+
+
+@pytest.fixture
+def as_login(db, warehouse, monkeypatch):
+    """`as_login("ann")`: what follows connects as that login; ann, ben and cid have a role each."""
+    for name, role in WORKERS.items():
+        db.execute(f"create role {name} login in role {role}")
+
+    def become(name: str) -> None:
+        monkeypatch.setenv("DATABASE_URL", warehouse.replace("daybook@", f"{name}@"))
+
+    yield become
+    for name in WORKERS:
+        db.execute(f"drop owned by {name}; drop role {name}")
+
+
+def refused(statement: str) -> bool:
+    """Whether the login that DATABASE_URL names may not do that."""
+    try:
+        with wh.connect() as conn:
+            conn.execute(statement)
+    except psycopg.errors.InsufficientPrivilege:
+        return True
+    return False
+
+
+def test_a_day_as_three_logins(as_login, dbt, db):
+    as_login("ann")
+    assert land(["--day", "day1", "--data", str(SAMPLE)]) == 0
+    assert refused("delete from metrics.pipeline_metrics")
+    assert refused("update metrics.pipeline_metrics set rows_inserted = 0")
+    assert refused("create table silver.mine ()")
+
+    as_login("ben")
+    assert dbt("build").success
+    assert db.execute("select count(*) from metrics.row_ledger where not balanced").fetchone() == {
+        "count": 0
+    }
+    assert refused("delete from bronze.stg_agents")
+    assert refused("update bronze.load_batches set status = 'failed'")
+
+    as_login("ann")  # lands the next day beside what ben built, and matches its names
+    assert land(["--day", "day2", "--data", str(SAMPLE)]) == 0
+    as_login("ben")
+    assert dbt("build").success
+
+    as_login("cid")
+    with wh.connect() as conn:
+        for view in ("marts.inactive_groups", "metrics.group_activity", "metrics.row_ledger"):
+            assert conn.execute(f"select count(*) from {view}").fetchone() > (0,)
+    for schema, table in (("silver", "agents"), ("quarantine", "agents"), ("bronze", "stg_agents")):
+        assert refused(f"select from {schema}.{table}")
+    for lock in ("pg_advisory_lock", "pg_try_advisory_xact_lock_shared"):
+        assert refused(f"select {lock}(1684109666)")
+
+
+def test_what_a_login_makes_by_hand_the_readers_of_its_schema_may_read(as_login):
+    wh.migrate()  # looks who may make something
+    as_login("ben")
+    assert not refused("create table marts.by_hand as select 1 as n")
+    as_login("cid")
+    assert not refused("select n from marts.by_hand")
+
+
+# What a session has, and what a server has to be
+
+
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ("default_transaction_isolation = serializable", "read committed"),
+        ("array_nulls = off", "on"),
+    ],
+)
+def test_what_a_server_sets_for_others_does_not_reach_a_run(db, setting, wanted):
+    db.execute(f"alter database daybook set {setting}")
+    with wh.connect(role=wh.LOADER) as conn:
+        assert conn.execute(f"show {setting.split()[0]}").fetchone() == (wanted,)
+
+
+def test_a_server_that_is_read_only_is_refused_in_one_sentence(db):
+    db.execute("alter database daybook set default_transaction_read_only = on")
+    with pytest.raises(WarehouseError, match="sessions are read only"):
+        wh.connect(role=wh.LOADER)
+
+
+def test_a_session_whose_settings_got_lost_is_refused_with_the_pooler_named(warehouse):
+    with (
+        psycopg.connect(warehouse, autocommit=True) as conn,
+        pytest.raises(WarehouseError, match="PgBouncer"),
+    ):
+        wh._take_role(conn, wh.LOADER)
+
+
+# What is said of a driver's error
+
+
+@pytest.mark.parametrize(
+    ("statement", "state"),
+    [
+        ("insert into held values ('ada@example.com'), ('ada@example.com')", "23505"),
+        ("select 'ada@example.com'::int", "22P02"),
+        ("select '{\"name\": ada@example.com}'::json", "22P02"),
+        ("insert into held values ('ada@example.com' || null)", "23502"),
+    ],
+)
+def test_a_drivers_error_is_told_without_a_value(db, statement, state):
+    db.execute("create temp table held (email text primary key)")
+    with pytest.raises(psycopg.Error) as found:
+        db.execute(statement)
+    said = plain(found.value)
+    assert isinstance(said, DriverError)
+    assert said.sqlstate == state
+    assert "ada@" not in str(said)
+    assert "PostgreSQL: " in str(said)
+
+
+def test_a_lost_connection_is_told_in_one_line(warehouse):
+    with wh.connect(autocommit=True) as lost, wh.connect(autocommit=True) as other:
+        other.execute("select pg_terminate_backend(%s)", [lost.info.backend_pid])
+        with pytest.raises(psycopg.Error) as found:
+            lost.execute("select 1")
+    assert "\n" not in str(plain(found.value))
+
+
+def test_the_cause_of_a_table_that_did_not_land_holds_no_row(db, tmp_path):
+    """What Prefect keeps of an error is the whole chain of its causes."""
+    from loaders.days import parse_day
+    from loaders.errors import DaybookError
+    from loaders.landing import land_day
+
+    shutil.copytree(SAMPLE / "day1", tmp_path / "day1")
+    db.execute("alter table bronze.stg_groups alter name type varchar(1)")
+    with pytest.raises(DaybookError) as found:
+        land_day(tmp_path, parse_day("day1"), tables=["stg_groups"])
+    chain, error = "", found.value
+    while error is not None:
+        chain, error = chain + str(error), error.__cause__
+    assert "DETAIL" not in chain
+    assert "CONTEXT" not in chain
+    kept = db.execute("select error from bronze.load_batches order by batch_id desc").fetchone()
+    assert "DETAIL" not in str(kept)
+
+
+def test_the_server_lets_only_the_homes_owner_in(shared_home):
+    """Another process of the account that a server of root's runs as is nobody here."""
+    rules = (shared_home / "pg" / "pg_hba.conf").read_text().split("\n")
+    assert [rule for rule in rules if rule and not rule.startswith("#")] == [
+        "local all all peer map=daybook"
+    ]
+    assert server.answers(shared_home)
