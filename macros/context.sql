@@ -40,7 +40,7 @@
 
 
 {% macro give_to_transformer() -%}
-    {#- What a login made belongs to its role, so that the next login can change it. -#}
+    {#- What a login made belongs to its role, so that the next login can change it and readers see it. -#}
     {%- if execute and target.name in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'snapshot', 'retry') %}
     do $$
     declare
@@ -56,6 +56,9 @@
                 and pg_has_role(to_regrole('daybook_transformer'), 'SET')
         loop
             execute format('alter table %s owner to daybook_transformer', made);
+            if made::text ~ '^(metrics|marts)[.]' then
+                execute format('grant select on %s to daybook_reader', made);
+            end if;
         end loop;
     end
     $$
