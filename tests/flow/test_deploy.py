@@ -20,7 +20,7 @@ import psycopg
 import pytest
 import yaml
 
-from flows import api
+from flows import api, psql
 from loaders import server as pg
 from loaders import warehouse
 from loaders.sources import PROJECT
@@ -35,6 +35,8 @@ DEVELOPMENT = yaml.safe_load((DEPLOY / "compose.dev.yaml").read_text())
 GIVEN = {
     "DAYBOOK_DB_PASSWORD": "secret1",
     "DAYBOOK_PREFECT_PASSWORD": "secret2",
+    "DAYBOOK_RUN_PASSWORD": "secret3",
+    "DAYBOOK_PREFECT_DB_PASSWORD": "secret4",
     "DAYBOOK_DATA": str(SAMPLE),
 }
 
@@ -146,11 +148,23 @@ class Machine:
         )
 
 
+def make_logins(home: Path) -> None:
+    """What the database's image runs when its volume is new."""
+    told = {n: filled_in(v) for n, v in SERVICES["db"]["environment"].items()}
+    path = f"{psql.program().parent}:/usr/bin:/bin"
+    subprocess.run(
+        ["sh", DEPLOY / "logins.sh"],
+        env={**told, "PATH": path, "PGHOST": pg.address(home)["host"]},
+        check=True,
+    )
+
+
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     home = new_home()
     (home / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
     pg.start(home)
+    make_logins(home)
     made = Machine(home)
     forward(made.db_port, f"{pg.address(home)['host']}/.s.PGSQL.5432")
     yield made
@@ -188,8 +202,16 @@ def test_a_day_goes_through_the_services_in_their_order(machine: Machine) -> Non
         assert connection.execute("select count(*) from silver.agents").fetchone()[0] > 0
         statuses = connection.execute("select status from metrics.pipeline_metrics").fetchall()
         assert {status for (status,) in statuses} == {"success"}
+        logins = connection.execute(
+            "select rolname from pg_roles where rolcanlogin and rolsuper"
+        ).fetchall()
+        assert logins == [("daybook",)]
+        (owner,) = connection.execute(
+            "select relowner::regrole::text from pg_class where oid = 'silver.agents'::regclass"
+        ).fetchone()
+        assert owner == "daybook_transformer"
     said = "".join(path.read_text() for path in machine.home.glob("*.log"))
-    assert not {"secret1", "secret2"} & set(re.findall(r"\w+", said))
+    assert not {"secret1", "secret2", "secret3", "secret4"} & set(re.findall(r"\w+", said))
     api = f"http://127.0.0.1:{machine.api_port}/api"
     with pytest.raises(urllib.error.HTTPError, match="401"):
         prefect(api, "/admin/version", "daybook:guess")
