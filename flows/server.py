@@ -130,9 +130,5 @@ def _serve(descriptor: int) -> None:
     server.run()
 
 
-def main(argv: list[str]) -> Any:
-    _serve(int(argv[0]))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    _serve(int(sys.argv[1]))
