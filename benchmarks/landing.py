@@ -1,13 +1,23 @@
-"""CSV landing against `psql \\copy` of the same file into a plain table of text columns."""
+"""CSV landing against `psql \\copy` of the same file into a plain table of text columns; JSON lines
+against Python's json and COPY."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.raw_days import day_text, write_day
-from benchmarks.stage import Measure, alternate, peak_of, psql, scratch_warehouse, seconds
+from benchmarks.raw_days import day_text, write_day, write_json_day
+from benchmarks.stage import (
+    Measure,
+    alternate,
+    cpu_seconds,
+    peak_of,
+    psql,
+    scratch_warehouse,
+    seconds,
+)
 from loaders.days import parse_day
 from loaders.landing import land_day
 from loaders.partition import partition_name
@@ -55,8 +65,54 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
             "<= 1.1",
             unit="MB",
         )
+        shutil.rmtree(data)
+        json_cpu = _json(conn, data, rows, rounds)
     shutil.rmtree(data, ignore_errors=True)
-    return [speed, memory]
+    return [speed, memory, json_cpu]
+
+
+def _json(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
+    """This process's CPU alone: what the server does is the same for both, and no other work on
+    the machine changes it much."""
+    many = rows // 5
+    path = write_json_day(data, 0, many)
+    day = parse_day(day_text(0))
+    paths = [column.json_path for column in declared_tables()[TABLE].columns]
+
+    def ours(_turn: int) -> float:
+        _forget(conn, 0)
+        return cpu_seconds(lambda: land_day(data, day, tables=[TABLE], force=True))
+
+    def copy() -> None:
+        with (
+            path.open("rb") as lines,
+            conn.cursor().copy("copy bench.plain from stdin") as copied,
+        ):
+            for line in lines:
+                record = json.loads(line)
+                copied.write_row([_at(record, path) for path in paths])
+
+    def theirs(_turn: int) -> float:
+        conn.execute("truncate bench.plain")
+        return cpu_seconds(copy)
+
+    taken = alternate({"ours": ours, "theirs": theirs}, rounds)
+    return Measure(
+        "landing",
+        "JSON lines of mixed shapes against json.loads and COPY: CPU of the process",
+        f"{many:,} rows, {path.stat().st_size / 1e6:.0f} MB",
+        taken["ours"],
+        taken["theirs"],
+        "<= 1",
+        unit="CPU s",
+    )
+
+
+def _at(record: dict[str, Any], path: tuple[str, ...]) -> str | None:
+    value: Any = record
+    for name in path:
+        value = value.get(name) if value else None
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _forget(conn: Connection, number: int) -> None:

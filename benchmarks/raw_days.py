@@ -3,16 +3,31 @@ run gets the same bytes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from loaders.sources import declared_tables
 
 FIRST = date(2025, 6, 2)
 CURRENCIES = ("USD", "USD", "USD", "EUR", "GBP", "INR", "JPY", "CHF")
 MERCHANTS = ("AMZN Mktp", "Slack T0", "GITHUB.COM", "Zoom.us", "NOTION LABS", "ATLASSIAN")
+
+SHAPES: tuple[dict[str, Any], ...] = (
+    {},
+    {"childTransactionIds": ["t1", "t2"]},
+    {"userName": 'Ada "The" Lovelace'},
+    {"memo": "a note\nof two lines"},
+    {"tags": {"a": 1.10, "b": [1, 2]}},
+    {"currencyData": None},
+    {"currencyData": {"originalCurrencyAmount": 7, "symbol": "€"}},
+    {"merchantName": "Café"},
+    {"cardId": None, "isLocked": False},
+    {"userId": 9001.0},
+)
 
 
 def day_text(number: int) -> str:
@@ -116,3 +131,26 @@ def _group(number: int, day: int, agents: int) -> str:
     members = "[" + ",".join(map(str, sorted(listed))) + "]"
     updated = f"{day_text(day if number % 100 == 0 else 0)}T00:00:00Z"
     return f'{number},Group {number},,{parent},"{members}",2024-01-01T00:00:00Z,{updated}\n'
+
+
+def write_json_day(folder: Path, number: int, many: int) -> Path:
+    """As many transactions as JSON lines, nine in ten of them of a shape of their own: fields that
+    nobody declared, lists, null or nothing for an object, quotes and letters as escapes."""
+    path = folder / day_text(number) / "transactions.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paths = {
+        column.name: column.json_path for column in declared_tables()["stg_transactions"].columns
+    }
+    with path.open("w", encoding="utf-8") as lines:
+        for row in range(many):
+            record: dict[str, Any] = {}
+            cells = _transaction(row, day_text(number)).rstrip("\n").split(",")
+            for name, cell in zip(_columns("stg_transactions"), cells, strict=True):
+                holder = record
+                for step in paths[name][:-1]:
+                    holder = holder.setdefault(step, {})
+                whole = cell.isdigit() or cell == "[]"
+                holder[paths[name][-1]] = json.loads(cell) if whole else cell or None
+            record |= SHAPES[row % len(SHAPES)]
+            lines.write(json.dumps(record, ensure_ascii=row % 2 == 0) + "\n")
+    return path

@@ -104,6 +104,13 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
+def cpu_seconds(work: Callable[[], Any]) -> float:
+    """CPU seconds that this process has spent on one call."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def alternate(contestants: dict[str, Callable[[int], float]], rounds: int) -> dict[str, float]:
     """Median per contestant. Each gets the round's number and gives its own figure; who begins
     changes with each round, so that neither always finds the warm machine."""

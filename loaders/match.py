@@ -7,13 +7,9 @@ newest landed lists and those that silver knows. Kept in `bronze.merchant_matche
 
 from __future__ import annotations
 
-import argparse
-import csv
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loaders.catalogue import (
@@ -26,7 +22,6 @@ from loaders.catalogue import (
     read_catalogue,
 )
 from loaders.days import Day
-from loaders.errors import DaybookError
 from loaders.names import person_key
 
 if TYPE_CHECKING:
@@ -54,7 +49,7 @@ class Matched:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _ToMatch:
     """What was read: names to look at, agents to hold users to, and what is known of both."""
 
     merchants: list[str]
@@ -144,7 +139,7 @@ def _bucket(key: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key)
 
 
-def _read(conn: Connection, day: Day | None, catalogue: Catalogue) -> _Asked:
+def _read(conn: Connection, day: Day | None, catalogue: Catalogue) -> _ToMatch:
     held = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
     again: list[str] = []
     if held and held[0] != catalogue.hash:
@@ -189,7 +184,7 @@ def _read(conn: Connection, day: Day | None, catalogue: Catalogue) -> _Asked:
     if users or users_again:
         agents = [pair for table, of, _ in lists for pair in _agents(conn, table, of)]
         agents += _former_agents(conn)
-    return _Asked(merchants, again, users, users_again, agents, held, (catalogue.hash, mark))
+    return _ToMatch(merchants, again, users, users_again, agents, held, (catalogue.hash, mark))
 
 
 def _former_agents(conn: Connection) -> list[tuple[str, str]]:
@@ -295,70 +290,3 @@ def _write(conn: Connection, table: str, found: dict[str, Match], who: dict[str,
             "asked": len(found),
         },
     )
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How a matcher did on labelled names: shares of 1."""
-
-    names: int
-    given: int
-    right: int
-    wanted: int
-
-    @property
-    def precision(self) -> float:
-        return self.right / self.given if self.given else 1.0
-
-    @property
-    def recall(self) -> float:
-        return self.right / self.wanted if self.wanted else 1.0
-
-
-def evaluate(labels: Path) -> tuple[Quality, Quality]:
-    """Precision and recall on the rows to tune on (1st, 3rd, …) and on those held out (2nd, …).
-
-    `labels` has raw_name and application, empty for a name that is none of the catalogue's.
-    Overrides are left out: the matcher is judged, not what people corrected.
-    """
-    with labels.open(encoding="utf-8", newline="") as file:
-        rows = [(row["raw_name"], row["application"] or None) for row in csv.DictReader(file)]
-    catalogue = replace(read_catalogue(), overrides={})
-    tuned, held_out = (_judged(rows[half::2], catalogue) for half in (0, 1))
-    return tuned, held_out
-
-
-def _judged(rows: list[tuple[str, str | None]], catalogue: Catalogue) -> Quality:
-    found = [each.match for each in match_merchants([name for name, _ in rows], catalogue)]
-    right = sum(
-        got is not None and got == wanted for got, (_, wanted) in zip(found, rows, strict=True)
-    )
-    given = sum(got is not None for got in found)
-    return Quality(len(rows), given, right, sum(wanted is not None for _, wanted in rows))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m loaders.match --evaluate FILE`; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loaders.match",
-        description="Judge the matching of merchants' names by labelled ones.",
-        epilog="Example: python -m loaders.match --evaluate tests/labels/merchants.csv",
-    )
-    parser.add_argument("--evaluate", type=Path, required=True, metavar="FILE")
-    labels = parser.parse_args(arguments).evaluate
-    try:
-        tuned, held_out = evaluate(labels)
-    except (DaybookError, OSError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    for half, quality in (("tuned on", tuned), ("held out", held_out)):
-        print(
-            f"{half}: {quality.names} names, {quality.wanted} of them applications; "
-            f"precision {quality.precision:.3f} ({quality.right} of {quality.given}), "
-            f"recall {quality.recall:.3f} ({quality.right} of {quality.wanted})"
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import os
 import re
+import shutil
 import sys
+import tempfile
 import unicodedata
 from difflib import get_close_matches
 from pathlib import Path
@@ -65,9 +68,31 @@ def write(entity: Entity) -> list[Path]:
 
     files = files_of(entity)
     build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
-    for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
+    write_all(files)
     return list(files)
+
+
+def write_all(files: dict[Path, str]) -> None:
+    """Write all of the files or none. OSError when one can't be written: all is as it was then."""
+    with tempfile.TemporaryDirectory(dir=os.path.commonpath(files), prefix=".new-") as folder:
+        drafts = {path: Path(folder, f"{number}") for number, path in enumerate(files)}
+        former = {path: Path(folder, f"{number}-old") for number, path in enumerate(files)}
+        for path, draft in drafts.items():
+            draft.write_text(files[path], encoding="utf-8")
+            if path.is_file():
+                shutil.copy2(path, former[path])
+        replaced = []
+        try:
+            for path, draft in drafts.items():
+                draft.replace(path)
+                replaced.append(path)
+        except OSError:
+            for path in replaced:
+                if former[path].exists():
+                    former[path].replace(path)
+                else:
+                    path.unlink()
+            raise
 
 
 def _check_name(name: str) -> None:

@@ -28,6 +28,8 @@ TAGS = {
     for table in BRONZE["tables"]
 }
 PIPELINES = tuple(dict.fromkeys(TAGS.values()))
+# The only files of the product that may have more than 300 lines.
+LARGER = ("loaders/server.py", "loaders/warehouse.py")
 # What of a model is not its own SQL, Jinja and comments; and what sqlfluff knows of dbt by itself.
 ASIDE = re.compile(r"({[{%#].*?[}%#]}|--[^\n]*)", re.S)
 KNOWN = re.compile(r"{{\s*(ref|source|config|this)\b.*?}}", re.S)
@@ -218,8 +220,9 @@ def test_the_meaning_of_stg_is_said_in_three_places() -> None:
 
 def test_files_stay_small() -> None:
     for file in tracked("*.py"):
-        limit = 300 if PROJECT / "flows" in file.parents else 400
-        assert len(file.read_text().splitlines()) <= limit, file
+        place = file.relative_to(PROJECT).as_posix()
+        small = place.startswith(("flows/", "loaders/")) and place not in LARGER
+        assert len(file.read_text().splitlines()) <= (300 if small else 400), file
     column = re.compile(r"    (coalesce\(_landed ->> '\w+', \w+::text\) as )?\w+,")
     for file in tracked("*.sql"):
         lines = [line for line in file.read_text().splitlines() if not column.fullmatch(line)]

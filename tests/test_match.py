@@ -157,17 +157,17 @@ def test_the_labels_are_hard_enough_to_judge_by():
 
 
 def test_precision_and_recall_on_names_that_nothing_was_tuned_on(capsys):
-    _, held_out = match.evaluate(LABELS)
+    _, held_out = catalogues.evaluate(LABELS)
     assert held_out.precision >= 0.98
     assert held_out.recall >= 0.95
-    assert match.main(["--evaluate", str(LABELS)]) == 0
+    assert catalogues.main(["--evaluate", str(LABELS)]) == 0
     assert f"precision {held_out.precision:.3f}" in capsys.readouterr().out
 
 
 def test_a_matcher_that_says_yes_to_everything_is_seen(monkeypatch):
     always = [catalogues.Match("Slack", 100.0, "exact")]
-    monkeypatch.setattr(match, "match_merchants", lambda names, _: always * len(names))
-    assert match.evaluate(LABELS)[1].precision < 0.1
+    monkeypatch.setattr(catalogues, "match_merchants", lambda names, _: always * len(names))
+    assert catalogues.evaluate(LABELS)[1].precision < 0.1
 
 
 def test_fifty_thousand_names_take_seconds():
