@@ -7,11 +7,12 @@
         select {{ key }} from {{ ref('group_memberships_history') }}
         where {{ day }} between valid_from and coalesce(valid_to, 'infinity')
     {%- else -%}
+        {%- set silver = ref(entity) -%}
         {%- set records = ref('int_' ~ entity ~ '_records') -%}
         {#- what silver says of a rate has another name in the records, and when it was written has none -#}
         {%- set renamed = {'exchange_rate': 'fx_rate as exchange_rate', 'original_currency': 'currency as original_currency'} if entity == 'transactions' else {} -%}
         {%- set beside = ['status', 'first_seen_day', 'last_seen_day', 'is_present', '_updated_at'] if entity in ('agents', 'groups') else ['_updated_at'] -%}
-        {%- set columns = adapter.get_columns_in_relation(ref(entity)) | map(attribute='name') | reject('in', beside) if execute else ['*'] %}
+        {%- set columns = adapter.get_columns_in_relation(silver) | map(attribute='name') | reject('in', beside) if execute else ['*'] %}
         select
             {%- for column in columns %}
             latest.{{ renamed.get(column, column) }}{% if not loop.last %},{% endif %}

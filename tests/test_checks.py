@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from flows.checks import run, suites
+from flows.checks import run
 from flows.checks.docs import offline
 from flows.checks.quarantine import read_reasons
 from flows.reasons import without_values
@@ -101,7 +101,7 @@ def test_cycles_and_odd_amounts_are_shown_with_their_keys(world: World) -> None:
 
 
 def test_only_dated_days_are_held_to_the_date(world: World) -> None:
-    assert "freshness" not in {suite["name"] for suite in suites.suites_of(parse_day("day1"))}
+    assert "freshness" not in {suite["name"] for suite in run.suites_of(parse_day("day1"))}
     late = transaction("late", occurred_time="2026-01-05T10:00:00Z")
     world.day("2026-02-05", transactions=[late])
     found = check("2026-02-05")["freshness.transactions_are_fresh"]
@@ -153,13 +153,13 @@ def test_an_offline_page_keeps_what_it_says() -> None:
     assert ">kept</a>" in offline(page) and 'href="index.html"' in offline(page)
 
 
-@pytest.mark.parametrize("suite", suites.declared_suites(), ids=lambda suite: suite["name"])
-def test_a_suite_shows_no_personal_value(suite: suites.Suite, db: psycopg.Connection) -> None:
+@pytest.mark.parametrize("suite", run.declared_suites(), ids=lambda suite: suite["name"])
+def test_a_suite_shows_no_personal_value(suite: run.Suite, db: psycopg.Connection) -> None:
     shown = {*suite["meta"]["keys"]}
     for expectation in suite["expectations"]:
         kwargs = expectation["kwargs"]
         shown |= {kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs}
-        assert expectation["severity"] in suites.SEVERITIES
+        assert expectation["severity"] in run.SEVERITIES
         assert expectation["description"] and expectation["meta"]["check"]
     assert not shown & set(PERSONAL)
     assert all(len(line) <= 140 for line in suite["meta"]["query"])
@@ -190,7 +190,7 @@ def test_keys_are_shown_by_name_where_there_are_several() -> None:
 def test_check_names_are_told_apart() -> None:
     names = [
         (suite["name"], expectation["meta"]["check"])
-        for suite in suites.declared_suites()
+        for suite in run.declared_suites()
         for expectation in suite["expectations"]
     ]
     assert len(names) == len(set(names))

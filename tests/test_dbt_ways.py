@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections import defaultdict
@@ -313,14 +314,18 @@ def test_a_snapshot_of_silver_holds_what_each_build_left(
     assert latest == [tuple(r.values()) for r in two_days.rows("agents", "agent_id, name, status")]
 
 
+MODEL = re.compile(r'"connection_name": "model\.daybook\.(\w+)"')
+
+
 def test_a_model_asks_for_its_plan_and_its_columns_once(
     two_days: World, by_hand: Callable[..., Any]
 ) -> None:
     asked: dict[str, list[str]] = defaultdict(list)
 
     def on_event(event: Any) -> None:
-        if event.info.name == "SQLQuery":
-            asked[event.data.node_info.node_name].append(event.data.sql.lower())
+        # a query begins with dbt's comment, which names the connection by its model
+        if event.info.name == "SQLQuery" and (model := MODEL.search(event.data.sql)):
+            asked[model[1]].append(event.data.sql.lower())
 
     assert by_hand("run", "--select", "int_roles_records", "roles", on_event=on_event).success
     for model, plans in {"int_roles_records": 1, "roles": 2}.items():  # silver's and its records'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -378,30 +377,3 @@ def test_many_connections_at_once_are_fine(warehouse):
 def _day_of(text: str) -> str:
     with wh.connect(day=parse_day(text)) as conn:
         return conn.execute("show app.day").fetchone()[0]
-
-
-def test_alembic_works_by_hand(db, monkeypatch, tmp_path):
-    """In a copy of the project: the warehouse is the one that loaders find."""
-    shutil.copytree(wh.edition.MIGRATIONS.parent, tmp_path / "loaders")
-    shutil.copy(PROJECT / "alembic.ini", tmp_path)
-
-    def alembic(*arguments):
-        called = [sys.executable, "-m", "alembic", *arguments]
-        done = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "0101 (head)" in alembic("current")
-    alembic("revision", "-m", "next", "--rev-id", "0102")
-    written = tmp_path / "loaders" / "migrations" / "versions" / "0102_next.py"
-    written.write_text(written.read_text().replace('op.execute("")', 'op.execute("select 1")'))
-    alembic("upgrade", "head")
-    assert "0102 (head)" in alembic("current")
-    db.execute("create database empty")
-    monkeypatch.setenv("DATABASE_URL", wh.uri().replace("/daybook?", "/empty?"))
-    try:
-        alembic("upgrade", "head")
-        with wh.connect() as conn:
-            assert conn.execute("select count(*) from metrics.node_runs").fetchone() == (0,)
-    finally:
-        db.execute("drop database empty with (force)")

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flows.checks.suites import declared_suites
-
 # What the pages pull from elsewhere: Bootstrap, jQuery, icons, charts, pictures. The content is
 # all in the HTML; a small stylesheet of our own gives it a form, and `details` need no script.
 _LOADED = re.compile(
@@ -23,8 +21,9 @@ _URL = re.compile(r"""@import[^;]*;|url\((["']?)(?:https?:)?//[^)]*\)""", re.IGN
 STYLE = Path(__file__).with_name("docs.css")
 
 
-def write_docs(context: Any, folder: Path) -> None:
-    """The pages of what `context` validated, in place of what `folder` held."""
+def write_docs(context: Any, folder: Path, described: dict[str, str]) -> None:
+    """The pages of what `context` validated, in place of what `folder` held; suites by name are
+    `described` on the first."""
     with tempfile.TemporaryDirectory() as built:
         context.add_data_docs_site(
             site_name="daybook",
@@ -45,14 +44,15 @@ def write_docs(context: Any, folder: Path) -> None:
                 file.write_text(offline(file.read_text(encoding="utf-8"), style), encoding="utf-8")
             else:
                 file.unlink()
-        Path(built, "index.html").write_text(_index(Path(built), style), encoding="utf-8")
+        Path(built, "index.html").write_text(
+            _index(Path(built), style, described), encoding="utf-8"
+        )
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(built, folder)
 
 
-def _index(built: Path, style: str) -> str:
+def _index(built: Path, style: str, described: dict[str, str]) -> str:
     """A list in place of the library's own index, which a script fills."""
-    described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
     lines = [
         f'<li><a href="{quote(str(page.relative_to(built)))}">{escape(name)}</a>: '
         f"{escape(described.get(name, ''))}</li>"

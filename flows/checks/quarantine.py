@@ -28,11 +28,14 @@ class Reason:
 
 def read_reasons(connection: Connection, day: Day, tables: list[str] | None = None) -> list[Reason]:
     """The reasons of a day, most rows first; a row with several counts under each."""
-    found: list[Reason] = []
-    for relation in _relations(connection):
-        found += _reasons(connection, relation, day)
-    chosen = [reason for reason in found if tables is None or reason.table in tables]
-    return sorted(chosen, key=lambda reason: (-reason.rows, reason.table, reason.reason))
+    views = "select viewname from pg_views where schemaname = 'quarantine'"
+    found = [
+        reason
+        for (view,) in connection.execute(views).fetchall()
+        for reason in _reasons(connection, view, day)
+        if tables is None or reason.table in tables
+    ]
+    return sorted(found, key=lambda reason: (-reason.rows, reason.table, reason.reason))
 
 
 def sample_keys(connection: Connection, day: Day, tables: list[str]) -> list[dict[str, Any]]:
@@ -44,25 +47,16 @@ def sample_keys(connection: Connection, day: Day, tables: list[str]) -> list[dic
     ][:SAMPLE]
 
 
-def _relations(connection: Connection) -> list[str]:
-    rows = connection.execute(
-        "select viewname from pg_views where schemaname = 'quarantine' order by viewname"
-    )
-    return [name for (name,) in rows]
-
-
-def _reasons(connection: Connection, relation: str, day: Day) -> list[Reason]:
+def _reasons(connection: Connection, view: str, day: Day) -> list[Reason]:
     from psycopg import sql
 
     key = sql.SQL(", ").join(
-        sql.SQL("case when {0} ~ {1} then {0} end").format(
-            sql.Identifier(name), sql.Literal(IS_A_KEY)
-        )
-        for name in _keys(relation)
+        sql.SQL("case when {0} ~ %(is_a_key)s then {0} end").format(sql.Identifier(name))
+        for name in declared_tables()[f"stg_{view}"].key
     )
     statement = sql.SQL(
         """
-        select _source_table, reason, count(*), (array_agg(key order by place, n))[1:{sample}]
+        select _source_table, reason, count(*), (array_agg(key order by place, n))[1:%(sample)s]
         from (
             select
                 _source_table, unnest(_errors) as reason, _source_file as place, _source_row as n,
@@ -70,19 +64,11 @@ def _reasons(connection: Connection, relation: str, day: Day) -> list[Reason]:
                     ' · ', nullif(concat_ws(', ', {key}), ''),
                     _source_file || ' row ' || _source_row
                 ) as key
-            from quarantine.{relation}
-            where _day = {day}
+            from quarantine.{view}
+            where _day = %(day)s
         ) as quarantined
         group by _source_table, reason
         """
-    ).format(
-        sample=sql.Literal(SAMPLE),
-        key=key,
-        relation=sql.Identifier(relation),
-        day=sql.Literal(day.date),
-    )
-    return [Reason(*row) for row in connection.execute(statement)]
-
-
-def _keys(relation: str) -> tuple[str, ...]:
-    return declared_tables()[f"stg_{relation}"].key
+    ).format(key=key, view=sql.Identifier(view))
+    values = {"is_a_key": IS_A_KEY, "sample": SAMPLE, "day": day.date}
+    return [Reason(*row) for row in connection.execute(statement, values)]

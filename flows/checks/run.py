@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -11,13 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from flows.checks.docs import write_docs
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
-from flows.checks.suites import SEVERITIES, Suite, suites_of
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
 
 if TYPE_CHECKING:
     from psycopg import Connection
+
+
+SUITES = Path(__file__).parent  # a file each, as Great Expectations keeps them
+SEVERITIES = {"critical": "error", "warning": "warn"}  # Great Expectations' words and ours
+
+# {"name", "expectations", "meta"}, and of the suite's meta: `query`, the rows of the day that is
+# in app.day; `table`, where they are from; `keys`, the columns that may be shown of a failing
+# row; `calendar`, dated or numbered, where the suite is for such days alone.
+Suite = dict[str, Any]
 
 
 class CheckError(DaybookError):
@@ -62,6 +71,17 @@ def shown(key: dict[str, Any]) -> str:
     return " ".join(f"{name} {value}" if several else str(value) for name, value in key.items())
 
 
+def declared_suites() -> list[Suite]:
+    """Every suite, by name."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(SUITES.glob("*.json"))]
+
+
+def suites_of(day: Day) -> list[Suite]:
+    """The suites that a day is held to: nothing can be said of the age of a numbered day."""
+    calendars = (None, day.calendar)
+    return [suite for suite in declared_suites() if suite["meta"].get("calendar") in calendars]
+
+
 def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[Checked]:
     """Hold what a day built to its suites, and write metrics.check_results.
 
@@ -90,7 +110,8 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
     try:
         validated = [(suite, _validate(gx, context, source, suite)) for suite in suites_of(day)]
         if docs is not None:
-            write_docs(context, docs)
+            described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
+            write_docs(context, docs, described)
     finally:
         source.get_engine().dispose()
     with connect() as connection:
