@@ -16,7 +16,7 @@ import pytest
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
-from loaders import warehouse
+from loaders import address, warehouse
 from loaders.sources import PROJECT
 
 SYSTEM_USER = pwd.getpwuid(os.geteuid()).pw_name
@@ -96,8 +96,8 @@ def by_dbt(target: str = "embedded") -> dict[str, Any]:
 
 def by_loaders() -> dict[str, Any]:
     """The same of what loaders/warehouse.py hands to libpq, and libpq takes from its variables."""
-    asked = {} if warehouse.is_embedded() else conninfo_to_dict(warehouse._conninfo())
-    found = {"host": "", "port": "5432", **warehouse._target()}
+    asked = {} if warehouse.is_embedded() else conninfo_to_dict(address.conninfo())
+    found = {"host": "", "port": "5432", **address.target()}
     if warehouse.is_embedded():
         found["user"] = warehouse.TRANSFORMER  # the server's owner is for loaders.warehouse alone
     return {

@@ -7,7 +7,7 @@ import shutil
 import psycopg
 import pytest
 
-from loaders import server
+from loaders import server, session
 from loaders import warehouse as wh
 from loaders.__main__ import main as land
 from loaders.errors import DriverError, WarehouseError, plain
@@ -106,7 +106,7 @@ def test_a_session_whose_settings_got_lost_is_refused_with_the_pooler_named(ware
         psycopg.connect(warehouse, autocommit=True) as conn,
         pytest.raises(WarehouseError, match="PgBouncer"),
     ):
-        wh._take_role(conn, wh.LOADER)
+        session._take_role(conn, wh.LOADER)
 
 
 # What is said of a driver's error
