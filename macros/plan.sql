@@ -14,7 +14,8 @@
           has_later    whether days from that on are applied, beside the pending ones
           whole        whether all is worked out anew: a full refresh, or no table yet
         Made once a build and model: what its hooks note as applied is what its SQL selects. -#}
-    {%- set node = graph.nodes.get(model.unique_id, {}) if execute else {} -%}
+    {#- a unit test has no graph -#}
+    {%- set node = (graph.nodes or {}).get(model.unique_id, {}) if execute else {} -%}
     {%- if node.planned_by != invocation_id -%}
         {%- set meta = model.config.meta or {} -%}
         {%- set whole = not is_incremental() or flags.FULL_REFRESH -%}

@@ -314,7 +314,7 @@ def test_a_snapshot_of_silver_holds_what_each_build_left(
     assert latest == [tuple(r.values()) for r in two_days.rows("agents", "agent_id, name, status")]
 
 
-MODEL = re.compile(r'"connection_name": "model\.daybook\.(\w+)"')
+MODEL = re.compile(r'"node_id": "model\.daybook\.(\w+)"')
 
 
 def test_a_model_asks_for_its_plan_and_its_columns_once(
@@ -323,7 +323,7 @@ def test_a_model_asks_for_its_plan_and_its_columns_once(
     asked: dict[str, list[str]] = defaultdict(list)
 
     def on_event(event: Any) -> None:
-        # a query begins with dbt's comment, which names the connection by its model
+        # a query begins with dbt's comment, which names the model
         if event.info.name == "SQLQuery" and (model := MODEL.search(event.data.sql)):
             asked[model[1]].append(event.data.sql.lower())
 

@@ -209,7 +209,8 @@ def test_phases_run_alone_in_python(warehouse, db, flow_environment):
     told: list[tuple] = []
     run.progress = lambda *what: told.append(what)
     assert phases.transform_day(run).nodes["success"] > 0
-    assert told[-1] == ("dbt", len(told), len(told))  # node n of m
+    nodes = sorted(done for _, done, _ in told)
+    assert nodes == list(range(1, nodes[-1] + 1)) and nodes[-1] <= told[0][2]  # n of m
     assert phases.finish_day(run) > 0
     db.execute("alter view metrics.row_ledger rename to ledger_as_built")
     db.execute(
