@@ -183,13 +183,13 @@ def _land_once(conn: Connection, reading: Reading, batch_id: int, how: _How) -> 
             outcome = Outcome(
                 status="skipped", rows_in_files=rows, rows_landed=rows, rows_rejected=rows
             )
-        elif same := None if how.force else _unchanged(conn, plan, batch_id):
+        elif same := None if how.force else _unchanged(conn, plan):
             outcome, source_files = same
         else:
             ledger.claim_calendar(conn, day)
             before = ledger.previous_landed(conn, table, day)
             partition = NewPartition(conn, plan.table, day, batch_id)
-            outcome = _fill(partition, reading, before, how.allow_shrink)
+            outcome = fill(partition, reading, before, how.allow_shrink)
             source_files = reading.source_files()
             ledger.copy_rejects(conn, batch_id, table, day, reading.rejects)
         ledger.finish(conn, batch_id, outcome, source_files, plan.fingerprint)
@@ -201,14 +201,12 @@ def _land_once(conn: Connection, reading: Reading, batch_id: int, how: _How) -> 
     return outcome
 
 
-def _unchanged(
-    conn: Connection, plan: Plan, batch_id: int
-) -> tuple[Outcome, list[dict[str, Any]]] | None:
-    same = ledger.unchanged(conn, plan.table.name, plan.day, batch_id, plan.fingerprint)
+def _unchanged(conn: Connection, plan: Plan) -> tuple[Outcome, list[dict[str, Any]]] | None:
+    same = ledger.unchanged(conn, plan.table.name, plan.day, plan.fingerprint)
     return same if has_partition(conn, plan.table.name, plan.day) else None
 
 
-def _fill(
+def fill(
     partition: NewPartition, reading: Reading, before: Earlier | None, allow_shrink: bool
 ) -> Outcome:
     """Reads the files into the partition and checks what is in it then; DaybookError."""
