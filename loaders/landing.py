@@ -183,7 +183,7 @@ def _land_once(conn: Connection, reading: Reading, batch_id: int, how: _How) -> 
             outcome = Outcome(
                 status="skipped", rows_in_files=rows, rows_landed=rows, rows_rejected=rows
             )
-        elif same := None if how.force else unchanged(conn, plan, batch_id):
+        elif same := None if how.force else unchanged(conn, plan):
             outcome, source_files = same
         else:
             ledger.claim_calendar(conn, day)
@@ -201,11 +201,9 @@ def _land_once(conn: Connection, reading: Reading, batch_id: int, how: _How) -> 
     return outcome
 
 
-def unchanged(
-    conn: Connection, plan: Plan, batch_id: int
-) -> tuple[Outcome, list[dict[str, Any]]] | None:
+def unchanged(conn: Connection, plan: Plan) -> tuple[Outcome, list[dict[str, Any]]] | None:
     """The outcome, and the files as delivered, when the table holds exactly these already."""
-    same = ledger.unchanged(conn, plan.table.name, plan.day, batch_id, plan.fingerprint)
+    same = ledger.unchanged(conn, plan.table.name, plan.day, plan.fingerprint)
     return same if has_partition(conn, plan.table.name, plan.day) else None
 
 

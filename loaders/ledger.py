@@ -137,7 +137,7 @@ def note_unused(conn: Connection, flow_run_id: str, day: Day, unused: dict[str, 
 
 
 def unchanged(
-    conn: Connection, table: str, day: Day, batch_id: int, fingerprint: str | None
+    conn: Connection, table: str, day: Day, fingerprint: str | None
 ) -> tuple[Outcome, list[dict[str, Any]]] | None:
     """What is said of a table that holds just these files since an earlier batch, and the files as
     that batch has them; None when it holds others, or landing failed since."""
@@ -145,7 +145,7 @@ def unchanged(
         """
         with earlier as (
             select * from bronze.load_batches
-            where table_name = %s and day = %s and batch_id < %s
+            where table_name = %s and day = %s and status <> 'running'
         ),
 
         current as (
@@ -160,7 +160,7 @@ def unchanged(
         where status = 'succeeded' and fingerprint = %s
             and (select status from earlier order by batch_id desc limit 1) <> 'failed'
         """,
-        [table, day.date, batch_id, fingerprint],
+        [table, day.date, fingerprint],
     ).fetchone()
     if held is None:
         return None

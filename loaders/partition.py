@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
@@ -110,8 +111,8 @@ class NewPartition:
         """COPY Parquet of rows that bring their lineage; rows landed."""
         from psycopg import sql
 
-        pieces = _read_ahead(_csv_of(files, self._all, on_read))
-        return self._copy(self._all, sql.SQL("format csv, freeze true"), pieces)
+        with closing(_read_ahead(_csv_of(files, self._all, on_read))) as pieces:
+            return self._copy(self._all, sql.SQL("format csv, freeze true"), pieces)
 
     @property
     def _all(self) -> list[str]:

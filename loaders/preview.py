@@ -23,7 +23,7 @@ from loaders.sources import declared_tables
 if TYPE_CHECKING:
     from psycopg import Connection, sql
 
-NEXT_BATCH = 2**62  # after all that there are
+NO_BATCH = 0  # batches begin with 1
 
 
 class Keys(NamedTuple):
@@ -104,7 +104,7 @@ def _preview(
         gone = has_partition(conn, table.name, day)
         return Preview(table.name, table.required, "dropped" if gone else "absent")
     files = tuple(scanned.file.path for scanned in plan.files)
-    if unchanged(conn, plan, NEXT_BATCH):
+    if unchanged(conn, plan):
         return Preview(table.name, table.required, "unchanged", files)
     reading = Reading(plan, allow_empty)
     while True:
@@ -112,7 +112,7 @@ def _preview(
         try:
             with conn.transaction(force_rollback=True):
                 before = ledger.previous_landed(conn, table.name, day)
-                partition = NewPartition(conn, table, day, NEXT_BATCH)
+                partition = NewPartition(conn, table, day, NO_BATCH)
                 landed = fill(partition, reading, before, allow_shrink)
                 keys = _keys(conn, plan, before)
             return Preview(
@@ -167,7 +167,7 @@ def _keys(conn: Connection, plan: Plan, before: ledger.Earlier | None) -> Keys |
         " count(*) filter (where fresh.content is null)"
         " from ({}) as fresh full join ({}) as held using ({})"
     ).format(
-        latest(f"{partition_name(table.name, day)}_{NEXT_BATCH}", sql.SQL("true")),
+        latest(f"{partition_name(table.name, day)}_{NO_BATCH}", sql.SQL("true")),
         latest(table.name, held),
         key,
     )

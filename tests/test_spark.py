@@ -111,7 +111,7 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]
     sliced: set[str] = set()
     read_there = reading._read_there
 
-    def watched(spark: Any, table: Any, found: reading.Reading, place: Path) -> None:
+    def watched(spark: Any, table: Any, found: reading.TableSlices, place: Path) -> None:
         sliced.update(path for path, parts in found.parts.items() if len(parts) > 1)
         read_there(spark, table, found, place)
 

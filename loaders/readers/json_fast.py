@@ -60,12 +60,11 @@ class Fast:
         if self._pages_in_arrays and self._names_page(text):
             yield from self._slowly(list(self._strict.elements(text)))
             return
-        raw = b"[" + text.encode("utf-8", "surrogatepass") + b"]"
 
         def split() -> list[str]:
             return [shown for _, shown in elements_of(text)]
 
-        whole = self._decoded(text, lambda shape: shape.many(raw))
+        whole = self._decoded(text, lambda shape, raw: shape.many(b"[" + raw + b"]"))
         yield from self._rows(whole, text, split, self._strict.elements)
 
     def lines(self, text: str, *, last: bool) -> Pieces:
@@ -79,22 +78,21 @@ class Fast:
 
         whole = None
         if not self._names_page(text):
-            raw = text.encode("utf-8", "surrogatepass")
-            whole = self._decoded(text, lambda shape: shape.lines(raw))
+            whole = self._decoded(text, lambda shape, raw: shape.lines(raw))
             ends = text.count("\n") + (not text.endswith("\n"))
             if whole is not None and len(whole) != ends and len(whole) != len(split()):
                 whole = None  # values that share a line, or take several
         yield from self._rows(whole, text, split, strict)
 
-    def _decoded(self, text: str, decode: Callable[[Shape], list[Any]]) -> list[Any] | None:
+    def _decoded(self, text: str, decode: Callable[[Shape, bytes], list[Any]]) -> list[Any] | None:
         """The block's records as structs, once all their fields are known; None in doubt."""
         try:
-            text.encode()
+            raw = text.encode()
         except UnicodeEncodeError:
             return None
         while self._shape:
             try:
-                return decode(self._shape)
+                return decode(self._shape, raw)
             except msgspec.ValidationError as error:
                 try:
                     self._shape.learn(str(error))
@@ -140,7 +138,7 @@ class Fast:
     def _single(self, text: str) -> Any:
         if self._names_page(text):
             return None
-        found = self._decoded(text, lambda shape: [shape.one(text.encode())])
+        found = self._decoded(text, lambda shape, raw: [shape.one(raw)])
         return found[0] if found else None
 
     def _names_page(self, text: str) -> bool:

@@ -44,7 +44,7 @@ TABLES_AT_ONCE = 4
 
 
 @dataclass
-class Reading:
+class TableSlices:
     """What is known of a table's files: their slices and, where those were counted, how many
     records they have; then what was read of them."""
 
@@ -121,17 +121,17 @@ def _scan(spark: SparkSession, files: list[RawFile], table: Table) -> list[Scann
     """Look at a table's files on the executors; the first error there is raised here."""
     if not files or (len(files) < FEW_FILES and sum(file.bytes for file in files) < GROUP_BYTES):
         return [scan(file, Mapping(table)) for file in files]
-    return _asked(spark, tasks.scan_file, files, table)
+    return _answers(spark, tasks.scan_file, files, table)
 
 
-def _asked(
+def _answers(
     spark: SparkSession, work: Callable[[Any, Table], Any], of: list[Any], table: Table
 ) -> list[Any]:
     """What `work` gives of each on the executors; the first error there is raised here."""
     pickled = [pickle.dumps((one, table)) for one in of]
     many = min(len(of), 4 * spark.sparkContext.defaultParallelism)
     spread = spark.sparkContext.parallelize(pickled, many)
-    found = spread.map(partial(tasks.asked, work)).collect()
+    found = spread.map(partial(tasks.answer, work)).collect()
     for one in found:
         if isinstance(one, DaybookError):
             raise one
@@ -140,7 +140,7 @@ def _asked(
 
 def _read_table(spark: SparkSession, plan: Plan, place: Path, allow_empty: bool) -> dict[str, Any]:
     """Writes a table to `place`; its entry in the manifest."""
-    reading, error = Reading(), plan.error
+    reading, error = TableSlices(), plan.error
     if plan.files and not error:
         try:
             reading = _slices(spark, plan)
@@ -159,7 +159,7 @@ def _read_table(spark: SparkSession, plan: Plan, place: Path, allow_empty: bool)
     return {
         "table": plan.table.name,
         "columns": prepared.describe(plan.table),
-        "error": error and tasks.told(error),
+        "error": error and tasks.words_of(error),
         "files": None if plan.files is None else [_about(one, reading) for one in plan.files],
         "fields": {
             "seen": sorted(fields.seen),
@@ -170,7 +170,7 @@ def _read_table(spark: SparkSession, plan: Plan, place: Path, allow_empty: bool)
     }
 
 
-def _about(scanned: Scanned, reading: Reading) -> dict[str, Any]:
+def _about(scanned: Scanned, reading: TableSlices) -> dict[str, Any]:
     file = scanned.file
     return {
         "path": file.path,
@@ -181,9 +181,9 @@ def _about(scanned: Scanned, reading: Reading) -> dict[str, Any]:
     }
 
 
-def _slices(spark: SparkSession, plan: Plan) -> Reading:
+def _slices(spark: SparkSession, plan: Plan) -> TableSlices:
     """The slices of a table's files; those of big ones are counted on the executors."""
-    reading, table = Reading(), plan.table
+    reading, table = TableSlices(), plan.table
     for scanned in plan.files or ():
         reading.parts[scanned.file.path] = slices.cut(scanned, table)
         if scanned.records is not None:
@@ -191,7 +191,7 @@ def _slices(spark: SparkSession, plan: Plan) -> Reading:
     to_count = [part for parts in reading.parts.values() if len(parts) > 1 for part in parts]
     if not to_count:
         return reading
-    counts = dict(zip(to_count, _asked(spark, slices.look, to_count, table), strict=True))
+    counts = dict(zip(to_count, _answers(spark, slices.look, to_count, table), strict=True))
     for path, parts in reading.parts.items():
         if len(parts) > 1:
             found = [counts[part] for part in parts]
@@ -201,7 +201,7 @@ def _slices(spark: SparkSession, plan: Plan) -> Reading:
     return reading
 
 
-def _read_here(table: Table, reading: Reading, place: Path) -> None:
+def _read_here(table: Table, reading: TableSlices, place: Path) -> None:
     """As _read_there, in this process: the same reader, the same layout."""
     import pyarrow
     from pyarrow import compute
@@ -222,7 +222,7 @@ def _read_here(table: Table, reading: Reading, place: Path) -> None:
     (place / "_SUCCESS").touch()
 
 
-def _read_there(spark: SparkSession, table: Table, reading: Reading, place: Path) -> None:
+def _read_there(spark: SparkSession, table: Table, reading: TableSlices, place: Path) -> None:
     """One task for each big slice and for each handful of small files."""
     groups: list[list[bytes]] = []
     size = GROUP_BYTES
@@ -259,7 +259,7 @@ def _taken(place: Path) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def _check(
-    plan: Plan, reading: Reading, said: dict[tuple[str, int], dict[str, Any]], allow_empty: bool
+    plan: Plan, reading: TableSlices, said: dict[tuple[str, int], dict[str, Any]], allow_empty: bool
 ) -> None:
     """Joins what was said of the slices; DaybookError as reading the whole files would end in."""
     mapping, fields = Mapping(plan.table), reading.fields

@@ -53,8 +53,8 @@ def _java() -> str | None:
 
 
 def _java_version(java: str) -> int:
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    number = told.stderr.partition('"')[2].partition('"')[0].split(".")[0].split("-")[0]
+    shown = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    number = shown.stderr.partition('"')[2].partition('"')[0].split(".")[0].split("-")[0]
     return int(number) if number.isdigit() else 0
 
 

@@ -38,7 +38,7 @@ def output_schema(table: Table) -> str:
     return ", ".join(f"`{name}` {NUMBERS.get(name, 'string')}" for name in names)
 
 
-def asked(work: Callable[[Any, Table], Any], pickled: bytes) -> Any:
+def answer(work: Callable[[Any, Table], Any], pickled: bytes) -> Any:
     """What `work` gives, or its error: one that is raised here would come back as Java's."""
     try:
         return work(*pickle.loads(pickled))
@@ -95,11 +95,11 @@ def _said(found: Found, read: int, error: DaybookError | None) -> dict[str, Any]
         "json_records": found.json_records,
         "blank": found.blank,
         "keyless": isinstance(error, KeylessError),
-        "error": error and told(error),
+        "error": error and words_of(error),
     }
 
 
-def told(error: DaybookError) -> tuple[str, str]:
+def words_of(error: DaybookError) -> tuple[str, str]:
     """What an error says, and what its file begins with, which is for people alone."""
     if isinstance(error, UnreadableError):
         return error.said, error.begins
