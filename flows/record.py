@@ -109,7 +109,7 @@ def _failures(run: Run) -> list[str]:
     """What dbt's nodes, or runs on the pool, have noted of their failures: the first three."""
     with connected(run) as connection:
         found = failures(connection, run.flow_run_id)[:3]
-    return [f"{each['name']}: {' '.join(str(each['error_message']).split())}" for each in found]
+    return [f"{each['name']}: {each['error_message']}" for each in found]
 
 
 def _close(run: Run, row: int, status: str, message: str | None) -> None:

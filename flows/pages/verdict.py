@@ -65,8 +65,7 @@ def troubles(
     if nodes:
         why = {row["task_name"]: row["error_message"] for row in failures}
         what += [
-            f"dbt's {row['resource_type']} {row['node']}: "
-            + " ".join((why.get(row["node"]) or row["status"]).split())
+            f"dbt's {row['resource_type']} {row['node']}: {why.get(row['node']) or row['status']}"
             for row in nodes
         ]
         do.append("What was built stays as it is; dbt/logs/dbt.log below DAYBOOK_HOME says more.")
