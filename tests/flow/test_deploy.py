@@ -286,7 +286,10 @@ def test_prefects_database_is_one_that_the_first_start_creates() -> None:
     (script,) = [v.split(":")[0] for v in SERVICES["db"]["volumes"] if "initdb.d" in v]
     url = SERVICES["prefect-server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     assert url.startswith("postgresql+asyncpg://")
-    assert f"create database {url.rpartition('/')[2]};" in (DEPLOY / script).read_text()
+    login, name = re.search(r"//(\w+):.*/(\w+)$", url).groups()
+    made = (DEPLOY / script).read_text()
+    assert f"create role {login} login" in made
+    assert f"create database {name} owner {login};" in made
 
 
 def test_the_image_runs_as_nobody_special_and_installs_only_what_is_pinned() -> None:
