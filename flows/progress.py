@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
@@ -89,14 +88,3 @@ class Progress:
         if 0 < quarter < 4 and quarter > self._quarters.get(what, 0):
             self._quarters[what] = quarter
             print(f"{self._day}: {what} {done / total:.0%}", file=self._out, flush=True)
-
-
-def of_nodes(progress: Callable[..., None]) -> Callable[[Any], None]:
-    """A callback for dbt's events that tells which node of how many has begun."""
-
-    def told(event: Any) -> None:
-        if event.info.name == "LogStartLine":
-            data = event.data
-            progress("building", data.index, data.total, at=data.node_info.node_name)
-
-    return told

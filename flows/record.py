@@ -16,7 +16,7 @@ from flows.pages.runs import failures
 from flows.reasons import PhaseError, without_values
 from flows.run import Run
 from flows.transform import BuildError
-from loaders import ledger, warehouse
+from loaders import landing, ledger, warehouse
 from loaders.errors import plain
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
     """
     with connected(run, "daybook flow") as connection:
         ledger.check_calendar(connection, run.day)
-        ledger.reap_running(connection)
+        landing.reap_running()
         dead = connection.execute(
             """
             update metrics.pipeline_metrics

@@ -127,10 +127,7 @@ def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, 
 
 def _of_check(connection: Connection, day: Day, row: read.Row) -> str:
     """A failed check: how many of how many; an error's commonest reasons, and where to look."""
-    said = (
-        f"{row['severity']}: {row['suite']}.{row['check_name']}: {row['observed']}, "
-        f"expected {row['expected']}"
-    )
+    said = f"{row['severity']}: {row['suite']}.{row['check_name']}: {row['observed']}"
     if row["severity"] != "error":
         return said
     keys = row["sample_keys"]

@@ -13,7 +13,6 @@ from prefect.utilities.annotations import quote
 from flows import phases, reasons
 from flows.node_tasks import NodeRuns
 from flows.order import Done
-from flows.progress import of_nodes
 from flows.run import Run
 from loaders.landing import Landed, Plan
 
@@ -81,14 +80,9 @@ def dbt_node() -> None:
 @task(name="transform-day", task_run_name="transform-day", **_retried)
 def transform_day(run: Run) -> Built:
     """dbt build, each node a task run of its own."""
-    nodes, told = NodeRuns(str(this_flow_run().id), dbt_node), of_nodes(run.progress)
-
-    def on_event(event: Any) -> None:
-        nodes(event)
-        told(event)
-
+    nodes = NodeRuns(str(this_flow_run().id), dbt_node)
     try:
-        return phases.transform_day(run, on_event)
+        return phases.transform_day(run, nodes)
     finally:
         nodes.close()
 

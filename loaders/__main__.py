@@ -49,10 +49,7 @@ def _land(options: argparse.Namespace) -> int:
     warehouse.start()
     run = f"land-{uuid.uuid4()}"
     with run_lock(f"daybook land {run} {day}") as lock:
-        with warehouse.connect(
-            application_name="daybook reap", autocommit=True, role=warehouse.LOADER
-        ) as conn:
-            reap_running(conn)
+        reap_running()
         refresh_rates(application_name=f"daybook {run}")
         with _progress() as progress:
             landed = land_day(

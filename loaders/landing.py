@@ -37,8 +37,6 @@ ATTEMPTS = 3
 SHRINK_FROM = 20  # keys of the earlier day: below, half of them says nothing
 REJECTS_OF_FAILED = 1000  # so many of a failed batch are kept
 
-reap_running = ledger.reap_running
-
 
 @dataclass(frozen=True, kw_only=True)
 class Landed(Outcome):
@@ -55,6 +53,14 @@ class _How:
     force: bool
     allow_shrink: bool
     lock: Lock | None
+
+
+def reap_running() -> int:
+    """Marks batches that a dead run left `running` as failed; call it under the run lock."""
+    with warehouse.connect(
+        application_name="daybook reap", autocommit=True, role=warehouse.LOADER
+    ) as conn:
+        return ledger.reap_running(conn)
 
 
 def land_day(
