@@ -25,12 +25,15 @@ def start(home: Path) -> bool:
     if answers(home):
         return False
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        if not home.exists():
+            process.private_folder(home)
         with process.only_one(home / "server.lock"):
             if answers(home):
                 return False
             if not answers(home, "postgres"):
                 cluster = Cluster(home)
+                if cluster.user is None:  # else its data may be in there, and it has to enter
+                    home.chmod(0o700)
                 cluster.make()
                 cluster.configure()
                 _bring_up(cluster)
