@@ -45,7 +45,7 @@ def test_the_tutorial_does_what_it_says(dbt_folder: Path) -> None:
                 said = said.rpartition(MARK)[2]
                 for line in text.splitlines():
                     assert line in said, f"{line}\n--- but was\n{said}"
-        assert (folder / "mine/home/site/index.html").exists()
+        assert (folder / "mine/warehouse/site/index.html").exists()
     finally:
-        remove_home(folder / "mine/home")
+        remove_home(folder / "mine/warehouse")
         remove_home(folder)
