@@ -171,7 +171,7 @@ def finish_day(run: Run) -> int:
     if unbalanced:
         raise LedgerError(
             f"The row ledger of {run.day} does not balance: {', '.join(unbalanced)}. "
-            f"See metrics.row_ledger where day = '{run.day.date}'."
+            f"See metrics.row_ledger where day_name = '{run.day}'."
         )
     return len(rows)
 

@@ -12,7 +12,7 @@ from flows.command import guarded
 from flows.pages import read, runs
 from flows.pages.read import Row, ask
 from flows.pages.remarks import read_remarks
-from flows.pages.runs import DAY_TEXT, day_text
+from flows.pages.runs import day_text
 from flows.pages.verdict import troubles, verdict
 from flows.report import aligned, wrapped
 from loaders import warehouse
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 
-def read_batches(connection: Connection, limit: int) -> list[Row]:
+def read_batches(connection: Connection, numbered: bool, limit: int) -> list[Row]:
     """The newest landings: batch, day, table, status, landed, rejected."""
-    return ask(
+    text = day_text(numbered)
+    found = ask(
         connection,
         "bronze.load_batches",
-        f"""
+        """
         select
-            batch_id as batch, {DAY_TEXT} as day, table_name as "table", status,
+            batch_id as batch, day, table_name as "table", status,
             rows_landed as landed, rows_rejected as rejected
         from bronze.load_batches
         order by batch_id desc
@@ -37,6 +38,7 @@ def read_batches(connection: Connection, limit: int) -> list[Row]:
         """,
         limit,
     )
+    return [row | {"day": text(row["day"])} for row in found]
 
 
 def read_holder(connection: Connection) -> str | None:
@@ -121,7 +123,7 @@ def read_status(limit: int) -> dict[str, Any]:
                 }
                 for run, day in newest
             ],
-            "landings": read_batches(connection, limit),
+            "landings": read_batches(connection, numbered, limit),
         }
 
 

@@ -11,6 +11,16 @@
 {%- endmacro %}
 
 
+{% macro day_name(day) -%}
+    {#- The warehouse holds days of one calendar, so one look-up says for all of them which. -#}
+    case
+        when exists (select 1 from {{ source('ledger', 'calendar') }} where kind = 'numbered')
+            then 'day' || ({{ day }} - date '1970-01-01')
+        else {{ day }}::text
+    end
+{%- endmacro %}
+
+
 {% macro run_id() -%}
     coalesce(nullif(current_setting('app.flow_run_id', true), ''), '{{ invocation_id }}')
 {%- endmacro %}

@@ -274,6 +274,14 @@ def test_readers_see_marts_and_metrics_and_nobodys_name(world: World) -> None:
         assert world.db.execute("select count(*) from marts.unused_access").fetchone()
 
 
+@pytest.mark.parametrize("day", ["day3", "2026-01-05"])
+def test_a_day_has_its_name_in_the_ledger_and_the_summary_of_a_run(world: World, day: str) -> None:
+    world.day(day)
+    for view in ("row_ledger", "run_summary"):
+        found = world.db.execute(f"select day_name from metrics.{view}").fetchall()
+        assert {row["day_name"] for row in found} - {None} == {day}, view
+
+
 def test_the_calendar_and_volumes_of_days(world: World) -> None:
     world.day("day1", roles=[{"role_id": 1, "name": "Admin"}])
     world.day("day3")

@@ -1,4 +1,4 @@
-"""What docs/operating.md tells people to type is there to be typed."""
+"""What docs/operating.md says of Prefect, settings and containers; the rest is in test_docs.py."""
 
 from __future__ import annotations
 
@@ -7,41 +7,12 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 from typing import Any
 
-import pytest
-
-from flows.cli import COMMANDS
 from loaders.sources import PROJECT
 from tests.forks import Forks
 
 TEXT = (PROJECT / "docs/operating.md").read_text()
-MODULES = sorted(set(re.findall(r"python -m ((?:flows|loaders)[\w.]*)", TEXT)))
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_each_option_of_a_module_is_one_it_has(module: str) -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=PROJECT
-    )
-    assert shown.returncode == 0, shown.stderr
-    for line in re.findall(rf"python -m {re.escape(module)}([^`\n]*)", TEXT):
-        for word in re.findall(r"--[a-z-]+|(?<=^ )[a-z]+", line):
-            assert word in shown.stdout, f"{module} {word}"
-
-
-def test_each_command_of_daybook_is_there() -> None:
-    assert set(re.findall(r"`daybook ([a-z]+)", TEXT)) <= set(COMMANDS)
-
-
-def test_each_target_of_make_is_there() -> None:
-    listed = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=PROJECT).stdout
-    wanted = set(re.findall(r"`make ([a-z-]+)", TEXT))
-    assert {"up", "down", "restart", "status", "logs", "deploy", "psql"} <= wanted
-    assert set(re.findall(r"^  make (compose-[a-z-]+) ", listed, re.M)) <= wanted
-    for target in wanted:
-        assert f"make {target} " in listed, target
 
 
 def test_each_prefect_command_is_one_that_prefect_has(forks: Forks) -> None:

@@ -7,22 +7,17 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from flows.pages.read import Row, ask
+from loaders.days import Day
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 DAYS_SHOWN = 400
-DAY_TEXT = """case
-    when exists (select from bronze.calendar where kind = 'numbered')
-        then 'day' || (day - date '1970-01-01')
-    else day::text
-end"""
 
 
 def day_text(numbered: bool) -> Callable[[date], str]:
     """A stored day as people write it."""
-    epoch = date(1970, 1, 1)
-    return lambda day: f"day{(day - epoch).days}" if numbered else day.isoformat()
+    return lambda day: Day(day, "numbered" if numbered else "dated").text
 
 
 def newest_run(connection: Connection) -> Row | None:

@@ -95,5 +95,6 @@ select
         rows_in_files = rows_landed + rows_rejected
         and rows_landed = rows_inserted + rows_updated + rows_unchanged + rows_stale + rows_duplicate + rows_quarantined,
         false
-    ) as balanced
+    ) as balanced,
+    {{ day_name('day') }} as day_name
 from counted

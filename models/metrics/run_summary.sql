@@ -27,6 +27,8 @@ select
     sum(rows_released)::bigint as rows_released,
     min(started_at) as started_at,
     max(finished_at) as finished_at,
-    extract(epoch from max(finished_at) - min(started_at))::double precision as seconds
+    extract(epoch from max(finished_at) - min(started_at))::double precision as seconds,
+    -- what no batch brings stands on the day before day1
+    {{ day_name("nullif(max(day), date '1970-01-01')") }} as day_name
 from pipeline_metrics
 group by flow_run_id

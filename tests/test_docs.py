@@ -1,0 +1,120 @@
+"""What the pages for people name is there: commands, options, files, links, settings, tests."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from flows.cli import COMMANDS, main
+from loaders.sources import PROJECT
+
+PAGES = {
+    page.relative_to(PROJECT).as_posix(): page.read_text()
+    for page in [
+        *PROJECT.glob("*.md"),
+        *(PROJECT / "docs").glob("*.md"),
+        PROJECT / "tests/README.md",
+    ]
+}
+TEXT = "\n".join(PAGES.values())
+MODULES = sorted(
+    set(re.findall(r"python -m ((?:flows|loaders|benchmarks)(?:\.\w+)*)(?![\w.])", TEXT))
+)
+TYPED = re.findall(r"\bdaybook ([a-z]+)([^`\n#]*)", TEXT)
+PROMISES = ("README.md", "SECURITY.md", "docs/guarantees.md")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_option_of_a_module_is_one_it_has(module: str) -> None:
+    for line in re.findall(rf"python -m {re.escape(module)}(?![\w.])([^`\n#]*)", TEXT):
+        said = help_of(module, *re.findall("^ ([a-z]+)", line))
+        for option in re.findall(r"--[a-z-]+", line):
+            assert option in said, f"{module} {option}"
+
+
+@cache
+def help_of(module: str, *subcommand: str) -> str:
+    command = [sys.executable, "-m", module, *subcommand, "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+@pytest.mark.parametrize("command", sorted({command for command, _ in TYPED} - {"completion"}))
+def test_each_command_of_daybook_has_its_options(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command in COMMANDS
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    for name, line in TYPED:
+        for option in re.findall(r"--[a-z-]+", line) if name == command else []:
+            assert option in said, f"{command} {option}"
+
+
+def test_each_target_of_make_is_there() -> None:
+    listed = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=PROJECT).stdout
+    wanted = set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.M))
+    for target in wanted:
+        assert f"make {target} " in listed, target
+    operating = set(re.findall(r"`make ([a-z-]+)", PAGES["docs/operating.md"]))
+    assert {"up", "down", "restart", "status", "logs", "deploy", "psql"} <= operating
+    assert set(re.findall(r"^  make (compose-[a-z-]+) ", listed, re.M)) <= operating
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_files_that_a_page_names_are_there(page: str) -> None:
+    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", PAGES[page]):
+        target = (PROJECT / page).parent / path if path else PROJECT / page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+    folders = "deploy|docs|examples|flows|loaders|macros|models|seeds|tests"
+    for path in re.findall(rf"`((?:{folders})/[\w./-]*)(?:::\w+)?`", PAGES[page]):
+        made = path == "deploy/.env" or "licences" in path  # by set-up, and by daybook new
+        assert made or (PROJECT / path).exists(), path
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PROMISES)
+def test_each_promise_names_a_test_that_exists(page: str) -> None:
+    rows = re.findall(r"^\| .*\|$", PAGES[page].partition("| test |")[2], re.M)
+    promises = rows[:5] if page == "README.md" else rows
+    assert len(promises) >= 5
+    for promise in promises:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", promise)
+        assert named, promise
+        for file, test in named:
+            assert f"def {test}(" in (PROJECT / file).read_text(), f"{file}::{test}"
+
+
+def test_each_guarantee_of_the_readme_is_one_of_all() -> None:
+    rows = re.findall(r"^\| .*::.*\|$", PAGES["README.md"], re.M)
+    assert len(rows) == 5
+    assert set(rows) <= set(PAGES["docs/guarantees.md"].splitlines())
+
+
+def test_each_setting_that_is_read_is_explained() -> None:
+    files = [*(PROJECT / "loaders").rglob("*.py"), *(PROJECT / "flows").rglob("*.py")]
+    files += [*(PROJECT / "macros").glob("*.sql"), PROJECT / "profiles.example.yml"]
+    read = {name for file in files for name in re.findall(r"\bDAYBOOK_[A-Z_]+\b", file.read_text())}
+    assert read == set(re.findall(r"\bDAYBOOK_[A-Z_]+\b", PAGES["docs/settings.md"]))
+
+
+def test_the_story_that_the_readme_tells_is_the_tutorials() -> None:
+    """Which a test types."""
+    (story,) = re.findall(r"^\$ daybook explain transactions T-10\n(.*?)^```", TEXT, re.M | re.S)
+    for line in story.splitlines():
+        assert line in PAGES["docs/tutorial.md"], line
+    for record in re.findall(r"T-10,\S+,Ada Brook.*$", PAGES["README.md"], re.M):
+        assert record in PAGES["docs/tutorial.md"]
