@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from flows.checks import run as checks
+from flows.pages import remarks
 from flows.pages.write import write_pages
 from loaders.days import parse_day
 from tests.silver_world import World, group, transaction
@@ -125,3 +126,14 @@ def test_what_is_new_since_the_day_before_is_apart_from_what_is_known(
     for said in ("transactions.unmatched_share: ", "1 in quarantine as exponent_invalid"):
         assert said in known and said not in new, said
     assert "Nothing to look at is new since day2" in day("day3", old, parent="2").replace("\n", " ")
+
+
+def test_a_thousand_new_fields_are_counted_and_few_are_named(db: psycopg.Connection) -> None:
+    db.execute(
+        "insert into bronze.load_batches (flow_run_id, day, table_name, status, drift)"
+        " values ('run', '1970-01-02', 'stg_agents', 'succeeded', %s)",
+        [json.dumps({"added": [f"field_{n}" + "x" * 500 for n in range(1000)]})],
+    )
+    (remark,) = remarks.read_remarks(db, "run")
+    assert "field_11" in remark.said and "field_12" not in remark.said
+    assert remark.said.endswith(" and 988 more") and len(remark.said) < 1000
