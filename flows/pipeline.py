@@ -95,6 +95,7 @@ async def day_pipeline(
     try:
         holder = f"daybook run {flow_run_id} {run.day}"
         with (
+            record.told(run),
             run_lock(holder) as run.lock,
             record.recorded(run) as dead,
             contextlib.ExitStack() as left_over,

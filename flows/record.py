@@ -82,14 +82,23 @@ def recorded(run: Run) -> Iterator[list[str]]:
                 said = "; ".join([said, *_failures(run)])
             _close(run, row, "failure", said)
             warned = warnings(run)
-        seconds = time.monotonic() - began
-        notify.tell(run.day.text, run.flow_run_id, "failed", seconds, said, warned)
+        run.message = ("failed", time.monotonic() - began, said, warned)
         write_pages(run, lineage=False)
         raise
     _close(run, row, "success", None)
-    seconds = time.monotonic() - began
-    notify.tell(run.day.text, run.flow_run_id, "succeeded", seconds, None, warnings(run))
+    run.message = ("succeeded", time.monotonic() - began, None, warnings(run))
     write_pages(run)
+
+
+@contextlib.contextmanager
+def told(run: Run) -> Iterator[None]:
+    """Tell the webhook how the run ended, around its lock: nobody waits for a slow answer. That
+    nobody took the message is a warning, never the day's failure."""
+    try:
+        yield
+    finally:
+        if run.message and (complaint := notify.tell(run.day.text, run.flow_run_id, *run.message)):
+            run.progress(f"warning: {complaint}")
 
 
 def write_pages(run: Run, *, lineage: bool | None = None) -> None:

@@ -32,8 +32,9 @@ _MENDED = [
 _DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
 
 
-def write_site(*, lineage: bool | None = None) -> Path:
-    """Write index, run page and lineage; Data Docs are check-day's. Returns the index's path.
+def write_site(*, lineage: bool | None = None, everything: bool = False) -> Path:
+    """Write what is new of the pages, or `everything`; Data Docs are check-day's. Returns the
+    index's path.
 
     `lineage`: whether dbt's page is built again; by default when the project is newer than it.
     Raises DaybookError where dbt can't build it.
@@ -43,7 +44,7 @@ def write_site(*, lineage: bool | None = None) -> Path:
     page = site / "lineage.html"
     if lineage or (lineage is None and _is_older(page)):
         _write_lineage(page)
-    write_pages(site)
+    write_pages(site, everything=everything)
     return site / "index.html"
 
 
@@ -85,7 +86,7 @@ def serve(port: int) -> None:
 def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Write the pages: index, run page, lineage.",
+        description="Write all pages anew: index, runs, days, groups and spend, lineage.",
         epilog="example: %(prog)s --serve",
     )
     parser.add_argument("--serve", action="store_true", help="then serve them on localhost")
@@ -96,7 +97,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> i
         print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
         if warehouse.is_embedded():
             warehouse.start()
-        print(f"The pages are in {write_site(lineage=True)}")
+        print(f"The pages are in {write_site(lineage=True, everything=True)}")
         if given.serve:
             serve(given.port)
         return 0

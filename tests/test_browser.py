@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from flows.pages.write import _render
+from flows.pages import shapes
+from flows.pages.render import render
 from loaders.sources import PROJECT
 from tests.conftest import dbt_settings, new_home, remove_home
 from tests.forks import Forks
@@ -102,14 +106,16 @@ def test_every_page_opens_without_errors_or_requests(
 ) -> None:
     browser = chromium(size)
     pages = sorted(site.rglob("*.html"))
-    assert {"index.html", "run.html", "lineage.html"} <= {page.name for page in pages}
+    assert {"index.html", "run.html", "now.html", "lineage.html"} <= {page.name for page in pages}
+    assert len([*site.glob("runs/*.html")]) == len([*site.glob("days/*.html")]) == 3
     for page in pages:
         see(browser, page)
         assert browser.find_element(By.TAG_NAME, "body").text.strip(), page
         assert complaints(browser) == [], page
         wide = browser.execute_script("return document.documentElement.scrollWidth")
-        if page.name in ("index.html", "run.html"):
+        if "checks" not in page.parts and page.name != "lineage.html":
             assert wide <= SIZES[size][0], f"{page.name} is {wide} wide"
+            assert page.stat().st_size < 300_000, page
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -119,21 +125,74 @@ def test_the_run_page_can_be_read_and_clicked(
     browser = chromium(size)
     see(browser, site / "run.html")
     assert browser.find_element(By.TAG_NAME, "h1").text == "day3 is done"
-    # the tree: a chain of groups opens link by link
-    tree = section(browser, "groups")
-    for name in ("Chain 1", "Chain 2", "Chain 3"):
-        (summary,) = [s for s in tree.find_elements(By.TAG_NAME, "summary") if name in s.text]
-        summary.click()
-    assert "Chain 4" in tree.text
-    # the calendar, and the table behind it
-    days = section(browser, "calendar")
-    assert len(days.find_elements(By.CSS_SELECTOR, "figure rect")) == 3
-    days.find_element(By.TAG_NAME, "summary").click()
-    assert "day3 done" in days.text
     browser.find_element(By.LINK_TEXT, "Quarantine").click()
     assert browser.current_url.endswith("#quarantine")
     assert "txn-3038 · transactions.csv row 42" in section(browser, "quarantine").text
     assert complaints(browser) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_groups_can_be_opened(size: str, site: Path, chromium: Callable[..., Any]) -> None:
+    browser = chromium(size)
+    see(browser, site / "now.html")
+    tree = section(browser, "groups")
+    for name in ("Chain 1", "Chain 2", "Chain 3"):  # a chain of groups opens link by link
+        (summary,) = [s for s in tree.find_elements(By.TAG_NAME, "summary") if name in s.text]
+        summary.click()
+    assert "Chain 4" in tree.text
+    assert complaints(browser) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_calendar_leads_by_keyboard_to_a_day_its_run_and_back(
+    size: str, site: Path, chromium: Callable[..., Any]
+) -> None:
+    browser = chromium(size)
+    see(browser, site / "index.html")
+    days = section(browser, "calendar").find_elements(By.CSS_SELECTOR, ".days a")
+    assert [day.get_attribute("aria-label") for day in days] == [
+        "day3: done",
+        "day2: done",
+        "day1: done",
+    ]
+    browser.execute_script("arguments[0].focus()", days[1])
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.find_element(By.TAG_NAME, "h1").text == "day2: done"
+    section(browser, "runs").find_element(By.TAG_NAME, "a").click()
+    assert browser.find_element(By.TAG_NAME, "h1").text == "day2 is done"
+    assert "New since day1" in browser.find_element(By.CSS_SELECTOR, ".verdict").text
+    browser.find_element(By.LINK_TEXT, "All days and runs").click()
+    assert browser.current_url.endswith("index.html")
+    assert complaints(browser) == []
+
+
+def test_a_year_of_days_fits_a_phone(tmp_path: Path, chromium: Callable[..., Any]) -> None:
+    first = date(2025, 1, 1)
+    states = ["missing", "failed", "running", "re-run", *["done"] * 60]
+    days = [
+        {"day": first + timedelta(n), "state": states[n % 64], "is_late": n % 50 == 9}
+        for n in range(400)
+    ]
+    page = tmp_path / "index.html"
+    page.write_text(index_of([], days), encoding="utf-8")
+    assert page.stat().st_size < 300_000
+    browser = chromium("phone")
+    see(browser, page)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    cells = browser.find_elements(By.CSS_SELECTOR, ".days li")
+    assert len(cells) == 400 and min(cell.size["width"] for cell in cells) >= 40
+    assert not [cell.text for cell in cells if cell.size["height"] > 60], "a line each"
+    if folder := os.environ.get("DAYBOOK_LOOK"):
+        browser.save_screenshot(f"{folder}/year.png")
+
+
+def index_of(runs: list[dict[str, Any]], days: list[dict[str, Any]]) -> str:
+    seen = {"late": [row["day"] for row in days if row["is_late"]]}
+    beside = {"has_lineage": False, "has_checks": False, "up": ""}
+    values = {"runs": runs, "days": days, "months": shapes.months(days), "seen": seen}
+    paged = {row["day"] for row in days}
+    counts = Counter(row["state"] for row in days)
+    return render("index.html.j2", False, **values, paged=paged, counts=counts, **beside)
 
 
 def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(
@@ -142,9 +201,9 @@ def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(
     error = "stg_agents: it is required, and /srv/exports/daily/2026-01-05 has no agents/."
     run = {"day": date(2026, 1, 5), "asked_day": None, "status": "failure"}
     run |= {"started_at": None, "duration_seconds": 12.5, "error_message": error}
-    beside = {"has_lineage": False, "has_checks": False}
+    run["flow_run_id"] = "run"
     page = tmp_path / "index.html"
-    page.write_text(_render("index.html.j2", False, runs=[run] * 3, **beside), encoding="utf-8")
+    page.write_text(index_of([run] * 3, []), encoding="utf-8")
     browser = chromium("phone")
     see(browser, page)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
@@ -161,11 +220,12 @@ def test_every_chart_has_a_name_and_every_link_a_page(
     browser = chromium()
     see(browser, site / "run.html")
     drawn = browser.find_elements(By.CSS_SELECTOR, "svg[role=img]")
-    assert len(drawn) > 8
+    assert len(drawn) > 6
     assert all(svg.get_attribute("aria-label") for svg in drawn)
     assert not browser.find_elements(By.CSS_SELECTOR, "svg:not([role=img]):not([aria-hidden=true])")
     assert not browser.find_elements(By.CSS_SELECTOR, "th:not([scope])")
-    for page in ("index.html", "run.html", "checks/index.html"):
+    kept = [*site.glob("runs/*.html"), *site.glob("days/*.html")]
+    for page in ("index.html", "run.html", "now.html", "checks/index.html", *kept):
         see(browser, site / page)
         for link in browser.find_elements(By.TAG_NAME, "a"):
             place = link.get_attribute("href").removeprefix("file://").partition("#")[0]
@@ -216,6 +276,15 @@ def test_pictures_of_the_run_page(
         assert (painted == "rgb(13, 17, 23)") == dark
         picture = folder / f"run-page-{size}{'-dark' * dark}.png"
         assert browser.save_screenshot(str(picture)) and picture.stat().st_size > 10_000
+        if look := os.environ.get("DAYBOOK_LOOK"):
+            for page in ("index", "now", "days/day2", "run"):
+                see(browser, site / f"{page}.html")
+                tall = browser.execute_script("return document.documentElement.scrollHeight")
+                clip = {"x": 0, "y": 0, "width": SIZES[size][0], "height": tall, "scale": 1}
+                shot = {"captureBeyondViewport": True, "clip": clip}
+                taken = browser.execute_cdp_cmd("Page.captureScreenshot", shot)["data"]
+                name = f"{page.replace('/', '-')}-{size}{'-dark' * dark}.png"
+                Path(look, name).write_bytes(base64.b64decode(taken))
     if not dark:
         browser = chromium()
         see(browser, site / "lineage.html", LINEAGE)

@@ -110,6 +110,33 @@ def test_only_dated_days_are_held_to_the_date(world: World) -> None:
     assert check("2026-02-06")["freshness.transactions_are_fresh"].success
 
 
+@pytest.mark.parametrize(("day", "bound"), [("2026-01-05", "2026-01-07"), ("day1", "2099-01-01")])
+def test_a_record_dated_after_its_day_is_a_warning_with_its_key(
+    world: World, day: str, bound: str
+) -> None:
+    after, before = f"{bound}T00:00:01Z", "2026-01-06T23:59:59Z"
+    world.day(
+        day,
+        agents=[agent(1, updated_at=after), agent(2, updated_at=before)],
+        groups=[group(1, updated_at=after), group(2, updated_at=before), group(3)],
+        roles=[
+            {"role_id": n, "name": "a role", "updated_at": at} for n, at in ((1, after), (2, ""))
+        ],
+        transactions=[transaction("t1", updated_time=after), transaction("t2")],
+    )
+    found = check(day)
+    for name, key, rows in (
+        ("agents", {"agent_id": "1"}, 2),
+        ("groups", {"group_id": "1"}, 3),
+        ("roles", {"role_id": "1"}, 2),
+        ("transactions", {"transaction_id": "t1"}, 2),
+    ):
+        ahead = found[f"{name}.dated_by_its_day"]
+        assert (ahead.severity, ahead.success, ahead.sample_keys) == ("warn", False, [key])
+        assert ahead.observed == f"1 of {rows} rows"
+    assert found["cards.dated_by_its_day"].success
+
+
 def test_a_day_without_rows_passes(world: World) -> None:
     world.day("day1")
     assert all(each.success for each in check("day1").values())

@@ -1,4 +1,4 @@
-"""What the run page shows, read from metrics, marts and the ledgers, each question on its own.
+"""What the pages show, read from metrics, marts and the ledgers, each question on its own.
 
 Each function gives [] where the relation it asks is not built yet: a first day, a failed one.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-TREE_ROWS = 2500  # groups in the tree: the page stays below 3 MB
+TREE_ROWS = 1000  # groups in the tree: the page stays below 300 kB
 TREE_DEPTH = 25
 DISPOSITIONS = ("inserted", "updated", "unchanged", "stale", "duplicate", "quarantined", "rejected")
 
@@ -50,8 +50,8 @@ def ledger(connection: Connection, day: date) -> list[Row]:
     )
 
 
-def landings(connection: Connection, flow_run_id: str) -> list[Row]:
-    """What the run landed: one row per table."""
+def landings(connection: Connection, flow_run_id: str | None, day: date) -> list[Row]:
+    """What a run landed of a day, or any run (None): the last of each table."""
     return ask(
         connection,
         "bronze.load_batches",
@@ -60,10 +60,11 @@ def landings(connection: Connection, flow_run_id: str) -> list[Row]:
             table_name, status, rows_in_files, rows_rejected, started_at, finished_at, drift,
             coalesce(rows_landed, rows_in_files - rows_rejected) as rows_landed
         from bronze.load_batches
-        where flow_run_id = %s
+        where flow_run_id = coalesce(%s::text, flow_run_id) and day = %s
         order by table_name, batch_id desc
         """,
         flow_run_id,
+        day,
     )
 
 
@@ -112,8 +113,8 @@ def checks(connection: Connection, flow_run_id: str) -> list[Row]:
     )
 
 
-def checks_by_day(connection: Connection, days: int = 30) -> list[Row]:
-    """Checks passed, warned and failed on each of the last checked days, by their last run."""
+def checks_by_day(connection: Connection, last: date, days: int = 30) -> list[Row]:
+    """Checks passed, warned and failed on each of the checked days up to one, by their last run."""
     return ask(
         connection,
         "metrics.check_results",
@@ -122,7 +123,10 @@ def checks_by_day(connection: Connection, days: int = 30) -> list[Row]:
             select distinct on (day) day, flow_run_id
             from metrics.check_results
             where day in (
-                select distinct day from metrics.check_results order by day desc limit %s
+                select distinct day from metrics.check_results
+                where day <= %s
+                order by day desc
+                limit %s
             )
             order by day, id desc
         )
@@ -137,6 +141,7 @@ def checks_by_day(connection: Connection, days: int = 30) -> list[Row]:
         group by day
         order by day
         """,
+        last,
         days,
     )
 

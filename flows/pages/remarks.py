@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+FIELDS = 12  # named of those that were added, or are gone
 # kind → what a verdict says of so many
 KINDS = {
     "failed": "tables that are there and did not land: {}",
@@ -73,12 +74,18 @@ def read_remarks(connection: Connection, flow_run_id: str) -> list[Remark]:
             said = f"{row['repaired']:,} rows landed repaired; bronze.load_rejects has their text"
             found.append(Remark("repaired", name, said))
         # what differs from the day before; what is always missing or unknown is no news
-        news = [f"{kind}: {', '.join(drift[kind])}" for kind in ("added", "gone") if kind in drift]
+        news = [f"{kind}: {_few(drift[kind])}" for kind in ("added", "gone") if kind in drift]
         if news and status == "succeeded":
             found.append(Remark("drift", name, f"fields {'; '.join(news)}"))
     nodes = "select node from metrics.node_runs where flow_run_id = %s and status = 'warn'"
     warned = ask(connection, "metrics.node_runs", nodes, flow_run_id)
     return [*found, *(Remark("warned", row["node"], "dbt warns") for row in warned)]
+
+
+def _few(names: list[str]) -> str:
+    """The first names: JSON that has ids for field names brings thousands."""
+    more = f" and {len(names) - FIELDS:,} more" if len(names) > FIELDS else ""
+    return ", ".join(name[:60] for name in names[:FIELDS]) + more
 
 
 def counted(remarks: Iterable[Remark]) -> list[str]:

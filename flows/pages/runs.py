@@ -20,11 +20,6 @@ def day_text(numbered: bool) -> Callable[[date], str]:
     return lambda day: Day(day, "numbered" if numbered else "dated").text
 
 
-def newest_run(connection: Connection) -> Row | None:
-    """The newest run of a day, or None."""
-    return next(iter(runs(connection, 1)), None)
-
-
 def is_numbered(connection: Connection) -> bool:
     """Whether days are numbers, not dates: by what was asked for while nothing has landed."""
     return bool(
@@ -41,22 +36,25 @@ def is_numbered(connection: Connection) -> bool:
     )
 
 
-def runs(connection: Connection, limit: int) -> list[Row]:
-    """The newest runs; `asked_day` is the day as it was asked for, where that is known."""
+def runs(connection: Connection, limit: int | None, day: date | None = None) -> list[Row]:
+    """The newest runs (all for None), of one day or any; `asked_day` is the day as it was asked
+    for, where that is known, `changed` when there was last something new of the run."""
     return ask(
         connection,
         "metrics.pipeline_metrics metrics.phase_runs",
         """
         select
             runs.flow_run_id, runs.day, asked.settings ->> 'day' as asked_day, runs.status,
-            runs.error_message, runs.started_at, runs.duration_seconds
+            runs.error_message, runs.started_at, runs.duration_seconds,
+            coalesce(runs.finished_at, runs.started_at) as changed
         from metrics.pipeline_metrics as runs
         left join metrics.phase_runs as asked
             on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
-        where runs.task_name = 'day-pipeline'
+        where runs.task_name = 'day-pipeline' and runs.day = coalesce(%s::date, runs.day)
         order by runs.id desc
         limit %s
         """,
+        day,
         limit,
     )
 
@@ -101,10 +99,11 @@ def failed_nodes(connection: Connection, flow_run_id: str) -> list[Row]:
 
 def calendar(connection: Connection) -> list[Row]:
     """The last 400 days with the worst that a table of the day, or its last run, came to; without
-    runs that were asked for a day of the other calendar."""
+    runs that were asked for a day of the other calendar. A day is late that first landed after a
+    later one had."""
     return ask(
         connection,
-        "metrics.day_calendar metrics.phase_runs",
+        "metrics.day_calendar metrics.phase_runs bronze.load_batches",
         """
         with last_runs as (
             select distinct on (runs.day) runs.day, runs.status
@@ -125,10 +124,21 @@ def calendar(connection: Connection) -> list[Row]:
                 count(*) filter (where state in ('done', 're-run')) as tables
             from metrics.day_calendar
             group by day
+        ),
+
+        arrivals as (
+            select
+                day,
+                min(batch_id) > min(min(batch_id)) over (
+                    order by day rows between 1 following and unbounded following
+                ) as is_late
+            from bronze.load_batches
+            where status = 'succeeded'
+            group by day
         )
 
         select
-            day, tables.tables,
+            day, tables.tables, coalesce(arrivals.is_late, false) as is_late,
             case
                 when last_runs.status = 'failure' or tables.has_failed then 'failed'
                 when last_runs.status = 'running' then 'running'
@@ -138,6 +148,7 @@ def calendar(connection: Connection) -> list[Row]:
             end as state
         from tables
         full join last_runs using (day)
+        left join arrivals using (day)
         where day is not null
         order by day desc
         limit %s

@@ -5,14 +5,13 @@ Plain numbers in, plain dicts out; the template draws them as SVG.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from itertools import groupby
 from typing import Any
 
 from flows.pages.read import DISPOSITIONS, Row
 
 FLOW_HEIGHT, FLOW_GAP = 150, 16
 LINE_WIDTH, LINE_HEIGHT, LINE_LABEL = 900, 17, 230
-CELL = 14
 BARS = 30  # in the time line: what takes longest, and the critical path
 
 
@@ -123,31 +122,10 @@ def _critical(bars: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return path
 
 
-def heat_map(days: list[Row], numbered: bool) -> dict[str, Any]:
-    """One cell a day: weeks as columns and weekdays as rows, or rows of seven numbered days."""
-    if not days:
-        return {"cells": [], "width": 0, "height": 0, "labels": []}
-    first: date = days[0]["day"]
-    origin = first if numbered else first - timedelta(days=first.weekday())
-    cells, labels, seen = [], [], set()
-    for row in days:
-        column, place = divmod((row["day"] - origin).days, 7)
-        cells.append({**row, "x": 30 + column * CELL, "y": 18 + place * CELL})
-        label = f"{column * 7 + 1}" if numbered else row["day"].strftime("%b")
-        key = column // 4 if numbered else (row["day"].year, row["day"].month)
-        if key not in seen:
-            seen.add(key)
-            text = f"{(first - date(1970, 1, 1)).days + column * 7}" if numbered else label
-            labels.append({"x": 30 + column * CELL, "text": text})
-    columns = (days[-1]["day"] - origin).days // 7 + 1
-    return {
-        "cells": cells,
-        "labels": labels,
-        "weekdays": [] if numbered else [("Mon", 0), ("Wed", 2), ("Fri", 4)],
-        "width": max(30 + columns * CELL + 4, 120),
-        "height": 18 + 7 * CELL + 2,
-        "size": CELL - 2,
-    }
+def months(days: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Days, which are in order, by month, the newest month first."""
+    by_month = groupby(days, lambda row: f"{row['day']:%B %Y}")
+    return [(name, list(of_month)) for name, of_month in by_month][::-1]
 
 
 def tree(rows: list[Row]) -> list[dict[str, Any]]:

@@ -1,16 +1,25 @@
-"""Write the pages below DAYBOOK_HOME/site: the index, and the page of the newest run."""
+"""Write the pages below DAYBOOK_HOME/site: the index, a page for each run and each day, the newest
+run's once more as run.html, and what the warehouse says now of groups and spend.
+
+Pages of runs and days are made from the ledgers alone, so that all can be made anew at any time.
+"""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.checks.quarantine import read_reasons
-from flows.checks.run import shown
 from flows.pages import charts, read, remarks, runs, shapes
 from flows.pages import verdict as verdicts
+from flows.pages.news import read_news
+from flows.pages.render import file_of, markup, render
 from flows.pages.runs import day_text
 from loaders import warehouse
 from loaders.days import Day
@@ -18,110 +27,178 @@ from loaders.days import Day
 if TYPE_CHECKING:
     from psycopg import Connection
 
-TEMPLATES = Path(__file__).parent / "templates"
-SECTIONS = [
-    ("rows", "Rows"),
-    ("checks", "Checks"),
-    ("quarantine", "Quarantine"),
-    ("calendar", "Days"),
-    ("time", "Time"),
-    ("groups", "Groups"),
-    ("spend", "Spend"),
-]
+SECTIONS = [("rows", "Rows"), ("checks", "Checks"), ("quarantine", "Quarantine"), ("time", "Time")]
 REASONS = 40
+RUNS = 60  # listed on the index, and looked at for pages that are to be written
 
 
-def write_pages(site: Path) -> Path:
-    """Write index.html and run.html from the warehouse. Returns the run page's path."""
-    site.mkdir(parents=True, exist_ok=True)
+def write_pages(site: Path, *, everything: bool = False) -> Path:
+    """Write the pages of the newest runs and their days that are new or changed, or (`everything`)
+    of all runs and days; index, run.html and now.html always. Returns run.html's path."""
     with warehouse.connect(
         application_name="daybook pages", autocommit=True, role=warehouse.TRANSFORMER
     ) as connection:
         # Pages are written when a day has failed, too: they wait for nobody's lock.
         connection.execute("set lock_timeout = '5s'")
         connection.execute("set statement_timeout = '2min'")
-        pages = {
-            "index.html": _index(connection, site),
-            "run.html": run_page(connection, site),
-        }
-    for name, text in pages.items():
-        new = site / f".{name}.new"  # a reader sees the old page or the new one
-        new.write_text(text, encoding="utf-8")
-        new.replace(site / name)
+        found = runs.runs(connection, None if everything else RUNS)
+        pages = _Pages(connection, site, runs.is_numbered(connection), runs.calendar(connection))
+        changed: dict[date, datetime] = {}
+        for run in found:
+            changed[run["day"]] = max(run["changed"], changed.get(run["day"], run["changed"]))
+            _keep(
+                site / "runs" / file_of(run["flow_run_id"]),
+                None if everything else run["changed"],
+                partial(pages.of_run, run, run["day"], "../"),
+            )
+        for row in pages.days:
+            if everything or row["day"] in changed:
+                _keep(
+                    site / "days" / file_of(pages.text(row["day"])),
+                    None if everything else changed[row["day"]],
+                    partial(pages.of_day, row),
+                )
+        if found:
+            newest = pages.of_run(found[0], found[0]["day"], "")
+        elif pages.days:
+            newest = pages.of_run(None, pages.days[-1]["day"], "")
+        else:
+            newest = pages.render("empty.html.j2")
+        _write(site / "run.html", newest)
+        _write(site / "now.html", pages.now())
+        _write(site / "index.html", pages.index(found[:RUNS]))
     return site / "run.html"
 
 
-def _index(connection: Connection, site: Path) -> str:
-    return _render(
-        "index.html.j2",
-        runs.is_numbered(connection),
-        runs=runs.runs(connection, 60),
-        **_beside(site),
-    )
+def _keep(page: Path, changed: datetime | None, text: Callable[[], str]) -> None:
+    """Write a page, unless it is of that moment already: a file's time is that of the newest entry
+    which it shows, by the warehouse's clock. Always without a moment."""
+    at = int(changed.timestamp() * 1_000_000) * 1000 if changed else 0
+    if not at or not page.exists() or page.stat().st_mtime_ns != at:
+        _write(page, text())
+        if at:
+            os.utime(page, ns=(at, at))
 
 
-def run_page(connection: Connection, site: Path) -> str:
-    """The page of the newest run, or of the warehouse as it is where no flow has run."""
-    numbered = runs.is_numbered(connection)
-    days = runs.calendar(connection)
-    run = runs.newest_run(connection)
-    if run is None and not days:
-        return _render("empty.html.j2", numbered, **_beside(site))
-    day: date = run["day"] if run else days[-1]["day"]
-    flow_run_id = run["flow_run_id"] if run else ""
-    day_name = (run and run["asked_day"]) or day_text(numbered)(day)
-    logical_day = Day(day, "numbered" if numbered else "dated")
-    ledger = read.ledger(connection, day)
-    landings, nodes = read.landings(connection, flow_run_id), read.nodes(connection, flow_run_id)
-    checks = read.checks(connection, flow_run_id)
-    failing = [row for row in checks if not row["success"]]
-    found = remarks.read_remarks(connection, flow_run_id)
-    quarantined = sum(row["rows_quarantined"] for row in ledger)
-    what, advice = verdicts.troubles(
-        run,
-        runs.failures(connection, flow_run_id),
-        runs.failed_nodes(connection, flow_run_id),
-        failing,
-    )
-    return _render(
-        "run.html.j2",
-        numbered,
-        **_beside(site),
-        sections=SECTIONS,
-        day_name=day_name,
-        flow_run_id=flow_run_id or "none",
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
-        verdict=verdicts.verdict(run, failing, ledger, found),
-        remarks=[one for one in found if not what or one.kind != "failed"],
-        troubles=what,
-        advices=advice,
-        figures=_figures(run, ledger, landings, quarantined, checks, failing),
-        dispositions=read.DISPOSITIONS,
-        ledger=ledger,
-        flows=_flows(ledger),
-        absent=[row["table_name"] for row in landings if row["status"] == "skipped"],
-        drift=[text for row in landings for text in _drift(row)],
-        **_checks(connection, numbered, checks, failing),
-        reasons=_reasons(connection, logical_day),
-        days=shapes.heat_map(days, numbered),
-        day_counts=_counted(row["state"] for row in days),
-        time=shapes.time_line(landings, nodes, checks),
-        **_slow(nodes),
-        **_groups(connection),
-        **_spend(connection, day),
-    )
+def _write(page: Path, text: str) -> None:
+    page.parent.mkdir(parents=True, exist_ok=True)
+    new = page.with_name(f".{page.name}.new")  # a reader sees the old page or the new one
+    new.write_text(text, encoding="utf-8")
+    new.replace(page)
 
 
-def _flows(ledger: list[read.Row]) -> list[dict[str, Any]]:
-    """Those with most to see first."""
+@dataclass
+class _Pages:
+    """The pages of one warehouse as text. `days`: its calendar; `up`: the way to the index."""
+
+    connection: Connection
+    site: Path
+    numbered: bool
+    days: list[read.Row]
+
+    def text(self, day: date) -> str:
+        return day_text(self.numbered)(day)
+
+    def logical(self, day: date) -> Day:
+        return Day(day, "numbered" if self.numbered else "dated")
+
+    def render(self, template: str, up: str = "", **values: Any) -> str:
+        return render(
+            template,
+            self.numbered,
+            up=up,
+            has_lineage=(self.site / "lineage.html").exists(),
+            has_checks=(self.site / "checks" / "index.html").exists(),
+            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            **values,
+        )
+
+    def index(self, newest: list[read.Row]) -> str:
+        seen = {
+            state: [row["day"] for row in self.days if row["state"] == state]
+            for state in ("failed", "missing")
+        }
+        return self.render(
+            "index.html.j2",
+            runs=newest,
+            days=self.days,
+            paged={
+                row["day"]
+                for row in self.days
+                if (self.site / "days" / file_of(self.text(row["day"]))).exists()
+            },
+            months=[] if self.numbered else shapes.months(self.days),
+            seen=seen | {"late": [row["day"] for row in self.days if row["is_late"]]},
+            counts=Counter(row["state"] for row in self.days),
+        )
+
+    def of_day(self, row: read.Row) -> str:
+        """What became of a day, whichever runs brought it."""
+        day: date = row["day"]
+        return self.render(
+            "day.html.j2",
+            "../",
+            day=row,
+            day_name=self.text(day),
+            runs=[
+                {**run, "paged": (self.site / "runs" / file_of(run["flow_run_id"])).exists()}
+                for run in runs.runs(self.connection, None, day)
+            ],
+            landings=read.landings(self.connection, None, day),
+            converted=read.converted(self.connection, day),
+            **_rows(self.connection, self.logical(day)),
+        )
+
+    def of_run(self, run: read.Row | None, day: date, up: str) -> str:
+        """What a run did, or (None) the warehouse as it is where no flow has run."""
+        connection, flow_run_id = self.connection, run["flow_run_id"] if run else ""
+        landings = read.landings(connection, flow_run_id, day)
+        nodes, checks = read.nodes(connection, flow_run_id), read.checks(connection, flow_run_id)
+        failing = [row for row in checks if not row["success"]]
+        found = remarks.read_remarks(connection, flow_run_id)
+        rows = _rows(connection, self.logical(day))
+        what, advice = verdicts.troubles(
+            run,
+            runs.failures(connection, flow_run_id),
+            runs.failed_nodes(connection, flow_run_id),
+            failing,
+        )
+        left = [one for one in found if not what or one.kind != "failed"]
+        return self.render(
+            "run.html.j2",
+            up,
+            sections=SECTIONS,
+            day_name=(run and run["asked_day"]) or self.text(day),
+            day=next((row["day"] for row in self.days if row["day"] == day), None),
+            flow_run_id=flow_run_id or "none",
+            verdict=verdicts.verdict(run, failing, rows["ledger"], found),
+            news=read_news(connection, self.logical(day), failing, left, rows["reasons"]),
+            troubles=what,
+            advices=advice,
+            figures=_figures(run, rows["ledger"], landings, checks, failing),
+            absent=[row["table_name"] for row in landings if row["status"] == "skipped"],
+            drift=[text for row in landings for text in _drift(row)],
+            **_checks(connection, self.numbered, day, checks, failing),
+            time=shapes.time_line(landings, nodes, checks),
+            **_slow(nodes),
+            **rows,
+        )
+
+    def now(self) -> str:
+        """Groups and spend as they are: no ledger keeps what they were."""
+        return self.render("now.html.j2", **_groups(self.connection), **_spend(self.connection))
+
+
+def _rows(connection: Connection, day: Day) -> dict[str, Any]:
+    """Where the rows of a day went, and why some are in quarantine."""
+    ledger = read.ledger(connection, day.date)
     drawn = [shapes.flow(line) for line in ledger if line["rows_in_files"]]
-    return sorted(drawn, key=lambda flow: (-len(flow["ribbons"]), -flow["total"]))
-
-
-def _beside(site: Path) -> dict[str, bool]:
     return {
-        "has_lineage": (site / "lineage.html").exists(),
-        "has_checks": (site / "checks" / "index.html").exists(),
+        "ledger": ledger,
+        # those with most to see first
+        "flows": sorted(drawn, key=lambda flow: (-len(flow["ribbons"]), -flow["total"])),
+        "dispositions": read.DISPOSITIONS,
+        "reasons": read_reasons(connection, day)[:REASONS],
     }
 
 
@@ -129,10 +206,10 @@ def _figures(
     run: read.Row | None,
     ledger: list[read.Row],
     landings: list[read.Row],
-    quarantined: int,
     checks: list[read.Row],
     failing: list[read.Row],
 ) -> list[tuple[str, str]]:
+    quarantined = sum(row["rows_quarantined"] for row in ledger)
     # Nothing is built: what has landed is known all the same.
     counted = ledger or [{**row, "target": ""} for row in landings]
     figures = [
@@ -146,7 +223,7 @@ def _figures(
     if run and run["duration_seconds"]:
         figures.append(("seconds", f"{run['duration_seconds']:,.1f}"))
     if run:
-        figures.append(("started (UTC)", _moment(run["started_at"])))
+        figures.append(("started (UTC)", f"{run['started_at']:%Y-%m-%d %H:%M}"))
     return figures
 
 
@@ -160,25 +237,25 @@ def _drift(landing: read.Row) -> list[str]:
 
 
 def _checks(
-    connection: Connection, numbered: bool, checks: list[read.Row], failing: list[read.Row]
+    connection: Connection,
+    numbered: bool,
+    day: date,
+    checks: list[read.Row],
+    failing: list[read.Row],
 ) -> dict[str, Any]:
-    by_day = read.checks_by_day(connection)
+    by_day = read.checks_by_day(connection, day)
     return {
         "checks": checks,
         "failing": failing,
         "passed": len(checks) - len(failing),
         "checks_by_day": by_day,
-        "checks_chart": _markup(charts.checks_by_day(by_day, day_text(numbered))),
+        "checks_chart": markup(charts.checks_by_day(by_day, day_text(numbered))),
     }
-
-
-def _reasons(connection: Connection, day: Day) -> list[Any]:
-    return read_reasons(connection, day)[:REASONS]
 
 
 def _slow(nodes: list[read.Row]) -> dict[str, Any]:
     slow = verdicts.slow_nodes(nodes)
-    return {"slow": slow, "slow_chart": _markup(charts.slow_nodes(slow))}
+    return {"slow": slow, "slow_chart": markup(charts.slow_nodes(slow))}
 
 
 def _groups(connection: Connection) -> dict[str, Any]:
@@ -193,63 +270,14 @@ def _groups(connection: Connection) -> dict[str, Any]:
     }
 
 
-def _spend(connection: Connection, day: date) -> dict[str, Any]:
+def _spend(connection: Connection) -> dict[str, Any]:
     rows = read.spend(connection)
     chart, months, lines = charts.spend_by_month(rows)
     undrawn = sum(not charts.can_be_drawn(usd) for line in lines for usd in line["months"])
     return {
-        "spend_chart": _markup(chart),
+        "spend_chart": markup(chart),
         "months": months,
         "spend_lines": lines,
         "undrawn": undrawn,
         "unmatched": verdicts.unmatched_share(rows),
-        "converted": read.converted(connection, day),
     }
-
-
-def _counted(states: Any) -> dict[str, int]:
-    counted: dict[str, int] = {}
-    for state in states:
-        counted[state] = counted.get(state, 0) + 1
-    return counted
-
-
-def _markup(svg: str) -> Any:
-    """An SVG that pygal has escaped."""
-    from markupsafe import Markup
-
-    return Markup(svg)
-
-
-def _render(template: str, numbered: bool, **values: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Callable[[Any], str]] = {
-        "day": day_text(numbered),
-        "number": _number,
-        "money": lambda value: "" if value is None else f"{value:,.2f}",
-        "seconds": lambda value: "" if value is None else f"{value:,.2f}",
-        "moment": _moment,
-        "key": shown,
-    }
-    environment.filters.update(filters)
-    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    return environment.get_template(template).render(style=style, **values)
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
-
-
-def _moment(value: datetime | None) -> str:
-    return value.strftime("%Y-%m-%d %H:%M") if value else ""

@@ -54,5 +54,5 @@ def test_what_no_float_holds_is_judged_and_hides_no_page(world: Any, tmp_path: P
     plausible = found["amount_is_plausible"]
     assert not plausible.success
     assert plausible.sample_keys == [{"transaction_id": "txn-20"}]
-    text = write_pages(tmp_path / "site").read_text(encoding="utf-8")
+    text = write_pages(tmp_path / "site").with_name("now.html").read_text(encoding="utf-8")
     assert "Too large to be drawn" in text

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from flows import notify
 from flows.pages.verdict import AGAIN
 from loaders import warehouse as connecting
 from loaders.lock import run_lock
@@ -203,13 +202,6 @@ def test_what_a_failed_test_held_back_is_built_by_the_same_command_again(
     assert told[1]["flow_run_id"] == newest
     assert told[0]["error"].startswith("dbt failed: dollars_are_amount_times_rate")
     assert set(told[0]) == {"text", "day", "flow_run_id", "status", "seconds", "error", "warnings"}
-
-
-def test_a_message_that_nobody_takes_does_not_fail_the_day(monkeypatch):
-    assert notify.tell("day1", "r", "failed", 1.0, None, []) is False
-    for nowhere in ("http://127.0.0.1:9/hook", "not a url"):
-        monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", nowhere)
-        assert notify.tell("day1", "r", "failed", 1.0, None, []) is False
 
 
 def test_a_lost_lock_ends_the_run_before_its_next_phase(after_day1, flow_started, db):

@@ -1,0 +1,102 @@
+"""Whether a day has come by its hour: `python -m flows.late --by 06:00`, for a schedule."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from flows import notify
+from flows.command import guarded
+from loaders import ledger, warehouse
+from loaders.days import Day, parse_day
+from loaders.errors import UsageError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+
+def late(day: Day, by: time, now: datetime) -> int:
+    """Say whether `day` had succeeded by that hour, UTC, of the day after. 1 when it had not: then
+    the webhook is told, once a day."""
+    if day.calendar == "numbered":
+        raise UsageError(f"{day} is a number, and has no hour to come by: give a date.")
+    due = datetime.combine(day.date + timedelta(days=1), by, UTC)
+    if warehouse.is_embedded():
+        warehouse.start()
+    with warehouse.connect(
+        application_name="daybook late", autocommit=True, role=warehouse.TRANSFORMER
+    ) as connection:
+        warehouse.check_ready(connection)
+        ledger.check_calendar(connection, day)
+        [(came,)] = connection.execute(
+            "select min(finished_at) from metrics.pipeline_metrics"
+            " where task_name = 'day-pipeline' and status = 'success' and day = %s",
+            [day.date],
+        ).fetchall()
+        moment = "%Y-%m-%d %H:%M UTC"
+        if came and came <= due:
+            print(f"{day} came at {came.astimezone(UTC):{moment}}, in time for {due:{moment}}.")
+            return 0
+        if now < due:
+            print(f"{day} has not come; it is due by {due:{moment}}.")
+            return 0
+        how = f"came at {came.astimezone(UTC):{moment}}" if came else "has not come"
+        said = f"{day} is late: it {how}, and was due by {due:{moment}}."
+        print(said)
+        if notify.is_wanted():
+            _tell_once(connection, day, said)
+    return 1
+
+
+def _tell_once(connection: Connection, day: Day, said: str) -> None:
+    """Tell the webhook unless metrics.pipeline_metrics says that it was told of the day."""
+    told = connection.execute(
+        "select from metrics.pipeline_metrics where task_name = 'late' and day = %s", [day.date]
+    ).fetchone()
+    if told is not None:
+        return
+    if complaint := notify.post({"text": f"Daybook: {said}", "day": day.text, "status": "late"}):
+        print(f"warning: {complaint}", file=sys.stderr)
+        return
+    connection.execute(
+        """
+        insert into metrics.pipeline_metrics
+            (flow_run_id, task_name, pipeline_name, day, status, error_message, started_at,
+            finished_at)
+        values (%s, 'late', 'day', %s, 'failure', %s, clock_timestamp(), clock_timestamp())
+        """,
+        [f"late-{day}", day.date, said],
+    )
+
+
+def _hour(text: str) -> time:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise UsageError(f"--by {text[:20]!r} is no hour: write one such as 06:00, in UTC.")
+    return time.fromisoformat(text)
+
+
+def main(argv: list[str] | None = None, prog: str = "python -m flows.late") -> int:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Whether a day has come by its hour: 0 in time, 1 late.",
+        epilog="example: %(prog)s --by 06:00",
+    )
+    parser.add_argument(
+        "--by", required=True, metavar="HH:MM", help="hour, UTC, of the day after the day"
+    )
+    parser.add_argument("--day", metavar="DAY", help="a date (default: yesterday, in UTC)")
+    given = parser.parse_args(argv)
+
+    def command() -> int:
+        now = datetime.now(UTC)
+        day = given.day or (now.date() - timedelta(days=1)).isoformat()
+        return late(parse_day(day), _hour(given.by), now)
+
+    return guarded(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

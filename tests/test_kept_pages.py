@@ -1,0 +1,139 @@
+"""The pages of runs and days that stay, the calendar that leads to them, what is new on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from flows.checks import run as checks
+from flows.pages import remarks
+from flows.pages.write import write_pages
+from loaders.days import parse_day
+from tests.silver_world import World, group, transaction
+from tests.test_pages import a_run, pages, read
+
+
+def landed(db: Any, run_id: str, *days: str) -> None:
+    db.cursor().executemany(
+        """
+        insert into bronze.load_batches
+            (flow_run_id, day, table_name, status, rows_in_files, rows_landed, rows_rejected,
+            drift, finished_at)
+        values (%s, %s, 'stg_agents', 'succeeded', 1, 1, 0, '{"added": ["shoe_size"]}', now())
+        """,
+        [(run_id, parse_day(day).date) for day in days],
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "gap", "third", "late"),
+    [("2026-01-05", "2026-01-06", "2026-01-07", "2026-01-04"), ("day2", "day3", "day4", "day1")],
+)
+def test_runs_and_days_keep_their_pages_and_are_found_from_the_calendar(
+    world: World, tmp_path: Path, first: str, gap: str, third: str, late: str
+) -> None:
+    kind = "numbered" if first == "day2" else "dated"
+    world.db.execute("insert into bronze.calendar (kind) values (%s)", [kind])
+    for day in (first, third, late):
+        landed(world.db, a_run(world.db, day), day)
+        pages(world.db, tmp_path)
+    index = read(tmp_path, "index.html")
+    assert f"{gap}: missing" in index and f"<strong>missing:</strong> {gap}" in index
+    assert f'<strong>late:</strong> <a href="days/{late}.html">' in index
+    assert index.count(", late") == 2, "as a title and as a name"
+    assert f"{late}: done, late" in read(tmp_path, f"days/{late}.html")
+    for day in (first, third, late):
+        assert f'href="runs/run-{day}.html"' in index
+        assert f"{day} is done" in read(tmp_path, f"runs/run-{day}.html")
+        assert f'href="../runs/run-{day}.html"' in read(tmp_path, f"days/{day}.html")
+    assert not (tmp_path / "days" / f"{gap}.html").exists()
+
+
+def test_only_what_changed_is_written_again_and_all_of_it_can_be(
+    db: psycopg.Connection, tmp_path: Path
+) -> None:
+    db.execute("insert into bronze.calendar (kind) values ('numbered')")
+    for day in ("day1", "day2"):
+        a_run(db, day, "running" if day == "day2" else "success")
+    pages(db, tmp_path)
+    kept = tmp_path / "runs" / "run-day1.html"
+    times = (kept.stat().st_atime_ns, kept.stat().st_mtime_ns)
+    kept.write_text("as it was")
+    os.utime(kept, ns=times)
+    db.execute(
+        "update metrics.pipeline_metrics set status = 'failure', error_message = 'the run ended',"
+        " finished_at = now() + interval '1 second' where flow_run_id = 'run-day2'"
+    )
+    pages(db, tmp_path)
+    assert kept.read_text() == "as it was"
+    assert "day2 failed" in read(tmp_path, "runs/run-day2.html")
+    write_pages(tmp_path, everything=True)
+    assert "day1 is done" in kept.read_text(encoding="utf-8")
+
+
+def test_a_run_cannot_name_a_page_outside_of_the_site(
+    db: psycopg.Connection, tmp_path: Path
+) -> None:
+    a_run(db, "day1")
+    evil = '../../x"><b>'
+    db.execute("update metrics.pipeline_metrics set flow_run_id = %s", [evil])
+    pages(db, tmp_path / "site")
+    assert [page.name for page in (tmp_path / "site" / "runs").iterdir()] == ["______x___b_.html"]
+    assert "<b>." not in read(tmp_path, "site/runs/______x___b_.html")
+
+
+def test_what_is_new_since_the_day_before_is_apart_from_what_is_known(
+    world: World, tmp_path: Path
+) -> None:
+    def day(name: str, *bad: dict[str, Any], parent: str) -> str:
+        world.day(
+            name,
+            groups=[group(1, parent_group_id=parent), group(2, parent_group_id="1")],
+            transactions=[*(transaction(f"t{n}", currency="USD") for n in range(40)), *bad],
+        )
+        checks.check_day(parse_day(name), a_run(world.db, name))
+        world.db.execute(
+            "update bronze.load_batches set flow_run_id = %s where day = %s",
+            [f"run-{name}", parse_day(name).date],
+        )
+        return pages(world.db, tmp_path)
+
+    old = transaction("old", exponent="9")
+    assert "Worth a look" in day("day1", old, parent="")
+    world.db.execute(
+        "insert into bronze.load_batches (flow_run_id, day, table_name, status, error, drift)"
+        " values ('run-day2', '1970-01-03', 'agents.cvs', 'unused', 'no table', null),"
+        " ('run-day2', '1970-01-03', 'stg_shoes', 'succeeded', null, %s)",
+        [json.dumps({"added": ["shoe_size"], "gone": ["badge"]})],
+    )
+    text = day("day2", old, transaction("new", currency="nope"), parent="2")
+    assert "New since day1" in text
+    new, known = (
+        re.search(rf'<(ul|details) id="{name}">.*?</\1>', text, re.S)[0]  # type: ignore[index]
+        for name in ("new", "known")
+    )
+    for said in (
+        *("groups.no_cycles: ", "stg_transactions: 1 in quarantine as currency_invalid"),
+        *("stg_shoes: fields added: shoe_size; gone: badge", "agents.cvs: no table"),
+    ):
+        assert said in new and said not in known, said
+    for said in ("transactions.unmatched_share: ", "1 in quarantine as exponent_invalid"):
+        assert said in known and said not in new, said
+    assert "Nothing to look at is new since day2" in day("day3", old, parent="2").replace("\n", " ")
+
+
+def test_a_thousand_new_fields_are_counted_and_few_are_named(db: psycopg.Connection) -> None:
+    db.execute(
+        "insert into bronze.load_batches (flow_run_id, day, table_name, status, drift)"
+        " values ('run', '1970-01-02', 'stg_agents', 'succeeded', %s)",
+        [json.dumps({"added": [f"field_{n}" + "x" * 500 for n in range(1000)]})],
+    )
+    (remark,) = remarks.read_remarks(db, "run")
+    assert "field_11" in remark.said and "field_12" not in remark.said
+    assert remark.said.endswith(" and 988 more") and len(remark.said) < 1000

@@ -1,0 +1,200 @@
+"""Who is told that a day ended or is late, and what a bad listener can do: nothing to the day."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from flows import cli, late, notify, record
+from flows.run import Run
+from loaders import lock
+
+TOKEN = "T0KEN-in-the-path"
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """`hook(answer)` listens as the webhook, with a `pause` after each byte that it answers, and
+    gives what it was asked."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked: list[str] = []
+
+    def listen(answer: bytes, pause: float = 0) -> list[str]:
+        def work() -> None:
+            while True:
+                try:
+                    caller, _ = listener.accept()
+                except OSError:
+                    return
+                asked.append(caller.recv(65536).decode() or "-")
+                try:
+                    for byte in answer:
+                        caller.send(bytes([byte]))
+                        time.sleep(pause)
+                except OSError:
+                    pass
+                caller.close()
+
+        threading.Thread(target=work, daemon=True).start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}"
+        monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
+        return asked
+
+    yield listen
+    listener.close()
+
+
+OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def tell() -> str | None:
+    return notify.tell("day1", "r", "failed", 1.0, None, [])
+
+
+def test_nobody_is_told_where_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAYBOOK_WEBHOOK_URL", raising=False)
+    assert tell() is None
+
+
+@pytest.mark.parametrize("scheme", ["file", "ftp", "data", ""])
+def test_only_http_is_spoken(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"{scheme}://{tmp_path}/{TOKEN}")
+    said = tell()
+    assert said is not None and "no http or https address" in said and TOKEN not in said
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (OK, None),
+        (b"HTTP/1.1 500 No\r\n\r\n", "500"),
+        (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n", "302"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n", "302"),
+        (b"nonsense\r\n\r\n", "BadStatusLine"),
+        (b"", "RemoteDisconnected"),
+    ],
+)
+def test_an_answer_that_is_none_is_said_without_the_address(
+    hook: Callable[..., list[str]], answer: bytes, said: str | None
+) -> None:
+    asked = hook(answer)
+    found = tell()
+    assert found == (said and f"DAYBOOK_WEBHOOK_URL was not told: {said}.")
+    assert len(asked) == 1, "it is asked once, and follows nobody elsewhere"
+
+
+def test_an_answer_byte_by_byte_has_the_whole_deadline(
+    hook: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "SECONDS", 0.5)
+    hook(b"HTTP/1.0 200 OK\r\nX: " + b"x" * 100, pause=0.1)
+    began = time.monotonic()
+    assert tell() == "DAYBOOK_WEBHOOK_URL did not answer within 0.5 s."
+    assert time.monotonic() - began < 2
+
+
+def test_a_run_is_told_when_its_lock_is_free_and_a_refusal_is_a_warning(
+    warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def refuse(*_: Any) -> str:
+        with lock.run_lock("another run"):
+            return "nobody took it"
+
+    monkeypatch.setattr(notify, "tell", refuse)
+    run = Run.of("day1", "x")
+    run.progress = said.append
+    with record.told(run), lock.run_lock("this run"):
+        run.message = ("succeeded", 1.0, None, [])
+    assert said == ["warning: nobody took it"]
+
+
+def came(db: psycopg.Connection, day: date, at: datetime, status: str = "success") -> None:
+    db.execute(
+        """
+        insert into metrics.pipeline_metrics
+            (flow_run_id, task_name, pipeline_name, day, status, started_at, finished_at)
+        values ('run', 'day-pipeline', 'day', %s, %s, %s, %s)
+        """,
+        [day, status, at, at],
+    )
+
+
+def test_a_day_is_late_until_it_has_succeeded_by_its_hour_and_that_is_told_once(
+    db: psycopg.Connection, hook: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = hook(OK)
+    day = date(2026, 1, 5)
+    came(db, day, datetime(2026, 1, 6, 5, tzinfo=UTC), "failure")
+    for _ in range(2):
+        assert cli.main(["late", "--by", "06:00", "--day", "2026-01-05"]) == 1
+        assert capsys.readouterr().out == (
+            "2026-01-05 is late: it has not come, and was due by 2026-01-06 06:00 UTC.\n"
+        )
+    (message,) = [json.loads(each.partition("\r\n\r\n")[2]) for each in asked]
+    assert (message["day"], message["status"]) == ("2026-01-05", "late")
+    came(db, day, datetime(2026, 1, 6, 7, 30, tzinfo=UTC))
+    assert cli.main(["late", "--by", "06:00", "--day", "2026-01-05"]) == 1
+    assert "it came at 2026-01-06 07:30 UTC" in capsys.readouterr().out
+    assert cli.main(["late", "--by", "07:30", "--day", "2026-01-05"]) == 0
+    assert "in time" in capsys.readouterr().out
+    assert len(asked) == 1
+
+
+def test_a_day_is_not_late_before_its_hour(
+    db: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    today = datetime.now(UTC).date()
+    assert cli.main(["late", "--by", "23:59", "--day", f"{today}"]) == 0
+    assert "it is due by" in capsys.readouterr().out
+    assert cli.main(["late", "--by", "00:00"]) == 1
+    assert f"{today - timedelta(days=1)} is late" in capsys.readouterr().out
+
+
+def test_a_refusal_is_told_again_the_next_time(
+    db: psycopg.Connection, hook: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = hook(b"")
+    for _ in range(2):
+        assert cli.main(["late", "--by", "00:00", "--day", "2026-01-05"]) == 1
+    assert len(asked) == 2
+    said = capsys.readouterr().err
+    assert "warning: DAYBOOK_WEBHOOK_URL was not told" in said and TOKEN not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--by", "6"], "is no hour"),
+        (["--by", "24:00"], "is no hour"),
+        (["--by", "06:00", "--day", "day1"], "has no hour to come by"),
+        (["--by", "06:00", "--day", "yesterday"], "is not a logical day"),
+    ],
+)
+def test_what_cannot_be_late_is_refused_before_the_warehouse_is_asked(
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(late, "warehouse", None)
+    assert cli.main(["late", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_warehouse_of_numbered_days_has_no_late_day(
+    db: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db.execute("insert into bronze.calendar (kind) values ('numbered')")
+    assert cli.main(["late", "--by", "06:00", "--day", "2026-01-05"]) == 2
+    assert "calendar" in capsys.readouterr().err
