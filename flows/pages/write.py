@@ -94,6 +94,7 @@ def run_page(connection: Connection, site: Path) -> str:
         troubles=what,
         advices=advice,
         figures=_figures(run, ledger, landings, quarantined, checks, failing),
+        proof=runs.newest_proof(connection),
         dispositions=read.DISPOSITIONS,
         ledger=ledger,
         flows=_flows(ledger),
