@@ -15,6 +15,9 @@ MODULES = {
     "land": ("loaders.__main__", "land a day's files, without the flow: daybook land day1"),
     "new": ("loaders.scaffold", "what a new entity needs, from a sample of its files"),
     "status": ("flows.status", "what runs, the last runs, who holds the warehouse"),
+    "prove": ("flows.prove", "whether what the days built is what they build anew"),
+    "backup": ("loaders.backup", "the whole warehouse as one file: daybook backup FILE"),
+    "restore": ("loaders.restore", "put back what was saved: daybook restore FILE"),
     "site": ("flows.site", "the pages"),
     "warehouse": ("loaders.warehouse", "start, stop, status, uri or migrate"),
 }

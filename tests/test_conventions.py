@@ -292,8 +292,8 @@ def test_every_command_of_the_readme_is_one_that_exists() -> None:
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
 
 
-def test_each_guarantee_of_the_readme_names_a_test_that_exists() -> None:
-    text = (PROJECT / "README.md").read_text()
+def test_each_guarantee_and_promise_names_a_test_that_exists() -> None:
+    text = (PROJECT / "README.md").read_text() + (PROJECT / "SECURITY.md").read_text()
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
     assert len(named) >= 15
     for file, test in named:

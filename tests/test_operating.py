@@ -22,7 +22,7 @@ def test_each_option_of_a_module_is_one_it_has(module: str) -> None:
         [sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=PROJECT
     )
     assert shown.returncode == 0, shown.stderr
-    for line in re.findall(rf"python -m {re.escape(module)}([^`\n]*)", TEXT):
+    for line in re.findall(rf"python -m {re.escape(module)}(?![.\w])([^`\n]*)", TEXT):
         for word in re.findall(r"--[a-z-]+|(?<=^ )[a-z]+", line):
             assert word in shown.stdout, f"{module} {word}"
 
