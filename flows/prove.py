@@ -228,9 +228,9 @@ def as_text(proof: Proof) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove") -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m flows.prove",
+        prog=prog,
         description="Build all landed days anew, in schemas of their own that go again, and hold"
         " silver, quarantine, ledger, group activity and marts against it. Exit code 1 where they"
         " part. It holds the warehouse meanwhile, and takes as long and as much room as all days.",

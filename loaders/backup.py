@@ -149,11 +149,11 @@ def answer(command: Callable[[], str]) -> int:
     return 0
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m loaders.backup") -> int:
     parser = argparse.ArgumentParser(
-        prog="daybook backup",
+        prog=prog,
         description="Save landed days, all that was built from them and the runs' records.",
-        epilog="example: daybook backup warehouse.backup",
+        epilog="example: %(prog)s warehouse.backup",
     )
     parser.add_argument("file", type=Path, help="where to; only its owner may read it")
     given = parser.parse_args(arguments)

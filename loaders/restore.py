@@ -123,11 +123,11 @@ def _text(file: IO[str]) -> str:
     return file.read(10_000)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m loaders.restore") -> int:
     parser = argparse.ArgumentParser(
-        prog="daybook restore",
+        prog=prog,
         description="Put back what daybook backup saved, also on a newer PostgreSQL.",
-        epilog="example: daybook restore warehouse.backup",
+        epilog="example: %(prog)s warehouse.backup",
     )
     parser.add_argument("file", type=Path)
     parser.add_argument(
