@@ -234,6 +234,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove"
         description="Build all landed days anew, in schemas of their own that go again, and hold"
         " silver, quarantine, ledger, group activity and marts against it. Exit code 1 where they"
         " part. It holds the warehouse meanwhile, and takes as long and as much room as all days.",
+        epilog="example: %(prog)s --json",
     )
     parser.add_argument("--json", action="store_true", help="for a program to read")
     given = parser.parse_args(arguments)
