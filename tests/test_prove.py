@@ -1,0 +1,210 @@
+"""Proofs: equal after days in any order, and what is at fault is named by its key."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from psycopg.rows import dict_row
+
+from flows.pages.write import write_pages
+from flows.prove import as_json, as_text, prove
+from loaders import landing, lock, retention, warehouse
+from loaders.days import parse_day
+from loaders.errors import DaybookError
+from loaders.sources import PROJECT
+from tests.conftest import copy_database, dbt_settings
+from tests.forks import Command, Forks
+from tests.silver_world import World, agent, transaction
+from tests.watching import until
+
+SAMPLE = PROJECT / "tests" / "sample"
+
+
+@pytest.fixture(autouse=True)
+def _dbt_here(dbt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in dbt_settings(dbt_folder).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def _made() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def sample_days(world: World, shared_home: Path, _made: list[str]) -> World:
+    """The sample days landed and built as 2, 3, 1, day 2 once more: made once a process."""
+    if not _made:
+        for day in ("day2", "day3", "day1"):
+            landing.land_day(SAMPLE, parse_day(day))
+            world.build(day=day)
+        landing.land_day(SAMPLE, parse_day("day2"), force=True)
+        world.build()
+        world.db.close()
+        copy_database(shared_home, "daybook", "sample_days")
+        _made.append("sample_days")
+    world.db.close()
+    copy_database(shared_home, "sample_days")
+    world.db = warehouse.connect(autocommit=True, row_factory=dict_row)
+    return world
+
+
+def scratch(world: World) -> list[str]:
+    found = world.db.execute(
+        "select nspname from pg_namespace where nspname like 'daybook!_prove%' escape '!'"
+    )
+    return [row["nspname"] for row in found]
+
+
+def contents(world: World) -> dict[str, int]:
+    """Rows written, ever, of each table outside the scratch schemas and metrics.proofs."""
+    world.db.execute("select pg_stat_force_next_flush()")
+    return {
+        row["name"]: row["written"]
+        for row in world.db.execute(
+            "select schemaname || '.' || relname as name,"
+            " n_tup_ins + n_tup_upd + n_tup_del as written from pg_stat_user_tables"
+            " where relname <> 'proofs' and schemaname not like 'daybook!_prove%' escape '!'"
+        )
+    }
+
+
+def test_days_in_a_mixed_order_are_what_they_build_anew(sample_days: World) -> None:
+    before = contents(sample_days)
+    proof = prove()
+    assert proof.partings == []
+    assert (proof.days, proof.expired) == (3, [])
+    assert proof.tables >= 30
+    assert contents(sample_days) == before
+    assert scratch(sample_days) == []
+    assert "what the days built is what they build anew" in as_text(proof)
+    (noted,) = sample_days.db.execute("select * from metrics.proofs").fetchall()
+    assert (noted["is_equal"], noted["tables"], noted["days"]) == (True, proof.tables, 3)
+
+
+# What somebody does by hand → the table that parts first, and the key that is named.
+FAULTS = {
+    "a value of silver": (
+        "update silver.agents set phone = '555' where agent_id = '9001' returning agent_id",
+        "silver.agents",
+    ),
+    "a row of silver": (
+        "delete from silver.transactions where transaction_id = ("
+        " select min(transaction_id) from silver.transactions) returning transaction_id",
+        "silver.transactions",
+    ),
+    "a record out of quarantine": (
+        "delete from intermediate.int_transactions_records where ctid = ("
+        " select min(ctid) from intermediate.int_transactions_records"
+        " where _outcome = 'quarantined')"
+        " returning _source_table, _day::text, _source_file, _source_row::text",
+        "quarantine.transactions",
+    ),
+    "a count of the ledger": (
+        "update intermediate.int_roles_records set _outcome = 'stale' where ctid = ("
+        " select min(ctid) from intermediate.int_roles_records where _outcome = 'inserted')"
+        " returning _day::text, 'roles' as target, _source_table",
+        "metrics.row_ledger",
+    ),
+    "a figure of a mart": (
+        "update marts.budget_utilisation set share = 2 where budget_id = ("
+        " select min(budget_id) from marts.budget_utilisation) returning budget_id",
+        "marts.budget_utilisation",
+    ),
+    "a group that is not inactive": (
+        "delete from metrics.group_activity where group_id = ("
+        " select max(group_id) from metrics.group_activity) returning group_id",
+        "metrics.group_activity",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_by_its_table_and_key(sample_days: World, fault: str) -> None:
+    statement, table = FAULTS[fault]
+    (key,) = sample_days.db.execute(statement).fetchall()
+    proof = prove()
+    parting = next(each for each in proof.partings if each.table == table)
+    assert sorted(parting.keys[0]) == sorted(key.values())
+    assert parting.only_rebuilt == 1
+    assert json.loads(as_json(proof))["equal"] is False
+    assert f"{table}: " in as_text(proof)
+    assert "555" not in as_text(proof)
+    assert scratch(sample_days) == []
+    (noted,) = sample_days.db.execute("select * from metrics.proofs").fetchall()
+    assert not noted["is_equal"]
+    assert noted["partings"][0].keys() == {"table", "keys", "only_built", "only_rebuilt"}
+
+
+def test_the_run_page_says_when_it_was_proved_and_what_parted(
+    sample_days: World, tmp_path: Path
+) -> None:
+    sample_days.db.execute(
+        "insert into metrics.proofs (started_at, is_equal, tables, days, expired_days, partings)"
+        " values (now(), true, 31, 3, '{}', '[]')"
+    )
+    assert "31 tables of 3 days proved to be what the days build" in _page(tmp_path)
+    sample_days.db.execute(
+        "insert into metrics.proofs (started_at, is_equal, tables, days, expired_days, partings)"
+        """ values (now(), false, 31, 3, '{}', '[{"table": "silver.<b>", "keys": [["<i>"]],"""
+        """ "only_built": 1, "only_rebuilt": 2}]')"""
+    )
+    page = _page(tmp_path)
+    assert "NOT what the days build: silver.&lt;b&gt; (1 rows only as built, 2 only" in page
+
+
+def _page(site: Path) -> str:
+    return write_pages(site).read_text()
+
+
+def test_a_day_that_is_not_built_is_named_and_nothing_is_noted(sample_days: World) -> None:
+    sample_days.land("day4", agents=[agent(1), agent(2)])
+    with pytest.raises(DaybookError, match=r"not yet built: 1970-01-05\. .* run the day again"):
+        prove()
+    assert scratch(sample_days) == []
+    assert sample_days.db.execute("select * from metrics.proofs").fetchall() == []
+
+
+def test_what_follows_from_records_whose_day_has_expired_is_proved(world: World) -> None:
+    for number in (1, 2, 3, 4):
+        world.day(
+            f"day{number}",
+            agents=[agent(1), agent(number)],
+            groups=[{"group_id": number, "name": "G", "agent_ids": [1, number]}],
+            transactions=[transaction(f"t{number}"), transaction(f"q{number}", exponent="9")],
+        )
+    assert retention.expire_days(1, flow_run_id="r")
+    proof = prove()
+    assert proof.partings == []
+    assert [str(day) for day in proof.expired] == ["1970-01-02", "1970-01-03"]
+    assert "Landed rows have expired of 1970-01-02, 1970-01-03" in as_text(proof)
+    world.db.execute("update silver.transactions set amount_usd = 1 where transaction_id = 't1'")
+    assert ["t1"] in next(p.keys for p in prove().partings if p.table == "silver.transactions")
+
+
+def test_a_proof_holds_the_warehouse_and_leaves_no_schemas_however_it_ends(
+    sample_days: World, forks: Forks
+) -> None:
+    def begun(number: signal.Signals) -> Command:
+        running = forks.start("flows.prove", env=dict(os.environ))
+        until(lambda: "daybook_prove_silver" in scratch(sample_days), 120)
+        with (
+            pytest.raises(DaybookError, match="held by daybook prove"),
+            lock.run_lock("daybook run r1 day4", wait=0.1),
+        ):
+            pass
+        running.send_signal(number)
+        running.wait()
+        return running
+
+    ended = begun(signal.SIGTERM)
+    assert (ended.returncode, ended.stderr) == (1, "error: interrupted\n")
+    until(lambda: scratch(sample_days) == [])
+    begun(signal.SIGKILL)
+    assert scratch(sample_days) != []
+    assert prove().partings == []
+    assert scratch(sample_days) == []
