@@ -111,7 +111,7 @@
 {% macro refuse_without_expired_days() -%}
     {% if execute and flags.FULL_REFRESH and flags.WHICH in ('build', 'run') %}
         {% set expired %}
-            select string_agg(distinct expired_days.day::text, ', ') as days
+            select string_agg(distinct {{ day_name('expired_days.day') }}, ', ') as days
             from bronze.expired_days
             where not exists (
                 select 1 from bronze.load_batches

@@ -74,7 +74,7 @@ def test_a_full_refresh_is_refused_naming_the_days_until_they_land_again(
     write_days(world)
     run_days(world, 1)
     kept = world.state()
-    with pytest.raises(Exception, match="1970-01-02, 1970-01-03"):
+    with pytest.raises(Exception, match="day1, day2"):
         dbt("build", "--full-refresh")
     assert world.state() == kept
     for day in DAYS[:2]:
