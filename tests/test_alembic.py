@@ -27,12 +27,12 @@ def test_alembic_works_by_hand(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "0101 (head)" in alembic("current")
-    alembic("revision", "-m", "next", "--rev-id", "0102")
-    written = tmp_path / "loaders" / "migrations" / "versions" / "0102_next.py"
+    assert "0102 (head)" in alembic("current")
+    alembic("revision", "-m", "next", "--rev-id", "0103")
+    written = tmp_path / "loaders" / "migrations" / "versions" / "0103_next.py"
     written.write_text(written.read_text().replace('op.execute("")', 'op.execute("select 1")'))
     alembic("upgrade", "head")
-    assert "0102 (head)" in alembic("current")
+    assert "0103 (head)" in alembic("current")
     db.execute("create database empty")
     monkeypatch.setenv("DATABASE_URL", warehouse.uri().replace("/daybook?", "/empty?"))
     try:
