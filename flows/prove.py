@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -45,17 +45,21 @@ class Proof:
     partings: list[Parting]
 
 
-def prove() -> Proof:
+def prove(check: Callable[[], None] = lambda: None) -> Proof:
     """Build all landed days anew beside what they built, compare, and note what it came to.
 
     Holds the warehouse meanwhile, as a run does: LockedError where another holds it. DaybookError
-    when there is a day that has landed and isn't built, or when dbt fails.
+    when there is a day that has landed and isn't built, or when dbt fails. `check` raises where
+    somebody interrupted: dbt may have kept that to itself, or made an error of its own of it.
     """
     run, started = f"prove {uuid4()}", datetime.now(UTC)
     with run_lock(f"daybook {run}") as lock, _scratch(run) as connection:
         expired = _take_expired(connection)
         with _target_scratch():
-            transform.build(None, run, arguments=BUILD)
+            try:
+                transform.build(None, run, arguments=BUILD)
+            finally:
+                check()
         _refuse_unbuilt(connection)
         tables, partings = compare(connection, SCRATCH)
         days = connection.execute(
@@ -239,11 +243,22 @@ def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove"
     parser.add_argument("--json", action="store_true", help="for a program to read")
     given = parser.parse_args(arguments)
 
+    signals: list[int] = []
+
+    def interrupt(number: int, _frame: Any) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if signals:
+            raise KeyboardInterrupt
+
     def command() -> int:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: tidied up
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
         if warehouse.is_embedded():
             warehouse.start()
-        proof = prove()
+        proof = prove(check)
         print(as_json(proof) if given.json else as_text(proof))
         return 1 if proof.partings else 0
 

@@ -200,8 +200,6 @@ def verdict(outcome: Any, seconds: float) -> Built:
     for result in results:
         counted[str(result.status)] = counted.get(str(result.status), 0) + 1
     if not outcome.success:
-        if isinstance(outcome.exception, KeyboardInterrupt):
-            raise outcome.exception
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
         if not failed:
             raise DaybookError(f"dbt ended early: {first_line(outcome.exception)}")

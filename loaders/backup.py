@@ -18,9 +18,9 @@ from typing import Any
 from uuid import uuid4
 
 from loaders import warehouse
+from loaders.cluster import INSTALLS
 from loaders.errors import DaybookError, UsageError, WarehouseError, plain
 from loaders.lock import run_lock
-from loaders.cluster import INSTALLS
 
 SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
 HASHES = "bronze.backup_hashes"
