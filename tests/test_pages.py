@@ -209,7 +209,7 @@ def test_failed_checks_and_nodes_are_named_with_what_to_do(world: World, tmp_pat
     text = pages(world.db, tmp_path)
     assert "ledger.quarantine_share: No more than 10 %" in text
     assert "flows/checks/ledger.json" in text
-    assert "model transactions: error" in text and "dbt/logs/dbt.log" in text
+    assert "model transactions: error" in text and "dbt build --select" in text
 
 
 def test_four_hundred_days_and_many_groups_stay_small(world: World, tmp_path: Path) -> None:

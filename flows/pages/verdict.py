@@ -68,7 +68,10 @@ def troubles(
             f"dbt's {row['resource_type']} {row['node']}: {why.get(row['node']) or row['status']}"
             for row in nodes
         ]
-        do.append("What was built stays as it is; dbt/logs/dbt.log below DAYBOOK_HOME says more.")
+        do.append(
+            "`dbt build --select` with that name says the whole reason. What was built stays as it "
+            "is."
+        )
     errors = [row for row in failing if row["severity"] == "error"]
     if errors:
         what += [
