@@ -134,6 +134,7 @@ def test_a_thousand_new_fields_are_counted_and_few_are_named(db: psycopg.Connect
         " values ('run', '1970-01-02', 'stg_agents', 'succeeded', %s)",
         [json.dumps({"added": [f"field_{n}" + "x" * 500 for n in range(1000)]})],
     )
-    (remark,) = remarks.read_remarks(db, "run")
+    with psycopg.connect(db.info.dsn) as connection:
+        (remark,) = remarks.read_remarks(connection, "run")
     assert "field_11" in remark.said and "field_12" not in remark.said
     assert remark.said.endswith(" and 988 more") and len(remark.said) < 1000

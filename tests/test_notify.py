@@ -35,7 +35,10 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
                     caller, _ = listener.accept()
                 except OSError:
                     return
-                asked.append(caller.recv(65536).decode() or "-")
+                with caller.makefile("rb") as request:
+                    head = b"".join(iter(request.readline, b"\r\n")).decode()
+                    length = int(head.lower().partition("content-length: ")[2].split()[0])
+                    asked.append(request.read(length).decode())
                 try:
                     for byte in answer:
                         caller.send(bytes([byte]))
@@ -141,7 +144,7 @@ def test_a_day_is_late_until_it_has_succeeded_by_its_hour_and_that_is_told_once(
         assert capsys.readouterr().out == (
             "2026-01-05 is late: it has not come, and was due by 2026-01-06 06:00 UTC.\n"
         )
-    (message,) = [json.loads(each.partition("\r\n\r\n")[2]) for each in asked]
+    (message,) = [json.loads(each) for each in asked]
     assert (message["day"], message["status"]) == ("2026-01-05", "late")
     came(db, day, datetime(2026, 1, 6, 7, 30, tzinfo=UTC))
     assert cli.main(["late", "--by", "06:00", "--day", "2026-01-05"]) == 1
