@@ -11,8 +11,8 @@ NAME = 40  # characters of a node's name: a test has long ones
 
 
 class Progress:
-    """Called with a step's name, or with a table (or `at` what a step is) and how much of it is
-    done; from any thread."""
+    """Called with a step's name, or with a table (or a step and, behind ` · `, what it is at) and
+    how much of it is done; from any thread."""
 
     def __init__(self, day: str, out: IO[str]) -> None:
         self._day, self._out = day, out
@@ -49,13 +49,13 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def __call__(
-        self, what: str, done: int | None = None, total: int | None = None, at: str = ""
-    ) -> None:
+    def __call__(self, what: str, done: int | None = None, total: int | None = None) -> None:
         with self._lock:
             if done is None:
                 self._say(what)
-            elif total and self._bars is None:
+                return
+            what, _, at = what.partition(" · ")
+            if total and self._bars is None:
                 self._quarter(what, done, total)
             elif total and at:
                 short = at if len(at) <= NAME else at[: NAME - 1] + "…"

@@ -132,7 +132,7 @@ def build(
     *,
     stop: Stop | None = None,
     on_event: Callable[[Any], None] | None = None,
-    progress: Callable[..., None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
     arguments: list[str] | None = None,
 ) -> Built:
     """`dbt build` for one day. Raises BuildError naming the failed nodes.
@@ -146,7 +146,7 @@ def build(
     def begins(event: Any) -> None:
         if progress and event.info.name == "LogStartLine":
             node = event.data.node_info.node_name
-            progress("building", event.data.index, event.data.total, at=node)
+            progress(f"building · {node}", event.data.index, event.data.total)
         if stop and event.info.name == "SQLQuery":
             stop.check()
 

@@ -250,7 +250,8 @@ def test_only_the_owner_reaches_the_server(running):
         assert conn.execute("show listen_addresses").fetchone() == ("",)
     if os.geteuid() == 0:  # only root can try as somebody else
         assert connects_as(12345, running) == "refused"
-        assert connects_as((running / "pg").stat().st_uid, running) == "connected"
+        # whoever else runs as the server's user can enter the folder, and no further
+        assert connects_as((running / "pg").stat().st_uid, running) == "refused"
 
 
 def test_it_is_fit_for_loading_and_still_durable(running):

@@ -385,7 +385,7 @@ def test_progress_is_a_line_a_step_and_a_line_a_quarter_where_nobody_draws():
             progress("stg_agents", done, 100)
         progress("stg_groups", 5, 5)
         for node in range(1, 67):
-            progress("building", node, 66, at="agents")
+            progress("building · agents", node, 66)
     assert out.getvalue().splitlines() == [
         "day1: landing",
         "day1: stg_agents 30%",

@@ -43,6 +43,7 @@ def test_on_the_embedded_server_a_run_has_no_superuser(alone):
                     for row in conn.execute(
                         "select application_name, usename from pg_stat_activity"
                         " where application_name like 'daybook _%' and pid <> pg_backend_pid()"
+                        " and usename is not null"
                     )
                 )
 
