@@ -25,8 +25,7 @@ def backfill(given: argparse.Namespace) -> int:
     """Run the flow in this process; stop at the first day that fails and say how to go on."""
     days = chosen_days(given.days, given.first, given.last)
     options = Options.of(vars(given)).checked()
-    for day in days:
-        day_folder(options.data, parse_day(day))
+    day_folder(options.data, parse_day(days[0]))
     name = " to ".join(dict.fromkeys([days[0], days[-1]]))
     with Progress(name, sys.stderr) as progress:
         progress("starting")

@@ -27,6 +27,8 @@ from flows.stopping import Stop
 from flows.tasks import this_flow_run
 from loaders import warehouse
 from loaders.days import parse_day
+from loaders.errors import DaybookError
+from loaders.files import day_folder
 from loaders.lock import run_lock
 
 # What the command line hands to a flow beside its parameters, which Prefect would serialise.
@@ -170,13 +172,24 @@ async def backfill(
             for number, day in enumerate(chosen):
                 stop.check()
                 with watching(day) as watch:
-                    watch.done = await run_one(day, options, stop, watch.progress)
+                    watch.done = _not_there(day, options) or await run_one(
+                        day, options, stop, watch.progress
+                    )
                 if watch.done.error is not None:
                     raise BackfillError(chosen, number, watch.done.error) from watch.done.error
                 done[day] = {"run_id": str(watch.done.flow_run_id), "state": "Completed"}
     finally:
         stop.over()
     return done
+
+
+def _not_there(day: str, options: Options) -> DayRun | None:
+    """A day that was mistyped, or has not come, fails without a run."""
+    try:
+        day_folder(options.data, parse_day(day))
+    except DaybookError as error:
+        return DayRun(parse_day(day), error=error)
+    return None
 
 
 async def _day_here(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:
