@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,13 +136,15 @@ def great_expectations() -> Any:
     """The library, which calls nobody and logs no more than errors."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    main = sys.modules["__main__"]
+    nameless = not hasattr(main, "__file__")
+    if nameless:  # PySpark, where it is installed, takes that for its doctests and ends the process
+        main.__file__ = "-c"
     try:
         import great_expectations
-    except SystemExit as exit_of_pyspark:  # it takes a program without a file for its doctests
-        raise DaybookError(
-            "Great Expectations can't be imported in `python -c` where PySpark is installed: "
-            "run a file, or python -m flows.day."
-        ) from exit_of_pyspark
+    finally:
+        if nameless:
+            del main.__file__
     return great_expectations
 
 
