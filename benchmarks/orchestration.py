@@ -77,7 +77,6 @@ def _local() -> dict[str, float]:
         "dbt: nodes": nodes,
         "dbt: around its nodes": took["transform-day"] - nodes,
         "checks": took["check-day"],
-        "Prefect: artifacts": took["artifacts"],
         "pages": took["pages"],
     }
     rest = whole - sum(named.values())

@@ -11,8 +11,7 @@ from flows.day import get_ready, showing, supervised
 from flows.options import Options, chosen_days
 from flows.progress import Progress
 from flows.report import where_next
-from flows.run import BackfillError
-from flows.stopping import Stop
+from flows.run import BackfillError, Stop
 from loaders.days import parse_day
 from loaders.files import day_folder
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from typing import Any
 
@@ -19,8 +20,7 @@ from flows.command import add_day, add_options, exit_code, guarded, print_error
 from flows.options import Options
 from flows.pages.verdict import AGAIN
 from flows.progress import Progress
-from flows.run import DayRun, Watch, came_to, silent
-from flows.stopping import Stop
+from flows.run import DayRun, Stop, Watch, silent
 from loaders import warehouse
 from loaders.days import parse_day
 from loaders.files import day_folder
@@ -69,7 +69,7 @@ def attempt_day(
         stop, lambda: flow(day=logical_day.text, **asdict(options), return_state=True)
     )
     outcome = state.result(raise_on_failure=False)
-    return came_to(logical_day, state, outcome, time.monotonic() - started)
+    return DayRun.of_flow(logical_day, state, outcome, time.monotonic() - started)
 
 
 def get_ready(*, verbose: bool = False) -> None:
@@ -88,25 +88,11 @@ def get_ready(*, verbose: bool = False) -> None:
 def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
     """Run the flow in a thread of its own, so that Ctrl-C and SIGTERM end it in good order:
     in the main thread Prefect would turn SIGTERM into an exception in the middle of a phase."""
-    outcome: list[Any] = []
-    failure: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            outcome.append(asyncio.run(flow()))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(
-        target=contextvars.copy_context().run, args=[work], name="daybook-day"
-    )
-    with _signals(stop):
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.5)
-    if failure:
-        raise failure[0]
-    return outcome[0]
+    with _signals(stop), ThreadPoolExecutor(1, "daybook-day") as thread:
+        ended = thread.submit(contextvars.copy_context().run, lambda: asyncio.run(flow()))
+        while not ended.done():
+            wait([ended], 0.5)
+        return ended.result()
 
 
 @contextlib.contextmanager

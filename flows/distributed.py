@@ -1,13 +1,12 @@
 """`--mode distributed`: each phase, and each table, a run of its own deployment on the pool.
 
-The day triggers runs, waits for their states in Prefect, and holds its lock in PostgreSQL. A run
-on the pool that finds its day without the lock ends by itself.
+The day triggers runs, waits for their states in Prefect, and holds its lock in PostgreSQL: a run
+on the pool that finds its day without the lock changes nothing more.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -24,11 +23,9 @@ from prefect.exceptions import ObjectNotFound
 from flows import phases, tasks
 from flows.api import POOL
 from flows.options import Options
-from flows.order import Done
+from flows.phases import Done
 from flows.reasons import PhaseError
-from flows.run import DayRun, Run
-from flows.stopping import Stop
-from loaders import landing
+from flows.run import DayRun, Run, Stop
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.landing import Landed, Plan
@@ -67,39 +64,40 @@ def refuse_small_pool(*parents: str) -> None:
 def run_phases(run: Run, names: Iterable[str]) -> Done:
     """Phases of a day beside each other, each a run of its deployment. Raises as wait_for does."""
     run.check()
-    started = {name: trigger(name, **_of_the_day(run)) for name in names}
-    ended = wait_for(started, run.check)
-    return {
-        name: {"run_id": str(ended[name].id), "state": str(ended[name].state_name)}
-        for name in started
-    }
+    return wait_for({name: trigger(name, f"{name} {run.day}", **_of(run)) for name in names}, run)
 
 
-def _of_the_day(run: Run) -> dict[str, Any]:
+def _of(run: Run) -> dict[str, Any]:
     return {"day": run.day.text, "run_id": run.flow_run_id, "options": asdict(run.options)}
 
 
-def trigger(name: str, **parameters: Any) -> UUID:
+def trigger(name: str, run_name: str, **parameters: Any) -> UUID:
     """Start a run of a deployment on the pool; its id."""
     # `_sync` is what Prefect's decorator takes, and its types don't say so.
     run: FlowRun = run_deployment(  # type: ignore[call-arg, assignment]
-        f"{name}/{name}", parameters=parameters, timeout=0, _sync=True
+        f"{name}/{name}",
+        parameters=parameters,
+        flow_run_name=run_name,
+        tags=[parameters["day"], "distributed"],
+        timeout=0,
+        _sync=True,
     )
     return run.id
 
 
-def wait_for(started: dict[str, UUID], check: Callable[[], None]) -> dict[str, FlowRun]:
-    """Wait until all have completed: name → flow run. Raises what the first that failed said, as
-    PhaseError, PlanError or LockedError, or what `check` raises: then the others are cancelled."""
+def wait_for(started: dict[str, UUID], run: Run | Stop) -> Done:
+    """Wait until all have completed: name → run id and state. Raises what the first that failed
+    said, as PhaseError, PlanError or LockedError, or, when the run may not go on, what its check
+    raises: then the others are cancelled."""
     names = {flow_run_id: name for name, flow_run_id in started.items()}
     wanted = FlowRunFilter.model_validate({"id": {"any_": list(names)}})
     taken = time.monotonic()
     with get_client(sync_client=True) as client:
         try:
             while True:
-                check()
+                run.check()
                 found = client.read_flow_runs(flow_run_filter=wanted)
-                states = {names[run.id]: run.state for run in found if run.state}
+                states = {names[each.id]: each.state for each in found if each.state}
                 if len(states) == len(names) and all(s.is_final() for s in states.values()):
                     break
                 if any(state.is_running() for state in states.values()):
@@ -112,13 +110,15 @@ def wait_for(started: dict[str, UUID], check: Callable[[], None]) -> dict[str, F
                     )
                 time.sleep(POLL_SECONDS)
         except BaseException:
+            ended = State[Any](type=StateType.CANCELLING, message="Its day has ended.")
             for flow_run_id in names:
-                _cancel(client, flow_run_id)
+                with contextlib.suppress(Exception):  # what they are cancelled for is to be told
+                    client.set_flow_run_state(flow_run_id, ended)
             raise
     for name, state in states.items():
         if not state.is_completed():
             raise _failure(name, state)
-    return {names[run.id]: run for run in found}
+    return {n: {"run_id": str(started[n]), "state": str(states[n].name)} for n in started}
 
 
 def _failure(name: str, state: State[Any]) -> DaybookError:
@@ -129,23 +129,14 @@ def _failure(name: str, state: State[Any]) -> DaybookError:
     return known[kind](message) if kind in known else PhaseError(f"{name}: {said}")
 
 
-def _cancel(client: Any, flow_run_id: UUID) -> None:
-    # The failure that the runs are cancelled for is what is to be told.
-    with contextlib.suppress(Exception):
-        state = client.read_flow_run(flow_run_id).state
-        if not state.is_final():  # Cancelling is for what has a process to end
-            kind = StateType.CANCELLING if state.is_running() else StateType.CANCELLED
-            client.set_flow_run_state(flow_run_id, State(type=kind, message="Its day has ended."))
-
-
-async def day_there(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:
-    """A day of a backfill as a run of day-pipeline's deployment: what it came to."""
+async def run_day(day: str, options: Options, stop: Stop, progress: Callable[..., None]) -> DayRun:
+    """A day of a backfill as a run of day-pipeline's deployment, and how it ended."""
     progress("running on the pool")
     began, done = time.monotonic(), DayRun(parse_day(day))
     try:
-        started = trigger("day-pipeline", day=day, **asdict(options))
+        started = trigger("day-pipeline", f"day-pipeline {day}", day=day, **asdict(options))
         done.flow_run_id = str(started)
-        wait_for({"day-pipeline": started}, stop.check)
+        wait_for({"day-pipeline": started}, stop)
     except DaybookError as error:
         done.error = error
     done.seconds = time.monotonic() - began
@@ -154,27 +145,10 @@ async def day_there(day: str, options: Options, stop: Stop, progress: Any) -> Da
 
 @contextlib.contextmanager
 def _for_the_day(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run]:
-    """What a phase works under: a session that shows it lives, and a watch over the day's lock."""
-    run, child = Run(run_id, parse_day(day), Options(**options)), str(tasks.this_flow_run().id)
-    with under_parent(run.flow_run_id, child) as lock:
-        run.lock = lock
-        run.stop.begin(run.flow_run_id)
-        over = threading.Event()
-
-        def watch() -> None:
-            while not over.wait(1.0):
-                try:
-                    lock.check()
-                except DaybookError as error:
-                    run.stop.request(str(error))
-                    return
-
-        threading.Thread(target=watch, daemon=True, name="daybook-watch").start()
-        try:
-            yield run
-        finally:
-            over.set()
-            run.stop.over()
+    """What a run on the pool works under: the day's lock, and a session that shows it lives."""
+    run = Run(run_id, parse_day(day), Options(**options))
+    with under_parent(run_id, str(tasks.this_flow_run().id)) as run.lock:
+        yield run
 
 
 def _phase(name: str, work: Callable[[Run], Any]) -> Any:
@@ -192,7 +166,9 @@ def _as_flow(name: str) -> Any:
 
 def _tables_of(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     names = [plan.table.name for plan in plans]
-    wait_for({t: trigger("land-table", table=t, **_of_the_day(run)) for t in names}, run.check)
+    wait_for(
+        {t: trigger("land-table", f"land {t} {run.day}", table=t, **_of(run)) for t in names}, run
+    )
     return []
 
 
@@ -207,14 +183,8 @@ expire_days = _as_flow("expire-days")
 
 
 @flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)
-async def land_table(day: str, run_id: str, options: dict[str, Any], table: str) -> str:
-    """Find, hash and check one table's files, and land them; the batch's status."""
+async def land_table(day: str, run_id: str, options: dict[str, Any], table: str) -> None:
+    """Find, hash and check one table's files, and land them."""
     with _for_the_day(day, run_id, options) as run:
-        (plan,) = landing.plan_day(
-            run.options.data,
-            run.day,
-            [table],
-            allow_empty=run.options.allow_empty,
-            sources=run.options.sources,
-        )
-        return tasks.land_table(tasks.whole(run), tasks.whole(plan), table).status
+        for plan in phases.plans(run, [table]):
+            tasks.land_table(tasks.whole(run), tasks.whole(plan), table)

@@ -1,12 +1,13 @@
-"""The phases of a day as plain functions; flows/tasks.py makes Prefect tasks of them.
+"""The phases of a day as plain functions, and their order; flows/tasks.py makes tasks of them.
 
 Each can be called alone: `phases.land_day(Run.of("day1", "tests/sample"))`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from flows import transform
@@ -26,14 +27,33 @@ if TYPE_CHECKING:
     from loaders.landing import Landed, Plan
     from loaders.match import Matched
 
+Done = dict[str, dict[str, str]]  # phase → id and state of its run
 TABLES_AT_ONCE = 4
+BESIDE_EACH_OTHER = ("prepare-day", "land-day", "sweep-orphans")
+# What depends on all that was before it, with what a watching person is told.
+IN_ORDER = {
+    "match-names": "matching names",
+    "transform-day": "building",
+    "check-day": "checking",
+    "finish-day": "checking the ledger",
+    "expire-days": "expiring days",
+}
+
+
+def run_in_order(run: Run, run_phases: Callable[[Run, Iterable[str]], Done]) -> Done:
+    """A day's phases by `run_phases`, which raises the failure of one: then none follows."""
+    run.progress("landing")
+    done = run_phases(run, BESIDE_EACH_OTHER)
+    for name, doing in IN_ORDER.items():
+        run.progress(doing)
+        done |= run_phases(run, [name])
+    return done
 
 
 @timed
 def prepare_day(run: Run) -> None:
     """Handshake, control tables, rates, dbt's manifest. Raises WarehouseError, or DaybookError when
     the project does not parse. Needs nothing of the day, so it runs beside the landing."""
-    run.check()
     with connected(run) as connection:
         warehouse.check_ready(connection)
     rates.refresh_rates(
@@ -62,10 +82,11 @@ def land_day(
     A failing optional table is in the result with status `failed`. Raises PlanError before
     any write when the day can't be landed, LandError when a required table failed.
     """
-    run.check()
-    plans = _plans(run)
-    _note_unused(run)
-    outcomes = (land_all or _in_threads)(run, plans)
+    planned = plans(run)
+    landing.note_unused(
+        run.options.data, run.day, flow_run_id=run.flow_run_id, sources=run.options.sources
+    )
+    outcomes = (land_all or in_threads)(run, planned)
     run.check()
     failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     if len(failed) == 1:
@@ -75,11 +96,13 @@ def land_day(
     return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
 
 
-def _plans(run: Run) -> list[Plan]:
+def plans(run: Run, tables: list[str] | None = None) -> list[Plan]:
+    """What the day's files make of each table, or of some. PlanError where they can't land."""
     try:
         return landing.plan_day(
             run.options.data,
             run.day,
+            tables,
             allow_empty=run.options.allow_empty,
             sources=run.options.sources,
         )
@@ -87,12 +110,6 @@ def _plans(run: Run) -> list[Plan]:
         if type(error) is not DaybookError:  # a wrong call, a warehouse that is gone
             raise
         raise PlanError(str(error)) from error
-
-
-def _note_unused(run: Run) -> None:
-    landing.note_unused(
-        run.options.data, run.day, flow_run_id=run.flow_run_id, sources=run.options.sources
-    )
 
 
 def land_table(run: Run, plan: Plan) -> Landed:
@@ -109,44 +126,46 @@ def land_table(run: Run, plan: Plan) -> Landed:
     )
 
 
-def _in_threads(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
+def in_threads(
+    run: Run, plans: list[Plan], land: Callable[[Run, Plan], Landed] = land_table
+) -> list[Landed | BaseException]:
+    """Land tables in threads of this process, several at once; each one's outcome, or its error."""
+
     def attempt(plan: Plan) -> Landed | BaseException:
         try:
-            return land_table(run, plan)
+            return land(run, plan)
         except Exception as error:
             return error
 
     with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
-        return list(pool.map(attempt, plans))
+        futures = [pool.submit(copy_context().run, attempt, plan) for plan in plans]
+        return [future.result() for future in futures]
 
 
 @timed
 def match_names(run: Run) -> Matched:
     """Names not seen before, matched in one batch. Raises DaybookError when a seed is at fault."""
-    run.check()
     return match.match_names(run.day, flow_run_id=run.flow_run_id, lock=run.lock)
 
 
 @timed
 def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Built:
     """dbt build in this process, with the day and the run in every session. Raises BuildError."""
-    run.check()
     try:
         return transform.build(
             run.day,
             run.flow_run_id,
-            stop=run.stop,
+            check=run.check,
             on_event=on_event,
             progress=run.progress,
         )
     finally:
-        run.stop.check()
+        run.check()
 
 
 @timed
 def check_day(run: Run) -> list[Checked]:
     """Hold what the day built to its checks. Raises CheckError when one of severity error fails."""
-    run.check()
     found = checks.check_day(run.day, run.flow_run_id, docs=warehouse.home() / "site" / "checks")
     checks.raise_failed(found)
     return found
@@ -156,7 +175,6 @@ def check_day(run: Run) -> list[Checked]:
 def finish_day(run: Run) -> int:
     """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
     tables that do not balance."""
-    run.check()
     with connected(run) as connection:
         rows = connection.execute(
             """
@@ -179,12 +197,10 @@ def finish_day(run: Run) -> int:
 @timed
 def sweep_orphans(run: Run) -> list[str]:
     """Drop tables that only a dead run can have left; their names."""
-    run.check()
     return retention.sweep_orphans(flow_run_id=run.flow_run_id, lock=run.lock)
 
 
 @timed
 def expire_days(run: Run) -> list[tuple[str, date]]:
     """Drop landed days past DAYBOOK_KEEP_DAYS that were applied; (table, day) of each."""
-    run.check()
     return retention.expire_days(retention.keep_days(), flow_run_id=run.flow_run_id, lock=run.lock)

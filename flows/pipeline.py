@@ -18,16 +18,14 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, distributed, phases, record, tasks, timing
+from flows import distributed, phases, record, tasks
 from flows.options import Engine, Mode, Options, chosen_days
-from flows.order import Done, run_in_order
+from flows.phases import Done
 from flows.reap import mark_crashed
-from flows.run import BackfillError, DayRun, Run, Watch, came_to, silent
-from flows.stopping import Stop
+from flows.run import BackfillError, DayRun, Run, Stop, Watch, silent
 from flows.tasks import this_flow_run
 from loaders import warehouse
 from loaders.days import parse_day
-from loaders.errors import DaybookError
 from loaders.files import day_folder
 from loaders.lock import run_lock
 
@@ -42,7 +40,7 @@ DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs
 def _run_name() -> str:
     from prefect.runtime import flow_run
 
-    return flow_run.parameters.get("day") or _due_day()
+    return f"day-pipeline {flow_run.parameters.get('day') or _due_day()}"
 
 
 def _due_day() -> str:
@@ -52,12 +50,11 @@ def _due_day() -> str:
     return (flow_run.scheduled_start_time.astimezone(UTC).date() - timedelta(days=1)).isoformat()
 
 
-# Three of the pool's threads are those of phase one themselves. (The runner's type is one of its
-# own futures, and the decorator's wants exactly PrefectFuture.)
 @flow(
     name="day-pipeline",
     flow_run_name=_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=phases.TABLES_AT_ONCE + 3),  # type: ignore[arg-type]
+    # Its type is one of its own futures, and the decorator's wants exactly PrefectFuture.
+    task_runner=ThreadPoolTaskRunner(len(phases.BESIDE_EACH_OTHER)),  # type: ignore[arg-type]
     persist_result=False,
 )
 async def day_pipeline(
@@ -77,9 +74,8 @@ async def day_pipeline(
     Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
     its event loop, so the phases are simply waited for.
     """
+    options = Options.of(locals()).checked()
     logical_day = parse_day(day or _due_day())
-    given = Options(data, mode, engine, force, allow_empty, allow_shrink, sources, timeout)
-    options = given.checked()
     flow_run_id = str(this_flow_run().id)
     if warehouse.is_embedded():
         warehouse.start()
@@ -90,32 +86,31 @@ async def day_pipeline(
     if mode == "distributed":
         distributed.refuse_small_pool(*(["the day"] if _is_on_pool() else []))
         run_phases = distributed.run_phases
+    await tasks.tag(run)
     seconds = timeout or DAY_SECONDS
     limit = threading.Timer(seconds, stop.request, [f"The day took more than {seconds:g} s."])
     limit.daemon = True
     limit.start()
     try:
-        holder = f"daybook run {flow_run_id} {run.day}"
-        with (
-            record.told(run),
-            run_lock(holder) as run.lock,
-            record.recorded(run) as dead,
-            contextlib.ExitStack() as left_over,
-        ):
-            mark_crashed(dead)
-            if engine == "spark":
-                run.progress("reading with Spark")
-                read = phases.read_by_spark(run)
-                # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
-                left_over.callback(shutil.rmtree, read, ignore_errors=True)
-                run.options = replace(options, data=read)
-            done = run_in_order(run, run_phases)
-            with timing.part("artifacts"):
-                artifacts.leave(run)
-            return done
+        with record.notified(run):
+            day_folder(options.data, run.day)  # a day that isn't there leaves nothing behind
+            with (
+                run_lock(f"daybook run {flow_run_id} {run.day}") as run.lock,
+                record.recorded(run) as dead,
+                contextlib.ExitStack() as left_over,
+            ):
+                mark_crashed(dead)
+                if engine == "spark":
+                    run.progress("reading with Spark")
+                    read = phases.read_by_spark(run)
+                    # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
+                    left_over.callback(shutil.rmtree, read, ignore_errors=True)
+                    run.options = replace(options, data=read)
+                return phases.run_in_order(run, run_phases)
     finally:
         stop.over()
         limit.cancel()
+        await tasks.leave(run)
 
 
 def _is_on_pool() -> bool:
@@ -128,7 +123,7 @@ def _days_name() -> str:
 
     given = flow_run.parameters
     days = given.get("days") or [given.get("first"), given.get("last")]
-    return f"{days[0]} to {days[-1]}"
+    return f"backfill {days[0]} to {days[-1]}"
 
 
 @flow(name="backfill", flow_run_name=_days_name, persist_result=False)
@@ -148,14 +143,13 @@ async def backfill(
     """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
     one that failed: day → run id and state. A day is a run below this one: in this process, or
     with `mode` distributed a run of its deployment on the pool."""
+    options = Options.of(locals()).checked()
     chosen = chosen_days(days, first, last)
-    given = Options(data, mode, engine, force, allow_empty, allow_shrink, sources, timeout)
-    options = given.checked()
     run_one = _day_here
     if mode == "distributed":
         above = ["the backfill"] if _is_on_pool() else []
         distributed.refuse_small_pool(*above, "the day")
-        run_one = distributed.day_there
+        run_one = distributed.run_day
     if warehouse.is_embedded():
         warehouse.start()
     stop, watching = watched_days.get() or (
@@ -172,9 +166,7 @@ async def backfill(
             for number, day in enumerate(chosen):
                 stop.check()
                 with watching(day) as watch:
-                    watch.done = _not_there(day, options) or await run_one(
-                        day, options, stop, watch.progress
-                    )
+                    watch.done = await run_one(day, options, stop, watch.progress)
                 if watch.done.error is not None:
                     raise BackfillError(chosen, number, watch.done.error) from watch.done.error
                 done[day] = {"run_id": str(watch.done.flow_run_id), "state": "Completed"}
@@ -183,18 +175,9 @@ async def backfill(
     return done
 
 
-def _not_there(day: str, options: Options) -> DayRun | None:
-    """A day that was mistyped, or has not come, fails without a run."""
-    try:
-        day_folder(options.data, parse_day(day))
-    except DaybookError as error:
-        return DayRun(parse_day(day), error=error)
-    return None
-
-
 async def _day_here(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:
     watched.set((stop, progress))
     started = time.monotonic()
     state = await day_pipeline(day=day, **asdict(options), return_state=True)
     outcome = await state.aresult(raise_on_failure=False)
-    return came_to(parse_day(day), state, outcome, time.monotonic() - started)
+    return DayRun.of_flow(parse_day(day), state, outcome, time.monotonic() - started)

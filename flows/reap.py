@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows import api
 from flows.command import guarded
-from loaders.lock import children_alive, runs_alive
+from loaders.lock import sessions
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, State
 
 OPEN = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
 
@@ -33,9 +32,10 @@ def reap() -> list[str]:
             flow_run_filter=FlowRunFilter.model_validate(OPEN),
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[api.POOL])),
         )
-        dead = [run for run in found if not _is_alive(run)]
+        alive = sessions()
+        dead = [run for run in found if str(run.id)[:8] not in alive]
         for run in dead:
-            _crash(client, run, "Its worker or its process is gone.")
+            _crash(client, run)
     return [str(run.id) for run in dead]
 
 
@@ -46,33 +46,20 @@ def mark_crashed(days: list[str]) -> None:
     if not days:
         return
     with get_client(sync_client=True) as client:
-        for flow_run_id in days:
-            # The run may be one of another Prefect server.
-            with contextlib.suppress(Exception):
-                for run in _with_parents(client, UUID(flow_run_id)):
-                    _crash(client, run, "The run ended without closing its row.")
+        for flow_run_id in map(UUID, days):
+            with contextlib.suppress(Exception):  # it may be a run of another Prefect server
+                _crash(client, day := client.read_flow_run(flow_run_id))
+                while day.parent_task_run_id:
+                    above = client.read_task_run(day.parent_task_run_id).flow_run_id
+                    _crash(client, day := client.read_flow_run(above))  # type: ignore[arg-type]
 
 
-def _is_alive(run: FlowRun) -> bool:
-    day = run.parameters.get("run_id")  # that of a phase
-    return str(run.id)[:8] in children_alive(day) if day else str(run.id) in runs_alive()
-
-
-def _crash(client: SyncPrefectClient, run: FlowRun, why: str) -> None:
+def _crash(client: SyncPrefectClient, run: FlowRun) -> None:
     from prefect.states import Crashed
 
     if run.state and not run.state.is_final():  # one that outlived PostgreSQL has said why
-        client.set_flow_run_state(run.id, Crashed(message=why), force=True)
-
-
-def _with_parents(client: SyncPrefectClient, flow_run_id: UUID) -> Iterator[FlowRun]:
-    """A flow run and those that wait for it: of a table land-day, the day, and its backfill."""
-    run = client.read_flow_run(flow_run_id)
-    yield run
-    if run.parent_task_run_id:
-        above = client.read_task_run(run.parent_task_run_id).flow_run_id
-        if above is not None:  # else a task that nobody's flow called
-            yield from _with_parents(client, above)
+        gone: State[None] = Crashed(message="Its worker or its process is gone.")
+        client.set_flow_run_state(run.id, gone, force=True)
 
 
 def main() -> int:

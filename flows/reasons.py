@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from flows.checks.run import CheckError
-from flows.stopping import Stopped
+from flows.run import Stopped
 from flows.transform import BuildError
 from loaders.errors import DaybookError, DriverError, LockedError
 from loaders.readers.rows import UnreadableError

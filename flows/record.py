@@ -14,10 +14,10 @@ from flows import notify, site, timing
 from flows.pages.remarks import read_remarks
 from flows.pages.runs import failures
 from flows.reasons import PhaseError, without_values
-from flows.run import Run
+from flows.run import Run, end_sessions
 from flows.transform import BuildError
 from loaders import landing, ledger, warehouse
-from loaders.errors import plain
+from loaders.errors import DaybookError, plain
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -43,24 +43,11 @@ def recorded(run: Run) -> Iterator[list[str]]:
     """Keep the run's own row in metrics.pipeline_metrics: running, then success or failure.
     UsageError, and no row, for a day of the calendar that the warehouse does not hold.
 
-    Called under the lock, so rows that an earlier run left `running` belong to the dead: they
-    are closed as failures, and the dead runs' ids are what the context gives.
+    Called under the lock; the context gives the ids of the dead runs that it has closed.
     """
     with connected(run, "daybook flow") as connection:
         ledger.check_calendar(connection, run.day)
-        landing.reap_running()
-        dead = connection.execute(
-            """
-            update metrics.pipeline_metrics
-            set
-                status = 'failure',
-                error_message = 'the run ended without closing its row',
-                finished_at = clock_timestamp(),
-                duration_seconds = extract(epoch from clock_timestamp() - started_at)
-            where task_name = 'day-pipeline' and status = 'running'
-            returning flow_run_id
-            """
-        ).fetchall()
+        dead = close_dead_runs(connection)
         [(row,)] = connection.execute(
             """
             insert into metrics.pipeline_metrics
@@ -73,7 +60,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
         begin(connection, run.flow_run_id, {"day": run.day.text, **asdict(run.options)})
     began = time.monotonic()
     try:
-        yield [flow_run_id for (flow_run_id,) in dead]
+        yield dead
     except BaseException as error:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         said, warned = without_values(error), []
@@ -90,12 +77,38 @@ def recorded(run: Run) -> Iterator[list[str]]:
     write_pages(run)
 
 
+def close_dead_runs(connection: Connection) -> list[str]:
+    """Close as failures what earlier runs left `running`; the ids of their days. Under the lock
+    they belong to the dead. Phases of theirs that live on, on the pool, lose their sessions."""
+    dead = connection.execute(
+        """
+        update metrics.pipeline_metrics
+        set
+            status = 'failure',
+            error_message = 'the run ended without closing its row',
+            finished_at = clock_timestamp(),
+            duration_seconds = extract(epoch from clock_timestamp() - started_at)
+        where task_name = 'day-pipeline' and status = 'running'
+        returning flow_run_id
+        """
+    ).fetchall()
+    with warehouse.connect(autocommit=True) as owner:
+        for (flow_run_id,) in dead:
+            end_sessions(owner, flow_run_id)
+    landing.reap_running()
+    return [flow_run_id for (flow_run_id,) in dead]
+
+
 @contextlib.contextmanager
-def told(run: Run) -> Iterator[None]:
+def notified(run: Run) -> Iterator[None]:
     """Tell the webhook how the run ended, around its lock: nobody waits for a slow answer. That
     nobody took the message is a warning, never the day's failure."""
     try:
         yield
+    except DaybookError as error:
+        if run.message is None and error.exit_code == 1:  # its day has not come
+            run.message = ("failed", 0.0, without_values(error), [])
+        raise
     finally:
         if run.message and (complaint := notify.tell(run.day.text, run.flow_run_id, *run.message)):
             run.progress(f"warning: {complaint}")
@@ -111,7 +124,7 @@ def write_pages(run: Run, *, lineage: bool | None = None) -> None:
     except Exception as error:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
     with contextlib.suppress(Exception), connected(run) as connection:
-        note_parts(connection, run.flow_run_id)
+        note_times(connection, run.flow_run_id)
 
 
 def _failures(run: Run) -> list[str]:
@@ -163,42 +176,33 @@ def warnings(run: Run) -> list[str]:
 
 
 def timed(phase: Phase[P, T]) -> Phase[P, T]:
-    """A phase that notes when it is done, with its seconds."""
+    """A phase that begins only while its run may change the warehouse, and notes when it is done,
+    with its seconds."""
 
     @functools.wraps(phase)
     def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
         started = time.monotonic()
+        run.check()
         try:
             outcome = phase(run, *arguments, **named)
         except Exception as error:
             if (said := plain(error)) is not error:
                 raise said from None  # what Prefect keeps of an error is all that it carries
             raise
-        _note(run, phase.__name__.replace("_", "-"), time.monotonic() - started)
+        timing.add(phase.__name__.replace("_", "-"), time.monotonic() - started)
+        with connected(run) as connection:
+            note_times(connection, run.flow_run_id)
         return outcome
 
     return cast("Phase[P, T]", noted)
 
 
-def _note(run: Run, phase: str, seconds: float) -> None:
-    with warehouse.connect(
-        application_name=f"daybook {run.flow_run_id}", autocommit=True, role=warehouse.TRANSFORMER
-    ) as connection:
-        connection.execute(
-            "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"
-            " on conflict (flow_run_id, phase) do update set"
-            " seconds = excluded.seconds, finished_at = excluded.finished_at",
-            [run.flow_run_id, phase, seconds],
-        )
-        note_parts(connection, run.flow_run_id)
-
-
-def note_parts(connection: Connection, flow_run_id: str) -> None:
-    """Keep what this process has spent beside the phases; those of a run's processes add up."""
+def note_times(connection: Connection, flow_run_id: str) -> None:
+    """Keep what phases and parts have taken in this process; those of a run's processes add up."""
     for part, seconds in timing.taken().items():
         connection.execute(
             "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"
             " on conflict (flow_run_id, phase) do update set"
-            " seconds = phase_runs.seconds + excluded.seconds",
+            " seconds = phase_runs.seconds + excluded.seconds, finished_at = excluded.finished_at",
             [flow_run_id, part, seconds],
         )

@@ -149,7 +149,7 @@ def print_account(account: Account, outcome: str, *, file: IO[str] | None = None
     print(f"\n{account.day} {outcome} (run {account.flow_run_id[:8]})", file=out)
     if account.lines:
         print("\n" + wrapped(f"what is new: {_new(account.lines)}"), file=out)
-        print("\n" + "\n".join(_told(account.lines)), file=out)
+        print("\n" + "\n".join(table_lines(account.lines)), file=out)
     for remark in account.remarks:
         print(wrapped(f"  {remark}", 4), file=out)
     if account.ledger:
@@ -173,7 +173,7 @@ def _new(lines: list[Line]) -> str:
     return "; ".join(said) or "nothing"
 
 
-def _told(lines: list[Line]) -> list[str]:
+def table_lines(lines: list[Line]) -> list[str]:
     """A line a table and target; what was not delivered has one line together."""
     names = [line.table or f"  {line.target}" for line in lines]
     width = max(map(len, names)) + 2

@@ -1,7 +1,9 @@
-"""One run of a day: what it was asked for, who watches it, what it came to."""
+"""One run of a day: what it is asked for, who may stop it, who watches it, and how it ended."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,14 +11,75 @@ from uuid import uuid4
 
 from flows.command import exit_code
 from flows.options import Options
-from flows.stopping import Stop
+from loaders import warehouse
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
+    from psycopg import Connection
 
     from loaders.lock import Lock
+
+
+class Stopped(DaybookError):
+    """The run was told to stop; the message says by whom."""
+
+
+class Stop:
+    """A run's stop switch, for a time-out, Ctrl-C or SIGTERM. Threads that wait for PostgreSQL
+    can't be interrupted, so their sessions are ended on the server instead."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.flow_run_id: str | None = None
+        self._over = threading.Event()
+
+    def request(self, reason: str) -> None:
+        """Make `check` raise from now on, and end the run's sessions until it is over. May be
+        called from any thread, or a signal handler."""
+        if self.reason is None:
+            self.reason = reason
+            threading.Thread(target=self._end_sessions, daemon=True, name="daybook-stop").start()
+
+    def check(self) -> None:
+        """Stopped, when a stop was requested."""
+        if self.reason is not None:
+            raise Stopped(self.reason)
+
+    def begin(self, flow_run_id: str) -> None:
+        """A run is at work: a request ends its sessions. Days in a row have one switch."""
+        self.flow_run_id = flow_run_id
+        self._over.clear()
+
+    def over(self) -> None:
+        """The phases have ended: leave the sessions alone."""
+        self._over.set()
+
+    def _end_sessions(self) -> None:
+        while not self._over.is_set():
+            with contextlib.suppress(Exception), warehouse.connect(autocommit=True) as connection:
+                while not self._over.is_set():
+                    end_sessions(connection, self.flow_run_id or "no run yet")
+                    self._over.wait(0.1)
+            self._over.wait(0.5)
+
+
+def end_sessions(connection: Connection, flow_run_id: str) -> None:
+    """End a run's sessions, wherever its phases are at work. The lock's own and the one that
+    records the run stay: a failure is still recorded under the lock."""
+    connection.execute(
+        """
+        select pg_terminate_backend(pid)
+        from pg_stat_activity
+        where pid <> pg_backend_pid()
+            and datname = current_database()
+            and application_name like '%%' || %s || '%%'
+            and application_name not like 'daybook run %%'
+            and application_name not like 'daybook flow %%'
+        """,
+        [flow_run_id],
+    )
 
 
 def silent(_what: str, _done: int | None = None, _total: int | None = None, at: str = "") -> None:
@@ -33,7 +96,7 @@ class Run:
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent
-    # how it ended, to be told once its lock is free
+    # how it ended (status, seconds, why, warnings), to be told once its lock is free
     message: tuple[str, float, str | None, list[str]] | None = None
 
     @classmethod
@@ -50,7 +113,7 @@ class Run:
 
 @dataclass
 class DayRun:
-    """What a run of a day came to. `phases`: phase → run id and state; `error`: why it failed."""
+    """How a run of a day ended. `phases`: phase → run id and state; `error`: why it failed."""
 
     day: Day
     flow_run_id: str | None = None
@@ -58,26 +121,26 @@ class DayRun:
     error: BaseException | None = None
     seconds: float = 0.0
 
+    @classmethod
+    def of_flow(cls, day: Day, state: State[Any], outcome: Any, seconds: float) -> DayRun:
+        """By the state and the result of the day's flow in this process."""
+        failed = isinstance(outcome, BaseException)
+        run_id = state.state_details.flow_run_id
+        return cls(
+            day=day,
+            flow_run_id=str(run_id) if run_id else None,
+            phases={} if failed else outcome,
+            error=outcome if failed else None,
+            seconds=seconds,
+        )
+
 
 @dataclass
 class Watch:
-    """Who watches a day: told of its steps, and given what it came to when it has ended."""
+    """Who watches a day: told of its steps, and given how it ended."""
 
     progress: Callable[..., None]
     done: DayRun | None = None
-
-
-def came_to(day: Day, state: State[Any], outcome: Any, seconds: float) -> DayRun:
-    """What a day came to, by the state and result of its flow in this process."""
-    failed = isinstance(outcome, BaseException)
-    run_id = state.state_details.flow_run_id
-    return DayRun(
-        day=day,
-        flow_run_id=str(run_id) if run_id else None,
-        phases={} if failed else outcome,
-        error=outcome if failed else None,
-        seconds=seconds,
-    )
 
 
 class BackfillError(DaybookError):

@@ -16,7 +16,7 @@ from flows.pages.runs import day_text
 from flows.pages.verdict import troubles, verdict
 from flows.report import aligned, wrapped
 from loaders import warehouse
-from loaders.lock import KEY
+from loaders.lock import holder
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -39,24 +39,6 @@ def read_batches(connection: Connection, numbered: bool, limit: int) -> list[Row
         limit,
     )
     return [row | {"day": text(row["day"])} for row in found]
-
-
-def read_holder(connection: Connection) -> str | None:
-    """Who holds the run lock and since when, or None."""
-    row = connection.execute(
-        """
-        select sessions.application_name, to_char(sessions.backend_start, 'YYYY-MM-DD HH24:MI:SS')
-        from pg_locks as locks
-        join pg_stat_activity as sessions on sessions.pid = locks.pid
-        where locks.locktype = 'advisory'
-            and locks.database = (select oid from pg_database where datname = current_database())
-            and locks.classid = 0
-            and locks.objid = %s
-            and locks.granted
-        """,
-        [KEY],
-    ).fetchone()
-    return f"{row[0]} since {row[1]} UTC" if row else None
 
 
 def days_by_state(connection: Connection, numbered: bool) -> dict[str, list[list[str]]]:
@@ -105,11 +87,12 @@ def read_status(limit: int) -> dict[str, Any]:
         warehouse.check_ready(connection)
         numbered = runs.is_numbered(connection)
         text = day_text(numbered)
+        held = holder(connection)
         newest = [
             (run, run["asked_day"] or text(run["day"])) for run in runs.runs(connection, limit)
         ]
         return {
-            "lock": read_holder(connection),
+            "lock": held and held[0],
             "last_run": last_run(connection, *newest[0]) if newest else None,
             "days": days_by_state(connection, numbered),
             "runs": [

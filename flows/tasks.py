@@ -1,19 +1,27 @@
-"""The phases of a day as Prefect tasks: what may be retried, and what a person sees of them."""
+"""The phases of a day as Prefect tasks, what may be retried of them, and what Prefect shows."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from uuid import UUID, uuid4
 
-from prefect import Task, task
+from prefect import Task, get_client, get_run_logger, task
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Completed, Failed, Running
 from prefect.utilities.annotations import quote
 
-from flows import phases, reasons
-from flows.node_tasks import NodeRuns
-from flows.order import Done
+from flows import phases, reasons, report
+from flows.pages.read import ledger
+from flows.pages.render import file_of
+from flows.phases import Done
 from flows.run import Run
+from flows.transform import first_line
+from loaders import warehouse
 from loaders.landing import Landed, Plan
 
 if TYPE_CHECKING:
@@ -58,7 +66,9 @@ def _task(phase: Callable[[Run], T]) -> Task[[Run], T]:
 @task(name="land-table", task_run_name="land {table}", **_retried)
 def land_table(run: Run, plan: Plan, table: str) -> Landed:
     """One table and day, in one transaction."""
-    return phases.land_table(run, plan)
+    landed = phases.land_table(run, plan)
+    get_run_logger().info("%s %s: %s rows", table, landed.status, landed.rows_landed or 0)
+    return landed
 
 
 @task(name="land-day", task_run_name="land-day", cache_policy=NO_CACHE, persist_result=False)
@@ -68,8 +78,10 @@ def land_day(run: Run) -> list[Landed]:
 
 
 def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
-    futures = [land_table.submit(whole(run), whole(plan), plan.table.name) for plan in plans]
-    return [future.result(raise_on_failure=False) for future in futures]
+    # Not the task runner's threads: Prefect warns of tasks there that wait for tasks.
+    return phases.in_threads(
+        run, plans, lambda run, plan: land_table(whole(run), whole(plan), plan.table.name)
+    )
 
 
 @task(name="dbt-node", tags=["dbt"])
@@ -77,10 +89,63 @@ def dbt_node() -> None:
     """A node of a build: dbt runs it, and Prefect is told."""
 
 
+class NodeRuns:
+    """A callback for dbt's events that keeps one task run per node: Running, then Completed, Failed
+    or Cancelled. A thread of its own tells Prefect, for which dbt never waits, and a report that
+    fails does not fail the build. (PrefectDbtRunner shows nodes at three times a build's cost.)"""
+
+    def __init__(self, flow_run_id: UUID) -> None:
+        self._flow_run_id = flow_run_id
+        self._runs: dict[str, UUID] = {}  # at work, by dbt's id of the node
+        self._client = get_client(sync_client=True)
+        self._teller = ThreadPoolExecutor(1, "node-runs")
+
+    def __call__(self, event: Any) -> None:
+        if event.info.name == "NodeStart" and event.data.node_info.resource_type != "exposure":
+            self._started(event.data.node_info)
+        elif event.info.name == "NodeFinished":
+            self._finished(event.data.node_info, event.data.run_result)
+
+    def _started(self, node: Any) -> None:
+        run_id = self._runs[node.unique_id] = uuid4()
+        self._tell(
+            self._client.create_task_run,
+            dbt_node,
+            self._flow_run_id,
+            dynamic_key=str(run_id),
+            id=run_id,
+            name=node.node_name,
+            extra_tags=[str(node.resource_type)],
+            state=Running(),
+        )
+
+    def _finished(self, node: Any, result: Any) -> None:
+        said = f"{result.status}: {first_line(result.message)}" if result.message else None
+        ended = Completed if result.status in ("success", "pass", "warn") else Failed
+        self._end(node.unique_id, ended(message=said))
+
+    def _end(self, node: str, state: State[Any]) -> None:
+        if run_id := self._runs.pop(node, None):  # a node that is skipped never started
+            self._tell(self._client.set_task_run_state, run_id, state, force=True)
+
+    def _tell(self, ask: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+        def told() -> None:
+            with contextlib.suppress(Exception):
+                ask(*arguments, **named)
+
+        self._teller.submit(told)
+
+    def close(self) -> None:
+        """Nodes that were running when dbt was interrupted are cancelled."""
+        for node in list(self._runs):
+            self._end(node, Cancelled(message="the build was interrupted"))
+        self._teller.shutdown()
+
+
 @task(name="transform-day", task_run_name="transform-day", **_retried)
 def transform_day(run: Run) -> Built:
     """dbt build, each node a task run of its own."""
-    nodes = NodeRuns(str(this_flow_run().id), dbt_node)
+    nodes = NodeRuns(this_flow_run().id)
     try:
         return phases.transform_day(run, nodes)
     finally:
@@ -115,3 +180,51 @@ def run_phases(run: Run, names: Iterable[str]) -> Done:
         name: {"run_id": str(future.task_run_id), "state": str(future.state.name)}
         for name, future in futures.items()
     }
+
+
+async def tag(run: Run) -> None:
+    """Mark the flow run at work with the day and how it is run."""
+    flow_run = this_flow_run()
+    tags = {*flow_run.tags, run.day.text, run.options.mode, run.options.engine}
+    with contextlib.suppress(Exception):
+        async with get_client() as client:
+            await client.update_flow_run(flow_run.id, tags=sorted(tags))
+
+
+async def leave(run: Run) -> None:
+    """Tell how a run that had begun ended: rows of each table, warnings, and why it failed; never
+    a value of data. A Prefect or a warehouse that is away must not change how the day went."""
+    with contextlib.suppress(Exception):
+        if run.message:
+            await _leave(run, *run.message)
+
+
+async def _leave(
+    run: Run, status: str, seconds: float, why: str | None, warnings: list[str]
+) -> None:
+    logger, site = get_run_logger(), warehouse.home() / "site"
+    with warehouse.connect(
+        application_name="daybook artifacts", autocommit=True, role=warehouse.TRANSFORMER
+    ) as connection:
+        account = report.read_account(connection, run.flow_run_id, run.day)
+        rows = ledger(connection, run.day.date)
+    said = [f"{run.day} {status} in {seconds:.0f} s", *report.table_lines(account.lines)]
+    said.append(account.ledger)
+    logger.info("\n".join(said))
+    for warning in warnings:
+        logger.warning(warning)
+    if why:
+        logger.error(why)
+    pages = {
+        "the run": site / "runs" / file_of(run.flow_run_id),
+        "all days and runs": site / "index.html",
+        "dbt's docs": site / "lineage.html",
+    }
+    links = [f"[{name}]({page.as_uri()})" for name, page in pages.items() if page.exists()]
+    text = "\n".join([*said, *warnings, why or ""]).replace("`", "'")
+    summary = f"{' · '.join(links)}\n\n```text\n{text}\n```"
+    await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
+    table = [{name: str(value) for name, value in row.items()} for row in rows]
+    await acreate_table_artifact(
+        key="daybook-ledger", table=table, description=f"{run.day}, run {run.flow_run_id}"
+    )

@@ -1,12 +1,14 @@
-"""What a run spends beside its phases: kept with them, in metrics.phase_runs."""
+"""What a run spends in its phases and beside them: kept in metrics.phase_runs."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 
 _seconds: dict[str, float] = {}
+_counting = threading.Lock()  # phases run beside each other
 
 
 @contextlib.contextmanager
@@ -16,11 +18,18 @@ def part(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _seconds[name] = _seconds.get(name, 0.0) + time.monotonic() - started
+        add(name, time.monotonic() - started)
+
+
+def add(name: str, seconds: float) -> None:
+    """Count so many seconds more of a phase or a part."""
+    with _counting:
+        _seconds[name] = _seconds.get(name, 0.0) + seconds
 
 
 def taken() -> dict[str, float]:
-    """The parts since this was last asked, with their seconds."""
-    found = dict(_seconds)
-    _seconds.clear()
+    """What has been counted since this was last asked, in seconds."""
+    with _counting:
+        found = dict(_seconds)
+        _seconds.clear()
     return found

@@ -10,12 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from flows import timing
-from flows.node_runs import keep_node_runs
-from flows.stopping import Stop
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
@@ -130,7 +129,7 @@ def build(
     day: Day | None,
     flow_run_id: str,
     *,
-    stop: Stop | None = None,
+    check: Callable[[], None] = lambda: None,
     on_event: Callable[[Any], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     arguments: list[str] | None = None,
@@ -138,8 +137,8 @@ def build(
     """`dbt build` for one day. Raises BuildError naming the failed nodes.
 
     `on_event` is called with each of dbt's events, in dbt's threads: it must be quick. `progress`
-    is told which node of how many begins. A `stop` fails the nodes that are still to run; the
-    sessions of those at work are ended by whoever asked for it, by the run in their name.
+    is told which node of how many begins. `check` is called before each statement: what it raises
+    fails the nodes that are still to run.
     """
     from dbt.cli.main import dbtRunner
 
@@ -147,8 +146,8 @@ def build(
         if progress and event.info.name == "LogStartLine":
             node = event.data.node_info.node_name
             progress(f"building · {node}", event.data.index, event.data.total)
-        if stop and event.info.name == "SQLQuery":
-            stop.check()
+        if event.info.name == "SQLQuery":
+            check()
 
     called, started = [*(arguments or BUILD), *_options()], time.monotonic()
     with _surroundings(), _day_in_sessions(day, flow_run_id):
@@ -160,8 +159,49 @@ def build(
             outcome = runner.invoke([*called, *SILENT])
     seconds = time.monotonic() - started
     if day is not None:
-        keep_node_runs(list(getattr(outcome.result, "results", None) or []), day, flow_run_id)
+        _keep_node_runs(list(getattr(outcome.result, "results", None) or []), day, flow_run_id)
     return verdict(outcome, seconds)
+
+
+def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
+    """How long each node took, for the pages. A record of times must not fail the day that they
+    are of: errors are dropped."""
+    rows = [_row(result, day, flow_run_id) for result in results]
+    with (
+        contextlib.suppress(Exception),
+        warehouse.connect(
+            application_name=f"daybook {flow_run_id}",
+            flow_run_id=flow_run_id,
+            day=day,
+            role=warehouse.TRANSFORMER,
+        ) as connection,
+    ):
+        connection.cursor().executemany(
+            """
+            insert into metrics.node_runs (
+                flow_run_id, day, node, resource_type, status, started_at, finished_at, seconds,
+                depends_on
+            )
+            values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+            on conflict (flow_run_id, node) do update set
+                status = excluded.status, started_at = excluded.started_at,
+                finished_at = excluded.finished_at, seconds = excluded.seconds
+            """,
+            rows,
+        )
+
+
+def _row(result: Any, day: Day, flow_run_id: str) -> tuple[Any, ...]:
+    timed = [t for t in result.timing if t.started_at and t.completed_at]
+    started = min((t.started_at for t in timed), default=None)
+    ended = max((t.completed_at for t in timed), default=None)
+    waited_for = getattr(getattr(result.node, "depends_on", None), "nodes", [])
+    return (
+        *(flow_run_id, day.date, result.node.name, str(result.node.resource_type)),
+        *(str(result.status), started and started.replace(tzinfo=UTC)),
+        *(ended and ended.replace(tzinfo=UTC), result.execution_time),
+        [unique_id.split(".")[2] for unique_id in waited_for],
+    )
 
 
 def _prefects_runner() -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from loaders import warehouse
 from loaders.errors import LockedError, WarehouseError
@@ -15,33 +15,39 @@ if TYPE_CHECKING:
 
 KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
 POLL = 0.2  # seconds
-CHILD = "daybook child"
 
 
 class Lock:
     """The held lock. `check()` before each commit: a lost connection is a lost lock."""
 
     def __init__(self, conn: Connection, holder: str) -> None:
-        self._conn = conn
-        self.holder = holder
+        self._conn, self.holder = conn, holder
 
     def check(self) -> None:
         """LockedError unless this run holds the lock still."""
         import psycopg
 
         try:
-            held = self._conn.execute(
-                "select 1 from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'"
-                " and classid = 0 and objid = %s and objsubid = 1 and granted",
-                [KEY],
-            ).fetchone()
+            is_held = self._is_held()
         except psycopg.Error:
-            held = None
-        if not held:
+            is_held = False
+        if not is_held:
             raise LockedError(
                 f"{self.holder} lost its lock on the warehouse (its connection ended): "
                 "nothing more is written. Run it again."
             )
+
+    def _is_held(self) -> bool:
+        self._conn.execute("select")  # the lock lives as long as its session
+        return True
+
+
+class ParentLock(Lock):
+    """The lock of the day that this process works for, which the day's own process holds."""
+
+    def _is_held(self) -> bool:
+        said, _ = holder(self._conn) or ("", 0)
+        return said.startswith(self.holder)
 
 
 @contextmanager
@@ -51,105 +57,73 @@ def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
     Waits up to `wait` seconds, then LockedError naming who holds it and since when. PostgreSQL
     frees the lock when the connection ends, so a run that is killed leaves none behind.
     """
-    conn = warehouse.connect(
-        application_name=_fitted(holder), autocommit=True, timeouts=False, role=warehouse.LOADER
-    )
-    try:
+    with _session(holder) as conn:
         deadline = time.monotonic() + wait
         while not _taken(conn):
             if time.monotonic() >= deadline:
                 raise LockedError(_who_holds(conn, wait))
             time.sleep(min(POLL, max(0.01, deadline - time.monotonic())))
         yield Lock(conn, holder)
-    finally:
-        conn.close()
-
-
-class ParentLock(Lock):
-    """The lock of the day that a process works for; `check()` as Lock's, for a child process."""
-
-    def __init__(self, conn: Connection, flow_run_id: str) -> None:
-        super().__init__(conn, f"daybook run {flow_run_id}")
-        self.flow_run_id = flow_run_id
-
-    def check(self) -> None:
-        """LockedError unless the day's own process holds the lock still."""
-        import psycopg
-
-        try:
-            held = parent_holds(self._conn, self.flow_run_id)
-        except psycopg.Error:
-            held = False
-        if not held:
-            raise LockedError(
-                f"The day's run {self.flow_run_id} doesn't hold the warehouse any more: "
-                "nothing more is written for it."
-            )
 
 
 @contextmanager
-def under_parent(flow_run_id: str, child: str) -> Iterator[ParentLock]:
-    """Work for the day `flow_run_id` as its `child`; the session shows the day that it lives.
+def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
+    """Work for the day `flow_run_id` as its run `child`, which this session shows to be alive.
 
     LockedError when that day doesn't hold the lock.
     """
-    name = f"{CHILD} {flow_run_id} {child[:8]}"
-    with warehouse.connect(
-        application_name=name, autocommit=True, timeouts=False, role=warehouse.LOADER
-    ) as conn:
-        lock = ParentLock(conn, flow_run_id)
+    with _session(f"daybook child {flow_run_id} {child[:8]}") as conn:
+        lock = ParentLock(conn, f"daybook run {flow_run_id}")
         lock.check()
         yield lock
 
 
-def parent_holds(conn: Connection, flow_run_id: str) -> bool:
-    """Whether the run lock is held, and by that day's run."""
-    return bool(
-        conn.execute(
-            """
-            select 1
-            from pg_locks as locks
-            join pg_stat_activity as sessions on sessions.pid = locks.pid
-            where locks.locktype = 'advisory'
-                and locks.database = (
-                    select oid from pg_database where datname = current_database()
-                )
-                and locks.classid = 0
-                and locks.objid = %s
-                and locks.objsubid = 1
-                and locks.granted
-                and starts_with(sessions.application_name, %s)
-            """,
-            [KEY, f"daybook run {flow_run_id}"],
-        ).fetchone()
+def holder(conn: Connection[Any]) -> tuple[str, int] | None:
+    """Who holds the run lock: its session's name with its start, and its pid."""
+    from psycopg.rows import tuple_row
+
+    # PostgreSQL doesn't tell another role's start to a login without pg_monitor.
+    cursor = conn.cursor(row_factory=tuple_row).execute(
+        """
+        select
+            coalesce(nullif(sessions.application_name, ''), 'an unnamed session')
+            || coalesce(to_char(backend_start, '" since "YYYY-MM-DD HH24:MI:SS" UTC"'), ''),
+            sessions.pid
+        from pg_locks as locks
+        join pg_stat_activity as sessions on sessions.pid = locks.pid
+        where locks.locktype = 'advisory'
+            and locks.database = (select oid from pg_database where datname = current_database())
+            and locks.classid = 0
+            and locks.objid = %s
+            and locks.objsubid = 1
+            and locks.granted
+        """,
+        [KEY],
     )
+    return cursor.fetchone()
 
 
-def children_alive(flow_run_id: str) -> set[str]:
-    """The first eight characters of the ids of the children whose sessions are open."""
-    prefix = f"{CHILD} {flow_run_id} "
-    with warehouse.connect(
-        application_name="daybook watch", autocommit=True, role=warehouse.LOADER
-    ) as conn:
-        found = conn.execute(
-            "select application_name from pg_stat_activity"
-            " where datname = current_database() and starts_with(application_name, %s)",
-            [prefix],
-        ).fetchall()
-    return {name.removeprefix(prefix) for (name,) in found}
-
-
-def runs_alive() -> set[str]:
-    """The ids of the days and backfills whose sessions are open."""
-    with warehouse.connect(
-        application_name="daybook watch", autocommit=True, role=warehouse.LOADER
-    ) as conn:
-        found = conn.execute(
-            "select split_part(application_name, ' ', 3) from pg_stat_activity"
+def sessions() -> str:
+    """The names of the warehouse's open sessions. Days, their children and backfills have one for
+    as long as they live, with the id of their run in its name."""
+    with warehouse.connect(application_name="daybook watch", role=warehouse.LOADER) as conn:
+        [(names,)] = conn.execute(
+            "select string_agg(application_name, ' ') from pg_stat_activity"
             " where datname = current_database()"
-            " and application_name similar to 'daybook (run|backfill) %'"
-        ).fetchall()
-    return {run for (run,) in found}
+        )
+    return str(names)
+
+
+@contextmanager
+def _session(name: str) -> Iterator[Connection]:
+    """A connection that only waits, with a name as PostgreSQL shows it: 63 bytes of ASCII."""
+    fitted = "".join(c if " " <= c <= "~" else "?" for c in name)[:63]
+    with closing(
+        warehouse.connect(
+            application_name=fitted, autocommit=True, timeouts=False, role=warehouse.LOADER
+        )
+    ) as conn:
+        yield conn
 
 
 def _taken(conn: Connection) -> bool:
@@ -164,36 +138,16 @@ def _taken(conn: Connection) -> bool:
         ) from None
 
 
-def _fitted(holder: str) -> str:
-    """PostgreSQL cuts an application_name at 63 bytes and shows only printable ASCII."""
-    return "".join(c if " " <= c <= "~" else "?" for c in holder)[:63]
-
-
 def _who_holds(conn: Connection, wait: float) -> str:
     conn.execute("reset role")  # a login sees more of its own other sessions than its role does
-    found = conn.execute(
-        """
-        select sessions.application_name, sessions.backend_start, sessions.pid
-        from pg_locks as locks
-        join pg_stat_activity as sessions on sessions.pid = locks.pid
-        where locks.locktype = 'advisory'
-            and locks.database = (select oid from pg_database where datname = current_database())
-            and locks.classid = 0
-            and locks.objid = %s
-            and locks.objsubid = 1
-            and locks.granted
-        """,
-        [KEY],
-    ).fetchone()
+    found = holder(conn)
     if found is None:
         return (
             f"The warehouse was locked for {wait:g} s by a run that has just ended. Run it again."
         )
-    name, since, pid = found
-    # PostgreSQL doesn't tell another role's start to a login without pg_monitor.
-    when = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
+    said, pid = found
     return (
-        f"The warehouse is held by {name or 'an unnamed session'}{when} (waited {wait:g} s). "
+        f"The warehouse is held by {said} (waited {wait:g} s). "
         "Only one run at a time changes it: wait for it to end, or end it: "
         f"select pg_terminate_backend({pid});"
     )

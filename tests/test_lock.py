@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 
+import psycopg
 import pytest
 
+from flows.record import close_dead_runs
+from loaders import warehouse
 from loaders.errors import LockedError, WarehouseError
-from loaders.lock import run_lock
+from loaders.lock import run_lock, sessions, under_parent
 from loaders.sources import PROJECT
 
 HOLD = """
@@ -84,6 +87,41 @@ def test_a_run_whose_lock_connection_was_cut_is_told_before_it_commits(db):
         assert cut == [{"done": True}]
         with pytest.raises(LockedError, match="daybook run r1 day1 lost its lock"):
             lock.check()
+
+
+def test_a_run_on_the_pool_works_only_while_its_day_holds_the_warehouse(holder):
+    with under_parent("other-run", "0123456789") as lock:
+        lock.check()
+        assert "daybook child other-run 01234567" in sessions()
+        with pytest.raises(LockedError), under_parent("no-run", "0123456789"):
+            pass
+        holder.kill()
+        holder.wait()
+        with pytest.raises(LockedError, match="daybook run other-run lost its lock"):
+            for _ in range(50):  # PostgreSQL hears of it within half a second
+                time.sleep(0.1)
+                lock.check()
+    assert "other-run" not in sessions()
+
+
+def test_what_a_dead_day_left_at_work_is_ended_by_the_next_run(db):
+    db.execute(
+        "insert into metrics.pipeline_metrics (flow_run_id, task_name, status, started_at)"
+        " values ('dead-run', 'day-pipeline', 'running', now())"
+    )
+    with (
+        warehouse.connect(application_name="daybook dbt dead-run") as orphan,
+        warehouse.connect(application_name="daybook dbt live-run") as other,
+        run_lock("daybook run live-run day2"),
+    ):
+        with warehouse.connect(autocommit=True) as connection:
+            assert close_dead_runs(connection) == ["dead-run"]
+        with pytest.raises(psycopg.OperationalError):
+            orphan.execute("select 1")
+        other.execute("select 1")
+    assert db.execute("select status from metrics.pipeline_metrics").fetchone() == {
+        "status": "failure"
+    }
 
 
 def test_the_lock_outlives_every_timeout_of_the_server(db, monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 from flows import cli, late, notify, record
 from flows.run import Run
 from loaders import lock
+from loaders.errors import DaybookError, LockedError, UsageError
 
 TOKEN = "T0KEN-in-the-path"
 
@@ -117,9 +118,21 @@ def test_a_run_is_told_when_its_lock_is_free_and_a_refusal_is_a_warning(
     monkeypatch.setattr(notify, "tell", refuse)
     run = Run.of("day1", "x")
     run.progress = said.append
-    with record.told(run), lock.run_lock("this run"):
+    with record.notified(run), lock.run_lock("this run"):
         run.message = ("succeeded", 1.0, None, [])
     assert said == ["warning: nobody took it"]
+
+
+def test_a_day_that_has_not_come_is_told_and_a_run_that_is_locked_out_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(notify, "tell", lambda *said: told.append(said))
+    for error in (DaybookError("has no day1/"), LockedError("held"), UsageError("wrong")):
+        run = Run.of("day1", "x", flow_run_id="r1")
+        with pytest.raises(type(error)), record.notified(run):
+            raise error
+    assert told == [("day1", "r1", "failed", 0.0, "has no day1/", [])]
 
 
 def came(db: psycopg.Connection, day: date, at: datetime, status: str = "success") -> None:

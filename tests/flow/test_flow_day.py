@@ -77,9 +77,6 @@ def test_a_day_runs_from_raw_files_to_a_balanced_ledger(flow_cli, db):
     ).fetchall()
     assert [row["flow_run_id"] for row in ids] == [run["flow_run_id"]]
 
-    left = _prefect("/artifacts/filter", artifacts={"flow_run_id": {"any_": [run["flow_run_id"]]}})
-    assert {artifact["key"] for artifact in left} == {"daybook-ledger", "daybook-summary"}
-
     tasks = _task_runs(run["flow_run_id"])
     assert set(tasks) >= PHASES | SILVER | {"land stg_agents", "land stg_transactions"}
     assert set(tasks.values()) == {"COMPLETED"}

@@ -58,7 +58,7 @@ def caught_in(home: Home, phase: str) -> Iterator[Callable[[], None]]:
 
         def until_waited_for(table: str) -> None:
             with home.connect() as connection:
-                until(lambda: is_waited_for(connection, table))
+                until(lambda: is_waited_for(connection, table), 300)
 
         first, *others = NEEDS[phase]
         held = hold(first)

@@ -14,7 +14,7 @@ from loaders import process
 from loaders.sources import PROJECT, declared_tables
 from tests.conftest import MIGRATED, copy_database
 from tests.flow.conftest import SAMPLE
-from tests.watching import holds
+from tests.watching import holds, runs
 
 DAY = "day-pipeline/day-pipeline"
 pytestmark = pytest.mark.stack
@@ -32,7 +32,7 @@ def test_a_deployment_runs_a_day_on_the_worker_and_up_again_changes_nothing(stac
 
     done = stack.deployment(DAY, "day=day1")
     assert done.returncode == 0, done.stdout + done.stderr
-    run = newest(stack.flow_runs(name={"any_": ["day1"]}))
+    run = newest(stack.flow_runs(name={"any_": ["day-pipeline day1"]}))
     assert run["state_type"] == "COMPLETED"
     with stack.connect() as connection:
         row = connection.execute(
@@ -40,6 +40,12 @@ def test_a_deployment_runs_a_day_on_the_worker_and_up_again_changes_nothing(stac
             " where task_name = 'day-pipeline' order by id desc limit 1"
         ).fetchone()
         assert row == {"status": "success", "flow_run_id": run["id"]}
+
+    stack.deployment(DAY, "day=day7")  # which has not come
+    run = newest(stack.flow_runs(name={"any_": ["day-pipeline day7"]}))
+    assert "has no day7/ or sync-day7/" in run["state"]["message"]
+    with stack.connect() as connection:
+        assert runs(connection)[-1]["day"].day == 2, "no failed day"
 
     said = stack.cold("flows.stack", "status")
     assert said.returncode == 0
@@ -71,7 +77,7 @@ def test_a_distributed_day_is_a_run_for_each_phase_and_table_and_ends_as_a_local
     copy_database(stack.home, MIGRATED)
     done = stack.run("flows.day", "--day", "day2", "--data", SAMPLE, "--mode", "distributed")
     assert done.returncode == 0, done.stdout + done.stderr
-    parent = newest(stack.flow_runs(name={"any_": ["day2"]}))
+    parent = newest(stack.flow_runs(name={"any_": ["day-pipeline day2"]}))
     ids = {each["id"]: each["name"] for each in stack.prefect("/deployments/filter", limit=50)}
     children = [
         run
@@ -91,6 +97,8 @@ def test_a_distributed_day_is_a_run_for_each_phase_and_table_and_ends_as_a_local
     assert prepare["start_time"] < land["end_time"]
     assert land["start_time"] < prepare["end_time"]
     (match,) = by_deployment["match-names"]
+    assert match["name"] == "match-names day2"
+    assert {"day2", "distributed", "phase"} <= set(match["tags"])
     assert match["start_time"] > max(prepare["end_time"], land["end_time"])
     logged = stack.prefect(
         "/logs/filter", logs={"flow_run_id": {"any_": [run["id"] for run in children]}}
@@ -119,17 +127,21 @@ def test_a_pool_too_small_for_parent_and_children_is_refused(stack):
 def test_a_worker_from_a_venv_that_is_not_activated_runs_what_prefects_own_command_deployed(
     stack, tmp_path
 ):
-    deployed = stack.run("prefect", "--no-prompt", "deploy", "--all")
+    told = {k: v for k, v in stack.environment.items() if k.startswith(("DAYBOOK_", "DBT_"))}
+    told |= {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
+    bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **told}
+    command = [sys.executable, Path(sys.executable).with_name("prefect")]
+    deployed = subprocess.run(
+        [*command, "--no-prompt", "deploy", "--all"], cwd=PROJECT, env=bare, capture_output=True
+    )
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
     found = stack.prefect("/deployments/filter", limit=50)
     assert all("daybook" in each["tags"] for each in found)
     process.Program(stack.home / "stack", "worker").stop()
-    told = {k: v for k, v in stack.environment.items() if k.startswith(("DAYBOOK_", "DBT_"))}
-    told |= {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
     own = subprocess.Popen(
-        [Path(sys.executable).with_name("prefect"), "worker", "start", "--pool", "daybook"],
+        [*command, "worker", "start", "--pool", "daybook"],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **told},
+        env=bare,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -139,7 +151,7 @@ def test_a_worker_from_a_venv_that_is_not_activated_runs_what_prefects_own_comma
         own.terminate()
         own.wait(30)
         stack.up()
-    run = newest(stack.flow_runs(name={"any_": ["never"]}))
+    run = newest(stack.flow_runs(name={"any_": ["day-pipeline never"]}))
     assert "is not a logical day" in run["state"]["message"]  # our own code's word
 
 

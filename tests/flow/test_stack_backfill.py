@@ -21,10 +21,10 @@ def days_of(stack: Any, backfill: dict[str, Any]) -> list[dict[str, Any]]:
 def test_a_backfill_deployment_runs_its_days_below_it_in_order(stack):
     done = stack.deployment("backfill/backfill", 'days=["day1","day2"]')
     assert done.returncode == 0, done.stdout + done.stderr
-    (backfill,) = stack.flow_runs(name={"any_": ["day1 to day2"]})
+    (backfill,) = stack.flow_runs(name={"any_": ["backfill day1 to day2"]})
     assert backfill["state_type"] == "COMPLETED"
     first, second = days_of(stack, backfill)
-    assert [first["name"], second["name"]] == ["day1", "day2"]
+    assert [first["name"], second["name"]] == ["day-pipeline day1", "day-pipeline day2"]
     assert first["end_time"] < second["start_time"]
     assert {first["deployment_id"], second["deployment_id"]} == {None}, "in the backfill's process"
 
@@ -37,7 +37,9 @@ def test_a_distributed_backfill_stops_at_a_day_that_fails_and_says_how_to_go_on(
     assert done.returncode == 1, done.stdout + done.stderr
     assert "stopped at day1: done none; not run day2" in done.stderr
     assert "python -m flows.backfill --days day1 day2" in done.stderr
-    (backfill,) = stack.flow_runs(name={"any_": ["day1 to day2"]}, deployment_id={"is_null_": True})
+    (backfill,) = stack.flow_runs(
+        name={"any_": ["backfill day1 to day2"]}, deployment_id={"is_null_": True}
+    )
     (first,) = days_of(stack, backfill)
     assert first["state_type"] == "FAILED"
     assert first["deployment_id"] is not None
@@ -56,7 +58,7 @@ def test_a_pool_too_small_for_a_backfill_its_day_and_a_phase_is_refused(stack):
     assert done.returncode == 2
     assert "runs 2 at once, and 3 wait for each other: the day, land-day, a table" in done.stderr
     # one that a worker runs takes a slot itself
-    (backfill,) = stack.flow_runs(name={"any_": ["day3 to day3"]})
+    (backfill,) = stack.flow_runs(name={"any_": ["backfill day3 to day3"]})
     assert backfill["state_type"] == "FAILED"
     said = "runs 3 at once, and 4 wait for each other: the backfill, the day, land-day, a table"
     assert said in backfill["state"]["message"]

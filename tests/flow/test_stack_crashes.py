@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.conftest import MIGRATED, copy_database
-from tests.flow.conftest import Stack
+from tests.flow.conftest import SAMPLE, Stack
 from tests.flow.test_kills import after_day1, caught_in, ends_the_same, go_back
 from tests.flow.test_stack import DAY
 from tests.watching import holds, runs, until
@@ -108,3 +108,22 @@ def test_a_killed_worker_or_prefect_server_is_made_good_by_up(
     states = {"worker": {"CRASHED"}, "server": {"COMPLETED", "FAILED", "CRASHED"}}
     of_run = f"/flow_runs/{dead['flow_run_id']}"
     until(lambda: stack.prefect(of_run)["state_type"] in states[victim], 60)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "left"), [(signal.SIGTERM, 1, "FAILED"), (signal.SIGKILL, -9, "CRASHED")]
+)
+def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
+    stack, undisturbed_stack, number, code, left
+):
+    go_back(stack)
+    with caught_in(stack, "transform-day") as wait:
+        day = stack.start("flows.day", "--day", "day2", "--data", SAMPLE, "--mode", "distributed")
+        wait()
+        day.send_signal(number)
+        assert day.wait(60) == code, day.stderr
+        if number == signal.SIGTERM:  # while what it waits for is still held
+            until(lambda: not stack.flow_processes(), 60)
+    dead = ends_the_same(stack, undisturbed_stack)
+    until(lambda: not stack.flow_processes(), 60)
+    assert state(stack, dead) == left
