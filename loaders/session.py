@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from loaders.address import conninfo, embedded, is_embedded, where
+from loaders.address import is_embedded, parameters, where
 from loaders.days import Day
 from loaders.errors import WarehouseError
 
@@ -79,27 +79,19 @@ def connect(
     WarehouseError names host, port, database and user of a failed handshake, never the password;
     or says why the server can't be written.
     """
-    import psycopg
-    from psycopg.conninfo import conninfo_to_dict
-
-    base = "" if is_embedded() else conninfo()
-    try:
-        given = conninfo_to_dict(base).get("options", "")
-    except psycopg.Error:
-        raise WarehouseError("DATABASE_URL can't be read as a PostgreSQL URI.") from None
-    options = pgoptions(day, flow_run_id, timeouts=timeouts)
-    parameters: dict[str, Any] = {
+    given = parameters()
+    options = [given.get("options", ""), pgoptions(day, flow_run_id, timeouts=timeouts)]
+    given |= {"user": role} if role and is_embedded() else {}
+    ours: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT,
         "application_name": application_name,
-        "options": f"{given} {options}",
+        "options": " ".join(options),
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        **(embedded() if is_embedded() else {}),
-        **({"user": role} if role and is_embedded() else {}),
         **kw,
     }
-    conn = _shake_hands(base, parameters)
+    conn = _shake_hands(given | ours)
     if role:
         _take_role(conn, role)
     # PGTZ and PGDATESTYLE beat `options`; the server reports both, so asking costs nothing.
@@ -143,13 +135,13 @@ def _take_role(conn: Connection, role: str) -> None:
         raise WarehouseError(f"Nothing can be built at {where()}: {problem}.")
 
 
-def _shake_hands(base: str, parameters: dict[str, Any]) -> Connection:
+def _shake_hands(given: dict[str, Any]) -> Connection:
     import psycopg
 
     said = ""
     for attempt in range(RETRIES + 1):
         try:
-            return psycopg.connect(base, autocommit=True, **parameters)
+            return psycopg.connect(autocommit=True, **given)
         except psycopg.OperationalError as error:
             lines = str(error).strip().splitlines() or ["no reason given"]
             # What the server says comes before its DETAIL; libpq's own reason comes last.

@@ -92,13 +92,13 @@ def test_rows_that_are_not_those_that_were_saved_are_refused(
 def test_who_writes_while_it_is_saved_is_noticed_and_the_older_file_stays(
     db: psycopg.Connection, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    older, tool = saved.read_bytes(), backup.tool
+    older, program = saved.read_bytes(), backup.program
 
     def late(*arguments: Any) -> str:
         db.execute("update bronze.load_batches set error = 'by hand'")
-        return tool(*arguments)
+        return program(*arguments)
 
-    monkeypatch.setattr(backup, "tool", late)
+    monkeypatch.setattr(backup, "program", late)
     with pytest.raises(psycopg.errors.RaiseException, match="load_batches is not as it was saved"):
         backup.backup(saved)
     assert saved.read_bytes() == older

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from flows.cli import main
-from flows.psql import environment, program
 from loaders import landing
+from loaders.address import environment
+from loaders.cluster import program
 from loaders.days import parse_day
 from loaders.sources import PROJECT
 
@@ -21,9 +22,7 @@ SAMPLE = PROJECT / "tests" / "sample"
 
 def _dump() -> list[str]:
     """All that is in the database, numbers taken from sequences too."""
-    shown = subprocess.run(
-        [program().with_name("pg_dump")], env=environment(), capture_output=True, text=True
-    )
+    shown = subprocess.run([program("pg_dump")], env=environment(), capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     # a word of chance in each dump
     return [line for line in shown.stdout.splitlines() if "restrict " not in line]

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import yaml
-from psycopg.conninfo import conninfo_to_dict
 
 from loaders import address, warehouse
 from loaders.sources import PROJECT
@@ -96,7 +95,7 @@ def by_dbt(target: str = "embedded") -> dict[str, Any]:
 
 def by_loaders() -> dict[str, Any]:
     """The same of what loaders/warehouse.py hands to libpq, and libpq takes from its variables."""
-    asked = {} if warehouse.is_embedded() else conninfo_to_dict(address.conninfo())
+    asked = {} if warehouse.is_embedded() else address.parameters()
     found = {"host": "", "port": "5432", **address.target()}
     if warehouse.is_embedded():
         found["user"] = warehouse.TRANSFORMER  # the server's owner is for loaders.warehouse alone

@@ -20,9 +20,9 @@ import psycopg
 import pytest
 import yaml
 
-from flows import api, psql
+from flows import api
+from loaders import cluster, warehouse
 from loaders import server as pg
-from loaders import warehouse
 from loaders.sources import PROJECT
 from tests.conftest import new_home
 from tests.flow.conftest import SAMPLE, free_port
@@ -151,7 +151,7 @@ class Machine:
 def make_logins(home: Path) -> None:
     """What the database's image runs when its volume is new."""
     told = {n: filled_in(v) for n, v in SERVICES["db"]["environment"].items()}
-    path = f"{psql.program().parent}:/usr/bin:/bin"
+    path = f"{Path(cluster.program('psql')).parent}:/usr/bin:/bin"
     subprocess.run(
         ["sh", DEPLOY / "logins.sh"],
         env={**told, "PATH": path, "PGHOST": pg.address(home)["host"]},
