@@ -13,7 +13,9 @@ import secrets
 import socket
 import stat
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from loaders import process, warehouse
@@ -84,6 +86,13 @@ def answers(address: str, seconds: float = 2.0) -> bool:
             return bool(answer.status == 200)
     except (OSError, ValueError, http.client.HTTPException):
         return False
+
+
+def wait_for(address: str, seconds: float, log: Path, is_alive: Callable[[], Any]) -> None:
+    """Wait until a server that has just been started answers. DaybookError where it doesn't."""
+    process.until(lambda: answers(address, seconds) or not is_alive(), seconds)
+    if not is_alive() or not answers(address):
+        raise DaybookError(f"Prefect's server did not start: see {log}.")
 
 
 def new_secret() -> str:

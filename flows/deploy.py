@@ -40,11 +40,26 @@ def job_template() -> dict[str, Any]:
     its path), and no variable by which a run could have another."""
     return {
         "job_configuration": {
-            "command": f"{shlex.quote(sys.executable)} -m prefect.engine",
+            "command": f"{shlex.quote(sys.prefix)}/bin/python3 -m prefect.engine",
             "working_dir": str(PROJECT),
         },
         "variables": {"type": "object", "properties": {}, "additionalProperties": False},
     }
+
+
+def project_folder() -> dict[str, str]:
+    """prefect.yaml's build step: where runs work. DaybookError, before anything is deployed, where
+    the pool's workers would start them otherwise: each run would crash, or obey whoever calls."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        pool = client.read_work_pool(api.POOL).base_job_template["job_configuration"]
+    if pool != job_template()["job_configuration"]:
+        raise DaybookError(
+            f"Workers of the pool {api.POOL} start a run by `{pool.get('command')}` in "
+            f"{pool.get('working_dir')}, which is not this environment and project: make deploy."
+        )
+    return {"folder": str(PROJECT)}
 
 
 def deploy(names: list[str], seconds: float = 60.0) -> None:

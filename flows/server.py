@@ -20,7 +20,6 @@ from typing import Any
 
 from flows import api, timing
 from loaders import process
-from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
 START_SECONDS = 60
@@ -80,19 +79,13 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
     try:
         meanwhile()
         with timing.part("prefect-server"):
-            _wait_for(child, os.environ[api.ADDRESS], log)
+            # Asked before it listens, the question waits in the backlog.
+            address = os.environ[api.ADDRESS]
+            api.wait_for(address, START_SECONDS, log, lambda: child.poll() is None)
     except BaseException:
         child.kill()
         stop_server()
         raise
-
-
-def _wait_for(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    def has_come() -> bool:  # asked before it listens, the question waits in the backlog
-        return child.poll() is not None or api.answers(url, START_SECONDS)
-
-    if not process.until(has_come, START_SECONDS) or child.poll() is not None:
-        raise DaybookError(f"Prefect's temporary server did not start: see {log}.")
 
 
 def stop_server() -> None:

@@ -43,7 +43,8 @@ def up() -> None:
             settings[api.SECRET] = api.secret()
             if not api.server().pid():
                 _start_server(port, settings)
-            _wait_for_server(address)
+            server = api.server()
+            api.wait_for(address, START_SECONDS, server.log, server.pid)
         (api.folder() / "api-url").write_text(address)
         if _at_home():  # so that the prefect command finds the server with nothing exported
             _tell_prefect(settings)
@@ -119,13 +120,6 @@ def _start_server(port: int, settings: dict[str, str]) -> None:
     command = _prefect("server", "start", "--host", api.LOCAL, "--port", str(port))
     told = api.server_settings(settings[api.SECRET], port)
     api.server().start(command, PROJECT, {**settings, **told})
-
-
-def _wait_for_server(url: str) -> None:
-    server = api.server()
-    ended = process.until(lambda: api.answers(url) or not server.pid(), START_SECONDS)
-    if not ended or not server.pid():
-        raise DaybookError(f"Prefect's server did not start: see {server.log}.")
 
 
 def _prefect(*arguments: str) -> list[str]:

@@ -161,6 +161,10 @@ def test_deploying_takes_back_a_pool_that_took_commands_and_leaves_its_limit(sta
     body = {"base_job_template": open_to_all, "concurrency_limit": 7}
     assert door.call("PATCH", "/work_pools/daybook", body, **door.insider())[0] == 204
     try:
+        refused = stack.run("prefect", "--no-prompt", "deploy", "--all")
+        assert "Workers of the pool daybook start a run by `{{ command }}` in None" in " ".join(
+            (refused.stdout + refused.stderr).split()
+        )
         assert stack.cold("flows.deploy", "backfill").returncode == 0
         pool = stack.prefect("/work_pools/daybook")
         assert pool["base_job_template"] == job_template()
