@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from loaders import server, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
-from tests.forks import Forks
+from tests.forks import Forks, remember
 
 # Every test's database has the embedded one's name: dbt's parsed manifest carries it, and is kept.
 DATABASE = "daybook"
@@ -36,6 +36,8 @@ SAID = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
 # of a group. From the longest group to the shortest.
 GROUPS = ("test_stack", "test_kills", "test_spark", "test_browser")
 SLOWEST = 30
+# Not synchronous_commit: some of its tests have it crash.
+LIVES_FOR_MINUTES = ("fsync", "full_page_writes", "autovacuum")
 
 
 def pytest_configure() -> None:
@@ -125,7 +127,8 @@ def shared_home() -> Iterator[Path]:
         patch.setenv("DAYBOOK_HOME", str(home))
         warehouse.start()
         with psycopg.connect(**server.address(home), autocommit=True) as conn:
-            conn.execute("alter system set fsync = off")  # it lives for minutes
+            for setting in LIVES_FOR_MINUTES:
+                conn.execute(f"alter system set {setting} = off")
             conn.execute("select pg_reload_conf()")
         copy_database(home, DATABASE, MIGRATED)
     yield home
@@ -222,6 +225,7 @@ class Dbt:
     """dbt in this process, with a manifest that is parsed once a setting."""
 
     def __init__(self, folder: Path) -> None:
+        remember()
         self.folder = folder
         self.manifests: dict[str | None, Any] = {}  # by the setting that parsing reads
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -18,6 +19,7 @@ import runpy
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -141,14 +143,40 @@ class Forks:
                 self._exits[answer["ended"]] = os.waitstatus_to_exitcode(answer["status"])
 
 
+def remember() -> None:
+    """Have what libraries work out anew at each command, always the same, worked out once: compiled
+    templates, who declared a flag of dbt's, the certificates that Prefect's clients never use."""
+    from dbt_common.behavior_flags import BehaviorFlagRendered
+    from jinja2 import Environment
+
+    compiled: dict[Any, Any] = {}
+    plain = Environment.compile
+
+    def once(self: Environment, source: Any, *how: Any, **named: Any) -> Any:
+        its = (type(self), self.autoescape, self.trim_blocks, *self.extensions, *self.filters)
+        key = (its, source, how, *named.items())
+        if key not in compiled:
+            compiled[key] = plain(self, source, *how, **named)
+        return compiled[key]
+
+    Environment.compile = once  # type: ignore[method-assign]
+    BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt")
+    ssl.create_default_context = functools.cache(ssl.create_default_context)
+
+
 def _preload() -> None:
+    from dbt_common.clients.jinja import get_template
+
     from flows import server, timing, transform
     from flows.checks import run
 
+    remember()
     run.great_expectations()
     for name in PRELOADED:
         importlib.import_module(name)
-    transform.manifest()
+    parsed = transform.manifest()
+    for node in (*parsed.nodes.values(), *parsed.macros.values()):
+        get_template(getattr(node, "macro_sql", "") or getattr(node, "raw_code", ""), {})
     timing.taken()  # no run's own seconds
     start = server.start_server
 
@@ -207,7 +235,8 @@ def _become(module: str, arguments: list[str], env: dict[str, str], said: str) -
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    _read_prefects_settings()
+    if not module.startswith(("flows", "loaders")):  # they read them where a server starts
+        _read_prefects_settings()
     random.seed()
     sys.argv = [module, *arguments]
     # It has been imported before it runs: that's the point.
