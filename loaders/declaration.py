@@ -128,7 +128,13 @@ class _Declaration:
 
     def table(self, name: str, said: _Said) -> Table:
         """The table, as far as its words can be used."""
-        words = {"found_under": (), "kind": "snapshot", "required": False, "key": ()} | said.words
+        words: dict[str, Any] = {
+            "found_under": (),
+            "kind": "snapshot",
+            "required": False,
+            "key": (),
+        }
+        words |= said.words
         if not said.columns:
             self.add(name, "it has no columns.")
         for part in words["key"] if said.columns else ():
