@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loaders.errors import DaybookError, UsageError
@@ -129,6 +130,12 @@ def parse(address: str) -> S3Path:
         # not repeated: someone may have put credentials into it
         raise UsageError("The data's address is not of the form s3://bucket/prefix.")
     return S3Path(path)
+
+
+def place(address: object) -> S3Path | Path:
+    """Where an address leads: into S3, or to an absolute path on disk."""
+    text = str(address)
+    return parse(text) if text.startswith(SCHEME) else Path(text).absolute()
 
 
 def stats(paths: Iterable[S3Path]) -> list[Stat]:

@@ -42,13 +42,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Door
 
     def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         self.server.seen.append((self.command, self.path))
         if self.server.before(self.command, self.path):
             self._answer(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
             return
         onward = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
-        onward.request(self.command, self.path, body, dict(self.headers))
+        asked = {k: v for k, v in self.headers.items() if k.lower() != "transfer-encoding"}
+        onward.request(self.command, self.path, body, asked)
         answer = onward.getresponse()
         headers = {
             name: value
@@ -57,6 +58,16 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._answer(answer.status, headers, answer.read())
         onward.close()
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)

@@ -245,7 +245,7 @@ def test_data_base_path_may_be_in_s3(
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("warehouse")
-def test_spark_reads_from_s3_without_a_jar(
+def test_spark_reads_from_s3_and_writes_there_without_a_jar(
     door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pyspark import SparkContext
@@ -259,7 +259,12 @@ def test_spark_reads_from_s3_without_a_jar(
     upload(door, PROJECT / "tests" / "sample" / "day1", "raw/exports/day1")
     monkeypatch.setenv("SPARK_MASTER", "local[2]")
     monkeypatch.setattr(reading, "READ_HERE", 5_000)  # the executors read what is larger
-    reading.read_day(DATA, DAY, tmp_path)
-    landed = {one.table: one.status for one in land_day(tmp_path, DAY)}
-    assert landed["stg_transactions"] == "succeeded"
+    for out in (str(tmp_path), "s3://raw/read"):
+        for _ in range(2):
+            reading.read_day(DATA, DAY, out)
+        landed = {one.table: one.status for one in land_day(out, DAY, force=True)}
+        assert landed["stg_transactions"] == "succeeded"
+    found = client(door).list_objects_v2(Bucket="raw", Prefix="read/day1/stg_transactions/")
+    parts = [one["Key"] for one in found["Contents"] if not one["Key"].endswith("/")]
+    assert len(parts) == 2  # rows and rejects, of the second reading
     assert {one.status for one in land_day(DATA, DAY)} <= {"unchanged", "skipped"}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,9 @@ import pytest
 
 from loaders import slices
 from loaders.days import Day, parse_day
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, UsageError
 from loaders.landing import land_day
+from loaders.plan import Plan
 from loaders.sources import PROJECT, declared_tables
 from loaders.spark import reading, session
 from loaders.spark.__main__ import main
@@ -31,11 +35,9 @@ DAY = parse_day("day1")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _small() -> Iterator[None]:
+def _local() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_MASTER", "local[2]")
-        # what is compiled for each query costs more than these few rows
-        patch.setitem(session.SETTINGS, "spark.sql.codegen.wholeStage", "false")
         yield
 
 
@@ -109,17 +111,18 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]
     cards = folder / "raw/day1/cards.json.gz"
     cards.write_bytes(cards.read_bytes()[:-12])
     sliced: set[str] = set()
-    read_there = reading._read_there
+    cut = reading._slices
 
-    def watched(spark: Any, table: Any, found: reading.TableSlices, place: Path) -> None:
-        sliced.update(path for path, parts in found.parts.items() if len(parts) > 1)
-        read_there(spark, table, found, place)
+    def watched(spark: Any, plan: Plan) -> Any:
+        parts, counted = cut(spark, plan)
+        sliced.update(part.scanned.file.path for part in parts if part.end is not None)
+        return parts, counted
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "SLICE", 8_000)
         patch.setattr(reading, "GROUP_BYTES", 200_000)
         patch.setattr(reading, "READ_HERE", 1_000)
-        patch.setattr(reading, "_read_there", watched)
+        patch.setattr(reading, "_slices", watched)
         arguments = ["--day", "day1", "--data", f"{folder}/raw", "--out", f"{folder}/out"]
         assert main(arguments) == 0
     return folder / "raw", folder / "out", sliced
@@ -151,7 +154,27 @@ def test_what_cannot_be_planned_writes_nothing(tmp_path: Path) -> None:
     write_day(tmp_path / "raw", **{"groups.json": "[]"})
     with pytest.raises(DaybookError, match="no record in its files"):
         reading.read_day(tmp_path / "raw", DAY, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match="the raw files are there"):
+        reading.read_day(tmp_path / "raw", DAY, tmp_path / "raw")
+
+
+def test_only_what_the_newest_reading_names_is_there(tmp_path: Path) -> None:
+    left = tmp_path / "out/day1/stg_agents" / f"{'0' * 32}.parquet"  # of a task that died
+    left.parent.mkdir(parents=True)
+    left.touch()
+    for _ in range(2):
+        reading.read_day(SAMPLE, DAY, tmp_path / "out")
+    assert len(list(left.parent.iterdir())) == 2  # rows and rejects, of the second alone
+    left.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(DaybookError, match="it is no longer there"):
+        land_day(tmp_path / "out", DAY)
+
+
+def test_an_out_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(DaybookError, match="not to be written to"):
+        reading.read_day(SAMPLE, DAY, tmp_path / "out")
 
 
 def test_another_declaration_is_refused(hard: tuple[Path, Path, set[str]], tmp_path: Path) -> None:
@@ -190,6 +213,24 @@ def test_without_java_or_pyspark_it_says_what_installs_them(
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(DaybookError, match="make setup SPARK=1"):
         session.check_installed()
+
+
+def test_spark_submit_runs_it_with_its_own_master(tmp_path: Path) -> None:
+    import pyspark
+
+    command = Path(pyspark.__file__).parent / "bin/spark-submit"
+    of_spark = ["--master", "local[1]", "--conf", "spark.driver.memory=512m"]
+    ours = ["--day", "day1", "--data", SAMPLE, "--out", tmp_path]
+    said = subprocess.run(
+        [command, *of_spark, "loaders/spark/__main__.py", *ours],
+        cwd=PROJECT,
+        env={k: v for k, v in os.environ.items() if k != "SPARK_MASTER"}
+        | {"PYTHONPATH": ".", "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert (tmp_path / "day1/_daybook.json").is_file()
 
 
 def test_what_spark_submit_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from loaders.errors import DaybookError
 
 if TYPE_CHECKING:
     from psycopg import Connection
+    from psycopg.sql import Composed
 
 
 SUITES = Path(__file__).parent  # a file each, as Great Expectations keeps them
@@ -26,7 +28,9 @@ SEVERITIES = {"critical": "error", "warning": "warn"}  # Great Expectations' wor
 
 # {"name", "expectations", "meta"}, and of the suite's meta: `query`, the rows of the day that is
 # in app.day; `table`, where they are from; `keys`, the columns that may be shown of a failing
-# row; `calendar`, dated or numbered, where the suite is for such days alone.
+# row; `calendar`, dated or numbered, where the suite is for such days alone; `shares`: the
+# expectations are of one row, the share of rows where each column of the query is true. So a
+# million rows are read once, and none leaves the server.
 Suite = dict[str, Any]
 
 
@@ -92,36 +96,22 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
     gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-
-    def connect() -> Connection:
-        return warehouse.connect(
-            application_name=f"daybook {flow_run_id}",
-            flow_run_id=flow_run_id,
-            day=day,
-            role=warehouse.TRANSFORMER,
-        )
-
-    # Our own connections: day, run, time-outs and the password stay where they are kept for all.
-    source = context.data_sources.add_postgres(
-        "warehouse",
-        connection_string="postgresql+psycopg://daybook@localhost/daybook",  # a form; see creator
-        create_temp_table=True,  # a suite's query runs once, not once per expectation
-        kwargs={"creator": connect, "pool_size": 5, "max_overflow": 0},
-    )
-    try:
-        validated = [(suite, _validate(gx, context, source, suite)) for suite in suites_of(day)]
-        if docs is not None:
-            described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
-            write_docs(context, docs, described)
-    finally:
-        source.get_engine().dispose()
-    with connect() as connection:
+    source = context.data_sources.add_pandas("warehouse")
+    with warehouse.connect(
+        application_name=f"daybook {flow_run_id}",
+        flow_run_id=flow_run_id,
+        day=day,
+        role=warehouse.TRANSFORMER,
+    ) as connection:
         found = [
-            _checked(suite, result.to_json_dict(), connection, day)
-            for suite, validation in validated
-            for result in validation.results
+            checked
+            for suite in suites_of(day)
+            for checked in _hold(gx, context, source, connection, suite, day)
         ]
         _keep(connection, found, day, flow_run_id)
+    if docs is not None:
+        described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
+        write_docs(context, docs, described)
     return found
 
 
@@ -136,6 +126,7 @@ def great_expectations() -> Any:
     """The library, which calls nobody and logs no more than errors."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     main = sys.modules["__main__"]
     nameless = not hasattr(main, "__file__")
     if nameless:  # PySpark, where it is installed, takes that for its doctests and ends the process
@@ -148,40 +139,100 @@ def great_expectations() -> Any:
     return great_expectations
 
 
-def _validate(gx: Any, context: Any, source: Any, suite: Suite) -> Any:
-    asset = source.add_query_asset(suite["name"], query="\n".join(suite["meta"]["query"]))
+def _hold(
+    gx: Any, context: Any, source: Any, connection: Connection, suite: Suite, day: Day
+) -> list[Checked]:
+    """Hold the suite's rows, or the shares of them, to its expectations."""
+    import pandas
+    import psycopg
+
+    name, meta = suite["name"], suite["meta"]
+    shares = bool(meta.get("shares"))
+    try:
+        with connection.transaction():
+            cursor = connection.execute(_shares(suite) if shares else _rows(suite))
+            rows = cursor.fetchall()
+    except psycopg.Error as error:
+        # Postgres quotes values in its messages: the kind of error is all that is kept.
+        kind = {"kind": type(error).__name__}
+        return [_checked(suite, each, False, kind) for each in suite["expectations"]]
+    frame = pandas.DataFrame(rows, columns=[column.name for column in cursor.description or ()])
+    asset = source.add_dataframe_asset(name)
     definition = gx.ValidationDefinition(
-        name=suite["name"],
-        data=asset.add_batch_definition_whole_table("day"),
+        name=name,
+        data=asset.add_batch_definition_whole_dataframe("day"),
         suite=context.suites.add(gx.ExpectationSuite(**suite)),
     )
-    return context.validation_definitions.add(definition).run(
+    validation = context.validation_definitions.add(definition).run(
+        batch_parameters={"dataframe": frame},
         result_format={
-            "result_format": "SUMMARY",  # COMPLETE would fetch every failing row
-            "unexpected_index_column_names": suite["meta"]["keys"],
+            "result_format": "SUMMARY",
+            "unexpected_index_column_names": ["rows"] if shares else meta["keys"],
             "partial_unexpected_count": SAMPLE,
-        }
+        },
     )
+    found = []
+    for result in (each.to_json_dict() for each in validation.results):
+        config, counted = result["expectation_config"], result["result"]
+        if shares:
+            counted = _counted(connection, suite, config["kwargs"]["column"], frame)
+        elif config["meta"].get("sample") == "quarantine":
+            bad = [key["table_name"] for key in counted.get("partial_unexpected_index_list") or ()]
+            counted["keys"] = sample_keys(connection, day, bad)
+        found.append(_checked(suite, config, result["success"], counted))
+    return found
 
 
-def _checked(suite: Suite, result: dict[str, Any], connection: Connection, day: Day) -> Checked:
-    config, counted = result["expectation_config"], result["result"]
-    rows = [
-        {name: _key(name, row[name]) for name in suite["meta"]["keys"]}
-        for row in counted.get("partial_unexpected_index_list") or []
-    ]
-    if rows and config["meta"].get("sample") == "quarantine":
-        rows = sample_keys(connection, day, [row["table_name"] for row in rows]) or rows
+def _rows(suite: Suite) -> Composed:
+    from psycopg import sql
+
+    return sql.Composed([sql.SQL("\n".join(suite["meta"]["query"]))])
+
+
+def _shares(suite: Suite) -> Composed:
+    """How many rows there are, and the share of those in which each column is true."""
+    from psycopg import sql
+
+    columns = dict.fromkeys(each["kwargs"]["column"] for each in suite["expectations"])
+    share = sql.SQL("count(*) filter (where {0})::float8 / nullif(count(*), 0) as {0}")
+    shares = sql.SQL(", ").join(share.format(sql.Identifier(name)) for name in columns)
+    select = sql.SQL("select count(*) as rows, {} from ({}) as looked_at")
+    return select.format(shares, _rows(suite))
+
+
+def _counted(connection: Connection, suite: Suite, column: str, shares: Any) -> dict[str, Any]:
+    """What Great Expectations says of rows, of those in which the column is true."""
+    from psycopg import sql
+
+    rows = int(shares["rows"][0])
+    count = round(float(shares[column][0]) * rows) if rows else 0
+    found: list[Any] = []
+    if count:
+        keys = sql.SQL(", ").join(map(sql.Identifier, suite["meta"]["keys"]))
+        select = sql.SQL("select {0} from ({1}) as looked_at where {2} order by {0} limit {3}")
+        where = sql.Identifier(column)
+        found = connection.execute(select.format(keys, _rows(suite), where, SAMPLE)).fetchall()
+    index = [dict(zip(suite["meta"]["keys"], row, strict=True)) for row in found]
+    return {
+        "element_count": rows,
+        "unexpected_count": count,
+        "partial_unexpected_index_list": index,
+    }
+
+
+def _checked(suite: Suite, config: Any, success: bool, counted: dict[str, Any]) -> Checked:
+    index = counted.get("partial_unexpected_index_list") or []
+    keys = [{name: _key(name, row[name]) for name in suite["meta"]["keys"]} for row in index]
     return Checked(
         suite=suite["name"],
         check=config["meta"]["check"],
         table=suite["meta"]["table"],
         description=config["description"],
         severity=SEVERITIES[config["severity"]],
-        success=bool(result["success"]),
-        observed=_observed(result),
+        success=bool(success),
+        observed=_observed(counted),
         unexpected_count=counted.get("unexpected_count"),
-        sample_keys=[] if result["success"] else rows[:SAMPLE],
+        sample_keys=[] if success else (counted.get("keys") or keys)[:SAMPLE],
     )
 
 
@@ -191,21 +242,13 @@ def _key(name: str, value: Any) -> Any:
     return value if is_ours or re.match(IS_A_KEY, str(value)) else "(no id to show)"
 
 
-def _observed(result: dict[str, Any]) -> str:
+def _observed(counted: dict[str, Any]) -> str:
     """How many rows are not as expected, with figures where the values are figures."""
-    raised = result["exception_info"]
-    raised = raised if "raised_exception" in raised else next(iter(raised.values()), {})
-    counted = result["result"]
     if counted.get("element_count") is None:
-        # Postgres quotes values in its messages: the kind of error is all that is kept.
-        kind = re.search(r"psycopg\.(?:errors\.)?\w+", str(raised.get("exception_message")))
-        return f"it could not be evaluated ({kind[0] if kind else 'see the log'})"
+        return f"it could not be evaluated ({counted.get('kind', 'see the log')})"
     text = f"{counted.get('unexpected_count') or 0:,} of {counted['element_count']:,} rows"
-    figures = [
-        f"{value:g}"
-        for value in counted.get("partial_unexpected_list") or []
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
+    values = counted.get("partial_unexpected_list") or []
+    figures = [f"{value:g}" for value in values if type(value) in (int, float)]
     return f"{text} ({', '.join(figures[:5])})" if figures else text
 
 

@@ -100,16 +100,22 @@ def read_rows(
 
 
 def read_pieces(
-    scanned: Scanned, mapping: Mapping, found: Found, fast: Fast, on_read: Callable[[int], None]
+    scanned: Scanned,
+    mapping: Mapping,
+    found: Found,
+    fast: Fast,
+    on_read: Callable[[int], None],
+    opening: Opening | None = None,
+    first: int | None = None,
 ) -> Pieces:
     """The same as bytes for COPY, rejects to `found`. `fast` knows the JSON records of the table's
     other files; `on_read` gets the number of each few bytes that were read."""
     file = scanned.file
-    opening = partial(opened, file, on_read, mapping.table.encoding)
+    opening = opening or partial(opened, file, on_read, mapping.table.encoding)
     if file.format == "json":
         with opening() as stream:
-            yield from json_file.read_json(file, stream, mapping, found, fast)
+            yield from json_file.read_json(file, stream, mapping, found, fast, first)
         return
-    yield from pieces(read_rows(scanned, mapping, found, opening), file.path, found)
+    yield from pieces(read_rows(scanned, mapping, found, opening, first), file.path, found)
     if file.format != "csv":  # those are read at any place
         on_read(file.bytes)

@@ -50,10 +50,10 @@ class Fast:
     def number(self) -> int:
         return self._strict.number
 
-    def begin(self, path: str) -> None:
-        """Another file's records follow; what was learnt of its fields stays."""
+    def begin(self, path: str, first: int = 1) -> None:
+        """Another file's records follow, from that number on; what was learnt of fields stays."""
         self._tail = tail(path).encode()
-        self._strict.number = 0
+        self._strict.number = first - 1
 
     def elements(self, text: str) -> Pieces:
         """The elements of an array, with commas between them."""

@@ -21,24 +21,29 @@ from loaders.readers.rows import Found, Pieces, Records, UnreadableError
 
 
 def read_json(
-    file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, fast: Fast | None = None
+    file: RawFile,
+    stream: IO[bytes],
+    mapping: Mapping,
+    found: Found,
+    fast: Fast | None = None,
+    first: int | None = None,
 ) -> Pieces:
     """The file's records as bytes for COPY, rejects to `found`; `fast` reads several files of one
-    table.
+    table. `first`: the stream has some of the file's lines alone, each one record, and this is the
+    number of the first.
 
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
     records has the key.
     """
     fast = fast or Fast(mapping, found)
-    fast.begin(file.path)
-    return _read(file, stream, mapping, found, fast)
+    fast.begin(file.path, first or 1)
+    return _read(file, stream, mapping, found, fast, lines=first is not None)
 
 
 def read_json_rows(
     file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, first: int | None = None
 ) -> Records:
-    """As read_json, a row at a time, by the strict reader alone. `first`: the stream has some of
-    the file's lines alone, each one record, and this is the number of the first."""
+    """As read_json, a row at a time, by the strict reader alone."""
     reader = Strict(mapping, found)
     reader.number = (first or 1) - 1
     return _read(file, stream, mapping, found, reader, lines=first is not None)

@@ -29,6 +29,9 @@ class UnreadableError(DaybookError):
         super().__init__(f"{message} {begins}".rstrip())
         self.said, self.begins = message, begins
 
+    def __reduce__(self) -> tuple[Any, ...]:  # as it goes from one process to another
+        return type(self), (self.said, self.begins)
+
 
 class KeylessError(UnreadableError):
     """None of the records that were read has the key."""

@@ -19,12 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
         data = options.data or os.environ.get("DATA_BASE_PATH")
         if not data:
             raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
-        out = Path(options.out).absolute() if options.out else default_out()
+        out = options.out or default_out()
 
         from loaders.spark.reading import read_day
-        from loaders.spark.session import check_installed
 
-        check_installed()
         read_day(
             data,
             day,
@@ -67,8 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--out",
-        metavar="DIR",
-        help="where <day>/ is written, shared by all executors (default: DAYBOOK_HOME/spark)",
+        metavar="PLACE",
+        help="where <day>/ is written: a folder that all executors share, or s3://bucket/prefix "
+        "(default: DAYBOOK_HOME/spark)",
     )
     parser.add_argument(
         "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 
 from loaders.days import Day
@@ -14,7 +13,6 @@ from loaders.sources import PROJECT
 from loaders.spark.__main__ import default_out
 
 TURN = 0.5  # seconds between two looks at whether the run may go on
-PATIENCE = 20.0  # seconds that Spark has to end when it is told to
 
 
 def read_apart(
@@ -35,33 +33,26 @@ def read_apart(
     command = [sys.executable, "-m", "loaders.spark", "--day", day.text, "--data", data]
     command += ["--out", out, *(["--allow-empty"] if allow_empty else [])]
     command += ["--sources", sources] if sources else []
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
-        process = subprocess.Popen(
-            command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=said, stderr=said
-        )
+    said = ""
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        errors="replace",
+    ) as process:
         try:
-            while process.poll() is None:
-                check()
-                with_patience(process, TURN)
+            while process.returncode is None:
+                try:
+                    said, _ = process.communicate(timeout=TURN)
+                except subprocess.TimeoutExpired:
+                    check()
         finally:
-            if process.poll() is None:
-                process.terminate()
-                if not with_patience(process, PATIENCE):
-                    process.kill()
-                    process.wait()
-        if process.returncode:
-            said.seek(0)
-            _, found, message = said.read().rpartition("error: ")
-            text = message.strip() if found else "it ended without a word"
-            kind = UsageError if process.returncode == 2 else DaybookError
-            raise kind(f"Spark could not read {day}: {text}")
+            process.kill()
+    if process.returncode:
+        _, found, message = said.rpartition("error: ")
+        kind = UsageError if process.returncode == 2 else DaybookError
+        text = message.strip() if found else "it ended without a word"
+        raise kind(f"Spark could not read {day}: {text}")
     return out
-
-
-def with_patience(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether the process ended within `seconds`."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True

@@ -1,118 +1,126 @@
-"""What runs in Python on the executors: the loaders' own readers, giving Arrow."""
+"""What runs on the executors, in Python: the loaders' own readers, giving Parquet."""
 
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from loaders.errors import DaybookError
-from loaders.raw_file import RawFile
-from loaders.readers.formats import Scanned, read_rows, scan
+from loaders.prepared import REJECTED, ROWS, system_of
+from loaders.raw_file import Place
+from loaders.readers.formats import read_pieces
+from loaders.readers.json_fast import Fast
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, KeylessError, Row, UnreadableError
+from loaders.readers.rows import Found, Reject
+from loaders.s3 import S3Path, error_of
 from loaders.schema import Table
 from loaders.slices import Slice, opened_slice
 
 if TYPE_CHECKING:
     import pyarrow
 
-BATCH = 5_000
-LINEAGE = ("_extra", "_source_file", "_source_row")
-ASIDE = ("_reason", "_raw_text", "_landed", "kind")
-NUMBERS = {"_source_row": "long", "_landed": "boolean"}
-# The kind of the row behind a slice's records: what there is to say of the slice.
-SAID = "said"
+ROW_GROUP = 4 << 20  # bytes that are written at once
 
 
-def output_columns(table: Table) -> list[str]:
-    """The columns of what Spark writes; `kind` is landed, rejected or said."""
-    return [*table.column_names, *LINEAGE, *ASIDE]
+@dataclass(frozen=True)
+class SliceRead:
+    """What there is to say of a slice that was read; `error`: what ended it before its time."""
+
+    path: str
+    records: int
+    found: Found
+    error: DaybookError | None
 
 
-def output_schema(table: Table) -> str:
-    """The same as Spark's DDL."""
-    names = output_columns(table)
-    return ", ".join(f"`{name}` {NUMBERS.get(name, 'string')}" for name in names)
+# The name of a task's files, and what it read.
+GroupRead = tuple[str, list[SliceRead]]
 
 
-def answer(work: Callable[[Any, Table], Any], pickled: bytes) -> Any:
-    """What `work` gives, or its error: one that is raised here would come back as Java's."""
+def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    """What `work` gives of each, or its error: one that is raised here comes back as Java's."""
+    answers = []
+    for item in items:
+        try:
+            answers.append(work(item))
+        except DaybookError as error:
+            answers.append(error)
+    return answers
+
+
+def read(parts: list[Slice], table: Table, folder: Place) -> list[GroupRead | DaybookError]:
+    """Read slices into a file of rows and one of rejects, and say how these are called.
+
+    A task that dies is run again and takes another name: what counts is what the driver was told.
+    """
+    from pyarrow.parquet import ParquetWriter
+
+    name, mapping = f"{table.name}/{uuid.uuid4().hex}", Mapping(table)
+    system, path = system_of(folder / name)
     try:
-        return work(*pickle.loads(pickled))
-    except DaybookError as error:
-        return error
+        with (
+            ParquetWriter(path + ROWS, _rows(table, b"").schema, filesystem=system) as rows,
+            system.open_output_stream(path + REJECTED) as rejected,
+        ):
+            return [(name, [_read(part, mapping, rows, rejected) for part in parts])]
+    except OSError as error:
+        return [unwritable(folder, error)]
 
 
-def scan_file(file: RawFile, table: Table) -> Scanned:
-    """Hash a file and read its header."""
-    return scan(file, Mapping(table))
+def unwritable(folder: Place, error: OSError) -> DaybookError:
+    """What is said of a place that can't be written to."""
+    if isinstance(folder, S3Path):
+        return error_of(folder, error)
+    why = error.strerror or type(error).__name__
+    return DaybookError(f"{folder}: not to be written to ({why}); driver and executors share it.")
 
 
-def read_slices(
-    batches: Iterable[pyarrow.RecordBatch], table: Table
-) -> Iterator[pyarrow.RecordBatch]:
-    """The records of each pickled slice, and behind them what there is to say of it."""
-    mapping = Mapping(table)
-    for batch in batches:
-        for one in batch.column(0).to_pylist():
-            yield from _read(pickle.loads(one), mapping)
+def _read(part: Slice, mapping: Mapping, rows: Any, rejected: Any) -> SliceRead:
+    path, records, error = part.scanned.file.path, 0, None
+    held: list[bytes] = []
 
+    def put_aside(reject: Reject) -> None:
+        nonlocal records
+        records += not reject.landed  # one that was repaired is a row as well
+        rejected.write(json.dumps([path, *vars(reject).values()]).encode() + b"\n")
 
-def _read(part: Slice, mapping: Mapping) -> Iterator[pyarrow.RecordBatch]:
-    table, path = mapping.table, part.scanned.file.path
-    none = [None] * (len(table.columns) + 1)
-    found = Found()
-    read = 0
-    error: DaybookError | None = None
-    rows: list[tuple[Any, ...]] = []
+    def write() -> None:
+        rows.write_table(_rows(mapping.table, b"".join(held)))
+        held.clear()
+
+    found = Found(put_aside=put_aside)
+    opening = partial(opened_slice, part, mapping.table.encoding)
     try:
-        opening = partial(opened_slice, part, table.encoding)
-        for one in read_rows(part.scanned, mapping, found, opening, part.first):
-            if isinstance(one, Row):
-                rows.append((*one.values, one.extra, path, one.number, None, None, None, "landed"))
-            else:
-                about = (one.reason, one.raw, one.landed, "rejected")
-                rows.append((*none, path, one.number, *about))
-            # a repaired record is a row, noted among the rejects beside
-            read += isinstance(one, Row) or not one.landed
-            if len(rows) == BATCH:
-                yield _batch(rows, table)
-                rows = []
+        for piece, many in read_pieces(
+            part.scanned, mapping, found, Fast(mapping, found), lambda _: None, opening, part.first
+        ):
+            records += many
+            held.append(piece)
+            if sum(map(len, held)) > ROW_GROUP:
+                write()
     except DaybookError as failure:
         error = failure
-    said = json.dumps(_said(found, read, error))
-    yield _batch([*rows, (*none, path, part.start, None, said, None, SAID)], table)
+    write()
+    found.put_aside = print  # a function that goes back to the driver
+    return SliceRead(path, records, found, error)
 
 
-def _said(found: Found, read: int, error: DaybookError | None) -> dict[str, Any]:
-    return {
-        "records": read,
-        "seen": sorted(found.seen),
-        "unknown": sorted(found.unknown),
-        "json_records": found.json_records,
-        "blank": found.blank,
-        "keyless": isinstance(error, KeylessError),
-        "error": error and words_of(error),
-    }
-
-
-def words_of(error: DaybookError) -> tuple[str, str]:
-    """What an error says, and what its file begins with, which is for people alone."""
-    if isinstance(error, UnreadableError):
-        return error.said, error.begins
-    return str(error), ""
-
-
-def _batch(rows: list[tuple[Any, ...]], table: Table) -> pyarrow.RecordBatch:
+def _rows(table: Table, data: bytes) -> pyarrow.Table:
+    """What the readers give for COPY, as columns."""
     import pyarrow
+    from pyarrow import csv
 
-    kinds = {"long": pyarrow.int64(), "boolean": pyarrow.bool_()}
-    names = output_columns(table)
-    arrays = [
-        pyarrow.array(column, type=kinds.get(NUMBERS.get(name, ""), pyarrow.string()))
-        for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    ]
-    return pyarrow.RecordBatch.from_arrays(arrays, names=names)
+    types = dict.fromkeys([*table.column_names, "_extra", "_source_file"], pyarrow.string())
+    types["_source_row"] = pyarrow.int64()
+    if not data:
+        return pyarrow.schema(types.items()).empty_table()
+    as_text = {"strings_can_be_null": True, "quoted_strings_can_be_null": False}
+    return csv.read_csv(
+        pyarrow.BufferReader(data),
+        csv.ReadOptions(column_names=list(types), block_size=len(data), use_threads=False),
+        csv.ParseOptions(newlines_in_values=True),
+        csv.ConvertOptions(column_types=types, null_values=["null"], **as_text),
+    )
