@@ -13,7 +13,7 @@ from loaders.landing import land_day
 if TYPE_CHECKING:
     from psycopg import Connection
 
-NODES = ("int_group_places", "group_activity")
+NODES = ("group_activity",)
 SCATTERED = "(i * 2654435761 % 4294967296)"
 # Blocks of 1,000 groups, some 100 deep; in one of a hundred the root has its own child for a
 # parent. One agent in ten is active, and a group has 0 to 6 members: all kinds of groups occur.

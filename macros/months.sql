@@ -3,11 +3,6 @@
 {%- endmacro %}
 
 
-{% macro covers_nothing(work) -%}
-    false
-{%- endmacro %}
-
-
 {% macro catalogue_mark() -%}
     coalesce((select hashtextextended(max(state.catalogue), 0) from {{ source('ledger', 'match_state') }} as state), 0)
 {%- endmacro %}

@@ -62,7 +62,6 @@
     where {{ key | join(' is not null and ') }} is not null
     {%- if not work.whole %}
         and _day = any({{ pending_days(work) }})
-        and _batch_id = any('{ {{- work.pending | map(attribute='batch_id') | join(', ') -}} }'::bigint [])
     {%- if work.gone %}
     union
     select {{ key | join(', ') }} from {{ this }}

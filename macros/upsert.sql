@@ -22,7 +22,7 @@
     {%- set moved -%}
         {%- if work.gone and '_batch_id' in columns -%}held._batch_id = any('{ {{- work.gone | join(', ') -}} }'::bigint []){%- else -%}false{%- endif -%}
     {%- endset -%}
-    {%- set covered = context[meta.covers](work) if meta.covers else ('true' if meta.whole or (meta.records and work.whole) else moved) -%}
+    {%- set covered = context[meta.covers](work) if meta.covers else ('true' if meta.whole or (meta.records and work.whole and not meta.order) else moved) -%}
 
 with incoming as (
 
@@ -83,10 +83,6 @@ written as ({% else %}
 ),
 
 {{ account(meta, work, columns) }}
-{%- endif %}
-{%- if meta.records %};
-
-{{ record_applied(work) }}
 {%- endif %}
 {%- endmacro %}
 

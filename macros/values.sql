@@ -9,7 +9,8 @@
     {%- elif data_type == 'text' -%}
     case when {{ has_text(column) }} then {{ column }} end
     {%- elif data_type in ('integer', 'bigint') -%}
-    case when {{ column }} ~ '^-?[0-9]+$' and pg_input_is_valid({{ column }}, '{{ data_type }}') then {{ column }}::{{ data_type }} end
+    {%- set whole = "split_part(" ~ column ~ ", '.', 1)" %}
+    case when {{ column }} ~ '^-?[0-9]+([.]0+)?$' and pg_input_is_valid({{ whole }}, '{{ data_type }}') then {{ whole }}::{{ data_type }} end
     {%- elif data_type == 'numeric' -%}
     case
         when {{ column }} ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' and pg_input_is_valid({{ column }}, 'numeric')
@@ -18,9 +19,12 @@
     {%- elif data_type == 'boolean' -%}
     case lower({{ column }}) when 'true' then true when 'false' then false end
     {%- elif data_type == 'date' -%}
+    {#- one that was kept as midnight too -#}
     case
-        when {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' and pg_input_is_valid({{ column }}, 'date')
-            then {{ column }}::date
+        when
+            {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]00:00(:00([.]0+)?)?(Z|[-+]00(:?00)?)?)?$'
+            and pg_input_is_valid(left({{ column }}, 10), 'date')
+            then left({{ column }}, 10)::date
     end
     {%- elif data_type == 'timestamptz' -%}
     {{ timestamptz_value(column) }}

@@ -11,7 +11,7 @@ from typing import Any
 
 Read = tuple[Any, bool]
 NOT_ONE: Read = (None, False)
-INTEGER = re.compile(r"-?[0-9]+")
+INTEGER = re.compile(r"(-?[0-9]+)(\.0+)?")
 NUMERIC = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
 SHORTENED = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?[eE][-+][0-9]+")
@@ -42,7 +42,8 @@ def _id(text: str) -> Read:
 
 
 def _bigint(text: str) -> Read:
-    value = int(text) if INTEGER.fullmatch(text) else None
+    whole = INTEGER.fullmatch(text)
+    value = int(whole[1]) if whole else None
     return (value, True) if value is not None and -(2**63) <= value < 2**63 else NOT_ONE
 
 

@@ -67,7 +67,7 @@ def test_reads(kind, text, value):
         ("integer_of_any_size", "1.5|1e3|NaN"),
         ("numeric", "NaN|Infinity|.5|5.|1,5|0x10|1_000"),
         ("boolean", "yes|1|t|true "),
-        ("exponent", "9|-1|2.0"),
+        ("exponent", "9|-1|2.5"),
         (
             "timestamptz",
             "today|now|epoch|infinity|03/04/2024|2026-02-30|2026-01-05T24:00|2026-01-05T08:00:60Z"

@@ -43,6 +43,31 @@ def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:
     ]
 
 
+@pytest.mark.builds("transactions", "budgets")
+def test_whole_floats_and_midnights_are_integers_and_dates(world: World) -> None:
+    exponents = {"2.0": 2, "3.00": 3, "2.5": None, "2.": None, "1e0": None}
+    starts = {
+        "2026-01-05": "2026-01-05",
+        "2026-01-05T00:00:00Z": "2026-01-05",
+        "2026-01-05 00:00:00.000": "2026-01-05",
+        "2026-01-05T00:00:01": None,
+        "2026-02-30 00:00": None,
+    }
+    world.day(
+        "day1",
+        transactions=[transaction(text, exponent=text) for text in exponents],
+        budgets=[{"budget_id": text, "name": "B", "start_date": text} for text in starts],
+    )
+    read = world.rows("transactions", "transaction_id, exponent")
+    # of an id too a whole number loses its .0
+    assert {row["transaction_id"]: row["exponent"] for row in read} == {"2": 2, "3": 3}
+    assert world.reasons("transactions") == [("exponent_invalid",)] * 3
+    dates = world.db.execute("select budget_id, start_date::text as at from silver.budgets")
+    assert {row["budget_id"]: row["at"] for row in dates} == {
+        t: at for t, at in starts.items() if at
+    }
+
+
 def test_ids_are_text_normalised_by_one_rule(world: World) -> None:
     landed = ["9001.0", " 9002", "+9003", "0007", "u-9", "12e5", "9.00101E+11", "AB CD", "-5"]
     world.day(

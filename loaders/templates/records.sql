@@ -6,7 +6,6 @@
         tags=['$entity'],
         indexes=[{'columns': [$key, '_day']}, {'columns': ['_day']}],
         meta={'pipeline': '$entity', 'tables': ['stg_$entity']},
-        post_hook='{{ after_records() }}',
     )
 }}
 

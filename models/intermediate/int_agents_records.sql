@@ -9,7 +9,6 @@
         tags=['agents', 'groups', 'roles'],
         indexes=[{'columns': ['agent_id', '_day']}, {'columns': ['_day']}],
         meta={'pipeline': 'agents', 'tables': ['stg_agents', 'stg_agent_details']},
-        post_hook='{{ after_records() }}',
     )
 }}
 

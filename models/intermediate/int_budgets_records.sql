@@ -8,7 +8,6 @@
         tags=['budgets'],
         indexes=[{'columns': ['budget_id', '_day']}, {'columns': ['_day']}],
         meta={'pipeline': 'budgets', 'tables': ['stg_budgets']},
-        post_hook='{{ after_records() }}',
     )
 }}
 

@@ -6,7 +6,6 @@
         tags=['cards'],
         indexes=[{'columns': ['card_id', '_day']}, {'columns': ['_day']}],
         meta={'pipeline': 'cards', 'tables': ['stg_cards']},
-        post_hook='{{ after_records() }}',
     )
 }}
 

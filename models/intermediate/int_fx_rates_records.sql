@@ -8,7 +8,6 @@
         tags=['transactions'],
         indexes=[{'columns': ['rate_date', 'currency', '_day']}, {'columns': ['_day']}],
         meta={'pipeline': 'transactions', 'tables': ['stg_fx_rates']},
-        post_hook='{{ after_records() }}',
     )
 }}
 

@@ -17,7 +17,7 @@
             'unit': 'membership',
             'again': 'batches_to_ask_again',
         },
-        post_hook=['{{ after_records() }}', "{{ remember_mark('known', known_mark()) }}"],
+        post_hook="{{ remember_mark('known', known_mark()) }}",
     )
 }}
 

@@ -6,7 +6,6 @@
         tags=['groups'],
         indexes=[{'columns': ['group_id', '_day']}, {'columns': ['_day']}],
         meta={'pipeline': 'groups', 'tables': ['stg_groups']},
-        post_hook='{{ after_records() }}',
     )
 }}
 

@@ -6,7 +6,6 @@
         tags=['roles'],
         indexes=[{'columns': ['role_id', '_day']}, {'columns': ['_day']}],
         meta={'pipeline': 'roles', 'tables': ['stg_roles']},
-        post_hook='{{ after_records() }}',
     )
 }}
 

@@ -10,7 +10,6 @@
         tags=['marts', 'transactions'],
         indexes=[{'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true}],
         meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'covers': 'covers_months'},
-        post_hook='{{ after_upsert() }}',
     )
 }}
 

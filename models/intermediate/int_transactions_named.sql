@@ -9,8 +9,7 @@
         unique_key=['transaction_id', 'month'],
         tags=['marts', 'transactions'],
         indexes=[{'columns': ['transaction_id', 'month'], 'unique': true}],
-        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'covers': 'covers_nothing'},
-        post_hook='{{ after_upsert() }}',
+        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'order': ['month']},
     )
 }}
 

@@ -9,7 +9,7 @@
         tags=['transactions'],
         indexes=[{'columns': ['transaction_id', '_day']}, {'columns': ['_day']}],
         meta={'pipeline': 'transactions', 'tables': ['stg_transactions'], 'again': 'batches_to_rate_again'},
-        post_hook=['{{ after_records() }}', "{{ remember_mark('rates', rates_mark()) }}"],
+        post_hook="{{ remember_mark('rates', rates_mark()) }}",
     )
 }}
 

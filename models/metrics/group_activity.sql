@@ -13,27 +13,17 @@
         full_refresh=false,
         tags=['groups', 'metrics'],
         meta={'pipeline': 'groups', 'tables': ['stg_groups'], 'whole': true},
-        post_hook='{{ after_upsert() }}',
     )
 }}
 
 -- not materialized: too large for memory, and the table is there to be read
-with recursive places as not materialized (
+with recursive groups as not materialized (
 
-    select * from {{ ref('int_group_places') }}
-
-),
-
-memberships as (
-
-    select * from {{ ref('group_memberships') }}
-
-),
-
-agents as (
-
-    select agent_id from {{ ref('agents') }}
-    where status = 'active'
+    select
+        group_id,
+        name,
+        parent_group_id
+    from {{ ref('groups') }}
 
 ),
 
@@ -42,8 +32,9 @@ members as (
     select
         memberships.group_id,
         count(*) as active_members
-    from memberships
-    inner join agents on memberships.agent_id = agents.agent_id
+    from {{ ref('group_memberships') }} as memberships
+    inner join {{ ref('agents') }} as agents on memberships.agent_id = agents.agent_id
+    where agents.status = 'active'
     group by memberships.group_id
 
 ),
@@ -52,17 +43,17 @@ active as (
 
     -- anchor: an active agent
     select
-        places.group_id,
-        places.parent_group_id
-    from places
-    inner join members on places.group_id = members.group_id
+        groups.group_id,
+        groups.parent_group_id
+    from groups
+    inner join members on groups.group_id = members.group_id
     union
     -- step: to the parent
     select
-        places.group_id,
-        places.parent_group_id
+        groups.group_id,
+        groups.parent_group_id
     from active
-    inner join places on active.parent_group_id = places.group_id
+    inner join groups on active.parent_group_id = groups.group_id
 
 ),
 
@@ -76,29 +67,74 @@ children as (
 
 ),
 
-counted as (
+placed as (
+
+    -- anchor: no parent, or one that is not known
+    select
+        child.group_id,
+        0 as depth,
+        child.group_id as root_group_id
+    from groups as child
+    left join groups as parent on child.parent_group_id = parent.group_id
+    -- of `is null` Postgres expects next to no row, and then reads all groups once per level
+    where num_nulls(parent.group_id) = 1
+    union all
+    -- step: to the children; from a root no cycle can be reached
+    select
+        groups.group_id,
+        placed.depth + 1,
+        placed.root_group_id
+    from placed
+    inner join groups on placed.group_id = groups.parent_group_id
+
+),
+
+-- what no root reaches is in a cycle or below one
+unplaced as (
 
     select
-        active.group_id,
-        members.active_members,
-        children.active_children
-    from active
-    left join members on active.group_id = members.group_id
-    left join children on active.group_id = children.group_id
+        groups.group_id,
+        groups.parent_group_id as up_1
+    from groups
+    left join placed on groups.group_id = placed.group_id
+    where placed.group_id is null
+
+),
+
+-- Each jump doubles the last: after {{ 2 ** 20 }} steps up only the cycles themselves are reached.
+{% for jump in range(20) -%}
+jump_{{ jump }} as (
+
+    select
+        here.group_id,
+        there.up_1
+    from {{ 'unplaced' if loop.first else 'jump_' ~ (jump - 1) }} as here
+    inner join {{ 'unplaced' if loop.first else 'jump_' ~ (jump - 1) }} as there on here.up_1 = there.group_id
+
+),
+
+{% endfor -%}
+cycles as (
+
+    select distinct up_1 as group_id from jump_19
 
 )
 
 select
-    places.group_id,
-    places.name,
-    places.parent_group_id,
-    counted.group_id is null as inactive,
-    coalesce(counted.active_members, 0) as active_members,
-    coalesce(counted.active_children, 0) as active_children,
-    places.depth,
-    places.root_group_id,
-    places.in_cycle
-from places
-left join counted on places.group_id = counted.group_id
+    groups.group_id,
+    groups.name,
+    groups.parent_group_id,
+    active.group_id is null as inactive,
+    coalesce(members.active_members, 0) as active_members,
+    coalesce(children.active_children, 0) as active_children,
+    placed.depth,
+    placed.root_group_id,
+    cycles.group_id is not null as in_cycle
+from groups
+left join active on groups.group_id = active.group_id
+left join members on groups.group_id = members.group_id
+left join children on groups.group_id = children.group_id
+left join placed on groups.group_id = placed.group_id
+left join cycles on groups.group_id = cycles.group_id
 -- the primary key of a first build grows at its end only, which saves a third of the time
-order by places.group_id
+order by groups.group_id

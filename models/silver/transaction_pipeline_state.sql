@@ -4,7 +4,7 @@
     config(
         unique_key='pipeline_name',
         tags=['transactions'],
-        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'covers': 'covers_nothing'},
+        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'order': ['last_day']},
     )
 }}
 
