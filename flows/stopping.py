@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from typing import TYPE_CHECKING
 
 from loaders import warehouse
 from loaders.errors import DaybookError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 
 class Stopped(DaybookError):
@@ -46,18 +50,23 @@ class Stop:
         while not self._over.is_set():
             with contextlib.suppress(Exception), warehouse.connect(autocommit=True) as connection:
                 while not self._over.is_set():
-                    # The lock's own session stays: the failure is still recorded under it.
-                    connection.execute(
-                        """
-                        select pg_terminate_backend(pid)
-                        from pg_stat_activity
-                        where pid <> pg_backend_pid()
-                            and datname = current_database()
-                            and application_name like '%%' || %s || '%%'
-                            and application_name not like 'daybook run %%'
-                            and application_name not like 'daybook flow %%'
-                        """,
-                        [self.flow_run_id or "no run yet"],
-                    )
+                    end_sessions(connection, self.flow_run_id or "no run yet")
                     self._over.wait(0.1)
             self._over.wait(0.5)
+
+
+def end_sessions(connection: Connection, flow_run_id: str) -> None:
+    """End a run's sessions, wherever its phases are at work. The lock's own and the one that
+    records the run stay: a failure is still recorded under the lock."""
+    connection.execute(
+        """
+        select pg_terminate_backend(pid)
+        from pg_stat_activity
+        where pid <> pg_backend_pid()
+            and datname = current_database()
+            and application_name like '%%' || %s || '%%'
+            and application_name not like 'daybook run %%'
+            and application_name not like 'daybook flow %%'
+        """,
+        [flow_run_id],
+    )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from loaders import warehouse
-from loaders.errors import LockedError, WarehouseError
+from loaders import process, warehouse
+from loaders.errors import DaybookError, LockedError, WarehouseError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
 POLL = 0.2  # seconds
+WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
 CHILD = "daybook child"
 
 
@@ -22,30 +24,53 @@ class Lock:
     """The held lock. `check()` before each commit: a lost connection is a lost lock."""
 
     def __init__(self, conn: Connection, holder: str) -> None:
-        self._conn = conn
-        self.holder = holder
+        self._conn, self.holder = conn, holder
+        self.again, self._is_lost = ExitStack(), False
+        self._one_at_a_time = threading.Lock()
 
     def check(self) -> None:
         """LockedError unless this run holds the lock still."""
-        import psycopg
-
-        try:
-            held = self._conn.execute(
-                "select 1 from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'"
-                " and classid = 0 and objid = %s and objsubid = 1 and granted",
-                [KEY],
-            ).fetchone()
-        except psycopg.Error:
-            held = None
-        if not held:
+        if not self.is_held():
             raise LockedError(
                 f"{self.holder} lost its lock on the warehouse (its connection ended): "
                 "nothing more is written. Run it again."
             )
 
+    def is_held(self) -> bool:
+        import psycopg
+
+        try:
+            return self._is_held()
+        except psycopg.Error:
+            return False
+
+    def _is_held(self) -> bool:
+        self._conn.execute("select")  # the lock lives as long as its session
+        return True
+
+    def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
+        """Take a lost lock again, once PostgreSQL is back; `is_safe` is asked under it. Tried once:
+        whoever asks later is told what that came to."""
+        with self._one_at_a_time, ExitStack() as taken:
+            if self._is_lost or self.is_held():
+                return not self._is_lost
+            self._is_lost = True
+            found: list[Lock] = []
+
+            def is_back() -> bool:
+                with suppress(WarehouseError):  # its own session may be a moment behind
+                    found.append(taken.enter_context(run_lock(self.holder, wait=2)))
+                return bool(found)
+
+            with suppress(DaybookError):  # another has it, or the server is gone once more
+                if process.until(is_back, WAIT) and is_safe():
+                    self._conn, self._is_lost = found[0]._conn, False
+                    self.again.enter_context(taken.pop_all())
+            return not self._is_lost
+
 
 @contextmanager
-def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
+def run_lock(holder: str, wait: float = WAIT) -> Iterator[Lock]:
     """Hold the warehouse for `holder`, such as "daybook run <flow_run_id> <day>".
 
     Waits up to `wait` seconds, then LockedError naming who holds it and since when. PostgreSQL
@@ -60,31 +85,26 @@ def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
             if time.monotonic() >= deadline:
                 raise LockedError(_who_holds(conn, wait))
             time.sleep(min(POLL, max(0.01, deadline - time.monotonic())))
-        yield Lock(conn, holder)
+        lock = Lock(conn, holder)
+        with lock.again:
+            yield lock
     finally:
         conn.close()
 
 
 class ParentLock(Lock):
-    """The lock of the day that a process works for; `check()` as Lock's, for a child process."""
+    """The lock of the day that this process works for, which the day's own process holds."""
 
     def __init__(self, conn: Connection, flow_run_id: str) -> None:
         super().__init__(conn, f"daybook run {flow_run_id}")
         self.flow_run_id = flow_run_id
 
-    def check(self) -> None:
-        """LockedError unless the day's own process holds the lock still."""
-        import psycopg
+    def _is_held(self) -> bool:
+        return parent_holds(self._conn, self.flow_run_id)
 
-        try:
-            held = parent_holds(self._conn, self.flow_run_id)
-        except psycopg.Error:
-            held = False
-        if not held:
-            raise LockedError(
-                f"The day's run {self.flow_run_id} doesn't hold the warehouse any more: "
-                "nothing more is written for it."
-            )
+    def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
+        """That is for the day's own process."""
+        return False
 
 
 @contextmanager
