@@ -107,8 +107,20 @@ class Run:
     def check(self) -> None:
         """Stopped or LockedError, when this run may no longer change the warehouse."""
         self.stop.check()
-        if self.lock is not None:
+        if self.lock and not (self.lock.is_held() or self.lock.is_taken_again(self._goes_on)):
             self.lock.check()
+
+    def _goes_on(self) -> bool:
+        """Whether no other run has closed this one meanwhile. What it had begun under a lock that
+        is lost ends here, and begins anew as after any lost connection."""
+        with warehouse.connect(application_name="daybook flow", autocommit=True) as connection:
+            end_sessions(connection, self.flow_run_id)
+            row = connection.execute(
+                "select status from metrics.pipeline_metrics"
+                " where flow_run_id = %s and task_name = 'day-pipeline'",
+                [self.flow_run_id],
+            ).fetchone()
+        return row == ("running",)
 
 
 @dataclass

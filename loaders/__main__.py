@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loaders.days import parse_day
-from loaders.errors import DaybookError, UsageError
+from loaders.errors import UsageError, ended_with
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -27,9 +27,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders") ->
     options = _parser(prog).parse_args(arguments)
     try:
         return _land(options)
-    except DaybookError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except Exception as error:
+        return ended_with(error)
 
 
 def _land(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 
@@ -56,3 +57,12 @@ def plain(error: Exception) -> Exception:
         said = re.sub('".*"', "a value", said, flags=re.DOTALL)
     kind = type(of_driver).__name__
     return DriverError(f"PostgreSQL: {said} ({kind})", state)
+
+
+def ended_with(error: Exception) -> int:
+    """Say in a sentence what ended a command; its exit code. A fault of ours is raised as it is."""
+    said = plain(error)
+    if not isinstance(said, DaybookError):
+        raise error
+    print(f"error: {said}", file=sys.stderr)
+    return said.exit_code

@@ -145,7 +145,8 @@ def land_table(
         expected = isinstance(failure, (DaybookError, psycopg.Error, OSError))
         if isinstance(failure, LockedError) or not expected:
             raise failure
-        if plan.table.required:
+        # That the server ended it is no fault of an optional table: worth another try.
+        if plan.table.required or isinstance(failure, psycopg.OperationalError):
             table = f"{plan.table.name} of {plan.day}"
             raise DaybookError(f"{table} did not land: {outcome.error}") from plain(failure)
     return Landed(

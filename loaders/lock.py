@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from loaders import warehouse
-from loaders.errors import LockedError, WarehouseError
+from loaders import process, warehouse
+from loaders.errors import DaybookError, LockedError, WarehouseError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
 POLL = 0.2  # seconds
+WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
 
 
 class Lock:
@@ -22,24 +24,48 @@ class Lock:
 
     def __init__(self, conn: Connection, holder: str) -> None:
         self._conn, self.holder = conn, holder
+        self.again, self._is_lost = ExitStack(), False
+        self._one_at_a_time = threading.Lock()
 
     def check(self) -> None:
         """LockedError unless this run holds the lock still."""
-        import psycopg
-
-        try:
-            is_held = self._is_held()
-        except psycopg.Error:
-            is_held = False
-        if not is_held:
+        if not self.is_held():
             raise LockedError(
                 f"{self.holder} lost its lock on the warehouse (its connection ended): "
                 "nothing more is written. Run it again."
             )
 
+    def is_held(self) -> bool:
+        import psycopg
+
+        try:
+            return self._is_held()
+        except psycopg.Error:
+            return False
+
     def _is_held(self) -> bool:
         self._conn.execute("select")  # the lock lives as long as its session
         return True
+
+    def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
+        """Take a lost lock again, once PostgreSQL is back; `is_safe` is asked under it. Tried once:
+        whoever asks later is told what that came to."""
+        with self._one_at_a_time, ExitStack() as taken:
+            if self._is_lost or self.is_held():
+                return not self._is_lost
+            self._is_lost = True
+            found: list[Lock] = []
+
+            def is_back() -> bool:
+                with suppress(WarehouseError):  # its own session may be a moment behind
+                    found.append(taken.enter_context(run_lock(self.holder, wait=2)))
+                return bool(found)
+
+            with suppress(DaybookError):  # another has it, or the server is gone once more
+                if process.until(is_back, WAIT) and is_safe():
+                    self._conn, self._is_lost = found[0]._conn, False
+                    self.again.enter_context(taken.pop_all())
+            return not self._is_lost
 
 
 class ParentLock(Lock):
@@ -49,9 +75,13 @@ class ParentLock(Lock):
         said, _ = holder(self._conn) or ("", 0)
         return said.startswith(self.holder)
 
+    def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
+        """That is for the day's own process."""
+        return False
+
 
 @contextmanager
-def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
+def run_lock(holder: str, wait: float = WAIT) -> Iterator[Lock]:
     """Hold the warehouse for `holder`, such as "daybook run <flow_run_id> <day>".
 
     Waits up to `wait` seconds, then LockedError naming who holds it and since when. PostgreSQL
@@ -63,7 +93,9 @@ def run_lock(holder: str, wait: float = 10.0) -> Iterator[Lock]:
             if time.monotonic() >= deadline:
                 raise LockedError(_who_holds(conn, wait))
             time.sleep(min(POLL, max(0.01, deadline - time.monotonic())))
-        yield Lock(conn, holder)
+        lock = Lock(conn, holder)
+        with lock.again:
+            yield lock
 
 
 @contextmanager

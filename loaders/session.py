@@ -89,6 +89,7 @@ def connect(
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,  # else what it has sent into the void keeps it a quarter hour
         **kw,
     }
     conn = _shake_hands(given | ours)
@@ -151,7 +152,8 @@ def _shake_hands(given: dict[str, Any]) -> Connection:
             time.sleep(0.25)
     if "unsupported startup parameter" in said:
         said += f": {POOLER}"
-    hint = " Start it: python -m loaders.warehouse start." if is_embedded() else ""
+    is_down = is_embedded() and "FATAL:" not in said
+    hint = " Start it: python -m loaders.warehouse start." if is_down else ""
     raise WarehouseError(f"No connection to PostgreSQL at {where()}: {said}.{hint}") from None
 
 

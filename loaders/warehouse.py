@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from loaders import edition
 from loaders.address import home, is_embedded, uri, uri_without_password, where
-from loaders.errors import DaybookError, WarehouseError, plain
+from loaders.errors import WarehouseError, ended_with, plain
 from loaders.session import LOADER, TIMEOUTS, TRANSFORMER, connect, pgoptions
 
 if TYPE_CHECKING:
@@ -210,9 +210,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.ware
     given = parser.parse_args(arguments)
     try:
         print(_answer(given.command, drop_built=getattr(given, "drop_built", False)))
-    except DaybookError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except Exception as error:
+        return ended_with(error)
     return 0
 
 

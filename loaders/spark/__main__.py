@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from loaders.days import parse_day
-from loaders.errors import DaybookError, UsageError
+from loaders.errors import UsageError, ended_with
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,9 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
             sources=options.sources,
             progress=_tell,
         )
-    except DaybookError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except Exception as error:
+        return ended_with(error)
     print(out)
     return 0
 

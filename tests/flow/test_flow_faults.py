@@ -204,16 +204,55 @@ def test_what_a_failed_test_held_back_is_built_by_the_same_command_again(
     assert set(told[0]) == {"text", "day", "flow_run_id", "status", "seconds", "error", "warnings"}
 
 
-def test_a_lost_lock_ends_the_run_before_its_next_phase(after_day1, flow_started, db):
+def _lose_the_lock(db: psycopg.Connection, *others: str) -> None:
+    """End the session of the run's lock, and those of its others that are named so."""
+    db.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where pid <> pg_backend_pid()"
+        " and datname = current_database() and application_name like any(%s)",
+        [["daybook run %", *others]],
+    )
+
+
+@pytest.mark.parametrize("others", [(), ("daybook dbt %",)], ids=["alone", "and dbt's"])
+def test_a_run_takes_a_lost_lock_again_and_goes_on(after_day1, flow_started, db, others):
     with _silver_agents_locked():
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
-        db.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and application_name like 'daybook run %'"
-        )
+        _lose_the_lock(db, *others)
+    assert run.wait(60) == 0, run.stderr
+    assert [status for status, _ in _ends(db)] == ["success", "success"]
+    assert left_open(db) == []
+
+
+def test_a_run_whose_lock_another_had_meanwhile_ends_before_its_next_phase(
+    after_day1, flow_started, db
+):
+    with _silver_agents_locked():
+        run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
+        until(lambda: _waiting(db))
+        _lose_the_lock(db)
+        with run_lock("daybook run another day2"):
+            db.execute("update metrics.pipeline_metrics set status = 'failure'")
     assert run.wait(60) == 3
     assert "lost its lock" in run.stderr
+    with run_lock("a test", wait=0):
+        pass
+
+
+def test_a_loader_by_hand_says_in_a_sentence_that_its_session_was_ended(
+    after_day1, flow_started, db
+):
+    with connecting.connect() as blocker:
+        blocker.execute("lock table bronze.match_state in access exclusive mode")
+        run = flow_started("loaders", "--day", "day2", "--data", SAMPLE)
+        until(lambda: _waiting(db))
+        db.execute(
+            "select pg_terminate_backend(pid) from pg_locks"
+            " where relation = 'bronze.match_state'::regclass and not granted"
+        )
+        assert run.wait(60) == 1
+    said = "terminating connection due to administrator command (AdminShutdown)"
+    assert run.stderr.splitlines()[-1] == f"error: PostgreSQL: {said}"
 
 
 def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(tmp_path: Path):
