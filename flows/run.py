@@ -34,7 +34,7 @@ class Run:
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent
     # how it ended, to be told once its lock is free
-    message: tuple[str, float, str | None, list[str]] | None = None
+    message: tuple[str, float, str | None, list[str], bool] | None = None
 
     @classmethod
     def of(cls, day: str, data: str, *, flow_run_id: str | None = None, **options: Any) -> Run:

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.utilities.annotations import quote
 
-from flows import phases, reasons
+from flows import phases, reasons, timing
 from flows.node_tasks import NodeRuns
 from flows.order import Done
 from flows.run import Run
@@ -84,7 +84,8 @@ def transform_day(run: Run) -> Built:
     try:
         return phases.transform_day(run, nodes)
     finally:
-        nodes.close()
+        with timing.part("tell-prefect"):
+            nodes.close()
 
 
 PHASES: dict[str, Task[[Run], Any]] = {

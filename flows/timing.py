@@ -1,4 +1,4 @@
-"""What a run spends beside its phases: kept with them, in metrics.phase_runs."""
+"""What a run spends beside its phases, and when: kept with them, in metrics.phase_runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-_seconds: dict[str, float] = {}
+_spent: dict[str, tuple[float, float]] = {}
 
 
 @contextlib.contextmanager
@@ -16,11 +16,12 @@ def part(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _seconds[name] = _seconds.get(name, 0.0) + time.monotonic() - started
+        seconds, _ = _spent.get(name, (0.0, 0.0))
+        _spent[name] = (seconds + time.monotonic() - started, time.time())
 
 
-def taken() -> dict[str, float]:
-    """The parts since this was last asked, with their seconds."""
-    found = dict(_seconds)
-    _seconds.clear()
+def taken() -> dict[str, tuple[float, float]]:
+    """The parts since this was last asked: their seconds, and when they ended."""
+    found = dict(_spent)
+    _spent.clear()
     return found
