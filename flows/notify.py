@@ -1,11 +1,11 @@
-"""One message to DAYBOOK_WEBHOOK_URL: how a day ended, or that it is late; no data."""
+"""One message to DAYBOOK_WEBHOOK_URL: how a day ended, or that it is late; no data. JSON to an
+http address, text to any other that Apprise knows: Slack, Teams, mail."""
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import threading
-import urllib.request
 from typing import Any
 
 SETTING = "DAYBOOK_WEBHOOK_URL"
@@ -17,16 +17,25 @@ def is_wanted() -> bool:
 
 
 def tell(
-    day: str, flow_run_id: str, status: str, seconds: float, why: str | None, warnings: list[str]
+    day: str,
+    flow_run_id: str,
+    status: str,
+    seconds: float,
+    why: str | None,
+    warnings: list[str],
+    solved: bool = False,
 ) -> str | None:
-    """POST how a day ended, as `post` does. `why` and `warnings` carry no values of data."""
+    """Tell how a day ended, as `post` does. `why` and `warnings` carry no values of data; `solved`:
+    it had failed, or was late, before."""
     text = f"Daybook: {day} {status} in {seconds:.0f} s (run {flow_run_id})"
+    text += ", solved: it had failed or was late" if solved else ""
     return post(
         {
             "text": "\n- ".join([f"{text}: {why}" if why else text, *warnings]),
             "day": day,
             "flow_run_id": flow_run_id,
             "status": status,
+            "solved": solved,
             "seconds": round(seconds, 1),
             "error": why,
             "warnings": warnings,
@@ -35,37 +44,42 @@ def tell(
 
 
 def post(message: dict[str, Any]) -> str | None:
-    """POST a message, `text` for chat services and its parts. Why nobody took it, without the
+    """Send a message, `text` for chat services and its parts. Why nobody took it, without the
     address, which can hold a secret; None when it was taken, or none is wanted."""
     if not is_wanted():
         return None
     url = os.environ[SETTING]
-    if not url.lower().startswith(("http://", "https://")):
-        return f"{SETTING} is no http or https address: nobody was told."
     said: list[str | None] = [f"{SETTING} did not answer within {SECONDS:g} s."]
-
-    class Refused(urllib.request.HTTPRedirectHandler):
-        """A message that is sent on would arrive without its body, or where nobody meant it to."""
-
-        def redirect_request(self, *_: Any) -> None:
-            return None
-
-    opener = urllib.request.build_opener(Refused)
 
     def work() -> None:
         try:
-            request = urllib.request.Request(
-                url, json.dumps(message).encode(), {"Content-Type": "application/json"}
-            )
-            with opener.open(request, timeout=SECONDS):
-                said[0] = None
+            by = _by_http if url.lower().startswith(("http://", "https://")) else _by_apprise
+            said[0] = by(url, message)
         except Exception as error:
-            code = getattr(error, "code", None)
-            said[0] = f"{SETTING} was not told: {code or type(error).__name__}."
+            said[0] = f"{SETTING} was not told: {type(error).__name__}."
 
     # A name that is looked up for ever, or an answer that comes byte by byte, has no time limit of
-    # urllib's own; the thread ends with the process.
+    # any library; the thread ends with the process.
     thread = threading.Thread(target=work, daemon=True, name="daybook-webhook")
     thread.start()
     thread.join(SECONDS)
     return said[0]
+
+
+def _by_http(url: str, message: dict[str, Any]) -> str | None:
+    """POST all of it as JSON. What is sent on elsewhere would arrive where nobody meant it to."""
+    import httpx
+
+    answer = httpx.post(url, json=message, timeout=SECONDS, follow_redirects=False)
+    return None if answer.is_success else f"{SETTING} was not told: {answer.status_code}."
+
+
+def _by_apprise(url: str, message: dict[str, Any]) -> str | None:
+    import apprise
+
+    logging.getLogger("apprise").disabled = True  # it would quote the address
+    service = apprise.Apprise()
+    if not service.add(url):
+        return f"{SETTING} is no address that Apprise knows: nobody was told."
+    taken = service.notify(title="Daybook", body=message["text"], body_format="text")
+    return None if taken else f"{SETTING} was not told."

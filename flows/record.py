@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import notify, site, timing
+from flows.pages import read
 from flows.pages.remarks import read_remarks
 from flows.pages.runs import failures
 from flows.reasons import PhaseError, without_values
@@ -69,11 +70,12 @@ def recorded(run: Run) -> Iterator[list[str]]:
                 said = "; ".join([said, *_failures(run)])
             _close(run, row, "failure", said)
             warned = warnings(run)
-        run.message = ("failed", time.monotonic() - began, said, warned)
+        run.message = ("failed", time.monotonic() - began, said, warned, False)
         write_pages(run, lineage=False)
         raise
     _close(run, row, "success", None)
-    run.message = ("succeeded", time.monotonic() - began, None, warnings(run))
+    solved = _had_failed(run, row)
+    run.message = ("succeeded", time.monotonic() - began, None, warnings(run), solved)
     write_pages(run)
 
 
@@ -107,7 +109,7 @@ def notified(run: Run) -> Iterator[None]:
         yield
     except DaybookError as error:
         if run.message is None and error.exit_code == 1:  # its day has not come
-            run.message = ("failed", 0.0, without_values(error), [])
+            run.message = ("failed", 0.0, without_values(error), [], False)
         raise
     finally:
         if run.message and (complaint := notify.tell(run.day.text, run.flow_run_id, *run.message)):
@@ -125,6 +127,17 @@ def write_pages(run: Run, *, lineage: bool | None = None) -> None:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
     with contextlib.suppress(Exception), connected(run) as connection:
         note_times(connection, run.flow_run_id)
+
+
+def _had_failed(run: Run, row: int) -> bool:
+    """Whether the last that was told of the day was that it failed, or is late."""
+    with connected(run) as connection:
+        before = connection.execute(
+            "select status from metrics.pipeline_metrics where day = %s and id < %s"
+            " and task_name in ('day-pipeline', 'late') order by id desc limit 1",
+            [run.day.date, row],
+        ).fetchone()
+    return before == ("failure",)
 
 
 def _failures(run: Run) -> list[str]:
@@ -163,16 +176,10 @@ def warnings(run: Run) -> list[str]:
     """What a person should look at, a line each: what was left out or mended, how fields changed,
     and what nodes and checks warned of; never a value of data."""
     with connected(run) as connection:
-        found = connection.execute(
-            """
-            select suite || '.' || check_name || ': ' || coalesce(observed, 'failed')
-            from metrics.check_results
-            where flow_run_id = %s and not success
-            """,
-            [run.flow_run_id],
-        ).fetchall()
         left = read_remarks(connection, run.flow_run_id)
-    return [*(f"{one.name}: {one.said}" for one in left), *(warning for (warning,) in found)]
+        failing = read.failing(read.checks(connection, run.flow_run_id))
+    said = [f"{row['name']}: {row['observed'] or 'failed'}" for row in failing]
+    return [*(f"{one.name}: {one.said}" for one in left), *said]
 
 
 def timed(phase: Phase[P, T]) -> Phase[P, T]:
@@ -199,10 +206,10 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
 
 def note_times(connection: Connection, flow_run_id: str) -> None:
     """Keep what phases and parts have taken in this process; those of a run's processes add up."""
-    for part, seconds in timing.taken().items():
+    for part, (seconds, ended) in timing.taken().items():
         connection.execute(
-            "insert into metrics.phase_runs (flow_run_id, phase, seconds) values (%s, %s, %s)"
-            " on conflict (flow_run_id, phase) do update set"
+            "insert into metrics.phase_runs (flow_run_id, phase, seconds, finished_at)"
+            " values (%s, %s, %s, to_timestamp(%s)) on conflict (flow_run_id, phase) do update set"
             " seconds = phase_runs.seconds + excluded.seconds, finished_at = excluded.finished_at",
-            [flow_run_id, part, seconds],
+            [flow_run_id, part, seconds, ended],
         )

@@ -118,16 +118,17 @@ def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, 
     ledger, checks = read.ledger(connection, day.date), read.checks(connection, flow_run_id)
     unbalanced = [f"{row['table_name']} → {row['target']}" for row in ledger if not row["balanced"]]
     said = f"does not balance: {', '.join(unbalanced)}" if unbalanced else "balances"
-    failing = [row for row in checks if not row["success"]]
-    passed = f"{len(checks) - len(failing)} of {len(checks)} checks passed" if checks else ""
+    count = sum(row["success"] for row in checks)
+    passed = f"{count} of {len(checks)} checks passed" if checks else ""
     words = [*([f"the ledger {said}"] if ledger else []), *([passed] if passed else [])]
-    found = [_of_check(connection, day, row) for row in failing]
+    found = [_of_check(connection, day, row) for row in read.failing(checks)]
+    found += [read.accepted(row) for row in checks if row["accepted"]]
     return "; ".join(words), tuple(found)
 
 
 def _of_check(connection: Connection, day: Day, row: read.Row) -> str:
     """A failed check: how many of how many; an error's commonest reasons, and where to look."""
-    said = f"{row['severity']}: {row['suite']}.{row['check_name']}: {row['observed']}"
+    said = f"{row['severity']}: {row['name']}: {row['observed']}"
     if row["severity"] != "error":
         return said
     keys = row["sample_keys"]

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from flows.command import guarded
 from flows.pages import read, runs
 from flows.pages.read import Row, ask
-from flows.pages.remarks import read_remarks
 from flows.pages.runs import day_text
-from flows.pages.verdict import troubles, verdict
+from flows.pages.verdict import read_story
 from flows.report import aligned, wrapped
 from loaders import warehouse
 from loaders.lock import holder
@@ -22,23 +21,14 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 
-def read_batches(connection: Connection, numbered: bool, limit: int) -> list[Row]:
-    """The newest landings: batch, day, table, status, landed, rejected."""
-    text = day_text(numbered)
-    found = ask(
-        connection,
-        "bronze.load_batches",
-        """
-        select
-            batch_id as batch, day, table_name as "table", status,
-            rows_landed as landed, rows_rejected as rejected
-        from bronze.load_batches
-        order by batch_id desc
-        limit %s
-        """,
-        limit,
-    )
-    return [row | {"day": text(row["day"])} for row in found]
+LANDINGS = """
+select
+    batch_id as batch, day, table_name as "table", status, rows_landed as landed,
+    rows_rejected as rejected
+from bronze.load_batches
+order by batch_id desc
+limit %s
+"""
 
 
 def days_by_state(connection: Connection, numbered: bool) -> dict[str, list[list[str]]]:
@@ -59,25 +49,22 @@ def days_by_state(connection: Connection, numbered: bool) -> dict[str, list[list
 
 def last_run(connection: Connection, run: Row, day: str) -> dict[str, Any]:
     """What a run did, in words: the verdict, what failed, what to do, what to look at."""
-    run_id = run["flow_run_id"]
-    failing = [row for row in read.checks(connection, run_id) if not row["success"]]
-    remarks = read_remarks(connection, run_id)
-    said = verdict(run, failing, read.ledger(connection, run["day"]), remarks)
-    failures, nodes = runs.failures(connection, run_id), runs.failed_nodes(connection, run_id)
-    what, advice = troubles(run, failures, nodes, failing)
-    # what the verdict says already
-    told = [line for line in what if line.rpartition("did not land: ")[2] in said["said"]]
-    warned = [
-        f"{row['suite']}.{row['check_name']}: {row['observed']}"
-        for row in failing
-        if row["severity"] == "warn"
-    ]
-    marked = [f"{one.name}: {one.said}" for one in remarks if not what or one.kind != "failed"]
+    story = read_story(connection, run, read.ledger(connection, run["day"]))
+    said = story.verdict["said"]
+    warned = [row for row in story.failing if row["severity"] == "warn"]
+    left = [one for one in story.remarks if not story.failed or one.kind != "failed"]
     return {
-        "verdict": f"{day} {said['word']}: {said['said']}",
-        "failed": [line for line in what if line not in told],
-        "advice": advice,
-        "warnings": [*marked, *warned],
+        "verdict": f"{day} {story.verdict['word']}: {said}",
+        # but for what the verdict says already
+        "failed": [
+            line for line in story.failed if line.rpartition("did not land: ")[2] not in said
+        ],
+        "advice": story.advice,
+        "warnings": [
+            *(f"{one.name}: {one.said}" for one in left),
+            *(f"{row['name']}: {row['observed']}" for row in warned),
+        ],
+        "accepted": [read.accepted(row) for row in story.checks if row["accepted"]],
     }
 
 
@@ -106,7 +93,10 @@ def read_status(limit: int) -> dict[str, Any]:
                 }
                 for run, day in newest
             ],
-            "landings": read_batches(connection, numbered, limit),
+            "landings": [
+                row | {"day": text(row["day"])}
+                for row in ask(connection, "bronze.load_batches", LANDINGS, limit)
+            ],
         }
 
 
@@ -115,7 +105,7 @@ def print_status(found: dict[str, Any]) -> None:
     print(f"lock: {found['lock'] or 'free'}")
     if last := found["last_run"]:
         print("\nlast run\n" + wrapped(f"  {last['verdict']}", 4))
-        for line in (*last["failed"], *last["advice"], *last["warnings"]):
+        for line in (*last["failed"], *last["advice"], *last["warnings"], *last["accepted"]):
             print(wrapped(f"    {line}", 6))
     if found["days"]:
         print("\ndays")

@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed, Running
 from prefect.utilities.annotations import quote
 
-from flows import phases, reasons, report
+from flows import phases, reasons, report, timing
 from flows.pages.read import ledger
 from flows.pages.render import file_of
 from flows.phases import Done
@@ -149,7 +149,8 @@ def transform_day(run: Run) -> Built:
     try:
         return phases.transform_day(run, nodes)
     finally:
-        nodes.close()
+        with timing.part("tell-prefect"):
+            nodes.close()
 
 
 PHASES: dict[str, Task[[Run], Any]] = {
@@ -200,7 +201,7 @@ async def leave(run: Run) -> None:
 
 
 async def _leave(
-    run: Run, status: str, seconds: float, why: str | None, warnings: list[str]
+    run: Run, status: str, seconds: float, why: str | None, warnings: list[str], solved: bool
 ) -> None:
     logger, site = get_run_logger(), warehouse.home() / "site"
     with warehouse.connect(
@@ -208,7 +209,8 @@ async def _leave(
     ) as connection:
         account = report.read_account(connection, run.flow_run_id, run.day)
         rows = ledger(connection, run.day.date)
-    said = [f"{run.day} {status} in {seconds:.0f} s", *report.table_lines(account.lines)]
+    solves = ", solved: it had failed or was late" if solved else ""
+    said = [f"{run.day} {status} in {seconds:.0f} s{solves}", *report.table_lines(account.lines)]
     said.append(account.ledger)
     logger.info("\n".join(said))
     for warning in warnings:

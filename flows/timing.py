@@ -1,4 +1,4 @@
-"""What a run spends in its phases and beside them: kept in metrics.phase_runs."""
+"""What a run spends in its phases and beside them, and when: kept in metrics.phase_runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-_seconds: dict[str, float] = {}
+_spent: dict[str, tuple[float, float]] = {}
 _counting = threading.Lock()  # phases run beside each other
 
 
@@ -22,14 +22,14 @@ def part(name: str) -> Iterator[None]:
 
 
 def add(name: str, seconds: float) -> None:
-    """Count so many seconds more of a phase or a part."""
+    """Count so many seconds more, up to now, of a phase or a part."""
     with _counting:
-        _seconds[name] = _seconds.get(name, 0.0) + seconds
+        _spent[name] = (_spent.get(name, (0.0, 0.0))[0] + seconds, time.time())
 
 
-def taken() -> dict[str, float]:
-    """What has been counted since this was last asked, in seconds."""
+def taken() -> dict[str, tuple[float, float]]:
+    """What has been counted since this was last asked: seconds, and when it ended."""
     with _counting:
-        found = dict(_seconds)
-        _seconds.clear()
+        found = dict(_spent)
+        _spent.clear()
     return found

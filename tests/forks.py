@@ -43,7 +43,7 @@ PRELOADED = (
     *("dbt.adapters.postgres", "dbt.task.build", "dbt.task.docs.generate"),
     *("great_expectations.expectations.core", "great_expectations.render.renderer"),
     *("sqlalchemy.dialects.postgresql.psycopg", "psycopg", "alembic", "pyarrow.parquet"),
-    *("fastapi", "pygal", "babel.dates", "graphviz", "opentelemetry.metrics"),
+    *("fastapi", "babel.dates", "graphviz", "opentelemetry.metrics"),
 )
 # numpy and Arrow start threads while they are imported, dbt's static parser while it parses.
 ONE_THREAD = {

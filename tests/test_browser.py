@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -107,6 +106,7 @@ def test_every_page_opens_without_errors_or_requests(
     browser = chromium(size)
     pages = sorted(site.rglob("*.html"))
     assert {"index.html", "run.html", "now.html", "lineage.html"} <= {page.name for page in pages}
+    assert {"stg_agents.html", "agents.html", "unused_access.html"} <= {page.name for page in pages}
     assert len([*site.glob("runs/*.html")]) == len([*site.glob("days/*.html")]) == 3
     for page in pages:
         see(browser, page)
@@ -161,8 +161,25 @@ def test_the_calendar_leads_by_keyboard_to_a_day_its_run_and_back(
     section(browser, "runs").find_element(By.TAG_NAME, "a").click()
     assert browser.find_element(By.TAG_NAME, "h1").text == "day2 is done"
     assert "New since day1" in browser.find_element(By.CSS_SELECTOR, ".verdict").text
-    browser.find_element(By.LINK_TEXT, "All days and runs").click()
+    browser.find_element(By.LINK_TEXT, "All days, runs and tables").click()
     assert browser.current_url.endswith("index.html")
+    assert complaints(browser) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_tables_page_leads_along_its_lineage_by_keyboard(
+    size: str, site: Path, chromium: Callable[..., Any]
+) -> None:
+    browser = chromium(size)
+    see(browser, site / "run.html")
+    section(browser, "rows").find_element(By.LINK_TEXT, "stg_transactions").click()
+    assert browser.find_element(By.TAG_NAME, "h1").text == "bronze.stg_transactions"
+    assert "txn-3038 · transactions.csv row 42" in section(browser, "quarantine").text
+    link = section(browser, "lineage").find_element(By.LINK_TEXT, "application_spend_monthly")
+    browser.execute_script("arguments[0].focus()", link)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.find_element(By.TAG_NAME, "h1").text == "marts.application_spend_monthly"
+    assert "stg_transactions" in section(browser, "lineage").text
     assert complaints(browser) == []
 
 
@@ -187,12 +204,9 @@ def test_a_year_of_days_fits_a_phone(tmp_path: Path, chromium: Callable[..., Any
 
 
 def index_of(runs: list[dict[str, Any]], days: list[dict[str, Any]]) -> str:
-    seen = {"late": [row["day"] for row in days if row["is_late"]]}
-    beside = {"has_lineage": False, "has_checks": False, "up": ""}
-    values = {"runs": runs, "days": days, "months": shapes.months(days), "seen": seen}
-    paged = {row["day"] for row in days}
-    counts = Counter(row["state"] for row in days)
-    return render("index.html.j2", False, **values, paged=paged, counts=counts, **beside)
+    beside = {"has_lineage": False, "has_checks": False, "up": "", "tables": {}}
+    values = {"runs": runs, "days": days, "months": shapes.months(days)}
+    return render("index.html.j2", False, **values, paged={row["day"] for row in days}, **beside)
 
 
 def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(
@@ -219,14 +233,15 @@ def test_every_chart_has_a_name_and_every_link_a_page(
 ) -> None:
     browser = chromium()
     see(browser, site / "run.html")
-    drawn = browser.find_elements(By.CSS_SELECTOR, "svg[role=img]")
-    assert len(drawn) > 6
-    assert all(svg.get_attribute("aria-label") for svg in drawn)
-    assert not browser.find_elements(By.CSS_SELECTOR, "svg:not([role=img]):not([aria-hidden=true])")
-    assert not browser.find_elements(By.CSS_SELECTOR, "th:not([scope])")
-    kept = [*site.glob("runs/*.html"), *site.glob("days/*.html")]
+    assert len(browser.find_elements(By.CSS_SELECTOR, "svg[role=img]")) > 6
+    kept = [*site.glob("runs/*.html"), *site.glob("days/*.html"), *site.glob("tables/*.html")]
     for page in ("index.html", "run.html", "now.html", "checks/index.html", *kept):
         see(browser, site / page)
+        if page != "checks/index.html":
+            for lacks in ("svg[role=img]:not([aria-label])", "th:not([scope])"):
+                assert not browser.find_elements(By.CSS_SELECTOR, lacks), (page, lacks)
+            nameless = "svg:not([role=img]):not([aria-hidden=true])"
+            assert not browser.find_elements(By.CSS_SELECTOR, nameless), page
         for link in browser.find_elements(By.TAG_NAME, "a"):
             place = link.get_attribute("href").removeprefix("file://").partition("#")[0]
             assert Path(place).exists(), place
@@ -277,7 +292,7 @@ def test_pictures_of_the_run_page(
         picture = folder / f"run-page-{size}{'-dark' * dark}.png"
         assert browser.save_screenshot(str(picture)) and picture.stat().st_size > 10_000
         if look := os.environ.get("DAYBOOK_LOOK"):
-            for page in ("index", "now", "days/day2", "run"):
+            for page in ("index", "now", "days/day2", "tables/stg_transactions", "run"):
                 see(browser, site / f"{page}.html")
                 tall = browser.execute_script("return document.documentElement.scrollHeight")
                 clip = {"x": 0, "y": 0, "width": SIZES[size][0], "height": tall, "scale": 1}

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from flows.checks import run
-from flows.checks.docs import offline
+from flows.checks.docs import STYLE, offline
 from flows.checks.quarantine import read_reasons
 from flows.reasons import without_values
 from loaders.days import parse_day
@@ -162,6 +162,10 @@ def test_data_docs_name_no_other_machine_and_no_value(world: World, tmp_path: Pa
     assert not found["agents.address_is_unique"].success
     pages = list((tmp_path / "docs").rglob("*.html"))
     assert tmp_path / "docs" / "index.html" in pages and len(pages) > 10
+    icons = set(re.findall(r"fas (fa-[a-z-]+)", "".join(page.read_text() for page in pages)))
+    assert "fa-check-circle" in icons
+    for icon in icons:  # their font is on another machine
+        assert f".{icon}::before" in STYLE.read_text(), icon
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"""(?:src|href|action)=["']?(?:https?:)?//""", text)

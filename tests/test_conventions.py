@@ -73,6 +73,29 @@ def test_every_yaml_of_a_model_has_its_sql() -> None:
             assert file.with_suffix(".sql").exists(), file
 
 
+def test_every_column_says_more_than_its_name() -> None:
+    """In models and sources; and dbt's pages have a front door."""
+    text = "".join(page.read_text() for page in (PROJECT / "models").glob("*.md"))
+    blocks = dict(re.findall(r"{% docs (\w+) %}\n(.*?)\n{% enddocs %}", text, re.S))
+    tables = [described(model) for model in MODELS] + [
+        table
+        for file in (PROJECT / "models").rglob("*__sources.yml")
+        for source in yaml.safe_load(file.read_text())["sources"]
+        for table in source["tables"]
+    ]
+    little = {"the", "a", "an", "of", "s", "is", "in", "landed", "logical"}
+    for table in tables:
+        for column in table["columns"]:
+            said = column["description"]
+            if named := re.fullmatch(r"{{ doc\('(\w+)'\) }}", said):
+                said = blocks[named[1]]
+            words = set(re.findall(r"\w+", said.lower())) - little
+            assert len(words - set(column["name"].split("_"))) > 1, f"{table['name']}: {said}"
+    assert set(re.findall(r"`(\w+)`", blocks["__overview__"])) >= {
+        model.parent.name for model in MODELS
+    }
+
+
 def test_no_model_is_called_stg() -> None:
     assert [model.stem for model in MODELS if model.stem.startswith("stg_")] == []
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from flows.checks import accepted
 from flows.cli import COMMANDS, main
-from loaders.sources import PROJECT
+from loaders.sources import PROJECT, declared_tables
 
 PAGES = {
     page.relative_to(PROJECT).as_posix(): page.read_text()
@@ -118,3 +121,33 @@ def test_the_story_that_the_readme_tells_is_the_tutorials() -> None:
         assert line in PAGES["docs/tutorial.md"], line
     for record in re.findall(r"T-10,\S+,Ada Brook.*$", PAGES["README.md"], re.M):
         assert record in PAGES["docs/tutorial.md"]
+
+
+def blocks(page: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", PAGES[page], re.M | re.S)
+
+
+def test_examples_of_yaml_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (overlay,), (known,) = blocks("docs/your-data.md", "yaml"), blocks("docs/operating.md", "yaml")
+    file = tmp_path / "example.yml"
+    file.write_text(overlay)
+    assert declared_tables(file)["stg_agents"].found_under[0] == "users"
+    file.write_text(known)
+    monkeypatch.setattr(accepted, "FILE", file)
+    found, wrong = accepted.read_accepted()
+    assert found and not wrong
+
+
+def test_the_logins_that_are_shown_can_be_made(db: psycopg.Connection) -> None:
+    (statements,) = blocks("docs/operating.md", "sql")
+    with db.transaction(force_rollback=True):
+        db.execute(statements)
+
+
+def test_what_the_readme_plans_is_planned(
+    db: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (typed,) = re.findall(r"^\.venv/bin/daybook (plan .*?) +#", PAGES["README.md"], re.M)
+    arguments = shlex.split(typed.replace("path/to/raw", str(PROJECT / "tests/sample")))
+    assert main(arguments) == 0
+    assert "agents.csv: 17 rows" in capsys.readouterr().out

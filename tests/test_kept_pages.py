@@ -125,7 +125,11 @@ def test_what_is_new_since_the_day_before_is_apart_from_what_is_known(
         assert said in new and said not in known, said
     for said in ("transactions.unmatched_share: ", "1 in quarantine as exponent_invalid"):
         assert said in known and said not in new, said
-    assert "Nothing to look at is new since day2" in day("day3", old, parent="2").replace("\n", " ")
+    text = day("day3", old, parent="2").replace("\n", " ")
+    assert "Nothing to look at is new since day2" in text
+    gone = re.search(r'<details id="gone">.*?</details>', text)[0]  # type: ignore[index]
+    assert "1 in quarantine as currency_invalid" in gone and "agents.cvs: no table" in gone
+    assert "shoe_size" not in gone and "exponent_invalid" not in gone
 
 
 def test_a_thousand_new_fields_are_counted_and_few_are_named(db: psycopg.Connection) -> None:

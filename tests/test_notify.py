@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -70,10 +71,35 @@ def test_nobody_is_told_where_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "data", ""])
-def test_only_http_is_spoken(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_address_of_a_service_is_said(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"{scheme}://{tmp_path}/{TOKEN}")
     said = tell()
-    assert said is not None and "no http or https address" in said and TOKEN not in said
+    assert said is not None and "no address that Apprise knows" in said and TOKEN not in said
+    assert TOKEN not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(b"HTTP/1.1 200 OK\r\n\r\n", None), (b"HTTP/1.1 500 No\r\n\r\n", "was not told.")],
+)
+def test_a_service_that_apprise_knows_is_told_the_text(
+    hook: Callable[..., list[str]],
+    answer: bytes,
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    asked = hook(answer)
+    address = os.environ["DAYBOOK_WEBHOOK_URL"].replace("http://", "json://")
+    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
+    assert notify.tell("day1", "r", "succeeded", 1.0, None, ["a: b"], True) == (
+        said and f"DAYBOOK_WEBHOOK_URL {said}"
+    )
+    told = json.loads(asked[0])["message"]
+    assert "day1 succeeded" in told and "- a: b" in told and "solved" in told
+    assert TOKEN not in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize(
@@ -83,8 +109,8 @@ def test_only_http_is_spoken(scheme: str, tmp_path: Path, monkeypatch: pytest.Mo
         (b"HTTP/1.1 500 No\r\n\r\n", "500"),
         (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n", "302"),
         (b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n", "302"),
-        (b"nonsense\r\n\r\n", "BadStatusLine"),
-        (b"", "RemoteDisconnected"),
+        (b"nonsense\r\n\r\n", "RemoteProtocolError"),
+        (b"", "RemoteProtocolError"),
     ],
 )
 def test_an_answer_that_is_none_is_said_without_the_address(
@@ -119,7 +145,7 @@ def test_a_run_is_told_when_its_lock_is_free_and_a_refusal_is_a_warning(
     run = Run.of("day1", "x")
     run.progress = said.append
     with record.notified(run), lock.run_lock("this run"):
-        run.message = ("succeeded", 1.0, None, [])
+        run.message = ("succeeded", 1.0, None, [], False)
     assert said == ["warning: nobody took it"]
 
 
@@ -132,7 +158,32 @@ def test_a_day_that_has_not_come_is_told_and_a_run_that_is_locked_out_is_not(
         run = Run.of("day1", "x", flow_run_id="r1")
         with pytest.raises(type(error)), record.notified(run):
             raise error
-    assert told == [("day1", "r1", "failed", 0.0, "has no day1/", [])]
+    assert told == [("day1", "r1", "failed", 0.0, "has no day1/", [], False)]
+
+
+@pytest.mark.parametrize(
+    ("before", "solved"),
+    [(["day-pipeline"], True), (["late"], True), ([], False), (["day-pipeline", "done"], False)],
+)
+def test_a_day_that_comes_after_a_failure_is_solved(
+    db: psycopg.Connection, before: list[str], solved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "write_pages", lambda *_, **__: None)
+    for task in before:
+        db.execute(
+            "insert into metrics.pipeline_metrics"
+            " (flow_run_id, task_name, pipeline_name, day, status, started_at)"
+            " values ('old', %s, 'day', '1970-01-02', %s, now())",
+            [
+                "day-pipeline" if task == "done" else task,
+                "success" if task == "done" else "failure",
+            ],
+        )
+    run = Run.of("day1", "x")
+    with record.recorded(run):
+        pass
+    assert run.message is not None and run.message[0] == "succeeded"
+    assert run.message[-1] == solved
 
 
 def came(db: psycopg.Connection, day: date, at: datetime, status: str = "success") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import pytest
 
 from flows import record
 from flows.checks import run as checks
-from flows.pages import charts, shapes
-from flows.pages.read import DISPOSITIONS
-from flows.pages.verdict import AGAIN, slow_nodes, unmatched_share
+from flows.pages import shapes
+from flows.pages.render import render
+from flows.pages.verdict import AGAIN, slow_nodes
 from flows.pages.write import write_pages
 from flows.run import Run
 from loaders.days import parse_day
@@ -183,7 +183,8 @@ def test_a_day_shows_its_rows_checks_and_reasons_and_no_personal_value(
     found = checks.check_day(parse_day("day1"), run_id)
     text = pages(world.db, tmp_path)
     assert "day1 is done" in text and 'class="verdict warned"' in text
-    assert "stg_transactions → transactions" in text
+    assert "<td>stg_transactions</td><td>transactions</td>" in text
+    assert "1 inserted, 1 quarantined" in text
     assert "exponent_invalid" in text and "txn-2 · transactions.csv row 2" in text
     text = "".join(page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html"))
     assert EVIL not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
@@ -289,51 +290,29 @@ def test_the_pages_are_served_on_this_machine_only(
     assert served == ["127.0.0.1", "the pages"]
 
 
-def line(**counts: int) -> dict[str, Any]:
-    rows = {f"rows_{name}": counts.get(name, 0) for name in DISPOSITIONS}
-    return {"table_name": "t", "target": "x", "rows_in_files": sum(counts.values()), **rows}
-
-
-def test_a_flow_has_a_ribbon_for_each_disposition_that_has_rows() -> None:
-    flow = shapes.flow(line(inserted=90, quarantined=9, rejected=1))
-    assert [ribbon["name"] for ribbon in flow["ribbons"]] == ["inserted", "quarantined", "rejected"]
-    heights = [ribbon["height"] for ribbon in flow["ribbons"]]
-    assert heights[0] == pytest.approx(10 * heights[1]) and heights[2] >= 1.5
-    assert shapes.flow(line())["ribbons"] == []
-
-
 def test_the_critical_path_follows_what_was_waited_for() -> None:
-    from datetime import UTC, datetime
-
     def at(second: float) -> datetime:
         return datetime(2026, 1, 5, tzinfo=UTC) + timedelta(seconds=second)
 
-    def node(name: str, start: float, end: float, *needs: str) -> dict[str, Any]:
-        return {
-            **{"node": name, "resource_type": "model", "depends_on": list(needs)},
-            **{"started_at": at(start), "finished_at": at(end)},
-        }
+    def bar(name: str, start: float, end: float, *needs: str, **more: Any) -> dict[str, Any]:
+        named = {"node": name, "table_name": name, "phase": name, "resource_type": "model"}
+        times = {"started_at": at(start), "finished_at": at(end)}
+        return {**named, **times, "depends_on": list(needs), "status": "succeeded", **more}
 
-    landed = [
-        {"table_name": name, "status": status, "started_at": at(0), "finished_at": at(end)}
-        for name, status, end in (
-            ("quick", "succeeded", 1),
-            ("slow", "unchanged", 2),
-            ("absent", "skipped", 2.1),
-        )
-    ]
+    parts = [bar("imports", -4, -1), bar("parse", -1, 0.5), bar("land-day", 0.5, 2.5)]
+    parts += [bar("prepare-day", 0.5, 1), bar("transform-day", 2.5, 6), bar("check-day", 6.5, 8)]
+    landed = [bar("quick", 0.5, 1), bar("slow", 0.5, 2), bar("absent", 0, 2.1, status="skipped")]
     nodes = [
-        node("a", 2, 5),
-        node("b", 2, 3),
-        node("c", 5, 6, "a", "b", "bronze"),
-        node("aside", 3, 4, "b"),
+        bar("a", 2, 5),
+        bar("b", 2, 3),
+        bar("c", 5, 6, "a", "b", "bronze"),
+        bar("aside", 3, 4, "b"),
     ]
-    drawn = shapes.time_line(landed, nodes, [{"checked_at": at(8)}])
-    assert [bar["name"] for bar in drawn["path"]] == ["slow", "a", "c", "checks"]
-    assert drawn["seconds"] == 8
-    assert "absent" not in {bar["name"] for bar in drawn["bars"]}
-    fast = shapes.time_line([], [node("a", 0, 0.1)], [])
-    assert len({tick["label"] for tick in fast["ticks"]}) == 5
+    drawn = shapes.time_line(parts, landed, nodes)
+    names = [bar["name"] for bar in drawn["path"]]
+    assert names == ["imports", "parse", "slow", "a", "c", "check-day"]
+    assert drawn["seconds"] == 12 and drawn["bars"][0]["name"] == "imports"
+    assert not {"absent", "land-day", "transform-day"} & {bar["name"] for bar in drawn["bars"]}
     assert shapes.time_line([], [], [])["bars"] == []
 
 
@@ -355,27 +334,38 @@ def test_slow_nodes_are_those_furthest_above_their_median() -> None:
     ]
 
 
-def test_charts_escape_names_and_keep_colours() -> None:
-    rows = [
-        {"application": name, "month": date(2026, 1, 1), "usd": usd, "transactions": 1}
-        for name, usd in ((EVIL, 30), ("unmatched", 10))
+def spent(*amounts: tuple[str, int, Any]) -> list[dict[str, Any]]:
+    return [
+        {"application": name, "month": date(2026, month, 1), "usd": Decimal(usd)}
+        for name, month, usd in amounts
     ]
-    svg, months, lines = charts.spend_by_month(rows)
-    assert EVIL not in svg and "<script" not in svg and "<title>US dollars" in svg
-    assert months == ["Jan 2026"]
-    assert [(row["name"], row["colour"]) for row in lines] == [(EVIL, 0), ("unmatched", 8)]
-    assert unmatched_share(rows).startswith("25%")
-    assert unmatched_share([]) == ""
 
 
-def test_an_amount_beyond_floats_is_in_the_table_only() -> None:
-    rows = [
-        {"application": name, "month": date(2026, 1, 1), "usd": Decimal(usd), "transactions": 1}
-        for name, usd in (("Acme", "4e398"), ("Figma", "30"), ("unmatched", "-1e308"))
+def test_spend_keeps_its_colours_and_escapes_names() -> None:
+    found = shapes.spend(spent((EVIL, 1, 30), ("unmatched", 1, 10)))
+    assert found["months"] == ["Jan 2026"] and found["unmatched"] == Decimal("0.25")
+    assert [(row["name"], row["colour"]) for row in found["lines"]] == [
+        (EVIL, "c0"),
+        ("unmatched", "c8"),
     ]
-    svg, _, lines = charts.spend_by_month(rows)
-    assert "<svg" in svg
-    amounts = [usd for row in lines for usd in row["months"]]
-    assert [charts.can_be_drawn(usd) for usd in amounts] == [False, True, False]
-    assert amounts[0] == Decimal("4e398")
-    assert unmatched_share(rows) == "0% of it names a merchant that matches no application."
+    page = now(**found)
+    assert EVIL not in page and "&lt;script&gt;" in page and "25% of it" in page
+    assert "No spend yet" in now(**shapes.spend([]))
+
+
+def test_one_absurd_amount_is_cut_in_the_chart_and_short_in_the_table() -> None:
+    amounts = [("Figma", 1, "30"), ("Figma", 2, "4e398"), ("Figma", 3, "40"), ("Acme", 3, "-9")]
+    found = shapes.spend(spent(*amounts))
+    drawn = found["drawn"]
+    assert drawn["cut"] == ["Feb 2026"] and drawn["most"] == 40
+    tall = [sum(part["height"] for part in column["parts"]) for column in drawn["columns"]]
+    assert tall[0] == pytest.approx(tall[1] * 3 / 4), "the others can be seen"
+    assert tall[2] == pytest.approx(shapes.COLUMNS_HEIGHT), "what is below zero has none"
+    page = now(**found)
+    assert "4.00e+398" in page and "-9.00" in page and "0" * 20 not in page
+    assert "beside them: Feb 2026" in page
+
+
+def now(**spend: Any) -> str:
+    groups = {"totals": {"groups": 0}, "tree": [], "up": "", "written": "", "tables": {}}
+    return render("now.html.j2", False, **groups, **spend, has_lineage=False)

@@ -16,11 +16,13 @@ Said = dict[tuple[str, ...], str]  # what tells one finding from another → its
 
 
 class News(NamedTuple):
-    """`since`: the day that was checked before, None where there is none."""
+    """`since`: the day that was checked before, None where there is none; `gone`: what was said of
+    it and is not of this one."""
 
     since: Day | None
     new: list[str]
     known: list[str]
+    gone: list[str]
 
 
 def read_news(
@@ -44,10 +46,10 @@ def read_news(
         day.date,
     )
     if not before:
-        return News(None, list(now.values()), [])
+        return News(None, list(now.values()), [], [])
     since, run = Day(before[0]["day"], day.calendar), before[0]["flow_run_id"]
     then = _said(
-        read.checks(connection, run),
+        read.failing(read.checks(connection, run)),
         read_remarks(connection, run),
         read_reasons(connection, since),
     )
@@ -55,6 +57,7 @@ def read_news(
         since,
         [line for key, line in now.items() if key not in then],
         [line for key, line in now.items() if key in then],
+        [line for key, line in then.items() if key not in now and key[0] != "drift"],
     )
 
 
@@ -65,9 +68,8 @@ def _said(checks: list[read.Row], remarks: list[Remark], reasons: list[Reason]) 
         for one in remarks
     }
     for row in checks:
-        if not row["success"]:
-            name = f"{row['suite']}.{row['check_name']}"
-            found["check", name] = f"{name}: {row['description']}; found {row['observed']}"
+        said = f"{row['name']}: {row['description']}; found {row['observed']}"
+        found["check", row["name"]] = said
     for reason in reasons:
         found["reason", reason.table, reason.reason] = (
             f"{reason.table}: {reason.rows:,} in quarantine as {reason.reason}"

@@ -5,7 +5,10 @@ Each function gives [] where the relation it asks is not built yet: a first day,
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
+
+from flows.checks.accepted import read_accepted
 
 if TYPE_CHECKING:
     from datetime import date
@@ -68,6 +71,20 @@ def landings(connection: Connection, flow_run_id: str | None, day: date) -> list
     )
 
 
+def parts(connection: Connection, flow_run_id: str) -> list[Row]:
+    """A run's phases, and what it spent beside them: imports, parsing, the wait for Prefect."""
+    return ask(
+        connection,
+        "metrics.phase_runs",
+        """
+        select phase, finished_at - seconds * interval '1 second' as started_at, finished_at
+        from metrics.phase_runs
+        where flow_run_id = %s and phase <> 'day-pipeline'
+        """,
+        flow_run_id,
+    )
+
+
 def nodes(connection: Connection, flow_run_id: str) -> list[Row]:
     """The run's dbt nodes with their times and the median of their last 14 days."""
     return ask(
@@ -76,11 +93,11 @@ def nodes(connection: Connection, flow_run_id: str) -> list[Row]:
         """
         select
             here.node, here.resource_type, here.status, here.started_at, here.finished_at,
-            here.seconds, here.depends_on, former.median, former.days
+            here.seconds, here.depends_on, former.median
         from metrics.node_runs as here
         left join (
             select
-                earlier.node, count(distinct earlier.day) as days,
+                earlier.node,
                 percentile_cont(0.5) within group (order by earlier.seconds) as median
             from metrics.node_runs as earlier
             where earlier.started_at is not null and earlier.day in (
@@ -99,51 +116,39 @@ def nodes(connection: Connection, flow_run_id: str) -> list[Row]:
     )
 
 
-def checks(connection: Connection, flow_run_id: str) -> list[Row]:
-    """What the checks of a run found, failures first."""
-    return ask(
+def checks(connection: Connection, flow_run_id: str | None) -> list[Row]:
+    """What the checks of a run, or of the last that checked (None), found; failures first. A
+    warning that was known when it was found says as `accepted` why, and until when."""
+    rows = ask(
         connection,
         "metrics.check_results",
         """
         select * from metrics.check_results
-        where flow_run_id = %s
+        where flow_run_id = coalesce(
+            %s, (select flow_run_id from metrics.check_results order by id desc limit 1)
+        )
         order by success, severity, suite, id
         """,
         flow_run_id,
     )
+    known, _ = read_accepted() if rows else ({}, {})
+    for row in rows:
+        row["name"] = f"{row['suite']}.{row['check_name']}"
+        of_it = known.get(row["name"]) if row["severity"] == "warn" and not row["success"] else None
+        in_time = of_it and row["checked_at"].astimezone(UTC).date() <= of_it.until
+        row["accepted"] = of_it if in_time else None
+    return rows
 
 
-def checks_by_day(connection: Connection, last: date, days: int = 30) -> list[Row]:
-    """Checks passed, warned and failed on each of the checked days up to one, by their last run."""
-    return ask(
-        connection,
-        "metrics.check_results",
-        """
-        with last_runs as (
-            select distinct on (day) day, flow_run_id
-            from metrics.check_results
-            where day in (
-                select distinct day from metrics.check_results
-                where day <= %s
-                order by day desc
-                limit %s
-            )
-            order by day, id desc
-        )
+def failing(checks: list[Row]) -> list[Row]:
+    """Those that failed and are not accepted."""
+    return [row for row in checks if not row["success"] and not row["accepted"]]
 
-        select
-            day,
-            count(*) filter (where success) as passed,
-            count(*) filter (where not success and severity = 'warn') as warned,
-            count(*) filter (where not success and severity = 'error') as failed
-        from metrics.check_results
-        inner join last_runs using (day, flow_run_id)
-        group by day
-        order by day
-        """,
-        last,
-        days,
-    )
+
+def accepted(row: Row) -> str:
+    """What a check found that is accepted, in words."""
+    known = row["accepted"]
+    return f"accepted until {known.until}: {row['name']}: {row['observed']} ({known.reason})"
 
 
 def groups(connection: Connection) -> list[Row]:

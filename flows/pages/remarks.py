@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from flows.checks.accepted import read_accepted
 from flows.pages.read import ask
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ KINDS = {
     "repaired": "tables with repaired rows: {}",
     "drift": "tables whose fields changed: {}",
     "warned": "dbt tests that warn: {}",
+    "unaccepted": "entries of accepted.yml that accept nothing: {}",
 }
 
 
@@ -79,7 +81,8 @@ def read_remarks(connection: Connection, flow_run_id: str) -> list[Remark]:
             found.append(Remark("drift", name, f"fields {'; '.join(news)}"))
     nodes = "select node from metrics.node_runs where flow_run_id = %s and status = 'warn'"
     warned = ask(connection, "metrics.node_runs", nodes, flow_run_id)
-    return [*found, *(Remark("warned", row["node"], "dbt warns") for row in warned)]
+    found += [Remark("warned", row["node"], "dbt warns") for row in warned]
+    return found + [Remark("unaccepted", *entry) for entry in read_accepted()[1].items()]
 
 
 def _few(names: list[str]) -> str:

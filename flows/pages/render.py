@@ -18,6 +18,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 def environment(numbered: bool) -> Any:
     """For a warehouse of numbered or of dated days."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup, escape
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -28,14 +29,16 @@ def environment(numbered: bool) -> Any:
     )
     made.filters |= {
         "day": day_text(numbered),
-        "number": _number,
-        "money": lambda value: "" if value is None else f"{value:,.2f}",
-        "seconds": lambda value: "" if value is None else f"{value:,.2f}",
+        "number": lambda value: _figure(value, 0 if value is None or value == int(value) else 1),
+        "money": _figure,
+        "seconds": _figure,
         "moment": _moment,
         "key": shown,
         "file": file_of,
+        "zip": zip,
+        "prose": lambda text: Markup(re.sub("`(.*?)`", r"<code>\1</code>", str(escape(text)))),
     }
-    made.globals |= {"style": markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))}
+    made.globals |= {"style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))}
     return made
 
 
@@ -44,22 +47,16 @@ def render(template: str, numbered: bool, **values: Any) -> str:
     return text
 
 
-def markup(text: str) -> Any:
-    """Text that is markup already, such as an SVG that pygal has escaped."""
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
 def file_of(name: str) -> str:
     """The file of a run's or a day's page: names come from whoever called dbt or the flow."""
     return re.sub(r"[^\w-]", "_", name) + ".html"
 
 
-def _number(value: Any) -> str:
+def _figure(value: Any, digits: int = 2) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+    # digits without end would stretch a table
+    return f"{value:,.{digits}f}" if abs(value) < 1e15 else f"{value:.2e}"
 
 
 def _moment(value: datetime | None) -> str:

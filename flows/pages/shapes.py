@@ -1,73 +1,42 @@
-"""Geometry for what no chart library here draws: the flow of rows, the time line, the calendar.
+"""Geometry of what the pages draw: columns, the time line, the calendar, the tree of groups.
 
 Plain numbers in, plain dicts out; the template draws them as SVG.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import groupby
 from typing import Any
 
-from flows.pages.read import DISPOSITIONS, Row
+from flows.pages.read import Row
 
-FLOW_HEIGHT, FLOW_GAP = 150, 16
 LINE_WIDTH, LINE_HEIGHT, LINE_LABEL = 900, 17, 230
 BARS = 30  # in the time line: what takes longest, and the critical path
+COLUMNS_WIDTH, COLUMNS_HEIGHT, COLUMNS_LEFT, COLUMNS_TOP = 660, 150.0, 60, 10
+CUT = 20
+ASIDE = ("operation", "exposure")  # of dbt's nodes, what does no work
+LARGEST = 7  # applications with a colour of their own
 
 
-def flow(line: Row) -> dict[str, Any]:
-    """A ledger line as ribbons from its files to each disposition."""
-    counts = {name: line[f"rows_{name}"] or 0 for name in DISPOSITIONS}
-    total = line["rows_in_files"] or 0
-    present = {name: count for name, count in counts.items() if count}
-    gaps = FLOW_GAP * max(len(present) - 1, 0)
-    # Where all rows went one way there is little to see.
-    room = FLOW_HEIGHT - gaps if len(present) > 1 else FLOW_HEIGHT / 4
-    ribbons, left, right = [], 0.0, 0.0
-    for name, count in present.items():
-        height = max(room * count / total, 1.5) if total else 0
-        y0, y1 = gaps / 2 + left, right
-        ribbons.append(
-            {
-                "name": name,
-                "count": count,
-                "share": count / total if total else 0,
-                "path": (
-                    f"M14 {y0:.1f} C110 {y0:.1f} 90 {y1:.1f} 200 {y1:.1f} V{y1 + height:.1f} "
-                    f"C90 {y1 + height:.1f} 110 {y0 + height:.1f} 14 {y0 + height:.1f} Z"
-                ),
-                "y": y1,
-                "height": height,
-            }
-        )
-        left, right = left + height, right + height + FLOW_GAP
-    bottom = max(right - FLOW_GAP, gaps / 2 + left, 20)
-    return {
-        **{"line": line, "ribbons": ribbons, "total": total},
-        **{"top": gaps / 2, "height": left, "bottom": bottom},
-    }
-
-
-def time_line(landings: list[Row], nodes: list[Row], checks: list[Row]) -> dict[str, Any]:
-    """Bars for landings, dbt nodes and checks on one clock, and which of them the day waited for.
-
-    The critical path is followed backwards from what ended last: to the input that ended last, and
-    from what has none to the end of the phase before.
-    """
+def time_line(parts: list[Row], landings: list[Row], nodes: list[Row]) -> dict[str, Any]:
+    """Bars for a run's phases and what comes before them, landings and dbt nodes on one clock, and
+    which of them the day waited for: followed backwards from what ended last, to the input that
+    ended last, or from what has none to what ended last before it began."""
+    # the phases that are drawn in their parts are left out
+    whole = [row for row in parts if row["phase"] not in ("land-day", "transform-day")]
+    landed = [row for row in landings if row["finished_at"] and row["status"] != "skipped"]
+    ran = [r for r in nodes if r["finished_at"] and r["resource_type"] not in ASIDE]
     bars = [
-        _bar(row["table_name"], "landing", row["started_at"], row["finished_at"], [])
-        for row in landings
-        if row["finished_at"] and row["status"] != "skipped"
+        {
+            **{"name": row[name], "kind": kind, "waited_for": row.get("depends_on") or []},
+            **{"start": row["started_at"], "end": row["finished_at"]},
+        }
+        for kind, name, rows in (
+            *(("phase", "phase", whole), ("landing", "table_name", landed), ("dbt", "node", ran)),
+        )
+        for row in rows
     ]
-    bars += [
-        _bar(row["node"], "dbt", row["started_at"], row["finished_at"], row["depends_on"])
-        for row in nodes
-        if row["finished_at"] and row["resource_type"] not in ("operation", "exposure")
-    ]
-    if checks:
-        ended = max(row["checked_at"] for row in checks)
-        begun = max((bar["end"] for bar in bars), default=ended)
-        bars.append(_bar("checks", "checks", min(begun, ended), ended, []))
     if not bars:
         return {"bars": [], "seconds": 0, "path": []}
     path = _critical(bars)
@@ -83,43 +52,78 @@ def time_line(landings: list[Row], nodes: list[Row], checks: list[Row]) -> dict[
     for number, bar in enumerate(shown):
         bar["x"], bar["y"] = LINE_LABEL + bar["at"] * scale, number * LINE_HEIGHT + 4
         bar["width"] = max(bar["seconds"] * scale, 1.5)
-    digits = 1 if seconds >= 4 else 2 if seconds >= 0.4 else 3
     return {
-        "bars": shown,
-        "left_out": len(bars) - len(shown),
-        "seconds": seconds,
-        "path": list(reversed(path)),
-        "height": len(shown) * LINE_HEIGHT + 26,
-        "ticks": [
-            {"x": LINE_LABEL + seconds * part * scale, "label": f"{seconds * part:.{digits}f} s"}
-            for part in (0, 0.25, 0.5, 0.75, 1)
-        ],
+        **{"bars": shown, "left_out": len(bars) - len(shown), "path": path[::-1]},
+        **{"seconds": seconds, "height": len(shown) * LINE_HEIGHT + 26},
+        "ticks": [(LINE_LABEL + seconds * n / 4 * scale, seconds * n / 4) for n in range(5)],
     }
 
 
-def _bar(name: str, kind: str, start: Any, end: Any, waited_for: list[str]) -> dict[str, Any]:
-    return {"name": name, "kind": kind, "start": start, "end": end, "waited_for": waited_for}
-
-
 def _critical(bars: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    before = {"checks": "dbt", "dbt": "landing"}
-    by_name = {(bar["kind"], bar["name"]): bar for bar in bars}
+    nodes = {bar["name"]: bar for bar in bars if bar["kind"] == "dbt"}
     here: dict[str, Any] | None = max(bars, key=lambda bar: bar["end"])
     path: list[dict[str, Any]] = []
     while here is not None and here not in path:
         path.append(here)
-        inputs = [
-            by_name[here["kind"], name]
-            for name in here["waited_for"]
-            if (here["kind"], name) in by_name
-        ]
-        if not inputs and here["kind"] in before:
-            kinds = (before[here["kind"]], "landing")
-            inputs = [bar for bar in bars if bar["kind"] == kinds[0]] or [
-                bar for bar in bars if bar["kind"] == kinds[1]
-            ]
-        here = max(inputs, key=lambda bar: bar["end"], default=None)
+        inputs = [nodes[name] for name in here["waited_for"] if name in nodes]
+        before = inputs or [bar for bar in bars if bar["end"] <= here["start"]]
+        here = max(before, key=lambda bar: bar["end"], default=None)
     return path
+
+
+def columns(labels: list[str], series: dict[str, list[Any]]) -> dict[str, Any]:
+    """Stacked columns: for each label one of every series, by the class of its colour; what is
+    below zero has none. A column of more than CUT times the middle one is cut, and said to be: one
+    absurd amount would leave nothing to see of the others."""
+    totals = [sum(max(v, 0) for v in stack) for stack in zip(*series.values(), strict=True)]
+    heights = sorted(total for total in totals if total)
+    middle = heights[(len(heights) - 1) // 2] if heights else 0
+    most = max((h for h in heights if h <= CUT * middle), default=0)
+    wide, drawn, every = min(COLUMNS_WIDTH / max(len(labels), 1), 66), [], -(-len(labels) // 6)
+    for place, label in enumerate(labels):
+        top, parts = COLUMNS_HEIGHT, []
+        for kind, values in series.items():
+            if values[place] > 0 and top > 0:
+                tall = min(float(min(values[place] / most, 1)) * COLUMNS_HEIGHT, top)
+                top -= tall
+                parts.append({"kind": kind, "y": COLUMNS_TOP + top, "height": tall})
+        drawn.append(
+            {
+                **{"label": label, "x": COLUMNS_LEFT + place * wide, "width": wide * 0.8},
+                **{"parts": parts, "figures": {kind: v[place] for kind, v in series.items()}},
+                "is_named": place % every == (len(labels) - 1) % every,
+            }
+        )
+    cut = [label for label, total in zip(labels, totals, strict=True) if total > most]
+    return {"columns": drawn, "cut": cut, "most": most, "zero": COLUMNS_TOP + COLUMNS_HEIGHT}
+
+
+def spend(rows: list[Row]) -> dict[str, Any]:
+    """Dollars a month: the largest applications, all others, and what matches none, each with a
+    colour that is its own also where others are absent."""
+    months = sorted({row["month"] for row in rows})
+    totals: Counter[str] = Counter()
+    for row in rows:
+        totals[row["application"]] += row["usd"]
+    unmatched = totals.pop("unmatched", 0)
+    names = [name for name, _ in totals.most_common(LARGEST)]
+    colours = [*(f"c{n}" for n in range(len(names))), f"c{LARGEST}", f"c{LARGEST + 1}"]
+    names += ["other applications", "unmatched"]
+    lines: dict[str, Counter[Any]] = {name: Counter() for name in names}
+    for row in rows:
+        name = row["application"] if row["application"] in lines else "other applications"
+        lines[name][row["month"]] += row["usd"]
+    found = [
+        {"name": name, "colour": colour, "usd": [lines[name][month] for month in months]}
+        for name, colour in zip(names, colours, strict=True)
+        if lines[name]
+    ]
+    texts = [month.strftime("%b %Y") for month in months]
+    total = abs(unmatched) + sum(map(abs, totals.values()))
+    return {
+        **{"months": texts, "lines": found, "unmatched": abs(unmatched) / total if total else None},
+        "drawn": columns(texts, {line["colour"]: line["usd"] for line in found}),
+    }
 
 
 def months(days: list[Row]) -> list[tuple[str, list[Row]]]:

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from flows.pages import read, runs
 from flows.pages.read import Row
-from flows.pages.remarks import Remark, counted
+from flows.pages.remarks import Remark, counted, read_remarks
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 AGAIN = (
     "When its cause is mended run the same command again: what has landed is not landed again, "
     "and what was applied is not applied again."
 )
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a run came to. `failing`: checks that failed and are not accepted; `failed` and
+    `advice`: what failed, by name, and what to do, both empty when the run did not fail."""
+
+    checks: list[Row]
+    failing: list[Row]
+    remarks: list[Remark]
+    verdict: dict[str, str]
+    failed: list[str]
+    advice: list[str]
+
+
+def read_story(connection: Connection, run: Row | None, ledger: list[Row]) -> Story:
+    """The story of a run, or (None) of a warehouse in which no flow has run."""
+    run_id = run["flow_run_id"] if run else ""
+    checks, remarks = read.checks(connection, run_id), read_remarks(connection, run_id)
+    failing = read.failing(checks)
+    failures, nodes = runs.failures(connection, run_id), runs.failed_nodes(connection, run_id)
+    return Story(
+        *(checks, failing, remarks, verdict(run, failing, ledger, remarks)),
+        *troubles(run, failures, nodes, failing),
+    )
 
 
 def verdict(
@@ -43,7 +73,7 @@ def verdict(
 
 def landed_once(ledger: list[Row], column: str) -> int:
     """The sum of a column of figures that belong to the landed table, not to its targets."""
-    own = [row for row in ledger if row["target"] != "group_memberships"] or ledger
+    own = [row for row in ledger if row.get("target") != "group_memberships"] or ledger
     return sum(row[column] or 0 for row in {row["table_name"]: row for row in own}.values())
 
 
@@ -74,10 +104,7 @@ def troubles(
         )
     errors = [row for row in failing if row["severity"] == "error"]
     if errors:
-        what += [
-            f"{row['suite']}.{row['check_name']}: {row['description']}; found {row['observed']}"
-            for row in errors
-        ]
+        what += [f"{row['name']}: {row['description']}; found {row['observed']}" for row in errors]
         do.append(
             "Look the rows up by the keys below. If the files are at fault have them mended and "
             "land the day again; if the limit is, it stands in flows/checks/"
@@ -88,15 +115,6 @@ def troubles(
         what.append(run["error_message"] or "The run ended without saying why.")
         do.append("With --verbose a run says more.")
     return what, [*do, AGAIN]
-
-
-def unmatched_share(rows: list[Row]) -> str:
-    """How much of the spend that is shown goes to no known application."""
-    total = sum(abs(row["usd"]) for row in rows)
-    if not total:
-        return ""
-    unmatched = sum(abs(row["usd"]) for row in rows if row["application"] == "unmatched")
-    return f"{unmatched / total:.0%} of it names a merchant that matches no application."
 
 
 def slow_nodes(nodes: list[Row], most: int = 10) -> list[Row]:

@@ -1,13 +1,12 @@
-"""Write the pages below DAYBOOK_HOME/site: the index, a page for each run and each day, the newest
-run's once more as run.html, and what the warehouse says now of groups and spend.
+"""Write the pages below DAYBOOK_HOME/site: the index, a page for each run, day and table, the
+newest run's once more as run.html, and what the warehouse says now of groups and spend.
 
-Pages of runs and days are made from the ledgers alone, so that all can be made anew at any time.
+All are made from the ledgers and dbt's manifest, so that they can be made anew at any time.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,11 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import transform
 from flows.checks.quarantine import read_reasons
-from flows.pages import charts, read, remarks, runs, shapes
+from flows.pages import read, runs, shapes, tables
 from flows.pages import verdict as verdicts
 from flows.pages.news import read_news
-from flows.pages.render import file_of, markup, render
+from flows.pages.render import file_of, render
 from flows.pages.runs import day_text
 from loaders import warehouse
 from loaders.days import Day
@@ -27,7 +27,6 @@ from loaders.days import Day
 if TYPE_CHECKING:
     from psycopg import Connection
 
-SECTIONS = [("rows", "Rows"), ("checks", "Checks"), ("quarantine", "Quarantine"), ("time", "Time")]
 REASONS = 40
 RUNS = 60  # listed on the index, and looked at for pages that are to be written
 
@@ -42,7 +41,13 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         connection.execute("set lock_timeout = '5s'")
         connection.execute("set statement_timeout = '2min'")
         found = runs.runs(connection, None if everything else RUNS)
-        pages = _Pages(connection, site, runs.is_numbered(connection), runs.calendar(connection))
+        pages = _Pages(
+            *(connection, site, runs.is_numbered(connection), runs.calendar(connection)),
+            *(
+                tables.declared(transform.target_path() / "manifest.json"),
+                tables.trends(connection),
+            ),
+        )
         changed: dict[date, datetime] = {}
         for run in found:
             changed[run["day"]] = max(run["changed"], changed.get(run["day"], run["changed"]))
@@ -58,13 +63,11 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
                     None if everything else changed[row["day"]],
                     partial(pages.of_day, row),
                 )
-        if found:
-            newest = pages.of_run(found[0], found[0]["day"], "")
-        elif pages.days:
-            newest = pages.of_run(None, pages.days[-1]["day"], "")
-        else:
-            newest = pages.render("empty.html.j2")
-        _write(site / "run.html", newest)
+        run = found[0] if found else None
+        newest = run or (pages.days[-1] if pages.days else None)
+        text = pages.of_run(run, newest["day"], "") if newest else pages.render("empty.html.j2")
+        _write(site / "run.html", text)
+        pages.write_tables()
         _write(site / "now.html", pages.now())
         _write(site / "index.html", pages.index(found[:RUNS]))
     return site / "run.html"
@@ -89,12 +92,15 @@ def _write(page: Path, text: str) -> None:
 
 @dataclass
 class _Pages:
-    """The pages of one warehouse as text. `days`: its calendar; `up`: the way to the index."""
+    """The pages of one warehouse as text. `days`: its calendar; `tables`: what has a page of its
+    own; `trends`: what its last days brought; `up`: the way to the index."""
 
     connection: Connection
     site: Path
     numbered: bool
     days: list[read.Row]
+    tables: dict[str, read.Row]
+    trends: dict[str, list[read.Row]]
 
     def text(self, day: date) -> str:
         return day_text(self.numbered)(day)
@@ -107,6 +113,7 @@ class _Pages:
             template,
             self.numbered,
             up=up,
+            tables=self.tables,
             has_lineage=(self.site / "lineage.html").exists(),
             has_checks=(self.site / "checks" / "index.html").exists(),
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
@@ -114,22 +121,17 @@ class _Pages:
         )
 
     def index(self, newest: list[read.Row]) -> str:
-        seen = {
-            state: [row["day"] for row in self.days if row["state"] == state]
-            for state in ("failed", "missing")
-        }
         return self.render(
             "index.html.j2",
             runs=newest,
             days=self.days,
+            landed={name: rows[-1] for name, rows in self.trends.items()},
             paged={
                 row["day"]
                 for row in self.days
                 if (self.site / "days" / file_of(self.text(row["day"]))).exists()
             },
             months=[] if self.numbered else shapes.months(self.days),
-            seen=seen | {"late": [row["day"] for row in self.days if row["is_late"]]},
-            counts=Counter(row["state"] for row in self.days),
         )
 
     def of_day(self, row: read.Row) -> str:
@@ -153,132 +155,76 @@ class _Pages:
         """What a run did, or (None) the warehouse as it is where no flow has run."""
         connection, flow_run_id = self.connection, run["flow_run_id"] if run else ""
         landings = read.landings(connection, flow_run_id, day)
-        nodes, checks = read.nodes(connection, flow_run_id), read.checks(connection, flow_run_id)
-        failing = [row for row in checks if not row["success"]]
-        found = remarks.read_remarks(connection, flow_run_id)
+        nodes = read.nodes(connection, flow_run_id)
         rows = _rows(connection, self.logical(day))
-        what, advice = verdicts.troubles(
-            run,
-            runs.failures(connection, flow_run_id),
-            runs.failed_nodes(connection, flow_run_id),
-            failing,
-        )
-        left = [one for one in found if not what or one.kind != "failed"]
+        story = verdicts.read_story(connection, run, rows["ledger"])
+        left = [one for one in story.remarks if not story.failed or one.kind != "failed"]
         return self.render(
             "run.html.j2",
             up,
-            sections=SECTIONS,
             day_name=(run and run["asked_day"]) or self.text(day),
             day=next((row["day"] for row in self.days if row["day"] == day), None),
-            flow_run_id=flow_run_id or "none",
-            verdict=verdicts.verdict(run, failing, rows["ledger"], found),
-            news=read_news(connection, self.logical(day), failing, left, rows["reasons"]),
-            troubles=what,
-            advices=advice,
+            run=run,
+            story=story,
+            news=read_news(connection, self.logical(day), story.failing, left, rows["reasons"]),
             proof=runs.newest_proof(connection),
-            figures=_figures(run, rows["ledger"], landings, checks, failing),
-            absent=[row["table_name"] for row in landings if row["status"] == "skipped"],
-            drift=[text for row in landings for text in _drift(row)],
-            **_checks(connection, self.numbered, day, checks, failing),
-            time=shapes.time_line(landings, nodes, checks),
-            **_slow(nodes),
+            landings=landings,
+            landed_once=verdicts.landed_once,
+            time=shapes.time_line(read.parts(connection, flow_run_id), landings, nodes),
+            slow=verdicts.slow_nodes(nodes),
             **rows,
         )
 
+    def write_tables(self) -> None:
+        """A page a table, and none of one that the project no longer has."""
+        checks = read.checks(self.connection, None)
+        days = [rows[-1]["day"] for rows in self.trends.values()]
+        newest = self.logical(max(days)) if days else None
+        reasons = read_reasons(self.connection, newest) if newest else []
+        for old in (self.site / "tables").glob("*.html"):
+            if old.stem not in self.tables:
+                old.unlink()
+        for name, table in self.tables.items():
+            trend = self.trends.get(name, [])
+            landed = (name, *table["up"].get("bronze", []))
+            page = self.render(
+                "table.html.j2",
+                "../",
+                table=table,
+                day_name=newest,
+                trend=trend,
+                drawn=shapes.columns(
+                    [self.text(row["day"]) for row in trend],
+                    {kind: [row[kind] for row in trend] for kind in read.DISPOSITIONS},
+                ),
+                dispositions=read.DISPOSITIONS,
+                checks=[  # its own, and those of a ledger that failed by rows of it
+                    row
+                    for row in checks
+                    if row["table_name"] == f"{table['layer']}.{name}"
+                    or any(key.get("table_name") == name for key in row["sample_keys"])
+                ],
+                reasons=[one for one in reasons if one.table in landed],
+            )
+            _write(self.site / "tables" / file_of(name), page)
+
     def now(self) -> str:
         """Groups and spend as they are: no ledger keeps what they were."""
-        return self.render("now.html.j2", **_groups(self.connection), **_spend(self.connection))
+        shown = read.groups(self.connection)
+        return self.render(
+            "now.html.j2",
+            totals=read.group_totals(self.connection),
+            shown=len(shown),
+            tree=shapes.tree(shown),
+            cyclic=read.in_cycles(self.connection),
+            **shapes.spend(read.spend(self.connection)),
+        )
 
 
 def _rows(connection: Connection, day: Day) -> dict[str, Any]:
     """Where the rows of a day went, and why some are in quarantine."""
-    ledger = read.ledger(connection, day.date)
-    drawn = [shapes.flow(line) for line in ledger if line["rows_in_files"]]
     return {
-        "ledger": ledger,
-        # those with most to see first
-        "flows": sorted(drawn, key=lambda flow: (-len(flow["ribbons"]), -flow["total"])),
+        "ledger": read.ledger(connection, day.date),
         "dispositions": read.DISPOSITIONS,
         "reasons": read_reasons(connection, day)[:REASONS],
-    }
-
-
-def _figures(
-    run: read.Row | None,
-    ledger: list[read.Row],
-    landings: list[read.Row],
-    checks: list[read.Row],
-    failing: list[read.Row],
-) -> list[tuple[str, str]]:
-    quarantined = sum(row["rows_quarantined"] for row in ledger)
-    # Nothing is built: what has landed is known all the same.
-    counted = ledger or [{**row, "target": ""} for row in landings]
-    figures = [
-        ("rows in files", f"{verdicts.landed_once(counted, 'rows_in_files'):,}"),
-        ("landed", f"{verdicts.landed_once(counted, 'rows_landed'):,}"),
-        ("rejected", f"{verdicts.landed_once(counted, 'rows_rejected'):,}"),
-        ("quarantined", f"{quarantined:,}" if ledger else "–"),
-    ]
-    if checks:
-        figures.append(("checks passed", f"{len(checks) - len(failing)} of {len(checks)}"))
-    if run and run["duration_seconds"]:
-        figures.append(("seconds", f"{run['duration_seconds']:,.1f}"))
-    if run:
-        figures.append(("started (UTC)", f"{run['started_at']:%Y-%m-%d %H:%M}"))
-    return figures
-
-
-def _drift(landing: read.Row) -> list[str]:
-    drift = landing["drift"] if isinstance(landing["drift"], dict) else {}
-    return [
-        f"{landing['table_name']} {kind.replace('_', ' ')}: {', '.join(map(str, names))}"
-        for kind, names in drift.items()
-        if isinstance(names, list) and names
-    ]
-
-
-def _checks(
-    connection: Connection,
-    numbered: bool,
-    day: date,
-    checks: list[read.Row],
-    failing: list[read.Row],
-) -> dict[str, Any]:
-    by_day = read.checks_by_day(connection, day)
-    return {
-        "checks": checks,
-        "failing": failing,
-        "passed": len(checks) - len(failing),
-        "checks_by_day": by_day,
-        "checks_chart": markup(charts.checks_by_day(by_day, day_text(numbered))),
-    }
-
-
-def _slow(nodes: list[read.Row]) -> dict[str, Any]:
-    slow = verdicts.slow_nodes(nodes)
-    return {"slow": slow, "slow_chart": markup(charts.slow_nodes(slow))}
-
-
-def _groups(connection: Connection) -> dict[str, Any]:
-    totals, shown = read.group_totals(connection), read.groups(connection)
-    cyclic = read.in_cycles(connection)
-    return {
-        "group_totals": totals,
-        "tree": shapes.tree(shown),
-        "opened": len(shown) <= 60,
-        "cyclic": cyclic,
-        "tree_left_out": totals["groups"] - len(shown) - len(cyclic),
-    }
-
-
-def _spend(connection: Connection) -> dict[str, Any]:
-    rows = read.spend(connection)
-    chart, months, lines = charts.spend_by_month(rows)
-    undrawn = sum(not charts.can_be_drawn(usd) for line in lines for usd in line["months"])
-    return {
-        "spend_chart": markup(chart),
-        "months": months,
-        "spend_lines": lines,
-        "undrawn": undrawn,
-        "unmatched": verdicts.unmatched_share(rows),
     }

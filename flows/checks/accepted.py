@@ -1,0 +1,49 @@
+"""Which warnings are known, why, and until when: accepted.yml, which is reviewed as code is."""
+
+from __future__ import annotations
+
+from datetime import date
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from flows.checks.run import declared_suites
+
+FILE = Path(__file__).with_name("accepted.yml")
+
+
+class Accepted(NamedTuple):
+    """What a check warns of is known up to that date, in UTC."""
+
+    until: date
+    reason: str
+
+
+def read_accepted() -> tuple[dict[str, Accepted], dict[str, str]]:
+    """What is accepted, by check; and by name what of the file accepts nothing, and why. A mistake
+    in it must neither hide a warning nor cost a day."""
+    import yaml
+
+    try:
+        entries = dict(yaml.safe_load(FILE.read_text(encoding="utf-8")) or {})
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return {}, {FILE.name: "it is no YAML of checks by name: nothing is accepted"}
+    severities = {
+        f"{suite['name']}.{one['meta']['check']}": one["severity"]
+        for suite in declared_suites()
+        for one in suite["expectations"]
+    }
+    found, wrong = {}, {}
+    for name, entry in ((str(name), entry) for name, entry in entries.items()):
+        said = entry if isinstance(entry, dict) else {}
+        until, reason = said.get("until"), said.get("reason")
+        if name not in severities:
+            near = get_close_matches(name, severities, 1) or ["one of flows/checks"]
+            wrong[name] = f"accepted.yml names it; there is no such check: is {near[0]} meant?"
+        elif severities[name] != "warning":
+            wrong[name] = "accepted.yml names it; it fails a day, which can't be accepted"
+        elif type(until) is not date or not isinstance(reason, str) or not reason.strip():
+            wrong[name] = "accepted.yml names it without a `reason` or a date `until`: 2026-03-31"
+        else:
+            found[name] = Accepted(until, " ".join(reason.split()))
+    return found, wrong

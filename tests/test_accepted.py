@@ -1,0 +1,99 @@
+"""A known warning is accepted with a reason and an end; nothing else is, and nothing is hidden."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import record, status
+from flows.checks import accepted
+from flows.checks import run as checks
+from flows.report import read_account
+from flows.run import Run
+from loaders import warehouse
+from loaders.days import parse_day
+from tests.silver_world import World, transaction
+from tests.test_pages import a_run, pages
+
+TODAY = datetime.now(UTC).date()
+WARNS, FAILS = "transactions.unmatched_share", "ledger.quarantine_share"
+WHY = "The catalogue is extended <b>in March</b>"
+
+
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`say(text)` writes accepted.yml."""
+    file = tmp_path / "accepted.yml"
+    monkeypatch.setattr(accepted, "FILE", file)
+    return lambda text: file.write_text(text, encoding="utf-8")
+
+
+def entry(name: str, until: object = TODAY, reason: str = WHY) -> str:
+    return f"{name}: {{until: {until}, reason: {reason}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("days", "holds"), [(0, True), (-1, False)], ids=["until-its-end", "not-after-it"]
+)
+def test_a_known_warning_is_shown_and_does_not_turn_the_verdict(
+    world: World, say: Any, tmp_path: Path, days: int, holds: bool
+) -> None:
+    say(entry(WARNS, TODAY + timedelta(days)))
+    world.day("day1", transactions=[transaction(n, currency="USD") for n in range(30)])
+    run_id = a_run(world.db, "day1")
+    checks.check_day(parse_day("day1"), run_id)
+    text = pages(world.db, tmp_path / "site")
+    assert ('class="verdict success"' in text) == holds
+    assert ('class="verdict warned"' in text) != holds
+    assert WHY not in text and ("&lt;b&gt;in March" in text) == holds
+    with warehouse.connect() as connection:
+        account = read_account(connection, run_id, parse_day("day1"))
+    said = f"accepted until {TODAY}: {WARNS}: 30 of 30 rows ({WHY})"
+    assert (said in account.checks) == holds
+    assert (f"warn: {WARNS}: 30 of 30 rows" in account.checks) != holds
+    found = status.read_status(1)["last_run"]
+    assert (found["accepted"], found["warnings"]) == (
+        ([said], []) if holds else ([], [f"{WARNS}: 30 of 30 rows"])
+    )
+    assert record.warnings(Run("run-day1", parse_day("day1"), Run.of("day1", "x").options)) == (
+        [] if holds else [f"{WARNS}: 30 of 30 rows"]
+    )
+
+
+def test_what_fails_a_day_cannot_be_accepted(world: World, say: Any, tmp_path: Path) -> None:
+    say(entry(FAILS) + entry(WARNS))
+    world.day("day1", transactions=[transaction("t1"), transaction("t2", exponent="9")])
+    found = checks.check_day(parse_day("day1"), a_run(world.db, "day1"))
+    with pytest.raises(checks.CheckError, match=FAILS):
+        checks.raise_failed(found)
+    text = pages(world.db, tmp_path / "site")
+    assert f"{FAILS}: accepted.yml names it; it fails a day, which can&#39;t be accepted" in text
+    assert "entries of accepted.yml that accept nothing: 1" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (entry("transactions.unmatched_shar"), f"is {WARNS} meant?"),
+        (entry(FAILS), "can't be accepted"),
+        (entry(WARNS, "soon"), "date `until`"),
+        (entry(WARNS, "2026-03-31T10:00:00Z"), "date `until`"),
+        (entry(WARNS, reason="' '"), "`reason`"),
+        (f"{WARNS}: known\n", "`reason`"),
+        ("- a\n- list\n", "no YAML of checks"),
+        ("a: [\n", "no YAML of checks"),
+        ("\x00", "no YAML of checks"),
+    ],
+)
+def test_a_mistake_accepts_nothing_and_is_said(say: Any, text: str, said: str) -> None:
+    say(text)
+    found, wrong = accepted.read_accepted()
+    assert found == {} and len(wrong) == 1
+    assert said in next(iter(wrong.values()))
+
+
+def test_the_projects_own_file_is_in_order() -> None:
+    assert accepted.read_accepted()[1] == {}
