@@ -32,9 +32,9 @@ BUILT = "built"
 # What a shell may export and no test may see; of ours only what is said to a run of the suite.
 FOREIGN = ("PG", "DBT_", "PREFECT_", "AWS_", "SPARK_", "DAYBOOK_", "DATABASE_URL", "DATA_BASE_PATH")
 SAID = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
-# Files whose tests share what takes long to start, by how their names begin: one process runs all
-# of a group. From the longest group to the shortest.
-GROUPS = ("test_stack", "test_kills", "test_spark", "test_browser")
+# Files whose tests share what takes long to make (a stack, the fork server, a template), by how
+# their paths begin: one process runs all of a group. From the longest group to the shortest.
+GROUPS = ("flow/test_stack", "flow/", "test_dbt_ways", "test_prove", "test_spark", "test_browser")
 SLOWEST = 30
 # Not synchronous_commit: some of its tests have it crash.
 LIVES_FOR_MINUTES = ("fsync", "full_page_writes", "autovacuum")
@@ -51,7 +51,7 @@ def pytest_configure() -> None:
 
 
 def group_of(nodeid: str) -> str | None:
-    file = Path(nodeid.partition("::")[0]).name
+    file = nodeid.partition("::")[0].removeprefix("tests/")
     return next((group for group in GROUPS if file.startswith(group)), None)
 
 

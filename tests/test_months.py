@@ -6,8 +6,6 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from loaders.days import parse_day
 from loaders.match import LONGEST_NAME, match_names
 from tests.silver_world import World, transaction
@@ -97,22 +95,25 @@ def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(
     )
 
 
-@pytest.mark.parametrize("names", [["c"], [7], ["é" * 9000, None, "c"]])
 def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_another_month(
-    world: World, names: list[Any]
+    world: World,
 ) -> None:
-    held = transaction(
-        "a",
-        transaction_type="AUTHORIZATION",
-        occurred_time="2025-12-31T23:30:00Z",
-        child_transaction_ids=names,
-        currency="USD",
-    )
-    world.day("2026-01-05", transactions=[held])
-    clearing = transaction(names[-1], currency="USD", amount_minor="1300")
-    world.day("2026-01-06", transactions=[clearing])
+    lists: list[list[Any]] = [["c"], [7], ["é" * 9000, None, "d"]]
+    held = [
+        transaction(
+            f"a{number}",
+            transaction_type="AUTHORIZATION",
+            occurred_time="2025-12-31T23:30:00Z",
+            child_transaction_ids=names,
+            currency="USD",
+        )
+        for number, names in enumerate(lists)
+    ]
+    world.day("2026-01-05", transactions=held)
+    clearings = [transaction(names[-1], currency="USD", amount_minor="1300") for names in lists]
+    world.day("2026-01-06", transactions=clearings)
     spent = world.db.execute("select month, usd from marts.application_spend_monthly").fetchall()
-    assert [(f"{row['month']:%Y-%m}", str(row["usd"])) for row in spent] == [("2026-01", "13.0000")]
+    assert [(f"{row['month']:%Y-%m}", str(row["usd"])) for row in spent] == [("2026-01", "39.0000")]
     check(world)
 
 

@@ -45,7 +45,8 @@ HELD = [("1", "5", "removed", 1, 5), ("1", "6", "removed", 4, 5)]
 
 def test_roles_are_assigned_removed_and_assigned_again(world: World) -> None:
     for day, role_ids in LISTS.items():
-        world.day(day, agent_details=[detail(1, role_ids)])
+        world.land(day, agent_details=[detail(1, role_ids)])
+    world.build()
     assert events(world) == EVENTS
     assert held(world) == HELD
 
