@@ -112,7 +112,7 @@ def spend(rows: list[Row]) -> dict[str, Any]:
     for row in rows:
         name = row["application"] if row["application"] in lines else "other applications"
         lines[name][row["month"]] += row["usd"]
-    found = [
+    found: list[Row] = [
         {"name": name, "colour": colour, "usd": [lines[name][month] for month in months]}
         for name, colour in zip(names, colours, strict=True)
         if lines[name]

@@ -61,9 +61,9 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
                     None if everything else changed[row["day"]],
                     partial(pages.of_day, row),
                 )
-        run = found[0] if found else None
-        newest = run or (pages.days[-1] if pages.days else None)
-        text = pages.of_run(run, newest["day"], "") if newest else pages.render("empty.html.j2")
+        newest = found[0] if found else None
+        day = next((row["day"] for row in [*found[:1], *pages.days[::-1]]), None)
+        text = pages.of_run(newest, day, "") if day else pages.render("empty.html.j2")
         _write(site / "run.html", text)
         pages.write_tables()
         _write(site / "now.html", pages.now())
