@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from datetime import UTC, datetime, time, timedelta
@@ -46,7 +47,7 @@ def late(day: Day, by: time, now: datetime) -> int:
         how = f"came at {came.astimezone(UTC):{moment}}" if came else "has not come"
         said = f"{day} is late: it {how}, and was due by {due:{moment}}."
         print(said)
-        if notify.is_wanted():
+        if os.environ.get(notify.SETTING):
             _tell_once(connection, day, said)
     return 1
 

@@ -12,10 +12,6 @@ SETTING = "DAYBOOK_WEBHOOK_URL"
 SECONDS = 5.0
 
 
-def is_wanted() -> bool:
-    return bool(os.environ.get(SETTING))
-
-
 def tell(
     day: str,
     flow_run_id: str,
@@ -46,9 +42,9 @@ def tell(
 def post(message: dict[str, Any]) -> str | None:
     """Send a message, `text` for chat services and its parts. Why nobody took it, without the
     address, which can hold a secret; None when it was taken, or none is wanted."""
-    if not is_wanted():
+    url = os.environ.get(SETTING)
+    if not url:
         return None
-    url = os.environ[SETTING]
     said: list[str | None] = [f"{SETTING} did not answer within {SECONDS:g} s."]
 
     def work() -> None:

@@ -30,11 +30,7 @@ def test_a_table_has_a_page_with_its_days_checks_reasons_columns_and_lineage(
     world.day("day2", agents=people, transactions=[*sound[:5], transaction("bad-1", exponent="9")])
     run_id = a_run(world.db, "day2")
     checks.check_day(parse_day("day2"), run_id)
-    gone = tmp_path / "tables" / "gone.html"
-    gone.parent.mkdir()
-    gone.write_text("of a table that is no more")
     run_page = pages(world.db, tmp_path)  # every link has its page
-    assert not gone.exists()
     assert 'href="tables/stg_transactions.html"' in run_page
     assert 'href="tables/agents.html"' in read(tmp_path, "index.html")
     for name in ("bronze.stg_transactions", "silver.transactions"):

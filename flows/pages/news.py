@@ -67,11 +67,15 @@ def _said(checks: list[read.Row], remarks: list[Remark], reasons: list[Reason]) 
         (one.kind, one.name, one.said if one.kind == "drift" else ""): f"{one.name}: {one.said}"
         for one in remarks
     }
-    for row in checks:
-        said = f"{row['name']}: {row['description']}; found {row['observed']}"
-        found["check", row["name"]] = said
-    for reason in reasons:
-        found["reason", reason.table, reason.reason] = (
-            f"{reason.table}: {reason.rows:,} in quarantine as {reason.reason}"
-        )
-    return found
+    found |= {
+        ("check", row["name"]): f"{row['name']}: {row['description']}; found {row['observed']}"
+        for row in checks
+    }
+    return found | {
+        (
+            "reason",
+            one.table,
+            one.reason,
+        ): f"{one.table}: {one.rows:,} in quarantine as {one.reason}"
+        for one in reasons
+    }

@@ -109,6 +109,7 @@ def nodes(connection: Connection, flow_run_id: str) -> list[Row]:
             group by earlier.node
         ) as former on here.node = former.node
         where here.flow_run_id = %s and here.started_at is not null
+            and here.resource_type not in ('operation', 'exposure')
         order by here.started_at, here.node
         """,
         flow_run_id,

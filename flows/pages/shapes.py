@@ -15,7 +15,6 @@ LINE_WIDTH, LINE_HEIGHT, LINE_LABEL = 900, 17, 230
 BARS = 30  # in the time line: what takes longest, and the critical path
 COLUMNS_WIDTH, COLUMNS_HEIGHT, COLUMNS_LEFT, COLUMNS_TOP = 660, 150.0, 60, 10
 CUT = 20
-ASIDE = ("operation", "exposure")  # of dbt's nodes, what does no work
 LARGEST = 7  # applications with a colour of their own
 
 
@@ -26,7 +25,7 @@ def time_line(parts: list[Row], landings: list[Row], nodes: list[Row]) -> dict[s
     # the phases that are drawn in their parts are left out
     whole = [row for row in parts if row["phase"] not in ("land-day", "transform-day")]
     landed = [row for row in landings if row["finished_at"] and row["status"] != "skipped"]
-    ran = [r for r in nodes if r["finished_at"] and r["resource_type"] not in ASIDE]
+    ran = [row for row in nodes if row["finished_at"]]
     bars = [
         {
             **{"name": row[name], "kind": kind, "waited_for": row.get("depends_on") or []},
@@ -113,7 +112,7 @@ def spend(rows: list[Row]) -> dict[str, Any]:
     for row in rows:
         name = row["application"] if row["application"] in lines else "other applications"
         lines[name][row["month"]] += row["usd"]
-    found = [
+    found: list[Row] = [
         {"name": name, "colour": colour, "usd": [lines[name][month] for month in months]}
         for name, colour in zip(names, colours, strict=True)
         if lines[name]

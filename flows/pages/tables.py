@@ -38,7 +38,7 @@ def declared(manifest: Path) -> dict[str, Row]:
                 for way, step in (("up", "parent"), ("down", "child"))
             }
             tests = [nodes[each] for each in project["child_map"][key] if each.startswith("test.")]
-            owner = owners.get(node.get("group")) or next(iter(owners.values()), {})
+            owner = owners.get(node.get("group"), next(iter(owners.values()), None))
             beside = {"layer": _layer(node), "tests": tests, "owner": owner, "id": key}
             found[node["name"]] = {**node, **beside, **reached}
     in_order = sorted(found.values(), key=lambda table: LAYERS.index(table["layer"]))

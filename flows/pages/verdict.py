@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.pages import read, runs
 from flows.pages.read import Row
@@ -120,11 +120,8 @@ def troubles(
 def slow_nodes(nodes: list[Row], most: int = 10) -> list[Row]:
     """The slowest nodes of a run that have a median, by how far they are above it; on a first
     day, when there is none, the slowest."""
-    timed: list[dict[str, Any]] = [
-        row for row in nodes if row["resource_type"] not in ("operation", "exposure")
-    ]
-    known = [row for row in timed if row["median"]]
+    known = [row for row in nodes if row["median"]]
     if not known:
-        return sorted(timed, key=lambda row: -row["seconds"])[:most]
+        return sorted(nodes, key=lambda row: -row["seconds"])[:most]
     long_enough = [row for row in known if row["seconds"] >= 0.02] or known
     return sorted(long_enough, key=lambda row: -row["seconds"] / row["median"])[:most]

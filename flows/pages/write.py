@@ -41,12 +41,10 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         connection.execute("set lock_timeout = '5s'")
         connection.execute("set statement_timeout = '2min'")
         found = runs.runs(connection, None if everything else RUNS)
+        declared = tables.declared(transform.target_path() / "manifest.json")
         pages = _Pages(
             *(connection, site, runs.is_numbered(connection), runs.calendar(connection)),
-            *(
-                tables.declared(transform.target_path() / "manifest.json"),
-                tables.trends(connection),
-            ),
+            *(declared, tables.trends(connection)),
         )
         changed: dict[date, datetime] = {}
         for run in found:
@@ -63,9 +61,9 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
                     None if everything else changed[row["day"]],
                     partial(pages.of_day, row),
                 )
-        run = found[0] if found else None
-        newest = run or (pages.days[-1] if pages.days else None)
-        text = pages.of_run(run, newest["day"], "") if newest else pages.render("empty.html.j2")
+        newest = found[0] if found else None
+        day = next((row["day"] for row in [*found[:1], *pages.days[::-1]]), None)
+        text = pages.of_run(newest, day, "") if day else pages.render("empty.html.j2")
         _write(site / "run.html", text)
         pages.write_tables()
         _write(site / "now.html", pages.now())
@@ -176,14 +174,11 @@ class _Pages:
         )
 
     def write_tables(self) -> None:
-        """A page a table, and none of one that the project no longer has."""
+        """A page a table; one of a table that is no more stays, for older pages lead to it."""
         checks = read.checks(self.connection, None)
         days = [rows[-1]["day"] for rows in self.trends.values()]
         newest = self.logical(max(days)) if days else None
         reasons = read_reasons(self.connection, newest) if newest else []
-        for old in (self.site / "tables").glob("*.html"):
-            if old.stem not in self.tables:
-                old.unlink()
         for name, table in self.tables.items():
             trend = self.trends.get(name, [])
             landed = (name, *table["up"].get("bronze", []))
