@@ -6,13 +6,11 @@ aliases marked `*` in the seed, the distinctive ones, may be misspelt or followe
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -197,70 +195,3 @@ def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
         if missing := set(columns) - set(reader.fieldnames or ()):
             raise DaybookError(f"{path.name} has no column {', '.join(sorted(missing))}.")
         return list(reader)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How a matcher did on labelled names: shares of 1."""
-
-    names: int
-    given: int
-    right: int
-    wanted: int
-
-    @property
-    def precision(self) -> float:
-        return self.right / self.given if self.given else 1.0
-
-    @property
-    def recall(self) -> float:
-        return self.right / self.wanted if self.wanted else 1.0
-
-
-def evaluate(labels: Path) -> tuple[Quality, Quality]:
-    """Precision and recall on the rows to tune on (1st, 3rd, …) and on those held out (2nd, …).
-
-    `labels` has raw_name and application, empty for a name that is none of the catalogue's.
-    Overrides are left out: the matcher is judged, not what people corrected.
-    """
-    with labels.open(encoding="utf-8", newline="") as file:
-        rows = [(row["raw_name"], row["application"] or None) for row in csv.DictReader(file)]
-    catalogue = replace(read_catalogue(), overrides={})
-    tuned, held_out = (_judged(rows[half::2], catalogue) for half in (0, 1))
-    return tuned, held_out
-
-
-def _judged(rows: list[tuple[str, str | None]], catalogue: Catalogue) -> Quality:
-    found = [each.match for each in match_merchants([name for name, _ in rows], catalogue)]
-    right = sum(
-        got is not None and got == wanted for got, (_, wanted) in zip(found, rows, strict=True)
-    )
-    given = sum(got is not None for got in found)
-    return Quality(len(rows), given, right, sum(wanted is not None for _, wanted in rows))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m loaders.catalogue --evaluate FILE`; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loaders.catalogue",
-        description="Judge the matching of merchants' names by labelled ones.",
-        epilog="Example: python -m loaders.catalogue --evaluate tests/labels/merchants.csv",
-    )
-    parser.add_argument("--evaluate", type=Path, required=True, metavar="FILE")
-    labels = parser.parse_args(arguments).evaluate
-    try:
-        tuned, held_out = evaluate(labels)
-    except (DaybookError, OSError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    for half, quality in (("tuned on", tuned), ("held out", held_out)):
-        print(
-            f"{half}: {quality.names} names, {quality.wanted} of them applications; "
-            f"precision {quality.precision:.3f} ({quality.right} of {quality.given}), "
-            f"recall {quality.recall:.3f} ({quality.right} of {quality.wanted})"
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,29 +12,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loaders.catalogue import (
-    AMBIGUOUS,
-    NONE,
-    Catalogue,
-    Match,
-    alike,
-    match_merchants,
-    read_catalogue,
-)
+from loaders.catalogue import AMBIGUOUS, NONE, Match, alike, match_merchants, read_catalogue
 from loaders.days import Day
 from loaders.names import person_key
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from psycopg import Connection
+    from psycopg.sql import Composed
 
     from loaders.lock import Lock
 
 PERSON_THRESHOLD = 92.0  # one slip in thirteen letters: Jon and John Smith stay two people
 LONGEST_NAME = 400  # characters; longer ones are no names, and no index would hold them
-
-
 SHARED = "\0"  # what no id begins with
 
 
@@ -49,16 +38,30 @@ class Matched:
 
 
 @dataclass(frozen=True)
-class _ToMatch:
-    """What was read: names to look at, agents to hold users to, and what is known of both."""
+class _Sort:
+    """Where one sort of names lands, and where what each of them means is kept, in SQL."""
 
-    merchants: list[str]
-    merchants_again: list[str]
-    users: list[str]
-    users_again: list[str]
-    agents: list[tuple[str, str]]
-    held: tuple[str, str] | None  # the catalogue and the lists of agents that were asked last
-    hashes: tuple[str, str]
+    landed: str
+    said: str
+    kept: str
+    name: str
+    match: str
+
+    def sql(self, statement: str) -> Composed:
+        """The statement with these in their places: constants, all of them."""
+        from psycopg import sql
+
+        return sql.SQL(statement).format(**{k: sql.SQL(v) for k, v in vars(self).items()})
+
+
+MERCHANTS = _Sort(
+    landed="raw_merchant_name, merchant_name",
+    said="case when raw_merchant_name ~ '\\S' then raw_merchant_name else merchant_name end",
+    kept="bronze.merchant_matches",
+    name="raw_name",
+    match="application",
+)
+USERS = _Sort("user_name", "user_name", "bronze.agent_matches", "user_name", "agent_id")
 
 
 def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) -> Matched:
@@ -72,39 +75,47 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     """
     from loaders import warehouse
 
-    who: dict[str, Any] = {
-        "application_name": f"daybook {flow_run_id}",
-        "flow_run_id": flow_run_id,
-        "day": day,
-        "role": warehouse.LOADER,
-    }
+    def connect() -> Connection:
+        return warehouse.connect(
+            application_name=f"daybook {flow_run_id}",
+            flow_run_id=flow_run_id,
+            day=day,
+            role=warehouse.LOADER,
+        )
+
     catalogue = read_catalogue()
-    with warehouse.connect(**who) as conn:
-        asked = _read(conn, day, catalogue)
-    merchants = asked.merchants + asked.merchants_again
-    users = asked.users + asked.users_again
-    applications = match_merchants(merchants, catalogue)
-    agents = match_people(users, asked.agents)
-    if merchants or users or asked.hashes != asked.held:
-        with warehouse.connect(**who) as conn:
-            _write(conn, "merchant_matches", dict(zip(merchants, applications, strict=True)), who)
-            _write(conn, "agent_matches", dict(zip(users, agents, strict=True)), who)
+    with connect() as conn:
+        held = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
+        known_catalogue, known_agents = held or (None, None)
+        merchants, users = _unseen(conn, day, MERCHANTS), _unseen(conn, day, USERS)
+        new = len(merchants), len(users)
+        if held and known_catalogue != catalogue.hash:
+            named = [sorted(catalogue.applications), sorted(catalogue.overrides)]
+            merchants += _column(conn, _MERCHANTS_AGAIN, named)
+        lists = conn.execute(_NEWEST_LISTS).fetchall()
+        mark = ", ".join(f"{table} {batch}" for table, _, batch in lists)
+        if held and known_agents != mark:
+            users += _column(conn, USERS.sql("select {name} from {kept} where {match} is null"))
+        agents = _agents(conn, lists) if users else []
+    applications = dict(zip(merchants, match_merchants(merchants, catalogue), strict=True))
+    people = dict(zip(users, match_people(users, agents), strict=True))
+    if merchants or users or (catalogue.hash, mark) != held:
+        with connect() as conn:
+            for sort, found in ((MERCHANTS, applications), (USERS, people)):
+                if found:
+                    _write(conn, sort, found, flow_run_id, day)
             conn.execute(
                 """
                 insert into bronze.match_state (catalogue, agents) values (%s, %s)
                 on conflict ("only") do update
                 set catalogue = excluded.catalogue, agents = excluded.agents
                 """,
-                asked.hashes,
+                [catalogue.hash, mark],
             )
             if lock is not None:
                 lock.check()
-    return Matched(
-        len(asked.merchants),
-        sum(found.match is not None for found in applications),
-        len(asked.users),
-        sum(found.match is not None for found in agents),
-    )
+    meant = [sum(one.match is not None for one in of.values()) for of in (applications, people)]
+    return Matched(new[0], meant[0], new[1], meant[1])
 
 
 def match_people(names: Sequence[str], agents: Iterable[tuple[str, str]]) -> list[Match]:
@@ -139,120 +150,81 @@ def _bucket(key: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key)
 
 
-def _read(conn: Connection, day: Day | None, catalogue: Catalogue) -> _ToMatch:
-    held = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
-    again: list[str] = []
-    if held and held[0] != catalogue.hash:
-        again = _column(
-            conn,
-            """
-            select raw_name from bronze.merchant_matches
-            where method not in ('exact', 'fuzzy') or application <> all(%s)
-                or lower(regexp_replace(btrim(raw_name), '\\s+', ' ', 'g')) = any(%s)
-            """,
-            [sorted(catalogue.applications), sorted(catalogue.overrides)],
-        )
-    merchants = _unseen(
-        conn,
-        day,
-        "case when raw_merchant_name ~ '\\S' then raw_merchant_name else merchant_name end",
-        "merchant_matches",
-        "raw_name",
-    )
-    users = _unseen(conn, day, "user_name", "agent_matches", "user_name")
-    lists = conn.execute(
-        """
-        select distinct on (table_name) table_name, day, batch_id
-        from (
-            select distinct on (table_name, day) *
-            from bronze.load_batches
-            where table_name in ('stg_agents', 'stg_agent_details')
-                and rows_landed is not null and status in ('succeeded', 'skipped')
-            order by table_name, day, batch_id desc
-        ) as landed
-        where rows_landed > 0
-        order by table_name, day desc
-        """
-    ).fetchall()
-    mark = ", ".join(f"{table} {batch}" for table, _, batch in lists)
-    users_again: list[str] = []
-    if held and held[1] != mark:
-        users_again = _column(
-            conn, "select user_name from bronze.agent_matches where agent_id is null", []
-        )
-    agents: list[tuple[str, str]] = []
-    if users or users_again:
-        agents = [pair for table, of, _ in lists for pair in _agents(conn, table, of)]
-        agents += _former_agents(conn)
-    return _ToMatch(merchants, again, users, users_again, agents, held, (catalogue.hash, mark))
+_MERCHANTS_AGAIN = """
+select raw_name from bronze.merchant_matches
+where method not in ('exact', 'fuzzy') or application <> all(%s)
+    or lower(regexp_replace(btrim(raw_name), '\\s+', ' ', 'g')) = any(%s)
+"""
+_NEWEST_LISTS = """
+select distinct on (table_name) table_name, day, batch_id
+from (
+    select distinct on (table_name, day) *
+    from bronze.load_batches
+    where table_name in ('stg_agents', 'stg_agent_details')
+        and rows_landed is not null and status in ('succeeded', 'skipped')
+    order by table_name, day, batch_id desc
+) as landed
+where rows_landed > 0
+order by table_name, day desc
+"""
 
 
-def _former_agents(conn: Connection) -> list[tuple[str, str]]:
-    """Who left keeps the cards' history: known to silver, on no newest list."""
-    if conn.execute("select to_regclass('silver.agents')").fetchone() == (None,):
-        return []
-    return conn.execute("select agent_id, name from silver.agents").fetchall()
-
-
-def _agents(conn: Connection, table: str, day: date) -> list[tuple[str, str]]:
-    from psycopg import sql
-
-    return conn.execute(
-        sql.SQL(
-            """
-            select bronze.id_text(agent_id), name from bronze.{}
-            where _day = %s and name ~ '\\S' and bronze.id_text(agent_id) is not null
-            """
-        ).format(sql.Identifier(table)),
-        [day],
-    ).fetchall()
-
-
-def _unseen(conn: Connection, day: Day | None, name: str, table: str, column: str) -> list[str]:
-    """The landed names that `table` doesn't know yet."""
-    from psycopg import sql
-
+def _unseen(conn: Connection, day: Day | None, sort: _Sort) -> list[str]:
+    """The landed names that are not kept yet. What lands is made distinct first: everything else
+    costs a million times what it costs once."""
     return _column(
         conn,
-        sql.SQL(
+        sort.sql(
             """
-            select distinct landed.name
-            from (
-                select {name} as name from bronze.stg_transactions
+            with landed as materialized (
+                select distinct {landed} from bronze.stg_transactions
                 where %(day)s::date is null or _day = %(day)s::date
-            ) as landed
-            where landed.name ~ '\\S' and length(landed.name) <= %(longest)s
-                and not exists (
-                    select from bronze.{table} as held where held.{column} = landed.name
-                )
-            order by landed.name
+            ),
+            names as (select distinct {said} as said from landed)
+            select said from names
+            where said ~ '\\S' and length(said) <= %(longest)s
+                and not exists (select from {kept} as held where held.{name} = said)
+            order by said
             """
-        ).format(name=sql.SQL(name), table=sql.Identifier(table), column=sql.Identifier(column)),
+        ),
         {"day": day and day.date, "longest": LONGEST_NAME},
     )
 
 
-def _column(conn: Connection, query: Any, parameters: Any) -> list[str]:
+def _agents(conn: Connection, lists: list[Any]) -> list[tuple[str, str]]:
+    """Who is on the newest lists, and who left: known to silver, on no newest list, they keep the
+    cards' history."""
+    from psycopg import sql
+
+    found: list[tuple[str, str]] = []
+    for table, day, _ in lists:
+        statement = sql.SQL(
+            """
+            select bronze.id_text(agent_id), name from bronze.{}
+            where _day = %s and name ~ '\\S' and bronze.id_text(agent_id) is not null
+            """
+        )
+        found += conn.execute(statement.format(sql.Identifier(table)), [day]).fetchall()
+    if conn.execute("select to_regclass('silver.agents')").fetchone() != (None,):
+        found += conn.execute("select agent_id, name from silver.agents").fetchall()
+    return found
+
+
+def _column(conn: Connection, query: Any, parameters: Any = None) -> list[str]:
     return [value for (value,) in conn.execute(query, parameters).fetchall()]
 
 
-def _write(conn: Connection, table: str, found: dict[str, Match], who: dict[str, Any]) -> None:
+def _write(
+    conn: Connection, sort: _Sort, found: dict[str, Match], flow_run_id: str, day: Day | None
+) -> None:
     """Keep the matches, and count them in the run metrics in the same transaction."""
-    from psycopg import sql
-
-    if not found:
-        return
-    name, match, kind = {
-        "merchant_matches": ("raw_name", "application", "text"),
-        "agent_matches": ("user_name", "agent_id", "text"),
-    }[table]
     conn.execute(
-        sql.SQL(
+        sort.sql(
             """
             with written as (
-                insert into bronze.{table} as held ({name}, {match}, score, method)
+                insert into {kept} as held ({name}, {match}, score, method)
                 select * from unnest(
-                    %(names)s::text[], %(matches)s::{kind}[], %(scores)s::numeric[],
+                    %(names)s::text[], %(matches)s::text[], %(scores)s::numeric[],
                     %(methods)s::text[]
                 )
                 on conflict ({name}) do update
@@ -273,20 +245,15 @@ def _write(conn: Connection, table: str, found: dict[str, Match], who: dict[str,
                 greatest(extract(epoch from clock_timestamp() - now()), 0.000001)
             from written
             """
-        ).format(
-            table=sql.Identifier(table),
-            name=sql.Identifier(name),
-            match=sql.Identifier(match),
-            kind=sql.SQL(kind),
         ),
         {
             "names": list(found),
             "matches": [each.match for each in found.values()],
             "scores": [each.score for each in found.values()],
             "methods": [each.method for each in found.values()],
-            "flow_run_id": who["flow_run_id"],
-            "day": who["day"] and who["day"].date,
-            "table": table,
+            "flow_run_id": flow_run_id,
+            "day": day and day.date,
+            "table": sort.kept.removeprefix("bronze."),
             "asked": len(found),
         },
     )

@@ -20,6 +20,7 @@ PLACES = Decimal("1e-12")
 EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 RATES_LOCK = 0x6461_7978  # "dayx": two refreshes at once wait for each other
 Rate = tuple[date, str, Decimal]
+_HELD = "select version, rows, newest_date from bronze.fx_reference_state"
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ def refresh_rates(**connection: Any) -> Refreshed:
     version = _distribution().version
     connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
     with warehouse.connect(**connection) as conn:
-        held = conn.execute("select version, rows, newest_date from bronze.fx_reference_state")
-        known = held.fetchone()
+        known = conn.execute(_HELD).fetchone()
     if known and known[0] == version:
         return Refreshed(known[1], known[2], False)
     rates = list(read_history())
@@ -52,16 +52,14 @@ def refresh_rates(**connection: Any) -> Refreshed:
     with warehouse.connect(**connection) as conn:
         # Whoever came second looks again: the first may have written the same release meanwhile.
         conn.execute("select pg_advisory_xact_lock(%s::bigint)", [RATES_LOCK])
-        held = conn.execute("select version, rows, newest_date from bronze.fx_reference_state")
-        known = held.fetchone()
+        known = conn.execute(_HELD).fetchone()
         if known and (known[0] == version or known[2] > newest):
             return Refreshed(known[1], known[2], False)
         conn.execute("delete from bronze.fx_reference")
         with conn.cursor().copy(
             "copy bronze.fx_reference (rate_date, currency, usd_per_unit) from stdin"
         ) as copy:
-            for rate in rates:
-                copy.write_row(rate)
+            copy.write("".join(f"{day}\t{currency}\t{rate}\n" for day, currency, rate in rates))
         conn.execute("analyze bronze.fx_reference")  # the day's build comes before autovacuum
         conn.execute(
             """

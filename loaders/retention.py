@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loaders import warehouse
 from loaders.errors import UsageError
@@ -12,7 +12,8 @@ from loaders.sources import declared_tables
 if TYPE_CHECKING:
     from datetime import date
 
-    from psycopg.sql import Identifier
+    from psycopg import Connection
+    from psycopg.sql import Composed
 
     from loaders.lock import Lock
 
@@ -40,35 +41,55 @@ def expire_days(
     Never one whose batch every model of it has not yet applied, and never the newest of a
     snapshot table, which presence rests on. The caller holds the run lock.
     """
-    import psycopg
     from psycopg import sql
 
     if keep is None:
         return []
     gone = []
-    name = f"daybook {flow_run_id}"
-    with warehouse.connect(
-        application_name=name, flow_run_id=flow_run_id, role=warehouse.LOADER
-    ) as conn:
+    with _connect(flow_run_id, warehouse.LOADER) as conn:
         snapshots = [t.name for t in declared_tables().values() if t.kind == "snapshot"]
         found = conn.execute(_EXPIRABLE, {"keep": keep, "snapshots": snapshots}).fetchall()
-        conn.commit()
         for table, day, batch_id, partition in found:
-            try:
-                with conn.transaction():
-                    conn.execute(f"set local lock_timeout to '{PATIENCE}'")
-                    conn.execute(sql.SQL("drop table {}").format(_in_bronze(partition)))
-                    conn.execute(
-                        "insert into bronze.expired_days (table_name, day, batch_id, flow_run_id)"
-                        " values (%s, %s, %s, %s)",
-                        [table, day, batch_id, flow_run_id],
-                    )
-                    if lock is not None:
-                        lock.check()
-            except psycopg.errors.LockNotAvailable:
-                continue
-            gone.append((table, day))
+            noted = [table, day, batch_id, flow_run_id]
+            drop = sql.SQL("drop table {}").format(sql.Identifier("bronze", partition))
+            if _drop(conn, drop, lock, noted):
+                gone.append((table, day))
     return gone
+
+
+def _connect(flow_run_id: str, role: str) -> Connection:
+    return warehouse.connect(
+        application_name=f"daybook {flow_run_id}",
+        flow_run_id=flow_run_id,
+        role=role,
+        autocommit=True,
+    )
+
+
+def _drop(conn: Connection, drop: Composed, lock: Lock | None, expired: list[Any] | None) -> bool:
+    """Drop in a transaction of its own, and note an `expired` day in it; False while a reader holds
+    the relation: the next day tries again."""
+    import psycopg
+
+    try:
+        with conn.transaction():
+            conn.execute(f"set local lock_timeout to '{PATIENCE}'")
+            conn.execute(drop)
+            if expired:
+                conn.execute(
+                    "insert into bronze.expired_days (table_name, day, batch_id, flow_run_id)"
+                    " values (%s, %s, %s, %s)",
+                    expired,
+                )
+            if lock is not None:
+                lock.check()
+    except psycopg.errors.LockNotAvailable:
+        return False
+    except psycopg.errors.DependentObjectsStillExist:
+        if expired:
+            raise  # somebody's view on a landed day is to be said, not passed over
+        return False
+    return True
 
 
 # to_char writes the partition's name as loaders.partition.partition_name does.
@@ -119,38 +140,21 @@ def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
     run lock, so no live run has any: what is being built is not committed. The names that went.
     """
     landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)?$"
-    return [
-        *_sweep(warehouse.LOADER, ["bronze"], landed, flow_run_id, lock),
-        *_sweep(
-            warehouse.TRANSFORMER, list(SCHEMAS), "__dbt_(tmp|backup)[0-9]*$", flow_run_id, lock
-        ),
-    ]
-
-
-def _sweep(
-    role: str, schemas: list[str], named: str, flow_run_id: str, lock: Lock | None
-) -> list[str]:
-    """What is named like that in those schemas, dropped by the role that makes such relations."""
-    import psycopg
     from psycopg import sql
 
+    passing = "__dbt_(tmp|backup)[0-9]*$"
     swept = []
-    with warehouse.connect(
-        application_name=f"daybook {flow_run_id}", flow_run_id=flow_run_id, role=role
-    ) as conn:
-        found = conn.execute(_ORPHANS, {"named": named, "schemas": schemas}).fetchall()
-        conn.commit()
-        for schema, relation, kind in found:
-            try:
-                with conn.transaction():
-                    conn.execute(f"set local lock_timeout to '{PATIENCE}'")
-                    drop = sql.SQL("drop view {}" if kind == "v" else "drop table {}")
-                    conn.execute(drop.format(sql.Identifier(schema, relation)))
-                    if lock is not None:
-                        lock.check()
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DependentObjectsStillExist):
-                continue
-            swept.append(f"{schema}.{relation}")
+    for role, schemas, named in (
+        (warehouse.LOADER, ["bronze"], landed),
+        (warehouse.TRANSFORMER, list(SCHEMAS), passing),
+    ):
+        # by the role that makes such relations
+        with _connect(flow_run_id, role) as conn:
+            found = conn.execute(_ORPHANS, {"named": named, "schemas": schemas}).fetchall()
+            for schema, relation, kind in found:
+                drop = sql.SQL("drop view {}" if kind == "v" else "drop table {}")
+                if _drop(conn, drop.format(sql.Identifier(schema, relation)), lock, None):
+                    swept.append(f"{schema}.{relation}")
     return swept
 
 
@@ -163,9 +167,3 @@ where relkind in ('r', 'v')
     and relname ~ %(named)s
 order by 1, 2
 """
-
-
-def _in_bronze(name: str) -> Identifier:
-    from psycopg import sql
-
-    return sql.Identifier("bronze", name)

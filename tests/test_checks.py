@@ -137,6 +137,30 @@ def test_a_record_dated_after_its_day_is_a_warning_with_its_key(
     assert found["cards.dated_by_its_day"].success
 
 
+def test_a_suite_whose_table_is_gone_fails_alone_and_says_why(world: World) -> None:
+    world.day("day1", transactions=good())
+    world.db.execute("alter table silver.roles rename to roles_before")
+    found = check("day1")
+    gone = found.pop("roles.dated_by_its_day")
+    assert (gone.success, gone.observed) == (
+        False,
+        "it could not be evaluated (UndefinedTable)",
+    )
+    assert {name for name, each in found.items() if not each.success} == {
+        "transactions.unmatched_share"
+    }
+
+
+def test_a_share_may_be_as_large_as_it_says_and_no_larger(world: World) -> None:
+    by_payload = [transaction(f"p{n}", currency="AED", exchange_rate="2") for n in range(4)]
+    world.day("day1", transactions=[*good(12), *by_payload[:3]])
+    assert check("day1")["transactions.payload_rate_share"].observed == "3 of 15 rows"
+    assert check("day1")["transactions.payload_rate_share"].success
+    world.day("day2", transactions=[*good(12), *by_payload])
+    share = check("day2")["transactions.payload_rate_share"]
+    assert (share.success, share.observed, len(share.sample_keys)) == (False, "4 of 16 rows", 4)
+
+
 def test_a_day_without_rows_passes(world: World) -> None:
     world.day("day1")
     assert all(each.success for each in check("day1").values())

@@ -41,7 +41,6 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_transactions: {columns: {amount_minor: {scale: 0.5}}}", "scale is how many places"),
         ("stg_agents: {columns: {email: {scale: 2}}}", "scale is for a number, and it is text"),
         ("stg_agents: {columns: {email: {from: []}}}", "from is a name, a dotted path"),
-        ("stg_agents: {columns: {email: {from: a..b}}}", "from is a name, a dotted path"),
         ("stg_agents: {columns: {email: {shared: yess}}}", "shared is true or false, not 'yess'"),
         ("stg_agents: {columns: {created_at: {format: '%d.%Q'}}}", "'%Q' is no part of one"),
         ("stg_agents: {columns: [email]}", "columns are names, and what is said of each"),

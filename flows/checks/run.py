@@ -175,7 +175,10 @@ def _hold(
     for result in (each.to_json_dict() for each in validation.results):
         config, counted = result["expectation_config"], result["result"]
         if shares:
-            counted = _counted(connection, suite, config["kwargs"]["column"], frame)
+            column = config["kwargs"]["column"]
+            counted = _counted(frame, column)
+            if not result["success"]:
+                counted["partial_unexpected_index_list"] = _failing(connection, suite, column)
         elif config["meta"].get("sample") == "quarantine":
             bad = [key["table_name"] for key in counted.get("partial_unexpected_index_list") or ()]
             counted["keys"] = sample_keys(connection, day, bad)
@@ -200,24 +203,22 @@ def _shares(suite: Suite) -> Composed:
     return select.format(shares, _rows(suite))
 
 
-def _counted(connection: Connection, suite: Suite, column: str, shares: Any) -> dict[str, Any]:
+def _counted(shares: Any, column: str) -> dict[str, Any]:
     """What Great Expectations says of rows, of those in which the column is true."""
-    from psycopg import sql
-
     rows = int(shares["rows"][0])
     count = round(float(shares[column][0]) * rows) if rows else 0
-    found: list[Any] = []
-    if count:
-        keys = sql.SQL(", ").join(map(sql.Identifier, suite["meta"]["keys"]))
-        select = sql.SQL("select {0} from ({1}) as looked_at where {2} order by {0} limit {3}")
-        where = sql.Identifier(column)
-        found = connection.execute(select.format(keys, _rows(suite), where, SAMPLE)).fetchall()
-    index = [dict(zip(suite["meta"]["keys"], row, strict=True)) for row in found]
-    return {
-        "element_count": rows,
-        "unexpected_count": count,
-        "partial_unexpected_index_list": index,
-    }
+    return {"element_count": rows, "unexpected_count": count}
+
+
+def _failing(connection: Connection, suite: Suite, column: str) -> list[dict[str, Any]]:
+    """The keys of a few rows in which the column is true."""
+    from psycopg import sql
+    from psycopg.rows import dict_row
+
+    keys = sql.SQL(", ").join(map(sql.Identifier, suite["meta"]["keys"]))
+    select = sql.SQL("select {0} from ({1}) as looked_at where {2} order by {0} limit {3}")
+    statement = select.format(keys, _rows(suite), sql.Identifier(column), SAMPLE)
+    return connection.cursor(row_factory=dict_row).execute(statement).fetchall()
 
 
 def _checked(suite: Suite, config: Any, success: bool, counted: dict[str, Any]) -> Checked:

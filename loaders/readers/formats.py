@@ -104,7 +104,7 @@ def read_pieces(
     mapping: Mapping,
     found: Found,
     fast: Fast,
-    on_read: Callable[[int], None],
+    on_read: Callable[[int], None] = lambda size: None,
     opening: Opening | None = None,
     first: int | None = None,
 ) -> Pieces:

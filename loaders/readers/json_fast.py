@@ -51,7 +51,7 @@ class Fast:
         return self._strict.number
 
     def begin(self, path: str, first: int = 1) -> None:
-        """Another file's records follow, from that number on; what was learnt of fields stays."""
+        """Another file's records follow; what was learnt of its fields stays."""
         self._tail = tail(path).encode()
         self._strict.number = first - 1
 

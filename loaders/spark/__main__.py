@@ -7,30 +7,24 @@ import os
 import sys
 from pathlib import Path
 
+from loaders import warehouse
 from loaders.days import parse_day
 from loaders.errors import UsageError, ended_with
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read a day as the arguments say; prints the folder to land. The exit code (0, 1 or 2)."""
+    """Read a day as the arguments say; prints the place to land. The exit code (0, 1 or 2)."""
     options = _parser().parse_args(arguments)
     try:
         day = parse_day(options.day)
-        data = options.data or os.environ.get("DATA_BASE_PATH")
-        if not data:
+        if not options.data:
             raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
         out = options.out or default_out()
 
         from loaders.spark.reading import read_day
 
-        read_day(
-            data,
-            day,
-            out,
-            allow_empty=options.allow_empty,
-            sources=options.sources,
-            progress=_tell,
-        )
+        how = {"allow_empty": options.allow_empty, "sources": options.sources}
+        read_day(options.data, day, out, **how, progress=_tell)
     except Exception as error:
         return ended_with(error)
     print(out)
@@ -39,8 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def default_out() -> Path:
     """`spark/` in Daybook's home."""
-    from loaders import warehouse
-
     return warehouse.home() / "spark"
 
 
@@ -56,24 +48,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: python -m loaders.spark --day 2026-01-05 --data exports --out read && "
         "python -m loaders --day 2026-01-05 --data read",
     )
-    parser.add_argument(
-        "--day", required=True, metavar="DAY", help="2026-01-05, or day1 to day9999"
-    )
-    parser.add_argument(
-        "--data", metavar="PATH", help="folder that holds the days (default: DATA_BASE_PATH)"
-    )
-    parser.add_argument(
-        "--out",
-        metavar="PLACE",
-        help="where <day>/ is written: a folder that all executors share, or s3://bucket/prefix "
-        "(default: DAYBOOK_HOME/spark)",
-    )
-    parser.add_argument(
-        "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
-    )
-    parser.add_argument(
-        "--allow-empty", action="store_true", help="accept an empty list of a required snapshot"
-    )
+    add, data = parser.add_argument, os.environ.get("DATA_BASE_PATH")
+    add("--day", required=True, metavar="DAY", help="2026-01-05, or day1 to day9999")
+    add("--data", metavar="PATH", default=data, help="where the days are (DATA_BASE_PATH)")
+    where = "a folder that all executors share, or s3://bucket/prefix (DAYBOOK_HOME/spark)"
+    add("--out", metavar="PLACE", help=f"where <day>/ is written: {where}")
+    add("--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)")
+    add("--allow-empty", action="store_true", help="accept an empty list of a required snapshot")
     return parser
 
 

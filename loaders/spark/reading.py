@@ -175,10 +175,7 @@ def _joined(
         for part in by_path[path]:
             if part.error and (keyless or not isinstance(part.error, KeylessError)):
                 raise part.error
-            found.seen |= part.found.seen
-            found.json_records += part.found.json_records
-            for name in sorted(part.found.unknown):
-                found.know(name)
+            found.add(part.found)
         if by_path[path][0].found.blank:
             check_blank(scanned, plan, allow_empty)
         read = records[path] = sum(part.records for part in by_path[path])

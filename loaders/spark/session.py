@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ def session(name: str) -> Iterator[SparkContext]:
     from pyspark import SparkConf, SparkContext
     from pyspark.errors import PySparkException
 
+    # said wherever it looks for pandas, which nothing here uses
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     # the executors' Python must be able to read what this one pickles
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     master = os.environ.get("SPARK_MASTER") or ""

@@ -94,9 +94,9 @@ def _read(part: Slice, mapping: Mapping, rows: Any, rejected: Any) -> SliceRead:
     found = Found(put_aside=put_aside)
     opening = partial(opened_slice, part, mapping.table.encoding)
     try:
-        for piece, many in read_pieces(
-            part.scanned, mapping, found, Fast(mapping, found), lambda _: None, opening, part.first
-        ):
+        fast = Fast(mapping, found)
+        read = read_pieces(part.scanned, mapping, found, fast, opening=opening, first=part.first)
+        for piece, many in read:
             records += many
             held.append(piece)
             if sum(map(len, held)) > ROW_GROUP:
@@ -104,7 +104,6 @@ def _read(part: Slice, mapping: Mapping, rows: Any, rejected: Any) -> SliceRead:
     except DaybookError as failure:
         error = failure
     write()
-    found.put_aside = print  # a function that goes back to the driver
     return SliceRead(path, records, found, error)
 
 
