@@ -70,6 +70,7 @@ async def day_pipeline(
     allow_shrink: bool = False,
     sources: str | None = None,
     timeout: float | None = None,
+    workers: int = 1,
 ) -> Done:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
@@ -78,8 +79,9 @@ async def day_pipeline(
     its event loop, so the phases are simply waited for.
     """
     logical_day = parse_day(day or _due_day())
-    given = Options(data, mode, engine, force, allow_empty, allow_shrink, sources, timeout)
-    options = given.checked()
+    options = Options(
+        data, mode, engine, force, allow_empty, allow_shrink, sources, timeout, workers
+    ).checked()
     flow_run_id = str(this_flow_run().id)
     if warehouse.is_embedded():
         warehouse.start()
@@ -144,13 +146,15 @@ async def backfill(
     allow_shrink: bool = False,
     sources: str | None = None,
     timeout: float | None = None,
+    workers: int = 1,
 ) -> dict[str, dict[str, str]]:
     """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
     one that failed: day → run id and state. A day is a run below this one: in this process, or
     with `mode` distributed a run of its deployment on the pool."""
     chosen = chosen_days(days, first, last)
-    given = Options(data, mode, engine, force, allow_empty, allow_shrink, sources, timeout)
-    options = given.checked()
+    options = Options(
+        data, mode, engine, force, allow_empty, allow_shrink, sources, timeout, workers
+    ).checked()
     run_one = _day_here
     if mode == "distributed":
         above = ["the backfill"] if _is_on_pool() else []

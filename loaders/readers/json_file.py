@@ -17,28 +17,33 @@ from loaders.readers.json_fast import Fast
 from loaders.readers.json_strict import Strict
 from loaders.readers.json_window import BLANK, Broken, Window, decode
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, Pieces, Records, UnreadableError
+from loaders.readers.rows import NUL, Found, Pieces, Records, UnreadableError
 
 
 def read_json(
-    file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, fast: Fast | None = None
+    file: RawFile,
+    stream: IO[bytes],
+    mapping: Mapping,
+    found: Found,
+    fast: Fast | None = None,
+    first: int | None = None,
 ) -> Pieces:
     """The file's records as bytes for COPY, rejects to `found`; `fast` reads several files of one
-    table.
+    table. `first`: the stream has some of the file's lines alone, each one record, and this is the
+    number of the first.
 
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
     records has the key.
     """
     fast = fast or Fast(mapping, found)
-    fast.begin(file.path)
-    return _read(file, stream, mapping, found, fast)
+    fast.begin(file.path, first or 1)
+    return _read(file, stream, mapping, found, fast, lines=first is not None)
 
 
 def read_json_rows(
     file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, first: int | None = None
 ) -> Records:
-    """As read_json, a row at a time, by the strict reader alone. `first`: the stream has some of
-    the file's lines alone, each one record, and this is the number of the first."""
+    """As read_json, a row at a time, by the strict reader alone."""
     reader = Strict(mapping, found)
     reader.number = (first or 1) - 1
     return _read(file, stream, mapping, found, reader, lines=first is not None)
@@ -60,7 +65,7 @@ def _read(
         for block in blocks_of(window, file, mapping, lines=lines):
             if not start:
                 start = block.text
-                if block.alone and not reader.number:
+                if not reader.number:
                     _check_envelope(file, start, mapping, window)
             if block.lines:
                 yield from reader.lines(block.text, last=block.last)
@@ -70,6 +75,9 @@ def _read(
         what = "ends in the middle" if broken.cut else "is broken"
         number = reader.number + 1
         begins = f"It begins with {guess.begins(window.begins)}" if number == 1 else ""
+        head = window.begins.replace(NUL, "\0").encode("utf-8", "surrogateescape")
+        if number == 1 and (kind := guess.kind_of_bytes(head)):
+            raise UnreadableError(f"{file.path}: {kind}.", begins) from None
         raise UnreadableError(
             f"{file.path} {what}: fetch it again. Nothing was replaced. Record {number}: {broken}.",
             begins,
@@ -88,8 +96,9 @@ def _first(text: str) -> Any:
 
 def _check_envelope(file: RawFile, text: str, mapping: Mapping, window: Window) -> None:
     """A page whose envelope has an id of its own would land as one record."""
-    first = _first(text)
-    if isinstance(first, dict) and (path := guess.holds_more(first, mapping.table)):
+    first, declared = _first(text), ".".join(mapping.table.records)
+    path = guess.holds_more(first, mapping.table) if isinstance(first, dict) else None
+    if path and path != declared:
         raise UnreadableError(
             f"{file.path}: it is an envelope, its list is under `{path}`: declare records: {path}.",
             f"It begins with {guess.begins(window.begins)}",

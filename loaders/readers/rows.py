@@ -29,6 +29,9 @@ class UnreadableError(DaybookError):
         super().__init__(f"{message} {begins}".rstrip())
         self.said, self.begins = message, begins
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.said, self.begins)
+
 
 class KeylessError(UnreadableError):
     """None of the records that were read has the key."""
@@ -57,6 +60,10 @@ Records = Iterator[Row | Reject]
 Pieces = Iterator[tuple[bytes, int]]
 
 
+def nowhere(_reject: Reject) -> None:
+    """Where rejects go that nobody asks for."""
+
+
 @dataclass
 class Found:
     """What reading a table's files has found beside rows.
@@ -66,13 +73,24 @@ class Found:
     `blank`: whether there is nothing in it.
     """
 
-    put_aside: Callable[[Reject], None] = lambda reject: None
+    put_aside: Callable[[Reject], None] = nowhere
     seen: set[str] = field(default_factory=set)
     absent: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
     json_records: int = 0
     keyed: bool = False
     blank: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "put_aside": nowhere}
+
+    def add(self, other: Found) -> None:
+        """Takes what was found in other files of the table."""
+        self.seen |= other.seen
+        self.absent |= other.absent
+        self.json_records += other.json_records
+        for name in sorted(other.unknown):
+            self.know(name)
 
     def know(self, name: str) -> None:
         if len(self.unknown) < UNKNOWN_LIMIT:
