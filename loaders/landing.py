@@ -176,18 +176,18 @@ def _land(conn: Connection, reading: Reading, how: _How) -> Outcome:
     same = None if how.force or plan.files is None else unchanged(conn, plan)
     many = 0 if same or plan.prepared else worth(plan.files or (), how.workers)
     deadlocks = 0
-    with hired(many) if many > 1 else nullcontext() as workers:
-        while True:
-            reading.begin()
-            try:
+    while True:
+        reading.begin()
+        try:
+            with hired(many) if many > 1 else nullcontext() as workers:
                 return _land_once(conn, reading, how, same, workers)
-            except MustBeParsed:
-                reading.as_they_are = False
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-                deadlocks += 1
-                if deadlocks == ATTEMPTS:
-                    raise
-                time.sleep(0.2 * deadlocks)
+        except MustBeParsed:
+            reading.as_they_are = False
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            deadlocks += 1
+            if deadlocks == ATTEMPTS:
+                raise
+            time.sleep(0.2 * deadlocks)
 
 
 def _land_once(
