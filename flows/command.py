@@ -32,6 +32,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="land unchanged files again")
     parser.add_argument("--allow-empty", action="store_true", help="accept an empty snapshot")
     parser.add_argument("--allow-shrink", action="store_true", help="accept a halved snapshot")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that read big files",
+    )
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds a day may take")
     parser.add_argument("--verbose", action="store_true", help="Prefect's log, and tracebacks")
 

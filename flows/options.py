@@ -24,7 +24,7 @@ class Options:
     """What a day is run with, as the command line and the flow's parameters name it.
 
     `data`: the folder of days; `sources`: an overlay of the sources file; `timeout`: seconds that
-    the whole day may take.
+    the whole day may take; `workers`: processes that read a big table's files.
     """
 
     data: str = ""
@@ -35,6 +35,7 @@ class Options:
     allow_shrink: bool = False
     sources: str | None = None
     timeout: float | None = None
+    workers: int = 1
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -58,6 +59,8 @@ class Options:
         retention.keep_days()
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError("--timeout is a number of seconds above zero.")
+        if self.workers < 1:
+            raise UsageError("--workers is a number of processes from 1.")
         sources = self.sources or os.environ.get(SETTING)
         declared_tables(sources)
         return replace(

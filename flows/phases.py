@@ -123,6 +123,7 @@ def land_table(run: Run, plan: Plan) -> Landed:
         allow_shrink=run.options.allow_shrink,
         progress=run.progress,
         lock=run.lock,
+        workers=run.options.workers,
     )
 
 

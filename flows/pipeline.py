@@ -67,6 +67,7 @@ async def day_pipeline(
     allow_shrink: bool = False,
     sources: str | None = None,
     timeout: float | None = None,
+    workers: int = 1,
 ) -> Done:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
@@ -139,6 +140,7 @@ async def backfill(
     allow_shrink: bool = False,
     sources: str | None = None,
     timeout: float | None = None,
+    workers: int = 1,
 ) -> dict[str, dict[str, str]]:
     """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
     one that failed: day → run id and state. A day is a run below this one: in this process, or

@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders") ->
 def _land(options: argparse.Namespace) -> int:
     day = parse_day(options.place if options.day is None else options.day)
     declared_tables(options.sources)
+    if options.workers < 1:
+        raise UsageError("--workers is a number of processes from 1.")
     data = options.data or os.environ.get("DATA_BASE_PATH")
     if not data:
         raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
@@ -62,6 +64,7 @@ def _land(options: argparse.Namespace) -> int:
                 sources=options.sources,
                 progress=progress,
                 lock=lock,
+                workers=options.workers,
             )
         match_names(day, flow_run_id=run, lock=lock)
     print(account(landed))
@@ -170,6 +173,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that read big files",
     )
     parser.add_argument("--force", action="store_true", help="land files that did not change, too")
     parser.add_argument(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,12 +20,14 @@ from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError, plain
 from loaders.ledger import Earlier, Outcome
-from loaders.partition import NewPartition, drop_partition, has_partition
+from loaders.partition import NewPartition, drop_partition, drop_shares, has_partition
 from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
 from loaders.readers.csv_count import MustBeParsed
 from loaders.readers.rows import UnreadableError
 from loaders.reading import Progress, Reading
+from loaders.slices import worth
+from loaders.workers import Workers, hired
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Landed", "Plan", "land_day", "land_table", "note_unused", "plan_day", "reap_running"]
 
 ATTEMPTS = 3
+Same = tuple[Outcome, list[dict[str, Any]]]
 SHRINK_FROM = 20  # keys of the earlier day: below, half of them says nothing
 REJECTS_OF_FAILED = 1000  # so many of a failed batch are kept
 
@@ -50,9 +54,12 @@ class Landed(Outcome):
 
 @dataclass(frozen=True)
 class _How:
+    run: str
+    batch_id: int
     force: bool
     allow_shrink: bool
     lock: Lock | None
+    workers: int
 
 
 def reap_running() -> int:
@@ -75,13 +82,11 @@ def land_day(
     sources: str | Path | None = None,
     progress: Progress | None = None,
     lock: Lock | None = None,
+    workers: int = 1,
 ) -> list[Landed]:
-    """Land a day, one table after the other; the caller holds the run lock.
-
-    `sources`: as plan_day has it. DaybookError when a required table fails, after what went wrong
-    is in the ledger; a failing optional table has the status `failed`, a file that no table uses
-    `unused`.
-    """
+    """Land a day, one table after the other, as plan_day and land_table have it; the caller holds
+    the run lock. DaybookError when a required table fails, after what went wrong is in the ledger;
+    a failing optional table has the status `failed`, a file that no table uses `unused`."""
     run = flow_run_id or f"land-{uuid.uuid4()}"
     plans = plan_day(data, day, tables, allow_empty=allow_empty, sources=sources)
     no_table = note_unused(data, day, flow_run_id=run, sources=sources) if tables is None else []
@@ -94,6 +99,7 @@ def land_day(
             allow_shrink=allow_shrink,
             progress=progress,
             lock=lock,
+            workers=workers,
         )
         for plan in plans
     ]
@@ -106,7 +112,7 @@ def note_unused(
     """Put the day's files that no table uses into its account; what is said of each."""
     files = unused(data, day, sources)
     if files:
-        with _connect(flow_run_id, day) as conn:
+        with ledger.connect(day, flow_run_id) as conn:
             ledger.note_unused(conn, flow_run_id, day, files)
     return [
         Landed(table=name, day=day, status="unused", error=f"{name}: {why}")
@@ -123,21 +129,24 @@ def land_table(
     allow_shrink: bool = False,
     progress: Progress | None = None,
     lock: Lock | None = None,
+    workers: int = 1,
 ) -> Landed:
     """Land one table of a day as planned, or record why not.
 
-    `progress(table, bytes done, bytes in all)`. `lock` is checked before the commit. DaybookError
-    when a required table fails, after its failed batch is recorded.
+    `progress(table, bytes done, bytes in all)`. `lock` is checked before the commit. `workers`: so
+    many processes read its files at most. DaybookError when a required table fails, after its
+    failed batch is recorded.
     """
     import psycopg
 
     started = time.perf_counter()
     reading = Reading(plan, allow_empty, progress)
     outcome: Outcome | Exception
-    with _connect(flow_run_id, plan.day) as conn:
+    with ledger.connect(plan.day, flow_run_id) as conn:
         batch_id = ledger.begin(conn, flow_run_id, plan.day, plan.table.name)
         try:
-            outcome = _land(conn, reading, batch_id, _How(force, allow_shrink, lock))
+            how = _How(flow_run_id, batch_id, force, allow_shrink, lock, workers)
+            outcome = _land(conn, reading, how)
         except Exception as error:
             outcome = error
     if isinstance(failure := outcome, Exception):
@@ -158,17 +167,21 @@ def land_table(
     )
 
 
-def _land(conn: Connection, reading: Reading, batch_id: int, how: _How) -> Outcome:
+def _land(conn: Connection, reading: Reading, how: _How) -> Outcome:
     """Tries again where that helps: behind a deadlock, or with a file that must be parsed here."""
     import psycopg
 
-    if reading.plan.error:
-        raise reading.plan.error
+    plan = reading.plan
+    if plan.error:
+        raise plan.error
+    same = None if how.force or plan.files is None else unchanged(conn, plan)
+    many = 0 if same or plan.prepared else worth(plan.files or (), how.workers)
     deadlocks = 0
     while True:
         reading.begin()
         try:
-            return _land_once(conn, reading, batch_id, how)
+            with hired(many) if many > 1 else nullcontext() as workers:
+                return _land_once(conn, reading, how, same, workers)
         except MustBeParsed:
             reading.as_they_are = False
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
@@ -178,7 +191,9 @@ def _land(conn: Connection, reading: Reading, batch_id: int, how: _How) -> Outco
             time.sleep(0.2 * deadlocks)
 
 
-def _land_once(conn: Connection, reading: Reading, batch_id: int, how: _How) -> Outcome:
+def _land_once(
+    conn: Connection, reading: Reading, how: _How, same: Same | None, workers: Workers | None
+) -> Outcome:
     """The transaction that replaces a table's day."""
     plan, table, day = reading.plan, reading.plan.table.name, reading.plan.day
     with conn.transaction():
@@ -187,19 +202,22 @@ def _land_once(conn: Connection, reading: Reading, batch_id: int, how: _How) -> 
         if plan.files is None:
             # an optional table that isn't there: what the day had of it is dropped
             rows = 0 if drop_partition(conn, table, day) else None
-            outcome = Outcome(
-                status="skipped", rows_in_files=rows, rows_landed=rows, rows_rejected=rows
-            )
-        elif same := None if how.force else unchanged(conn, plan):
+            none = dict.fromkeys(("rows_in_files", "rows_landed", "rows_rejected"), rows)
+            outcome = Outcome(status="skipped", **none)
+        elif same:
             outcome, source_files = same
         else:
             ledger.claim_calendar(conn, day)
             before = ledger.previous_landed(conn, table, day)
-            partition = NewPartition(conn, plan.table, day, batch_id)
-            outcome = fill(partition, reading, before, how.allow_shrink)
+            partition = NewPartition(conn, plan.table, day, how.batch_id)
+            if workers:
+                workers.copy_into(partition, reading, conn, how.batch_id, how.run)
+            else:
+                reading.copy_into(partition)
+            outcome = checked(partition, reading, before, how.allow_shrink)
             source_files = reading.source_files()
-            ledger.copy_rejects(conn, batch_id, table, day, reading.rejects)
-        ledger.finish(conn, batch_id, outcome, source_files, plan.fingerprint)
+            ledger.copy_rejects(conn, how.batch_id, table, day, reading.rejects)
+        ledger.finish(conn, how.batch_id, outcome, source_files, plan.fingerprint)
         check_unchanged(*plan.to_read)
         if partition:
             partition.swap_in()
@@ -208,34 +226,27 @@ def _land_once(conn: Connection, reading: Reading, batch_id: int, how: _How) -> 
     return outcome
 
 
-def unchanged(conn: Connection, plan: Plan) -> tuple[Outcome, list[dict[str, Any]]] | None:
+def unchanged(conn: Connection, plan: Plan) -> Same | None:
     """The outcome, and the files as delivered, when the table holds exactly these already."""
     same = ledger.unchanged(conn, plan.table.name, plan.day, plan.fingerprint)
     return same if has_partition(conn, plan.table.name, plan.day) else None
 
 
-def fill(
+def checked(
     partition: NewPartition, reading: Reading, before: Earlier | None, allow_shrink: bool
 ) -> Outcome:
-    """Reads the files into the partition and checks what is in it then; DaybookError."""
-    table, rejected = reading.plan.table, reading.rejects
-    landed = reading.copy_into(partition)
-    in_files = sum(reading.records.values())
-    if landed + rejected.count != in_files:
-        raise DaybookError(
-            f"{table.name}: {in_files} records are in the files, but {landed} landed and "
-            f"{rejected.count} were rejected."
-        )
-    reading.check_rejects()
+    """What came of the files that were read into the partition; DaybookError."""
+    table, read = reading.plan.table, reading.read
+    reading.check()
     if table.kind == "snapshot":
         check_keys(reading.plan, partition, before, allow_shrink)
     return Outcome(
         status="succeeded",
-        rows_in_files=in_files,
-        rows_landed=landed,
-        rows_rejected=rejected.count,
-        rows_repaired=rejected.repaired,
-        drift=ledger.drift(reading.found.missing(table), reading.found.unknown, before),
+        rows_in_files=read.records.total(),
+        rows_landed=read.landed,
+        rows_rejected=read.rejected,
+        rows_repaired=read.repaired,
+        drift=ledger.drift(read.found.missing(table), read.found.unknown, before),
     )
 
 
@@ -276,9 +287,11 @@ def _record_failure(
         said = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
     elif isinstance(failure, UnreadableError):
         said = failure.said
-    outcome = Outcome(status="failed", rows_rejected=reading.rejects.count, error=message)
+    outcome = Outcome(status="failed", rows_rejected=reading.read.rejected, error=message)
     try:
-        with _connect(flow_run_id, plan.day) as conn, conn.transaction():
+        with ledger.connect(plan.day, flow_run_id) as conn, conn.transaction():
+            drop_shares(conn, plan.table, plan.day, batch_id)
+            reading.read.records.clear()  # those of the files before the one that failed
             files = reading.source_files()
             ledger.finish(conn, batch_id, outcome, files, plan.fingerprint, said)
             some = islice(reading.rejects, REJECTS_OF_FAILED)
@@ -286,14 +299,3 @@ def _record_failure(
     except WarehouseError:
         pass  # the server is gone: the row stays `running`, and the next run reaps it
     return outcome
-
-
-def _connect(flow_run_id: str, day: Day) -> Connection:
-    return warehouse.connect(
-        application_name=f"daybook land {flow_run_id}",
-        flow_run_id=flow_run_id,
-        day=day,
-        autocommit=True,
-        role=warehouse.LOADER,
-        client_encoding="UTF8",
-    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import UsageError
 
@@ -34,6 +35,18 @@ class Earlier(NamedTuple):
 
     day: date
     drift: Drift | None
+
+
+def connect(day: Day, flow_run_id: str | None = None) -> Connection:
+    """A session of a run's landing, or of a plan's."""
+    return warehouse.connect(
+        application_name=f"daybook land {flow_run_id}" if flow_run_id else "daybook plan",
+        flow_run_id=flow_run_id,
+        day=day,
+        autocommit=True,
+        role=warehouse.LOADER,
+        client_encoding="UTF8",
+    )
 
 
 def check_calendar(conn: Connection, day: Day) -> None:

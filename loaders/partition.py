@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import DaybookError
-from loaders.raw_file import RawFile, opened
-from loaders.readers.parquet_file import opened_parquet
+from loaders.raw_file import RawFile
+from loaders.readers.parquet_file import csv_of, read_ahead
 from loaders.schema import Table
+from loaders.slices import Slice, opened_slice
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from psycopg import Connection, sql
 
 PIECE = 1 << 16
-PART_ROWS = 10_000  # of a Parquet file, at a time
 # Readers of the old partition are waited for in short turns: those that come later queue behind
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
@@ -42,32 +44,79 @@ def partition_name(table: str, day: Day) -> str:
     return f"{table}_p{day.date:%Y%m%d}"
 
 
+@dataclass(frozen=True)
+class Share:
+    """The number of one of several workers, whose rows are a part of the partition, and when the
+    batch's rows are said to be loaded."""
+
+    number: int
+    loaded_at: datetime
+
+
 class NewPartition:
     """A table like the parent that nobody else sees; all of it in the caller's transaction.
+
+    A worker fills one of its own and commits it; `assemble` makes the day's of them.
 
     Lineage comes from column defaults, so a CSV's bytes go to COPY as they are. COPY may freeze,
     since the table is made in the same transaction: a reader with an older snapshot sees the new
     rows rather than none.
     """
 
-    def __init__(self, conn: Connection, table: Table, day: Day, batch_id: int) -> None:
+    def __init__(
+        self, conn: Connection, table: Table, day: Day, batch_id: int, share: Share | None = None
+    ) -> None:
         from psycopg import sql
 
         self._conn = conn
         self._table = table
         self._day = day
-        self._name = sql.Identifier("bronze", f"{partition_name(table.name, day)}_{batch_id}")
+        self._batch_id = batch_id
+        self._share = share
+        self._name = sql.Identifier("bronze", _new_name(table, day, batch_id, share))
         self._parent = sql.Identifier("bronze", table.name)
+
+    def create(self) -> None:
+        """Make it, empty, ready for COPY."""
         # cached, a number costs no lock; temporary, it is never logged and ends with the session
         self._run(
+            "drop table if exists {new};"
             "create table {new} (like {parent} including defaults,"
             " constraint one_day check (_day = {day}));"
             "create temporary sequence landed_rows cache 10000;"
-            "alter table {new} alter _day set default {day},"
-            " alter _batch_id set default {batch}, alter _loaded_at set default now(),"
+            "alter table {new} alter _day set default {day}, alter _batch_id set default {batch},"
+            " alter _loaded_at set default coalesce({loaded_at}, now()),"
             " alter _source_row set default nextval('pg_temp.landed_rows')",
-            batch=batch_id,
+            batch=self._batch_id,
+            loaded_at=self._share and self._share.loaded_at,
         )
+
+    def close(self) -> None:
+        """Nothing more comes into it."""
+        for column in _LINEAGE:
+            self._run("alter table {new} alter " + column + " drop default")
+        self._run("drop sequence landed_rows")
+        self._give_to_owner()
+        self._run("set local default_statistics_target = 20")
+        self._run("analyze {new}")
+
+    def assemble(self, shares: Sequence[Share], parts: Sequence[Sequence[Slice]]) -> None:
+        """Make it of the tables of the workers, who have read those parts of the files in order."""
+        from psycopg import sql
+
+        self._run(
+            "create table {new} (like {parent} including defaults, constraint one_day"
+            ' check (_day = {day})) partition by range (_source_file collate "C", _source_row)'
+        )
+        self._give_to_owner()
+        bounds = [sql.SQL("minvalue, minvalue"), *map(_begin, (part[0] for part in parts[1:]))]
+        for share, (first, last) in zip(
+            shares, pairwise([*bounds, sql.SQL("maxvalue, maxvalue")]), strict=True
+        ):
+            name = _new_name(self._table, self._day, self._batch_id, share)
+            attach = sql.SQL("alter table {} attach partition {} for values from ({}) to ({})")
+            leaf = sql.Identifier("bronze", name)
+            self._conn.execute(attach.format(self._name, leaf, first, last))
 
     def _run(self, statement: str, **values: Any) -> None:
         from psycopg import sql
@@ -78,7 +127,7 @@ class NewPartition:
 
     def copy_bytes(
         self,
-        file: RawFile,
+        part: Slice,
         columns: Sequence[str],
         delimiter: str,
         look: Callable[[bytes], None],
@@ -88,18 +137,21 @@ class NewPartition:
         psycopg.DataError when Postgres refuses them."""
         from psycopg import sql
 
-        self._run("alter sequence landed_rows restart")
-        self._run("alter table {new} alter _source_file set default {path}", path=file.path)
-        options = sql.SQL("format csv, header true, delimiter {}, freeze true, force_null ({})")
+        self._run("alter sequence landed_rows restart with {first}", first=part.first or 1)
+        path = part.scanned.file.path
+        self._run("alter table {new} alter _source_file set default {path}", path=path)
+        options = sql.SQL("format csv, header {}, delimiter {}, freeze true, force_null ({})")
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        header = sql.SQL("false" if part.start else "true")
 
         def chunks() -> Iterator[bytes]:
-            with opened(file, on_read) as stream:
+            with opened_slice(part, on_read=on_read) as stream:
                 while piece := stream.read(PIECE):
                     yield piece
                     look(piece)
 
-        return self._copy(columns, options.format(sql.Literal(delimiter), names), chunks())
+        filled = options.format(header, sql.Literal(delimiter), names)
+        return self._copy(columns, filled, chunks())
 
     def copy_pieces(self, pieces: Iterable[bytes]) -> int:
         """COPY rows that bring their lineage, NULL being a bare null; rows landed."""
@@ -111,7 +163,7 @@ class NewPartition:
         """COPY Parquet of rows that bring their lineage; rows landed."""
         from psycopg import sql
 
-        with closing(_read_ahead(_csv_of(files, self._all, on_read))) as pieces:
+        with closing(read_ahead(csv_of(files, self._all, on_read))) as pieces:
             return self._copy(self._all, sql.SQL("format csv, freeze true"), pieces)
 
     @property
@@ -157,12 +209,6 @@ class NewPartition:
         """Takes the place of the day's partition. The parent is locked from here to the commit."""
         import psycopg
 
-        for column in _LINEAGE:
-            self._run("alter table {new} alter " + column + " drop default")
-        self._run("drop sequence landed_rows")
-        self._give_to_owner()
-        self._run("set local default_statistics_target = 20")
-        self._run("analyze {new}")
         self._run("set local lock_timeout = {limit}", limit=SWAP_WAIT)
         for turn in range(SWAP_TURNS):
             try:
@@ -208,38 +254,36 @@ class NewPartition:
             self._conn.execute(change.format(self._name, sql.Identifier(owner[0])))
 
 
-def _csv_of(
-    files: Iterable[RawFile], names: list[str], on_read: Callable[[int], None]
-) -> Generator[bytes]:
-    """Parquet files as CSV, a batch of rows at a time."""
-    from pyarrow import BufferOutputStream, csv
-
-    plain = csv.WriteOptions(include_header=False)
-    for file in files:
-        with opened_parquet(file) as parquet:
-            for batch in parquet.iter_batches(batch_size=PART_ROWS, columns=names):
-                made = BufferOutputStream()
-                csv.write_csv(batch.select(names), made, plain)
-                yield made.getvalue().to_pybytes()
-        on_read(file.bytes)
+def _new_name(table: Table, day: Day, batch_id: int, share: Share | None) -> str:
+    name = f"{partition_name(table.name, day)}_{batch_id}"
+    return f"{name}_{share.number}" if share else name
 
 
-def _read_ahead(pieces: Generator[bytes]) -> Generator[bytes]:
-    """The same pieces, the next one made while the caller is busy with the one before."""
-    try:
-        with ThreadPoolExecutor(1) as reader:
-            following = reader.submit(next, pieces, None)
-            while (piece := following.result()) is not None:
-                following = reader.submit(next, pieces, None)
-                yield piece
-    finally:
-        pieces.close()
+def _begin(part: Slice) -> sql.Composable:
+    from psycopg import sql
+
+    path = sql.Literal(part.scanned.file.path)
+    row = sql.Literal(part.first) if part.start else sql.SQL("minvalue")
+    return sql.SQL("{}, {}").format(path, row)
 
 
 def has_partition(conn: Connection, table: str, day: Day) -> bool:
     """Whether the day's partition is there."""
     name = f"bronze.{partition_name(table, day)}"
     return conn.execute("select to_regclass(%s) is not null", [name]).fetchone() == (True,)
+
+
+def drop_shares(conn: Connection, table: Table, day: Day, batch_id: int) -> None:
+    """Drops what workers have committed of a batch that fails."""
+    from psycopg import sql
+
+    found = conn.execute(
+        "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
+        " and not relispartition and relname ~ %s",
+        [f"^{_new_name(table, day, batch_id, None)}_[0-9]+$"],
+    ).fetchall()
+    for (name,) in found:
+        conn.execute(sql.SQL("drop table {}").format(sql.Identifier("bronze", name)))
 
 
 def drop_partition(conn: Connection, table: str, day: Day) -> bool:

@@ -20,7 +20,7 @@ from loaders.schema import Table
 from loaders.sources import declared_tables
 
 # Part of every fingerprint: raise it when the same bytes land otherwise than before.
-READER_VERSION = 4
+READER_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ def plan_day(
     """
     chosen = _chosen(tables, sources)
     folder = day_folder(data, day)
-    with warehouse.connect(
-        application_name="daybook plan", day=day, autocommit=True, role=warehouse.LOADER
-    ) as conn:
+    with ledger.connect(day) as conn:
         warehouse.check_ready(conn)
         ledger.check_calendar(conn, day)
     if prepared.is_prepared(folder):

@@ -11,7 +11,7 @@ from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder
-from loaders.landing import fill, unchanged
+from loaders.landing import checked, unchanged
 from loaders.partition import NewPartition, has_partition, partition_name
 from loaders.plan import Plan, plan_tables, unused
 from loaders.raw_file import Place
@@ -67,13 +67,7 @@ def preview_day(
     day, UsageError where the warehouse holds the other calendar.
     """
     folder, found = day_folder(data, day), []
-    with warehouse.connect(
-        application_name="daybook plan",
-        day=day,
-        autocommit=True,
-        role=warehouse.LOADER,
-        client_encoding="UTF8",
-    ) as conn:
+    with ledger.connect(day) as conn:
         warehouse.check_ready(conn)
         ledger.check_calendar(conn, day)
         for table in declared_tables(sources).values():
@@ -113,7 +107,8 @@ def _preview(
             with conn.transaction(force_rollback=True):
                 before = ledger.previous_landed(conn, table.name, day)
                 partition = NewPartition(conn, table, day, NO_BATCH)
-                landed = fill(partition, reading, before, allow_shrink)
+                reading.copy_into(partition)
+                landed = checked(partition, reading, before, allow_shrink)
                 keys = _keys(conn, plan, before)
             return Preview(
                 table.name,

@@ -6,6 +6,7 @@ import codecs
 import gzip
 import hashlib
 import io
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -36,7 +37,7 @@ class RawFile:
     etag: str | None = None
 
 
-class _Stream(io.RawIOBase):
+class Stream(io.RawIOBase):
     """What `more(size)` gives, as a stream."""
 
     def __init__(self, more: Callable[[int], bytes]) -> None:
@@ -56,29 +57,34 @@ class _Stream(io.RawIOBase):
 
 @contextmanager
 def opened(
-    file: RawFile, on_read: Callable[[int], None] | None = None, encoding: str = "utf-8"
+    file: RawFile,
+    on_read: Callable[[int], None] = lambda size: None,
+    encoding: str = "utf-8",
+    start: int = 0,
+    end: int | None = None,
 ) -> Iterator[IO[bytes]]:
-    """The file's content, unzipped and in UTF-8; `on_read` gets the number of bytes that
-    were read from disk.
+    """The file's content, unzipped and in UTF-8, or its bytes from `start` to `end`; `on_read`
+    gets the number of bytes that were read from disk.
 
     Bytes that are wrong in a one-byte `encoding` stay as they are, for the reader to repair.
     DaybookError naming the file when it can't be opened or is cut.
     """
-    with telling(file.location), _bytes_of(file) as raw:
-        stream: Any = raw
-        if on_read:
+    left = sys.maxsize if end is None else end - start
+    with telling(file.location), _bytes_of(file, start) as raw:
 
-            def counted(size: int) -> bytes:
-                data: bytes = raw.read(size)
-                on_read(len(data))
-                return data
+        def counted(size: int) -> bytes:
+            nonlocal left
+            data: bytes = raw.read(min(size, left))
+            left -= len(data)
+            on_read(len(data))
+            return data
 
-            stream = _Stream(counted)
+        stream: Any = Stream(counted)
         if file.compressed:
             stream = gzip.GzipFile(fileobj=stream, mode="rb")
         if encoding != "utf-8":
-            stream = _Stream(_in_utf8(stream, encoding))
-        yield io.BufferedReader(stream, READ)
+            stream = Stream(_in_utf8(stream, encoding))
+        yield io.BufferedReader(stream, s3.READ if start else READ)
 
 
 def _in_utf8(stream: Any, encoding: str) -> Callable[[int], bytes]:
@@ -102,12 +108,15 @@ def anywhere(file: RawFile) -> Any:
     return nullcontext(file.location)
 
 
-def _bytes_of(file: RawFile) -> Any:
-    if not isinstance(file.location, s3.S3Path):
-        return file.location.open("rb", buffering=0)
-    stream = file.location.open()
-    if file.etag and s3.etag(stream) != file.etag:
-        raise _changed(file)
+def _bytes_of(file: RawFile, start: int = 0) -> Any:
+    if isinstance(file.location, s3.S3Path):
+        stream: Any = file.location.open_anywhere() if start else file.location.open()
+        if file.etag and s3.etag(stream) != file.etag:
+            raise _changed(file)
+    else:
+        stream = file.location.open("rb", buffering=0)
+    if start:
+        stream.seek(start)
     return stream
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.partition import NewPartition
 from loaders.plan import Plan, check_blank
 from loaders.prepared import Prepared
-from loaders.raw_file import RawFile
 from loaders.readers.csv_count import MustBeParsed, QuickCount
-from loaders.readers.formats import Scanned, read_pieces
+from loaders.readers.formats import read_pieces
 from loaders.readers.json_fast import Fast
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, Reject
+from loaders.readers.rows import Found, KeylessError, Reject
+from loaders.slices import Slice, opened_slice
 
 Progress = Callable[[str, int, int], None]
 SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
@@ -31,34 +34,68 @@ FIRST_LOOK = 100  # rejects before it is asked whether to go on
 
 
 class Rejects:
-    """What was put aside. `count` are those that did not land, `repaired` those that did."""
+    """What was put aside, a line of JSON each."""
 
     def __init__(self) -> None:
         self._lines = tempfile.SpooledTemporaryFile(  # noqa: SIM115
             max_size=IN_MEMORY, mode="w+", encoding="utf-8"
         )
-        self.count = self.repaired = 0
 
-    def add(self, path: str, reject: Reject) -> None:
-        columns = [path, reject.number, reject.reason, reject.raw, reject.landed]
-        self._lines.write(json.dumps(columns) + "\n")
-        self.count += not reject.landed
-        self.repaired += reject.landed
+    def add(self, text: str) -> None:
+        self._lines.write(text)
+
+    def blocks(self) -> Iterator[str]:
+        """All of their text, in pieces."""
+        self._lines.seek(0)
+        return iter(partial(self._lines.read, IN_MEMORY), "")
 
     def __iter__(self) -> Iterator[list[Any]]:
+        """Path, number, reason, raw text, and whether it landed repaired."""
         self._lines.seek(0)
-        return (json.loads(line) for line in self._lines)
+        return map(json.loads, self._lines)
+
+
+@dataclass
+class Read:
+    """What reading came to: rows that landed, records that were rejected and that landed repaired,
+    the records of each file, and what its fields are. `keyed`: the files of which a slice has the
+    key; `keyless`: what to say of one where no slice has."""
+
+    landed: int = 0
+    rejected: int = 0
+    repaired: int = 0
+    records: Counter[str] = field(default_factory=Counter)
+    found: Found = field(default_factory=Found)
+    keyed: set[str] = field(default_factory=set)
+    keyless: dict[str, KeylessError] = field(default_factory=dict)
+
+    def add(self, other: Read) -> None:
+        """Takes what another has read of the same table."""
+        self.landed += other.landed
+        self.rejected += other.rejected
+        self.repaired += other.repaired
+        self.records.update(other.records)
+        self.found.add(other.found)
+        self.keyed |= other.keyed
+        self.keyless = other.keyless | self.keyless
 
 
 class Reading:
-    """`records` are those of each file that was read, `found` is what its fields are.
+    """`read` is what it came to, `rejects` what was put aside.
 
     `progress(table, bytes read, bytes in all)`. `as_they_are`: large plain CSVs may go to COPY
-    unparsed.
+    unparsed. `parts`: what is read here of the table's files, by default all of them.
     """
 
-    def __init__(self, plan: Plan, allow_empty: bool, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        allow_empty: bool,
+        progress: Progress | None = None,
+        parts: Sequence[Slice] | None = None,
+    ) -> None:
         self.plan = plan
+        self.parts = parts or [Slice(scanned) for scanned in plan.files or ()]
         self.mapping = Mapping(plan.table)
         self.allow_empty = allow_empty
         self.as_they_are = True
@@ -70,89 +107,111 @@ class Reading:
     def begin(self) -> None:
         """All from the start, as if nothing had been read."""
         self.rejects = Rejects()
-        self.found = Found(put_aside=self._put_aside)
-        self._fast = Fast(self.mapping, self.found)
-        self.records: dict[str, int] = {}
-        self._rows = self._read = self._shown = 0
+        self.read = Read(found=Found(put_aside=self._put_aside))
+        self._fast = Fast(self.mapping, self.read.found)
+        self._rows = self._bytes = self._shown = 0
         headers = {scanned.header for scanned in self.plan.files or () if scanned.header}
         for header in headers:
-            self.mapping.header(header).note(self.found)
+            self.mapping.header(header).note(self.read.found)
 
-    def pieces(self, files: Iterable[Scanned]) -> Iterator[bytes]:
-        """The files' rows as COPY's CSV; DaybookError for one that can't land."""
-        for scanned in files:
-            self._file = scanned
-            rows, rejected = self._rows, self.rejects.count
-            for piece, many in read_pieces(
-                scanned, self.mapping, self.found, self._fast, self.on_read
-            ):
-                self._rows += many
-                yield piece
-            if self.found.blank:
-                check_blank(scanned, self.plan, self.allow_empty)
-            path = scanned.file.path
-            read = self._rows - rows + self.rejects.count - rejected
-            if scanned.records not in (None, read):
-                raise DaybookError(f"{path}: {scanned.records} records counted, {read} read.")
-            self.records[path] = read
-
-    def _take(self, prepared: Prepared) -> None:
-        """What Spark has read: its rows are in its part files."""
-        for path, reject in prepared.rejects():
-            self.rejects.add(path, reject)
-        self.found, self.records = prepared.found, dict(prepared.records)
-
-    def copy_into(self, partition: NewPartition) -> int:
-        """COPY every file, large plain CSVs as they are, the others parsed, in one stream; rows.
-        MustBeParsed when one of the former can't be taken so."""
+    def copy_into(self, partition: NewPartition) -> None:
+        """Make the partition of all that is to be read, large plain CSVs as they are, the others
+        parsed, in one stream. MustBeParsed when one of the former can't be taken so."""
+        partition.create()
         if self.plan.prepared:
             self._take(self.plan.prepared)
-            return partition.copy_parts(self.plan.prepared.parts, self.on_read)
-        files = self.plan.files or ()
-        smallest = SMALL_CSV if len(files) > FEW_FILES else -1
-        parsed, landed = [], 0
-        for scanned in files:
-            if scanned.streamed and self.as_they_are and scanned.file.bytes > smallest:
-                landed += self._copy_as_it_is(partition, scanned.file, scanned.streamed)
-            else:
-                parsed.append(scanned)
-        if parsed:
-            landed += partition.copy_pieces(self.pieces(parsed))
-        return landed
+            self.read.landed = partition.copy_parts(self.plan.prepared.parts, self.on_read)
+        else:
+            smallest = SMALL_CSV if len(self.parts) > FEW_FILES else -1
+            parsed = []
+            for part in self.parts:
+                if part.scanned.streamed and self.as_they_are and part.bytes > smallest:
+                    self._copy_as_it_is(partition, part, part.scanned.streamed)
+                else:
+                    parsed.append(part)
+            if parsed:
+                self.read.landed += partition.copy_pieces(self.pieces(parsed))
+        partition.close()
+
+    def pieces(self, parts: Iterable[Slice]) -> Iterator[bytes]:
+        """The parts' rows as COPY's CSV; DaybookError for one that can't land."""
+        for part in parts:
+            self._part = part
+            path = part.scanned.file.path
+            records, done = self._rows + self.read.rejected, self._bytes
+            opening = partial(opened_slice, part, self.plan.table.encoding, self.on_read)
+            try:
+                for piece, many in read_pieces(
+                    part.scanned, self.mapping, self.read.found, self._fast, opening, part.first
+                ):
+                    self._rows += many
+                    yield piece
+                self.read.keyed.add(path)
+            except KeylessError as error:
+                if part.first is None:
+                    raise
+                self.read.keyless.setdefault(path, error)
+            if self._bytes == done:  # a file that is read at any place
+                self.on_read(part.bytes)
+            if self.read.found.blank:
+                check_blank(part.scanned, self.plan, self.allow_empty)
+            self._count(part, self._rows + self.read.rejected - records)
 
     def _copy_as_it_is(
-        self, partition: NewPartition, file: RawFile, columns: tuple[str, ...]
-    ) -> int:
+        self, partition: NewPartition, part: Slice, columns: tuple[str, ...]
+    ) -> None:
         import psycopg
 
-        delimiter = self.plan.table.delimiter
-        count = QuickCount(file.path, delimiter, self.mapping.habits_of(columns))
+        path, delimiter = part.scanned.file.path, self.plan.table.delimiter
+        habits = self.mapping.habits_of(columns)
+        names = part.scanned.header or ()
+        count = QuickCount(path, delimiter, habits, names=names, header=not part.start)
         try:
-            rows = partition.copy_bytes(file, columns, delimiter, count.add, self.on_read)
+            rows = partition.copy_bytes(part, columns, delimiter, count.add, self.on_read)
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded):
             raise MustBeParsed from None
         # Blank lines, or the \\. that ends the data for servers before 18: parsing tells them.
         if rows != count.records():
             raise MustBeParsed
-        self.records[file.path] = rows
-        return rows
+        self.read.landed += rows
+        self.read.keyed.add(path)
+        self._count(part, rows)
+
+    def _count(self, part: Slice, read: int) -> None:
+        path = part.scanned.file.path
+        counted = part.scanned.records if part.records is None else part.records
+        if counted not in (None, read):
+            raise DaybookError(f"{path}: {counted} records counted, {read} read.")
+        self.read.records[path] += read
+
+    def _take(self, prepared: Prepared) -> None:
+        """What Spark has read: its rows are in its part files."""
+        for path, reject in prepared.rejects():
+            self._keep(path, reject)
+        self.read.found, self.read.records = prepared.found, Counter(prepared.records)
 
     def on_read(self, size: int) -> None:
         """So many more bytes of the files were read."""
-        self._read += size
-        done = min(self._read, self._total)
+        self._bytes += size
+        done = min(self._bytes, self._total)
         if self._progress and (done - self._shown >= SHOWN_EVERY or done == self._total):
             self._shown = done
             self._progress(self.plan.table.name, done, self._total)
 
+    def _keep(self, path: str, reject: Reject) -> None:
+        columns = [path, reject.number, reject.reason, reject.raw, reject.landed]
+        self.rejects.add(json.dumps(columns) + "\n")
+        self.read.rejected += not reject.landed
+        self.read.repaired += reject.landed
+
     def _put_aside(self, reject: Reject) -> None:
         """DaybookError once the rest of the files can't bring the rejects below the limit."""
-        self.rejects.add(self._file.file.path, reject)
-        count = self.rejects.count
+        self._keep(self._part.scanned.file.path, reject)
+        count = self.read.rejected
         if reject.landed or count % FIRST_LOOK:
             return
-        left = max(self._total - self._read, 0) * (TIGHTEST if self._tight else 1) + AHEAD
-        most = self._rows + count + left // (len(self._file.header or ()) or SHORTEST)
+        left = max(self._total - self._bytes, 0) * (TIGHTEST if self._tight else 1) + AHEAD
+        most = self._rows + count + left // (len(self._part.scanned.header or ()) or SHORTEST)
         if count > self.plan.table.max_reject_share * most:
             raise self._too_many(f"already {count}", "")
 
@@ -163,16 +222,27 @@ class Reading:
                 "path": scanned.file.path,
                 "bytes": scanned.file.bytes,
                 "sha256": scanned.sha256,
-                "records": self.records.get(scanned.file.path, scanned.records),
+                "records": self.read.records.get(scanned.file.path, scanned.records),
             }
             for scanned in self.plan.files or ()
         ]
 
-    def check_rejects(self) -> None:
-        """DaybookError when they are more than the table allows."""
-        count, among = self.rejects.count, sum(self.records.values())
-        if count > self.plan.table.max_reject_share * among:
-            raise self._too_many(f"{count} of {among}", f"{count / among:.1%}, ")
+    def check(self) -> None:
+        """DaybookError where no slice of a file has the key, where records are missing, or when
+        the rejects are more than the table allows."""
+        read, table = self.read, self.plan.table
+        for path, error in read.keyless.items():
+            if path not in read.keyed:
+                raise error
+        among = read.records.total()
+        if read.landed + read.rejected != among:
+            raise DaybookError(
+                f"{table.name}: {among} records are in the files, but {read.landed} landed and "
+                f"{read.rejected} were rejected."
+            )
+        if read.rejected > table.max_reject_share * among:
+            share = f"{read.rejected / among:.1%}, "
+            raise self._too_many(f"{read.rejected} of {among}", share)
 
     def _too_many(self, count: str, share: str) -> DaybookError:
         table = self.plan.table

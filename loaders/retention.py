@@ -139,7 +139,7 @@ def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
     hang on no parent, and relations that dbt builds under a passing name. The caller holds the
     run lock, so no live run has any: what is being built is not committed. The names that went.
     """
-    landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)?$"
+    landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)*$"
     from psycopg import sql
 
     passing = "__dbt_(tmp|backup)[0-9]*$"

@@ -2,21 +2,20 @@
 
 What is read of a slice is what reading the whole file gives of it: a file is cut only where its
 lines are its records, one each. `cut` gives the slices, `look` counts what is in one, without the
-readers, and tells when that is in doubt; `numbered` decides.
+readers, and tells when that is in doubt; `numbered` decides, and `shares` deals out all files.
 """
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from loaders.raw_file import opened, telling
+from loaders.raw_file import opened
+from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.csv_file import BLANK
 from loaders.readers.formats import Scanned
 from loaders.readers.json_strict import PAGE
@@ -24,10 +23,13 @@ from loaders.readers.json_window import decode
 from loaders.readers.rows import NUL
 from loaders.schema import Table
 
-SLICE = 16 << 20
+SLICE = 4 << 20
 # A file with a longer line at a cut is read whole.
 LINE_LIMIT = 1 << 20
+# What opening a file costs, as bytes read; and what is too little for a process of its own.
+OPENING, WORTH = 4 << 10, 8 << 20
 _BOM = b"\xef\xbb\xbf"
+_BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:\n|(?<!\n)\Z)")
 # Behind an object's end, inside a string perhaps: what may be another value.
 _GOES_ON = re.compile(rb"\}[ \t\r]*[^ \t\r\n,}\]]")
 # A letter or a digit in another writing: so may a page's name be written.
@@ -37,34 +39,38 @@ _ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")
 @dataclass(frozen=True)
 class Slice:
     """Bytes of a file, to its end where `end` is None. `first` is the number of the first record
-    in them, 0 for a CSV's header; None: the slice is the whole file."""
+    in them, 0 for a CSV's header, and `records` how many there are: None, the slice is the file."""
 
     scanned: Scanned
     start: int = 0
     end: int | None = None
     first: int | None = None
+    records: int | None = None
 
     @property
     def bytes(self) -> int:
         return (self.scanned.file.bytes if self.end is None else self.end) - self.start
 
 
+Look = Callable[[Slice, Table], int | None]
+
+
 def cut(scanned: Scanned, table: Table) -> list[Slice]:
     """A file's slices, not numbered yet; one that is the file when it is small or can't be cut."""
     file = scanned.file
-    plain = isinstance(file.location, Path) and not file.compressed and table.encoding == "utf-8"
+    plain = not file.compressed and table.encoding == "utf-8"
     lines = scanned.header is not None if file.format == "csv" else file.format == "json"
     ends = [0]
-    if plain and lines and (table.records or PAGE)[0].isascii():
-        with telling(file.location), open(str(file.location), "rb") as raw:  # noqa: PTH123
-            while ends[-1] + SLICE < file.bytes:
-                raw.seek(ends[-1] + SLICE)
-                last = raw.readline(LINE_LIMIT)
-                if raw.tell() >= file.bytes:
-                    break
-                if not last.endswith(b"\n"):
-                    return [Slice(scanned)]
-                ends.append(raw.tell())
+    while plain and lines and (table.records or PAGE)[0].isascii():
+        if (at := ends[-1] + SLICE) >= file.bytes:
+            break
+        with opened(file, start=at, end=min(at + LINE_LIMIT, file.bytes)) as stream:
+            last = stream.readline()
+        if (end := at + len(last)) >= file.bytes:
+            break
+        if not last.endswith(b"\n"):
+            return [Slice(scanned)]
+        ends.append(end)
     if len(ends) == 1:
         return [Slice(scanned)]
     return [Slice(scanned, *place) for place in pairwise([*ends, file.bytes])]
@@ -73,10 +79,11 @@ def cut(scanned: Scanned, table: Table) -> list[Slice]:
 def look(part: Slice, table: Table) -> int | None:
     """How many records are in a slice's lines; None when that is in doubt."""
     with opened_slice(part) as stream:
-        data = stream.read()
+        data = stream.read(part.bytes)
     data = data if part.start else data.removeprefix(_BOM)
-    count = _csv_lines if part.scanned.file.format == "csv" else _json_lines
-    return count(data, table.records or PAGE) or None
+    if part.scanned.file.format == "csv":
+        return _csv_lines(data, table.delimiter) or None
+    return _json_lines(data, table.records or PAGE) or None
 
 
 def numbered(parts: list[Slice], counts: list[int | None]) -> tuple[list[Slice], int | None]:
@@ -87,31 +94,74 @@ def numbered(parts: list[Slice], counts: list[int | None]) -> tuple[list[Slice],
     for part, count in zip(parts, counts, strict=True):
         if count is None:
             return [Slice(part.scanned)], None
-        found.append(replace(part, first=number))
+        found.append(replace(part, first=number, records=count - (number == 0)))
         number += count
     return found, number - 1
 
 
-def opened_slice(part: Slice, encoding: str = "utf-8") -> AbstractContextManager[IO[bytes]]:
+def shares(
+    files: Sequence[Scanned],
+    table: Table,
+    workers: int,
+    counted: Callable[[list[Slice], Table], list[int | None]],
+) -> list[list[Slice]]:
+    """The files in their order, dealt out to so many workers: what each reads. `counted` gives what
+    `look` gives of each slice."""
+    cuts = [cut(scanned, table) for scanned in files]
+    to_count = [part for parts in cuts if len(parts) > 1 for part in parts]
+    counts = iter(counted(to_count, table))
+    dealt: list[list[Slice]] = [[] for _ in range(workers)]
+    weight, done = _weight(files), 0
+    for parts in cuts:
+        if len(parts) > 1:
+            parts, _ = numbered(parts, [next(counts) for _ in parts])
+        for part in parts:
+            middle = done + (part.bytes + OPENING) // 2
+            share = dealt[min(middle * workers // weight, workers - 1)]
+            done += part.bytes + OPENING
+            if part.start and share:  # what goes on where the one before ends is one
+                before = share.pop()
+                many = (before.records or 0) + (part.records or 0)
+                part = replace(before, end=part.end, records=many)
+            share.append(part)
+    return [share for share in dealt if share]
+
+
+def worth(files: Sequence[Scanned], workers: int) -> int:
+    """How many of the workers the files are worth."""
+    return min(workers, _weight(files) // WORTH)
+
+
+def _weight(files: Sequence[Scanned]) -> int:
+    return sum(scanned.file.bytes + OPENING for scanned in files)
+
+
+def opened_slice(
+    part: Slice, encoding: str = "utf-8", on_read: Callable[[int], None] = lambda size: None
+) -> AbstractContextManager[IO[bytes]]:
     """The slice's bytes, as `opened` has those of a whole file."""
-    if part.end is None:
-        return opened(part.scanned.file, encoding=encoding)
-    return _opened_range(part.scanned.file.location, part.start, part.bytes)
+    return opened(part.scanned.file, on_read, encoding, part.start, part.end)
 
 
-@contextmanager
-def _opened_range(location: Any, start: int, size: int) -> Iterator[IO[bytes]]:
-    with telling(location), location.open("rb") as raw:
-        raw.seek(start)
-        yield io.BytesIO(raw.read(size))
-
-
-def _csv_lines(data: bytes, _page: tuple[str, ...]) -> int:
+def _csv_lines(data: bytes, delimiter: str) -> int:
     """0 where a record may go on behind its line, or end within it."""
-    if b'"' in data or _BOM in data or data.count(b"\r") != data.count(b"\r\n"):
+    if (b"\xef" in data and _BOM in data) or (
+        b"\r" in data and data.count(b"\r") != data.count(b"\r\n")
+    ):
         return 0
-    blank = BLANK.encode()
-    return sum(1 for line in data.split(b"\n") if line.strip(blank))
+    blanks = data[:1].isspace() or _BLANK_LINE.search(data)
+    if b'"' not in data:
+        if blanks:
+            return sum(1 for line in data.split(b"\n") if line.strip(BLANK.encode()))
+        return data.count(b"\n") + (not data.endswith(b"\n"))
+    count = QuickCount("", delimiter, header=False)
+    try:
+        count.add(data)
+        lines = count.records()
+    except MustBeParsed:
+        return 0
+    # where each slice that begins outside quotes ends so, each does
+    return 0 if blanks or count.quoted else lines
 
 
 def _json_lines(data: bytes, page: tuple[str, ...]) -> int:

@@ -52,9 +52,17 @@ def test_inch_marks_swallow_nobody(tmp_path: Path, db: psycopg.Connection, quote
     ]
 
 
-PAGES = {
+# What a page is, and what is said of it behind its name.
+PAGES: dict[str, str | tuple[str, str]] = {
     "error.json": '{"message": "Rate limit exceeded", "code": 429}',
-    "html.json": "<html><body>Bad gateway</body></html>",
+    "errors.json": ('{"data": null, "errors": [{"message": "no"}]}', "it is an error message"),
+    "utf16.json": ('[{"id": 1}]'.encode("utf-16").decode("latin-1"), "it is UTF-16"),
+    "packed.json": (gzip.compress(b"[]").decode("latin-1"), "it is gzip"),
+    "a list of envelopes.json": (
+        '[{"id": "of the page", "data": [{"id": 5, "created_at": 1, "updated_at": 2, "uuid": 3}]}]',
+        "it is an envelope, its list is under `data`",
+    ),
+    "html.json": ("<html><body>Bad gateway</body></html>", "it is HTML"),
     "html.csv": "<html><body>Bad gateway</body></html>",
     "none.json": "",
     "none.csv": "",
@@ -78,12 +86,22 @@ def test_a_page_that_is_no_page_refuses_its_table(
     key = "agent_id" if table == "stg_agents" else "transaction_id"
     write(tmp_path, f"day1/{folder}/1.json", agents(5))
     land_one(tmp_path, table)
-    content: Any = PAGES[name].replace("{key}", key)
+    page = PAGES[name]
+    content, said = (page, "") if isinstance(page, str) else page
     target = tmp_path / f"day1/{folder}/2-{name}"
-    target.write_bytes(content.encode("latin-1"))
-    with pytest.raises(DaybookError, match=rf"{folder}/2-{name}"):
+    target.write_bytes(content.replace("{key}", key).encode("latin-1"))
+    with pytest.raises(DaybookError, match=rf"{folder}/2-{name}.*{said}"):
         land_one(tmp_path, table)
     assert len(rows(db, table)) == 5
+
+
+def test_the_header_of_a_file_that_was_joined_is_nobody(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    file = "agent_id,email\n" + "".join(f"{n},a{n}@example.com\n" for n in range(20))
+    write(tmp_path, "day1/agents.csv", file + file)
+    assert land_one(tmp_path, "stg_agents").rows_landed == 40
+    assert [reject[1:3] for reject in rejects(db)] == [(21, "the header again: files were joined")]
 
 
 def test_an_empty_page_and_a_header_alone_are_empty(tmp_path: Path) -> None:

@@ -169,16 +169,16 @@ def test_every_record_is_landed_or_rejected_or_its_file_refused(tmp_path: Path, 
         try:
             plan = Plan(TABLE, DAY, (scan(file, Mapping(TABLE)),), "x")
             reading = Reading(plan, allow_empty=False)
-            copied = b"".join(reading.pieces(plan.files or ()))
+            copied = b"".join(reading.pieces(reading.parts))
         except DaybookError as error:
             assert str(error), seed
             refused += 1
             continue
         except Exception as error:
             raise AssertionError(f"{kind}, seed {seed}") from error
-        found = reading.records[file.path]
+        found = reading.read.records[file.path]
         rows = rows_of(copied)
-        assert len(rows) + reading.rejects.count == found, seed
+        assert len(rows) + reading.read.rejected == found, seed
         assert [row.number for row in rows] == sorted({row.number for row in rows}), seed
         expected = independent_count(kind, raw)
         assert expected is None or found == max(expected, 0), (seed, raw)

@@ -11,8 +11,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from loaders import partition
 from loaders.raw_file import RawFile
+from loaders.readers import parquet_file
 
 
 class Pieces:
@@ -35,7 +35,7 @@ class Pieces:
             self.closed = True
 
     def read(self) -> Generator[bytes]:
-        for piece in partition._read_ahead(self.source()):
+        for piece in parquet_file.read_ahead(self.source()):
             self.taken += 1
             yield piece
 
@@ -67,12 +67,12 @@ def test_a_reading_that_is_given_up_ends() -> None:
 
 def test_a_large_part_is_read_in_small_pieces(tmp_path: Path) -> None:
     """However few its row groups are."""
-    many = 4 * partition.PART_ROWS
+    many = 4 * parquet_file.BATCH
     path = tmp_path / "part.parquet"
     parquet.write_table(pyarrow.table({"b": ["x,y"] * many, "a": [None] * many}), path)
     file = RawFile("part", path, "parquet", False, path.stat().st_size, 0)
     read: list[int] = []
-    pieces = list(partition._csv_of([file], ["a", "b"], read.append))
-    assert [piece.count(b"\n") for piece in pieces] == [partition.PART_ROWS] * 4
+    pieces = list(parquet_file.csv_of([file], ["a", "b"], read.append))
+    assert [piece.count(b"\n") for piece in pieces] == [parquet_file.BATCH] * 4
     assert pieces[0].startswith(b',"x,y"\n')
     assert read == [file.bytes]

@@ -38,7 +38,7 @@ def parsed(location: Path, content: bytes, mapping: Mapping = MAPPING) -> list[R
 
 
 def fields(content: bytes, delimiter: str = ",") -> list[list[str]]:
-    return [found for _, found, _ in records_of(Lines(io.BytesIO(content), "t"), delimiter)]
+    return [found for _, found, _ in records_of(Lines(io.BytesIO(content).read, "t"), delimiter)]
 
 
 @pytest.mark.parametrize(

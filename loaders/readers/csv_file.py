@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import IO, Any
+from typing import IO
 
 from loaders.errors import DaybookError
-from loaders.raw_file import RawFile
+from loaders.raw_file import RawFile, Stream
 from loaders.readers.csv_count import Count
 from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import (
@@ -27,16 +27,12 @@ BLANK = " \t\r\n\x0b\x0c"
 
 
 class Lines:
-    """The lines of a stream in UTF-8, bad bytes as lone surrogates; `ended` once all were read."""
+    """The lines of what `more(size)` gives, bad bytes as lone surrogates; `ended` once all were
+    read."""
 
-    def __init__(self, stream: IO[bytes], path: str) -> None:
-        # of its own buffer: closing this one must not close the caller's
-        self._text = io.TextIOWrapper(
-            io.BufferedReader(_Kept(stream), 1 << 18),
-            "utf-8-sig",
-            "surrogateescape",
-            newline="",
-        )
+    def __init__(self, more: Callable[[int], bytes], path: str) -> None:
+        buffered = io.BufferedReader(Stream(more), 1 << 18)
+        self._text = io.TextIOWrapper(buffered, "utf-8-sig", "surrogateescape", newline="")
         self._path = path
         self.ended = False
 
@@ -47,19 +43,6 @@ class Lines:
                 raise too_large(self._path)
             yield line
         self.ended = True
-
-
-class _Kept(io.RawIOBase):
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 def too_large(path: str) -> UnreadableError:
@@ -129,8 +112,13 @@ def read_csv(
     """
     count = Count(file.path, mapping.table.delimiter)
     number = first
-    told = _Counting(stream, count)
-    lines = Lines(told, file.path)  # type: ignore[arg-type]
+
+    def counted(size: int) -> bytes:
+        data = stream.read(size)
+        count.add(data)
+        return data
+
+    lines = Lines(counted, file.path)
     parse = record_parser(header)
     for text, fields, open_quote in records_of(lines, mapping.table.delimiter):
         if number == 0:
@@ -150,25 +138,18 @@ def read_csv(
         raise DaybookError(f"{file.path}: {count.records()} records counted, {read} read.")
 
 
-class _Counting:
-    def __init__(self, stream: IO[bytes], count: Count) -> None:
-        self._stream = stream
-        self._count = count
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self._count.add(data)
-        return data
-
-
 def record_parser(header: Header) -> Callable[[int, str, list[str]], Iterator[Row | Reject]]:
     """What makes a row, or a reject, or a repaired row and its raw text, of one record."""
-    width = len(header.names)
+    names = list(header.names)
+    width = len(names)
 
     def parse(number: int, text: str, fields: list[str]) -> Iterator[Row | Reject]:
         if len(fields) != width:
             reason = f"ragged: {len(fields)} fields, {width} expected"
             yield Reject(number, reason, raw_text(text))
+            return
+        if fields == names:
+            yield Reject(number, "the header again: files were joined", raw_text(text))
             return
         if (not text.isascii() or "\0" in text) and (why := why_unstorable(text)):
             fields = [UNSTORABLE.sub("\ufffd", field) for field in fields]

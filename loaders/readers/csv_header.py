@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, opened
@@ -26,7 +27,7 @@ def look(file: RawFile, mapping: Mapping) -> tuple[Header | None, tuple[str, ...
         head = stream.read(HEADER_LIMIT + 1)
     if (kind := guess.kind_of_bytes(head)) is not None:
         raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head)}")
-    first = next(records_of(Lines(io.BytesIO(head), file.path), table.delimiter), None)
+    first = next(records_of(Lines(io.BytesIO(head).read, file.path), table.delimiter), None)
     if first is None:
         return None, None
     line, fields, open_quote = first
@@ -39,15 +40,22 @@ def look(file: RawFile, mapping: Mapping) -> tuple[Header | None, tuple[str, ...
             f"{file.path}: the header is not UTF-8 ({why_unstorable(line)}): save the file as "
             "UTF-8, or declare its encoding, such as cp1252."
         )
-    header = mapping.header(check_names(fields, file))
-    if missing := header.missing_key():
-        read = guess.begins(line, guess.HEADER_SHOWN)
-        meant = guess.of_header(header.names, line, table.delimiter, table)
-        raise DaybookError(
-            f"{file.path}: the key column {', '.join(missing)} is missing. The header as read: "
-            f"{read} ({len(header.names)} names); {meant}."
-        )
+    header = keyed(check_names(fields, file), file, mapping, f"The header as read: {line}", line)
     return header, _streams(header, mapping)
+
+
+def keyed(
+    names: Sequence[str], file: RawFile, mapping: Mapping, read: str, line: str = ""
+) -> Header:
+    """The header of these names; DaybookError when it lacks the key. `read`: what was read."""
+    header = mapping.header(names)
+    if missing := header.missing_key():
+        meant = guess.of_header(header.names, line, mapping.table.delimiter, mapping.table)
+        raise DaybookError(
+            f"{file.path}: the key column {', '.join(missing)} is missing. "
+            f"{guess.begins(read, guess.HEADER_SHOWN)} ({len(names)} names); {meant}."
+        )
+    return header
 
 
 def check_names(fields: list[str], file: RawFile) -> list[str]:

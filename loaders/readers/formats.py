@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
-from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, opened, sha256
 from loaders.readers import csv_file, csv_header, json_file, parquet_file, sheet_file
 from loaders.readers.json_fast import Fast
-from loaders.readers.mapping import Header, Mapping
+from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, Pieces, Records, UnreadableError, pieces
 
 Opening = Callable[[], AbstractContextManager[IO[bytes]]]
@@ -40,7 +39,6 @@ def scan(file: RawFile, mapping: Mapping) -> Scanned:
         return Scanned(file, digest)
     if file.format == "parquet":
         header, records = parquet_file.scan_parquet(file, mapping)
-        _check_key(file, header)
         return Scanned(file, digest, header.names, records)
     streamed = None
     if file.format == "xlsx":
@@ -50,14 +48,6 @@ def scan(file: RawFile, mapping: Mapping) -> Scanned:
     if read is None:
         return Scanned(file, digest, None, 0)
     return Scanned(file, digest, read.names, streamed=streamed)
-
-
-def _check_key(file: RawFile, header: Header) -> None:
-    if missing := header.missing_key():
-        names = ", ".join(header.names[:20])
-        raise DaybookError(
-            f"{file.path}: the key column {', '.join(missing)} is missing. Its columns: {names}."
-        )
 
 
 def has_record(scanned: Scanned, mapping: Mapping) -> bool:
@@ -104,18 +94,14 @@ def read_pieces(
     mapping: Mapping,
     found: Found,
     fast: Fast,
-    on_read: Callable[[int], None] = lambda size: None,
-    opening: Opening | None = None,
+    opening: Opening,
     first: int | None = None,
 ) -> Pieces:
     """The same as bytes for COPY, rejects to `found`. `fast` knows the JSON records of the table's
-    other files; `on_read` gets the number of each few bytes that were read."""
+    other files."""
     file = scanned.file
-    opening = opening or partial(opened, file, on_read, mapping.table.encoding)
     if file.format == "json":
         with opening() as stream:
             yield from json_file.read_json(file, stream, mapping, found, fast, first)
         return
     yield from pieces(read_rows(scanned, mapping, found, opening, first), file.path, found)
-    if file.format != "csv":  # those are read at any place
-        on_read(file.bytes)

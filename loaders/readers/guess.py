@@ -10,6 +10,7 @@ from loaders.schema import Table
 
 SHOWN = 60
 HEADER_SHOWN = 200
+_COMPLAINTS = {"message", "error", "errors", "code", "detail", "details", "status"}
 _DELIMITERS = (";", "\t", "|", ",")
 
 
@@ -75,7 +76,8 @@ def _said(table: Table, name: str) -> str:
 def meaning(first: Any, table: Table) -> str:
     """What a page is, where it is no record."""
     if isinstance(first, dict):
-        if path := list_in(first, table):
+        path = list_in(first, table)
+        if path and path.partition(".")[0] not in _COMPLAINTS:
             return f"its list is under `{path}`: declare records: {path}"
         if first and all(isinstance(value, dict) for value in first.values()):
             names = {name for value in first.values() for name in value}
@@ -84,7 +86,7 @@ def meaning(first: Any, table: Table) -> str:
         if {"columns", "data"} <= set(first):
             return "it is pandas' split JSON: write it with orient='records'"
         shown = ", ".join(list(first)[:5])
-        if {"message", "error", "errors", "code", "detail", "status"} & set(map(str.lower, first)):
+        if _COMPLAINTS & set(map(str.lower, first)):
             return f"it is an error message ({shown}): fetch it again"
         return f"its fields are {shown or 'none'}: is it another table's, or must `from` be said?"
     if first is None:

@@ -23,13 +23,12 @@ _LINES = re.compile(r"\.(jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
 class Block:
     """Text of whole values: `lines`, or elements of an array with commas between them.
 
-    `last`: the file ends with it. `alone`: it is no part of an array or a page.
+    `last`: the file ends with it.
     """
 
     text: str
     lines: bool = False
     last: bool = False
-    alone: bool = False
 
 
 def blocks_of(
@@ -54,7 +53,7 @@ def blocks_of(
             yield from _lines(window)
         else:
             _, text = window.value()
-            yield Block(text, alone=True)
+            yield Block(text)
 
 
 def _whole_line(window: Window) -> bool:
@@ -85,7 +84,7 @@ def _lines(window: Window) -> Iterator[Block]:
         if end > window.at:
             text, window.at = window.text[window.at : end], end
             if text.strip(" \t\r\n\ufeff"):
-                yield Block(text, lines=True, last=window.ended, alone=True)
+                yield Block(text, lines=True, last=window.ended)
         if not window.more() and window.at == len(window.text):
             return
 

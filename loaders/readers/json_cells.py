@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from loaders.readers.json_shape import ABSENT, NULL
+from loaders.readers.json_shape import ABSENT, NULL, Shape
 
 # What jsonb can't hold as it is, or only perhaps.
 _BIG = re.compile(rb"[eE][+-]?[0-9]{4}")
@@ -45,17 +45,25 @@ def list_cell(value: bytes) -> bytes:
     return b'"' + value.replace(b'"', b'""') + b'"'
 
 
-def extra_cell(one: Any, groups: list[tuple[bytes, list[Any]]]) -> bytes | None:
-    """Undeclared fields as a cell; None when jsonb may not hold them as they are."""
+def extra_cell(rest: Sequence[Any], shape: Shape) -> bytes | None:
+    """Undeclared fields as a cell; None when jsonb may not hold them as they are, or a column has
+    two places."""
+    if rest[len(shape.keys) :] != shape.absent[len(shape.keys) :]:
+        return None
     parts: list[bytes] = []
-    for prefix, looks in groups:
-        inner = [key + value for look, key in looks if (value := look(one)) is not ABSENT]
-        if prefix and inner:
-            parts.append(prefix + b"{" + b",".join(inner) + b"}")
-        else:
-            parts += inner
-    if not parts:
-        return b"null"
+    holder = b""
+    for prefix, key, value in zip(shape.prefixes, shape.keys, rest, strict=False):
+        if value is ABSENT:
+            continue
+        if prefix == holder:
+            parts.append(key + value)
+            continue
+        if holder:
+            parts[-1] += b"}"
+        parts.append(b'"%s":{' % prefix + key + value)
+        holder = prefix
+    if holder:
+        parts[-1] += b"}"
     text = b",".join(parts)
     if _BIG.search(text) or (len(text) > 2000 and _LONG.search(text)):
         return None

@@ -17,9 +17,12 @@ from loaders.readers.json_cells import any_there, extra_cell, has_key, list_cell
 from loaders.readers.json_shape import ABSENT, Shape, TooOdd
 from loaders.readers.json_strict import PAGE, Strict, elements_of
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import UNKNOWN_LIMIT, Found, Pieces, Reject, Row, line, tail
+from loaders.readers.rows import UNKNOWN_LIMIT, Found, Pieces, Reject, line, pieces, tail
+from loaders.readers.values import plain_date
 
 # A letter or a digit in another writing: so may a page's name be written.
+# A number behind whose point there is nothing.
+_WHOLE = re.compile(rb'\.0+[ \t]*[",]').search
 ESCAPED = re.compile(r"\\u00(?:3[0-9]|[4-7])")
 
 
@@ -29,6 +32,7 @@ class Fast:
     def __init__(self, mapping: Mapping, found: Found) -> None:
         self._mapping = mapping
         self._habits = mapping.habits
+        self._treats = mapping.treats
         self._declared = mapping.declared
         self._lists = [
             place
@@ -37,7 +41,7 @@ class Fast:
         ]
         self._found = found
         self._strict = Strict(mapping, found)
-        self._tail = b""
+        self._path, self._tail = "", b""
         page = (mapping.table.records or PAGE)[0]
         self._page = f'"{page}"'
         self._pages_in_arrays = bool(mapping.table.records)
@@ -52,13 +56,13 @@ class Fast:
 
     def begin(self, path: str, first: int = 1) -> None:
         """Another file's records follow; what was learnt of its fields stays."""
-        self._tail = tail(path).encode()
+        self._path, self._tail = path, tail(path).encode()
         self._strict.number = first - 1
 
     def elements(self, text: str) -> Pieces:
         """The elements of an array, with commas between them."""
         if self._pages_in_arrays and self._names_page(text):
-            yield from self._slowly(list(self._strict.elements(text)))
+            yield from pieces(self._strict.elements(text), self._path, self._found)
             return
 
         def split() -> list[str]:
@@ -129,7 +133,10 @@ class Fast:
             texts = texts or split()
             self._strict.number = number
             for record in strict(texts[index]):
-                self._add(record, out)
+                if isinstance(record, Reject):
+                    self._found.put_aside(record)
+                else:
+                    out.append(line(record).encode() + end % record.number)
             number = self._strict.number
         self._strict.number = number
         if out:
@@ -144,64 +151,38 @@ class Fast:
     def _names_page(self, text: str) -> bool:
         return self._page in text or ("\\u00" in text and bool(ESCAPED.search(text)))
 
-    def _slowly(self, records: list[Row | Reject]) -> Pieces:
-        out: list[bytes] = []
-        for record in records:
-            self._add(record, out)
-        if out:
-            yield b"".join(out), len(out)
-
-    def _add(self, record: Row | Reject, out: list[bytes]) -> None:
-        if isinstance(record, Reject):
-            self._found.put_aside(record)
-        else:
-            out.append(line(record).encode() + self._tail % record.number)
-
     def _made(self, records: list[Any], text: str) -> list[bytes | None]:
         """Each record's cells; None where the strict reader must look. `text` is what they are
         in: what is not in it is not looked for in each."""
         shape = self._shape
         if shape is None:
             return [None] * len(records)
-        get, doubtful = shape.get, shape.doubtful
-        others = [
-            (b'"%s":' % prefix[0].encode() if prefix else b"", looks)
-            for prefix, looks in shape.others.items()
-            if looks
-        ]
+        get, absent = shape.get, shape.absent
         width, lists = self._mapping.width, self._lists
-        always = bool(self._declared) or width == 1
-        escaped, zeros, midnights = "\\" in text, ".0" in text, "T00:00" in text
+        always = bool(self._declared)
+        escaped, zeros = "\\" in text, ".0" in text
+        midnights = plain_date in self._habits.values() and "T00:00" in text
 
         def row_of(one: Any) -> bytes | None:
-            got: Any = get(one)
+            got = get(one)
+            cells, rest = got[:width], got[width:-1]
             brackets = 0
             for place in lists:
-                value = bytes(got[place])
+                value = bytes(cells[place])
                 if value[0] == 91:
                     brackets += value.count(b"[")
                     if value != b"[]":
-                        got = list(got)
-                        got[place] = list_cell(value)
-            row = b",".join(got) + b","
-            odd = (
-                zeros and b".0" in row and (b".0," in row or b'.0"' in row or b".00" in row)
-            ) or (midnights and b"T00:" in row)
-            if (
-                odd
-                or always
-                or b"{" in row
-                or row.count(b"[") != brackets
-                or (escaped and b"\\" in row)
-            ):
-                cells = self._careful(list(map(bytes, got[:width])), odd)
-                if cells is None:
-                    return None
-                row = cells
-            if doubtful and any(look(one) is not ABSENT for look in doubtful):
-                return None
-            extra = extra_cell(one, others) if others else b"null"
-            return row + extra if extra is not None else None
+                        cells = (*cells[:place], list_cell(value), *cells[place + 1 :])
+            joined = b",".join(cells) + b","
+            odd = b"{" in joined or joined.count(b"[") != brackets or (escaped and b"\\" in joined)
+            foreign = (zeros and _WHOLE(joined)) or (midnights and b"T00:" in joined)
+            row: bytes | None = joined
+            if odd or foreign or always:
+                row = self._careful(list(map(bytes, cells)), odd, bool(foreign))
+            if rest == absent:
+                return row and row + b"null"
+            extra = extra_cell(rest, shape)
+            return row + extra if row and extra else None
 
         made: list[bytes | None] = []
         for one in records:
@@ -216,33 +197,35 @@ class Fast:
         self._note(records, shape)
         return made
 
-    def _careful(self, cells: list[bytes], foreign: bool) -> bytes | None:
-        """Cells with lists, objects, escapes, or what the declaration changes; None in doubt."""
-        treated = set(self._declared)
+    def _careful(self, cells: list[bytes], odd: bool, foreign: bool) -> bytes | None:
+        """Cells as declared, with what a `foreign` writer's habits change, and lists, objects and
+        escapes where some are `odd`; None in doubt."""
+        places = [*self._declared]
         if foreign:
-            habits = self._habits
-            treated |= {p for p in habits if b".0" in cells[p] or b"T00:" in cells[p]}
-        odd = {p for p, v in enumerate(cells) if b"\\" in v or v[0] == 91 or v[0] == 123}
-        for place in odd | treated:
+            places += [p for p in self._habits if b".0" in cells[p] or b"T00:" in cells[p]]
+        treated = set(places)
+        if odd:
+            places += [p for p, v in enumerate(cells) if b"\\" in v or v[0] == 91 or v[0] == 123]
+        for place in set(places):
             value = cells[place]
             first = value[0]
             if first == 34:
                 text = msgspec.json.decode(value)
                 if "\0" in text:
                     return None
-                cells[place] = self._cell(place, text, place in treated)
+                cells[place] = self._cell(place, text)
             elif first == 91 or first == 123:
                 # names twice inside are the strict reader's to decide
                 if place in treated or b"\\" in value or b"{" in value:
                     return None
                 cells[place] = list_cell(value)
             else:
-                cells[place] = self._cell(place, None if first == 110 else value.decode(), True)
+                cells[place] = self._cell(place, None if first == 110 else value.decode())
         return b",".join(cells) + b","
 
-    def _cell(self, place: int, text: str | None, treated: bool) -> bytes:
-        if treated:
-            text = self._mapping.treats[place](text)
+    def _cell(self, place: int, text: str | None) -> bytes:
+        if place in self._treats:
+            text = self._treats[place](text)
         return b"null" if text is None else b'"' + text.replace('"', '""').encode() + b'"'
 
     def _note(self, records: list[Any], shape: Shape) -> None:

@@ -17,7 +17,7 @@ from loaders.readers.json_fast import Fast
 from loaders.readers.json_strict import Strict
 from loaders.readers.json_window import BLANK, Broken, Window, decode
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, Pieces, Records, UnreadableError
+from loaders.readers.rows import NUL, Found, Pieces, Records, UnreadableError
 
 
 def read_json(
@@ -65,7 +65,7 @@ def _read(
         for block in blocks_of(window, file, mapping, lines=lines):
             if not start:
                 start = block.text
-                if block.alone and not reader.number:
+                if not reader.number:
                     _check_envelope(file, start, mapping, window)
             if block.lines:
                 yield from reader.lines(block.text, last=block.last)
@@ -75,6 +75,9 @@ def _read(
         what = "ends in the middle" if broken.cut else "is broken"
         number = reader.number + 1
         begins = f"It begins with {guess.begins(window.begins)}" if number == 1 else ""
+        head = window.begins.replace(NUL, "\0").encode("utf-8", "surrogateescape")
+        if number == 1 and (kind := guess.kind_of_bytes(head)):
+            raise UnreadableError(f"{file.path}: {kind}.", begins) from None
         raise UnreadableError(
             f"{file.path} {what}: fetch it again. Nothing was replaced. Record {number}: {broken}.",
             begins,
@@ -93,8 +96,9 @@ def _first(text: str) -> Any:
 
 def _check_envelope(file: RawFile, text: str, mapping: Mapping, window: Window) -> None:
     """A page whose envelope has an id of its own would land as one record."""
-    first = _first(text)
-    if isinstance(first, dict) and (path := guess.holds_more(first, mapping.table)):
+    first, declared = _first(text), ".".join(mapping.table.records)
+    path = guess.holds_more(first, mapping.table) if isinstance(first, dict) else None
+    if path and path != declared:
         raise UnreadableError(
             f"{file.path}: it is an envelope, its list is under `{path}`: declare records: {path}.",
             f"It begins with {guess.begins(window.begins)}",

@@ -101,18 +101,18 @@ class Shape:
         self.many = msgspec.json.Decoder(list[root]).decode  # type: ignore[valid-type]
         self.lines = msgspec.json.Decoder(root).decode_lines
         at = self._attributes
-        # one column alone would come without its tuple
-        paths = [at[path] for path in self.chosen] * (2 if len(self.chosen) == 1 else 1)
-        self.get = attrgetter(*paths)
+        # by what holds them
+        self.extra.sort(key=lambda path: path[:-1])
+        rest = [*self.extra, *self.doubts]
+        # the first once more: one alone would come without its tuple
+        self.get = attrgetter(*(at[path] for path in [*self.chosen, *rest, self.chosen[0]]))
+        self.absent = (ABSENT,) * len(rest)
         self.columns = [attrgetter(at[path]) for path in self.chosen]
-        self.others: dict[tuple[str, ...], list[Any]] = {(): []}
-        for path in self.extra:
-            key = b'"%s":' % path[-1].encode()
-            self.others.setdefault(path[:-1], []).append((attrgetter(at[path]), key))
-        if any(len(prefix) > 1 for prefix in self.others):
+        if any(len(path) > 2 for path in self.extra):
             raise TooOdd
+        self.prefixes = [path[0].encode() if path[1:] else b"" for path in self.extra]
+        self.keys = [b'"%s":' % path[-1].encode() for path in self.extra]
         self.unknown = {".".join(path): attrgetter(at[path]) for path in self.extra}
-        self.doubtful = [attrgetter(at[path]) for path in self.doubts]
 
     def _struct(self, tree: dict[str, Any], prefix: tuple[str, ...], at: str) -> Any:
         fields: list[Any] = []
@@ -130,4 +130,7 @@ class Shape:
                 declared = node in self.chosen
                 fields.append((attribute, Raw, NULL if declared else ABSENT))
                 self._attributes[node] = at + attribute
-        return msgspec.defstruct("Record", fields, rename=rename, forbid_unknown_fields=True)
+        # nothing in it can be part of a cycle: the collector need not walk through it
+        return msgspec.defstruct(
+            "Record", fields, rename=rename, forbid_unknown_fields=True, gc=False
+        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from loaders.raw_file import RawFile, anywhere
-from loaders.readers.csv_header import check_names
+from loaders.readers.csv_header import check_names, keyed
 from loaders.readers.mapping import Header, Mapping, Node
 from loaders.readers.parquet_values import plain, too_large
 from loaders.readers.rows import (
@@ -37,7 +38,8 @@ def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[Header, int]:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         rows = int(parquet.metadata.num_rows)
     check_names([path[0] for path in paths if len(path) == 1], file)
-    return Header([".".join(path) for path in paths], mapping), rows
+    names = [".".join(path) for path in paths]
+    return keyed(names, file, mapping, f"Its columns: {', '.join(names)}"), rows
 
 
 def _paths(schema: Any, tree: Node) -> list[tuple[str, ...]]:
@@ -156,3 +158,31 @@ def _check_sizes(parquet: ParquetFile, file: RawFile) -> list[str]:
             ):
                 coded.add(column.path_in_schema)
     return sorted(coded)
+
+
+def csv_of(
+    files: Iterable[RawFile], names: list[str], on_read: Callable[[int], None]
+) -> Generator[bytes]:
+    """Parquet files as CSV, a batch of rows at a time."""
+    from pyarrow import BufferOutputStream, csv
+
+    plain = csv.WriteOptions(include_header=False)
+    for file in files:
+        with opened_parquet(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=BATCH, columns=names):
+                made = BufferOutputStream()
+                csv.write_csv(batch.select(names), made, plain)
+                yield made.getvalue().to_pybytes()
+        on_read(file.bytes)
+
+
+def read_ahead(pieces: Generator[bytes]) -> Generator[bytes]:
+    """The same pieces, the next one made while the caller is busy with the one before."""
+    try:
+        with ThreadPoolExecutor(1) as reader:
+            following = reader.submit(next, pieces, None)
+            while (piece := following.result()) is not None:
+                following = reader.submit(next, pieces, None)
+                yield piece
+    finally:
+        pieces.close()

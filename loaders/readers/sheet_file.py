@@ -9,8 +9,7 @@ from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, anywhere
-from loaders.readers import guess
-from loaders.readers.csv_header import check_names
+from loaders.readers.csv_header import check_names, keyed
 from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import RECORD_LIMIT, UNSTORABLE, Records, Reject, UnreadableError
 
@@ -25,15 +24,8 @@ def read_sheet_header(file: RawFile, mapping: Mapping) -> Header | None:
     texts = [str(name) if name is not None else "" for name in names]
     while texts and not texts[-1].strip():
         texts.pop()
-    header = Header(check_names(texts, file), mapping)
-    if missing := header.missing_key():
-        read = guess.begins(", ".join(texts), guess.HEADER_SHOWN)
-        meant = guess.of_header(header.names, "", "", mapping.table)
-        raise DaybookError(
-            f"{file.path}: the key column {', '.join(missing)} is missing. The first sheet's "
-            f"header as read: {read}; {meant}."
-        )
-    return header
+    read = f"The first sheet's header as read: {', '.join(texts)}"
+    return keyed(check_names(texts, file), file, mapping, read)
 
 
 def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:

@@ -1,0 +1,148 @@
+"""Several workers land what one does, row by row, and whoever dies leaves what stood."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from loaders import landing, slices, workers
+from loaders.errors import DaybookError
+from loaders.retention import sweep_orphans
+from tests.hard_day import LINES, PLAIN_LINE, WHOLE, csv, generated, one_each, records
+from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
+
+pytestmark = pytest.mark.usefixtures("warehouse")
+QUOTED = "transaction_id,user_name\n" + "".join(f't{n},"a, ""{n}"""\n' for n in range(2000))
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 3_000)
+    monkeypatch.setattr(slices, "WORTH", 8_000)
+
+
+def landed_by(db: psycopg.Connection, root: Path, many: int, **options: Any) -> Any:
+    """All that the warehouse has of the landing, but for when it was."""
+    db.execute("truncate bronze.load_batches, bronze.load_rejects cascade")
+    error = ""
+    try:
+        land_one(root, workers=many, force=True, **options)
+    except DaybookError as failure:
+        error = str(failure)
+    passing = ("_batch_id", "_loaded_at")
+    landed = [{k: v for k, v in row.items() if k not in passing} for row in rows(db)]
+    (batch,) = batches(db)
+    kept = ("status", "rows_in_files", "rows_landed", "rows_rejected", "drift", "source_files")
+    about = {name: batch[name] for name in (*kept, "fingerprint")}
+    left = db.execute(
+        "select relname from pg_class where relname ~ '_p[0-9]{8}_[0-9]+' and not relispartition"
+    ).fetchall()
+    return landed, rejects(db), about, error, left
+
+
+FOLDER = {
+    **{f"transactions/{n:03}.json": {"results": [{"id": f"p{n}"}, {"id": n}]} for n in range(300)},
+    "transactions/a.csv": csv(900, quotes=False),
+    "transactions/b.jsonl": "\n".join(records(400)),
+    "transactions/c.csv.gz": csv(300),
+}
+DAYS: dict[str, dict[str, Any]] = {
+    "a folder of all kinds": FOLDER,
+    "quotes": {"transactions.csv": QUOTED},
+    "line ends in fields": {"transactions.csv": QUOTED + 't,"a\nb"\n' * 100},
+    "a file that must be parsed": {"transactions.csv": csv(1500, quotes=False)},
+    "hard lines": {
+        "transactions.jsonl": b"\n".join([*one_each(generated(600)), *[PLAIN_LINE] * 6000])
+    },
+    "too many rejects": {"transactions.jsonl": '{"id": 1}\n{"id": \n' * 900},
+    "no key": {"transactions.jsonl": '{"name": "B"}\n' * 900},
+    "a key in one slice alone": {"transactions.jsonl": '{"name": "B"}\n' * 900 + '{"id": 1}\n'},
+    "cut": {"transactions.jsonl": "\n".join(records(200)) + '\n{"id": "r", "na'},
+    "a page that is none": {**FOLDER, "transactions/9.json": {"message": "slow down"}},
+    "nobody's fields": {"transactions.csv": csv(900, quotes=False), "roles.json": []},
+    **{f"lines: {n}": {f"transactions{n[n.index('.') :]}": LINES[n]} for n in LINES},
+    **{f"whole: {n}": {f"transactions{n[n.index('.') :]}": WHOLE[n]} for n in WHOLE},
+}
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_several_workers_land_what_one_does(
+    tmp_path: Path, db: psycopg.Connection, day: str
+) -> None:
+    for path, content in DAYS[day].items():
+        write(tmp_path / "day1", path, content)
+    assert landed_by(db, tmp_path, 3) == landed_by(db, tmp_path, 1)
+
+
+def test_a_big_file_is_shared_and_its_parts_are_one_day(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "day1/transactions.csv", QUOTED)
+    assert land_one(tmp_path, workers=3).rows_landed == 2000
+    leaves = "select count(*) as n from pg_partition_tree('bronze.stg_transactions') where isleaf"
+    assert db.execute(leaves).fetchone() == {"n": 3}
+    assert len({row["_loaded_at"] for row in rows(db)}) == 1
+    assert land_one(tmp_path, workers=3).status == "unchanged"
+    monkeypatch.setattr(slices, "WORTH", 1 << 20)  # not worth a process
+    assert land_one(tmp_path, workers=3, force=True).rows_landed == 2000
+    assert db.execute(leaves).fetchone() == {"n": 1}
+
+
+@pytest.fixture
+def one_waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The pids of the workers, once they have read their shares and before they may commit."""
+    pids: list[int] = []
+    monkeypatch.setattr(workers.subprocess, "Popen", _noting(workers.subprocess.Popen, pids))
+    return pids
+
+
+def _noting(real: Any, pids: list[int]) -> Any:
+    def started(*arguments: Any, **options: Any) -> Any:
+        process = real(*arguments, **options)
+        pids.append(process.pid)
+        return process
+
+    return started
+
+
+def test_a_worker_that_is_killed_leaves_what_stood(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, one_waits: list[int]
+) -> None:
+    write(tmp_path, "day1/transactions.csv", HEADER + TENS)
+    land_one(tmp_path)
+    write(tmp_path, "day1/transactions.csv", QUOTED)
+    check = landing.Reading.check
+
+    def killed(reading: Any) -> None:
+        check(reading)
+        os.kill(one_waits[1], signal.SIGKILL)
+
+    monkeypatch.setattr(landing.Reading, "check", killed)
+    with pytest.raises(DaybookError, match="a worker ended while it read its share"):
+        land_one(tmp_path, workers=3)
+    monkeypatch.setattr(landing.Reading, "check", check)
+    assert len(rows(db)) == 10
+    assert [batch["status"] for batch in batches(db)] == ["succeeded", "failed"]
+    assert sweep_orphans(flow_run_id="x") == []  # the first had committed, and was dropped
+
+
+def test_what_a_killed_run_leaves_is_swept(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "day1/transactions.csv", QUOTED)
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(landing.NewPartition, "assemble", die)
+    with pytest.raises(KeyboardInterrupt):
+        land_one(tmp_path, workers=2)
+    assert rows(db) == []
+    batch = batches(db)[0]["batch_id"]
+    names = [f"bronze.stg_transactions_p19700102_{batch}_{n}" for n in (0, 1)]
+    assert sweep_orphans(flow_run_id="x") == names
