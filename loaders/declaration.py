@@ -15,11 +15,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from loaders.errors import UsageError
+from loaders.errors import UsageError, guess
 from loaders.schema import Column, FieldPath, Table
 
 TYPES = ("text", "bigint", "integer", "numeric", "boolean", "date", "timestamptz", "jsonb")
@@ -27,29 +26,13 @@ NUMBERS = ("bigint", "integer", "numeric")
 KINDS = ("snapshot", "delta")
 READING = ("found_under", "records", "delimiter", "encoding", "decimal")
 TABLE_WORDS = (*READING, "kind", "required", "key", "max_reject_share")
-COLUMN_WORDS = ("from", "default", "values", "format", "scale", "shared")
+COLUMN_WORDS = ("from", "default", "values", "format", "scale", "shared", "pii")
+PII = ("agent", "user", "personal")
 # What dbt says of a table or a column: nothing that landing reads.
-DBT_TABLE: tuple[str, ...] = (
-    "name",
-    "description",
-    "config",
-    "meta",
-    "columns",
-    "freshness",
-    "loaded_at_field",
-)
-DBT_TABLE += ("loaded_at_query", "tags", "data_tests", "tests", "identifier", "quoting", "external")
-DBT_COLUMN: tuple[str, ...] = (
-    "name",
-    "description",
-    "config",
-    "meta",
-    "data_type",
-    "tags",
-    "data_tests",
-    "tests",
-)
-DBT_COLUMN += ("quote", "constraints")
+DBT_BOTH = ("name", "description", "config", "meta", "tags", "data_tests", "tests")
+DBT_FRESH = ("freshness", "loaded_at_field", "loaded_at_query")
+DBT_TABLE = (*DBT_BOTH, *DBT_FRESH, "columns", "identifier", "quoting", "external")
+DBT_COLUMN = (*DBT_BOTH, "data_type", "quote", "constraints")
 
 
 @dataclass
@@ -62,9 +45,8 @@ class _Problems:
 
     def unknown(self, where: str, kind: str, word: str, allowed: Iterable[str]) -> None:
         known = list(allowed)
-        near = get_close_matches(word, known, 1, 0.5)
-        guess = f" Did you mean {near[0]}?" if near else ""
-        self.add(where, f"{word!r} is no {kind}; there are {', '.join(known)}.{guess}")
+        said = f"{word!r} is no {kind}; there are {', '.join(known)}."
+        self.add(where, said + guess(word, known, 0.5))
 
 
 def build(declared: list[tuple[Path, Any]]) -> dict[str, Table]:
@@ -251,6 +233,8 @@ def _columns(table: str, columns: dict[str, Any], problems: _Problems) -> Iterab
             problems.add(where, "scale is how many places a number's point moves, from 1 to 8.")
         elif scale != "0" and entry["data_type"] not in NUMBERS:
             problems.add(where, f"scale is for a number, and it is {entry['data_type']}.")
+        if (pii := str(words.get("pii", ""))) not in ("", *PII):
+            problems.unknown(where, "kind of pii", pii, PII)
         if not isinstance(default := words.get("default"), (str, type(None))):
             problems.add(where, "default is one value.")
             default = None
@@ -263,6 +247,7 @@ def _columns(table: str, columns: dict[str, Any], problems: _Problems) -> Iterab
             formats,
             _true(words.get("shared")),
             int(scale) if scale.isdigit() else 0,
+            pii,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -56,3 +57,11 @@ def plain(error: Exception) -> Exception:
         said = re.sub('".*"', "a value", said, flags=re.DOTALL)
     kind = type(of_driver).__name__
     return DriverError(f"PostgreSQL: {said} ({kind})", state)
+
+
+def guess(word: str, known: Iterable[str], least: float = 0.6) -> str:
+    """` Did you mean …?`, the nearest of what is known; empty where nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), 1, least)
+    return f" Did you mean {near[0]}?" if near else ""

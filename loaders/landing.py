@@ -279,9 +279,9 @@ def _record_failure(
     try:
         with _connect(flow_run_id, plan.day) as conn, conn.transaction():
             files = reading.source_files()
-            ledger.finish(conn, batch_id, outcome, files, plan.fingerprint, said)
             some = islice(reading.rejects, REJECTS_OF_FAILED)
             ledger.copy_rejects(conn, batch_id, plan.table.name, plan.day, some)
+            ledger.finish(conn, batch_id, outcome, files, plan.fingerprint, said)
     except WarehouseError:
         pass  # the server is gone: the row stays `running`, and the next run reaps it
     return outcome

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import UsageError
+from loaders.forget import eraser_of_landing
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -74,7 +75,8 @@ def finish(
     said: str | None = None,
 ) -> None:
     """Gives a batch its outcome and appends landing's run metrics, in the caller's transaction.
-    The outcome's error may show what is in the files; `said` is what the metrics may say of it."""
+    The outcome's error may show what is in the files; `said` is what the metrics may say of it.
+    Of who is forgotten neither tells, nor do the batch's rejects."""
     from psycopg.types.json import Jsonb
 
     conn.execute(
@@ -109,6 +111,8 @@ def finish(
             "said": _storable(said),
         },
     )
+    if eraser := eraser_of_landing(conn):
+        eraser.texts(batch_id)
 
 
 def _storable(text: str | None) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import DaybookError
+from loaders.forget import eraser_of_landing
 from loaders.raw_file import RawFile, opened
 from loaders.readers.parquet_file import opened_parquet
 from loaders.schema import Table
@@ -154,9 +155,12 @@ class NewPartition:
         return Keys(*counted)
 
     def swap_in(self) -> None:
-        """Takes the place of the day's partition. The parent is locked from here to the commit."""
+        """Takes the place of the day's partition, without who is forgotten. The parent is locked
+        from here to the commit."""
         import psycopg
 
+        if eraser := eraser_of_landing(self._conn):
+            eraser.landed(self._table, self._name.as_string(self._conn))
         for column in _LINEAGE:
             self._run("alter table {new} alter " + column + " drop default")
         self._run("drop sequence landed_rows")

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from flows.cli import main
-from flows.psql import environment, program
-from loaders import landing
+from loaders import backup, landing, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
 
@@ -21,9 +20,9 @@ SAMPLE = PROJECT / "tests" / "sample"
 
 def _dump() -> list[str]:
     """All that is in the database, numbers taken from sequences too."""
-    shown = subprocess.run(
-        [program().with_name("pg_dump")], env=environment(), capture_output=True, text=True
-    )
+    with warehouse.connect() as conn:
+        program = backup.tool("pg_dump", conn)
+    shown = subprocess.run([program], env=backup.surroundings(), capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     # a word of chance in each dump
     return [line for line in shown.stdout.splitlines() if "restrict " not in line]
