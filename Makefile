@@ -18,7 +18,7 @@ export SQL
 export BASH_ENV := $(CURDIR)/deploy/env.sh
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help setup demo run test test-all coverage lint bench site site-serve up down restart status logs deploy psql reset \
+.PHONY: help setup demo run test test-all coverage lint audit locks bench site site-serve up down restart status logs deploy psql reset \
     $(addprefix compose-,up down down-volumes logs restart rebuild status psql prefect-psql exec)
 
 help:  ## this list
@@ -37,6 +37,7 @@ $(VENV)/.uv: requirements-setup.lock
 
 # Compiled while it installs: dbt's first start costs two seconds less.
 $(VENV)/.ready: requirements.lock $(VENV)/.uv
+	@$(MAKE) --no-print-directory locks || true
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $<
 	@touch $@
 
@@ -89,6 +90,19 @@ lint: setup  ## ruff, mypy, deptry, sqlfluff, and dbt's own parser
 	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar models
 	$(BIN)/dbt --quiet parse \
 	    --target-path "$${DBT_TARGET_PATH:-$(HOME_DIR)/dbt/target}" --log-path "$(HOME_DIR)/dbt/logs"
+
+# Hashes hold what is fetched to the lock; what holds the lock is the commit.
+locks:
+	@! git rev-parse -q --verify HEAD >/dev/null 2>&1 || git diff --exit-code --stat HEAD -- '*.lock' \
+	    || { echo "A lock is not as it was committed: look at git diff before you trust it."; exit 1; }
+
+LOCKS = requirements.lock requirements-setup.lock $(if $(wildcard $(VENV)/.spark),requirements-spark.lock)
+
+audit: setup locks  ## whether what is installed is what the locks say, and what has a newer release
+	$(BIN)/uv pip check --python $(BIN)/python
+	@found=$$($(BIN)/uv pip sync --dry-run --require-hashes --python $(BIN)/python $(LOCKS) 2>&1); \
+	    grep -q 'Would make no changes' <<< "$$found" || { echo "$$found"; exit 1; }
+	$(BIN)/uv pip list --outdated --python $(BIN)/python
 
 bench: setup  ## ratios against plain Postgres, in one run
 	$(BIN)/python -m benchmarks --record

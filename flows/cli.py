@@ -6,8 +6,9 @@ import contextlib
 import io
 import re
 import sys
-from difflib import get_close_matches
 from importlib import import_module
+
+from loaders.errors import guess
 
 # Command → the module whose main(arguments, prog) does it, and what it is for.
 COMMANDS = {
@@ -20,6 +21,7 @@ COMMANDS = {
     "land": ("loaders.__main__", "land a day's files, without the flow"),
     "new": ("loaders.scaffold", "what a new entity needs, from a sample of its files"),
     "export": ("loaders.export", "a table as .xlsx, .csv or .parquet"),
+    "forget": ("flows.forget", "a person, erased from all that is kept and from what lands later"),
     "prove": ("flows.prove", "whether what the days built is what they build anew"),
     "backup": ("loaders.backup", "the whole warehouse as one file"),
     "restore": ("loaders.restore", "put back what was saved"),
@@ -62,9 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     if command == "completion":
         print("error: daybook completion bash, or zsh.", file=sys.stderr)
         return 2
-    near = get_close_matches(command, COMMANDS, 1)
-    guess = f" Did you mean {near[0]}?" if near else ""
-    print(f"error: no such command.{guess} See daybook --help.", file=sys.stderr)
+    print(f"error: no such command.{guess(command, COMMANDS)} See daybook --help.", file=sys.stderr)
     return 2
 
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from getpass import getuser
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,11 @@ class Finding(NamedTuple):
     said: str
 
 
+def _found(what: str, said: str, advice: str = "", state: str = "fail") -> Finding:
+    """What is ok unless there is something to do."""
+    return Finding(state, what, f"{said}: {advice}") if advice else Finding("ok", what, said)
+
+
 def examine() -> list[Finding]:
     """All findings; a look that fails by itself is one more of them."""
     found: list[Finding] = []
@@ -51,8 +57,7 @@ def examine() -> list[Finding]:
 
 def _python() -> Iterator[Finding]:
     said = f"{platform.python_version()} at {sys.executable}"
-    good = sys.version_info >= (3, 11)
-    yield Finding("ok" if good else "fail", "python", said + ("" if good else ": 3.11 is needed"))
+    yield _found("python", said, "" if sys.version_info >= (3, 11) else "3.11 is needed")
 
 
 def _packages() -> Iterator[Finding]:
@@ -72,18 +77,16 @@ def _packages() -> Iterator[Finding]:
             continue
         if there not in each.specifier:
             wrong.append(f"{each.name} {there} (locked: {each.specifier})")
-    if not wrong:
-        yield Finding("ok", "packages", "as requirements.lock has them")
-        return
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    yield Finding("fail", "packages", f"{', '.join(wrong[:5])}{more}: make setup")
+    said = ", ".join(wrong[:5]) + more or "as requirements.lock has them"
+    yield _found("packages", said, "make setup" if wrong else "")
 
 
 def _project() -> Iterator[Finding]:
     folder = Path(os.environ.get("DBT_PROFILES_DIR") or PROJECT)
     there = (folder / "profiles.yml").exists()
-    said = "" if there else ": it is missing: make setup, or copy profiles.example.yml"
-    yield Finding("ok" if there else "fail", "profile", f"{folder / 'profiles.yml'}{said}")
+    advice = "" if there else "it is missing: make setup, or copy profiles.example.yml"
+    yield _found("profile", str(folder / "profiles.yml"), advice)
     yield Finding("ok", "sources", f"{len(declared_tables())} tables are declared")
 
 
@@ -94,21 +97,20 @@ def _home() -> Iterator[Finding]:
         return
     mode = home.stat().st_mode & 0o777
     if not os.access(home, os.W_OK | os.X_OK):
-        yield Finding("fail", "home", f"{home} can't be written: give it to {_user()}")
+        yield _found("home", f"{home} can't be written", f"give it to {getuser()}")
     elif mode & 0o077:
-        said = f"{home} is open to others (mode {mode:03o}): chmod 700 it"
-        yield Finding("warn", "home", said)
+        yield _found("home", f"{home} is open to others (mode {mode:03o})", "chmod 700 it", "warn")
     else:
-        yield Finding("ok", "home", f"{home}, its owner's alone")
+        yield _found("home", f"{home}, its owner's alone")
 
 
 def _disk() -> Iterator[Finding]:
     home = warehouse.home()
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    state = "fail" if free < LEAST_DISK else "warn" if free < MUCH_DISK else "ok"
-    advice = "" if state == "ok" else ": free some, or set DAYBOOK_KEEP_DAYS"
-    yield Finding(state, "disk", f"{free / 1e9:,.1f} GB free at {place}{advice}")
+    advice = "free some, or set DAYBOOK_KEEP_DAYS" if free < MUCH_DISK else ""
+    state = "fail" if free < LEAST_DISK else "warn"
+    yield _found("disk", f"{free / 1e9:,.1f} GB free at {place}", advice, state)
 
 
 def _warehouse() -> Iterator[Finding]:
@@ -121,42 +123,36 @@ def _warehouse() -> Iterator[Finding]:
         return
     major = int(re.match(r"\d+", found.version or "0")[0])  # type: ignore[index]
     said = f"{kind}, PostgreSQL {found.version} at {found.where}"
-    good = 16 <= major <= 18
-    yield Finding(
-        "ok" if good else "fail", "warehouse", said + ("" if good else ": 16 to 18 are supported")
-    )
+    yield _found("warehouse", said, "" if 16 <= major <= 18 else "16 to 18 are supported")
     if found.problem:
         yield Finding("fail", "tables", found.problem)
         return
     with warehouse.connect(application_name="daybook doctor", autocommit=True) as connection:
-        lacking = connection.execute(
+        [(lacking,)] = connection.execute(
             """
-            select array_agg(name order by name)
+            select string_agg(name, ', ' order by name)
             from unnest(%s::text[]) as name
             where not coalesce(has_schema_privilege(to_regnamespace(name), 'usage, create'), false)
             """,
             [list(SCHEMAS)],
-        ).fetchone()
-    names = ", ".join(lacking[0] or []) if lacking else ""
-    said = f"this login can't write {names}: grant it daybook_loader and daybook_transformer"
-    yield Finding(
-        "fail" if names else "ok", "rights", said if names else "all schemas are writable"
-    )
+        ).fetchall()
+    said = f"this login can't write {lacking}" if lacking else "all schemas are writable"
+    yield _found("rights", said, "grant it daybook_loader and daybook_transformer" * bool(lacking))
 
 
 def _stack() -> Iterator[Finding]:
     url, worker = api.url(), stack.worker().pid()
     if url:
-        said = f"Prefect's server at {url}, {'a worker' if worker else 'no worker: make up'}"
-        yield Finding("ok" if worker else "warn", "stack", said)
+        said = f"Prefect's server at {url}, {'a' if worker else 'no'} worker"
+        yield _found("stack", said, "" if worker else "make up", "warn")
         return
     yield Finding("ok", "stack", "not running, and runs here need none (make up starts it)")
     asked = os.environ.get("PREFECT_SERVER_API_PORT")
     port = int(asked or api.PORT)
     taken = not process.is_free(port)
     if taken and asked:
-        said = f"{port} is another program's: set PREFECT_SERVER_API_PORT to a free one"
-        yield Finding("warn", "port", said)
+        advice = "set PREFECT_SERVER_API_PORT to a free one"
+        yield _found("port", f"{port} is another program's", advice, "warn")
     else:
         said = "another program's, so make up takes a free one" if taken else "free for make up"
         yield Finding("ok", "port", f"{port} is {said}")
@@ -177,13 +173,7 @@ def _spark() -> Iterator[Finding]:
     number = re.search(r'version "(\d+)', shown.stderr)
     good = number is not None and int(number[1]) >= JAVA
     said = f"PySpark {there}, Java {number[1] if number else 'unknown'} at {java}"
-    yield Finding("ok" if good else "warn", "spark", said + ("" if good else f": {JAVA} is needed"))
-
-
-def _user() -> str:
-    import getpass
-
-    return getpass.getuser()
+    yield _found("spark", said, "" if good else f"{JAVA} is needed", "warn")
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.doctor") -> int:

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import date
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from flows.command import guarded
@@ -15,7 +14,7 @@ from flows.pages.read import Row, ask
 from flows.pages.runs import day_text, is_numbered
 from flows.report import wrapped
 from loaders import warehouse
-from loaders.errors import DaybookError, UsageError
+from loaders.errors import DaybookError, UsageError, guess
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -61,14 +60,13 @@ def _shown(value: Any, text: Callable[[date], str]) -> str:
 
 
 def _entity(table: str) -> str:
-    """What keeps its records: agent_details are agents."""
+    """What keeps the table's records; UsageError for one that is not there."""
     name = table.rpartition(".")[2].removeprefix("stg_")
     entities = [declared.removeprefix("stg_") for declared in declared_tables()]
     if name not in entities:
-        near = get_close_matches(name, entities, 1)
-        guess = f" Did you mean {near[0]}?" if near else ""
-        raise UsageError(f"{table}: no such table; there are {', '.join(entities)}.{guess}")
-    return "agents" if name == "agent_details" else name
+        there = f"there are {', '.join(entities)}.{guess(name, entities)}"
+        raise UsageError(f"{table}: no such table; {there}")
+    return declared_tables()[f"stg_{name}"].entity
 
 
 def _where(
@@ -119,20 +117,18 @@ def _absences(
     connection: Connection, entity: str, records: list[Row]
 ) -> list[tuple[Any, dict[str, Any]]]:
     """Applied days whose complete list lacks the key, once the list has had it."""
-    found = []
-    for table in sorted({record["_source_table"] for record in records}):
-        if declared_tables()[table].kind != "snapshot":
-            continue
-        on = {record["_day"] for record in records if record["_source_table"] == table}
-        applied = connection.execute(
-            "select day from metrics.applied_batches"
-            " where model = %s and table_name = %s and day > %s and day <> all(%s) order by day",
-            [entity, table, min(on), list(on)],
-        ).fetchall()
-        found += [
-            (day, {"at": (day, 1), "table": table, "outcome": "not listed"}) for (day,) in applied
-        ]
-    return found
+    on = {(record["_source_table"], record["_day"]) for record in records}
+    since = {table: min(day for of, day in on if of == table) for table, _ in on}
+    applied = connection.execute(
+        "select day, table_name from metrics.applied_batches"
+        " where model = %s and table_name = any(%s) order by table_name, day",
+        [entity, [table for table in since if declared_tables()[table].kind == "snapshot"]],
+    ).fetchall()
+    return [
+        (day, {"at": (day, 1), "table": table, "outcome": "not listed"})
+        for day, table in applied
+        if day > since[table] and (table, day) not in on
+    ]
 
 
 def _readers(
@@ -143,19 +139,15 @@ def _readers(
 
     relations = connection.execute(
         """
-        select namespace.nspname, relation.relname
-        from pg_class as relation
-        inner join pg_namespace as namespace on namespace.oid = relation.relnamespace
-        where namespace.nspname = any(%s)
-            and relation.relkind in ('r', 'v', 'm')
-            and (namespace.nspname, relation.relname) <> ('silver', %s)
-            and %s::text[] <@ array(
-                select attname::text from pg_attribute
-                where attrelid = relation.oid and attnum > 0 and not attisdropped
+        select relnamespace::regnamespace::text, relname from pg_class
+        where relnamespace::regnamespace::text = any(%(layers)s) and relkind in ('r', 'v', 'm')
+            and (relnamespace::regnamespace::text, relname) <> ('silver', %(entity)s)
+            and %(key)s::text[] <@ array(
+                select attname::text from pg_attribute where attrelid = pg_class.oid and attnum > 0
             )
-        order by array_position(%s, namespace.nspname::text), relation.relname
+        order by array_position(%(layers)s, relnamespace::regnamespace::text), relname
         """,
-        [list(READERS), entity, list(names), list(READERS)],
+        {"layers": list(READERS), "entity": entity, "key": list(names)},
     ).fetchall()
     same = sql.SQL(" and ").join(sql.SQL("{}::text = %s").format(sql.Identifier(n)) for n in names)
     count = sql.SQL("select count(*) from {} where {}")

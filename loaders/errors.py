@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -66,3 +67,11 @@ def ended_with(error: Exception) -> int:
         raise error
     print(f"error: {said}", file=sys.stderr)
     return said.exit_code
+
+
+def guess(word: str, known: Iterable[str], least: float = 0.6) -> str:
+    """` Did you mean …?`, the nearest of what is known; empty where nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), 1, least)
+    return f" Did you mean {near[0]}?" if near else ""

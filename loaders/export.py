@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from loaders import warehouse
-from loaders.errors import DaybookError, UsageError
+from loaders.backup import answer
+from loaders.errors import UsageError, guess
 
 SCHEMAS = ("marts", "silver", "quarantine", "metrics")
 FORMATS = (".xlsx", ".csv", ".parquet")
@@ -54,26 +54,18 @@ def _found(conn: Any, table: str) -> tuple[str, str]:
     schema, _, name = table.rpartition(".")
     known = conn.execute(
         """
-        select table_schema, table_name
-        from (
-            select schemaname as table_schema, tablename as table_name from pg_tables
-            union all
-            select schemaname, viewname from pg_views
-        ) as relations
-        where table_schema = any(%s)
-        order by array_position(%s, table_schema::text), table_name
+        select relnamespace::regnamespace::text, relname
+        from pg_class
+        where relkind in ('r', 'v') and relnamespace::regnamespace::text = any(%s)
+        order by array_position(%s, relnamespace::regnamespace::text), relname
         """,
         [list(SCHEMAS), list(SCHEMAS)],
     ).fetchall()
     for there, relation in known:
         if relation == name and schema in ("", there):
             return there, relation
-    from difflib import get_close_matches
-
-    names = [f"{there}.{relation}" for there, relation in known]
-    near = get_close_matches(table, [*names, *(relation for _, relation in known)], 1)
-    guess = f" Did you mean {near[0]}?" if near else ""
-    raise UsageError(f"{table}: no such table in {', '.join(SCHEMAS)}.{guess}")
+    names = [f"{there}.{relation}" for there, relation in known] + [name for _, name in known]
+    raise UsageError(f"{table}: no such table in {', '.join(SCHEMAS)}.{guess(table, names)}")
 
 
 def _cell(value: Any, for_people: bool) -> Any:
@@ -96,10 +88,9 @@ def main(arguments: list[str] | None = None, prog: str = "daybook export") -> in
     parser.add_argument("table", help="marts.unused_access, silver.agents, quarantine.cards …")
     parser.add_argument("--to", required=True, metavar="FILE", help="its ending says the format")
     options = parser.parse_args(arguments)
-    try:
+
+    def command() -> str:
         rows = export_table(options.table, Path(options.to))
-    except (DaybookError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    print(f"{options.to}: {rows:,} rows")
-    return 0
+        return f"{options.to}: {rows:,} rows"
+
+    return answer(command)

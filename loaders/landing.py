@@ -293,9 +293,9 @@ def _record_failure(
             drop_shares(conn, plan.table, plan.day, batch_id)
             reading.read.records.clear()  # those of the files before the one that failed
             files = reading.source_files()
-            ledger.finish(conn, batch_id, outcome, files, plan.fingerprint, said)
             some = islice(reading.rejects, REJECTS_OF_FAILED)
             ledger.copy_rejects(conn, batch_id, plan.table.name, plan.day, some)
+            ledger.finish(conn, batch_id, outcome, files, plan.fingerprint, said)
     except WarehouseError:
         pass  # the server is gone: the row stays `running`, and the next run reaps it
     return outcome

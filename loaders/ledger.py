@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import UsageError
+from loaders.forget import eraser_of_landing
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -87,7 +88,8 @@ def finish(
     said: str | None = None,
 ) -> None:
     """Gives a batch its outcome and appends landing's run metrics, in the caller's transaction.
-    The outcome's error may show what is in the files; `said` is what the metrics may say of it."""
+    The outcome's error may show what is in the files; `said` is what the metrics may say of it.
+    Of who is forgotten neither tells, nor do the batch's rejects."""
     from psycopg.types.json import Jsonb
 
     conn.execute(
@@ -122,6 +124,8 @@ def finish(
             "said": _storable(said),
         },
     )
+    if eraser := eraser_of_landing(conn):
+        eraser.texts(batch_id)
 
 
 def _storable(text: str | None) -> str | None:

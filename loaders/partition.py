@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import DaybookError
+from loaders.forget import eraser_of_landing
 from loaders.raw_file import RawFile
 from loaders.readers.parquet_file import csv_of, read_ahead
 from loaders.schema import Table
@@ -206,9 +207,12 @@ class NewPartition:
         return Keys(*counted)
 
     def swap_in(self) -> None:
-        """Takes the place of the day's partition. The parent is locked from here to the commit."""
+        """Takes the place of the day's partition, without who is forgotten. The parent is locked
+        from here to the commit."""
         import psycopg
 
+        if eraser := eraser_of_landing(self._conn):
+            eraser.landed(self._table, self._name.as_string(self._conn))
         self._run("set local lock_timeout = {limit}", limit=SWAP_WAIT)
         for turn in range(SWAP_TURNS):
             try:

@@ -15,7 +15,8 @@ class Column:
 
     `places` are the names or paths tried in order; `shared`: another column has them too;
     `values` is theirs → ours; `formats` are strptime's, of a date or a time;
-    `scale`: how far a number's point moves to the right.
+    `scale`: how far a number's point moves to the right; `pii`: whether it names an agent or a card
+    `user`, or says something `personal` of the one whom the record names.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Column:
     formats: tuple[str, ...] = ()
     shared: bool = False
     scale: int = 0
+    pii: str = ""
 
     @property
     def json_path(self) -> FieldPath:
@@ -56,6 +58,11 @@ class Table:
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def entity(self) -> str:
+        """What keeps its records: agent_details are agents."""
+        return "agents" if self.name == "stg_agent_details" else self.name.removeprefix("stg_")
 
     def is_id(self, column: Column) -> bool:
         """Whether the column names a thing: part of the key, or another table's."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+from loaders.errors import guess
 from loaders.schema import FieldPath
 
 TYPES = ("text", "bigint", "integer", "numeric", "boolean", "date", "timestamptz", "jsonb")
@@ -25,9 +25,8 @@ Words = dict[str, Callable[[Any], Any]]
 def no(kind: str, word: object, allowed: Iterable[str], more: Iterable[str] = ()) -> str:
     """`word` is none of what is allowed; what it is like may be one of `more`, too."""
     known = list(allowed)
-    near = get_close_matches(str(word), [*known, *more], 1, 0.5)
-    guess = f" Did you mean {near[0]}?" if near else ""
-    return f"{word!r} is no {kind}; there are {', '.join(known)}.{guess}"
+    said = f"{word!r} is no {kind}; there are {', '.join(known)}."
+    return said + guess(str(word), [*known, *more], 0.5)
 
 
 # Each reads what is said of a word; its ValueError is what people are told.
@@ -148,4 +147,5 @@ COLUMN: Words = {
     "format": _formats,
     "scale": _scale,
     "shared": partial(_flag, "shared"),
+    "pii": partial(_one_of, "kind of pii", ("agent", "user", "personal")),
 }

@@ -8,7 +8,8 @@
 {% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}, derived={}, keep_landed='cardinality(checked._errors) > 0') -%}
     {#- `landed` cast to the declared types, each row with every reason why it is not valid:
         a `required` column that is blank, a value that is not of its type (but in `lenient`
-        columns), an `arrays` column that holds no array, and `checks`: reason → condition.
+        columns), an `arrays` column that holds no array, and `checks`: reason → condition; or
+        `forgotten` alone, of what loaders/forget.py has left of a record.
         `derived`: more columns, name → expression. _landed is the record as it landed, for rows
         that meet `keep_landed`. -#}
     {#- Each value is worked out once a row: `offset 0`, and the CTE below, keep Postgres from
@@ -24,7 +25,7 @@
         {%- for name in derived %}
         checked.{{ name }},
         {%- endfor %}
-        checked._errors,
+        case when checked._extra = '"forgotten"' then '{forgotten}' else checked._errors end as _errors,
         case
             when {{ keep_landed }}
                 then to_jsonb(checked._record) - array['_loaded_at', '_day', '_batch_id', '_source_file', '_source_row']

@@ -27,7 +27,7 @@ def test_alembic_works_by_hand(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "0102 (head)" in alembic("current")
+    assert "0103 (head)" in alembic("current")
     alembic("revision", "-m", "next", "--rev-id", "0103")
     written = tmp_path / "loaders" / "migrations" / "versions" / "0103_next.py"
     written.write_text(written.read_text().replace('op.execute("")', 'op.execute("select 1")'))

@@ -75,6 +75,25 @@ def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path) ->
     assert made("compose-down-volumes", input="yes\n").endswith("down --volumes")
 
 
+def test_a_lock_that_is_not_as_it_was_committed_is_noticed(tmp_path) -> None:
+    def done(*words: str) -> subprocess.CompletedProcess[str]:
+        named = ["-c", "user.name=a", "-c", "user.email=a@example.com"] if words[0] == "git" else []
+        command = [words[0], *named, *words[1:]]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
+    (tmp_path / "requirements.lock").write_text("uv==1 --hash=sha256:00\n")
+    assert done("make", "locks").returncode == 0  # no repository: there is nothing to hold it to
+    for words in (("init",), ("add", "."), ("commit", "-m", "all")):
+        assert done("git", *words).returncode == 0
+    assert done("make", "locks").returncode == 0
+    (tmp_path / "requirements.lock").write_text("uv==1 --hash=sha256:11\n")
+    found = done("make", "locks")
+    assert found.returncode == 2
+    assert "not as it was committed" in found.stdout
+    assert "requirements.lock" in found.stdout
+
+
 def test_files_and_settings_that_it_names_are_there() -> None:
     for path in re.findall(r"`?((?:deploy|tests)/[\w./]+\w)", TEXT):
         assert (PROJECT / path).exists() or path == "deploy/.env", path

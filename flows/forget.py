@@ -1,0 +1,107 @@
+"""A person forgotten: `daybook forget 9001`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from uuid import uuid4
+
+from flows import transform
+from flows.command import guarded
+from flows.pages.write import write_pages
+from loaders import warehouse
+from loaders.errors import UsageError
+from loaders.forget import forget
+from loaders.lock import run_lock
+
+# Figures that count people, of those that are there.
+FIGURES = """
+select relname from pg_class
+where relkind = 'r' and (
+    relnamespace = to_regnamespace('marts') or oid = to_regclass('metrics.group_activity')
+)
+"""
+# Silver is without the person before the figures are.
+BEGIN = """
+update metrics.current_day set is_complete = false
+from metrics.current_day as before
+returning before.is_complete
+"""
+
+
+def forget_person(agent_id: str, *, dry_run: bool = False) -> dict[str, int]:
+    """Erase a person from the warehouse and from DAYBOOK_HOME: rows by relation.
+
+    All rows in one transaction; then the figures that counted the person and the pages are made
+    anew. LockedError while a run holds the warehouse.
+    """
+    run = f"forget {uuid4()}"
+    with run_lock(f"daybook {run}") as lock:
+        with warehouse.connect(application_name=f"daybook {run}") as conn:
+            warehouse.check_ready(conn)
+            rows = forget(conn, agent_id)
+            was_complete = conn.execute(BEGIN).fetchone() == (True,)
+            figures = [name for (name,) in conn.execute(FIGURES).fetchall()]
+            if dry_run:
+                conn.rollback()
+                return rows
+            lock.check()
+            conn.commit()
+            conn.autocommit = True
+            for relation in rows:  # what was erased is on disk, and in statistics, until then
+                conn.execute(f"vacuum (analyze) {relation}".encode())
+        site = warehouse.home() / "site"
+        kept = [site / name for name in ("checks", "runs", "days")]
+        for folder in (*kept, warehouse.home() / "spark"):
+            shutil.rmtree(folder, ignore_errors=True)
+        if figures:
+            transform.build(None, run, arguments=["run", "--select", *figures])
+        if was_complete:
+            with warehouse.connect(application_name=f"daybook {run}") as conn:
+                conn.execute("update metrics.current_day set is_complete = true")
+        if site.exists():
+            write_pages(site, everything=True)
+    return rows
+
+
+def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") -> int:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Erase a person, by the agent's id: from all that landed and was made of it, as"
+        " a card's user too, and from whatever lands later. Sums and counts stay. Raw files and"
+        " backups are yours to mend.",
+        epilog="example: %(prog)s 9001 --dry-run",
+    )
+    parser.add_argument("id", help="the agent's id")
+    parser.add_argument("--dry-run", action="store_true", help="only say how many rows it concerns")
+    parser.add_argument("--yes", action="store_true", help="don't ask")
+    parser.add_argument("--json", action="store_true", help="for a program")
+    given = parser.parse_args(argv)
+
+    def show(rows: dict[str, int], done: bool) -> None:
+        if given.json:
+            print(json.dumps({"forgotten": done, "rows": rows}))
+            return
+        for relation, count in sorted(rows.items()):
+            print(f"  {relation:<45} {count:>9,}")
+        print("Forgotten." if done else "These rows would be erased; nothing was changed.")
+
+    def command() -> int:
+        if warehouse.is_embedded():
+            warehouse.start()
+        if not given.dry_run and not given.yes and not sys.stdin.isatty():
+            raise UsageError("Nobody can be asked here whether to erase: say --yes, or --dry-run.")
+        if given.dry_run or not given.yes:
+            show(forget_person(given.id, dry_run=True), done=False)
+            if given.dry_run or input("This can't be undone. Type yes: ") != "yes":
+                return int(not given.dry_run)
+        show(forget_person(given.id), done=True)
+        return 0
+
+    return guarded(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

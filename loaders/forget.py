@@ -1,0 +1,288 @@
+"""A person forgotten: erased from all that the warehouse keeps, and from whatever lands later.
+
+What names the person stays as salted hashes in `bronze.forgotten`, and the statements that erase
+hold each table that lands against them. A record of the person stays in the account: of a list of
+agents as a row of nothing, quarantined as `forgotten`; of a transaction or a card without its user.
+So no count and no sum of money changes, and silver stays what bronze gives.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from loaders.errors import DaybookError, UsageError
+from loaders.schema import Table
+from loaders.sources import declared_tables
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+LEAST = 4  # characters of a word that is looked for in texts: shorter ones stand everywhere
+# What may tell of a row: relation, column, what is put there.
+TEXTS = (
+    ("bronze.load_rejects", "raw_text", "null"),
+    ("bronze.load_rejects", "source_file", "'forgotten'"),
+    ("bronze.load_batches", "error", "'forgotten'"),
+    ("bronze.load_batches", "drift", "null"),
+    ("metrics.check_results", "sample_keys", "'[]'"),
+    ("metrics.check_results", "observed", "'forgotten'"),
+    ("metrics.pipeline_metrics", "error_message", "'forgotten'"),
+    ("metrics.proofs", "partings", "'[]'"),
+)
+
+
+def forget(conn: Connection, agent_id: str) -> dict[str, int]:
+    """Erase a person in the caller's transaction, which holds the run lock: rows by relation.
+
+    UsageError for what is no id, DaybookError where nothing tells of such an agent.
+    """
+    [(agent,)] = conn.execute("select bronze.id_text(%s)", [agent_id]).fetchall()
+    if agent is None:
+        raise UsageError("That is no agent's id.")
+    built = {relation: set(columns) for relation, columns in conn.execute(_BUILT).fetchall()}
+    is_new = _remember(conn, agent, built)
+    eraser = Eraser(conn)
+    for table in declared_tables().values():
+        eraser.landed(table, f"bronze.{table.name}")
+        for relation, columns in built.items():
+            if "_outcome" in columns:
+                eraser.records(table, relation, columns)
+    for relation, columns in built.items():
+        eraser.built(relation, columns)
+    matched = f"{_is('agent', 'agent_id')} or {_is('user', 'user_name')}"
+    eraser.run("bronze.agent_matches", f"delete from bronze.agent_matches where {matched}")
+    eraser.texts()
+    if is_new and not eraser.rows:
+        raise DaybookError("Nothing here tells of an agent with that id.")
+    return eraser.rows
+
+
+def eraser_of_landing(conn: Connection) -> Eraser | None:
+    """What erases the forgotten from a table that lands, before anybody sees it; None while there
+    is nobody."""
+    found = conn.execute("select from bronze.forgotten limit 1").fetchone()
+    return None if found is None else Eraser(conn)
+
+
+class Eraser:
+    """Erases the forgotten in the caller's transaction; `rows` are counted by relation."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self.rows: dict[str, int] = {}
+
+    def run(self, relation: str, statement: str) -> None:
+        """Execute it; its rows count as the relation's."""
+        rows = self._conn.execute(statement.encode()).rowcount
+        if rows > 0:
+            self.rows[relation] = self.rows.get(relation, 0) + rows
+
+    def _set(self, relation: str, values: dict[str, str], has: set[str], where: str) -> None:
+        said = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name in has)
+        self.run(relation, f"update {relation} set {said} where {where}")
+
+    def landed(self, table: Table, relation: str) -> None:
+        """A landed table, or a partition that is to be one."""
+        ids, lists = _naming(table)
+        if ids:
+            has = {*table.column_names, "_extra", "_source_file"}
+            self._set(relation, _nothing(table), has, _names_one(ids))
+        for name in lists:
+            kept = {name: f'bronze.without_forgotten("{name}")'}
+            self._set(relation, kept, {name}, f'bronze.tells_of_forgotten("{name}")')
+
+    def records(self, table: Table, relation: str, has: set[str]) -> None:
+        """Those rows of a table of records that the landed table's are: as typing anew has them."""
+        ids, lists = _naming(table)
+        own = f"_source_table = '{table.name}'"
+        if ids and has.issuperset(ids):
+            self._set(relation, _nothing(table), has, f"{own} and ({_names_one(ids)})")
+        for name in lists:
+            landed = f"_landed ->> '{name}'"
+            kept = {
+                name: f'bronze.without_forgotten("{name}"::text)::jsonb',
+                "_member_ids": _MEMBERS,
+                "_landed": f"_landed || jsonb_build_object('{name}',"
+                f" bronze.without_forgotten({landed}))",
+                "_updated_at": "now()",
+            }
+            self._set(relation, kept, has, f"{own} and bronze.tells_of_forgotten({landed})")
+        values = [name for name in table.column_names if name not in table.key]
+        if (ids or lists) and "_hash" in has and has.issuperset(table.column_names) and values:
+            parts = {"records": relation, "own": own}
+            parts |= {"key": ", ".join(table.key), "values": ", ".join(f'"{v}"' for v in values)}
+            for statement in _JUDGED_ANEW:
+                self._conn.execute(statement.format(**parts).encode())
+
+    def built(self, relation: str, has: set[str]) -> None:
+        """What is made of records; and of those the elements of lists."""
+        if relation == "intermediate.int_spend_monthly":
+            user = _names_one({"user_id": "user", "user_name": "user"})
+            self.run(relation, _SPENT.format(user))
+        elif "agent_id" in has:
+            self.run(relation, f"delete from {relation} where {_is('agent', 'agent_id')}")
+        elif "_outcome" not in has:
+            tables = declared_tables().values()
+            own = [table for table in tables if relation == f"silver.{table.entity}"]
+            for table in own or tables:
+                ids, lists = _naming(table)
+                known = {name: kind for name, kind in ids.items() if name in has}
+                if known:
+                    self._set(relation, _nothing(table), has, _names_one(known))
+                for name in has.intersection(lists):
+                    kept = {name: f'bronze.without_forgotten("{name}"::text)::jsonb'}
+                    self._set(relation, kept, has, f'bronze.tells_of_forgotten("{name}"::text)')
+
+    def texts(self, batch_id: int | None = None) -> None:
+        """Messages, raw text and paths: all, or what one batch left."""
+        of_batch = f"batch_id = {batch_id or 'batch_id'}"
+        for relation, column, instead in TEXTS:
+            where = f"bronze.tells_of_forgotten({column}::text)"
+            if relation.startswith("bronze."):
+                where += f" and {of_batch}"
+            elif batch_id is not None:
+                continue
+            self._set(relation, {column: instead}, {column}, where)
+        self.run("bronze.load_batches", _FILES.format(of_batch))
+
+
+def _naming(table: Table) -> tuple[dict[str, str], list[str]]:
+    """The columns that name a person, with whom, and those that list agents."""
+    named = [column for column in table.columns if column.pii in ("agent", "user")]
+    ids = {column.name: column.pii for column in named if column.data_type != "jsonb"}
+    return ids, [column.name for column in named if column.data_type == "jsonb"]
+
+
+def _is_of_person(table: Table) -> bool:
+    """Whether a row is about one agent, and not about something that an agent has."""
+    return any(kind == "agent" and name in table.key for name, kind in _naming(table)[0].items())
+
+
+def _nothing(table: Table) -> dict[str, str]:
+    """What is left of a record that names a forgotten person, by column. A record of nothing is
+    marked by its _extra, which in every other is an object or null."""
+    pii = [column.name for column in table.columns if column.pii]
+    left = {
+        "_source_file": "case when bronze.tells_of_forgotten(_source_file) then 'forgotten'"
+        " else _source_file end",
+        "_updated_at": "now()",
+    }
+    if not _is_of_person(table):
+        landed = f"_landed - '{{{','.join([*pii, '_extra'])}}}'::text[]"
+        return left | dict.fromkeys([*pii, "_extra"], "null") | {"_landed": landed}
+    left |= dict.fromkeys([*table.column_names, "_landed"], "null")
+    left |= {"_errors": "'{forgotten}'", "_outcome": "'quarantined'"}
+    return left | {"_extra": """'"forgotten"'"""}
+
+
+def _is(kind: str, name: str) -> str:
+    """SQL: whether a column's value names a forgotten agent or card user; one look-up a row."""
+    return (
+        f"sha256(convert_to((select salt from bronze.forgotten limit 1) || '{kind} '"
+        f" || {_normal(name)}, 'UTF8')) in (select hash from bronze.forgotten)"
+    )
+
+
+def _normal(name: str) -> str:
+    return f'coalesce(bronze.id_text("{name}"::text), "{name}"::text)'
+
+
+def _names_one(ids: dict[str, str]) -> str:
+    return " or ".join(_is(kind, name) for name, kind in ids.items())
+
+
+def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
+    """Keep hashes of what names the agent, as a card's user too; whether the id was none yet."""
+    matched = "select user_name from bronze.agent_matches where agent_id = %s"
+    names = [name for (name,) in conn.execute(matched, [agent]).fetchall()]
+    known = {"agent": {agent}, "user": set(names), "word": {agent, *names}}
+    for table in declared_tables().values():
+        ids, _ = _naming(table)
+        kinds = ("user", "personal") if _is_of_person(table) else ("user",)
+        told = [column for column in table.columns if column.pii in kinds]
+        records = f"intermediate.int_{table.entity}_records"
+        held = built.get(records, set()).issuperset(table.column_names)
+        for relation in [f"bronze.{table.name}", *[records] * held] if ids and told else ():
+            columns = ", ".join(_normal(column.name) for column in told)
+            where = " or ".join(f"{_normal(name)} = any(%({kind})s)" for name, kind in ids.items())
+            asked = f"select distinct {columns} from {relation} where {where}".encode()
+            for row in conn.execute(asked, {"agent": [agent], "user": names}).fetchall():
+                for column, value in zip(told, row, strict=True):
+                    if value is not None:
+                        known["word"].add(value)
+                        known.get(column.pii, set()).add(value)
+    known["word"] = {word for word in known["word"] if len(word.strip()) >= LEAST}
+    kept = [(kind, value) for kind, values in known.items() for value in values]
+    [(is_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()
+    conn.execute(_KEEP, [secrets.token_hex(16), *map(list, zip(*kept, strict=True))])
+    return not is_known
+
+
+_KEEP = """
+insert into bronze.forgotten (hash, salt)
+select sha256(convert_to(
+    salt || kind || ' ' || case kind when 'word' then lower(btrim(value)) else value end, 'UTF8'
+)), salt
+from (select coalesce((select salt from bronze.forgotten limit 1), %s) as salt) as held
+cross join unnest(%s::text[], %s::text[]) as names (kind, value)
+on conflict do nothing
+"""
+_BUILT = """
+select format('%I.%I', nspname, relname), array_agg(attname::text)
+from pg_class
+inner join pg_namespace on pg_namespace.oid = relnamespace
+inner join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
+where nspname in ('intermediate', 'silver', 'metrics', 'marts') and relkind = 'r'
+group by nspname, relname
+"""
+_MEMBERS = """(
+    select case when _member_ids is not null then coalesce(array_agg(id order by place), '{}') end
+    from unnest(_member_ids) with ordinality as members (id, place)
+    where not bronze.is_forgotten('agent', id)
+)"""
+_FILES = """
+update bronze.load_batches set source_files = (
+    select jsonb_agg(
+        case when bronze.tells_of_forgotten(file ->> 'path')
+            then file || '{{"path": "forgotten"}}' else file end
+    )
+    from jsonb_array_elements(source_files) as file
+)
+where {}
+    and bronze.tells_of_forgotten(jsonb_path_query_array(source_files, '$[*].path')::text)
+"""
+# Card users are part of its key: what they spent is nobody's then.
+_SPENT = """
+with gone as (
+    delete from intermediate.int_spend_monthly where {} returning *
+)
+insert into intermediate.int_spend_monthly as held
+    (month, application, user_id, user_name, usd, transactions, is_looked_up, catalogue)
+select month, application, '', '', sum(usd), sum(transactions), bool_and(is_looked_up),
+    min(catalogue)
+from gone
+group by month, application
+on conflict (month, application, user_id, user_name) do update set
+    usd = held.usd + excluded.usd,
+    transactions = held.transactions + excluded.transactions,
+    is_looked_up = held.is_looked_up and excluded.is_looked_up
+"""
+# now() is when the records were changed that are to be held anew against the winner before them.
+_JUDGED_ANEW = (
+    """
+    update {records} set _hash = hash_record_extended(row({values}), 0)
+    where _updated_at = now() and {own}
+    """,
+    """
+    update {records} as records
+    set _outcome = case when records._hash = judged.before then 'unchanged' else 'updated' end
+    from (
+        select ctid as place, lag(_hash) over (partition by {key} order by _day) as before
+        from {records}
+        where _outcome in ('inserted', 'updated', 'unchanged')
+            and ({key}) in (select {key} from {records} where _updated_at = now() and {own})
+    ) as judged
+    where records.ctid = judged.place and records._outcome in ('updated', 'unchanged')
+    """,
+)

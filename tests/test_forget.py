@@ -1,0 +1,227 @@
+"""Somebody forgotten: nothing tells of them afterwards, and no day brings them back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.forget import main
+from flows.pages.write import write_pages
+from flows.prove import prove
+from loaders import landing, lock, match, retention, warehouse
+from loaders.days import parse_day
+from loaders.forget import forget
+from loaders.sources import declared_tables
+from tests.conftest import dbt_settings
+from tests.silver_world import World, agent, group, transaction
+
+ADA = {
+    "email": "ada.lovelace@example.com",
+    "name": "Ada Lovelace",
+    "phone": "+353 1 555 0101",
+    "mobile": "+353 87 555 0102",
+    "signature": "Yours, A. L.",
+    "org_agent_id": "org-77-ada",
+}
+ID = "900190019001"  # no figure has it by chance
+WORDS = [*ADA.values(), "usr_ada", "uuid-ada", ID]
+
+
+@pytest.fixture(autouse=True)
+def _dbt_here(dbt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in dbt_settings(dbt_folder).items():
+        monkeypatch.setenv(name, value)
+
+
+CARD = {"user_id": "usr_ada", "user_uuid": "uuid-ada", "user_name": "Ada Lovelace"}
+DAYS: dict[str, dict[str, Any]] = {
+    "day1": {
+        "agents": [agent(ID, **ADA), agent(2, name="Bob Byte"), agent(3)],
+        "agent_details": [
+            agent(ID, **ADA, role_ids=[501], group_ids=[10]),
+            agent(2, name="Bob Byte", role_ids=[501]),
+        ],
+        "roles": [{"role_id": "501", "name": "Admin"}],
+        "groups": [group(10, [int(ID), 2]), group(11, [f"{ID}.0"]), group(12, f"oops {ID}")],
+        "group_memberships": [
+            {"group_id": 11, "agent_id": ID},
+            {"group_id": 11, "agent_id": 2},
+        ],
+        "transactions": [
+            transaction("t1", **CARD),
+            transaction("t2", user_id="usr_bob", user_name="Bob Byte"),
+            transaction("t3", **CARD, currency="XQQ"),
+            transaction("t4", user_id="usr_ada"),
+        ],
+        "cards": [
+            {
+                "card_id": "c1",
+                "name": "Ada Lovelace",
+                "user_id": "usr_ada",
+                "last_four": "card-4242",
+                "status": "ACTIVE",
+                "type": "VIRTUAL",
+                "created_time": "2026-01-05",
+            },
+        ],
+    },
+    "day2": {
+        "agents": [agent(ID, **ADA | {"phone": "+353 1 555 0199"}), agent(2, name="Bob Byte")],
+        "agent_details": [agent(ID, **ADA | {"name": ""}), agent(2, name="Bob Byte")],
+        "groups": [group(10, [2]), group(11, [int(ID), 3])],
+        "transactions": [transaction("t1", **CARD | {"user_name": "A. Lovelace"})],
+    },
+    "day3": {
+        "agents": [agent(2, name="Bob Byte"), agent(3)],
+        "groups": [group(10, [2, ID]), group(11, [3])],
+        "transactions": [transaction("t5", user_id="usr_bob", user_name="Bob Byte")],
+    },
+}
+
+
+@pytest.fixture
+def told(world: World) -> World:
+    for day, tables in DAYS.items():
+        world.land(day, **tables)
+        match.match_names(parse_day(day), flow_run_id="test")
+        world.build(day=day)
+    return world
+
+
+def texts(db: Any) -> dict[str, str]:
+    """Each relation of the six schemas that the session may read, as text."""
+    found = db.execute(
+        "select format('%I.%I', nspname, relname) as name from pg_class"
+        " inner join pg_namespace on pg_namespace.oid = relnamespace"
+        " where nspname in ('bronze', 'intermediate', 'silver', 'quarantine', 'metrics', 'marts')"
+        " and relkind in ('r', 'v', 'p') and has_schema_privilege(nspname, 'usage')"
+        " and has_table_privilege(pg_class.oid, 'select')"
+    ).fetchall()
+    every = "select string_agg(rows::text, ' ') as text from {} as rows"
+    return {row["name"]: str(db.execute(every.format(row["name"])).fetchone()) for row in found}
+
+
+def told_by(db: Any) -> list[tuple[str, str]]:
+    """Relations that tell of her, with what they say."""
+    return [(name, word) for name, text in texts(db).items() for word in WORDS if word in text]
+
+
+def test_readers_and_pages_show_nothing_that_is_declared_personal(
+    told: World, tmp_path: Path
+) -> None:
+    personal: set[str] = set()
+    for table in declared_tables().values():
+        for column in (c for c in table.columns if c.pii in ("personal", "user")):
+            asked = f"select distinct {column.name} as value from bronze.{table.name}"
+            personal |= {row["value"] for row in told.db.execute(asked).fetchall()}
+    personal = {value for value in personal if value and len(value) > 3}
+    assert {*ADA.values(), "usr_bob", "card-4242"} <= personal
+    write_pages(tmp_path)
+    pages = " ".join(page.read_text() for page in tmp_path.rglob("*.html"))
+    assert [value for value in personal if value in pages] == []
+    told.db.execute("set role daybook_reader")
+    shown = texts(told.db)
+    assert {"marts.unused_access", "metrics.check_results"} <= shown.keys()
+    assert not any(name.startswith(("bronze", "silver", "quarantine")) for name in shown)
+    assert [(n, value) for n, text in shown.items() for value in personal if value in text] == []
+
+
+def spent(db: Any) -> list[dict[str, Any]]:
+    return db.execute(
+        "select application, month, usd, transactions from marts.application_spend_monthly"
+        " order by application, month"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
+    told: World, expired: bool
+) -> None:
+    db = told.db
+    assert {name for name, _ in told_by(db)} >= {"bronze.stg_agents", "silver.cards"}
+    landed, money = "select count(*) as n from bronze.stg_agents", spent(db)
+    if expired:
+        assert retention.expire_days(1, flow_run_id="test")
+    rows = db.execute(landed).fetchone()
+    with lock.run_lock("daybook test"), warehouse.connect() as conn:
+        erased = forget(conn, ID)
+        conn.commit()
+        assert forget(conn, f" {ID}.0") == {}
+    assert {"silver.agents", "silver.transactions", "silver.agent_roles"} <= erased.keys()
+    assert told_by(db) == []
+    assert db.execute(landed).fetchone() == rows
+    told.build("--select", "path:models/marts", "group_activity")
+    assert prove().partings == []
+    assert spent(db) == money
+    assert set(told.reasons("agents")) == {("forgotten",)}
+    assert "agent_ids_invalid" in {reason for (reason,) in told.reasons("group_memberships")}
+    (user,) = db.execute("select distinct user_id from silver.transactions where user_id <> ''")
+    assert user["user_id"] == "usr_bob"
+    for day in () if expired else DAYS:
+        path, parsed = told.folder, parse_day(day)
+        landing.land_day(path, parsed, force=True, allow_empty=True, allow_shrink=True)
+        match.match_names(parsed, flow_run_id="test")
+        told.build(day=day)
+        assert told_by(db) == []
+    assert prove().partings == []
+
+
+def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
+    world: World, capsys: pytest.CaptureFixture[str], shared_home: Path
+) -> None:
+    day = world.folder / "day1"
+    world.write("day1")
+    (day / "agents.csv").unlink()
+    (day / "agents").mkdir()
+    for number in (ID, *range(20)):
+        named = {"id": number, "contact": {"email": f"{number}@example.com", "name": f"N{number}"}}
+        (day / "agents" / f"{number}.json").write_text(json.dumps(named))
+    (day / "groups.csv").write_text(
+        "group_id,name\n" + f"1,{ADA['name']},{ADA['email']}\n" + "2,two\n" * 20
+    )
+    (day / "agent_details.csv").write_text(
+        f"agent_id,email,name\n{ID},{ADA['email']},{ADA['name']}\n"
+    )
+    landing.land_day(world.folder, parse_day("day1"), allow_empty=True)
+    for page in ("checks/index.html", "runs/old.html"):
+        (shared_home / "site" / page).parent.mkdir(parents=True, exist_ok=True)
+        (shared_home / "site" / page).write_text(ADA["email"])
+    assert {name for name, _ in told_by(world.db)} >= {"bronze.load_rejects", "bronze.load_batches"}
+
+    assert main([ID, "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"]["bronze.load_rejects"] == 1
+    assert not found["forgotten"]
+    assert told_by(world.db)
+    assert main([ID]) == 2  # nobody to ask
+    assert main([ID, "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "Forgotten." in said
+    assert ADA["email"] not in said
+    assert told_by(world.db) == []
+    site = shared_home / "site"
+    assert not any(ADA["email"] in page.read_text() for page in site.rglob("*.html"))
+
+    landing.land_day(world.folder, parse_day("day1"), force=True, allow_empty=True)
+    assert told_by(world.db) == []
+    assert main(["nobody", "--yes"]) == 1
+    assert main([" ", "--yes"]) == 2
+    with lock.run_lock("daybook test"):
+        assert main([ID, "--yes"]) == 3
+    shutil.rmtree(site)
+
+
+def test_the_list_of_the_forgotten_names_nobody(db: Any) -> None:
+    db.execute("insert into bronze.agent_matches values (%s, %s, 100, 'exact')", [ADA["name"], ID])
+    with warehouse.connect() as conn:
+        forget(conn, ID)
+    kept = db.execute("select hash, salt from bronze.forgotten").fetchall()
+    assert len(kept) == 4  # agent, user, and both as words
+    assert ID.encode() not in b"".join(row["hash"] for row in kept)
+    unsalted = {hashlib.sha256(f"{kind} {ID}".encode()).digest() for kind in ("agent", "word")}
+    assert not unsalted & {bytes(row["hash"]) for row in kept}
