@@ -19,6 +19,7 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts, distributed, phases, record, tasks, timing
+from flows import prove as proving
 from flows.options import Engine, Mode, Options, chosen_days
 from flows.order import Done, run_in_order
 from flows.reap import mark_crashed
@@ -190,6 +191,15 @@ def _not_there(day: str, options: Options) -> DayRun | None:
     except DaybookError as error:
         return DayRun(parse_day(day), error=error)
     return None
+
+
+@flow(name="prove", persist_result=False)
+async def prove() -> str:
+    """All landed days built anew and held against what they built: fails where they part."""
+    said = proving.verdict(proof := proving.shown())
+    if proof.partings:
+        raise DaybookError(f"{said} By table and key: daybook prove.")
+    return said
 
 
 async def _day_here(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:
