@@ -19,6 +19,7 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import distributed, phases, record, tasks
+from flows import prove as proving
 from flows.options import Engine, Mode, Options, chosen_days
 from flows.phases import Done
 from flows.reap import mark_crashed
@@ -175,6 +176,15 @@ async def backfill(
     finally:
         stop.over()
     return done
+
+
+@flow(name="prove", persist_result=False)
+async def prove() -> str:
+    """All landed days built anew and held against what they built: fails where they part."""
+    said = proving.verdict(proof := proving.shown())
+    if proof.partings:
+        raise DaybookError(f"{said} By table and key: daybook prove.")
+    return said
 
 
 async def _day_here(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:

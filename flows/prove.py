@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 from uuid import uuid4
 
-from flows import transform
+from flows import site, transform
 from flows.command import guarded
 from loaders import warehouse
 from loaders.compare import Parting, compare
@@ -55,19 +56,32 @@ def prove(check: Callable[[], None] = lambda: None) -> Proof:
     run, started = f"prove {uuid4()}", datetime.now(UTC)
     with run_lock(f"daybook {run}") as lock, _scratch(run) as connection:
         expired = _take_expired(connection)
-        with _target_scratch():
+        # dbt's target is the scratch schemas, with a manifest of their own.
+        chosen = {"DBT_TARGET": "dev", "DBT_DEV_SCHEMA": SCRATCH}
+        with patch.dict(
+            os.environ, chosen, DBT_TARGET_PATH=str(warehouse.home() / "dbt" / "prove")
+        ):
             try:
                 transform.build(None, run, arguments=BUILD)
             finally:
                 check()
         _refuse_unbuilt(connection)
         tables, partings = compare(connection, SCRATCH)
-        days = connection.execute(
+        [(days,)] = connection.execute(
             f"select count(distinct day) from {SCRATCH}_metrics.applied_batches"
             " where day > '1970-01-01'"
-        ).fetchone()
-        proof = Proof(started, days[0] if days else 0, tables, expired, partings)
+        )
+        proof = Proof(started, days, tables, expired, partings)
         _note(connection, proof, lock)
+    return proof
+
+
+def shown(check: Callable[[], None] = lambda: None) -> Proof:
+    """A proof for people to see: the newest run's page tells of it."""
+    if warehouse.is_embedded():
+        warehouse.start()
+    proof = prove(check)
+    site.write_site(lineage=False)
     return proof
 
 
@@ -103,67 +117,34 @@ def _drop(connection: Connection) -> None:
     )
 
 
-@contextmanager
-def _target_scratch() -> Iterator[None]:
-    """dbt's target is the scratch schemas, with a manifest of their own."""
-    chosen = {
-        "DBT_TARGET": "dev",
-        "DBT_DEV_SCHEMA": SCRATCH,
-        "DBT_TARGET_PATH": str(warehouse.home() / "dbt" / "prove"),
-    }
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-
-
 def _take_expired(connection: Connection) -> list[date]:
     """Copy the records whose landed rows have expired, as batches that are applied; their days."""
-    from psycopg import sql
-
-    tables = connection.execute(
-        """
-        select distinct applied.model
-        from metrics.applied_batches as applied
-        inner join bronze.expired_days as expired on applied.batch_id = expired.batch_id
-        where applied.model like 'int!_%!_records' escape '!'
-        """
-    ).fetchall()
-    if not tables:
-        return []
-    for layer in ("intermediate", "metrics"):
-        connection.execute(f"create schema {SCRATCH}_{layer}")
-    applied = sql.Identifier(f"{SCRATCH}_metrics", "applied_batches")
-    connection.execute(
-        sql.SQL("create table {} (like metrics.applied_batches including all)").format(applied)
-    )
-    for (model,) in tables:
-        names = {
-            "held": sql.Identifier("intermediate", model),
-            "twin": sql.Identifier(f"{SCRATCH}_intermediate", model),
-            "applied": applied,
-        }
-        for statement in (
-            "create table {twin} (like {held} including all)",
-            "insert into {twin} select * from {held}"
-            " where _batch_id in (select batch_id from bronze.expired_days)",
-        ):
-            connection.execute(sql.SQL(statement).format(**names))
-        connection.execute(
-            sql.SQL(
-                "insert into {applied} select * from metrics.applied_batches where model = %s"
-                " and batch_id in (select batch_id from bronze.expired_days)"
-            ).format(**names),
-            [model],
+    statements = connection.execute(
+        f"""
+        select format(
+            'create table {SCRATCH}_intermediate.%1$I (like intermediate.%1$I including all);'
+            'insert into {SCRATCH}_intermediate.%1$I select * from intermediate.%1$I'
+            ' where _batch_id in (select batch_id from bronze.expired_days);'
+            'insert into {SCRATCH}_metrics.applied_batches select * from metrics.applied_batches'
+            ' where model = %1$L and batch_id in (select batch_id from bronze.expired_days)',
+            model
         )
-    found = connection.execute(
-        sql.SQL("select distinct day from {} order by day").format(applied)
+        from metrics.applied_batches
+        inner join bronze.expired_days using (batch_id)
+        where model like 'int!_%!_records' escape '!'
+        group by model
+        """
     ).fetchall()
+    for statement in (
+        f"create schema {SCRATCH}_intermediate; create schema {SCRATCH}_metrics",
+        f"create table {SCRATCH}_metrics.applied_batches"
+        " (like metrics.applied_batches including all)",
+        *(statement for (statement,) in statements),
+    ):
+        connection.execute(statement)
+    found = connection.execute(
+        f"select distinct day from {SCRATCH}_metrics.applied_batches order by day"
+    )
     return [day for (day,) in found]
 
 
@@ -211,6 +192,14 @@ def as_json(proof: Proof) -> str:
     return json.dumps(told, default=lambda moment: moment.isoformat())
 
 
+def verdict(proof: Proof) -> str:
+    """In a line, with no value of data."""
+    of_all = f"{proof.tables} tables of {proof.days} days"
+    if proof.partings:
+        return f"{len(proof.partings)} of {of_all} part from what the days build."
+    return f"{of_all}: what the days built is what they build anew."
+
+
 def as_text(proof: Proof) -> str:
     """What people read: a line for each table that parts; text of data is escaped."""
     lines = [
@@ -224,11 +213,7 @@ def as_text(proof: Proof) -> str:
             + ", ".join(map(str, proof.expired))
             + ": what was typed from them can't be proved, what follows from it is."
         )
-    of_all = f"{proof.tables} tables of {proof.days} days"
-    if proof.partings:
-        lines.append(f"{len(proof.partings)} of {of_all} part from what the days build.")
-    else:
-        lines.append(f"{of_all}: what the days built is what they build anew.")
+    lines.append(verdict(proof))
     return "\n".join(lines)
 
 
@@ -256,9 +241,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove"
     def command() -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, interrupt)
-        if warehouse.is_embedded():
-            warehouse.start()
-        proof = prove(check)
+        proof = shown(check)
         print(as_json(proof) if given.json else as_text(proof))
         return 1 if proof.partings else 0
 

@@ -54,11 +54,19 @@ def test_a_deployment_runs_a_day_on_the_worker_and_up_again_changes_nothing(stac
     assert "Finished in state Completed" in logs.stdout
 
 
-def test_every_declared_deployment_is_there_and_the_night_is_switched_off(stack):
+def test_a_proof_on_the_worker_is_told_on_the_newest_runs_page(stack):
+    done = stack.run("prefect", "deployment", "run", "prove/prove", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = [page.read_text() for page in (stack.home / "site").rglob("*.html")]
+    assert [page for page in pages if "1 days proved to be what the days build" in page]
+
+
+def test_every_declared_deployment_is_there_and_the_schedules_are_switched_off(stack):
     found = {each["name"]: each for each in stack.prefect("/deployments/filter", limit=50)}
     assert set(found) == set(declared())
     (schedule,) = found["day-pipeline"]["schedules"]
-    assert schedule["active"] is False
+    (weekly,) = found["prove"]["schedules"]
+    assert (schedule["active"], weekly["active"]) == (False, False)
     assert schedule["schedule"]["cron"] == "0 2 * * *"
     assert schedule["schedule"]["timezone"] == "UTC"
     assert "day" not in found["day-pipeline"]["parameters"]
