@@ -27,6 +27,7 @@ from flows.run import BackfillError, DayRun, Run, Stop, Watch, silent
 from flows.tasks import this_flow_run
 from loaders import warehouse
 from loaders.days import parse_day
+from loaders.errors import DaybookError
 from loaders.files import day_folder
 from loaders.lock import run_lock
 

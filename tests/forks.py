@@ -152,11 +152,12 @@ def remember() -> None:
     compiled: dict[Any, Any] = {}
     plain = Environment.compile
 
-    def once(self: Environment, source: Any, *how: Any, **named: Any) -> Any:
-        its = (type(self), self.autoescape, self.trim_blocks, *self.extensions, *self.filters)
-        key = (its, source, how, *named.items())
+    def once(self: Environment, source: Any, name: Any = None, *how: Any, **more: Any) -> Any:
+        escapes = self.autoescape(name) if callable(self.autoescape) else self.autoescape
+        its = (type(self), escapes, self.trim_blocks, *self.extensions, *self.filters)
+        key = (its, source, name, how, *more.items())
         if key not in compiled:
-            compiled[key] = plain(self, source, *how, **named)
+            compiled[key] = plain(self, source, name, *how, **more)
         return compiled[key]
 
     Environment.compile = once  # type: ignore[method-assign]
@@ -166,6 +167,7 @@ def remember() -> None:
 
 def _preload() -> None:
     from dbt_common.clients.jinja import get_template
+    from great_expectations.render.view import DefaultJinjaPageView
 
     from flows import server, timing, transform
     from flows.checks import run
@@ -177,6 +179,9 @@ def _preload() -> None:
     parsed = transform.manifest()
     for node in (*parsed.nodes.values(), *parsed.macros.values()):
         get_template(getattr(node, "macro_sql", "") or getattr(node, "raw_code", ""), {})
+    pages = DefaultJinjaPageView().env
+    for template in pages.list_templates():
+        pages.get_template(template)
     timing.taken()  # no run's own seconds
     start = server.start_server
 

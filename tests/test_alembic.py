@@ -28,11 +28,11 @@ def test_alembic_works_by_hand(
         return done.stdout
 
     assert "0103 (head)" in alembic("current")
-    alembic("revision", "-m", "next", "--rev-id", "0103")
-    written = tmp_path / "loaders" / "migrations" / "versions" / "0103_next.py"
+    alembic("revision", "-m", "next", "--rev-id", "0104")
+    written = tmp_path / "loaders" / "migrations" / "versions" / "0104_next.py"
     written.write_text(written.read_text().replace('op.execute("")', 'op.execute("select 1")'))
     alembic("upgrade", "head")
-    assert "0103 (head)" in alembic("current")
+    assert "0104 (head)" in alembic("current")
     db.execute("create database empty")
     monkeypatch.setenv("DATABASE_URL", warehouse.uri().replace("/daybook?", "/empty?"))
     try:

@@ -68,7 +68,7 @@ def test_what_cannot_be_used_is_named_with_what_is_allowed(
         ("required: true", "requierd: true", "'requierd' is no word.*Did you mean required?"),
         ("key: [agent_id]", "key: [agent]", "so it can't be in the key.*Did you mean agent_id?"),
         ("data_type: timestamptz", "data_type: timestamp", "'timestamp' is no type.*timestamptz?"),
-        ("{from: contact.email}", "{from: contact.name}", "name: it comes from 'contact.name'"),
+        ("{from: contact.email,", "{from: contact.name,", "name: it comes from 'contact.name'"),
         ("name: stg_agents", "name: agents", "agents: a table is called stg_"),
         ("name: stg_groups", "name: stg_agents", "stg_agents: it is declared twice"),
         ("name: email,", "name: name,", "stg_agents.name: it is declared twice"),

@@ -125,27 +125,6 @@ def test_a_day_that_takes_too_long_is_ended_with_its_sessions(after_day1, flow_c
     assert _ends(db)[1] == ("failure", "The day took more than 4 s.")
 
 
-def test_a_killed_run_is_closed_by_the_next_one_which_ends_the_same(
-    after_day1, flow_started, flow_cli, db
-):
-    with _silver_agents_locked():
-        run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
-        until(lambda: _waiting(db))
-        run.kill()
-        run.wait()
-        until(lambda: not _waiting(db), 10)
-    assert _ends(db)[1] == ("running", None)
-    dead = runs(db)[-1]["flow_run_id"]
-    again = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE)
-    assert again.returncode == 0, again.stderr
-    assert _ends(db)[1:] == [
-        ("failure", "the run ended without closing its row"),
-        ("success", None),
-    ]
-    assert prefect(os.environ["PREFECT_API_URL"], f"/flow_runs/{dead}")["state_type"] == "CRASHED"
-    assert left_open(db) == []
-
-
 BENT = """
 create function public.bend() returns trigger language plpgsql as
 $$ begin new.amount_usd := new.amount_usd + 1; return new; end $$;

@@ -104,7 +104,7 @@ def test_a_killed_worker_or_prefect_server_is_made_good_by_up(
         with stack.connect() as connection:
             assert holds(connection) == undisturbed_stack
     else:
-        assert ends_the_same(stack, undisturbed_stack) == dead["flow_run_id"]
+        assert ends_the_same(stack, undisturbed_stack) == [dead["flow_run_id"]]
     states = {"worker": {"CRASHED"}, "server": {"COMPLETED", "FAILED", "CRASHED"}}
     of_run = f"/flow_runs/{dead['flow_run_id']}"
     until(lambda: stack.prefect(of_run)["state_type"] in states[victim], 60)
