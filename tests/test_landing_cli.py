@@ -59,6 +59,8 @@ def test_what_is_not_a_day_ends_with_2_before_anything_is_touched(
 def test_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--day", "day1"]) == 2
     assert "DATA_BASE_PATH" in capsys.readouterr().err
+    assert main(["--day", "day1", "--data", "x", "--workers", "0"]) == 2
+    assert "--workers is a number of processes from 1" in capsys.readouterr().err
     with pytest.raises(SystemExit) as raised:
         main(["--data", "x"])
     assert raised.value.code == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import pytest
 from loaders import landing, slices, workers
 from loaders.errors import DaybookError
 from loaders.retention import sweep_orphans
+from loaders.sources import PROJECT
 from tests.hard_day import LINES, PLAIN_LINE, WHOLE, csv, generated, one_each, records
 from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
+from tests.watching import until
 
 pytestmark = pytest.mark.usefixtures("warehouse")
 QUOTED = "transaction_id,user_name\n" + "".join(f't{n},"a, ""{n}"""\n' for n in range(2000))
@@ -55,7 +59,9 @@ DAYS: dict[str, dict[str, Any]] = {
     "a folder of all kinds": FOLDER,
     "quotes": {"transactions.csv": QUOTED},
     "line ends in fields": {"transactions.csv": QUOTED + 't,"a\nb"\n' * 100},
-    "a file that must be parsed": {"transactions.csv": csv(1500, quotes=False)},
+    "what COPY refuses": {
+        "transactions.csv": "transaction_id,user_name\n" + "t,x\n" * 3000 + "t\n" + "t,x\n" * 3000
+    },
     "hard lines": {
         "transactions.jsonl": b"\n".join([*one_each(generated(600)), *[PLAIN_LINE] * 6000])
     },
@@ -94,11 +100,11 @@ def test_a_big_file_is_shared_and_its_parts_are_one_day(
 
 
 @pytest.fixture
-def one_waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The pids of the workers, once they have read their shares and before they may commit."""
-    pids: list[int] = []
-    monkeypatch.setattr(workers.subprocess, "Popen", _noting(workers.subprocess.Popen, pids))
-    return pids
+def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Those of the workers that a landing starts."""
+    found: list[int] = []
+    monkeypatch.setattr(workers.subprocess, "Popen", _noting(workers.subprocess.Popen, found))
+    return found
 
 
 def _noting(real: Any, pids: list[int]) -> Any:
@@ -111,7 +117,7 @@ def _noting(real: Any, pids: list[int]) -> Any:
 
 
 def test_a_worker_that_is_killed_leaves_what_stood(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, one_waits: list[int]
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, pids: list[int]
 ) -> None:
     write(tmp_path, "day1/transactions.csv", HEADER + TENS)
     land_one(tmp_path)
@@ -120,7 +126,7 @@ def test_a_worker_that_is_killed_leaves_what_stood(
 
     def killed(reading: Any) -> None:
         check(reading)
-        os.kill(one_waits[1], signal.SIGKILL)
+        os.kill(pids[1], signal.SIGKILL)
 
     monkeypatch.setattr(landing.Reading, "check", killed)
     with pytest.raises(DaybookError, match="a worker ended while it read its share"):
@@ -146,3 +152,25 @@ def test_what_a_killed_run_leaves_is_swept(
     batch = batches(db)[0]["batch_id"]
     names = [f"bronze.stg_transactions_p19700102_{batch}_{n}" for n in (0, 1)]
     assert sweep_orphans(flow_run_id="x") == names
+
+
+def test_workers_end_with_their_parent(tmp_path: Path, db: psycopg.Connection) -> None:
+    """Killed while they wait for its word: they roll back, and nothing is left."""
+    write(tmp_path, "day1/transactions.csv", QUOTED)
+    code = (
+        "import os, signal, sys; from loaders import landing, slices;"
+        "from loaders.days import parse_day; slices.SLICE, slices.WORTH = 3000, 8000;"
+        "landing.Reading.check = lambda reading: os.kill(os.getpid(), signal.SIGKILL);"
+        "landing.land_day(sys.argv[1], parse_day('day1'), tables=['stg_transactions'], workers=2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    until(
+        lambda: (
+            not db.execute(
+                "select from pg_stat_activity where application_name like 'daybook land%'"
+            ).fetchall()
+        )
+    )
+    left = db.execute("select from pg_class where relname ~ '_p19700102'").fetchall()
+    assert left == []
