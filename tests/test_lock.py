@@ -106,7 +106,8 @@ def test_a_run_on_the_pool_works_only_while_its_day_holds_the_warehouse(holder):
 
 def test_what_a_dead_day_left_at_work_is_ended_by_the_next_run(db):
     db.execute(
-        "insert into metrics.pipeline_metrics (flow_run_id, task_name, pipeline_name, status, started_at)"
+        "insert into metrics.pipeline_metrics"
+        " (flow_run_id, task_name, pipeline_name, status, started_at)"
         " values ('dead-run', 'day-pipeline', 'day', 'running', now())"
     )
     with (
