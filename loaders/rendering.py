@@ -60,7 +60,6 @@ def files_of(entity: Entity) -> dict[Path, str]:
         "columns": "\n".join(f"    {column}," for column in names),
         "landed": "\n".join(f"    coalesce(_landed ->> '{c}', {c}::text) as {c}," for c in names),
         "last_write": f", last_write='{entity.written_at}'" if entity.written_at else "",
-        "same_key": " and ".join(f"records.{c} = changed.{c}" for c in entity.key),
         "words": "".join(f"\n            {word}: {said}" for word, said in words(entity.read)),
     }
 

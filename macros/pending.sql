@@ -71,6 +71,27 @@
 {%- endmacro %}
 
 
+{% macro records_of_changed_keys(records, key, work) -%}
+    {#- The records among which each key that the model works out anew has its winner: while days
+        come in order those of the pending days, and no key is looked up; else its last that won. -#}
+    {%- if work.has_later or work.gone -%}
+    select winner.*
+    from ({{ changed_keys(records, key, work) }}) as changed
+    cross join
+        lateral (
+            select * from {{ records }} as held
+            where {{ columns_of('held', key) }} = {{ columns_of('changed', key) }}
+                and held._outcome in ('inserted', 'updated', 'unchanged')
+            order by held._day desc
+            limit 1
+        ) as winner
+    {%- else -%}
+    select * from {{ records }}
+    where {% if work.whole %}true{% else %}_day = any({{ pending_days(work) }}){% endif %}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro newest_day(records, table, until=none) -%}
     {#- The newest day on which `table` has landed, of those that `records` took in, `until` a day. -#}
     (

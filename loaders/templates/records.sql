@@ -4,7 +4,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['$entity'],
-        indexes=[{'columns': [$key, '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': [$key, '_day desc']}, {'columns': ['_day']}],
         meta={'pipeline': '$entity', 'tables': ['stg_$entity']},
     )
 }}

@@ -6,30 +6,17 @@
     )
 }}
 
-with records as not materialized (
+with records as (
 
-    select * from {{ ref('int_${entity}_records') }}
-
-),
-
-changed as (
-
-    {{ changed_keys('records', [$key], plan()) }}
+    {{ records_of_changed_keys(ref('int_${entity}_records'), [$key], plan()) }}
 
 ),
 
 latest as (
 
-    select winner.*
-    from changed
-    cross join
-        lateral (
-            select * from records
-            where $same_key
-                and records._outcome in ('inserted', 'updated', 'unchanged')
-            order by records._day desc
-            limit 1
-        ) as winner
+    select distinct on ($names) * from records
+    where _outcome in ('inserted', 'updated', 'unchanged')
+    order by $names, _day desc
 
 )
 

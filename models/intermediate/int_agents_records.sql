@@ -7,7 +7,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['agents', 'groups', 'roles'],
-        indexes=[{'columns': ['agent_id', '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['agent_id', '_day desc']}, {'columns': ['_day']}],
         meta={'pipeline': 'agents', 'tables': ['stg_agents', 'stg_agent_details']},
     )
 }}

@@ -6,7 +6,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['budgets'],
-        indexes=[{'columns': ['budget_id', '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['budget_id', '_day desc']}, {'columns': ['_day']}],
         meta={'pipeline': 'budgets', 'tables': ['stg_budgets']},
     )
 }}

@@ -4,7 +4,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['cards'],
-        indexes=[{'columns': ['card_id', '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['card_id', '_day desc']}, {'columns': ['_day']}],
         meta={'pipeline': 'cards', 'tables': ['stg_cards']},
     )
 }}

@@ -6,7 +6,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['transactions'],
-        indexes=[{'columns': ['rate_date', 'currency', '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['rate_date', 'currency', '_day desc']}, {'columns': ['_day']}],
         meta={'pipeline': 'transactions', 'tables': ['stg_fx_rates']},
     )
 }}

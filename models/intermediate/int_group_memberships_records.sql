@@ -9,7 +9,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['groups'],
-        indexes=[{'columns': ['group_id', 'agent_id', '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['group_id', 'agent_id', '_day desc']}, {'columns': ['_day']}],
         meta={
             'pipeline': 'groups',
             'tables': ['stg_groups', 'stg_group_memberships'],

@@ -4,7 +4,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['groups'],
-        indexes=[{'columns': ['group_id', '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['group_id', '_day desc']}, {'columns': ['_day']}],
         meta={'pipeline': 'groups', 'tables': ['stg_groups']},
     )
 }}

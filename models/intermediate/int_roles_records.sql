@@ -4,7 +4,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['roles'],
-        indexes=[{'columns': ['role_id', '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['role_id', '_day desc']}, {'columns': ['_day']}],
         meta={'pipeline': 'roles', 'tables': ['stg_roles']},
     )
 }}

@@ -7,7 +7,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['transactions'],
-        indexes=[{'columns': ['transaction_id', '_day']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['transaction_id', '_day desc']}, {'columns': ['_day']}],
         meta={'pipeline': 'transactions', 'tables': ['stg_transactions'], 'again': 'batches_to_rate_again'},
         post_hook="{{ remember_mark('rates', rates_mark()) }}",
     )

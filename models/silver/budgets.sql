@@ -6,30 +6,17 @@
     )
 }}
 
-with records as not materialized (
+with records as (
 
-    select * from {{ ref('int_budgets_records') }}
-
-),
-
-changed as (
-
-    {{ changed_keys('records', ['budget_id'], plan()) }}
+    {{ records_of_changed_keys(ref('int_budgets_records'), ['budget_id'], plan()) }}
 
 ),
 
 latest as (
 
-    select winner.*
-    from changed
-    cross join
-        lateral (
-            select * from records
-            where records.budget_id = changed.budget_id
-                and records._outcome in ('inserted', 'updated', 'unchanged')
-            order by records._day desc
-            limit 1
-        ) as winner
+    select distinct on (budget_id) * from records
+    where _outcome in ('inserted', 'updated', 'unchanged')
+    order by budget_id, _day desc
 
 )
 

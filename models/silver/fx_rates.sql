@@ -6,30 +6,17 @@
     )
 }}
 
-with records as not materialized (
+with records as (
 
-    select * from {{ ref('int_fx_rates_records') }}
-
-),
-
-changed as (
-
-    {{ changed_keys('records', ['rate_date', 'currency'], plan()) }}
+    {{ records_of_changed_keys(ref('int_fx_rates_records'), ['rate_date', 'currency'], plan()) }}
 
 ),
 
 latest as (
 
-    select winner.*
-    from changed
-    cross join
-        lateral (
-            select * from records
-            where records.rate_date = changed.rate_date and records.currency = changed.currency
-                and records._outcome in ('inserted', 'updated', 'unchanged')
-            order by records._day desc
-            limit 1
-        ) as winner
+    select distinct on (rate_date, currency) * from records
+    where _outcome in ('inserted', 'updated', 'unchanged')
+    order by rate_date, currency, _day desc
 
 )
 

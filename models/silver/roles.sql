@@ -6,30 +6,17 @@
     )
 }}
 
-with records as not materialized (
+with records as (
 
-    select * from {{ ref('int_roles_records') }}
-
-),
-
-changed as (
-
-    {{ changed_keys('records', ['role_id'], plan()) }}
+    {{ records_of_changed_keys(ref('int_roles_records'), ['role_id'], plan()) }}
 
 ),
 
 latest as (
 
-    select winner.*
-    from changed
-    cross join
-        lateral (
-            select * from records
-            where records.role_id = changed.role_id
-                and records._outcome in ('inserted', 'updated', 'unchanged')
-            order by records._day desc
-            limit 1
-        ) as winner
+    select distinct on (role_id) * from records
+    where _outcome in ('inserted', 'updated', 'unchanged')
+    order by role_id, _day desc
 
 )
 

@@ -7,30 +7,17 @@
     )
 }}
 
-with records as not materialized (
+with records as (
 
-    select * from {{ ref('int_transactions_records') }}
-
-),
-
-changed as (
-
-    {{ changed_keys('records', ['transaction_id'], plan()) }}
+    {{ records_of_changed_keys(ref('int_transactions_records'), ['transaction_id'], plan()) }}
 
 ),
 
 latest as (
 
-    select winner.*
-    from changed
-    cross join
-        lateral (
-            select * from records
-            where records.transaction_id = changed.transaction_id
-                and records._outcome in ('inserted', 'updated', 'unchanged')
-            order by records._day desc
-            limit 1
-        ) as winner
+    select distinct on (transaction_id) * from records
+    where _outcome in ('inserted', 'updated', 'unchanged')
+    order by transaction_id, _day desc
 
 )
 
