@@ -23,6 +23,12 @@ where relkind = 'r' and (
     relnamespace = to_regnamespace('marts') or oid = to_regclass('metrics.group_activity')
 )
 """
+# Silver is without the person before the figures are.
+BEGIN = """
+update metrics.current_day set is_complete = false
+from metrics.current_day as before
+returning before.is_complete
+"""
 
 
 def forget_person(agent_id: str, *, dry_run: bool = False) -> dict[str, int]:
@@ -36,6 +42,7 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> dict[str, int]:
         with warehouse.connect(application_name=f"daybook {run}") as conn:
             warehouse.check_ready(conn)
             rows = forget(conn, agent_id)
+            was_complete = conn.execute(BEGIN).fetchone() == (True,)
             figures = [name for (name,) in conn.execute(FIGURES).fetchall()]
             if dry_run:
                 conn.rollback()
@@ -51,6 +58,9 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> dict[str, int]:
             shutil.rmtree(folder, ignore_errors=True)
         if figures:
             transform.build(None, run, arguments=["run", "--select", *figures])
+        if was_complete:
+            with warehouse.connect(application_name=f"daybook {run}") as conn:
+                conn.execute("update metrics.current_day set is_complete = true")
         if site.exists():
             write_pages(site, everything=True)
     return rows

@@ -1,4 +1,4 @@
-"""Who is forgotten, and what tells of them."""
+"""Who is forgotten and what tells of them; which day the tables are of."""
 
 from alembic import op
 
@@ -13,6 +13,16 @@ create table if not exists bronze.forgotten (
 );
 comment on table bronze.forgotten is
     'One row per thing that named a forgotten person, as a salted hash: nobody is named by it.';
+
+create table metrics.current_day (
+    "only" boolean primary key default true check ("only"),
+    day date,
+    flow_run_id text not null,
+    is_complete boolean not null,
+    changed_at timestamptz not null default clock_timestamp()
+);
+comment on table metrics.current_day is
+    'One row: the newest day of silver, metrics and marts, and whether they are of one build.';
 
 create or replace function bronze.is_forgotten(kind text, name text) returns boolean
 language sql stable parallel safe
