@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             sources=options.sources,
             progress=_tell,
         )
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
     print(out)
     return 0
