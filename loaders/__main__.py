@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders") ->
     options = _parser(prog).parse_args(arguments)
     try:
         return _land(options)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
 
 

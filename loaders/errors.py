@@ -60,8 +60,10 @@ def plain(error: Exception) -> Exception:
     return DriverError(f"PostgreSQL: {said} ({kind})", state)
 
 
-def ended_with(error: Exception) -> int:
+def ended_with(error: Exception | KeyboardInterrupt) -> int:
     """Say in a sentence what ended a command; its exit code. A fault of ours is raised as it is."""
+    if isinstance(error, KeyboardInterrupt):
+        error = DaybookError("interrupted")
     said = plain(error)
     if not isinstance(said, DaybookError):
         raise error

@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.ware
     given = parser.parse_args(arguments)
     try:
         print(_answer(given.command, drop_built=getattr(given, "drop_built", False)))
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
     return 0
 

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         how = {"allow_empty": options.allow_empty, "sources": options.sources}
         read_day(options.data, day, out, **how, progress=_tell)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
     print(out)
     return 0

@@ -220,20 +220,23 @@ def test_a_run_whose_lock_another_had_meanwhile_ends_before_its_next_phase(
         pass
 
 
-def test_a_loader_by_hand_says_in_a_sentence_that_its_session_was_ended(
-    after_day1, flow_started, db
-):
+@pytest.mark.parametrize("how", ["its session is ended", "Ctrl-C"])
+def test_a_loader_by_hand_says_in_a_sentence_what_ended_it(after_day1, flow_started, db, how):
+    said = "interrupted"
     with connecting.connect() as blocker:
         blocker.execute("lock table bronze.match_state in access exclusive mode")
         run = flow_started("loaders", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
-        db.execute(
-            "select pg_terminate_backend(pid) from pg_locks"
-            " where relation = 'bronze.match_state'::regclass and not granted"
-        )
+        if how == "Ctrl-C":
+            run.send_signal(signal.SIGINT)
+        else:
+            db.execute(
+                "select pg_terminate_backend(pid) from pg_locks"
+                " where relation = 'bronze.match_state'::regclass and not granted"
+            )
+            said = "PostgreSQL: terminating connection due to administrator command (AdminShutdown)"
         assert run.wait(60) == 1
-    said = "terminating connection due to administrator command (AdminShutdown)"
-    assert run.stderr.splitlines()[-1] == f"error: PostgreSQL: {said}"
+    assert run.stderr.splitlines()[-1] == f"error: {said}"
 
 
 def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(tmp_path: Path):
