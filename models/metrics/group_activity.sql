@@ -17,7 +17,7 @@
 }}
 
 -- not materialized: too large for memory, and the table is there to be read
-with recursive groups as not materialized (
+with recursive all_groups as not materialized (
 
     select
         group_id,
@@ -43,17 +43,17 @@ active as (
 
     -- anchor: an active agent
     select
-        groups.group_id,
-        groups.parent_group_id
-    from groups
-    inner join members on groups.group_id = members.group_id
+        all_groups.group_id,
+        all_groups.parent_group_id
+    from all_groups
+    inner join members on all_groups.group_id = members.group_id
     union
     -- step: to the parent
     select
-        groups.group_id,
-        groups.parent_group_id
+        all_groups.group_id,
+        all_groups.parent_group_id
     from active
-    inner join groups on active.parent_group_id = groups.group_id
+    inner join all_groups on active.parent_group_id = all_groups.group_id
 
 ),
 
@@ -74,18 +74,18 @@ placed as (
         child.group_id,
         0 as depth,
         child.group_id as root_group_id
-    from groups as child
-    left join groups as parent on child.parent_group_id = parent.group_id
+    from all_groups as child
+    left join all_groups as parent on child.parent_group_id = parent.group_id
     -- of `is null` Postgres expects next to no row, and then reads all groups once per level
     where num_nulls(parent.group_id) = 1
     union all
     -- step: to the children; from a root no cycle can be reached
     select
-        groups.group_id,
+        all_groups.group_id,
         placed.depth + 1,
         placed.root_group_id
     from placed
-    inner join groups on placed.group_id = groups.parent_group_id
+    inner join all_groups on placed.group_id = all_groups.parent_group_id
 
 ),
 
@@ -93,10 +93,10 @@ placed as (
 unplaced as (
 
     select
-        groups.group_id,
-        groups.parent_group_id as up_1
-    from groups
-    left join placed on groups.group_id = placed.group_id
+        all_groups.group_id,
+        all_groups.parent_group_id as up_1
+    from all_groups
+    left join placed on all_groups.group_id = placed.group_id
     where placed.group_id is null
 
 ),
@@ -121,20 +121,20 @@ cycles as (
 )
 
 select
-    groups.group_id,
-    groups.name,
-    groups.parent_group_id,
+    all_groups.group_id,
+    all_groups.name,
+    all_groups.parent_group_id,
     active.group_id is null as inactive,
     coalesce(members.active_members, 0) as active_members,
     coalesce(children.active_children, 0) as active_children,
     placed.depth,
     placed.root_group_id,
     cycles.group_id is not null as in_cycle
-from groups
-left join active on groups.group_id = active.group_id
-left join members on groups.group_id = members.group_id
-left join children on groups.group_id = children.group_id
-left join placed on groups.group_id = placed.group_id
-left join cycles on groups.group_id = cycles.group_id
+from all_groups
+left join active on all_groups.group_id = active.group_id
+left join members on all_groups.group_id = members.group_id
+left join children on all_groups.group_id = children.group_id
+left join placed on all_groups.group_id = placed.group_id
+left join cycles on all_groups.group_id = cycles.group_id
 -- the primary key of a first build grows at its end only, which saves a third of the time
-order by groups.group_id
+order by all_groups.group_id
