@@ -2,8 +2,7 @@
 
 All tables of the day are looked at before the first write (plan.py). A table's batch then begins as
 a `running` row of `bronze.load_batches`; in one transaction its files are read into a partition
-that nobody sees, counted, checked, and swapped in with the batch's outcome. A batch that fails is
-noted in a transaction of its own.
+that nobody sees, counted, checked, and swapped in with its outcome; a failure is noted apart.
 """
 
 from __future__ import annotations
