@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ import pytest
 
 from flows.pages.verdict import AGAIN
 from loaders import warehouse as connecting
-from loaders.lock import run_lock
+from loaders.lock import KEY, run_lock
 from loaders.sources import PROJECT
 from tests.flow.conftest import SAMPLE
 from tests.watching import left_open, prefect, runs, until
@@ -33,11 +34,12 @@ def _silver_agents_locked() -> Iterator[None]:
         yield
 
 
-def _waiting(db: psycopg.Connection) -> bool:
+def _waiting(db: psycopg.Connection, what: str = "%") -> bool:
     row = db.execute(
         "select count(*) from pg_stat_activity"
         " where datname = current_database() and wait_event_type = 'Lock'"
-        " and application_name like 'daybook%'"
+        " and wait_event like %s and application_name like 'daybook%%'",
+        [what],
     ).fetchone()
     return row["count"] > 0
 
@@ -211,8 +213,11 @@ def test_a_run_whose_lock_another_had_meanwhile_ends_before_its_next_phase(
     with _silver_agents_locked():
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
-        _lose_the_lock(db)
-        with run_lock("daybook run another day2"):
+        with connecting.connect(autocommit=True) as other, ThreadPoolExecutor(1) as queue:
+            taken = queue.submit(other.execute, "select pg_advisory_lock(%s::bigint)", [KEY])
+            until(lambda: _waiting(db, "advisory"))
+            _lose_the_lock(db)
+            taken.result()
             db.execute("update metrics.pipeline_metrics set status = 'failure'")
     assert run.wait(60) == 3
     assert "lost its lock" in run.stderr
