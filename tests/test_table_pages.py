@@ -51,7 +51,7 @@ def test_a_table_has_a_page_with_its_days_checks_reasons_columns_and_lineage(
     assert "<td>currencyData.originalCurrencyCode</td>" in read(
         tmp_path, "tables/stg_transactions.html"
     )
-    assert "One row per transaction" in text and "transactions.transaction_id_is_unique" in text
+    assert "One row per transaction" in text and "transactions.amount_is_plausible" in text
     assert "Postgres, on every write: primary key transaction_id" in text
     assert 'href="../tables/stg_transactions.html"' in text
     everything = "".join(page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html"))

@@ -102,13 +102,15 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
         flow_run_id=flow_run_id,
         day=day,
         role=warehouse.TRANSFORMER,
+        autocommit=True,  # what has been read is held no longer
     ) as connection:
         found = [
             checked
             for suite in suites_of(day)
             for checked in _hold(gx, context, source, connection, suite, day)
         ]
-        _keep(connection, found, day, flow_run_id)
+        with connection.transaction():
+            _keep(connection, found, day, flow_run_id)
     if docs is not None:
         described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
         write_docs(context, docs, described)
@@ -149,9 +151,8 @@ def _hold(
     name, meta = suite["name"], suite["meta"]
     shares = bool(meta.get("shares"))
     try:
-        with connection.transaction():
-            cursor = connection.execute(_shares(suite) if shares else _rows(suite))
-            rows = cursor.fetchall()
+        cursor = connection.execute(_shares(suite) if shares else _rows(suite))
+        rows = cursor.fetchall()
     except psycopg.Error as error:
         # Postgres quotes values in its messages: the kind of error is all that is kept.
         kind = {"kind": type(error).__name__}

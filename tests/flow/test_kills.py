@@ -119,7 +119,7 @@ def test_a_run_killed_in_any_phase_or_left_by_postgres_is_made_good(alone, undis
         assert "Traceback" not in run.stdout + run.stderr
         if victim == "flow":
             with alone.connect() as connection:
-                assert runs(connection)[-1]["status"] == "running"
+                assert runs(connection)[-1]["status"] == "running", phase + run.stderr
         assert alone.cold("loaders.warehouse", "start").returncode == 0
     dead = ends_the_same(alone, undisturbed)
     # Who outlives PostgreSQL tells Prefect by itself.

@@ -96,7 +96,7 @@ def test_a_distributed_day_is_a_run_for_each_phase_and_table_and_ends_as_a_local
     by_deployment: dict[str, list[dict[str, Any]]] = {}
     for run in children:
         by_deployment.setdefault(ids[run["deployment_id"]], []).append(run)
-    assert set(by_deployment) == set(ids.values()) - {"day-pipeline", "backfill"}
+    assert set(by_deployment) == set(ids.values()) - {"day-pipeline", "backfill", "prove"}
     tables = {run["parameters"]["table"] for run in by_deployment["land-table"]}
     assert tables == set(declared_tables())
     assert {len(runs) for name, runs in by_deployment.items() if name != "land-table"} == {1}
