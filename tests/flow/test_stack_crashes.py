@@ -124,6 +124,6 @@ def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
         assert day.wait(60) == code, day.stderr
         if number == signal.SIGTERM:  # while what it waits for is still held
             until(lambda: not stack.flow_processes(), 60)
-    dead = ends_the_same(stack, undisturbed_stack)
+    [dead] = ends_the_same(stack, undisturbed_stack)
     until(lambda: not stack.flow_processes(), 60)
     assert state(stack, dead) == left
