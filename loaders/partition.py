@@ -207,8 +207,7 @@ class NewPartition:
         return Keys(*counted)
 
     def swap_in(self) -> None:
-        """Takes the place of the day's partition, without who is forgotten. The parent is locked
-        from here to the commit."""
+        """Takes the day's place, without who is forgotten; the parent is locked to the commit."""
         import psycopg
 
         if eraser := eraser_of_landing(self._conn):
