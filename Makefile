@@ -101,7 +101,8 @@ LOCKS = requirements.lock requirements-setup.lock $(if $(wildcard $(VENV)/.spark
 audit: setup locks  ## whether what is installed is what the locks say, and what has a newer release
 	$(BIN)/uv pip check --python $(BIN)/python
 	@found=$$($(BIN)/uv pip sync --dry-run --require-hashes --python $(BIN)/python $(LOCKS) 2>&1); \
-	    grep -q 'Would make no changes' <<< "$$found" || { echo "$$found"; exit 1; }
+	    grep -q 'Would make no changes' <<< "$$found" || { echo "$$found"; \
+	    echo "What is installed is not what the locks say: remove $(VENV), then make setup."; exit 1; }
 	$(BIN)/uv pip list --outdated --python $(BIN)/python
 
 bench: setup  ## ratios against plain Postgres, in one run
