@@ -270,6 +270,7 @@ BAD_AGENTS = [
     ("agent_id", "9.00101E+11", "agent_id_invalid"),
     ("agent_id", "é" * 1251, "agent_id_invalid"),
     ("agent_id", "", "agent_id_missing"),
+    ("email", "", "email_missing"),
     ("name", "  ", "name_missing"),
     ("available", "yes", "available_invalid"),
     ("deactivated", "1", "deactivated_invalid"),

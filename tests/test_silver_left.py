@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -87,6 +88,18 @@ def test_a_day_landed_again_in_part_leaves_silver_as_it_was(world: World) -> Non
     )
     assert amount(world, "a") == 2
     assert world.pairs() == [("10", "1"), ("11", "2")]
+
+
+@pytest.mark.builds("agents")
+def test_who_left_a_day_landed_again_was_last_seen_before_it(world: World) -> None:
+    """Neither the status nor the record that wins says so: who left was off the list, and the older
+    day has the newer record."""
+    listed, newer, older = [agent(1)], agent(2, updated_at=NEW), agent(2, updated_at=OLD)
+    world.day("day1", agents=listed, agent_details=[agent(1), newer])
+    world.day("day2", agents=listed, agent_details=[agent(1), older])
+    world.day("day2", agents=listed, agent_details=[agent(1)])
+    left = world.one("agents", "last_seen_day", "agent_id = '2'")
+    assert left["last_seen_day"] == date(1970, 1, 2)
 
 
 @pytest.mark.builds("agents", "roles")
