@@ -196,10 +196,10 @@ def _preload() -> None:
     from flows import server, timing, transform
     from flows.checks import run
 
-    remember()
     run.great_expectations()
     for name in PRELOADED:
         importlib.import_module(name)
+    remember()  # dbt after Prefect: what it imports would have the root logger write to the console
     parsed = transform.manifest()
     for node in (*parsed.nodes.values(), *parsed.macros.values()):
         get_template(getattr(node, "macro_sql", "") or getattr(node, "raw_code", ""), {})
