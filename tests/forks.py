@@ -27,6 +27,7 @@ import threading
 import time
 import traceback
 import warnings
+from collections import ChainMap
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -145,8 +146,14 @@ class Forks:
 
 def remember() -> None:
     """Have what libraries work out anew at each command, always the same, worked out once: compiled
-    templates, who declared a flag of dbt's, the certificates that Prefect's clients never use."""
+    templates, who declared a flag of dbt's, which plugins it has, the words that a date could be
+    written in, the certificates that Prefect's clients never use. And what dbt tells of itself is
+    not put into words where nobody listens."""
+    import parsedatetime
+    from dbt.context.macros import MacroNamespace
+    from dbt.plugins.manager import PluginManager
     from dbt_common.behavior_flags import BehaviorFlagRendered
+    from dbt_common.events.event_manager import EventManager
     from jinja2 import Environment
 
     compiled: dict[Any, Any] = {}
@@ -160,8 +167,25 @@ def remember() -> None:
             compiled[key] = plain(self, source, name, *how, **more)
         return compiled[key]
 
+    tell = EventManager.fire_event
+
+    def fire_event(self: EventManager, *event: Any, **how: Any) -> None:
+        if self.loggers or self.callbacks:
+            tell(self, *event, **how)
+
+    def flat(self: MacroNamespace) -> dict[str, Any]:
+        """All macros by name: dbt looks through five places for each, and asks for all."""
+        if "flat" not in vars(self):
+            self.flat = dict(ChainMap(*self._search_order()))
+        return self.flat
+
     Environment.compile = once  # type: ignore[method-assign]
+    EventManager.fire_event = fire_event  # type: ignore[method-assign]
+    MacroNamespace.__iter__ = lambda self: iter(flat(self))
+    MacroNamespace.__getitem__ = lambda self, name: flat(self)[name]
     BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt")
+    PluginManager.get_prefixed_modules = functools.cache(PluginManager.get_prefixed_modules)
+    parsedatetime.Constants = functools.cache(parsedatetime.Constants)
     ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 
@@ -172,10 +196,10 @@ def _preload() -> None:
     from flows import server, timing, transform
     from flows.checks import run
 
-    remember()
     run.great_expectations()
     for name in PRELOADED:
         importlib.import_module(name)
+    remember()  # dbt after Prefect: what it imports would have the root logger write to the console
     parsed = transform.manifest()
     for node in (*parsed.nodes.values(), *parsed.macros.values()):
         get_template(getattr(node, "macro_sql", "") or getattr(node, "raw_code", ""), {})

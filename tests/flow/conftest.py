@@ -70,21 +70,25 @@ def flow_cli(flow_started: Callable[..., Command]) -> Callable[..., Command]:
 
 
 @pytest.fixture(scope="session")
-def _with_day1() -> list[str]:
-    """The templates of this process that hold day1: made by the first test that wants it."""
+def _with_day1() -> list[Command]:
+    """The run that made this process's template of day1: by the first test that wants it."""
     return []
 
 
 @pytest.fixture
-def after_day1(_with_day1: list[str], shared_home: Path, flow_cli: Callable[..., Command]) -> None:
-    """The flow has run the first sample day. Asked for before `db`, whose session it would end."""
+def after_day1(
+    _with_day1: list[Command], shared_home: Path, flow_cli: Callable[..., Command]
+) -> Command:
+    """The flow has run the first sample day, by this command. Asked for before `db`, whose session
+    it would end."""
     if not _with_day1:
         done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE)
         assert done.returncode == 0, done.stderr
         copy_database(shared_home, "daybook", "after_day1")
-        _with_day1.append("after_day1")
+        _with_day1.append(done)
     else:
         copy_database(shared_home, "after_day1")
+    return _with_day1[0]
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ far from the project, and makes an asset of each relation."""
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from loaders import server
 from loaders.sources import PROJECT
+from tests.forks import Forks
 from tests.watching import prefect
 
 SILVER = "postgres://daybook/silver/"
@@ -30,7 +29,11 @@ def _materialized(url: str) -> set[str]:
 
 @pytest.mark.slow
 def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
-    prefect_url: str, dbt_folder: Path, short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+    prefect_url: str,
+    dbt_folder: Path,
+    forks: Forks,
+    short_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = short_tmp / "home"
     monkeypatch.setenv("DAYBOOK_DBT_RUNNER", "prefect")
@@ -40,13 +43,8 @@ def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
     monkeypatch.delenv("DATABASE_URL", raising=False)
     day = ("--day", "day1", "--data", str(PROJECT / "tests" / "sample"))
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.day", *day],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = forks.start("flows.day", *day, env=dict(os.environ))
+        done.wait(300)
     finally:
         server.reset(home)
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -24,7 +23,6 @@ from flows.transform import BuildError, verdict
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.readers.rows import UnreadableError
-from loaders.sources import PROJECT
 from tests.flow.conftest import SAMPLE
 from tests.watching import prefect, runs, until
 
@@ -52,9 +50,8 @@ def _task_runs(flow_run_id: str) -> dict[str, str]:
     return until(written, 20)
 
 
-def test_a_day_runs_from_raw_files_to_a_balanced_ledger(flow_cli, db):
-    done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE)
-    assert done.returncode == 0, done.stderr
+def test_a_day_runs_from_raw_files_to_a_balanced_ledger(after_day1, db):
+    done = after_day1
     assert "day1 succeeded in" in done.stdout
     for word in ("42 landed", "37 new", "4 quarantined", "what is new: agents", "daybook psql"):
         assert word in done.stdout
@@ -97,28 +94,23 @@ def test_the_same_day_twice_changes_nothing(after_day1, flow_cli, db):
     assert {row["status"] for row in statuses} <= {"unchanged", "skipped"}
 
 
-def test_a_backfill_gives_each_day_its_own_context(flow_cli, db):
-    done = flow_cli("flows.backfill", "--days", "day1", "day2", "--data", SAMPLE)
-    assert done.returncode == 0, done.stderr
-    ran = [(run["day"].day, run["flow_run_id"]) for run in runs(db) if run["status"] == "success"]
-    assert [day for day, _ in ran] == [2, 3]
+def test_a_backfill_gives_each_day_its_own_context_and_stops_at_one_that_is_not_there(
+    after_day1, flow_cli, db
+):
+    done = flow_cli("flows.backfill", "--days", "day2", "day3", "day9", "day4", "--data", SAMPLE)
+    assert done.returncode == 1
+    assert "stopped at day9: done day2, day3; not run day4" in done.stderr
+    assert "has no day9/" in done.stderr
+    found = db.execute("select distinct status from metrics.pipeline_metrics").fetchall()
+    assert found == [{"status": "success"}]
+    ran = [(run["day"].day, run["flow_run_id"]) for run in runs(db)]
+    assert [day for day, _ in ran] == [2, 3, 4]
     applied = db.execute(
         "select day, flow_run_id from metrics.applied_batches"
         " where model = 'transactions' and table_name = 'stg_transactions' order by day"
     ).fetchall()
     found = [(row["day"].day, row["flow_run_id"]) for row in applied]
     assert found == ran, "a dbt session carried another day's settings"
-
-
-def test_a_backfill_stops_at_a_day_that_is_not_there_and_says_what_is_done(
-    after_day1, flow_cli, db
-):
-    done = flow_cli("flows.backfill", "--days", "day1", "day9", "day2", "--data", SAMPLE)
-    assert done.returncode == 1
-    assert "stopped at day9: done day1; not run day2" in done.stderr
-    assert "has no day9/" in done.stderr
-    found = db.execute("select distinct status from metrics.pipeline_metrics").fetchall()
-    assert found == [{"status": "success"}]
 
 
 @pytest.mark.parametrize("command", [["day", "--day"], ["backfill", "--days"]])
@@ -217,39 +209,6 @@ def test_phases_run_alone_in_python(warehouse, db, flow_environment):
     )
     with pytest.raises(reasons.LedgerError, match="stg_agents"):
         phases.finish_day(run)
-
-
-def test_run_day_in_python_gives_each_phases_run_and_state(flow_environment, tmp_path):
-    script = (
-        "import json; from flows.day import run_day;"
-        f"done = run_day('day1', {str(SAMPLE)!r});"
-        "print(json.dumps([done.flow_run_id, done.phases]))"
-    )
-    (tmp_path / "script.py").write_text(script)
-    shown = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py")],
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert shown.returncode == 0, shown.stderr
-    flow_run_id, by_phase = json.loads(shown.stdout)
-    order = [
-        "prepare-day",
-        "land-day",
-        "sweep-orphans",
-        "match-names",
-        "transform-day",
-        "check-day",
-        "finish-day",
-        "expire-days",
-    ]
-    assert list(by_phase) == order
-    assert {phase["state"] for phase in by_phase.values()} == {"Completed"}
-    ids = {run["id"] for run in _prefect("/task_runs/filter", **_of_run(flow_run_id))}
-    assert {phase["run_id"] for phase in by_phase.values()} <= ids
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ from tests.watching import left_open, prefect, runs, until
 
 
 @contextmanager
-def _silver_agents_locked() -> Iterator[None]:
-    """While this holds, a build waits inside the agents model."""
+def _locked(table: str) -> Iterator[None]:
+    """While this holds, a run waits where it needs the table."""
     with connecting.connect() as blocker:
-        blocker.execute("lock table silver.agents in access exclusive mode")
+        blocker.execute(f"lock table {table} in access exclusive mode")
         yield
 
 
@@ -62,7 +62,7 @@ def _node_states(db: psycopg.Connection, name: str) -> list[str]:
 def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(
     after_day1, flow_started, flow_cli, db
 ):
-    with _silver_agents_locked():
+    with _locked("silver.agents"):
         first = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
         losers = [
@@ -83,29 +83,27 @@ def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(
     assert [status for status, _ in _ends(db)] == ["success", "success"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_closes_its_row_and_frees_the_lock(after_day1, flow_started, db, number):
-    with _silver_agents_locked():
+def test_an_interrupted_run_closes_its_row_and_frees_the_lock(after_day1, flow_started, db):
+    with _locked("silver.agents"):
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
         until(lambda: "RUNNING" in _node_states(db, "agents"))
         started = time.monotonic()
-        run.send_signal(number)
+        run.send_signal(signal.SIGINT)
         assert run.wait(60) == 1
         assert time.monotonic() - started < 20
-        assert f"interrupted by {number.name}" in run.stderr
+        assert "interrupted by SIGINT" in run.stderr
         assert "Traceback" not in run.stderr
         assert not _waiting(db)
-    assert _ends(db)[1] == ("failure", f"The run was interrupted by {number.name}.")
+    assert _ends(db)[1] == ("failure", "The run was interrupted by SIGINT.")
     with run_lock("a test", wait=0):
         pass
     until(lambda: "RUNNING" not in _node_states(db, "agents"))
 
 
-def test_an_interrupted_landing_leaves_what_was_there(after_day1, flow_started, flow_cli, db):
+def test_an_interrupted_landing_leaves_what_was_there(after_day1, flow_started, db):
     before = db.execute("select * from bronze.stg_agents order by _source_row").fetchall()
-    with connecting.connect() as blocker:
-        blocker.execute("lock table bronze.stg_agents in access exclusive mode")
+    with _locked("bronze.stg_agents"):
         run = flow_started("flows.day", "--day", "day1", "--data", SAMPLE, "--force")
         until(lambda: _waiting(db))
         run.send_signal(signal.SIGTERM)
@@ -114,12 +112,11 @@ def test_an_interrupted_landing_leaves_what_was_there(after_day1, flow_started, 
     assert _ends(db)[1] == ("failure", "The run was interrupted by SIGTERM.")
     after = db.execute("select * from bronze.stg_agents order by _source_row").fetchall()
     assert after == before
-    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
     assert left_open(db) == []
 
 
 def test_a_day_that_takes_too_long_is_ended_with_its_sessions(after_day1, flow_cli, db):
-    with _silver_agents_locked():
+    with _locked("silver.agents"):
         done = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE, "--timeout", "4")
         assert not _waiting(db)
     assert done.returncode == 1
@@ -198,7 +195,7 @@ def _lose_the_lock(db: psycopg.Connection, *others: str) -> None:
 
 @pytest.mark.parametrize("others", [(), ("daybook dbt %",)], ids=["alone", "and dbt's"])
 def test_a_run_takes_a_lost_lock_again_and_goes_on(after_day1, flow_started, db, others):
-    with _silver_agents_locked():
+    with _locked("silver.agents"):
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
         _lose_the_lock(db, *others)
@@ -210,7 +207,7 @@ def test_a_run_takes_a_lost_lock_again_and_goes_on(after_day1, flow_started, db,
 def test_a_run_whose_lock_another_had_meanwhile_ends_before_its_next_phase(
     after_day1, flow_started, db
 ):
-    with _silver_agents_locked():
+    with _locked("silver.agents"):
         run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
         with connecting.connect(autocommit=True) as other, ThreadPoolExecutor(1) as queue:
@@ -228,8 +225,7 @@ def test_a_run_whose_lock_another_had_meanwhile_ends_before_its_next_phase(
 @pytest.mark.parametrize("how", ["its session is ended", "Ctrl-C"])
 def test_a_loader_by_hand_says_in_a_sentence_what_ended_it(after_day1, flow_started, db, how):
     said = "interrupted"
-    with connecting.connect() as blocker:
-        blocker.execute("lock table bronze.match_state in access exclusive mode")
+    with _locked("bronze.match_state"):
         run = flow_started("loaders", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
         if how == "Ctrl-C":
@@ -280,18 +276,31 @@ sys.addaudithook(seen)
 """
 
 
+IN_PYTHON = f"""
+import json, os
+from flows.day import run_day
+from tests.watching import prefect
+done = run_day("day1", {str(SAMPLE)!r})
+of_run = {{"id": {{"any_": [done.flow_run_id]}}}}
+known = prefect(os.environ["PREFECT_API_URL"], "/task_runs/filter", flow_runs=of_run)
+print(json.dumps([done.phases, [run["id"] for run in known]]))
+"""
+
+
 def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
     warehouse, dbt_environment, monkeypatch, tmp_path: Path
 ):
+    """Begun by Python, which gets each phase's run and state."""
+    (tmp_path / "script.py").write_text(IN_PYTHON)
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
     for name in ("DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'hook'}:{PROJECT}")
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     done = subprocess.run(
-        [sys.executable, "-m", "flows.day", "--day", "day1", "--data", str(SAMPLE)],
+        [sys.executable, str(tmp_path / "script.py")],
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -302,6 +311,13 @@ def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
     assert any("127.0.0.1" in line for line in seen), "the hook saw Prefect's own calls"
     foreign = {line for line in seen if "127.0.0.1" not in line and "'localhost'" not in line}
     assert foreign == set()
+    by_phase, known = json.loads(done.stdout)
+    assert list(by_phase) == [
+        *("prepare-day", "land-day", "sweep-orphans", "match-names", "transform-day"),
+        *("check-day", "finish-day", "expire-days"),
+    ]
+    assert {phase["state"] for phase in by_phase.values()} == {"Completed"}
+    assert {phase["run_id"] for phase in by_phase.values()} <= set(known)
 
 
 HEAVY = (
