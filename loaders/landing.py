@@ -245,7 +245,7 @@ def checked(
         rows_landed=read.landed,
         rows_rejected=read.rejected,
         rows_repaired=read.repaired,
-        drift=ledger.drift(read.found.missing(table), read.found.unknown, before),
+        drift=ledger.drift(read.found.missing(), read.found.unknown, before),
     )
 
 

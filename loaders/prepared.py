@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 MANIFEST = "_daybook.json"
-VERSION = 5
+VERSION = 6
 ROWS, REJECTED = ".parquet", ".jsonl"
 _PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.parquet|\.jsonl)")
 
@@ -51,10 +51,9 @@ class ReadTable:
     error: tuple[str, str] | None = None
     records: dict[str, int] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
+    never: list[str] | None = None
     absent: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-    json_records: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,10 +159,9 @@ def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepare
         for one in files
     ]
     found = Found(
-        seen=set(there.seen),
+        never=None if there.never is None else dict(enumerate(there.never)),
         absent=set(there.absent),
         unknown=set(there.unknown),
-        json_records=there.json_records,
     )
     return Prepared(
         table,

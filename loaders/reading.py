@@ -16,7 +16,6 @@ from loaders.plan import Plan, check_blank
 from loaders.prepared import Prepared
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.formats import read_pieces
-from loaders.readers.json_fast import Fast
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, KeylessError, Reject
 from loaders.slices import Slice, opened_slice
@@ -108,7 +107,6 @@ class Reading:
         """All from the start, as if nothing had been read."""
         self.rejects = Rejects()
         self.read = Read(found=Found(put_aside=self._put_aside))
-        self._fast = Fast(self.mapping, self.read.found)
         self._rows = self._bytes = self._shown = 0
         headers = {scanned.header for scanned in self.plan.files or () if scanned.header}
         for header in headers:
@@ -142,7 +140,7 @@ class Reading:
             opening = partial(opened_slice, part, self.plan.table.encoding, self.on_read)
             try:
                 for piece, many in read_pieces(
-                    part.scanned, self.mapping, self.read.found, self._fast, opening, part.first
+                    part.scanned, self.mapping, self.read.found, opening, part.first
                 ):
                     self._rows += many
                     yield piece

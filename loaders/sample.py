@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -15,11 +17,11 @@ from loaders.errors import UsageError
 from loaders.files import sample_files
 from loaders.raw_file import RawFile
 from loaders.readers import guess
-from loaders.readers.formats import read_rows, scan
+from loaders.readers.formats import read_pieces, scan
 from loaders.readers.json_window import decode
 from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import structs_of
-from loaders.readers.rows import Digits, Found, Row
+from loaders.readers.rows import Digits, Found
 from loaders.schema import Table
 
 SAMPLED = 10_000  # records
@@ -99,11 +101,12 @@ def _records(files: list[RawFile], table: Table) -> Iterator[dict[str, Any]]:
     for file in files:
         scanned = scan(file, mapping)
         names = scanned.header or ()
-        for row in read_rows(scanned, mapping, Found()):
-            if isinstance(row, Row):
-                extra = decode(row.extra)[0] if row.extra else {}
+        for piece, _ in read_pieces(scanned, mapping, Found()):
+            for *_, extra, _path, _number in csv.reader(io.StringIO(piece.decode(), newline="")):
+                held = decode(extra, 0)[0]
+                held = held if isinstance(held, dict) else {}
                 # a header names what has no value, too
-                yield {name: extra.get(name) for name in names} or extra
+                yield {name: held.get(name) for name in names} or held
 
 
 def _fields(

@@ -1,16 +1,21 @@
-"""What COPY's CSV says, read back: an unquoted null is none, a quoted one is a word."""
+"""What the readers give to COPY: read back, and given by Python's json alone."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
+from unittest.mock import Mock, patch
 
+import msgspec
+
+from loaders.readers import json_blocks, json_file, json_records
 from loaders.readers.rows import Row
 
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\n]*))([,\n])')
 
 
 def rows_of(copied: bytes) -> list[Row]:
-    """The rows, their file's name left out."""
+    """The rows, their file's name left out: an unquoted null is none, a quoted one is a word."""
     text, at, cells, found = copied.decode(), 0, [], []
     while at < len(text):
         match = _CELL.match(text, at)
@@ -23,3 +28,14 @@ def rows_of(copied: bytes) -> list[Row]:
             found.append(Row(int(number or 0), values, extra))
             cells = []
     return found
+
+
+def by_python(*given: Any) -> list[tuple[bytes, int]]:
+    """`read_json` where msgspec finds nothing that it could take."""
+    refused = Mock(side_effect=msgspec.DecodeError)
+    names = ("_elements", "_objects", "_objects_of_lines")
+    with (
+        patch.multiple(json_blocks, **dict.fromkeys(names, refused)),
+        patch.object(json_records, "quick", return_value=None),
+    ):
+        return list(json_file.read_json(*given))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,12 @@ import pytest
 
 from loaders import slices
 from loaders.raw_file import RawFile
-from loaders.readers.csv_file import read_csv
-from loaders.readers.formats import Scanned, scan
-from loaders.readers.json_file import read_json_rows
+from loaders.readers.formats import Scanned, read_pieces, scan
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, KeylessError, UnreadableError
+from loaders.readers.rows import Found, KeylessError, Row, UnreadableError
 from loaders.slices import LINE_LIMIT, Slice, cut, look, numbered, opened_slice
 from loaders.sources import declared_tables
+from tests.copied import rows_of
 from tests.hard_day import LINES, PLAIN_LINE, REFUSED, WHOLE, generated, one_each
 from tests.raw_days import write
 
@@ -49,24 +49,20 @@ def read(parts: list[Slice], mapping: Mapping = MAPPING) -> tuple[list[Any], Any
     records: list[Any] = []
     every, keyless, error = Found(), [], ""
     for part in parts:
-        file, found = part.scanned.file, Found()
-        with opened_slice(part) as stream:
-            if file.format == "json":
-                given = read_json_rows(file, stream, mapping, found, part.first)
-            else:
-                header = mapping.header(part.scanned.header or ())
-                given = read_csv(file, stream, mapping, header, part.first or 0)
-            try:
-                records += given
-            except KeylessError as failure:
-                keyless.append(failure.said)
-            except UnreadableError as failure:
-                error = failure.said
-        every.seen |= found.seen
-        every.unknown |= found.unknown
+        found = Found(put_aside=records.append)
+        try:
+            opening = partial(opened_slice, part)
+            for piece, _ in read_pieces(part.scanned, mapping, found, opening, part.first):
+                records += rows_of(piece)
+        except KeylessError as failure:
+            keyless.append(failure.said)
+        except UnreadableError as failure:
+            error = failure.said
+        every.add(found)
+    records.sort(key=lambda one: (one.number, isinstance(one, Row)))
     if not error and len(keyless) == len(parts):
         error = keyless[0]
-    return records, (every.seen, every.unknown), error
+    return records, (every.missing(), every.unknown), error
 
 
 @pytest.mark.parametrize("name", LINES)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from loaders.readers.rows import RECORD_LIMIT, UnreadableError
-from loaders.readers.values import Treat, plain_date, whole_id
+from loaders.readers.values import Treat, suspects
 
 _BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n\x0b\x0c" + _BOM
@@ -89,10 +89,7 @@ class QuickCount:
         self._headers = 0
         self._delimiter = delimiter
         self._habits = habits or {}
-        marks = {whole_id: rb"\.0+[ \t]*(?:[\"\r\n%b]|$)", plain_date: rb"[T ]00:00"}
-        looks = [mark for habit, mark in marks.items() if habit in self._habits.values()]
-        end = re.escape(delimiter.encode())
-        self._suspect = re.compile(b"|".join(looks).replace(b"%b", end)).search if looks else None
+        self._suspect = suspects(self._habits, delimiter)
         self._path = path
         self._edges = (*b"\r\n", ord(delimiter))
         self.quoted = False

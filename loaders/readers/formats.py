@@ -1,7 +1,8 @@
-"""Which reader each format has: a file is looked at, then read, as rows or as bytes for COPY."""
+"""Which reader each format has: a file is looked at, then read as bytes for COPY."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,9 +11,8 @@ from typing import IO
 
 from loaders.raw_file import RawFile, opened, sha256
 from loaders.readers import csv_file, csv_header, json_file, parquet_file, sheet_file
-from loaders.readers.json_fast import Fast
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, Pieces, Records, UnreadableError, pieces
+from loaders.readers.rows import Found, Pieces, Reject, UnreadableError, pieces
 
 Opening = Callable[[], AbstractContextManager[IO[bytes]]]
 
@@ -54,54 +54,41 @@ def has_record(scanned: Scanned, mapping: Mapping) -> bool:
     """Whether there is any record, good or broken."""
     if scanned.records is not None:
         return scanned.records > 0
+    rejected: deque[Reject] = deque(maxlen=1)
     try:
-        return any(True for _ in read_rows(scanned, mapping, Found()))
+        pieces_read = read_pieces(scanned, mapping, Found(put_aside=rejected.append))
+        return any(True for _ in pieces_read) or bool(rejected)
     except UnreadableError:
         return True  # not empty; landing says what is wrong with it
-
-
-def read_rows(
-    scanned: Scanned,
-    mapping: Mapping,
-    found: Found,
-    opening: Opening | None = None,
-    first: int | None = None,
-) -> Records:
-    """The file's records one by one. `opening` gives its bytes otherwise than from the beginning:
-    then `first` is the number of the first record in them (0: a CSV's header), each on its lines.
-
-    UnreadableError for a file that is of no use as a whole.
-    """
-    file = scanned.file
-    found.blank = scanned.header is None and file.format != "json"
-    if found.blank:
-        return
-    header = mapping.header(scanned.header or ())
-    if file.format == "parquet":
-        yield from parquet_file.read_parquet(file, mapping)
-    elif file.format == "xlsx":
-        yield from sheet_file.read_sheet(file, mapping, header)
-    else:
-        with (opening or partial(opened, file, encoding=mapping.table.encoding))() as stream:
-            if file.format == "json":
-                yield from json_file.read_json_rows(file, stream, mapping, found, first)
-            else:
-                yield from csv_file.read_csv(file, stream, mapping, header, first or 0)
 
 
 def read_pieces(
     scanned: Scanned,
     mapping: Mapping,
     found: Found,
-    fast: Fast,
-    opening: Opening,
+    opening: Opening | None = None,
     first: int | None = None,
 ) -> Pieces:
-    """The same as bytes for COPY, rejects to `found`. `fast` knows the JSON records of the table's
-    other files."""
+    """The file's records as bytes for COPY, rejects to `found`. `opening` gives its bytes otherwise
+    than from the beginning: then `first` is the number of the first record in them (0: a CSV's
+    header), each on its lines.
+
+    UnreadableError for a file that is of no use as a whole.
+    """
     file = scanned.file
-    if file.format == "json":
-        with opening() as stream:
-            yield from json_file.read_json(file, stream, mapping, found, fast, first)
+    opening = opening or partial(opened, file, encoding=mapping.table.encoding)
+    found.blank = scanned.header is None and file.format != "json"
+    if found.blank:
         return
-    yield from pieces(read_rows(scanned, mapping, found, opening, first), file.path, found)
+    header = mapping.header(scanned.header or ())
+    if file.format == "parquet":
+        yield from pieces(parquet_file.read_parquet(file, mapping), file.path, found)
+    elif file.format == "xlsx":
+        yield from pieces(sheet_file.read_sheet(file, mapping, header), file.path, found)
+    else:
+        with opening() as stream:
+            if file.format == "json":
+                yield from json_file.read_json(file, stream, mapping, found, first)
+            else:
+                records = csv_file.read_csv(file, stream, mapping, header, first or 0)
+                yield from pieces(records, file.path, found)

@@ -5,28 +5,32 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from loaders.raw_file import RawFile
-from loaders.readers.json_shape import raw_elements
-from loaders.readers.json_strict import PAGE
 from loaders.readers.json_window import BLANK, CHUNK, Broken, Window, decode
 from loaders.readers.mapping import Mapping
 
+PAGE = ("results",)
 TRIES = 3
 _LINES = re.compile(r"\.(jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_objects_of_lines = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 
 
 @dataclass(frozen=True)
 class Block:
-    """Text of whole values: `lines`, or elements of an array with commas between them.
-
-    `last`: the file ends with it.
+    """Whole values: texts, as str or as bytes, or the fields of an object in which nobody need look
+    for escapes and pages. `lines`: a text may hold several values or none; else it is an element of
+    an array. `last`: the file ends with them.
     """
 
-    text: str
+    values: list[Any]
     lines: bool = False
     last: bool = False
 
@@ -40,20 +44,20 @@ def blocks_of(
     while first := window.next():
         if first == "[" and not (lines and _whole_line(window)):
             window.at += 1
-            yield from _array(window)
+            yield from _array(window, mapping)
             continue
         if first == "{" and (behind := _find_list(window, path)) is not None:
             window.at = behind
-            yield from _array(window)
-            yield from _rest_of_page(window, path)
+            yield from _array(window, mapping)
+            yield from _rest_of_page(window, mapping)
             continue
         if not looked:
             looked, lines = True, bool(_LINES.search(file.path)) or _are_lines(window)
         if lines:
-            yield from _lines(window)
+            yield from _lines(window, path[0])
         else:
             _, text = window.value()
-            yield Block(text)
+            yield Block([text])
 
 
 def _whole_line(window: Window) -> bool:
@@ -76,7 +80,7 @@ def _are_lines(window: Window) -> bool:
     return following > behind and window.text[following : following + 1] == "{"
 
 
-def _lines(window: Window) -> Iterator[Block]:
+def _lines(window: Window, page: str) -> Iterator[Block]:
     while True:
         end = window.text.rfind("\n", window.at) + 1 or window.at
         if window.ended:
@@ -84,12 +88,22 @@ def _lines(window: Window) -> Iterator[Block]:
         if end > window.at:
             text, window.at = window.text[window.at : end], end
             if text.strip(" \t\r\n\ufeff"):
-                yield Block(text, lines=True, last=window.ended)
+                yield Block(_values(text, page), lines=True, last=window.ended)
         if not window.more() and window.at == len(window.text):
             return
 
 
-def _array(window: Window) -> Iterator[Block]:
+def _values(text: str, page: str) -> list[Any]:
+    """Each line's object, where there is one on each, none of them a page; else the lines."""
+    if "\\u" not in text and f'"{page}"' not in text:
+        with suppress(UnicodeEncodeError, msgspec.DecodeError, RecursionError):
+            found = _objects_of_lines(text.encode())
+            if len(found) == text.count("\n") + (not text.endswith("\n")):
+                return found
+    return text.split("\n")
+
+
+def _array(window: Window, mapping: Mapping) -> Iterator[Block]:
     """The elements behind an array's bracket, and the bracket that ends it."""
     if window.next() == "]":
         window.at += 1
@@ -97,9 +111,7 @@ def _array(window: Window) -> Iterator[Block]:
     while True:
         if not window.next():
             raise Broken("the array does not end", cut=True)
-        end = _run(window)
-        text, window.at = window.text[window.at : end], end
-        yield Block(text)
+        yield Block(_run(window, may_be_pages=bool(mapping.table.records)))
         mark = window.next()
         if mark not in (",", "]"):
             raise Broken("no comma between two records", cut=not mark)
@@ -110,8 +122,8 @@ def _array(window: Window) -> Iterator[Block]:
             raise Broken("no record behind a comma")
 
 
-def _run(window: Window) -> int:
-    """Where a run of whole elements ends that begins at the window's position.
+def _run(window: Window, *, may_be_pages: bool) -> list[Any]:
+    """A run of whole elements that begins at the window's position, consumed.
 
     A text up to a brace is whole elements if and only if it is JSON between brackets: so the last
     braces are tried, and where they are inside of records the elements are stepped over.
@@ -125,32 +137,34 @@ def _run(window: Window) -> int:
             break
         behind = BLANK.match(text, end + 1).end()  # type: ignore[union-attr]
         if text[behind : behind + 1] in (",", "]") and behind < len(text):
-            raw = text[start : end + 1].encode("utf-8", "surrogatepass")
             try:
-                raw_elements(b"[" + raw + b"]")
-                return end + 1
-            except (msgspec.DecodeError, RecursionError):
+                raw = text[start : end + 1].encode()
+                decoded = _elements if may_be_pages or b"\\u" in raw else _objects
+                found: list[Any] = decoded(b"[" + raw + b"]")
+                window.at = end + 1
+                return found
+            except (UnicodeEncodeError, msgspec.DecodeError, RecursionError):
                 continue
     return _step(window)
 
 
-def _step(window: Window) -> int:
+def _step(window: Window) -> list[Any]:
     text, at = window.text, window.at
-    behind = at
+    found = []
     try:
         while True:
             _, behind = decode(text, at)
+            if behind == len(text):
+                break  # a number may have more digits
+            found.append(text[at:behind])
+            window.at = behind
             following = BLANK.match(text, behind).end()  # type: ignore[union-attr]
             if text[following : following + 1] != ",":
                 break
             at = BLANK.match(text, following + 1).end()  # type: ignore[union-attr]
     except (json.JSONDecodeError, RecursionError):
         pass
-    if behind > window.at and behind < len(text):
-        return behind
-    _, found = window.value()  # reads on, or tells what is broken
-    window.at -= len(found)
-    return window.at + len(found)
+    return found or [window.value()[1]]  # which reads on, or tells what is broken
 
 
 class _More(Exception):
@@ -205,8 +219,9 @@ def _scan(text: str, at: int, path: tuple[str, ...]) -> int | None:
         return None
 
 
-def _rest_of_page(window: Window, path: tuple[str, ...]) -> Iterator[Block]:
+def _rest_of_page(window: Window, mapping: Mapping) -> Iterator[Block]:
     """Consumes what follows a page's list; a second one gives its records too."""
+    path = mapping.table.records or PAGE
     for depth in range(len(path), 0, -1):
         while (mark := window.next()) != "}":
             if not mark:
@@ -218,7 +233,7 @@ def _rest_of_page(window: Window, path: tuple[str, ...]) -> Iterator[Block]:
             window.expect(":")
             if depth == len(path) and name == path[-1] and window.next() == "[":
                 window.at += 1
-                yield from _array(window)
+                yield from _array(window, mapping)
             else:
                 window.value()
         window.at += 1

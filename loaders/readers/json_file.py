@@ -7,71 +7,39 @@ record; a broken element of an array or a page fails its file, and so does an en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import IO, Any
 
 from loaders.raw_file import RawFile
 from loaders.readers import guess
-from loaders.readers.json_blocks import blocks_of
-from loaders.readers.json_fast import Fast
-from loaders.readers.json_strict import Strict
-from loaders.readers.json_window import BLANK, Broken, Window, decode
+from loaders.readers.json_blocks import Block, blocks_of
+from loaders.readers.json_records import Reader
+from loaders.readers.json_window import Broken, Window, decode
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import NUL, Found, Pieces, Records, UnreadableError
+from loaders.readers.rows import NUL, Found, Pieces, UnreadableError
 
 
 def read_json(
-    file: RawFile,
-    stream: IO[bytes],
-    mapping: Mapping,
-    found: Found,
-    fast: Fast | None = None,
-    first: int | None = None,
+    file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, first: int | None = None
 ) -> Pieces:
-    """The file's records as bytes for COPY, rejects to `found`; `fast` reads several files of one
-    table. `first`: the stream has some of the file's lines alone, each one record, and this is the
-    number of the first.
+    """The file's records as bytes for COPY, rejects to `found`. `first`: the stream has some of the
+    file's lines alone, each one record, and this is the number of the first.
 
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
     records has the key.
     """
-    fast = fast or Fast(mapping, found)
-    fast.begin(file.path, first or 1)
-    return _read(file, stream, mapping, found, fast, lines=first is not None)
-
-
-def read_json_rows(
-    file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, first: int | None = None
-) -> Records:
-    """As read_json, a row at a time, by the strict reader alone."""
-    reader = Strict(mapping, found)
-    reader.number = (first or 1) - 1
-    return _read(file, stream, mapping, found, reader, lines=first is not None)
-
-
-def _read(
-    file: RawFile,
-    stream: IO[bytes],
-    mapping: Mapping,
-    found: Found,
-    reader: Any,
-    *,
-    lines: bool = False,
-) -> Iterator[Any]:
-    window = Window(file, stream)
+    window, reader = Window(file, stream), Reader(mapping, found, file.path, first or 1)
     found.keyed = False
-    start = ""
+    begin: list[Any] = []
     try:
-        for block in blocks_of(window, file, mapping, lines=lines):
-            if not start:
-                start = block.text
+        for block in blocks_of(window, file, mapping, lines=first is not None):
+            if not begin:
+                begin.append(_first(block))
                 if not reader.number:
-                    _check_envelope(file, start, mapping, window)
-            if block.lines:
-                yield from reader.lines(block.text, last=block.last)
-            else:
-                yield from reader.elements(block.text)
-    except Broken as broken:
+                    _check_envelope(file, begin[0], mapping, window)
+            if made := reader.lines(block):
+                yield b"".join(made), len(made)
+    except (Broken, RecursionError) as error:
+        broken = error if isinstance(error, Broken) else Broken("nested too deep")
         what = "ends in the middle" if broken.cut else "is broken"
         number = reader.number + 1
         begins = f"It begins with {guess.begins(window.begins)}" if number == 1 else ""
@@ -82,21 +50,25 @@ def _read(
             f"{file.path} {what}: fetch it again. Nothing was replaced. Record {number}: {broken}.",
             begins,
         ) from None
-    if start and not found.keyed:
-        raise guess.refuse_page(file, mapping.table, _first(start), window.begins)
+    if begin and not found.keyed:
+        raise guess.refuse_page(file, mapping.table, begin[0], window.begins)
     found.blank = not window.begins.strip(" \t\r\n\ufeff")
 
 
-def _first(text: str) -> Any:
+def _first(block: Block) -> Any:
+    """The first value, None for one that is broken."""
+    value = block.values[0]
     try:
-        return decode(text, BLANK.match(text).end())[0]  # type: ignore[union-attr]
+        if isinstance(value, dict):
+            return {name: decode(bytes(one).decode(), 0)[0] for name, one in value.items()}
+        return decode(value if isinstance(value, str) else bytes(value).decode(), 0)[0]
     except (ValueError, RecursionError):
         return None
 
 
-def _check_envelope(file: RawFile, text: str, mapping: Mapping, window: Window) -> None:
+def _check_envelope(file: RawFile, first: Any, mapping: Mapping, window: Window) -> None:
     """A page whose envelope has an id of its own would land as one record."""
-    first, declared = _first(text), ".".join(mapping.table.records)
+    declared = ".".join(mapping.table.records)
     path = guess.holds_more(first, mapping.table) if isinstance(first, dict) else None
     if path and path != declared:
         raise UnreadableError(

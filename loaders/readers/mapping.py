@@ -34,16 +34,11 @@ class Mapping:
             ):
                 if treat:
                     treats[place] = treat
-        self.shared = [
-            (next(p for p, c in enumerate(table.columns) if c.places[0] == column.places[0]), place)
-            for place, column in enumerate(table.columns)
-            if column.shared
-        ]
         self.key = [table.column_names.index(name) for name in table.key]
         self._headers: dict[tuple[str, ...], Header] = {}
         self.tree = Node()
         for place, column in enumerate(table.columns):
-            for rank, path in enumerate(column.places if not column.shared else ()):
+            for rank, path in enumerate(column.places[:1] if column.shared else column.places):
                 self.tree.add(path, place, rank)
 
     def header(self, names: Sequence[str]) -> Header:

@@ -9,7 +9,6 @@ from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from loaders.errors import DaybookError
-from loaders.schema import Table
 
 # A record or a value larger than this is a broken file (an open quote, a missing bracket).
 RECORD_LIMIT = 64 << 20
@@ -68,16 +67,15 @@ def nowhere(_reject: Reject) -> None:
 class Found:
     """What reading a table's files has found beside rows.
 
-    `seen` are the columns that a JSON record had, `absent` those that a header lacks, `unknown`
-    the fields that nobody declared. `keyed`: whether a record of the file at hand has the key;
-    `blank`: whether there is nothing in it.
+    `never` are the columns that no JSON record had, by their place, None before the first record;
+    `absent` those that a header lacks, `unknown` the fields that nobody declared. `keyed`: whether
+    a record of the file at hand has the key; `blank`: whether there is nothing in it.
     """
 
     put_aside: Callable[[Reject], None] = nowhere
-    seen: set[str] = field(default_factory=set)
+    never: dict[int, str] | None = None
     absent: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
-    json_records: int = 0
     keyed: bool = False
     blank: bool = False
 
@@ -86,9 +84,11 @@ class Found:
 
     def add(self, other: Found) -> None:
         """Takes what was found in other files of the table."""
-        self.seen |= other.seen
+        if self.never is None or other.never is None:
+            self.never = other.never if self.never is None else self.never
+        else:
+            self.never = dict(self.never.items() & other.never.items())
         self.absent |= other.absent
-        self.json_records += other.json_records
         for name in sorted(other.unknown):
             self.know(name)
 
@@ -96,10 +96,9 @@ class Found:
         if len(self.unknown) < UNKNOWN_LIMIT:
             self.unknown.add(name)
 
-    def missing(self, table: Table) -> set[str]:
+    def missing(self) -> set[str]:
         """The declared columns that a header lacks, or that no JSON record had."""
-        never = set(table.column_names) - self.seen if self.json_records else set()
-        return self.absent | never
+        return self.absent | set((self.never or {}).values())
 
 
 class Digits(str):
@@ -174,20 +173,20 @@ def cell(text: str | None) -> str:
     return "null" if text is None else '"' + text.replace('"', '""') + '"'
 
 
-def line(row: Row) -> str:
+def line(row: Row) -> bytes:
     """A row's cells, its lineage not among them."""
-    return ",".join([*map(cell, row.values), cell(row.extra)])
+    return ",".join([*map(cell, row.values), cell(row.extra)]).encode()
 
 
-def tail(path: str) -> str:
+def line_end(path: str) -> bytes:
     """What ends a file's lines, with %d for the record's number."""
-    return "," + cell(path).replace("%", "%%") + ",%d\n"
+    return f",{cell(path)},".replace("%", "%%").encode() + b"%d\n"
 
 
 def pieces(records: Records, path: str, found: Found) -> Pieces:
     """Rows as bytes for COPY, rejects to `found`."""
-    end = tail(path)
-    lines: list[str] = []
+    end = line_end(path)
+    lines: list[bytes] = []
     size = 0
     for record in records:
         if isinstance(record, Reject):
@@ -196,7 +195,7 @@ def pieces(records: Records, path: str, found: Found) -> Pieces:
         lines.append(line(record) + end % record.number)
         size += len(lines[-1])
         if size > PIECE:
-            yield "".join(lines).encode(), len(lines)
+            yield b"".join(lines), len(lines)
             lines, size = [], 0
     if lines:
-        yield "".join(lines).encode(), len(lines)
+        yield b"".join(lines), len(lines)

@@ -132,10 +132,9 @@ def _read(spark: SparkContext, target: Place, allow_empty: bool, plan: Plan) -> 
         None,
         records,
         [name for name, _ in groups],
-        sorted(found.seen),
+        None if found.never is None else sorted(found.never.values()),
         sorted(found.absent),
         sorted(found.unknown),
-        found.json_records,
     )
 
 

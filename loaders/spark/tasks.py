@@ -13,7 +13,6 @@ from loaders.errors import DaybookError
 from loaders.prepared import REJECTED, ROWS, system_of
 from loaders.raw_file import Place
 from loaders.readers.formats import read_pieces
-from loaders.readers.json_fast import Fast
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, Reject
 from loaders.s3 import S3Path, error_of
@@ -94,9 +93,7 @@ def _read(part: Slice, mapping: Mapping, rows: Any, rejected: Any) -> SliceRead:
     found = Found(put_aside=put_aside)
     opening = partial(opened_slice, part, mapping.table.encoding)
     try:
-        fast = Fast(mapping, found)
-        read = read_pieces(part.scanned, mapping, found, fast, opening=opening, first=part.first)
-        for piece, many in read:
+        for piece, many in read_pieces(part.scanned, mapping, found, opening, part.first):
             records += many
             held.append(piece)
             if sum(map(len, held)) > ROW_GROUP:
