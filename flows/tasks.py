@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from uuid import UUID, uuid4
 
 from prefect import Task, get_client, get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
-from prefect.states import Cancelled, Completed, Failed, Running
+from prefect.states import Cancelled, Completed, Failed
+from prefect.transactions import CommitMode, transaction
 from prefect.utilities.annotations import quote
 
-from flows import phases, reasons, report, timing
+from flows import phases, reasons, report
 from flows.pages.read import ledger
 from flows.pages.render import file_of
 from flows.phases import Done
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from flows.transform import Built
 
 T = TypeVar("T")
+NODES_AT_ONCE = 32  # at least as many as dbt has threads
 
 
 def whole(value: T) -> T:
@@ -84,73 +87,56 @@ def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     )
 
 
-@task(name="dbt-node", tags=["dbt"])
-def dbt_node() -> None:
-    """A node of a build: dbt runs it, and Prefect is told."""
+# No tags: Prefect asks its server for a place of each before a task begins.
+@task(name="dbt-node", task_run_name="{node}", cache_policy=NO_CACHE, persist_result=False)
+def dbt_node(node: str, ended: Future[Any]) -> State[Any]:
+    """A node of a build: dbt runs it, and this waits for its result, None when it was interrupted,
+    and says it as Completed, Failed or Cancelled."""
+    result = ended.result()
+    if result is None or result.status == "skipped":
+        return Cancelled(message=result.status if result else "the build was interrupted")
+    said = f"{result.status}: {first_line(result.message)}" if result.message else None
+    state = Completed if result.status in ("success", "pass", "warn") else Failed
+    return state(message=said)
 
 
-class NodeRuns:
-    """A callback for dbt's events that keeps one task run per node: Running, then Completed, Failed
-    or Cancelled. A thread of its own tells Prefect, for which dbt never waits, and a report that
-    fails does not fail the build. (PrefectDbtRunner shows nodes at three times a build's cost.)"""
+@contextlib.contextmanager
+def node_runs() -> Iterator[Callable[[Any], None]]:
+    """Gives what takes dbt's events and makes a task run of each node, while dbt is at it. Each
+    waits in a thread of its own: dbt waits for none, and one that fails does not fail the build.
+    (Two calls of Prefect's API a node cost its server twice as much, PrefectDbtRunner three times
+    a build.)"""
+    at_work: dict[str, Future[Any]] = {}  # by dbt's id of the node
+    flow = FlowRunContext.get()
+    assert flow is not None
+    # Prefect numbers a flow's task runs with no thought of threads: in a detached one each has a
+    # number of its own. And when the build fails it would roll back all below it that hasn't been
+    # committed, and call that Completed.
+    with flow.model_copy(update={"detached": True}), transaction(commit_mode=CommitMode.EAGER):
+        here = copy_context()  # for dbt's threads, which don't know the flow
 
-    def __init__(self, flow_run_id: UUID) -> None:
-        self._flow_run_id = flow_run_id
-        self._runs: dict[str, UUID] = {}  # at work, by dbt's id of the node
-        self._client = get_client(sync_client=True)
-        self._teller = ThreadPoolExecutor(1, "node-runs")
+    def seen(event: Any) -> None:
+        node: Any = getattr(event.data, "node_info", None)
+        if event.info.name == "NodeStart" and node.resource_type != "exposure":
+            ended = at_work[node.unique_id] = Future()
+            run = partial(dbt_node, node.node_name, whole(ended), return_state=True)
+            threads.submit(here.copy().run, run)
+        elif event.info.name == "NodeFinished" and node.unique_id in at_work:
+            at_work.pop(node.unique_id).set_result(event.data.run_result)
 
-    def __call__(self, event: Any) -> None:
-        if event.info.name == "NodeStart" and event.data.node_info.resource_type != "exposure":
-            self._started(event.data.node_info)
-        elif event.info.name == "NodeFinished":
-            self._finished(event.data.node_info, event.data.run_result)
-
-    def _started(self, node: Any) -> None:
-        run_id = self._runs[node.unique_id] = uuid4()
-        self._tell(
-            self._client.create_task_run,
-            dbt_node,
-            self._flow_run_id,
-            dynamic_key=str(run_id),
-            id=run_id,
-            name=node.node_name,
-            extra_tags=[str(node.resource_type)],
-            state=Running(),
-        )
-
-    def _finished(self, node: Any, result: Any) -> None:
-        said = f"{result.status}: {first_line(result.message)}" if result.message else None
-        ended = Completed if result.status in ("success", "pass", "warn") else Failed
-        self._end(node.unique_id, ended(message=said))
-
-    def _end(self, node: str, state: State[Any]) -> None:
-        if run_id := self._runs.pop(node, None):  # a node that is skipped never started
-            self._tell(self._client.set_task_run_state, run_id, state, force=True)
-
-    def _tell(self, ask: Callable[..., Any], *arguments: Any, **named: Any) -> None:
-        def told() -> None:
-            with contextlib.suppress(Exception):
-                ask(*arguments, **named)
-
-        self._teller.submit(told)
-
-    def close(self) -> None:
-        """Nodes that were running when dbt was interrupted are cancelled."""
-        for node in list(self._runs):
-            self._end(node, Cancelled(message="the build was interrupted"))
-        self._teller.shutdown()
+    with ThreadPoolExecutor(NODES_AT_ONCE, "dbt-node") as threads:
+        try:
+            yield seen
+        finally:
+            for ended in at_work.values():
+                ended.set_result(None)
 
 
 @task(name="transform-day", task_run_name="transform-day", **_retried)
 def transform_day(run: Run) -> Built:
     """dbt build, each node a task run of its own."""
-    nodes = NodeRuns(this_flow_run().id)
-    try:
-        return phases.transform_day(run, nodes)
-    finally:
-        with timing.part("tell-prefect"):
-            nodes.close()
+    with node_runs() as seen:
+        return phases.transform_day(run, seen)
 
 
 PHASES: dict[str, Task[[Run], Any]] = {
