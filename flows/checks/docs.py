@@ -24,14 +24,16 @@ STYLE = Path(__file__).with_name("docs.css")
 def write_docs(validations: dict[str, Any], folder: Path, described: dict[str, str]) -> None:
     """A page for each suite's validation, and one that leads to them, in place of what `folder`
     held; suites by name are `described` on that one."""
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
+    renderer: Any = ValidationResultsPageRenderer()
+    view: Any = DefaultJinjaPageView()
     style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, validation in validations.items():
-        page = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(validation))
+        page = view.render(renderer.render(validation))
         (folder / f"{name}.html").write_text(offline(page, style), encoding="utf-8")
     listed = "".join(
         f'<li><a href="{name}.html">{name}</a>: {escape(described[name])}</li>'

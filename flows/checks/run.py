@@ -106,7 +106,7 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
     ) as connection:
         found, validations = [], {}
         for suite in suites_of(day):
-            checked, validation = _hold(gx, context, source, connection, suite, day)
+            checked, validation = _hold(gx, source, connection, suite, day)
             found += checked
             if validation is not None:
                 validations[suite["name"]] = validation
@@ -143,7 +143,7 @@ def great_expectations() -> Any:
 
 
 def _hold(
-    gx: Any, context: Any, source: Any, connection: Connection, suite: Suite, day: Day
+    gx: Any, source: Any, connection: Connection, suite: Suite, day: Day
 ) -> tuple[list[Checked], Any]:
     """Hold the suite's rows, or the shares of them, to its expectations: what each found, and Great
     Expectations' own result, None where the rows can't be read."""
@@ -160,14 +160,9 @@ def _hold(
         kind = {"kind": type(error).__name__}
         return [_checked(suite, each, False, kind) for each in suite["expectations"]], None
     frame = pandas.DataFrame(rows, columns=[column.name for column in cursor.description or ()])
-    asset = source.add_dataframe_asset(name)
-    definition = gx.ValidationDefinition(
-        name=name,
-        data=asset.add_batch_definition_whole_dataframe("day"),
-        suite=context.suites.add(gx.ExpectationSuite(**suite)),
-    )
-    validation = context.validation_definitions.add(definition).run(
-        batch_parameters={"dataframe": frame},
+    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
+    validation = batch.get_batch({"dataframe": frame}).validate(
+        gx.ExpectationSuite(**suite),
         result_format={
             "result_format": "SUMMARY",
             "unexpected_index_column_names": ["rows"] if shares else meta["keys"],
