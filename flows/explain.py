@@ -10,10 +10,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from flows.command import guarded
-from flows.pages.read import Row, ask
-from flows.pages.runs import day_text, is_numbered
+from flows.pages.read import Row, ask, kind_of_days
 from flows.report import wrapped
 from loaders import warehouse
+from loaders.days import Day
 from loaders.errors import DaybookError, UsageError, guess
 from loaders.sources import declared_tables
 
@@ -42,7 +42,11 @@ def read_story(connection: Connection, table: str, key: list[str], values: bool)
             "bronze.load_rejects has what could not be landed."
         )
     held = next(iter(_where(connection, f"silver.{entity}", names, key)), None)
-    text = day_text(is_numbered(connection))
+    kind = kind_of_days(connection)
+
+    def text(day: date) -> str:
+        return Day(day, kind).text
+
     days = [_told(record, held, text(record["_day"])) for record in records]
     _add_changes(days, records, values)
     days += [{"day": text(day), **gone} for day, gone in _absences(connection, entity, records)]
@@ -80,7 +84,7 @@ def _where(
         sql.Identifier(*relation.split(".")), same
     )
     try:
-        return ask(connection, relation, query.as_string(connection), *key)
+        return ask(connection, query.as_string(connection), key)
     except psycopg.DataError:
         raise UsageError(f"{' '.join(key)}: that is no {', '.join(names)}.") from None
 

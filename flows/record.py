@@ -11,9 +11,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import notify, site, timing
-from flows.pages import read
-from flows.pages.remarks import read_remarks
-from flows.pages.runs import failures
+from flows.pages.read import failures
+from flows.pages.verdict import read_story
 from flows.reasons import PhaseError, without_values
 from flows.run import Run, end_sessions
 from flows.transform import BuildError
@@ -176,10 +175,8 @@ def warnings(run: Run) -> list[str]:
     """What a person should look at, a line each: what was left out or mended, how fields changed,
     and what nodes and checks warned of; never a value of data."""
     with connected(run) as connection:
-        left = read_remarks(connection, run.flow_run_id)
-        failing = read.failing(read.checks(connection, run.flow_run_id))
-    said = [f"{row['name']}: {row['observed'] or 'failed'}" for row in failing]
-    return [*(f"{one.name}: {one.said}" for one in left), *said]
+        story = read_story(connection, run.flow_run_id, run.day.date)
+    return [str(note) for note in story.notes]
 
 
 def timed(phase: Phase[P, T]) -> Phase[P, T]:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
 from flows.pages import read
-from flows.pages.remarks import read_remarks
+from flows.pages.verdict import Note, Story, read_story
 from loaders import warehouse
 from loaders.days import Day
 from loaders.sources import declared_tables
@@ -54,83 +54,76 @@ class Account:
 
 def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
     """The account of one run, from load_batches, pipeline_metrics and check_results alone."""
-    rows = connection.execute(
-        """
-        with landed as (
-            select distinct on (table_name)
-                table_name, status, rows_landed, rows_rejected, batch_id
-            from bronze.load_batches
-            where flow_run_id = %(run)s and status <> 'unused'
-            order by table_name, batch_id desc
-        ),
-        built as (
-            select
-                table_name, task_name,
-                sum(rows_inserted)::bigint as new, sum(rows_updated)::bigint as changed,
-                sum(rows_deleted)::bigint as gone, sum(rows_unchanged)::bigint as unchanged,
-                sum(rows_stale)::bigint as stale, sum(rows_duplicate)::bigint as duplicate,
-                sum(rows_quarantined)::bigint as quarantined
-            from metrics.pipeline_metrics
-            where flow_run_id = %(run)s
-                and status = 'success'
-                and task_name not in ('land-table', 'day-pipeline')
-                and task_name not like 'int!_%%' escape '!'
-                and table_name is not null
-            group by table_name, task_name
-        )
-        select
-            table_name, coalesce(landed.status, ''), coalesce(built.task_name, ''),
-            landed.rows_landed, landed.rows_rejected,
-            built.new, built.changed, built.gone,
-            built.unchanged, built.stale, built.duplicate, built.quarantined
-        from landed
-        full join built using (table_name)
-        order by
-            landed.batch_id is null, array_position(%(declared)s::text[], table_name), table_name,
-            'stg_' || built.task_name <> table_name, built.task_name
-        """,
-        {"run": flow_run_id, "declared": list(declared_tables())},
-    ).fetchall()
-    lines: list[Line] = []
-    seen = set()
-    for table, status, target, landed, rejected, *built in rows:
-        figures = dict(zip(FIGURES[2:], built, strict=True))
-        name = table.removeprefix("stg_")
-        if name not in seen:  # what landed is said once
-            seen.add(name)
-            own = figures if target in (name, table, "match-names") else {}
-            first = {"landed": landed, "rejected": rejected, **own}
-            lines.append(Line(name, target if own else "", status, _nonzero(first)))
-            if own:
-                continue
-        if target and _nonzero(figures):
-            lines.append(Line("", target, "", _nonzero(figures)))
-    remarks = [f"{one.name}: {one.said}" for one in read_remarks(connection, flow_run_id)]
-    return Account(flow_run_id, day, lines, remarks, *_verdicts(connection, flow_run_id, day))
-
-
-def _nonzero(figures: dict[str, int | None]) -> dict[str, int]:
-    return {name: figure for name, figure in figures.items() if figure}
-
-
-def _verdicts(connection: Connection, flow_run_id: str, day: Day) -> tuple[str, tuple[str, ...]]:
-    """What the ledger and the checks say of the day, in words."""
-    ledger, checks = read.ledger(connection, day.date), read.checks(connection, flow_run_id)
+    story = read_story(connection, flow_run_id, day.date)
+    ledger = read.ledger(connection, day.date)
     unbalanced = [f"{row['table_name']} → {row['target']}" for row in ledger if not row["balanced"]]
-    said = f"does not balance: {', '.join(unbalanced)}" if unbalanced else "balances"
-    count = sum(row["success"] for row in checks)
-    passed = f"{count} of {len(checks)} checks passed" if checks else ""
-    words = [*([f"the ledger {said}"] if ledger else []), *([passed] if passed else [])]
-    found = [_of_check(connection, day, row) for row in read.failing(checks)]
-    found += [read.accepted(row) for row in checks if row["accepted"]]
-    return "; ".join(words), tuple(found)
+    balance = f"does not balance: {', '.join(unbalanced)}" if unbalanced else "balances"
+    passed = sum(row["success"] for row in story.checks)
+    words = [f"the ledger {balance}"] if ledger else []
+    words += [f"{passed} of {len(story.checks)} checks passed"] if story.checks else []
+    of_checks = [note for note in story.notes if note.kind in ("error", "warn")]
+    return Account(
+        flow_run_id,
+        day,
+        _lines(connection, flow_run_id, story),
+        [str(note) for note in story.notes if note not in of_checks],
+        "; ".join(words),
+        (*(_of_check(connection, day, note, story) for note in of_checks), *story.accepted),
+    )
 
 
-def _of_check(connection: Connection, day: Day, row: read.Row) -> str:
+def _lines(connection: Connection, flow_run_id: str, story: Story) -> list[Line]:
+    """What landed, in the order of the declaration, each table before what was built from it."""
+    built = read.ask(
+        connection,
+        """
+        select
+            table_name, task_name,
+            sum(rows_inserted)::bigint as new, sum(rows_updated)::bigint as changed,
+            sum(rows_deleted)::bigint as gone, sum(rows_unchanged)::bigint as unchanged,
+            sum(rows_stale)::bigint as stale, sum(rows_duplicate)::bigint as duplicate,
+            sum(rows_quarantined)::bigint as quarantined
+        from metrics.pipeline_metrics
+        where flow_run_id = %s
+            and status = 'success'
+            and task_name not in ('land-table', 'day-pipeline')
+            and task_name not like 'int!_%%' escape '!'
+            and table_name is not null
+        group by table_name, task_name
+        order by task_name
+        """,
+        [flow_run_id],
+    )
+    landed = {row["table_name"]: row for row in story.landings if row["status"] != "unused"}
+    tables = [name for name in declared_tables() if name in landed]
+    lines = []
+    for table in dict.fromkeys([*tables, *landed, *(row["table_name"] for row in built)]):
+        name, status = table.removeprefix("stg_"), landed.get(table, {"status": ""})["status"]
+        first = _figures(landed[table]) if status == "succeeded" else {}
+        targets = {row["task_name"]: row for row in built if row["table_name"] == table}
+        own = next((target for target in (name, "match-names") if target in targets), "")
+        if own:
+            first |= _figures(targets.pop(own))
+        lines.append(Line(name, own, status, first))
+        lines += [
+            Line("", target, "", figures)
+            for target, row in targets.items()
+            if (figures := _figures(row))
+        ]
+    return lines
+
+
+def _figures(row: read.Row) -> dict[str, int]:
+    found = row | {"landed": row.get("rows_landed"), "rejected": row.get("rows_rejected")}
+    return {name: found[name] for name in FIGURES if found.get(name)}
+
+
+def _of_check(connection: Connection, day: Day, note: Note, story: Story) -> str:
     """A failed check: how many of how many; an error's commonest reasons, and where to look."""
-    said = f"{row['severity']}: {row['name']}: {row['observed']}"
-    if row["severity"] != "error":
+    said = f"{note.kind}: {note}"
+    if note.kind != "error":
         return said
+    row = next(row for row in story.checks if row["name"] == note.name)
     keys = row["sample_keys"]
     tables = sorted({key["table_name"] for key in keys if "reason" in key})
     if tables:
@@ -230,15 +223,3 @@ def _typed() -> str:
     if shutil.which("daybook"):
         return "daybook"
     return str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
-
-
-def aligned(header: list[str], rows: list[list[str]], *, left: int) -> str:
-    """Plain text columns, the first `left` of them to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [header, *rows]
-    )

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from flows.command import guarded
-from flows.pages import read, runs
-from flows.pages.read import Row, ask
-from flows.pages.runs import day_text
-from flows.pages.verdict import read_story
-from flows.report import aligned, wrapped
+from flows.pages import read
+from flows.pages.read import Row
+from flows.pages.verdict import read_story, verdict
+from flows.report import wrapped
 from loaders import warehouse
+from loaders.days import Day
 from loaders.lock import holder
 
 if TYPE_CHECKING:
@@ -31,11 +32,10 @@ limit %s
 """
 
 
-def days_by_state(connection: Connection, numbered: bool) -> dict[str, list[list[str]]]:
+def days_by_state(days: list[Row], text: Callable[[date], str]) -> dict[str, list[list[str]]]:
     """State → the days that are in it, as first and last of each row of days."""
-    text = day_text(numbered)
     spans: dict[str, list[list[date]]] = {}
-    for row in runs.calendar(connection):
+    for row in days:
         of_state = spans.setdefault(row["state"], [])
         if of_state and (row["day"] - of_state[-1][1]).days == 1:
             of_state[-1][1] = row["day"]
@@ -47,24 +47,21 @@ def days_by_state(connection: Connection, numbered: bool) -> dict[str, list[list
     }
 
 
-def last_run(connection: Connection, run: Row, day: str) -> dict[str, Any]:
+def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """What a run did, in words: the verdict, what failed, what to do, what to look at."""
-    story = read_story(connection, run, read.ledger(connection, run["day"]))
-    said = story.verdict["said"]
-    warned = [row for row in story.failing if row["severity"] == "warn"]
-    left = [one for one in story.remarks if not story.failed or one.kind != "failed"]
+    story = read_story(connection, run["flow_run_id"], run["day"], run)
+    said = verdict(story, read.ledger(connection, run["day"]))
+    # but for what the verdict says already
+    failed = [
+        line for line in story.failed if line.rpartition("did not land: ")[2] not in said.said
+    ]
+    told_above = ("error", "failed") if story.failed else ("error",)
     return {
-        "verdict": f"{day} {story.verdict['word']}: {said}",
-        # but for what the verdict says already
-        "failed": [
-            line for line in story.failed if line.rpartition("did not land: ")[2] not in said
-        ],
+        "verdict": f"{run['asked_day']} {said.word}: {said.said}",
+        "failed": failed,
         "advice": story.advice,
-        "warnings": [
-            *(f"{one.name}: {one.said}" for one in left),
-            *(f"{row['name']}: {row['observed']}" for row in warned),
-        ],
-        "accepted": [read.accepted(row) for row in story.checks if row["accepted"]],
+        "warnings": [str(note) for note in story.notes if note.kind not in told_above],
+        "accepted": story.accepted,
     }
 
 
@@ -72,30 +69,31 @@ def read_status(limit: int) -> dict[str, Any]:
     """All that the command says, as a program may have it."""
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
-        numbered = runs.is_numbered(connection)
-        text = day_text(numbered)
-        held = holder(connection)
-        newest = [
-            (run, run["asked_day"] or text(run["day"])) for run in runs.runs(connection, limit)
-        ]
+        kind = read.kind_of_days(connection)
+
+        def text(day: date) -> str:
+            return Day(day, kind).text
+
+        held, newest = holder(connection), read.runs(connection, limit)
+        for run in newest:
+            run["asked_day"] = run["asked_day"] or text(run["day"])
         return {
             "lock": held and held[0],
-            "last_run": last_run(connection, *newest[0]) if newest else None,
-            "days": days_by_state(connection, numbered),
+            "last_run": last_run(connection, newest[0]) if newest else None,
+            "days": days_by_state(read.calendar(connection), text),
             "runs": [
                 {
                     "started": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
-                    "day": day,
+                    "day": run["asked_day"],
                     "status": run["status"],
                     "seconds": round(run["duration_seconds"] or 0, 1),
                     "run": run["flow_run_id"],
                     "error": run["error_message"],
                 }
-                for run, day in newest
+                for run in newest
             ],
             "landings": [
-                row | {"day": text(row["day"])}
-                for row in ask(connection, "bronze.load_batches", LANDINGS, limit)
+                row | {"day": text(row["day"])} for row in read.ask(connection, LANDINGS, [limit])
             ],
         }
 
@@ -112,26 +110,17 @@ def print_status(found: dict[str, Any]) -> None:
     for state, spans in found["days"].items():
         said = ", ".join(a if a == b else f"{a} to {b}" for a, b in spans)
         print(wrapped(f"  {state:8} {said}", 11))
-    print("\nlast runs")
-    header = ["started (UTC)", "day", "status", "seconds", "run"]
-    rows = [
-        [run["started"], run["day"], run["status"], f"{run['seconds']}", run["run"][:8]]
-        for run in found["runs"]
-    ]
-    print(aligned(header, rows, left=3) if rows else "  none yet: make demo")
-    print("\nlast landings")
-    header = ["batch", "day", "table", "status", "landed", "rejected"]
-    rows = [
-        ["" if row[name] is None else str(row[name]) for name in header]
-        for row in found["landings"]
-    ]
-    print(aligned(header, rows, left=4) if rows else "  none yet")
-
-
-def show(limit: int, as_json: bool) -> int:
-    found = read_status(limit)
-    print(json.dumps(found, indent=2)) if as_json else print_status(found)
-    return 0
+    print(f"\n{'started (UTC)':21}{'day':12}{'status':9}{'seconds':>8}  run")
+    for run in found["runs"]:
+        line = f"{run['started']:21}{run['day']:12}{run['status']:9}{run['seconds']:>8}"
+        print(wrapped(f"{line}  {run['run'][:8]}"))
+    if not found["runs"]:
+        print("  no run yet: make demo")
+    print(f"\n{'landed':>9}{'rejected':>10}  {'day':12}{'status':11}table")
+    for row in found["landings"]:
+        landed, rejected = ("" if row[n] is None else row[n] for n in ("landed", "rejected"))
+        line = f"{landed:>9}{rejected:>10}  {row['day']:12}{row['status']:11}{row['table']}"
+        print(wrapped(line, 45))
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.status") -> int:
@@ -143,7 +132,13 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.status") ->
     parser.add_argument("--limit", type=int, default=10, help="rows of each (default 10)")
     parser.add_argument("--json", action="store_true", help="for a program")
     given = parser.parse_args(argv)
-    return guarded(lambda: show(given.limit, given.json))
+
+    def command() -> int:
+        found = read_status(given.limit)
+        print(json.dumps(found, indent=2)) if given.json else print_status(found)
+        return 0
+
+    return guarded(command)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import NamedTuple
 
 from loaders.schema import Table
@@ -49,32 +48,31 @@ class Entity:
 
 def files_of(entity: Entity) -> dict[Path, str]:
     """Each file that is written, and its whole text."""
-    models, name = PROJECT / "models", entity.name
-    names = [column.name for column in entity.columns]
-    values = {
-        "entity": name,
-        "singular": entity.singular.replace("_", " "),
-        "key": ", ".join(f"'{column}'" for column in entity.key),
-        "names": ", ".join(entity.key),
-        "kind": entity.kind,
-        "columns": "\n".join(f"    {column}," for column in names),
-        "landed": "\n".join(f"    coalesce(_landed ->> '{c}', {c}::text) as {c}," for c in names),
-        "last_write": f", last_write='{entity.written_at}'" if entity.written_at else "",
-        "words": "".join(f"\n            {word}: {said}" for word, said in words(entity.read)),
-    }
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # dbt's own Jinja stays as it is
+        variable_start_string="<<",
+        variable_end_string=">>",
+        block_start_string="<%",
+        block_end_string="%>",
+    )
 
     def filled(template: str, **more: str) -> str:
-        text = (TEMPLATES / template).read_text(encoding="utf-8")
-        return Template(text).substitute(values | more)
+        text = environment.get_template(template)
+        return text.render(entity=entity, words=words(entity.read), quoted=_quoted, **more)
 
     def described(model: str, grain: str, lineage: str) -> str:
-        columns = "\n".join(_described(column) for column in [*names, *lineage.split()])
-        return filled("model.yml", model=model, grain=grain, columns=columns)
+        return filled("model.yml", model=model, grain=grain, lineage=lineage)
 
+    models, name = PROJECT / "models", entity.name
     typed, records = f"int_{name}_typed", f"int_{name}_records"
     landed = f"record of stg_{name} that landed"
-    declared = "\n".join(_declared(column) for column in entity.columns)
-    stored = "\n".join(_stored(column, entity.key) for column in entity.columns)
     docs = DOCS.read_text(encoding="utf-8")
     for column in entity.columns:
         if f"{{% docs {column.name} %}}" not in docs:
@@ -84,7 +82,7 @@ def files_of(entity: Entity) -> dict[Path, str]:
     # the list of what the ledger counts is one line
     settings = re.sub(r"(?m)^(  entities: \[.*)\]$", rf"\1, {name}]", SETTINGS.read_text("utf-8"))
     return {
-        SOURCES_FILE: SOURCES_FILE.read_text("utf-8") + filled("sources.yml", columns=declared),
+        SOURCES_FILE: SOURCES_FILE.read_text("utf-8") + filled("sources.yml"),
         models / f"intermediate/{typed}.sql": filled("typed.sql"),
         models / f"intermediate/{typed}.yml": described(
             typed, f"landed row of stg_{name}, cast to the declared types", TYPED
@@ -94,7 +92,7 @@ def files_of(entity: Entity) -> dict[Path, str]:
             records, f"{landed}, valid or not; a batch takes the place of its day", RECORDS
         ),
         models / f"silver/{name}.sql": filled("silver.sql"),
-        models / f"silver/{name}.yml": filled("silver.yml", columns=stored),
+        models / f"silver/{name}.yml": filled("silver.yml"),
         models / f"quarantine/quarantine_{name}.sql": filled("quarantine.sql"),
         models / f"quarantine/quarantine_{name}.yml": described(
             f"quarantine_{name}", f"{landed} and is not valid", QUARANTINE
@@ -120,27 +118,3 @@ def _quoted(text: str) -> str:
     plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_.-]*", text)
     is_word = text.lower() not in ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
     return text if plain and is_word else json.dumps(text, ensure_ascii=False)
-
-
-def _declared(column: Column) -> str:
-    place = f", config: {{meta: {{from: {_quoted(column.said)}}}}}"
-    place = place if column.said != column.name else ""
-    description = f"\"{{{{ doc('{column.name}') }}}}\""
-    return (
-        f"          - {{name: {column.name}, data_type: {column.data_type}{place},"
-        f" description: {description}}}"
-    )
-
-
-def _described(name: str) -> str:
-    return f"      - name: {name}\n        description: \"{{{{ doc('{name}') }}}}\""
-
-
-def _stored(column: Column, key: list[str]) -> str:
-    kind = {"numeric": "pg_catalog.numeric"}.get(column.data_type, column.data_type)
-    lines = [_described(column.name), f"        data_type: {kind}"]
-    if column.name in key:
-        lines += ["        constraints:", "          - type: not_null"]
-        if kind == "text":
-            lines.append('          - {type: custom, expression: collate "C"}')
-    return "\n".join(lines)

@@ -204,9 +204,9 @@ def test_a_year_of_days_fits_a_phone(tmp_path: Path, chromium: Callable[..., Any
 
 
 def index_of(runs: list[dict[str, Any]], days: list[dict[str, Any]]) -> str:
-    beside = {"has_lineage": False, "has_checks": False, "up": "", "tables": {}}
+    beside = {"up": "", "tables": {}, "is_there": lambda _: True}
     values = {"runs": runs, "days": days, "months": shapes.months(days)}
-    return render("index.html.j2", False, **values, paged={row["day"] for row in days}, **beside)
+    return render("index.html.j2", "dated", **values, **beside)
 
 
 def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(

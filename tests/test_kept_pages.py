@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from flows.checks import run as checks
-from flows.pages import remarks
+from flows.pages.verdict import read_story
 from flows.pages.write import write_pages
 from loaders.days import parse_day
 from tests.silver_world import World, group, transaction
@@ -139,6 +139,6 @@ def test_a_thousand_new_fields_are_counted_and_few_are_named(db: psycopg.Connect
         [json.dumps({"added": [f"field_{n}" + "x" * 500 for n in range(1000)]})],
     )
     with psycopg.connect(db.info.dsn) as connection:
-        (remark,) = remarks.read_remarks(connection, "run")
-    assert "field_11" in remark.said and "field_12" not in remark.said
-    assert remark.said.endswith(" and 988 more") and len(remark.said) < 1000
+        (note,) = read_story(connection, "run", parse_day("day1").date).notes
+    assert "field_11" in note.said and "field_12" not in note.said
+    assert note.said.endswith(" and 988 more") and len(note.said) < 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import pytest
 
 from flows import record
 from flows.checks import run as checks
-from flows.pages import shapes
+from flows.pages import now, shapes
+from flows.pages.read import bars as bars_of
 from flows.pages.render import render
 from flows.pages.verdict import AGAIN, slow_nodes
 from flows.pages.write import write_pages
@@ -291,29 +292,40 @@ def test_the_pages_are_served_on_this_machine_only(
 
 
 def test_the_critical_path_follows_what_was_waited_for() -> None:
-    def at(second: float) -> datetime:
-        return datetime(2026, 1, 5, tzinfo=UTC) + timedelta(seconds=second)
+    def bar(name: str, begins: float, ends: float, *needs: str) -> dict[str, Any]:
+        kind = "dbt" if name in "abc aside" else "phase"
+        times = {"begins": begins, "ends": ends, "seconds": ends - begins}
+        return {"name": name, "kind": kind, "waited_for": list(needs), **times}
 
-    def bar(name: str, start: float, end: float, *needs: str, **more: Any) -> dict[str, Any]:
-        named = {"node": name, "table_name": name, "phase": name, "resource_type": "model"}
-        times = {"started_at": at(start), "finished_at": at(end)}
-        return {**named, **times, "depends_on": list(needs), "status": "succeeded", **more}
-
-    parts = [bar("imports", -4, -1), bar("parse", -1, 0.5), bar("land-day", 0.5, 2.5)]
-    parts += [bar("prepare-day", 0.5, 1), bar("transform-day", 2.5, 6), bar("check-day", 6.5, 8)]
-    landed = [bar("quick", 0.5, 1), bar("slow", 0.5, 2), bar("absent", 0, 2.1, status="skipped")]
-    nodes = [
-        bar("a", 2, 5),
-        bar("b", 2, 3),
-        bar("c", 5, 6, "a", "b", "bronze"),
-        bar("aside", 3, 4, "b"),
-    ]
-    drawn = shapes.time_line(parts, landed, nodes)
+    bars = [bar("imports", 0, 3), bar("parse", 3, 4.5), bar("prepare-day", 4.5, 5)]
+    bars += [bar("quick", 4.5, 5), bar("slow", 4.5, 6), bar("a", 6, 9), bar("b", 6, 7)]
+    bars += [bar("aside", 7, 8, "b"), bar("c", 9, 10, "a", "b", "bronze")]
+    bars += [bar("check-day", 10.5, 12)]
+    drawn = shapes.time_line(bars)
     names = [bar["name"] for bar in drawn["path"]]
     assert names == ["imports", "parse", "slow", "a", "c", "check-day"]
-    assert drawn["seconds"] == 12 and drawn["bars"][0]["name"] == "imports"
-    assert not {"absent", "land-day", "transform-day"} & {bar["name"] for bar in drawn["bars"]}
-    assert shapes.time_line([], [], [])["bars"] == []
+    assert drawn["seconds"] == 12 and drawn["bars"] == bars
+    assert shapes.time_line([])["bars"] == []
+
+
+def test_a_runs_bars_are_on_one_clock_without_what_is_drawn_in_parts(
+    db: psycopg.Connection,
+) -> None:
+    db.execute(
+        """
+        insert into metrics.phase_runs (flow_run_id, phase, seconds, finished_at) values
+            ('r', 'imports', 3, '2026-01-05 00:00:03Z'), ('r', 'land-day', 9, now());
+        insert into bronze.load_batches
+            (flow_run_id, day, table_name, status, started_at, finished_at)
+        values
+            ('r', '1970-01-02', 'stg_agents', 'succeeded',
+            '2026-01-05 00:00:04Z', '2026-01-05 00:00:06Z'),
+            ('r', '1970-01-02', 'stg_roles', 'skipped', now(), now());
+        """
+    )
+    with psycopg.connect(db.info.dsn) as connection:
+        bars = [(b["name"], b["begins"], b["ends"], b["seconds"]) for b in bars_of(connection, "r")]
+    assert bars == [("imports", 0, 3, 3), ("stg_agents", 4, 6, 2)]
 
 
 def test_a_calendar_has_each_day_in_its_month() -> None:
@@ -342,30 +354,28 @@ def spent(*amounts: tuple[str, int, Any]) -> list[dict[str, Any]]:
 
 
 def test_spend_keeps_its_colours_and_escapes_names() -> None:
-    found = shapes.spend(spent((EVIL, 1, 30), ("unmatched", 1, 10)))
+    found = now.spend(spent((EVIL, 1, 30), ("unmatched", 1, 10)))
     assert found["months"] == ["Jan 2026"] and found["unmatched"] == Decimal("0.25")
     assert [(row["name"], row["colour"]) for row in found["lines"]] == [
         (EVIL, "c0"),
         ("unmatched", "c8"),
     ]
-    page = now(**found)
+    page = page_of(**found)
     assert EVIL not in page and "&lt;script&gt;" in page and "25% of it" in page
-    assert "No spend yet" in now(**shapes.spend([]))
+    assert "No spend yet" in page_of(**now.spend([]))
 
 
 def test_one_absurd_amount_is_cut_in_the_chart_and_short_in_the_table() -> None:
     amounts = [("Figma", 1, "30"), ("Figma", 2, "4e398"), ("Figma", 3, "40"), ("Acme", 3, "-9")]
-    found = shapes.spend(spent(*amounts))
-    drawn = found["drawn"]
-    assert drawn["cut"] == ["Feb 2026"] and drawn["most"] == 40
-    tall = [sum(part["height"] for part in column["parts"]) for column in drawn["columns"]]
-    assert tall[0] == pytest.approx(tall[1] * 3 / 4), "the others can be seen"
-    assert tall[2] == pytest.approx(shapes.COLUMNS_HEIGHT), "what is below zero has none"
-    page = now(**found)
+    found = now.spend(spent(*amounts))
+    assert found["drawn"]["cut"] == ["Feb 2026"] and found["drawn"]["most"] == 40
+    page = page_of(**found)
+    tall = [float(height) for height in re.findall(r'<rect [^>]*y=[^>]* height="([\d.]+)"', page)]
+    assert tall == [112.5, 150, 150], "the others can be seen, and what is below zero has none"
     assert "4.00e+398" in page and "-9.00" in page and "0" * 20 not in page
     assert "beside them: Feb 2026" in page
 
 
-def now(**spend: Any) -> str:
-    groups = {"totals": {"groups": 0}, "tree": [], "up": "", "written": "", "tables": {}}
-    return render("now.html.j2", False, **groups, **spend, has_lineage=False)
+def page_of(**spend: Any) -> str:
+    beside = {"totals": {"groups": 0}, "tree": [], "up": "", "written": "", "tables": {}}
+    return render("now.html.j2", "dated", **beside, **spend, is_there=lambda _: False)

@@ -104,16 +104,17 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
         role=warehouse.TRANSFORMER,
         autocommit=True,  # what has been read is held no longer
     ) as connection:
-        found = [
-            checked
-            for suite in suites_of(day)
-            for checked in _hold(gx, context, source, connection, suite, day)
-        ]
+        found, validations = [], {}
+        for suite in suites_of(day):
+            checked, validation = _hold(gx, source, connection, suite, day)
+            found += checked
+            if validation is not None:
+                validations[suite["name"]] = validation
         with connection.transaction():
             _keep(connection, found, day, flow_run_id)
     if docs is not None:
         described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
-        write_docs(context, docs, described)
+        write_docs(validations, docs, described)
     return found
 
 
@@ -142,9 +143,10 @@ def great_expectations() -> Any:
 
 
 def _hold(
-    gx: Any, context: Any, source: Any, connection: Connection, suite: Suite, day: Day
-) -> list[Checked]:
-    """Hold the suite's rows, or the shares of them, to its expectations."""
+    gx: Any, source: Any, connection: Connection, suite: Suite, day: Day
+) -> tuple[list[Checked], Any]:
+    """Hold the suite's rows, or the shares of them, to its expectations: what each found, and Great
+    Expectations' own result, None where the rows can't be read."""
     import pandas
     import psycopg
 
@@ -156,16 +158,11 @@ def _hold(
     except psycopg.Error as error:
         # Postgres quotes values in its messages: the kind of error is all that is kept.
         kind = {"kind": type(error).__name__}
-        return [_checked(suite, each, False, kind) for each in suite["expectations"]]
+        return [_checked(suite, each, False, kind) for each in suite["expectations"]], None
     frame = pandas.DataFrame(rows, columns=[column.name for column in cursor.description or ()])
-    asset = source.add_dataframe_asset(name)
-    definition = gx.ValidationDefinition(
-        name=name,
-        data=asset.add_batch_definition_whole_dataframe("day"),
-        suite=context.suites.add(gx.ExpectationSuite(**suite)),
-    )
-    validation = context.validation_definitions.add(definition).run(
-        batch_parameters={"dataframe": frame},
+    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
+    validation = batch.get_batch({"dataframe": frame}).validate(
+        gx.ExpectationSuite(**suite),
         result_format={
             "result_format": "SUMMARY",
             "unexpected_index_column_names": ["rows"] if shares else meta["keys"],
@@ -184,7 +181,7 @@ def _hold(
             bad = [key["table_name"] for key in counted.get("partial_unexpected_index_list") or ()]
             counted["keys"] = sample_keys(connection, day, bad)
         found.append(_checked(suite, config, result["success"], counted))
-    return found
+    return found, validation
 
 
 def _rows(suite: Suite) -> Composed:

@@ -1,2 +1,2 @@
-"""The pages people open: read.py asks the warehouse, shapes.py and charts.py draw, write.py
+"""The pages people open: read.py asks the warehouse, verdict.py says what it comes to, write.py
 renders the templates. All of it is read only, and none of it needs a network."""

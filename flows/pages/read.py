@@ -1,12 +1,10 @@
-"""What the pages show, read from metrics, marts and the ledgers, each question on its own.
-
-Each function gives [] where the relation it asks is not built yet: a first day, a failed one.
-"""
+"""What pages, `daybook status` and a run's account show, read from metrics and the ledgers."""
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flows.checks.accepted import read_accepted
 
@@ -17,30 +15,116 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-TREE_ROWS = 1000  # groups in the tree: the page stays below 300 kB
-TREE_DEPTH = 25
 DISPOSITIONS = ("inserted", "updated", "unchanged", "stale", "duplicate", "quarantined", "rejected")
+DAYS = 400  # of the calendar
 
 
-def ask(connection: Connection, relations: str, query: str, *parameters: Any) -> list[Row]:
-    """Rows as dicts; [] when one of the named relations does not exist."""
+def ask(connection: Connection, query: str, parameters: Any = None) -> list[Row]:
+    """Rows as dicts; [] while something that is asked is not built: a first day, a failed one."""
+    from psycopg.errors import UndefinedTable
     from psycopg.rows import dict_row
 
-    names = relations.split()
-    [(missing,)] = connection.execute(
-        "select count(*) from unnest(%s::text[]) as n where to_regclass(n) is null", [names]
-    ).fetchall()
-    if missing:
-        return []
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, parameters or None).fetchall()
+    with (
+        contextlib.suppress(UndefinedTable),
+        connection.transaction(),
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        return cursor.execute(query, parameters).fetchall()
+    return []
+
+
+def kind_of_days(connection: Connection) -> Literal["dated", "numbered"]:
+    """Whether days are dates or numbers: by what was asked for while nothing has landed."""
+    found = ask(
+        connection,
+        """
+        select from bronze.calendar where kind = 'numbered'
+        union all
+        select from metrics.phase_runs
+        where settings ->> 'day' like 'day%' and not exists (select from bronze.calendar)
+        """,
+    )
+    return "numbered" if found else "dated"
+
+
+def runs(connection: Connection, limit: int | None, day: date | None = None) -> list[Row]:
+    """The newest runs (all for None), of one day or any; `asked_day` is the day as it was asked
+    for, where that is known, `changed` when there was last something new of the run."""
+    return ask(
+        connection,
+        """
+        select
+            runs.flow_run_id, runs.day, asked.settings ->> 'day' as asked_day, runs.status,
+            runs.error_message, runs.started_at, runs.duration_seconds,
+            coalesce(runs.finished_at, runs.started_at) as changed
+        from metrics.pipeline_metrics as runs
+        left join metrics.phase_runs as asked
+            on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
+        where runs.task_name = 'day-pipeline' and runs.day = coalesce(%s::date, runs.day)
+        order by runs.id desc
+        limit %s
+        """,
+        [day, limit],
+    )
+
+
+def calendar(connection: Connection) -> list[Row]:
+    """The last days, each with the worst `state` of its tables and its last run, but for runs that
+    were asked for a day of the other calendar. A day is late that first landed after a later one
+    had."""
+    return ask(
+        connection,
+        """
+        with states as (
+            select day, state from metrics.day_calendar
+            union all
+            (
+                select distinct on (runs.day)
+                    runs.day, case runs.status when 'failure' then 'failed' else runs.status end
+                from metrics.pipeline_metrics as runs
+                left join metrics.phase_runs as asked
+                    on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
+                where runs.task_name = 'day-pipeline'
+                    and coalesce((asked.settings ->> 'day' like 'day%%') = %s, true)
+                order by runs.day, runs.id desc
+            )
+        ),
+
+        arrivals as (
+            select
+                day,
+                min(batch_id) > min(min(batch_id)) over (
+                    order by day rows between 1 following and unbounded following
+                ) as is_late
+            from bronze.load_batches
+            where status = 'succeeded'
+            group by day
+        )
+
+        select
+            day, coalesce(bool_or(arrivals.is_late), false) as is_late,
+            case
+                when bool_or(state = 'failed') then 'failed'
+                when bool_or(state = 'running') then 'running'
+                when bool_or(state = 're-run') then 're-run'
+                when bool_or(state in ('done', 'success')) then 'done'
+                else 'missing'
+            end as state
+        from states
+        left join arrivals using (day)
+        where day is not null
+        group by day
+        order by day desc
+        limit %s
+        """,
+        [kind_of_days(connection) == "numbered", DAYS],
+    )[::-1]
 
 
 def ledger(connection: Connection, day: date) -> list[Row]:
     """The day's row ledger, with the median of the days before."""
     return ask(
         connection,
-        "metrics.row_ledger metrics.volume_history",
         """
         select ledger.*, history.median_of_14_days_before as median
         from metrics.row_ledger as ledger
@@ -49,39 +133,95 @@ def ledger(connection: Connection, day: date) -> list[Row]:
         where ledger.day = %s
         order by ledger.table_name, ledger.target
         """,
-        day,
+        [day],
     )
 
 
 def landings(connection: Connection, flow_run_id: str | None, day: date) -> list[Row]:
-    """What a run landed of a day, or any run (None): the last of each table."""
+    """What a run landed of a day, or any run (None): the last of each table, in order; a file that
+    no table uses has a row as well, with status `unused`."""
     return ask(
         connection,
-        "bronze.load_batches",
         """
-        select distinct on (table_name)
-            table_name, status, rows_in_files, rows_rejected, started_at, finished_at, drift,
-            coalesce(rows_landed, rows_in_files - rows_rejected) as rows_landed
-        from bronze.load_batches
-        where flow_run_id = coalesce(%s::text, flow_run_id) and day = %s
-        order by table_name, batch_id desc
+        select
+            table_name, status, rows_in_files, rows_rejected, started_at, finished_at, drift, error,
+            coalesce(rows_landed, rows_in_files - rows_rejected) as rows_landed,
+            (
+                select count(*) from bronze.load_rejects as rejects
+                where rejects.batch_id = batches.batch_id and rejects.landed
+            ) as rows_repaired
+        from bronze.load_batches as batches
+        where batch_id in (
+            select max(batch_id) from bronze.load_batches
+            where flow_run_id = coalesce(%s::text, flow_run_id) and day = %s
+            group by table_name
+        )
+        order by table_name
         """,
-        flow_run_id,
-        day,
+        [flow_run_id, day],
     )
 
 
-def parts(connection: Connection, flow_run_id: str) -> list[Row]:
-    """A run's phases, and what it spent beside them: imports, parsing, the wait for Prefect."""
+def failures(connection: Connection, flow_run_id: str) -> list[Row]:
+    """What failed in a run: landings and models, in order, each message on one line and without
+    dbt's first words, which repeat the node, and last, which name a place on this machine."""
     return ask(
         connection,
-        "metrics.phase_runs",
-        """
-        select phase, finished_at - seconds * interval '1 second' as started_at, finished_at
-        from metrics.phase_runs
-        where flow_run_id = %s and phase <> 'day-pipeline'
+        r"""
+        select
+            pipeline_name,
+            btrim(regexp_replace(
+                regexp_replace(
+                    error_message, '^\w+ Error in [^\n]*\n|\n\s*compiled code at [^\n]*', '', 'g'
+                ),
+                '\s+', ' ', 'g'
+            )) as error_message,
+            case when pipeline_name = 'landing' then table_name else task_name end as name
+        from metrics.pipeline_metrics
+        where flow_run_id = %s and status = 'failure' and task_name <> 'day-pipeline'
+        order by id
         """,
-        flow_run_id,
+        [flow_run_id],
+    )
+
+
+def bars(connection: Connection, flow_run_id: str) -> list[Row]:
+    """What a run's time went into, in order: phases and what was spent beside them (imports,
+    parsing), landings and dbt nodes, with what they waited for. `begins` and `ends`: seconds from
+    the first beginning. The phases that are all landings or nodes are left out."""
+    return ask(
+        connection,
+        """
+        with bars as (
+            select
+                'phase' as kind, phase as name, null::text[] as depends_on,
+                finished_at - seconds * interval '1 second' as started_at, finished_at
+            from metrics.phase_runs
+            where flow_run_id = %(run)s
+                and phase not in ('day-pipeline', 'land-day', 'transform-day')
+            union all
+            select 'landing', table_name, null, started_at, finished_at
+            from bronze.load_batches
+            where flow_run_id = %(run)s and status not in ('skipped', 'unused')
+            union all
+            select 'dbt', node, depends_on, started_at, finished_at
+            from metrics.node_runs
+            where flow_run_id = %(run)s and resource_type not in ('operation', 'exposure')
+        ),
+
+        on_one_clock as (
+            select
+                kind, name, coalesce(depends_on, '{}') as waited_for,
+                extract(epoch from started_at - min(started_at) over ())::float8 as begins,
+                extract(epoch from finished_at - min(started_at) over ())::float8 as ends
+            from bars
+            where started_at is not null and finished_at is not null
+        )
+
+        select *, ends - begins as seconds from on_one_clock
+        order by begins, ends, name
+        """,
+        {"run": flow_run_id},
     )
 
 
@@ -89,31 +229,24 @@ def nodes(connection: Connection, flow_run_id: str) -> list[Row]:
     """The run's dbt nodes with their times and the median of their last 14 days."""
     return ask(
         connection,
-        "metrics.node_runs",
         """
-        select
-            here.node, here.resource_type, here.status, here.started_at, here.finished_at,
-            here.seconds, here.depends_on, former.median
+        select here.*, former.median
         from metrics.node_runs as here
         left join (
-            select
-                earlier.node,
-                percentile_cont(0.5) within group (order by earlier.seconds) as median
-            from metrics.node_runs as earlier
-            where earlier.started_at is not null and earlier.day in (
-                select distinct days.day from metrics.node_runs as days
-                where days.day < (select max(day) from metrics.node_runs where flow_run_id = %s)
-                order by days.day desc
+            select node, percentile_cont(0.5) within group (order by seconds) as median
+            from metrics.node_runs
+            where started_at is not null and day in (
+                select distinct day from metrics.node_runs
+                where day < (select max(day) from metrics.node_runs where flow_run_id = %(run)s)
+                order by day desc
                 limit 14
             )
-            group by earlier.node
+            group by node
         ) as former on here.node = former.node
-        where here.flow_run_id = %s and here.started_at is not null
-            and here.resource_type not in ('operation', 'exposure')
+        where here.flow_run_id = %(run)s and here.resource_type not in ('operation', 'exposure')
         order by here.started_at, here.node
         """,
-        flow_run_id,
-        flow_run_id,
+        {"run": flow_run_id},
     )
 
 
@@ -122,134 +255,45 @@ def checks(connection: Connection, flow_run_id: str | None) -> list[Row]:
     warning that was known when it was found says as `accepted` why, and until when."""
     rows = ask(
         connection,
-        "metrics.check_results",
         """
-        select * from metrics.check_results
+        select *, suite || '.' || check_name as name from metrics.check_results
         where flow_run_id = coalesce(
             %s, (select flow_run_id from metrics.check_results order by id desc limit 1)
         )
         order by success, severity, suite, id
         """,
-        flow_run_id,
+        [flow_run_id],
     )
     known, _ = read_accepted() if rows else ({}, {})
     for row in rows:
-        row["name"] = f"{row['suite']}.{row['check_name']}"
         of_it = known.get(row["name"]) if row["severity"] == "warn" and not row["success"] else None
         in_time = of_it and row["checked_at"].astimezone(UTC).date() <= of_it.until
         row["accepted"] = of_it if in_time else None
     return rows
 
 
-def failing(checks: list[Row]) -> list[Row]:
-    """Those that failed and are not accepted."""
-    return [row for row in checks if not row["success"] and not row["accepted"]]
-
-
-def accepted(row: Row) -> str:
-    """What a check found that is accepted, in words."""
-    known = row["accepted"]
-    return f"accepted until {known.until}: {row['name']}: {row['observed']} ({known.reason})"
-
-
-def groups(connection: Connection) -> list[Row]:
-    """The upper part of the tree: groups with the number of their children, roots first."""
-    return ask(
-        connection,
-        "metrics.group_activity",
-        """
-        with shown as (
-            select * from metrics.group_activity
-            where depth <= %s
-            order by depth, inactive, group_id
-            limit %s
-        ),
-
-        children as (
-            select parent_group_id as group_id, count(*) as children
-            from metrics.group_activity
-            group by parent_group_id
-        )
-
-        select shown.*, coalesce(children.children, 0) as children
-        from shown
-        left join children on shown.group_id = children.group_id
-        order by shown.depth, shown.inactive, shown.group_id
-        """,
-        TREE_DEPTH,
-        TREE_ROWS,
-    )
-
-
-def group_totals(connection: Connection) -> Row:
-    """How many groups there are, active, inactive, in a cycle, below one."""
-    rows = ask(
-        connection,
-        "metrics.group_activity",
-        """
-        select
-            count(*) as groups,
-            count(*) filter (where not inactive) as active,
-            count(*) filter (where inactive) as inactive,
-            count(*) filter (where in_cycle) as in_cycle,
-            count(*) filter (where depth is null and not in_cycle) as below_a_cycle
-        from metrics.group_activity
-        """,
-    )
-    return rows[0] if rows else {"groups": 0}
-
-
-def in_cycles(connection: Connection) -> list[Row]:
-    """Groups in a cycle or below one, up to 100."""
-    return ask(
-        connection,
-        "metrics.group_activity",
-        """
-        select group_id, name, parent_group_id, inactive, active_members, in_cycle
-        from metrics.group_activity
-        where depth is null
-        order by in_cycle desc, group_id
-        limit 100
-        """,
-    )
-
-
-def spend(connection: Connection, months: int = 12) -> list[Row]:
-    """US dollars per application and month, for the last months with spend."""
-    return ask(
-        connection,
-        "marts.application_spend_monthly",
-        """
-        select application, month, usd, transactions
-        from marts.application_spend_monthly
-        where month in (
-            select distinct month from marts.application_spend_monthly order by month desc limit %s
-        )
-        order by month, usd desc
-        """,
-        months,
-    )
-
-
 def converted(connection: Connection, day: date) -> list[Row]:
     """The day's transactions by currency: original amounts, dollars, and how they were rated."""
     return ask(
         connection,
-        "silver.transactions intermediate.int_transactions_records",
         """
         select
-            transactions.original_currency as currency, count(*) as transactions,
-            sum(transactions.original_amount) as original, sum(transactions.amount_usd) as usd,
-            count(*) filter (where transactions.fx_source = 'reference') as by_reference,
-            count(*) filter (where transactions.fx_source = 'payload') as by_payload
-        from (
-            select distinct transaction_id from intermediate.int_transactions_records
-            where _day = %s
-        ) as of_the_day
-        inner join silver.transactions as transactions
-            on of_the_day.transaction_id = transactions.transaction_id
-        group by transactions.original_currency
-        order by count(*) desc, transactions.original_currency
+            original_currency as currency, count(*) as transactions,
+            sum(original_amount) as original, sum(amount_usd) as usd,
+            count(*) filter (where fx_source = 'reference') as by_reference,
+            count(*) filter (where fx_source = 'payload') as by_payload
+        from silver.transactions
+        where transaction_id in (
+            select transaction_id from intermediate.int_transactions_records where _day = %s
+        )
+        group by original_currency
+        order by count(*) desc, original_currency
         """,
-        day,
+        [day],
     )
+
+
+def newest_proof(connection: Connection) -> Row | None:
+    """When what the days built was last held against what they build anew, and what parted."""
+    found = ask(connection, "select * from metrics.proofs order by id desc limit 1")
+    return found[0] if found else None

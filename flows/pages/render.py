@@ -6,17 +6,17 @@ import functools
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flows.checks.run import shown
-from flows.pages.runs import day_text
+from loaders.days import Day
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @functools.cache
-def environment(numbered: bool) -> Any:
-    """For a warehouse of numbered or of dated days."""
+def environment(kind: Literal["dated", "numbered"]) -> Any:
+    """For a warehouse of days of that kind."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup, escape
 
@@ -28,7 +28,7 @@ def environment(numbered: bool) -> Any:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "day": day_text(numbered),
+        "day": lambda day: Day(day, kind).text,
         "number": lambda value: _figure(value, 0 if value is None or value == int(value) else 1),
         "money": _figure,
         "seconds": _figure,
@@ -42,9 +42,9 @@ def environment(numbered: bool) -> Any:
     return made
 
 
-def render(template: str, numbered: bool, **values: Any) -> str:
-    text: str = environment(numbered).get_template(template).render(**values)
-    return text
+def render(template: str, kind: Literal["dated", "numbered"], **values: Any) -> str:
+    """A page as text."""
+    return str(environment(kind).get_template(template).render(**values))
 
 
 def file_of(name: str) -> str:

@@ -72,7 +72,6 @@ def trends(connection: Connection) -> dict[str, list[Row]]:
     day was last applied, from what runs noted, so that no record is read."""
     rows = ask(
         connection,
-        "bronze.load_batches metrics.pipeline_metrics",
         """
         with landed as (
             select distinct on (table_name, day)
@@ -106,7 +105,7 @@ def trends(connection: Connection) -> dict[str, list[Row]]:
         group by page.name, landed.day
         order by landed.day
         """,
-        DAYS,
+        [DAYS],
     )
     found = defaultdict(list)
     for row in rows:

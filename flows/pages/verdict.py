@@ -1,13 +1,18 @@
-"""The first thing a page says: how the day went, what failed, and what to do about it."""
+"""The first thing that is said of a run, on pages, terminals and to the webhook: how it went, what
+failed, what to do about it, what to look at, and what of it is new."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, NamedTuple
 
-from flows.pages import read, runs
+from flows.checks.accepted import read_accepted
+from flows.checks.quarantine import Reason, read_reasons
+from flows.pages import read
 from flows.pages.read import Row
-from flows.pages.remarks import Remark, counted, read_remarks
+from loaders.days import Day
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -16,59 +21,169 @@ AGAIN = (
     "When its cause is mended run the same command again: what has landed is not landed again, "
     "and what was applied is not applied again."
 )
+FIELDS = 12  # named of those that were added, or are gone
+# What there is to look at, in order, and what a verdict says of so many.
+KINDS = {
+    "failed": "tables that are there and did not land: {}",
+    "unused": "files that no table uses: {}",
+    "repaired": "tables with repaired rows: {}",
+    "drift": "tables whose fields changed: {}",
+    "dbt": "dbt tests that warn: {}",
+    "unaccepted": "entries of accepted.yml that accept nothing: {}",
+    "error": "checks that fail: {}",
+    "warn": "checks that warn: {}",
+}
+
+
+class Note(NamedTuple):
+    """What a person should look at of one table, file, dbt node or check: `kind` is a key of KINDS;
+    `expected` is what a check is about. No value of data."""
+
+    kind: str
+    name: str
+    said: str
+    expected: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.said}"
+
+
+class Verdict(NamedTuple):
+    """A kind for the page's colour, a word for its title, a sentence."""
+
+    kind: str
+    word: str
+    said: str
 
 
 @dataclass(frozen=True)
 class Story:
-    """What a run came to. `failing`: checks that failed and are not accepted; `failed` and
-    `advice`: what failed, by name, and what to do, both empty when the run did not fail."""
+    """What is known of a run, or (`run` is None) of a warehouse in which no flow has run.
 
+    `notes`: what there is to look at; `accepted`: warnings that are known, in words; `failed` and
+    `advice`: what failed, by name, and what to do, both empty when the run did not fail.
+    """
+
+    run: Row | None
+    landings: list[Row]
+    nodes: list[Row]
     checks: list[Row]
-    failing: list[Row]
-    remarks: list[Remark]
-    verdict: dict[str, str]
-    failed: list[str]
-    advice: list[str]
+    notes: list[Note]
+    accepted: list[str]
+    failed: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
 
-def read_story(connection: Connection, run: Row | None, ledger: list[Row]) -> Story:
-    """The story of a run, or (None) of a warehouse in which no flow has run."""
-    run_id = run["flow_run_id"] if run else ""
-    checks, remarks = read.checks(connection, run_id), read_remarks(connection, run_id)
-    failing = read.failing(checks)
-    failures, nodes = runs.failures(connection, run_id), runs.failed_nodes(connection, run_id)
-    return Story(
-        *(checks, failing, remarks, verdict(run, failing, ledger, remarks)),
-        *troubles(run, failures, nodes, failing),
-    )
+def read_story(
+    connection: Connection, flow_run_id: str, day: date, run: Row | None = None
+) -> Story:
+    """`run`: as read.runs has it; without it, what failed is not told."""
+    landings = read.landings(connection, flow_run_id, day)
+    nodes, checks = read.nodes(connection, flow_run_id), read.checks(connection, flow_run_id)
+    failures = read.failures(connection, flow_run_id)
+    why = {row["name"]: row["error_message"] for row in failures}
+    notes = [
+        *_of_landings(landings, why),
+        *(Note("dbt", row["node"], "dbt warns") for row in nodes if row["status"] == "warn"),
+        *(Note("unaccepted", *entry) for entry in read_accepted()[1].items()),
+        *(
+            Note(row["severity"], row["name"], row["observed"] or "failed", row["description"])
+            for row in checks
+            if not row["success"] and not row["accepted"]
+        ),
+    ]
+    accepted = [
+        f"accepted until {known.until}: {row['name']}: {row['observed']} ({known.reason})"
+        for row in checks
+        if (known := row["accepted"])
+    ]
+    troubles = _troubles(run, failures, nodes, notes)
+    return Story(run, landings, nodes, checks, notes, accepted, *troubles)
 
 
-def verdict(
-    run: Row | None, failing: list[Row], ledger: list[Row], remarks: list[Remark]
-) -> dict[str, str]:
-    """A kind for the page's colour, a word for its title, a sentence."""
-    status = run["status"] if run else "success"
+def _of_landings(landings: list[Row], why: dict[str, str]) -> list[Note]:
+    notes = []
+    for row in landings:
+        name, drift = row["table_name"], row["drift"] or {}
+        if row["status"] == "failed":
+            said = why.get(name) or "it is there and did not land"
+            notes.append(Note("failed", name, f"did not land: {said.removeprefix(f'{name}: ')}"))
+        elif row["status"] == "unused":
+            notes.append(Note("unused", name, row["error"].removeprefix(f"{name}: ")))
+        elif repaired := row["rows_repaired"]:
+            said = f"{repaired:,} rows landed repaired; bronze.load_rejects has their text"
+            notes.append(Note("repaired", name, said))
+        # what differs from the day before; what is always missing or unknown is no news
+        news = [f"{kind}: {_few(drift[kind])}" for kind in ("added", "gone") if kind in drift]
+        if news and row["status"] == "succeeded":
+            notes.append(Note("drift", name, f"fields {'; '.join(news)}"))
+    return sorted(notes, key=lambda note: note.kind != "failed")
+
+
+def _few(names: list[str]) -> str:
+    """The first names: JSON that has ids for field names brings thousands."""
+    more = f" and {len(names) - FIELDS:,} more" if len(names) > FIELDS else ""
+    return ", ".join(name[:60] for name in names[:FIELDS]) + more
+
+
+def _troubles(
+    run: Row | None, failures: list[Row], nodes: list[Row], notes: list[Note]
+) -> tuple[list[str], list[str]]:
+    """What failed, by name, and what to do."""
+    if not run or run["status"] != "failure":
+        return [], []
+    why = {row["name"]: row["error_message"] for row in failures}
+    landed = [
+        f"{row['name']} did not land: {row['error_message']}"
+        for row in failures
+        if row["pipeline_name"] == "landing"
+    ]
+    built = [
+        f"dbt's {row['resource_type']} {row['node']}: {why.get(row['node']) or row['status']}"
+        for row in nodes
+        if row["status"] in ("error", "fail", "runtime error")
+    ]
+    errors = [note for note in notes if note.kind == "error"]
+    suites = sorted({f"{note.name.partition('.')[0]}.json" for note in errors})
+    what = [*landed, *built, *map(sentence, errors)]
+    do = {
+        "Nothing of a table that failed was replaced: mend or fetch its files.": landed,
+        "`dbt build --select` with that name says the whole reason. What was built stays as it "
+        "is.": built,
+        "Look the rows up by the keys below. If the files are at fault have them mended and land "
+        f"the day again; if the limit is, it stands in flows/checks/{', '.join(suites)}.": errors,
+        "With --verbose a run says more.": not what,
+    }
+    advice = [said for said, is_meant in do.items() if is_meant]
+    ended = run["error_message"] or "The run ended without saying why."
+    return what or [ended], [*advice, AGAIN]
+
+
+def verdict(story: Story, ledger: list[Row]) -> Verdict:
+    """How a run went, by its notes and the day's ledger."""
+    status = story.run["status"] if story.run else "success"
     if status == "failure":
-        said = (run or {}).get("error_message") or "The run ended early."
-        begins = said[:1] if said.startswith("stg_") else said[:1].upper()
-        return {"kind": "failure", "word": "failed", "said": f"{begins}{said[1:]}"}
+        said = (story.run or {}).get("error_message") or "The run ended early."
+        return Verdict(status, "failed", said if said.startswith("stg_") else _capital(said))
     if status == "running":
-        return {"kind": "running", "word": "is running", "said": "Figures are those of a moment."}
-    landed = landed_once(ledger, "rows_landed")
+        return Verdict(status, "is running", "Figures are those of a moment.")
     quarantined = sum(row["rows_quarantined"] for row in ledger)
-    said = f"{landed:,} rows landed" + (f", {quarantined:,} quarantined" if quarantined else "")
-    unbalanced = [row["target"] for row in ledger if not row["balanced"]]
-    said += (
-        f"; the ledger does NOT balance for {', '.join(unbalanced)}"
+    unbalanced = ", ".join(row["target"] for row in ledger if not row["balanced"])
+    count = Counter(note.kind for note in story.notes)
+    said = [
+        f"{landed_once(ledger, 'rows_landed'):,} rows landed"
+        + (f", {quarantined:,} quarantined" if quarantined else ""),
+        f"the ledger does NOT balance for {unbalanced}"
         if unbalanced
-        else "; each row has exactly one end"
-    )
-    warned = sum(not row["success"] for row in failing)
-    if warned:
-        said += f"; {warned} check{'s' if warned != 1 else ''} warn{'s' if warned == 1 else ''}"
-    said = "; ".join([said, *counted(remarks)])
-    kind = "warned" if warned or unbalanced or remarks else "success"
-    return {"kind": kind, "word": "is done", "said": f"{said}."}
+        else "each row has exactly one end",
+        *(words.format(count[kind]) for kind, words in KINDS.items() if count[kind]),
+    ]
+    kind = "warned" if unbalanced or story.notes else "success"
+    return Verdict(kind, "is done", f"{'; '.join(said)}.")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def landed_once(ledger: list[Row], column: str) -> int:
@@ -77,44 +192,63 @@ def landed_once(ledger: list[Row], column: str) -> int:
     return sum(row[column] or 0 for row in {row["table_name"]: row for row in own}.values())
 
 
-def troubles(
-    run: Row | None,
-    failures: list[Row],
-    nodes: list[Row],
-    failing: list[Row],
-) -> tuple[list[str], list[str]]:
-    """What failed, by name, and what to do. Both empty when the run did not fail."""
-    if not run or run["status"] != "failure":
-        return [], []
-    what: list[str] = []
-    do: list[str] = []
-    landings = [row for row in failures if row["pipeline_name"] == "landing"]
-    if landings:
-        what += [f"{row['name']} did not land: {row['error_message']}" for row in landings]
-        do.append("Nothing of a table that failed was replaced: mend or fetch its files.")
-    if nodes:
-        why = {row["task_name"]: row["error_message"] for row in failures}
-        what += [
-            f"dbt's {row['resource_type']} {row['node']}: {why.get(row['node']) or row['status']}"
-            for row in nodes
-        ]
-        do.append(
-            "`dbt build --select` with that name says the whole reason. What was built stays as it "
-            "is."
-        )
-    errors = [row for row in failing if row["severity"] == "error"]
-    if errors:
-        what += [f"{row['name']}: {row['description']}; found {row['observed']}" for row in errors]
-        do.append(
-            "Look the rows up by the keys below. If the files are at fault have them mended and "
-            "land the day again; if the limit is, it stands in flows/checks/"
-            + ", ".join(sorted({f"{row['suite']}.json" for row in errors}))
-            + "."
-        )
-    if not what:
-        what.append(run["error_message"] or "The run ended without saying why.")
-        do.append("With --verbose a run says more.")
-    return what, [*do, AGAIN]
+def sentence(note: Note) -> str:
+    """A note with what a check is about."""
+    said = f"{note.expected}; found {note.said}" if note.expected else note.said
+    return f"{note.name}: {said}"
+
+
+class News(NamedTuple):
+    """`since`: the day that was checked before, None where there is none; `gone`: what was said of
+    it and is not of this one."""
+
+    since: Day | None
+    new: list[str]
+    known: list[str]
+    gone: list[str]
+
+
+def read_news(connection: Connection, day: Day, story: Story, reasons: list[Reason]) -> News:
+    """Hold a run of `day` to the last run of the day before that was checked."""
+    notes = [note for note in story.notes if not story.failed or note.kind != "failed"]
+    now = _by_finding(notes, reasons)
+    before = read.ask(
+        connection,
+        """
+        select day, flow_run_id from metrics.check_results
+        where day < %s
+        order by day desc, id desc
+        limit 1
+        """,
+        [day.date],
+    )
+    if not before:
+        return News(None, list(now.values()), [], [])
+    since = Day(before[0]["day"], day.calendar)
+    earlier = read_story(connection, before[0]["flow_run_id"], since.date, None)
+    then = _by_finding(earlier.notes, read_reasons(connection, since))
+    return News(
+        since,
+        [line for finding, line in now.items() if finding not in then],
+        [line for finding, line in now.items() if finding in then],
+        [line for finding, line in then.items() if finding not in now and finding[0] != "drift"],
+    )
+
+
+def _by_finding(notes: list[Note], reasons: list[Reason]) -> dict[tuple[str, str, str], str]:
+    """What tells one finding from another → its line. A change of fields is news each time; all
+    else is the same thing in other numbers."""
+    return {
+        (note.kind, note.name, note.said if note.kind == "drift" else ""): sentence(note)
+        for note in notes
+    } | {
+        (
+            "reason",
+            one.table,
+            one.reason,
+        ): f"{one.table}: {one.rows:,} in quarantine as {one.reason}"
+        for one in reasons
+    }
 
 
 def slow_nodes(nodes: list[Row], most: int = 10) -> list[Row]:

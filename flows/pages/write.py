@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from flows import transform
 from flows.checks.quarantine import read_reasons
-from flows.pages import read, runs, shapes, tables
-from flows.pages import verdict as verdicts
-from flows.pages.news import read_news
+from flows.pages import read, shapes, tables, verdict
+from flows.pages.now import read_now
 from flows.pages.render import file_of, render
-from flows.pages.runs import day_text
 from loaders import warehouse
 from loaders.days import Day
 
@@ -40,12 +37,8 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         # Pages are written when a day has failed, too: they wait for nobody's lock.
         connection.execute("set lock_timeout = '5s'")
         connection.execute("set statement_timeout = '2min'")
-        found = runs.runs(connection, None if everything else RUNS)
-        declared = tables.declared(transform.target_path() / "manifest.json")
-        pages = _Pages(
-            *(connection, site, runs.is_numbered(connection), runs.calendar(connection)),
-            *(declared, tables.trends(connection)),
-        )
+        pages = _Pages(connection, site)
+        found = read.runs(connection, None if everything else RUNS)
         changed: dict[date, datetime] = {}
         for run in found:
             changed[run["day"]] = max(run["changed"], changed.get(run["day"], run["changed"]))
@@ -57,7 +50,7 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         for row in pages.days:
             if everything or row["day"] in changed:
                 _keep(
-                    site / "days" / file_of(pages.text(row["day"])),
+                    site / "days" / file_of(Day(row["day"], pages.kind).text),
                     None if everything else changed[row["day"]],
                     partial(pages.of_day, row),
                 )
@@ -66,7 +59,7 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         text = pages.of_run(newest, day, "") if day else pages.render("empty.html.j2")
         _write(site / "run.html", text)
         pages.write_tables()
-        _write(site / "now.html", pages.now())
+        _write(site / "now.html", pages.render("now.html.j2", **read_now(connection)))
         _write(site / "index.html", pages.index(found[:RUNS]))
     return site / "run.html"
 
@@ -88,96 +81,82 @@ def _write(page: Path, text: str) -> None:
     new.replace(page)
 
 
-@dataclass
 class _Pages:
     """The pages of one warehouse as text. `days`: its calendar; `tables`: what has a page of its
-    own; `trends`: what its last days brought; `up`: the way to the index."""
+    own; `trends`: what its last days brought."""
 
-    connection: Connection
-    site: Path
-    numbered: bool
-    days: list[read.Row]
-    tables: dict[str, read.Row]
-    trends: dict[str, list[read.Row]]
-
-    def text(self, day: date) -> str:
-        return day_text(self.numbered)(day)
-
-    def logical(self, day: date) -> Day:
-        return Day(day, "numbered" if self.numbered else "dated")
+    def __init__(self, connection: Connection, site: Path) -> None:
+        self.connection, self.site = connection, site
+        self.kind = read.kind_of_days(connection)
+        self.days = read.calendar(connection)
+        self.tables = tables.declared(transform.target_path() / "manifest.json")
+        self.trends = tables.trends(connection)
 
     def render(self, template: str, up: str = "", **values: Any) -> str:
+        """A page; `up` is its way to the index."""
         return render(
             template,
-            self.numbered,
+            self.kind,
             up=up,
             tables=self.tables,
-            has_lineage=(self.site / "lineage.html").exists(),
-            has_checks=(self.site / "checks" / "index.html").exists(),
+            is_there=lambda page: (self.site / page).exists(),
+            dispositions=read.DISPOSITIONS,
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
             **values,
         )
 
     def index(self, newest: list[read.Row]) -> str:
+        """The calendar, the last runs, all tables."""
         return self.render(
             "index.html.j2",
             runs=newest,
             days=self.days,
             landed={name: rows[-1] for name, rows in self.trends.items()},
-            paged={
-                row["day"]
-                for row in self.days
-                if (self.site / "days" / file_of(self.text(row["day"]))).exists()
-            },
-            months=[] if self.numbered else shapes.months(self.days),
+            months=[] if self.kind == "numbered" else shapes.months(self.days),
         )
 
     def of_day(self, row: read.Row) -> str:
         """What became of a day, whichever runs brought it."""
-        day: date = row["day"]
+        day = Day(row["day"], self.kind)
         return self.render(
             "day.html.j2",
             "../",
             day=row,
-            day_name=self.text(day),
-            runs=[
-                {**run, "paged": (self.site / "runs" / file_of(run["flow_run_id"])).exists()}
-                for run in runs.runs(self.connection, None, day)
-            ],
-            landings=read.landings(self.connection, None, day),
-            converted=read.converted(self.connection, day),
-            **_rows(self.connection, self.logical(day)),
+            day_name=day.text,
+            runs=read.runs(self.connection, None, day.date),
+            landings=read.landings(self.connection, None, day.date),
+            converted=read.converted(self.connection, day.date),
+            ledger=read.ledger(self.connection, day.date),
+            reasons=read_reasons(self.connection, day)[:REASONS],
         )
 
-    def of_run(self, run: read.Row | None, day: date, up: str) -> str:
+    def of_run(self, run: read.Row | None, date: date, up: str) -> str:
         """What a run did, or (None) the warehouse as it is where no flow has run."""
-        connection, flow_run_id = self.connection, run["flow_run_id"] if run else ""
-        landings = read.landings(connection, flow_run_id, day)
-        nodes = read.nodes(connection, flow_run_id)
-        rows = _rows(connection, self.logical(day))
-        story = verdicts.read_story(connection, run, rows["ledger"])
-        left = [one for one in story.remarks if not story.failed or one.kind != "failed"]
+        connection, day = self.connection, Day(date, self.kind)
+        run_id = run["flow_run_id"] if run else ""
+        story = verdict.read_story(connection, run_id, date, run)
+        ledger, reasons = read.ledger(connection, date), read_reasons(connection, day)[:REASONS]
         return self.render(
             "run.html.j2",
             up,
-            day_name=(run and run["asked_day"]) or self.text(day),
-            day=next((row["day"] for row in self.days if row["day"] == day), None),
-            run=run,
+            day_name=(run and run["asked_day"]) or day.text,
+            day=next((row["day"] for row in self.days if row["day"] == date), None),
             story=story,
-            news=read_news(connection, self.logical(day), story.failing, left, rows["reasons"]),
-            proof=runs.newest_proof(connection),
-            landings=landings,
-            landed_once=verdicts.landed_once,
-            time=shapes.time_line(read.parts(connection, flow_run_id), landings, nodes),
-            slow=verdicts.slow_nodes(nodes),
-            **rows,
+            verdict=verdict.verdict(story, ledger),
+            news=verdict.read_news(connection, day, story, reasons),
+            proof=read.newest_proof(connection),
+            landed_once=verdict.landed_once,
+            time=shapes.time_line(read.bars(connection, run_id)),
+            slow=verdict.slow_nodes(story.nodes),
+            ledger=ledger,
+            reasons=reasons,
         )
 
     def write_tables(self) -> None:
         """A page a table; one of a table that is no more stays, for older pages lead to it."""
         checks = read.checks(self.connection, None)
         days = [rows[-1]["day"] for rows in self.trends.values()]
-        newest = self.logical(max(days)) if days else None
+        newest = Day(max(days), self.kind) if days else None
         reasons = read_reasons(self.connection, newest) if newest else []
         for name, table in self.tables.items():
             trend = self.trends.get(name, [])
@@ -189,10 +168,9 @@ class _Pages:
                 day_name=newest,
                 trend=trend,
                 drawn=shapes.columns(
-                    [self.text(row["day"]) for row in trend],
+                    [Day(row["day"], self.kind).text for row in trend],
                     {kind: [row[kind] for row in trend] for kind in read.DISPOSITIONS},
                 ),
-                dispositions=read.DISPOSITIONS,
                 checks=[  # its own, and those of a ledger that failed by rows of it
                     row
                     for row in checks
@@ -202,24 +180,3 @@ class _Pages:
                 reasons=[one for one in reasons if one.table in landed],
             )
             _write(self.site / "tables" / file_of(name), page)
-
-    def now(self) -> str:
-        """Groups and spend as they are: no ledger keeps what they were."""
-        shown = read.groups(self.connection)
-        return self.render(
-            "now.html.j2",
-            totals=read.group_totals(self.connection),
-            shown=len(shown),
-            tree=shapes.tree(shown),
-            cyclic=read.in_cycles(self.connection),
-            **shapes.spend(read.spend(self.connection)),
-        )
-
-
-def _rows(connection: Connection, day: Day) -> dict[str, Any]:
-    """Where the rows of a day went, and why some are in quarantine."""
-    return {
-        "ledger": read.ledger(connection, day.date),
-        "dispositions": read.DISPOSITIONS,
-        "reasons": read_reasons(connection, day)[:REASONS],
-    }

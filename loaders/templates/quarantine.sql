@@ -1,14 +1,16 @@
-{{ config(alias='$entity', tags=['$entity']) }}
+{{ config(alias='<< entity.name >>', tags=['<< entity.name >>']) }}
 
 with records as (
 
-    select * from {{ ref('int_${entity}_records') }}
+    select * from {{ ref('int_<< entity.name >>_records') }}
     where _outcome = 'quarantined'
 
 )
 
 select
-$landed
+<% for column in entity.columns %>
+    coalesce(_landed ->> '<< column.name >>', << column.name >>::text) as << column.name >>,
+<% endfor %>
     _errors,
     _extra,
     _source_table,

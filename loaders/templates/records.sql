@@ -3,9 +3,9 @@
         materialized='incremental',
         incremental_strategy='by_batch',
         full_refresh=false,
-        tags=['$entity'],
-        indexes=[{'columns': [$key, '_day desc']}, {'columns': ['_day']}],
-        meta={'pipeline': '$entity', 'tables': ['stg_$entity']},
+        tags=['<< entity.name >>'],
+        indexes=[{'columns': ['<< entity.key | join("', '") >>', '_day desc']}, {'columns': ['_day']}],
+        meta={'pipeline': '<< entity.name >>', 'tables': ['stg_<< entity.name >>']},
     )
 }}
 
@@ -15,20 +15,22 @@ with typed as (
 
     select
         *,
-        'stg_$entity' as _source_table
-    from {{ ref('int_${entity}_typed') }}
-    where {{ is_pending('stg_$entity', work) }}
+        'stg_<< entity.name >>' as _source_table
+    from {{ ref('int_<< entity.name >>_typed') }}
+    where {{ is_pending('stg_<< entity.name >>', work) }}
 
 ),
 
 judged as (
 
-    {{ judge('typed', key=[$key], values=landed_columns('stg_$entity') | reject('in', [$key]) | list, work=work$last_write) }}
+    {{ judge('typed', key=['<< entity.key | join("', '") >>'], values=landed_columns('stg_<< entity.name >>') | reject('in', [<< "'%s'" % entity.key | join("', '") >>]) | list, work=work<< ", last_write='%s'" % entity.written_at if entity.written_at >>) }}
 
 )
 
 select
-$columns
+<% for column in entity.columns %>
+    << column.name >>,
+<% endfor %>
     _outcome,
     _errors,
     _landed,

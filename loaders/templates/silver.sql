@@ -1,27 +1,29 @@
 {{
     config(
-        unique_key=[$key],
-        tags=['$entity'],
-        meta={'pipeline': '$entity', 'tables': ['stg_$entity'], 'records': 'int_${entity}_records'},
+        unique_key=['<< entity.key | join("', '") >>'],
+        tags=['<< entity.name >>'],
+        meta={'pipeline': '<< entity.name >>', 'tables': ['stg_<< entity.name >>'], 'records': 'int_<< entity.name >>_records'},
     )
 }}
 
 with records as (
 
-    {{ records_of_changed_keys(ref('int_${entity}_records'), [$key], plan()) }}
+    {{ records_of_changed_keys(ref('int_<< entity.name >>_records'), ['<< entity.key | join("', '") >>'], plan()) }}
 
 ),
 
 latest as (
 
-    select distinct on ($names) * from records
+    select distinct on (<< entity.key | join(", ") >>) * from records
     where _outcome in ('inserted', 'updated', 'unchanged')
-    order by $names, _day desc
+    order by << entity.key | join(", ") >>, _day desc
 
 )
 
 select
-$columns
+<% for column in entity.columns %>
+    << column.name >>,
+<% endfor %>
     _day,
     _batch_id,
     _source_file,

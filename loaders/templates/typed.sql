@@ -1,9 +1,9 @@
-{{ config(tags=['$entity']) }}
+{{ config(tags=['<< entity.name >>']) }}
 
 {{
     typed_records(
-        source('bronze', 'stg_$entity'),
-        'stg_$entity',
-        required=[$key],
+        source('bronze', 'stg_<< entity.name >>'),
+        'stg_<< entity.name >>',
+        required=['<< entity.key | join("', '") >>'],
     )
 }}
