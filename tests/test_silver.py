@@ -46,56 +46,46 @@ def test_the_same_day_twice_changes_nothing(world: World) -> None:
     assert len(ledger) == 6
 
 
-# A key → the days in the order in which they come, and what a day says of it; what stands at last,
-# and what each record came to.
+NEWER, OLDER = "2026-01-06T00:00:00Z", "2026-01-01T00:00:00Z"
+# A key → what days say of it, and what that came to: day2 comes first, then day1, then day3.
 WRITES = {
-    "a newer one replaces, a stale one nothing": (
-        {
-            "day2": {"user_name": "first"},
-            "day1": {"user_name": "new", "updated_time": "2026-01-06T00:00:00Z"},
-            "day3": {"user_name": "old", "updated_time": "2026-01-01T00:00:00Z"},
-        },
-        "new",
-        {"day2": "stale", "day1": "inserted", "day3": "stale"},
-    ),
-    "of equal ones the later day wins": (
-        {
-            "day2": {"user_name": "two"},
-            "day1": {"user_name": "one"},
-            "day3": {"user_name": "three"},
-        },
-        "three",
-        {"day1": "inserted", "day2": "updated", "day3": "updated"},
-    ),
-    "of equal ones the later day wins, whatever comes first": (
-        {"day2": {"user_name": "two"}, "day1": {"user_name": "one"}},
-        "two",
-        {"day1": "inserted", "day2": "updated"},
-    ),
-    "a newer one that is not valid displaces nothing": (
-        {
-            "day2": {"user_name": "valid"},
-            "day3": {"user_name": "bad", "amount_minor": "NaN", "updated_time": "2027-01-01"},
-        },
-        "valid",
-        {"day2": "inserted", "day3": "quarantined"},
-    ),
+    "a newer one replaces, a stale one nothing": {
+        "day2": ({"user_name": "stale", "updated_time": OLDER}, "stale"),
+        "day1": ({"user_name": "first"}, "inserted"),
+        "day3": ({"user_name": "last", "updated_time": NEWER}, "updated"),
+    },
+    "a stale one that comes last": {
+        "day2": ({"user_name": "last", "updated_time": NEWER}, "inserted"),
+        "day3": ({"user_name": "stale"}, "stale"),
+    },
+    "of equal ones the later day wins": {
+        "day1": ({"user_name": "first"}, "inserted"),
+        "day3": ({"user_name": "last"}, "updated"),
+    },
+    "of equal ones the later day wins, whatever comes first": {
+        "day2": ({"user_name": "last"}, "updated"),
+        "day1": ({"user_name": "first"}, "inserted"),
+    },
+    "a newer one that is not valid displaces nothing": {
+        "day2": ({"user_name": "last"}, "inserted"),
+        "day3": ({"amount_minor": "NaN", "updated_time": NEWER}, "quarantined"),
+    },
 }
 
 
 @pytest.mark.builds("transactions")
 def test_the_last_write_of_a_key_wins(world: World) -> None:
     for day in ("day2", "day1", "day3"):
-        said = {key: days[day] for key, (days, *_) in WRITES.items() if day in days}
+        said = {key: days[day][0] for key, days in WRITES.items() if day in days}
         world.day(day, transactions=[transaction(key, **values) for key, values in said.items()])
     held = {row["transaction_id"]: row["user_name"] for row in world.rows("transactions")}
-    assert held == {key: last for key, (_, last, _) in WRITES.items()}
+    assert held == dict.fromkeys(WRITES, "last")
     records = world.db.execute("select * from intermediate.int_transactions_records").fetchall()
-    for key, (*_, outcomes) in WRITES.items():
+    for key, days in WRITES.items():
         found = {r["_day"]: r["_outcome"] for r in records if r["transaction_id"] == key}
-        assert found == {parse_day(day).date: end for day, end in outcomes.items()}, key
+        assert found == {parse_day(day).date: end for day, (_, end) in days.items()}, key
     assert world.reasons("transactions") == [("amount_minor_invalid",)]
-    assert world.ledger("day3", "transactions") == {"updated": 1, "stale": 1, "quarantined": 1}
+    assert world.ledger("day3", "transactions") == {"updated": 2, "stale": 1, "quarantined": 1}
 
 
 def test_a_duplicate_within_a_day_loses_to_the_last_write(world: World) -> None:
