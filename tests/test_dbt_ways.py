@@ -128,7 +128,6 @@ WAYS: dict[str, list[list[str]]] = {
     ],
     "metrics and marts alone": [["run", "--select", "metrics", "marts"]],
     "eight threads": [["build", "--threads", "8"]],
-    "twice": [["build"], ["build"]],
     "a full refresh of a part": [["build", "--full-refresh", "--select", "+silver.agents"]],
 }
 

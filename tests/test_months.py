@@ -6,6 +6,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from loaders.days import parse_day
 from loaders.match import LONGEST_NAME, match_names
 from tests.silver_world import World, transaction
@@ -95,6 +97,7 @@ def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(
     )
 
 
+@pytest.mark.builds("transactions")
 def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_another_month(
     world: World,
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_anot
     check(world)
 
 
+@pytest.mark.builds("transactions")
 def test_a_month_is_worked_out_again_until_its_names_were_looked_up(world: World) -> None:
     spent = [
         transaction(str(length), raw_merchant_name="x" * length)
@@ -130,6 +134,7 @@ def test_a_month_is_worked_out_again_until_its_names_were_looked_up(world: World
     assert world.db.execute(looked_up).fetchone() == {"all": True}
 
 
+@pytest.mark.builds("transactions")
 def test_an_update_takes_its_spend_to_another_month(world: World) -> None:
     world.day("2026-01-05", transactions=[transaction("a"), transaction("b")])
     moved = transaction(

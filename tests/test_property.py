@@ -207,7 +207,7 @@ def test_any_days_in_any_order_end_as_the_fold_says(begin: Callable[[], Run], wo
     run.build("--full-refresh", *PIPELINES)
 
 
-@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3, 1)], ids=str)
+@pytest.mark.parametrize("order", [(3, 1, 2), (2, 3, 1)], ids=str)
 def test_sample_days_in_every_order_with_repeats_end_in_one_state(
     begin: Callable[[], Run], order: tuple[int, ...]
 ) -> None:

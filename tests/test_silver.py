@@ -46,16 +46,46 @@ def test_the_same_day_twice_changes_nothing(world: World) -> None:
     assert len(ledger) == 6
 
 
+NEWER, OLDER = "2026-01-06T00:00:00Z", "2026-01-01T00:00:00Z"
+# A key → what days say of it, and what that came to: day2 comes first, then day1, then day3.
+WRITES = {
+    "a newer one replaces, a stale one nothing": {
+        "day2": ({"user_name": "stale", "updated_time": OLDER}, "stale"),
+        "day1": ({"user_name": "first"}, "inserted"),
+        "day3": ({"user_name": "last", "updated_time": NEWER}, "updated"),
+    },
+    "a stale one that comes last": {
+        "day2": ({"user_name": "last", "updated_time": NEWER}, "inserted"),
+        "day3": ({"user_name": "stale"}, "stale"),
+    },
+    "of equal ones the later day wins": {
+        "day1": ({"user_name": "first"}, "inserted"),
+        "day3": ({"user_name": "last"}, "updated"),
+    },
+    "of equal ones the later day wins, whatever comes first": {
+        "day2": ({"user_name": "last"}, "updated"),
+        "day1": ({"user_name": "first"}, "inserted"),
+    },
+    "a newer one that is not valid displaces nothing": {
+        "day2": ({"user_name": "last"}, "inserted"),
+        "day3": ({"amount_minor": "NaN", "updated_time": NEWER}, "quarantined"),
+    },
+}
+
+
 @pytest.mark.builds("transactions")
-def test_a_newer_record_replaces_an_older_one_and_a_stale_one_nothing(world: World) -> None:
-    newer, older = "2026-01-06T00:00:00Z", "2026-01-01T00:00:00Z"
-    world.day("day1", transactions=[transaction("t", merchant_name="first")])
-    world.day("day2", transactions=[transaction("t", merchant_name="new", updated_time=newer)])
-    assert world.one("transactions")["merchant_name"] == "new"
-    assert world.ledger("day2", "transactions") == {"updated": 1}
-    world.day("day3", transactions=[transaction("t", merchant_name="old", updated_time=older)])
-    assert world.one("transactions")["merchant_name"] == "new"
-    assert world.ledger("day3", "transactions") == {"stale": 1}
+def test_the_last_write_of_a_key_wins(world: World) -> None:
+    for day in ("day2", "day1", "day3"):
+        said = {key: days[day][0] for key, days in WRITES.items() if day in days}
+        world.day(day, transactions=[transaction(key, **values) for key, values in said.items()])
+    held = {row["transaction_id"]: row["user_name"] for row in world.rows("transactions")}
+    assert held == dict.fromkeys(WRITES, "last")
+    records = world.db.execute("select * from intermediate.int_transactions_records").fetchall()
+    for key, days in WRITES.items():
+        found = {r["_day"]: r["_outcome"] for r in records if r["transaction_id"] == key}
+        assert found == {parse_day(day).date: end for day, (_, end) in days.items()}, key
+    assert world.reasons("transactions") == [("amount_minor_invalid",)]
+    assert world.ledger("day3", "transactions") == {"updated": 2, "stale": 1, "quarantined": 1}
 
 
 def test_a_duplicate_within_a_day_loses_to_the_last_write(world: World) -> None:
@@ -71,28 +101,6 @@ def test_a_duplicate_within_a_day_loses_to_the_last_write(world: World) -> None:
     assert world.one("transactions")["user_name"] == "last"
     for target in ("agents", "groups", "transactions"):
         assert world.ledger("day1", target) == {"inserted": 1, "duplicate": 1}
-
-
-@pytest.mark.builds("transactions")
-def test_equal_timestamps_go_to_the_later_day_whatever_comes_first(world: World) -> None:
-    world.day("day2", transactions=[transaction("t", user_name="day2")])
-    world.day("day1", transactions=[transaction("t", user_name="day1")])
-    assert world.one("transactions")["user_name"] == "day2"
-    assert world.ledger("day1", "transactions") == {"inserted": 1}
-    assert world.ledger("day2", "transactions") == {"updated": 1}
-    world.day("day3", transactions=[transaction("t", user_name="day3")])
-    assert world.one("transactions")["user_name"] == "day3"
-
-
-@pytest.mark.builds("transactions")
-def test_a_newer_invalid_record_displaces_nothing(world: World) -> None:
-    world.day("day1", transactions=[transaction("t")])
-    world.day(
-        "day2", transactions=[transaction("t", amount_minor="NaN", updated_time="2027-01-01")]
-    )
-    assert world.one("transactions")["amount_minor"] == 1250
-    assert world.reasons("transactions") == [("amount_minor_invalid",)]
-    assert world.ledger("day2", "transactions") == {"quarantined": 1}
 
 
 def test_a_full_refresh_ends_where_the_days_did(world: World) -> None:

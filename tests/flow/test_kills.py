@@ -9,15 +9,20 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
-import pytest
+from psycopg.rows import dict_row
 
-from loaders import server as pg
+from loaders import server
 from tests.conftest import copy_database
-from tests.flow.conftest import SAMPLE, Home
-from tests.watching import holds, is_waited_for, left_open, runs, until
+from tests.flow.conftest import SAMPLE
+from tests.forks import Command
+from tests.watching import Connection, holds, is_waited_for, left_open, prefect, runs, until
+
+DAY2 = ("flows.day", "--day", "day2", "--data", SAMPLE)
 
 NEEDS = {
     "prepare-day": ["bronze.fx_reference_state"],
@@ -30,34 +35,38 @@ NEEDS = {
 }
 
 
-def after_day1(home: Home) -> dict[str, list[str]]:
-    """Keep the warehouse as it is after day1; what it holds after an undisturbed day2."""
-    home.day("day1")
-    copy_database(home.home, "daybook", "after_day1")
-    home.day("day2")
-    with home.connect() as connection:
-        return holds(connection)
+# Who dies in which phase, one after the other.
+CASES = [
+    ("prepare-day", "flow"),
+    ("land-day", "flow"),
+    ("land-day", "postgres"),
+    ("match-names", "flow"),
+    ("transform-day", "flow"),
+    ("transform-day", "postgres"),
+    ("check-day", "flow"),
+    ("finish-day", "flow"),
+    ("finish-day", "postgres"),
+]
 
 
-def go_back(home: Home) -> None:
-    assert home.cold("loaders.warehouse", "start").returncode == 0
-    copy_database(home.home, "after_day1")
+def connect(home: Path) -> Connection:
+    return psycopg.connect(**server.address(home), autocommit=True, row_factory=dict_row)
 
 
 @contextlib.contextmanager
-def caught_in(home: Home, phase: str) -> Iterator[Callable[[], None]]:
+def caught_in(home: Path, phase: str) -> Iterator[Callable[[], None]]:
     """Gives what waits until the run is in that phase, and can't leave it."""
     with contextlib.ExitStack() as all_held:
 
         def hold(table: str) -> contextlib.ExitStack:
             one = contextlib.ExitStack()
-            connection = psycopg.connect(**pg.address(home.home))
+            connection = psycopg.connect(**server.address(home))
             one.callback(connection.close)  # PostgreSQL itself may be killed meanwhile
             connection.execute(f"lock table {table} in access exclusive mode")
             return all_held.enter_context(one)
 
         def until_waited_for(table: str) -> None:
-            with home.connect() as connection:
+            with connect(home) as connection:
                 until(lambda: is_waited_for(connection, table), 300)
 
         first, *others = NEEDS[phase]
@@ -73,55 +82,56 @@ def caught_in(home: Home, phase: str) -> Iterator[Callable[[], None]]:
         yield wait
 
 
-def kill_postgres(home: Home) -> None:
-    pid = home.postmaster()
+def kill_postgres(home: Path) -> None:
+    pid = int((home / "pg" / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
     until(lambda: not psutil.pid_exists(pid))
 
 
-def ends_the_same(home: Home, undisturbed: dict[str, list[str]]) -> list[str]:
-    """Run the day again; the ids of the runs before, which died."""
-    home.day("day2")
-    with home.connect() as connection:
-        assert holds(connection) == undisturbed
-        _, *dead, again = runs(connection)
-        assert {one["status"] for one in dead} == {"failure"}
-        assert (again["status"], again["error_message"]) == ("success", None)
-        assert left_open(connection) == []
+def made_good(db: Connection, undisturbed: dict[str, list[str]]) -> list[str]:
+    """The warehouse is as if nothing had been; the ids of the runs that died."""
+    assert holds(db) == undisturbed
+    _, *dead, last = runs(db)
+    assert {one["status"] for one in dead} == {"failure"}
+    assert (last["status"], last["error_message"]) == ("success", None)
+    assert left_open(db) == []
     return [one["flow_run_id"] for one in dead]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(alone: Home) -> dict[str, list[str]]:
-    assert alone.cold("loaders.warehouse", "start").returncode == 0
-    return after_day1(alone)
-
-
-CASES = {"flow": list(NEEDS), "postgres": ["land-day", "transform-day", "finish-day"]}
-
-
-@pytest.mark.parametrize("victim", CASES)
-def test_a_run_killed_in_any_phase_or_left_by_postgres_is_made_good(alone, undisturbed, victim):
-    """Each run goes through the phase in which the one before it died, and dies in a later one."""
-    go_back(alone)
-    for phase in CASES[victim]:
-        with caught_in(alone, phase) as wait:
-            run = alone.start("flows.day", "--day", "day2", "--data", SAMPLE)
+def test_a_run_killed_in_any_phase_or_left_by_postgres_is_made_good(
+    after_day1: Command, flow_cli: Any, flow_started: Any, shared_home: Path
+) -> None:
+    """Each run goes through the phase in which the one before it died, and dies there or later."""
+    assert flow_cli(*DAY2).returncode == 0
+    with connect(shared_home) as db:
+        undisturbed = holds(db)
+    copy_database(shared_home, "after_day1")
+    for phase, victim in CASES:
+        with caught_in(shared_home, phase) as wait:
+            run = flow_started(*DAY2)
             wait()
             if victim == "flow":
                 run.kill()
             else:
-                kill_postgres(alone)
+                kill_postgres(shared_home)
             run.wait(120)
         # 3: the lock that went with PostgreSQL is what the run noticed first.
         ends = [-signal.SIGKILL] if victim == "flow" else [1, 3]
-        assert run.returncode in ends, phase + run.stderr
+        assert run.returncode in ends, f"{phase} {victim} {run.stderr}"
         assert "Traceback" not in run.stdout + run.stderr
-        if victim == "flow":
-            with alone.connect() as connection:
-                assert runs(connection)[-1]["status"] == "running", phase + run.stderr
-        assert alone.cold("loaders.warehouse", "start").returncode == 0
-    dead = ends_the_same(alone, undisturbed)
+        if victim == "postgres":
+            server.start(shared_home)
+        else:
+            with connect(shared_home) as db:
+                assert runs(db)[-1]["status"] == "running", f"{phase} {run.stderr}"
+
+    again = flow_cli(*DAY2)
+    assert again.returncode == 0, again.stderr
+    with connect(shared_home) as db:
+        dead = made_good(db, undisturbed)
     # Who outlives PostgreSQL tells Prefect by itself.
-    states = [alone.prefect(f"/flow_runs/{run}")["state_type"] for run in dead]
-    assert states == ["CRASHED" if victim == "flow" else "FAILED"] * len(CASES[victim])
+    states = [
+        prefect(os.environ["PREFECT_API_URL"], f"/flow_runs/{run_id}")["state_type"]
+        for run_id in dead
+    ]
+    assert states == [{"flow": "CRASHED", "postgres": "FAILED"}[victim] for _, victim in CASES]

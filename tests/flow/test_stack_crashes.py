@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import MIGRATED, copy_database
 from tests.flow.conftest import SAMPLE, Stack
-from tests.flow.test_kills import after_day1, caught_in, ends_the_same, go_back
+from tests.flow.test_kills import caught_in, made_good
 from tests.flow.test_stack import DAY
 from tests.watching import holds, runs, until
 
@@ -77,8 +77,25 @@ def test_down_leaves_no_process_and_up_begins_again(stack):
 
 @pytest.fixture(scope="module")
 def undisturbed_stack(stack: Stack) -> dict[str, list[str]]:
+    """Keeps the warehouse as it is after day1; what it holds after day2."""
     copy_database(stack.home, MIGRATED)  # without the runs of the tests before
-    return after_day1(stack)
+    stack.day("day1")
+    copy_database(stack.home, "daybook", "after_day1")
+    stack.day("day2")
+    with stack.connect() as connection:
+        return holds(connection)
+
+
+def go_back(stack: Stack) -> None:
+    assert stack.cold("loaders.warehouse", "start").returncode == 0
+    copy_database(stack.home, "after_day1")
+
+
+def ends_the_same(stack: Stack, undisturbed: dict[str, list[str]]) -> list[str]:
+    """Run the day again; the ids of the runs before, which died."""
+    stack.day("day2")
+    with stack.connect() as connection:
+        return made_good(connection, undisturbed)
 
 
 @pytest.mark.parametrize(("victim", "phase"), [("worker", "transform-day"), ("server", "land-day")])
@@ -86,7 +103,7 @@ def test_a_killed_worker_or_prefect_server_is_made_good_by_up(
     stack, undisturbed_stack, victim, phase
 ):
     go_back(stack)
-    with caught_in(stack, phase) as wait:
+    with caught_in(stack.home, phase) as wait:
         stack.deployment(DAY, "day=day2", watch=False)
         wait()
         children = stack.flow_processes() if victim == "worker" else []
@@ -117,7 +134,7 @@ def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
     stack, undisturbed_stack, number, code, left
 ):
     go_back(stack)
-    with caught_in(stack, "transform-day") as wait:
+    with caught_in(stack.home, "transform-day") as wait:
         day = stack.start("flows.day", "--day", "day2", "--data", SAMPLE, "--mode", "distributed")
         wait()
         day.send_signal(number)
