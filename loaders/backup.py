@@ -18,7 +18,7 @@ from uuid import uuid4
 from loaders import warehouse
 from loaders.address import environment
 from loaders.cluster import program
-from loaders.errors import DaybookError, UsageError, WarehouseError, plain
+from loaders.errors import UsageError, WarehouseError, ended_with
 from loaders.lock import run_lock
 
 SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
@@ -121,18 +121,12 @@ def said(output: str) -> str:
 
 def answer(command: Callable[[], str]) -> int:
     """Start the embedded warehouse, print what the command says, or one sentence; the exit code."""
-    import psycopg
-
     try:
         if warehouse.is_embedded():
             warehouse.start()
         print(command())
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 1
-    except (DaybookError, OSError, psycopg.Error) as error:
-        print(f"error: {plain(error)}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
+    except (Exception, KeyboardInterrupt) as error:
+        return ended_with(error)
     return 0
 
 

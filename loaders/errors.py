@@ -65,10 +65,10 @@ def ended_with(error: Exception | KeyboardInterrupt) -> int:
     if isinstance(error, KeyboardInterrupt):
         error = DaybookError("interrupted")
     said = plain(error)
-    if not isinstance(said, DaybookError):
+    if not isinstance(said, (DaybookError, OSError)):
         raise error
     print(f"error: {said}", file=sys.stderr)
-    return said.exit_code
+    return getattr(said, "exit_code", 1)
 
 
 def guess(word: str, known: Iterable[str], least: float = 0.6) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -13,8 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.forget import eraser_of_landing
-from loaders.raw_file import RawFile
-from loaders.readers.parquet_file import csv_of, read_ahead
 from loaders.schema import Table
 from loaders.slices import Slice, opened_slice
 
@@ -158,18 +155,8 @@ class NewPartition:
         """COPY rows that bring their lineage, NULL being a bare null; rows landed."""
         from psycopg import sql
 
-        return self._copy(self._all, sql.SQL("format csv, null 'null', freeze true"), pieces)
-
-    def copy_parts(self, files: Iterable[RawFile], on_read: Callable[[int], None]) -> int:
-        """COPY Parquet of rows that bring their lineage; rows landed."""
-        from psycopg import sql
-
-        with closing(read_ahead(csv_of(files, self._all, on_read))) as pieces:
-            return self._copy(self._all, sql.SQL("format csv, freeze true"), pieces)
-
-    @property
-    def _all(self) -> list[str]:
-        return [*self._table.column_names, "_extra", "_source_file", "_source_row"]
+        columns = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
+        return self._copy(columns, sql.SQL("format csv, null 'null', freeze true"), pieces)
 
     def _copy(self, columns: Sequence[str], options: Any, pieces: Iterable[bytes]) -> int:
         from psycopg import sql

@@ -1,7 +1,7 @@
 """A day that Spark has read already: its rows and rejects, and what a landing must know of them.
 
 <day>/_daybook.json           the manifest, written last: what it does not name is not there
-<day>/<table>/<part>.parquet  the declared columns, _extra, _source_file, _source_row
+<day>/<table>/<part>.csv.zst  rows as COPY takes them: declared columns, _extra, file, row
 <day>/<table>/<part>.jsonl    a line for each record put aside: file, row, reason, raw text, landed
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from loaders import s3
 from loaders.errors import DaybookError
 from loaders.raw_file import Format, Place, RawFile, opened, telling
-from loaders.readers.rows import Found, Reject, UnreadableError
+from loaders.readers.rows import PIECE, Found, Reject, UnreadableError
 from loaders.schema import Table
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "_daybook.json"
 VERSION = 6
-ROWS, REJECTED = ".parquet", ".jsonl"
-_PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.parquet|\.jsonl)")
+ROWS, REJECTED = ".csv.zst", ".jsonl"  # by the ending pyarrow packs and unpacks
+_PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.csv\.zst|\.jsonl)")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,15 @@ class Prepared:
     found: Found
     parts: tuple[RawFile, ...]
     rejected: tuple[RawFile, ...]
+
+    def pieces(self, on_read: Callable[[int], None]) -> Iterator[bytes]:
+        """The rows, for COPY; `on_read` is told of each file's bytes."""
+        for file in self.parts:
+            system, path = system_of(file.location)
+            with telling(file.location), system.open_input_stream(path) as stream:
+                while piece := stream.read(PIECE):
+                    yield piece
+            on_read(file.bytes)
 
     def rejects(self) -> Iterator[tuple[str, Reject]]:
         """(path, reject) of each record that was put aside."""
@@ -169,7 +178,7 @@ def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepare
         UnreadableError(*there.error) if there.error else None,
         there.records,
         found,
-        tuple(_written(folder, part + ROWS, "parquet") for part in there.parts),
+        tuple(_written(folder, part + ROWS, "csv") for part in there.parts),
         tuple(_written(folder, part + REJECTED, "json") for part in there.parts),
     )
 

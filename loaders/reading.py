@@ -118,7 +118,7 @@ class Reading:
         partition.create()
         if self.plan.prepared:
             self._take(self.plan.prepared)
-            self.read.landed = partition.copy_parts(self.plan.prepared.parts, self.on_read)
+            self.read.landed = partition.copy_pieces(self.plan.prepared.pieces(self.on_read))
         else:
             smallest = SMALL_CSV if len(self.parts) > FEW_FILES else -1
             parsed = []

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from loaders.declaration import build
-from loaders.errors import DaybookError, UsageError
+from loaders.errors import UsageError, ended_with
 from loaders.rendering import Column, Entity, files_of, words
 from loaders.sample import Field, has_value, read_sample
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
@@ -199,9 +199,8 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
             encoding=options.encoding,
         )
         files = write(entity)
-    except (DaybookError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
+    except (Exception, KeyboardInterrupt) as error:
+        return ended_with(error)
     print(_account(entity, files))
     return 0
 

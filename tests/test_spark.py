@@ -160,7 +160,7 @@ def test_what_cannot_be_planned_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_only_what_the_newest_reading_names_is_there(tmp_path: Path) -> None:
-    left = tmp_path / "out/day1/stg_agents" / f"{'0' * 32}.parquet"  # of a task that died
+    left = tmp_path / "out/day1/stg_agents" / f"{'0' * 32}.csv.zst"  # of a task that died
     left.parent.mkdir(parents=True)
     left.touch()
     for _ in range(2):

@@ -56,7 +56,7 @@ def test_a_worker_that_dies_in_the_middle_changes_nothing(
     reader = threading.Thread(target=read)
     reader.start()
     # some tasks have written what they will commit, others have not begun
-    until(lambda: failures or any(out.glob("*/stg_transactions/*.parquet")))
+    until(lambda: failures or any(out.glob("*/stg_transactions/*.csv.zst")))
     assert reader.is_alive()
     cluster.kill_a_worker()
     reader.join(WAIT)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ RATIO = 200
 
 def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[Header, int]:
     """What the columns stand for and the number of rows, from the file's own metadata."""
-    with opened_parquet(file, foreign=True) as parquet:
+    with opened_parquet(file) as parquet:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         rows = int(parquet.metadata.num_rows)
     check_names([path[0] for path in paths if len(path) == 1], file)
@@ -77,7 +76,7 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
     UnreadableError for a value over 64 MiB.
     """
     number = 0
-    with opened_parquet(file, foreign=True) as parquet:
+    with opened_parquet(file) as parquet:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         header = Header([".".join(path) for path in paths], mapping)
         declared = {index for places in header.places for index in places}
@@ -121,18 +120,16 @@ def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:
 
 
 @contextmanager
-def opened_parquet(file: RawFile, *, foreign: bool = False) -> Iterator[ParquetFile]:
-    """The file, open; UnreadableError when it is not Parquet. One that is `foreign` is looked
-    at before: for values over 64 MiB, and for those it holds once each."""
+def opened_parquet(file: RawFile) -> Iterator[ParquetFile]:
+    """The file, open; UnreadableError when it is not Parquet. It is looked at before: for values
+    over 64 MiB, and for those it holds once each."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
     try:
-        options: dict[str, Any] = {}
-        if foreign:
-            with anywhere(file) as source, ParquetFile(source) as about:
-                options["read_dictionary"] = _check_sizes(about, file)
-            options["coerce_int96_timestamp_unit"] = "us"
+        with anywhere(file) as source, ParquetFile(source) as about:
+            once_each = _check_sizes(about, file)
+        options: Any = {"read_dictionary": once_each, "coerce_int96_timestamp_unit": "us"}
         with anywhere(file) as source, ParquetFile(source, **options) as parquet:
             yield parquet
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -158,31 +155,3 @@ def _check_sizes(parquet: ParquetFile, file: RawFile) -> list[str]:
             ):
                 coded.add(column.path_in_schema)
     return sorted(coded)
-
-
-def csv_of(
-    files: Iterable[RawFile], names: list[str], on_read: Callable[[int], None]
-) -> Generator[bytes]:
-    """Parquet files as CSV, a batch of rows at a time."""
-    from pyarrow import BufferOutputStream, csv
-
-    plain = csv.WriteOptions(include_header=False)
-    for file in files:
-        with opened_parquet(file) as parquet:
-            for batch in parquet.iter_batches(batch_size=BATCH, columns=names):
-                made = BufferOutputStream()
-                csv.write_csv(batch.select(names), made, plain)
-                yield made.getvalue().to_pybytes()
-        on_read(file.bytes)
-
-
-def read_ahead(pieces: Generator[bytes]) -> Generator[bytes]:
-    """The same pieces, the next one made while the caller is busy with the one before."""
-    try:
-        with ThreadPoolExecutor(1) as reader:
-            following = reader.submit(next, pieces, None)
-            while (piece := following.result()) is not None:
-                following = reader.submit(next, pieces, None)
-                yield piece
-    finally:
-        pieces.close()

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m loaders.spark",
         description="Read a day's raw files with Spark (SPARK_MASTER, default local[*]) into "
-        "Parquet, and print where it is: python -m loaders lands it from there.",
+        "rows for COPY, and print where they are: python -m loaders lands them.",
         epilog="Example: python -m loaders.spark --day 2026-01-05 --data exports --out read && "
         "python -m loaders --day 2026-01-05 --data read",
     )

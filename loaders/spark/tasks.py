@@ -1,4 +1,4 @@
-"""What runs on the executors, in Python: the loaders' own readers, giving Parquet."""
+"""What runs on the executors, in Python: the loaders' own readers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.prepared import REJECTED, ROWS, system_of
@@ -18,11 +18,6 @@ from loaders.readers.rows import Found, Reject
 from loaders.s3 import S3Path, error_of
 from loaders.schema import Table
 from loaders.slices import Slice, opened_slice
-
-if TYPE_CHECKING:
-    import pyarrow
-
-ROW_GROUP = 4 << 20  # bytes that are written at once
 
 
 @dataclass(frozen=True)
@@ -55,13 +50,11 @@ def read(parts: list[Slice], table: Table, folder: Place) -> list[GroupRead | Da
 
     A task that dies is run again and takes another name: what counts is what the driver was told.
     """
-    from pyarrow.parquet import ParquetWriter
-
     name, mapping = f"{table.name}/{uuid.uuid4().hex}", Mapping(table)
     system, path = system_of(folder / name)
     try:
         with (
-            ParquetWriter(path + ROWS, _rows(table, b"").schema, filesystem=system) as rows,
+            system.open_output_stream(path + ROWS) as rows,
             system.open_output_stream(path + REJECTED) as rejected,
         ):
             return [(name, [_read(part, mapping, rows, rejected) for part in parts])]
@@ -79,44 +72,18 @@ def unwritable(folder: Place, error: OSError) -> DaybookError:
 
 def _read(part: Slice, mapping: Mapping, rows: Any, rejected: Any) -> SliceRead:
     path, records, error = part.scanned.file.path, 0, None
-    held: list[bytes] = []
 
     def put_aside(reject: Reject) -> None:
         nonlocal records
         records += not reject.landed  # one that was repaired is a row as well
         rejected.write(json.dumps([path, *vars(reject).values()]).encode() + b"\n")
 
-    def write() -> None:
-        rows.write_table(_rows(mapping.table, b"".join(held)))
-        held.clear()
-
     found = Found(put_aside=put_aside)
     opening = partial(opened_slice, part, mapping.table.encoding)
     try:
         for piece, many in read_pieces(part.scanned, mapping, found, opening, part.first):
             records += many
-            held.append(piece)
-            if sum(map(len, held)) > ROW_GROUP:
-                write()
+            rows.write(piece)
     except DaybookError as failure:
         error = failure
-    write()
     return SliceRead(path, records, found, error)
-
-
-def _rows(table: Table, data: bytes) -> pyarrow.Table:
-    """What the readers give for COPY, as columns."""
-    import pyarrow
-    from pyarrow import csv
-
-    types = dict.fromkeys([*table.column_names, "_extra", "_source_file"], pyarrow.string())
-    types["_source_row"] = pyarrow.int64()
-    if not data:
-        return pyarrow.schema(types.items()).empty_table()
-    as_text = {"strings_can_be_null": True, "quoted_strings_can_be_null": False}
-    return csv.read_csv(
-        pyarrow.BufferReader(data),
-        csv.ReadOptions(column_names=list(types), block_size=len(data), use_threads=False),
-        csv.ParseOptions(newlines_in_values=True),
-        csv.ConvertOptions(column_types=types, null_values=["null"], **as_text),
-    )
