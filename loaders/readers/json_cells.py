@@ -25,6 +25,7 @@ Raw = msgspec.Raw
 # A record's fields, their values as the file wrote them.
 Fields = dict[str, Any]
 fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
+_OPEN = b"{["
 ABSENT = Raw(b"null")  # told by what it is, not by what it says: a file's null is another
 # Numbers that jsonb can't hold, or only perhaps.
 _BIG, _LONG = re.compile(rb"[eE][+-]?[0-9]{4}"), re.compile(rb"[0-9]{2000}")
@@ -86,14 +87,14 @@ class Cells:
         if found.never or found.never is None or not found.keyed:
             self._note(cells, found)
         row = b",".join(cells)
-        if (
-            b"\\" in row
-            or b"{" in row
-            or (b"[" in row and row.count(b"[") != row.count(b"[]"))
-            or self._always
-            or (self._suspect and self._suspect(row))
-        ):
-            row = b",".join(self._cell(place, bytes(value)) for place, value in enumerate(cells))
+        treats = self._treats if self._always or (self._suspect and self._suspect(row)) else {}
+        escaped = b"\\" in row
+        if treats or escaped or b"{" in row or row.count(b"[") != row.count(b"[]"):
+            plain = [bytes(value) for value in cells]
+            for place, value in enumerate(plain):
+                if value[0] in _OPEN or (escaped and b"\\" in value) or place in treats:
+                    plain[place] = self._cell(place, value)
+            row = b",".join(plain)
         extra = self._extra(fields, "") if fields else b""
         if not extra:
             return row + b",null"
@@ -130,10 +131,7 @@ class Cells:
             found.keyed = all(bytes(cells[p])[:1] not in (b"n", b"{", b"[") for p in self._key)
 
     def _cell(self, place: int, value: bytes) -> bytes:
-        treat = self._treats.get(place)
-        if not treat and b"\\" not in value and value[:1] not in (b"{", b"["):
-            return value
-        text = _text(value)
+        treat, text = self._treats.get(place), _text(value)
         return cell(treat(text) if treat else text).encode()
 
     def _extra(self, fields: Fields, prefix: str) -> bytes:
