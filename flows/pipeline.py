@@ -79,7 +79,7 @@ async def day_pipeline(
         warehouse.start()
     stop, progress = watched.get() or (Stop(), silent)
     run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
-    stop.begin(flow_run_id)
+    stop.flow_run_id = flow_run_id
     run_phases = tasks.run_phases
     if mode == "distributed":
         distributed.refuse_small_pool()

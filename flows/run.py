@@ -30,7 +30,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self.flow_run_id: str | None = None
+        self.flow_run_id = "no run yet"  # the day's flow says which: whose sessions to end
         self._over = threading.Event()
 
     def request(self, reason: str) -> None:
@@ -45,11 +45,6 @@ class Stop:
         if self.reason is not None:
             raise Stopped(self.reason)
 
-    def begin(self, flow_run_id: str) -> None:
-        """A run is at work: a request ends its sessions. Days in a row have one switch."""
-        self.flow_run_id = flow_run_id
-        self._over.clear()
-
     def over(self) -> None:
         """The phases have ended: leave the sessions alone."""
         self._over.set()
@@ -58,7 +53,7 @@ class Stop:
         while not self._over.is_set():
             with contextlib.suppress(Exception), warehouse.connect(autocommit=True) as connection:
                 while not self._over.is_set():
-                    end_sessions(connection, self.flow_run_id or "no run yet")
+                    end_sessions(connection, self.flow_run_id)
                     self._over.wait(0.1)
             self._over.wait(0.5)
 
