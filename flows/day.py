@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows import report, server, timing, transform
@@ -20,10 +20,21 @@ from flows.command import add_day, add_options, exit_code, guarded, print_error
 from flows.options import Options
 from flows.pages.verdict import AGAIN
 from flows.progress import Progress
-from flows.run import DayRun, Stop, Watch, silent
+from flows.run import Stop, silent
 from loaders import warehouse
-from loaders.days import parse_day
+from loaders.days import Day, parse_day
 from loaders.files import day_folder
+
+
+@dataclass
+class DayRun:
+    """How a run of a day ended. `phases`: phase → run id and state; `error`: why it failed."""
+
+    day: Day
+    flow_run_id: str
+    seconds: float
+    phases: dict[str, dict[str, str]] = field(default_factory=dict)
+    error: BaseException | None = None
 
 
 def run_day(
@@ -69,7 +80,14 @@ def attempt_day(
         stop, lambda: flow(day=logical_day.text, **asdict(options), return_state=True)
     )
     outcome = state.result(raise_on_failure=False)
-    return DayRun.of_flow(logical_day, state, outcome, time.monotonic() - started)
+    done = DayRun(
+        logical_day, str(state.state_details.flow_run_id or ""), time.monotonic() - started
+    )
+    if isinstance(outcome, BaseException):
+        done.error = outcome
+    else:
+        done.phases = outcome
+    return done
 
 
 def get_ready(*, verbose: bool = False) -> None:
@@ -116,16 +134,14 @@ def _signals(stop: Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def showing(day: str, *, verbose: bool = False) -> Iterator[Watch]:
-    """A day's progress while it runs; once it has ended its account, and its error."""
+def show_day(day: str, options: Options, *, verbose: bool = False) -> int:
+    """Run a day before somebody's eyes: its progress, its account, its error; the exit code."""
     with Progress(day, sys.stderr) as progress:
-        watch = Watch(progress)
-        yield watch
-    if watch.done is not None:
-        _print_account(watch.done)
-        if watch.done.error is not None:
-            print_error(watch.done.error, verbose=verbose)
+        done = attempt_day(day, options, verbose=verbose, progress=progress)
+    _print_account(done)
+    if done.error is not None:
+        print_error(done.error, verbose=verbose)
+    return exit_code(done.error)
 
 
 def _print_account(done: DayRun) -> None:
@@ -135,7 +151,7 @@ def _print_account(done: DayRun) -> None:
         contextlib.suppress(Exception) if done.error else contextlib.nullcontext(),
         warehouse.connect() as connection,
     ):
-        account = report.read_account(connection, done.flow_run_id or "", done.day)
+        account = report.read_account(connection, done.flow_run_id, done.day)
         if account.lines or not done.error:
             report.print_account(account, f"{outcome} in {done.seconds:.1f} s")
 
@@ -152,18 +168,12 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.day") -> in
     day = given.place if given.day is None else given.day
 
     def command() -> int:
-        with showing(day, verbose=given.verbose) as watch:
-            done = watch.done = attempt_day(
-                day,
-                Options.of(vars(given)),
-                verbose=given.verbose,
-                progress=watch.progress,
-            )
-        if done.error is None:
-            print(f"\n{report.where_next(done.day)}")
-        elif exit_code(done.error) == 1:
+        code = show_day(day, Options.of(vars(given)), verbose=given.verbose)
+        if code == 0:
+            print(f"\n{report.where_next(parse_day(day))}")
+        elif code == 1:
             print(AGAIN, file=sys.stderr)
-        return exit_code(done.error)
+        return code
 
     return guarded(command, verbose=given.verbose)
 

@@ -25,7 +25,7 @@ from flows.api import POOL
 from flows.options import Options
 from flows.phases import Done
 from flows.reasons import PhaseError
-from flows.run import DayRun, Run, Stop
+from flows.run import Run
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.landing import Landed, Plan
@@ -34,16 +34,13 @@ from loaders.lock import under_parent
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
+WAITING = ("the day", "land-day", "a table")  # each for the next, on the pool at once
 POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # for a worker to take a run and for its process to start
 
 
-def refuse_small_pool(*parents: str) -> None:
-    """UsageError unless the pool is there, has a worker, and holds parents and children at once.
-
-    `parents`: what takes a slot of it beside land-day and a table.
-    """
-    who = [*parents, "land-day", "a table"]
+def refuse_small_pool() -> None:
+    """UsageError unless the pool is there, has a worker, and holds parents and children at once."""
     try:
         with get_client(sync_client=True) as client:
             pool = client.read_work_pool(POOL)
@@ -52,10 +49,10 @@ def refuse_small_pool(*parents: str) -> None:
             f"This Prefect server has no work pool {POOL}: make up, or make deploy."
         ) from None
     limit = pool.concurrency_limit
-    if limit is not None and limit < len(who):
+    if limit is not None and limit < len(WAITING):
         raise UsageError(
-            f"The work pool {POOL} runs {limit} at once, and {len(who)} wait for each other: "
-            f"{', '.join(who)}. Raise it: prefect work-pool set-concurrency-limit {POOL} 8."
+            f"The work pool {POOL} runs {limit} at once, and {len(WAITING)} wait for each other: "
+            f"{', '.join(WAITING)}. Raise it: prefect work-pool set-concurrency-limit {POOL} 8."
         )
     if pool.status != WorkPoolStatus.READY:
         raise UsageError(f"No worker is at work in the pool {POOL}: make up.")
@@ -85,7 +82,7 @@ def trigger(name: str, run_name: str, **parameters: Any) -> UUID:
     return run.id
 
 
-def wait_for(started: dict[str, UUID], run: Run | Stop) -> Done:
+def wait_for(started: dict[str, UUID], run: Run) -> Done:
     """Wait until all have completed: name → run id and state. Raises what the first that failed
     said, as PhaseError, PlanError or LockedError, or, when the run may not go on, what its check
     raises: then the others are cancelled."""
@@ -127,20 +124,6 @@ def _failure(name: str, state: State[Any]) -> DaybookError:
     kind, _, message = said.partition(": ")
     known: dict[str, type[DaybookError]] = {"PlanError": PlanError, "LockedError": LockedError}
     return known[kind](message) if kind in known else PhaseError(f"{name}: {said}")
-
-
-async def run_day(day: str, options: Options, stop: Stop, progress: Callable[..., None]) -> DayRun:
-    """A day of a backfill as a run of day-pipeline's deployment, and how it ended."""
-    progress("running on the pool")
-    began, done = time.monotonic(), DayRun(parse_day(day))
-    try:
-        started = trigger("day-pipeline", f"day-pipeline {day}", day=day, **asdict(options))
-        done.flow_run_id = str(started)
-        wait_for({"day-pipeline": started}, stop)
-    except DaybookError as error:
-        done.error = error
-    done.seconds = time.monotonic() - began
-    return done
 
 
 @contextlib.contextmanager

@@ -81,6 +81,17 @@ def days_between(first: str, last: str) -> list[str]:
     return [Day(start.date + timedelta(days=n), start.calendar).text for n in range(count)]
 
 
+def stopped_at(days: list[str], failed: int) -> str:
+    """What a backfill says whose day `failed` (its place in `days`) did not go through."""
+    done, left = days[:failed], days[failed + 1 :]
+    return (
+        f"backfill stopped at {days[failed]}: done {', '.join(done) or 'none'}; "
+        f"not run {', '.join(left) or 'none'}.\n"
+        "When its cause is mended, go on, with the same options: "
+        f"python -m flows.backfill --days {' '.join(days[failed:])}"
+    )
+
+
 def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:
     """The days that were named, or all from first to last, in the order they will run."""
     if days and (first or last):

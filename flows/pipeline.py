@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import asdict, replace
 from datetime import UTC, timedelta
@@ -20,10 +18,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import distributed, phases, record, tasks
 from flows import prove as proving
-from flows.options import Engine, Mode, Options, chosen_days
+from flows.options import Engine, Mode, Options, chosen_days, stopped_at
 from flows.phases import Done
 from flows.reap import mark_crashed
-from flows.run import BackfillError, DayRun, Run, Stop, Watch, silent
+from flows.run import Run, Stop, silent
 from flows.tasks import this_flow_run
 from loaders import warehouse
 from loaders.days import parse_day
@@ -33,9 +31,6 @@ from loaders.lock import run_lock
 
 # What the command line hands to a flow beside its parameters, which Prefect would serialise.
 watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
-watched_days: ContextVar[tuple[Stop, Callable[[str], Any]] | None] = ContextVar(
-    "watched_days", default=None
-)
 DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs
 
 
@@ -84,10 +79,10 @@ async def day_pipeline(
         warehouse.start()
     stop, progress = watched.get() or (Stop(), silent)
     run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
-    stop.begin(flow_run_id)
+    stop.flow_run_id = flow_run_id
     run_phases = tasks.run_phases
     if mode == "distributed":
-        distributed.refuse_small_pool(*(["the day"] if _is_on_pool() else []))
+        distributed.refuse_small_pool()
         run_phases = distributed.run_phases
     await tasks.tag(run)
     seconds = timeout or DAY_SECONDS
@@ -116,11 +111,6 @@ async def day_pipeline(
         await tasks.leave(run)
 
 
-def _is_on_pool() -> bool:
-    """Whether the flow at work is a worker's, and takes a slot of its pool."""
-    return this_flow_run().deployment_id is not None
-
-
 def _days_name() -> str:
     from prefect.runtime import flow_run
 
@@ -145,37 +135,23 @@ async def backfill(
     workers: int = 1,
 ) -> dict[str, dict[str, str]]:
     """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
-    one that failed: day → run id and state. A day is a run below this one: in this process, or
-    with `mode` distributed a run of its deployment on the pool."""
+    one that failed: day → run id and state. A day is a run below this one, in its process."""
     options = Options.of(locals()).checked()
     chosen = chosen_days(days, first, last)
-    run_one = _day_here
-    if mode == "distributed":
-        above = ["the backfill"] if _is_on_pool() else []
-        distributed.refuse_small_pool(*above, "the day")
-        run_one = distributed.run_day
     if warehouse.is_embedded():
         warehouse.start()
-    stop, watching = watched_days.get() or (
-        Stop(),
-        lambda _day: contextlib.nullcontext(Watch(silent)),
-    )
     done = {}
     # The session shows that the backfill is alive, also between its days.
     alive = f"daybook backfill {this_flow_run().id}"
-    try:
-        with warehouse.connect(
-            application_name=alive, autocommit=True, timeouts=False, role=warehouse.LOADER
-        ):
-            for number, day in enumerate(chosen):
-                stop.check()
-                with watching(day) as watch:
-                    watch.done = await run_one(day, options, stop, watch.progress)
-                if watch.done.error is not None:
-                    raise BackfillError(chosen, number, watch.done.error) from watch.done.error
-                done[day] = {"run_id": str(watch.done.flow_run_id), "state": "Completed"}
-    finally:
-        stop.over()
+    with warehouse.connect(
+        application_name=alive, autocommit=True, timeouts=False, role=warehouse.LOADER
+    ):
+        for number, day in enumerate(chosen):
+            state = await day_pipeline(day=day, **asdict(options), return_state=True)
+            outcome = await state.aresult(raise_on_failure=False)
+            if isinstance(outcome, BaseException):
+                raise DaybookError(f"{stopped_at(chosen, number)}\n{outcome}") from outcome
+            done[day] = {"run_id": str(state.state_details.flow_run_id), "state": str(state.name)}
     return done
 
 
@@ -186,11 +162,3 @@ async def prove() -> str:
     if proof.partings:
         raise DaybookError(f"{said} By table and key: daybook prove.")
     return said
-
-
-async def _day_here(day: str, options: Options, stop: Stop, progress: Any) -> DayRun:
-    watched.set((stop, progress))
-    started = time.monotonic()
-    state = await day_pipeline(day=day, **asdict(options), return_state=True)
-    outcome = await state.aresult(raise_on_failure=False)
-    return DayRun.of_flow(parse_day(day), state, outcome, time.monotonic() - started)

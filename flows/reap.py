@@ -40,7 +40,7 @@ def reap() -> list[str]:
 
 
 def mark_crashed(days: list[str]) -> None:
-    """Close the runs of days that ended without a word, and the backfills that they belong to."""
+    """Close the runs of days that ended without a word."""
     from prefect.client.orchestration import get_client
 
     if not days:
@@ -48,10 +48,7 @@ def mark_crashed(days: list[str]) -> None:
     with get_client(sync_client=True) as client:
         for flow_run_id in map(UUID, days):
             with contextlib.suppress(Exception):  # it may be a run of another Prefect server
-                _crash(client, day := client.read_flow_run(flow_run_id))
-                while day.parent_task_run_id:
-                    above = client.read_task_run(day.parent_task_run_id).flow_run_id
-                    _crash(client, day := client.read_flow_run(above))  # type: ignore[arg-type]
+                _crash(client, client.read_flow_run(flow_run_id))
 
 
 def _crash(client: SyncPrefectClient, run: FlowRun) -> None:

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from flows.command import exit_code
 from flows.options import Options
 from loaders import warehouse
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
     from psycopg import Connection
 
     from loaders.lock import Lock
@@ -32,7 +30,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self.flow_run_id: str | None = None
+        self.flow_run_id = "no run yet"  # the day's flow says which: whose sessions to end
         self._over = threading.Event()
 
     def request(self, reason: str) -> None:
@@ -47,11 +45,6 @@ class Stop:
         if self.reason is not None:
             raise Stopped(self.reason)
 
-    def begin(self, flow_run_id: str) -> None:
-        """A run is at work: a request ends its sessions. Days in a row have one switch."""
-        self.flow_run_id = flow_run_id
-        self._over.clear()
-
     def over(self) -> None:
         """The phases have ended: leave the sessions alone."""
         self._over.set()
@@ -60,7 +53,7 @@ class Stop:
         while not self._over.is_set():
             with contextlib.suppress(Exception), warehouse.connect(autocommit=True) as connection:
                 while not self._over.is_set():
-                    end_sessions(connection, self.flow_run_id or "no run yet")
+                    end_sessions(connection, self.flow_run_id)
                     self._over.wait(0.1)
             self._over.wait(0.5)
 
@@ -121,52 +114,3 @@ class Run:
                 [self.flow_run_id],
             ).fetchone()
         return row == ("running",)
-
-
-@dataclass
-class DayRun:
-    """How a run of a day ended. `phases`: phase → run id and state; `error`: why it failed."""
-
-    day: Day
-    flow_run_id: str | None = None
-    phases: dict[str, dict[str, str]] = field(default_factory=dict)
-    error: BaseException | None = None
-    seconds: float = 0.0
-
-    @classmethod
-    def of_flow(cls, day: Day, state: State[Any], outcome: Any, seconds: float) -> DayRun:
-        """By the state and the result of the day's flow in this process."""
-        failed = isinstance(outcome, BaseException)
-        run_id = state.state_details.flow_run_id
-        return cls(
-            day=day,
-            flow_run_id=str(run_id) if run_id else None,
-            phases={} if failed else outcome,
-            error=outcome if failed else None,
-            seconds=seconds,
-        )
-
-
-@dataclass
-class Watch:
-    """Who watches a day: told of its steps, and given how it ended."""
-
-    progress: Callable[..., None]
-    done: DayRun | None = None
-
-
-class BackfillError(DaybookError):
-    """A day failed, and those after it were not run. `where`: the message without the cause."""
-
-    def __init__(self, days: list[str], failed: int, cause: BaseException) -> None:
-        done, left = days[:failed], days[failed + 1 :]
-        self.where = (
-            f"backfill stopped at {days[failed]}: done {', '.join(done) or 'none'}; "
-            f"not run {', '.join(left) or 'none'}."
-        )
-        self.go_on = (
-            "When its cause is mended, go on, with the same options: "
-            f"python -m flows.backfill --days {' '.join(days[failed:])}"
-        )
-        super().__init__(f"{self.where} {cause}\n{self.go_on}")
-        self.exit_code = exit_code(cause)

@@ -13,6 +13,7 @@ from prefect import Task, get_client, get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 from prefect.transactions import CommitMode, transaction
 from prefect.utilities.annotations import quote
@@ -111,8 +112,12 @@ def node_runs() -> Iterator[Callable[[Any], None]]:
     assert flow is not None
     # Prefect numbers a flow's task runs with no thought of threads: in a detached one each has a
     # number of its own. And when the build fails it would roll back all below it that hasn't been
-    # committed, and call that Completed.
-    with flow.model_copy(update={"detached": True}), transaction(commit_mode=CommitMode.EAGER):
+    # committed, and call that Completed. A line a node would drown the run's log.
+    with (
+        flow.model_copy(update={"detached": True}),
+        transaction(commit_mode=CommitMode.EAGER),
+        temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),
+    ):
         here = copy_context()  # for dbt's threads, which don't know the flow
 
     def seen(event: Any) -> None:
