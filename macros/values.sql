@@ -105,3 +105,8 @@
     {#- The columns of a landed table's key, as the sources file declares it. -#}
     {{ return(graph.sources.values() | selectattr('name', 'equalto', table) | map(attribute='meta') | map(attribute='key') | first or []) }}
 {%- endmacro %}
+
+
+{% macro month_of(time) -%}
+    date_trunc('month', {{ time }} at time zone 'UTC')::date
+{%- endmacro %}
