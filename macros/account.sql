@@ -65,7 +65,7 @@ came_to as (
         count(*) filter (where _outcome = 'stale') as stale,
         count(*) filter (where _outcome = 'duplicate') as duplicate,
         count(*) filter (where _outcome = 'quarantined') as quarantined
-    {%- if meta.records and not meta.covers %}
+    {%- if meta.records and not work.covered %}
     from {{ ref(meta.records) }} as held
     where {{ of_batches(new) }}
         and _outcome is not null

@@ -22,12 +22,15 @@ create index {{ this.identifier }}_quarantined on {{ this }} (_day) where _outco
     {%- if work.whole %}
 delete from {{ source('control', 'applied_batches') }} where model = '{{ model.name }}';
     {%- endif %}
-    {%- if work.pending %}
+    {%- if work.pending or work.mark %}
 insert into {{ source('control', 'applied_batches') }} (model, table_name, day, batch_id, revision, flow_run_id)
 values
     {%- for row in work.pending %}
-    ('{{ model.name }}', '{{ row.table_name }}', '{{ row.day }}', {{ row.batch_id }}, {{ row.revision }}, {{ run_id() }}){% if not loop.last %},{% endif %}
+    ('{{ model.name }}', '{{ row.table_name }}', '{{ row.day }}', {{ row.batch_id }}, {{ row.revision }}, {{ run_id() }}){% if not loop.last or work.mark %},{% endif %}
     {%- endfor %}
+    {%- if work.mark %}
+    ('{{ model.name }}', 'mark', '1970-01-01', {{ work.mark }}, 0, {{ run_id() }})
+    {%- endif %}
 on conflict (model, table_name, day) do update set
     batch_id = excluded.batch_id,
     revision = excluded.revision,

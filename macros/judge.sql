@@ -104,9 +104,3 @@
         {%- endif %}
     ) as ranked
 {%- endmacro %}
-
-
-{% macro is_to_write() -%}
-    {#- Of the judged records those that are new, or came to something else than before. -#}
-    _is_pending or _outcome <> _outcome_before
-{%- endmacro %}

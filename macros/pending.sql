@@ -31,27 +31,14 @@
 {%- endmacro %}
 
 
-{% macro mark_changed(name, mark) -%}
-    {#- Whether something that no batch brings has changed since this model remembered its mark. -#}
+{% macro mark_changed(mark) -%}
+    {#- Whether the mark of this model's plan has changed since its last build. -#}
     (
         select not exists (
             select 1 from {{ source('control', 'applied_batches') }} as remembered
-            where remembered.model = '{{ model.name }}' and remembered.table_name = '{{ name }}' and remembered.batch_id = {{ mark }}
+            where remembered.model = '{{ model.name }}' and remembered.table_name = 'mark' and remembered.batch_id = {{ mark }}
         )
     )
-{%- endmacro %}
-
-
-{% macro remember_mark(name, mark) -%}
-    {%- if is_building() -%}
-    insert into {{ source('control', 'applied_batches') }} as held (model, table_name, day, batch_id, flow_run_id)
-    values ('{{ model.name }}', '{{ name }}', date '1970-01-01', {{ mark }}, {{ run_id() }})
-    on conflict (model, table_name, day) do update set
-        batch_id = excluded.batch_id,
-        flow_run_id = excluded.flow_run_id,
-        applied_at = clock_timestamp()
-    where held.batch_id <> excluded.batch_id
-    {%- endif -%}
 {%- endmacro %}
 
 

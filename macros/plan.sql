@@ -3,8 +3,11 @@
     the SQL as literals, so that `dbt compile` shows what a build will run and Postgres prunes
     partitions while it plans. -#}
 
-{% macro plan() -%}
-    {#- The work of this model:
+{% macro plan(again='', mark='') -%}
+    {#- The work of this model, which the model itself asks for first. `again`: SQL on `held`, the
+        applied batches, for those to work out anew as something that no batch brings has changed;
+        `mark`: SQL of a number that stands for it, see `mark_changed`.
+        The work is
           pending      rows (table_name, day, batch_id, revision, held_batch_id): batches to apply,
                        and the batch that each takes the place of
           gone         ids of the batches whose rows here are worked out anew
@@ -13,13 +16,15 @@
           has_earlier  whether days before that are applied
           has_later    whether days from that on are applied, beside the pending ones
           whole        whether all is worked out anew: a full refresh, or no table yet
+          covered      set by a model whose select speaks for more than its rows: SQL of the held ones
+                       for which it does, deleted where it does not bring them
         Made once a build and model: what its hooks note as applied is what its SQL selects. -#}
     {#- a unit test has no graph -#}
     {%- set node = (graph.nodes or {}).get(model.unique_id, {}) if execute else {} -%}
     {%- if node.planned_by != invocation_id -%}
         {%- set meta = model.config.meta or {} -%}
         {%- set whole = not is_incremental() or flags.FULL_REFRESH -%}
-        {%- set work = {'pending': [], 'gone': [], 'again': [], 'since': none, 'has_earlier': false, 'has_later': false, 'whole': whole} -%}
+        {%- set work = {'pending': [], 'gone': [], 'again': [], 'since': none, 'has_earlier': false, 'has_later': false, 'whole': whole, 'mark': mark} -%}
         {%- if execute and meta.tables and not flags.EMPTY and model.resource_type == 'model' -%}
             {%- if meta.records -%}
                 {%- do refuse_if_behind(meta) -%}
@@ -30,8 +35,7 @@
             {%- else -%}
                 {%- set offered = landed_batches(model.name, meta.tables, whole) -%}
             {%- endif -%}
-            {%- set again = context[meta.again]() if meta.again and not whole -%}
-            {%- for row in run_query(pending_batches(model.name, meta.tables, offered, whole, again)).rows -%}
+            {%- for row in run_query(pending_batches(model.name, meta.tables, offered, whole, '' if whole else again)).rows -%}
                 {%- do work.pending.append(row) -%}
                 {%- if row.held_batch_id is not none -%}{%- do work.gone.append(row.held_batch_id) -%}{%- endif -%}
                 {%- if row.held_batch_id == row.batch_id -%}{%- do work.again.append(row) -%}{%- endif -%}
@@ -97,42 +101,33 @@ order by pending.day, table_name
     {#- The newest batch of each table and day, of days whose required tables have all landed: of
         the day that the run asks for, or of all. A model that is worked out whole takes in again
         all that it held. -#}
-    {%- set required = required_tables() %}
+    {%- set required = (graph.sources or {}).values() | selectattr('meta.required') | map(attribute='name') | sort %}
+    with whole_days as (
+        select day
+        from (
+            select distinct on (table_name, day) day, status from {{ source('ledger', 'load_batches') }}
+            where table_name in ('{{ required | join("', '") }}')
+            order by table_name, day, batch_id desc
+        ) as newest
+        where status in ('succeeded', 'unchanged') and day = coalesce({{ app_day() }}, day)
+        group by day
+        having count(*) = {{ required | length }}
+    )
+
     select distinct on (batches.table_name, batches.day) batches.table_name, batches.day, batches.batch_id, null::int as revision
     from {{ source('ledger', 'load_batches') }} as batches
     where batches.table_name in ('{{ tables | join("', '") }}')
         and batches.status in ('succeeded', 'skipped')
         and batches.rows_landed is not null
         and (
+            batches.day in (select day from whole_days)
             {%- if whole %}
-            exists (
-                select 1 from {{ source('control', 'applied_batches') }} as applied
-                where applied.model = '{{ model_name }}' and applied.table_name = batches.table_name and applied.day = batches.day
+            or (batches.table_name, batches.day) in (
+                select table_name, day from {{ source('control', 'applied_batches') }} where model = '{{ model_name }}'
             )
-            or
             {%- endif %}
-            batches.day = coalesce({{ app_day() }}, batches.day)
-            and {{ required | length }} = (
-                select count(*) from (
-                    select distinct on (attempts.table_name) attempts.table_name, attempts.status
-                    from {{ source('ledger', 'load_batches') }} as attempts
-                    where attempts.day = batches.day and attempts.table_name in ('{{ required | join("', '") }}')
-                    order by attempts.table_name asc, attempts.batch_id desc
-                ) as newest
-                where newest.status in ('succeeded', 'unchanged')
-            )
         )
     order by batches.table_name asc, batches.day asc, batches.batch_id desc
-{%- endmacro %}
-
-
-{% macro required_tables() -%}
-    {#- The landed tables without which a day is not applied. -#}
-    {%- set names = [] -%}
-    {%- for source in (graph.sources.values() if execute else []) if source.meta.required -%}
-        {%- do names.append(source.name) -%}
-    {%- endfor -%}
-    {{ return(names | sort) }}
 {%- endmacro %}
 
 

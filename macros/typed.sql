@@ -5,13 +5,12 @@
 {%- endmacro %}
 
 
-{% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}, derived={}, keep_landed='cardinality(checked._errors) > 0') -%}
+{% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}, keep_landed='cardinality(checked._errors) > 0') -%}
     {#- `landed` cast to the declared types, each row with every reason why it is not valid:
         a `required` column that is blank, a value that is not of its type (but in `lenient`
         columns), an `arrays` column that holds no array, and `checks`: reason → condition; or
-        `forgotten` alone, of what loaders/forget.py has left of a record.
-        `derived`: more columns, name → expression. _landed is the record as it landed, for rows
-        that meet `keep_landed`. -#}
+        `forgotten` alone, of what loaders/forget.py has left of a record. _landed is
+        the record as it landed, for rows that meet `keep_landed`. -#}
     {#- Each value is worked out once a row: `offset 0`, and the CTE below, keep Postgres from
         copying an expression to wherever it is read. A filter on the day still gets through. -#}
     {%- set lineage = ['_extra', '_day', '_batch_id', '_source_file', '_source_row'] %}
@@ -21,9 +20,6 @@
         {%- endfor %}
         {%- for name in lenient %}
         checked.{{ name }}_text,
-        {%- endfor %}
-        {%- for name in derived %}
-        checked.{{ name }},
         {%- endfor %}
         case when checked._extra = '"forgotten"' then '{forgotten}' else checked._errors end as _errors,
         case
@@ -37,9 +33,6 @@
                 typed.*,
                 {%- for name in lenient %}
                 landed.{{ name }} as {{ name }}_text,
-                {%- endfor %}
-                {%- for name, expression in derived.items() %}
-                {{ expression }} as {{ name }},
                 {%- endfor %}
                 array_remove(
                     array[

@@ -5,7 +5,6 @@
                      without it the selected row of a key is what should be there
           presence   columns that are not values of a record: a change of them is no update
           whole      the select is the whole table: what it does not have is deleted
-          covers     a macro for SQL on `held`: the rows for which the select speaks, deleted without one
           records    the records the rows come from; tables, pipeline: what the metrics name -#}
     {%- set this = arg_dict.target_relation -%}
     {%- set meta = model.config.meta or {} -%}
@@ -22,7 +21,7 @@
     {%- set moved -%}
         {%- if work.gone and '_batch_id' in columns -%}held._batch_id = any('{ {{- work.gone | join(', ') -}} }'::bigint []){%- else -%}false{%- endif -%}
     {%- endset -%}
-    {%- set covered = context[meta.covers](work) if meta.covers else ('true' if meta.whole or (meta.records and work.whole and not meta.order) else moved) -%}
+    {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order) else moved) -%}
 
 with incoming as (
 

@@ -27,7 +27,24 @@
             then left({{ column }}, 10)::date
     end
     {%- elif data_type == 'timestamptz' -%}
-    {{ timestamptz_value(column) }}
+    {#- ISO 8601 as RFC 3339 writes it; without an offset UTC; years 1 to 9999 in UTC; fractions
+        beyond microseconds are cut, where Postgres would round. -#}
+    case
+        when
+            {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?([Zz]| ?UTC| ?[-+][0-9]{2}(:?[0-9]{2})?)?)?$'
+            and pg_input_is_valid({{ column }}, 'timestamptz')
+            then
+                case
+                    -- only here can an offset lead out of the years 1 to 9999
+                    when left({{ column }}, 10) in ('0001-01-01', '9999-12-31')
+                        then
+                            case
+                                when extract(year from {{ moment(column) }} at time zone 'UTC') between 1 and 9999
+                                    then {{ moment(column) }}
+                            end
+                    else {{ moment(column) }}
+                end
+    end
     {%- elif data_type == 'jsonb' -%}
     case when {{ has_text(column) }} and pg_input_is_valid({{ column }}, 'jsonb') then nullif({{ column }}::jsonb, 'null') end
     {%- else -%}
@@ -52,28 +69,6 @@
                     from jsonb_array_elements({{ list }}) with ordinality as elements (element, position)
                 ) as ids
             )
-    end
-{%- endmacro %}
-
-
-{% macro timestamptz_value(column) -%}
-    {#- ISO 8601 as RFC 3339 writes it; without an offset UTC; years 1 to 9999 in UTC; fractions
-        beyond microseconds are cut, where Postgres would round. -#}
-    case
-        when
-            {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?([Zz]| ?UTC| ?[-+][0-9]{2}(:?[0-9]{2})?)?)?$'
-            and pg_input_is_valid({{ column }}, 'timestamptz')
-            then
-                case
-                    -- only here can an offset lead out of the years 1 to 9999
-                    when left({{ column }}, 10) in ('0001-01-01', '9999-12-31')
-                        then
-                            case
-                                when extract(year from {{ moment(column) }} at time zone 'UTC') between 1 and 9999
-                                    then {{ moment(column) }}
-                            end
-                    else {{ moment(column) }}
-                end
     end
 {%- endmacro %}
 
@@ -104,4 +99,9 @@
 {% macro key_of(table) -%}
     {#- The columns of a landed table's key, as the sources file declares it. -#}
     {{ return(graph.sources.values() | selectattr('name', 'equalto', table) | map(attribute='meta') | map(attribute='key') | first or []) }}
+{%- endmacro %}
+
+
+{% macro month_of(time) -%}
+    date_trunc('month', {{ time }} at time zone 'UTC')::date
 {%- endmacro %}

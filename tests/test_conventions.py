@@ -29,8 +29,9 @@ TAGS = {
 }
 PIPELINES = tuple(dict.fromkeys(TAGS.values()))
 # The only files of the product that may have more than 300 lines.
-# What of a model is not its own SQL, Jinja and comments; and what sqlfluff knows of dbt by itself.
-ASIDE = re.compile(r"({[{%#].*?[}%#]}|--[^\n]*)", re.S)
+# What of a model is not its own SQL: Jinja, what it asks while it compiles, and comments; and what
+# sqlfluff knows of dbt by itself.
+ASIDE = re.compile(r"({% set \w+ %}.*?{% endset %}|{[{%#].*?[}%#]}|--[^\n]*)", re.S)
 KNOWN = re.compile(r"{{\s*(ref|source|config|this)\b.*?}}", re.S)
 
 

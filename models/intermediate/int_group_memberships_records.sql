@@ -15,27 +15,38 @@
             'tables': ['stg_groups', 'stg_group_memberships'],
             'place': ['_source_position'],
             'unit': 'membership',
-            'again': 'batches_to_ask_again',
         },
-        post_hook="{{ remember_mark('known', known_mark()) }}",
     )
 }}
 
-{% set work = plan() %}
+{% set unknown = "array_remove(array[case when agents.agent_id is null then 'unknown_agent' end, case when known_groups.group_id is null then 'unknown_group' end], null)" %}
 
-with agents as (
+-- all units are looked through only when somebody has ceased to be known
+{% set deletions = "(select coalesce(max(id), 0) from " ~ source('control', 'pipeline_metrics') ~ " where task_name in ('agents', 'groups') and rows_deleted > 0)" %}
 
-    select agent_id from {{ ref('agents') }}
+{% set known_otherwise %}
+    (held.table_name, held.day) in (
+        select units._source_table, units._day
+        from {{ this }} as units
+        left join {{ ref('agents') }} as agents on units.agent_id = agents.agent_id
+        left join {{ ref('groups') }} as known_groups on units.group_id = known_groups.group_id
+        where units._outcome = 'quarantined'
+            and units._errors && array['unknown_agent', 'unknown_group']
+            and units._errors <> {{ unknown }}
+        union all
+        select units._source_table, units._day
+        from {{ this }} as units
+        left join {{ ref('agents') }} as agents on units.agent_id = agents.agent_id
+        left join {{ ref('groups') }} as known_groups on units.group_id = known_groups.group_id
+        where {{ mark_changed(deletions) }}
+            and units._outcome <> 'quarantined'
+            and (agents.agent_id is null or known_groups.group_id is null)
+    )
+{% endset %}
 
-),
+{% set work = plan(again=known_otherwise, mark=deletions) %}
 
-known_groups as (
-
-    select group_id from {{ ref('groups') }}
-
-),
-
-groups as (
+with groups as (
 
     select
         *,
@@ -100,14 +111,14 @@ asked as (
         units.agent_id,
         case
             when cardinality(units._errors) > 0 then units._errors
-            else {{ unknown_errors('agents.agent_id is null', 'known_groups.group_id is null') }}
+            else {{ unknown }}
         end as _errors,
         units._landed, units._list_written, units._is_outdone, units._source_position, units._source_table,
         units._day, units._batch_id, units._source_file,
         units._source_row
     from units
-    left join agents on units.agent_id = agents.agent_id
-    left join known_groups on units.group_id = known_groups.group_id
+    left join {{ ref('agents') }} as agents on units.agent_id = agents.agent_id
+    left join {{ ref('groups') }} as known_groups on units.group_id = known_groups.group_id
 
 ),
 
@@ -144,4 +155,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where {{ is_to_write() }}
+where _is_pending or _outcome <> _outcome_before

@@ -49,4 +49,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where {{ is_to_write() }}
+where _is_pending or _outcome <> _outcome_before

@@ -9,17 +9,51 @@
         unique_key=['month', 'application', 'user_id', 'user_name'],
         tags=['marts', 'transactions'],
         indexes=[{'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true}],
-        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'covers': 'covers_months'},
+        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records'},
     )
 }}
 
--- depends_on: {{ ref('int_transactions_records') }}
--- depends_on: {{ ref('int_transactions_named') }}
+{% set work = plan() %}
+
+-- the catalogue of applications, as a number
+{% set catalogue = "coalesce((select hashtextextended(max(state.catalogue), 0) from " ~ source('ledger', 'match_state') ~ " as state), 0)" %}
+
+-- the months whose spend may have changed: those of the transactions that pending batches brought,
+-- wherever another record of one put it, of authorizations that name one, and with a name that is
+-- looked up anew
+{% set changed_months %}
+    select month::text from {{ this }} where not is_looked_up or catalogue <> {{ catalogue }}
+    union
+    select {{ month_of('versions.occurred_time') }}::text
+    from {{ ref('int_transactions_records') }} as pending
+    cross join
+        lateral (
+            select held.occurred_time from {{ ref('int_transactions_records') }} as held
+            where held.transaction_id = pending.transaction_id and held._outcome <> 'quarantined'
+            offset 0
+        ) as versions
+    where pending._day = any({{ pending_days(work) }})
+    union
+    select named.month::text
+    from {{ ref('int_transactions_records') }} as pending
+    inner join {{ ref('int_transactions_named') }} as named on pending.transaction_id = named.transaction_id
+    where pending._day = any({{ pending_days(work) }})
+{% endset %}
+
+-- a batch that is gone does not say which months it spoke of: then it is all of them
+{% set is_all = not execute or work.whole or work.gone | length > work.again | length %}
+{% set months = [] if is_all else run_query(changed_months).columns[0].values() | sort %}
+{% do work.update({'covered': 'true' if is_all else "held.month = any('{" ~ months | join(', ') ~ "}'::date [])"}) %}
+
 -- depends_on: {{ ref('transactions') }}
 with spend as (
 
     select * from {{ ref('int_spend') }}
-    where {{ in_months(months_to_work_out(plan()), 'occurred_time') }}
+    where {{ is_all | lower }}
+        {%- for month in months %}
+        -- as literals: the index on the time is planned with
+        or occurred_time >= '{{ month }} UTC' and occurred_time < ('{{ month }}'::timestamp + interval '1 month') at time zone 'UTC'
+        {%- endfor %}
 
 )
 
@@ -33,6 +67,6 @@ select
     count(*) filter (where counts) as transactions,
     -- a name that nobody has looked up yet may get its application later
     bool_and(is_looked_up) as is_looked_up,
-    {{ catalogue_mark() }} as catalogue
+    {{ catalogue }} as catalogue
 from spend
 group by 1, 2, 3, 4

@@ -8,12 +8,47 @@
         full_refresh=false,
         tags=['transactions'],
         indexes=[{'columns': ['transaction_id', '_day desc']}, {'columns': ['_day']}],
-        meta={'pipeline': 'transactions', 'tables': ['stg_transactions'], 'again': 'batches_to_rate_again'},
-        post_hook="{{ remember_mark('rates', rates_mark()) }}",
+        meta={'pipeline': 'transactions', 'tables': ['stg_transactions']},
     )
 }}
 
-{% set work = plan() %}
+{% set rates %}
+    (
+        select
+            hashtextextended(
+                concat_ws(
+                    '|',
+                    '{{ fx_priority() | join(",") }}',
+                    (select extract(epoch from max(state.loaded_at))::text from {{ source('ledger', 'fx_reference_state') }} as state),
+                    (
+                        select string_agg(applied.day || ':' || applied.batch_id, ',' order by applied.day)
+                        from {{ source('control', 'applied_batches') }} as applied
+                        where applied.model = 'fx_rates'
+                    )
+                ),
+                0
+            )
+    )
+{% endset %}
+
+{% set held_records %}
+    (
+        select _day, currency, occurred_time, exchange_rate, fx_source as held_source, fx_rate as held_rate, fx_date as held_date
+        from {{ this }}
+        where currency <> 'USD'
+    )
+{% endset %}
+
+{% set rated_otherwise %}
+    {{ mark_changed(rates) }}
+    and held.day in (
+        select rated._day
+        from ({{ rated(held_records, ref('fx_rates'), source('ledger', 'fx_reference')) }}) as rated
+        where (rated.fx_source, rated.fx_rate, rated.fx_date) is distinct from (rated.held_source, rated.held_rate, rated.held_date)
+    )
+{% endset %}
+
+{% set work = plan(again=rated_otherwise, mark=rates) %}
 
 with typed as (
 
@@ -110,4 +145,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where {{ is_to_write() }}
+where _is_pending or _outcome <> _outcome_before

@@ -16,12 +16,18 @@ with typed as (
                 'exponent_invalid': 'typed.exponent not between 0 and 8',
                 'currency_invalid': 'typed.currency not in (select iso.currency from ' ~ ref('iso_4217') ~ ' as iso)',
             },
-            derived={
-                'original_amount': "case when typed.exponent between 0 and 8 then typed.amount_minor * ('1e-' || typed.exponent)::numeric end",
-            },
             keep_landed="cardinality(checked._errors) > 0 or checked.currency <> 'USD' and coalesce(checked.exchange_rate, 0) <= 0",
         )
     }}
+
+),
+
+priced as (
+
+    select
+        *,
+        case when exponent between 0 and 8 then amount_minor * ('1e-' || exponent)::numeric end as original_amount
+    from typed
 
 )
 
@@ -69,4 +75,4 @@ select
     _batch_id,
     _source_file,
     _source_row
-from typed
+from priced

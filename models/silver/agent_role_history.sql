@@ -1,59 +1,46 @@
 -- By the lists of agent_details: a day without a list says nothing. A day's list is held against the
--- one before it.
+-- one before it, so all days from the first that changes are worked out anew.
 
 {{
     config(
         unique_key=['agent_id', 'role_id', 'day'],
         tags=['roles'],
-        meta={
-            'pipeline': 'roles',
-            'tables': ['stg_agent_details'],
-            'records': 'int_agents_records',
-            'covers': 'covers_role_days',
-        },
+        meta={'pipeline': 'roles', 'tables': ['stg_agent_details'], 'records': 'int_agents_records'},
     )
 }}
 
-with records as not materialized (
+{% set work = plan() %}
+{% set since = '-infinity' if work.whole else work.since or 'infinity' %}
+{% do work.update({'covered': "held.day >= '" ~ since ~ "'"}) %}
 
-    select * from {{ ref('int_agents_records') }}
+with lists as not materialized (
 
-),
-
-lists as not materialized (
-
-    {{ role_lists('records') }}
-
-),
-
-days as (
-
-    {{ role_days('records', plan()) }}
+    select
+        agent_id,
+        _day as day,
+        {{ ids_of('role_ids') }} as role_ids
+    from {{ ref('int_agents_records') }}
+    where _source_table = 'stg_agent_details' and role_ids is not null and _outcome not in ('quarantined', 'duplicate')
 
 ),
 
 steps as (
 
     select
-        days.agent_id,
-        days.day,
+        todays.agent_id,
+        todays.day,
         todays.role_ids,
         coalesce(former.role_ids, '{}') as former_role_ids
-    from days
-    cross join
-        lateral (
-            select role_ids from lists
-            where lists.agent_id = days.agent_id and lists.day = days.day
-            limit 1
-        ) as todays
+    from lists as todays
     left join
         lateral (
             select role_ids from lists
-            where lists.agent_id = days.agent_id and lists.day < days.day
+            where lists.agent_id = todays.agent_id and lists.day < todays.day
             order by lists.day desc
             limit 1
         ) as former
         on true
+    where todays.day >= '{{ since }}'
 
 ),
 
