@@ -34,13 +34,14 @@ from loaders.lock import under_parent
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
-WAITING = ("the day", "land-day", "a table")  # each for the next, on the pool at once
 POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # for a worker to take a run and for its process to start
 
 
-def refuse_small_pool() -> None:
-    """UsageError unless the pool is there, has a worker, and holds parents and children at once."""
+def refuse_small_pool(*, on_pool: bool) -> None:
+    """UsageError unless the pool is there, has a worker, and holds parents and children at once.
+    `on_pool`: the day takes a place of it too."""
+    waiting = [*["the day"] * on_pool, "land-day", "a table"]  # each for the next
     try:
         with get_client(sync_client=True) as client:
             pool = client.read_work_pool(POOL)
@@ -49,10 +50,10 @@ def refuse_small_pool() -> None:
             f"This Prefect server has no work pool {POOL}: make up, or make deploy."
         ) from None
     limit = pool.concurrency_limit
-    if limit is not None and limit < len(WAITING):
+    if limit is not None and limit < len(waiting):
         raise UsageError(
-            f"The work pool {POOL} runs {limit} at once, and {len(WAITING)} wait for each other: "
-            f"{', '.join(WAITING)}. Raise it: prefect work-pool set-concurrency-limit {POOL} 8."
+            f"The work pool {POOL} runs {limit} at once, and {len(waiting)} wait for each other: "
+            f"{', '.join(waiting)}. Raise it: prefect work-pool set-concurrency-limit {POOL} 8."
         )
     if pool.status != WorkPoolStatus.READY:
         raise UsageError(f"No worker is at work in the pool {POOL}: make up.")

@@ -82,7 +82,9 @@ async def day_pipeline(
     stop.flow_run_id = flow_run_id
     run_phases = tasks.run_phases
     if mode == "distributed":
-        distributed.refuse_small_pool()
+        from prefect.runtime import deployment
+
+        distributed.refuse_small_pool(on_pool=deployment.id is not None)
         run_phases = distributed.run_phases
     await tasks.tag(run)
     seconds = timeout or DAY_SECONDS
