@@ -110,13 +110,13 @@ def print_status(found: dict[str, Any]) -> None:
     for state, spans in found["days"].items():
         said = ", ".join(a if a == b else f"{a} to {b}" for a, b in spans)
         print(wrapped(f"  {state:8} {said}", 11))
-    print(f"\n{'started (UTC)':21}{'day':12}{'status':9}{'seconds':>8}  run")
+    print(f"\nlast runs\n{'started (UTC)':21}{'day':12}{'status':9}{'seconds':>8}  run")
     for run in found["runs"]:
         line = f"{run['started']:21}{run['day']:12}{run['status']:9}{run['seconds']:>8}"
         print(wrapped(f"{line}  {run['run'][:8]}"))
     if not found["runs"]:
         print("  no run yet: make demo")
-    print(f"\n{'landed':>9}{'rejected':>10}  {'day':12}{'status':11}table")
+    print(f"\nlast landings\n{'landed':>9}{'rejected':>10}  {'day':12}{'status':11}table")
     for row in found["landings"]:
         landed, rejected = ("" if row[n] is None else row[n] for n in ("landed", "rejected"))
         line = f"{landed:>9}{rejected:>10}  {row['day']:12}{row['status']:11}{row['table']}"
