@@ -66,7 +66,7 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 
 LEFT_OUT := browser or spark or stack
 
-test: setup  ## what needs no browser, Spark or stack: eighteen minutes
+test: setup  ## what needs no browser, Spark or stack: sixteen minutes
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
 
 # With REST=1 only those that test leaves out.
