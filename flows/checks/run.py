@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,11 +105,15 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
         role=warehouse.TRANSFORMER,
         autocommit=True,  # what has been read is held no longer
     ) as connection:
-        found, validations = [], {}
+        found, validations, now = [], {}, datetime.now(UTC).isoformat()
         for suite in suites_of(day):
             checked, validation = _hold(gx, source, connection, suite, day)
             found += checked
             if validation is not None:
+                validation.meta |= {
+                    "run_id": {"run_name": f"{day} of run {flow_run_id}", "run_time": now},
+                    "batch_kwargs": {"data_asset_name": suite["meta"]["table"]},
+                }
                 validations[suite["name"]] = validation
         with connection.transaction():
             _keep(connection, found, day, flow_run_id)
