@@ -202,6 +202,7 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path: Path) -> None:
         (b"PK\x03\x04", "name it .xlsx"),
         (b"<!DOCTYPE html><html>", "HTML, an error page"),
         (b'{"message": "no"}', "it is JSON: name it .json"),
+        (b"sep=,\na,b\n1,2\n", "separator"),
     ],
 )
 def test_headers_that_are_refused_say_what_they_probably_are(
@@ -231,3 +232,24 @@ def test_a_record_over_the_limit_is_not_held(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(UnreadableError, match="quote left open"):
             for _ in range(100):
                 count.add(b"x" * 100)
+
+
+@pytest.mark.parametrize("counter", [Count, QuickCount])
+def test_a_record_is_counted_in_time_linear_in_its_size(
+    counter: type[Count], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = 0
+    whole = counter._count
+
+    def counted(self: Count, text: bytes) -> bytes:
+        nonlocal looked_at
+        looked_at += len(text)
+        return whole(self, text)
+
+    monkeypatch.setattr(counter, "_count", counted)
+    count = counter("t.csv")
+    content = b"a,b\n1," + b"x" * 200_000 + b'\n2,"' + b"x\n" * 100_000 + b'"\n'
+    for start in range(0, len(content), 1_000):
+        count.add(content[start : start + 1_000])
+    assert count.records() == 2
+    assert looked_at < 4 * len(content)

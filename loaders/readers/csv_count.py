@@ -19,13 +19,46 @@ class MustBeParsed(Exception):
     """COPY reads the file otherwise than a spreadsheet, or it has what is put right by parsing."""
 
 
-class Count:
+class _Held:
+    """Holds the bytes that are not a whole record yet, and counts the others.
+
+    They are looked at again once there are twice as many: a record costs time linear in its size.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._pieces: list[bytes] = []
+        self._size = self._enough = 0
+        self._records = 0
+
+    def _count(self, text: bytes) -> bytes:
+        """Counts the whole records of the text; gives what is behind them."""
+        raise NotImplementedError
+
+    def add(self, chunk: bytes) -> None:
+        """Takes the next bytes; UnreadableError for a record over 64 MiB."""
+        self._pieces.append(chunk)
+        self._size += len(chunk)
+        if self._size >= self._enough:
+            rest = self._count(b"".join(self._pieces))
+            self._pieces, self._size = [rest], len(rest)
+            self._enough = min(2 * len(rest), RECORD_LIMIT + 1)
+            if len(rest) > RECORD_LIMIT:
+                raise UnreadableError(
+                    f"{self._path}: record {max(self._records, 1)} is larger than 64 MiB; "
+                    "is a quote left open?"
+                )
+
+    def _last(self) -> bytes:
+        """What is behind the last line end, once all was added."""
+        return self._count(b"".join(self._pieces))
+
+
+class Count(_Held):
     """Matches one record after the other: a quote opens a field only where the field begins."""
 
     def __init__(self, path: str, delimiter: str = ",") -> None:
-        self._path = path
-        self._rest = b""
-        self._records = 0
+        super().__init__(path)
         self._started = False
         mark = re.escape(delimiter.encode())
         plain = rb"[^" + mark + rb"\r\n]*+"
@@ -36,9 +69,7 @@ class Count:
         line = field + rb"(?:" + mark + field + rb")*+"
         self._match = re.compile(line + rb"(?:\r\n|\n|\r(?=[^\n]))").match
 
-    def add(self, chunk: bytes) -> None:
-        """Takes the next bytes; UnreadableError for a record over 64 MiB."""
-        text = self._rest + chunk
+    def _count(self, text: bytes) -> bytes:
         if not self._started and len(text) >= 3:
             text, self._started = text.removeprefix(_BOM), True
         if b'"' not in text:
@@ -49,23 +80,18 @@ class Count:
             while found := self._match(text, cut):
                 self._records += bool(text[cut : found.end()].strip(BLANK))
                 cut = found.end()
-        self._rest = text[cut:]
-        if len(self._rest) > RECORD_LIMIT:
-            raise UnreadableError(
-                f"{self._path}: record {max(self._records, 1)} is larger than 64 MiB; "
-                "is a quote left open?"
-            )
+        return text[cut:]
 
     def records(self) -> int:
         """The records of the whole file; its header is none of them."""
-        last = self._rest.removeprefix(b"" if self._started else _BOM)
+        last = self._last().removeprefix(b"" if self._started else _BOM)
         more = sum(1 for one in re.split(rb"\r\n|\n|\r", last) if one.strip(BLANK))
         if b'"' in last:
             more = min(more, 1)
         return max(0, self._records + more - 1)
 
 
-class QuickCount:
+class QuickCount(_Held):
     """Counts line ends outside quotes while COPY is at work, at a hundredth of its cost.
 
     Good only where every quote opens or closes a whole field, which it sees to: MustBeParsed is
@@ -84,36 +110,28 @@ class QuickCount:
         names: Sequence[str] = (),
         header: bool = True,
     ) -> None:
+        super().__init__(path)
         self._header = header
         self._names = delimiter.join(names).encode()
         self._headers = 0
         self._delimiter = delimiter
         self._habits = habits or {}
         self._suspect = suspects(self._habits, delimiter)
-        self._path = path
         self._edges = (*b"\r\n", ord(delimiter))
         self.quoted = False
-        self._rest = b""
-        self._lines = 0
         self._first = True
 
-    def add(self, chunk: bytes) -> None:
-        """Takes the next bytes. MustBeParsed; UnreadableError for a record over 64 MiB."""
+    def _count(self, text: bytes) -> bytes:
+        """MustBeParsed too."""
         if self._first:
-            chunk = chunk.removeprefix(_BOM)
+            text = text.removeprefix(_BOM)
             self._first = False
-            if chunk[:1].isspace():
+            if text[:1].isspace():
                 raise MustBeParsed  # COPY takes a blank first line for the header
-        text = self._rest + chunk
         # cut behind a line end, so that no quote's neighbour is in another piece
         cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
-        self._rest = text[cut:]
         self._look(text[:cut])
-        if len(self._rest) > RECORD_LIMIT:
-            raise UnreadableError(
-                f"{self._path}: record {max(self._lines, 1)} is larger than 64 MiB; "
-                "is a quote left open?"
-            )
+        return text[cut:]
 
     def _look(self, piece: bytes) -> None:
         self._headers += piece.count(self._names) if self._names else 0
@@ -121,13 +139,13 @@ class QuickCount:
         if self._headers > self._header or (b"\xef" in piece and _BOM in piece):
             raise MustBeParsed
         inside = self.quoted
-        self._count(piece)
+        self._count_lines(piece)
         if self._suspect and self._suspect(piece):
             if inside or self.quoted:
                 raise MustBeParsed  # a record goes on in another piece: its columns can't be told
             self._check_values(piece)
 
-    def _count(self, piece: bytes) -> None:
+    def _count_lines(self, piece: bytes) -> None:
         if b'"' in piece:
             # pieces between quotes are outside and inside by turns
             parts = piece.split(b'"')
@@ -141,9 +159,9 @@ class QuickCount:
             piece = b'"'.join(outside)
         elif self.quoted:
             return
-        self._lines += piece.count(b"\n")
+        self._records += piece.count(b"\n")
         if b"\r" in piece:
-            self._lines += piece.count(b"\r") - piece.count(b"\r\n")
+            self._records += piece.count(b"\r") - piece.count(b"\r\n")
 
     def _check(self, before: bytes, behind: bytes, outside: bool) -> None:
         for edge in (before, behind) if outside else ():
@@ -159,6 +177,6 @@ class QuickCount:
 
     def records(self) -> int:
         """The records of all that was added, the header not among them. MustBeParsed."""
-        rest, self._rest = self._rest, b""
+        rest = self._last()
         self._look(rest)
-        return max(0, self._lines + (rest[-1:] not in b"\r\n") - self._header)
+        return max(0, self._records + (rest[-1:] not in b"\r\n") - self._header)

@@ -70,7 +70,7 @@ def records_of(lines: Lines, delimiter: str) -> Iterator[tuple[str, list[str], b
             fields = next(csv.reader(taken, delimiter=delimiter))
         except csv.Error:
             raise too_large(lines._path) from None
-        yield "".join(taken.lines), fields, taken.wanted_more
+        yield "".join(taken.pieces + taken.lines), fields, taken.wanted_more
 
 
 class _Taken:
@@ -78,6 +78,7 @@ class _Taken:
 
     def __init__(self, line: str, rest: Iterator[str]) -> None:
         self.lines = [line]
+        self.pieces: list[str] = []
         self._rest = rest
         self._size = len(line)
         self._given = False
@@ -98,6 +99,9 @@ class _Taken:
         if self._size > RECORD_LIMIT:
             raise csv.Error("too large")
         self.lines.append(line)
+        if len(self.lines) == 4096:  # a text of its own costs sixty bytes, however short the line
+            self.pieces.append("".join(self.lines))
+            self.lines.clear()
         return line
 
 

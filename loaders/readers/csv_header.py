@@ -78,7 +78,13 @@ def check_names(fields: list[str], file: RawFile) -> list[str]:
         )
     if "" in names:
         index = names.index("")
-        hint = " Is it pandas' index column? Write the file with index=False." if not index else ""
+        hint = (
+            " Is it pandas' index column? Write the file with index=False."
+            if not index
+            else " It is Excel's line of the separator: take it out."
+            if names[0].lower() == "sep="
+            else ""
+        )
         raise DaybookError(f"{file.path}: column {index + 1} of the header has no name.{hint}")
     return names
 

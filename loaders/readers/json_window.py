@@ -47,7 +47,7 @@ class Window:
                 f"{self._path}: a record is larger than 64 MiB; is a bracket left open, or is the "
                 "list of records inside an envelope (declare records)?"
             )
-        data = self._stream.read(max(CHUNK, left))
+        data = self._stream.read(max(CHUNK, min(left, RECORD_LIMIT - left)))
         self.ended = not data
         text = self._decoder.decode(data, final=self.ended).replace("\0", NUL)
         self.text = self.text[self.at :] + text
