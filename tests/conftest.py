@@ -34,7 +34,8 @@ FOREIGN = ("PG", "DBT_", "PREFECT_", "AWS_", "SPARK_", "DAYBOOK_", "DATABASE_URL
 SAID = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
 # Files whose tests share what takes long to make (a stack, the fork server, a template), by how
 # their paths begin: one process runs all of a group. From the longest group to the shortest.
-GROUPS = ("flow/test_stack", "flow/", "test_dbt_ways", "test_prove", "test_spark", "test_browser")
+FORKED = ("flow/", "test_benchmarks", "test_tutorial")
+GROUPS = ("flow/test_stack", FORKED, "test_dbt_ways", "test_prove", "test_spark", "test_browser")
 SLOWEST = 30
 # Not synchronous_commit: some of its tests have it crash.
 LIVES_FOR_MINUTES = ("fsync", "full_page_writes", "autovacuum")
@@ -50,7 +51,7 @@ def pytest_configure() -> None:
     os.environ["DAYBOOK_HOME"] = "/nonexistent/no-test-asked-for-a-warehouse"
 
 
-def group_of(nodeid: str) -> str | None:
+def group_of(nodeid: str) -> str | tuple[str, ...] | None:
     file = nodeid.partition("::")[0].removeprefix("tests/")
     return next((group for group in GROUPS if file.startswith(group)), None)
 
@@ -75,7 +76,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
     class GroupsThenTests(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
+        def _split_scope(self, nodeid: str) -> str | tuple[str, ...]:
             return group_of(nodeid) or nodeid
 
     config.option.loadscopereorder = False
@@ -90,10 +91,10 @@ def pytest_terminal_summary(
     for reports in terminalreporter.stats.values():
         for report in reports:
             seconds[getattr(report, "nodeid", "")] += getattr(report, "duration", 0.0)
-    if len(seconds) <= SLOWEST or config.cache is None:
+    if len(seconds) <= SLOWEST or not (cache := getattr(config, "cache", None)):
         return
     lines = [f"{taken:7.1f} s  {name!r}" for name, taken in seconds.most_common()]
-    place = config.cache.mkdir("daybook") / "slowest.txt"
+    place = cache.mkdir("daybook") / "slowest.txt"
     place.write_text("\n".join(lines) + "\n")
     terminalreporter.section(f"{SLOWEST} slowest tests, all in {place.relative_to(PROJECT)}")
     terminalreporter.write_line("\n".join(lines[:SLOWEST]))
