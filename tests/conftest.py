@@ -228,14 +228,14 @@ class Dbt:
     def __init__(self, folder: Path) -> None:
         remember()
         self.folder = folder
-        self.manifests: dict[str | None, Any] = {}  # by the setting that parsing reads
+        self.manifests: dict[Any, Any] = {}  # by project, and the setting that parsing reads
 
-    def run(self, *arguments: str) -> Any:
+    def run(self, *arguments: str, project: Path = PROJECT) -> Any:
         from dbt.cli.main import dbtRunner
 
-        places = ("--project-dir", str(PROJECT), "--profiles-dir", str(self.folder))
+        places = ("--project-dir", str(project), "--profiles-dir", str(self.folder))
         outputs = ("--target-path", str(self.folder / "target"), "--log-path", str(self.folder))
-        setting = os.environ.get("DAYBOOK_FX_PRIORITY")
+        setting = project, os.environ.get("DAYBOOK_FX_PRIORITY")
         if setting not in self.manifests:
             parsed = dbtRunner().invoke(["parse", "--quiet", *places, *outputs])
             if not parsed.success:
@@ -269,12 +269,14 @@ def dbt(
     Raises only what dbt itself raises: whether nodes failed is in `.success` and `.result`.
     """
 
-    def run(*arguments: str, day: str | None = None, flow_run_id: str | None = None) -> Any:
+    def run(
+        *arguments: str, day: str | None = None, flow_run_id: str | None = None, **where: Path
+    ) -> Any:
         monkeypatch.chdir(PROJECT)
         with pytest.MonkeyPatch.context() as patch:
             context = warehouse.pgoptions(parse_day(day) if day else None, flow_run_id)
             patch.setenv("PGOPTIONS", context)
-            return _dbt_session.run(*arguments)
+            return _dbt_session.run(*arguments, **where)
 
     return run
 
