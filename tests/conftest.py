@@ -34,7 +34,8 @@ FOREIGN = ("PG", "DBT_", "PREFECT_", "AWS_", "SPARK_", "DAYBOOK_", "DATABASE_URL
 SAID = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
 # Files whose tests share what takes long to make (a stack, the fork server, a template), by how
 # their paths begin: one process runs all of a group. From the longest group to the shortest.
-GROUPS = ("flow/test_stack", "flow/", "test_dbt_ways", "test_prove", "test_spark", "test_browser")
+FORKED = ("flow/", "test_benchmarks", "test_operating", "test_prove", "test_tutorial")
+GROUPS = ("flow/test_stack", FORKED, "test_dbt_ways", "test_spark", "test_browser")
 SLOWEST = 30
 # Not synchronous_commit: some of its tests have it crash.
 LIVES_FOR_MINUTES = ("fsync", "full_page_writes", "autovacuum")
@@ -50,7 +51,7 @@ def pytest_configure() -> None:
     os.environ["DAYBOOK_HOME"] = "/nonexistent/no-test-asked-for-a-warehouse"
 
 
-def group_of(nodeid: str) -> str | None:
+def group_of(nodeid: str) -> str | tuple[str, ...] | None:
     file = nodeid.partition("::")[0].removeprefix("tests/")
     return next((group for group in GROUPS if file.startswith(group)), None)
 
@@ -75,7 +76,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
     class GroupsThenTests(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
+        def _split_scope(self, nodeid: str) -> str | tuple[str, ...]:
             return group_of(nodeid) or nodeid
 
     config.option.loadscopereorder = False
@@ -90,10 +91,10 @@ def pytest_terminal_summary(
     for reports in terminalreporter.stats.values():
         for report in reports:
             seconds[getattr(report, "nodeid", "")] += getattr(report, "duration", 0.0)
-    if len(seconds) <= SLOWEST or config.cache is None:
+    if len(seconds) <= SLOWEST or not (cache := getattr(config, "cache", None)):
         return
     lines = [f"{taken:7.1f} s  {name!r}" for name, taken in seconds.most_common()]
-    place = config.cache.mkdir("daybook") / "slowest.txt"
+    place = cache.mkdir("daybook") / "slowest.txt"
     place.write_text("\n".join(lines) + "\n")
     terminalreporter.section(f"{SLOWEST} slowest tests, all in {place.relative_to(PROJECT)}")
     terminalreporter.write_line("\n".join(lines[:SLOWEST]))
@@ -227,14 +228,14 @@ class Dbt:
     def __init__(self, folder: Path) -> None:
         remember()
         self.folder = folder
-        self.manifests: dict[str | None, Any] = {}  # by the setting that parsing reads
+        self.manifests: dict[Any, Any] = {}  # by project, and the setting that parsing reads
 
-    def run(self, *arguments: str) -> Any:
+    def run(self, *arguments: str, project: Path = PROJECT) -> Any:
         from dbt.cli.main import dbtRunner
 
-        places = ("--project-dir", str(PROJECT), "--profiles-dir", str(self.folder))
+        places = ("--project-dir", str(project), "--profiles-dir", str(self.folder))
         outputs = ("--target-path", str(self.folder / "target"), "--log-path", str(self.folder))
-        setting = os.environ.get("DAYBOOK_FX_PRIORITY")
+        setting = project, os.environ.get("DAYBOOK_FX_PRIORITY")
         if setting not in self.manifests:
             parsed = dbtRunner().invoke(["parse", "--quiet", *places, *outputs])
             if not parsed.success:
@@ -268,12 +269,14 @@ def dbt(
     Raises only what dbt itself raises: whether nodes failed is in `.success` and `.result`.
     """
 
-    def run(*arguments: str, day: str | None = None, flow_run_id: str | None = None) -> Any:
+    def run(
+        *arguments: str, day: str | None = None, flow_run_id: str | None = None, **where: Path
+    ) -> Any:
         monkeypatch.chdir(PROJECT)
         with pytest.MonkeyPatch.context() as patch:
             context = warehouse.pgoptions(parse_day(day) if day else None, flow_run_id)
             patch.setenv("PGOPTIONS", context)
-            return _dbt_session.run(*arguments)
+            return _dbt_session.run(*arguments, **where)
 
     return run
 

@@ -111,14 +111,17 @@ class Forks:
                 start_new_session=True,  # Ctrl-C is for pytest, which ends it
             )
 
-    def start(self, module: str, *arguments: Any, env: dict[str, str]) -> Command:
-        """`python -m module arguments…` in the project's folder, with just that environment."""
+    def start(
+        self, module: str, *arguments: Any, env: dict[str, str], folder: str = str(PROJECT)
+    ) -> Command:
+        """`python -m module arguments…` in that folder, with just that environment."""
         said = Path(tempfile.mkdtemp(dir=self._folder))
         for name in ("out", "err"):
             (said / name).touch()
         asked = {"module": module, "arguments": [*map(str, arguments)], "env": env}
         with self._talking:
-            self._socket.sendall(json.dumps(asked | {"said": str(said)}).encode() + b"\n")
+            asked |= {"folder": folder, "said": str(said)}
+            self._socket.sendall(json.dumps(asked).encode() + b"\n")
             while not self._forked:
                 self._listen()
             return Command(self, self._forked.pop(), said)
@@ -257,8 +260,11 @@ def _serve(control: socket.socket) -> None:
             tell(forked=pid)
 
 
-def _become(module: str, arguments: list[str], env: dict[str, str], said: str) -> NoReturn:
+def _become(
+    module: str, arguments: list[str], env: dict[str, str], folder: str, said: str
+) -> NoReturn:
     """The command itself, from its environment to its exit code."""
+    os.chdir(folder)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{said}/{name}", os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()

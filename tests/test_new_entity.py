@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -49,7 +49,6 @@ def in_project(project: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=project,
-        env=os.environ | {"DBT_PROFILES_DIR": str(project)},
         capture_output=True,
         text=True,
         check=False,
@@ -59,14 +58,14 @@ def in_project(project: Path, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warehouse")
-def test_a_new_entity_lands_and_comes_to_silver(db: psycopg.Connection, tmp_path: Path) -> None:
+def test_a_new_entity_lands_and_comes_to_silver(
+    db: psycopg.Connection, dbt: Callable[..., Any], tmp_path: Path
+) -> None:
     project, data = tmp_path / "project", tmp_path / "data"
     for file in tracked():
         copied = project / file.relative_to(PROJECT)
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copied)
-    shutil.copy(project / "profiles.example.yml", project / "profiles.yml")
     for day, records in {"day1": [ANN, BOB, BROKEN], "day2": [PAID, BOB]}.items():
         (data / day).mkdir(parents=True)
         for name, text in REQUIRED.items():
@@ -88,7 +87,7 @@ def test_a_new_entity_lands_and_comes_to_silver(db: psycopg.Connection, tmp_path
 
     for day in ("day1", "day2"):
         in_project(project, "loaders", "--day", day, "--data", str(data))
-    in_project(project, "dbt.cli.main", "build", "--select", "tag:invoices")
+    assert dbt("build", "--select", "tag:invoices", project=project).success
 
     rows = db.execute("select * from silver.invoices order by invoice_id").fetchall()
     values = [{k: v for k, v in row.items() if not k.startswith("_")} for row in rows]

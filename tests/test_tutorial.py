@@ -4,40 +4,70 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
+from multiprocessing.connection import Client, Listener
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from loaders.sources import PROJECT
 from tests.conftest import dbt_settings, new_home, remove_home
+from tests.forks import Forks
 
 BLOCKS = re.findall(
     r"^```(sh|text)\n(.*?)^```$", (PROJECT / "docs/tutorial.md").read_text(), re.M | re.S
 )
 MARK = "-- the end of block"
+# `daybook`: it hands its words, environment and folder to the test, whose fork does the work.
+DAYBOOK = f"""#!{sys.executable} -IS
+import os, sys
+from multiprocessing.connection import Client
+with Client({{address!r}}) as test:
+    test.send((sys.argv[1:], dict(os.environ), os.getcwd()))
+    out, err, code = test.recv()
+print(out, end="")
+print(err, end="", file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def serve(typed: Listener, forks: Forks) -> None:
+    """Do each command that is typed, until an empty one."""
+    while True:
+        with typed.accept() as asked:
+            words, environment, folder = asked.recv()
+            if not words:
+                return
+            done = forks.start("flows.cli", *words, env=environment, folder=folder)
+            done.wait()
+            asked.send((done.stdout, done.stderr, done.returncode))
 
 
 @pytest.mark.slow
-def test_the_tutorial_does_what_it_says(dbt_folder: Path) -> None:
+def test_the_tutorial_does_what_it_says(dbt_folder: Path, forks: Forks, prefect_url: str) -> None:
     folder = new_home()
     command = folder / ".venv/bin/daybook"
     command.parent.mkdir(parents=True)
-    words = shlex.join([sys.executable, "-m", "flows.cli"])
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(PROJECT))} exec {words} "$@"\n')
+    command.write_text(DAYBOOK.format(address=str(folder / "typed")))
     command.chmod(0o755)
     script = "set -e\n" + "".join(
         f"{text}echo '{MARK} {number}'\n"
         for number, (kind, text) in enumerate(BLOCKS)
         if kind == "sh"
     )
-    environment = {**os.environ, **dbt_settings(dbt_folder)}
+    environment = {**os.environ, **dbt_settings(dbt_folder), "PREFECT_API_URL": prefect_url}
     try:
-        done = subprocess.run(
-            ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True
-        )
+        with Listener(str(folder / "typed")) as typed:
+            serving = Thread(target=serve, args=(typed, forks))
+            serving.start()
+            done = subprocess.run(
+                ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True
+            )
+            with Client(typed.address) as last:
+                last.send(((), {}, ""))
+            serving.join()
         assert done.returncode == 0, done.stdout + done.stderr
         for number, (kind, text) in enumerate(BLOCKS):
             if kind == "text":
