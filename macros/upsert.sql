@@ -108,27 +108,3 @@ written as ({% else %}
     {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
     {%- endif -%}
 {%- endmacro %}
-
-
-{% macro postgres__process_schema_changes(on_schema_change, source_relation, target_relation) -%}
-    {#- One look at both relations where dbt takes three: a new column, if any, is left to dbt. -#}
-    {%- set of_both -%}
-        select
-            source.attname as name,
-            held.attname is null as is_new
-        from pg_attribute as source
-        left join pg_attribute as held
-            on source.attname = held.attname
-            and held.attrelid = '{{ target_relation | replace("'", "''") }}'::regclass
-            and not held.attisdropped
-        where source.attrelid = '{{ source_relation | replace("'", "''") }}'::regclass and source.attnum > 0 and not source.attisdropped
-        order by source.attnum
-    {%- endset -%}
-    {%- set columns = run_query(of_both).rows if on_schema_change == 'append_new_columns' else [] -%}
-    {%- if not columns or columns | selectattr('is_new') | list -%}
-        {{ return(dbt.default__process_schema_changes(on_schema_change, source_relation, target_relation)) }}
-    {%- endif -%}
-    {%- set found = [] -%}
-    {%- for column in columns -%}{%- do found.append(api.Column.create(column.name, 'text')) -%}{%- endfor -%}
-    {{ return(found) }}
-{%- endmacro %}

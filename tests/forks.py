@@ -27,7 +27,6 @@ import threading
 import time
 import traceback
 import warnings
-from collections import ChainMap
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -153,9 +152,11 @@ def remember() -> None:
     written in, the certificates that Prefect's clients never use. And what dbt tells of itself is
     not put into words where nobody listens."""
     import parsedatetime
-    from dbt.context.macros import MacroNamespace
+    from dbt.context import macros
+    from dbt.events import logging
     from dbt.plugins.manager import PluginManager
     from dbt_common.behavior_flags import BehaviorFlagRendered
+    from dbt_common.events.base_types import BaseEvent
     from dbt_common.events.event_manager import EventManager
     from jinja2 import Environment
 
@@ -170,26 +171,74 @@ def remember() -> None:
             compiled[key] = plain(self, source, name, *how, **more)
         return compiled[key]
 
-    tell = EventManager.fire_event
+    Namespace = macros.MacroNamespace
+    tell, put_into_words = EventManager.fire_event, BaseEvent.__init__
 
     def fire_event(self: EventManager, *event: Any, **how: Any) -> None:
         if self.loggers or self.callbacks:
             tell(self, *event, **how)
 
-    def flat(self: MacroNamespace) -> dict[str, Any]:
-        """All macros by name: dbt looks through five places for each, and asks for all."""
-        if "flat" not in vars(self):
-            self.flat = dict(ChainMap(*self._search_order()))
-        return self.flat
+    def happen(self: BaseEvent, *args: Any, **what: Any) -> None:
+        vars(self)["words"] = functools.partial(put_into_words, self, *args, **what)
+
+    def pb_msg(self: BaseEvent) -> Any:
+        vars(self).pop("words")()
+        return vars(self)["pb_msg"]
+
+    class AllByName(dict[str, Any], Namespace):
+        """All macros: dbt looks through five places for each, and asks for all."""
+
+        def __init__(self, **places: Any) -> None:
+            Namespace.__init__(self, **places)
+            for place in reversed([*self._search_order()]):
+                self.update(place)
 
     Environment.compile = once  # type: ignore[method-assign]
     EventManager.fire_event = fire_event  # type: ignore[method-assign]
-    MacroNamespace.__iter__ = lambda self: iter(flat(self))
-    MacroNamespace.__getitem__ = lambda self, name: flat(self)[name]
+    BaseEvent.__init__ = happen  # type: ignore[method-assign]
+    BaseEvent.pb_msg = functools.cached_property(pb_msg)
+    BaseEvent.pb_msg.__set_name__(BaseEvent, "pb_msg")
+    logging.add_callback_to_manager = lambda its_own: None
+    macros.MacroNamespace = AllByName
     BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt")
     PluginManager.get_prefixed_modules = functools.cache(PluginManager.get_prefixed_modules)
     parsedatetime.Constants = functools.cache(parsedatetime.Constants)
     ssl.create_default_context = functools.cache(ssl.create_default_context)
+    _keep_connections()
+
+
+def _keep_connections() -> None:
+    """dbt opens a connection a node, and Postgres a process that reads its catalogues anew: the
+    nodes of a command here get those that others have closed, as clean as new ones."""
+    import psycopg2
+    from dbt.adapters.postgres.connections import PostgresConnectionManager as Connections
+
+    connect, cleanup_all = psycopg2.connect, Connections.cleanup_all
+    closed: list[Any] = []
+
+    def connect_again(**where: Any) -> Any:
+        while closed:
+            handle = closed.pop()
+            with contextlib.suppress(psycopg2.Error):
+                handle.autocommit = True
+                handle.cursor().execute("discard all")
+                handle.autocommit = False
+                return handle
+        return connect(**where)
+
+    def close(connection: Any) -> None:
+        with contextlib.suppress(psycopg2.Error):
+            connection.handle.rollback()
+            closed.append(connection.handle)
+
+    def end(self: Connections) -> None:
+        cleanup_all(self)
+        while closed:
+            closed.pop().close()
+
+    psycopg2.connect = connect_again
+    Connections._close_handle = close
+    Connections.cleanup_all = end
 
 
 def _preload() -> None:

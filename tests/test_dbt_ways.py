@@ -327,7 +327,8 @@ def test_a_model_asks_for_its_plan_and_its_columns_once(
             asked[model[1]].append(event.data.sql.lower())
 
     assert by_hand("run", "--select", "int_roles_records", "roles", on_event=on_event).success
-    for model, plans in {"int_roles_records": 1, "roles": 2}.items():  # silver's and its records'
+    # Silver has a plan of its records too; what has no contract dbt looks at twice, to widen it.
+    for model, plans, looks in (("int_roles_records", 1, 3), ("roles", 2, 1)):
         assert sum("as held_batch_id" in query for query in asked[model]) == plans, model
-        assert sum("from pg_attribute" in query for query in asked[model]) == 1, model
-    assert not any("information_schema" in query for query in asked["roles"])
+        assert sum("from pg_attribute" in query for query in asked[model]) == looks, model
+        assert not any("information_schema.columns" in query for query in asked[model])
