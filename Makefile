@@ -18,7 +18,7 @@ export SQL
 export BASH_ENV := $(CURDIR)/deploy/env.sh
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help setup demo run test test-all coverage lint audit locks bench site site-serve up down restart status logs deploy psql reset \
+.PHONY: help setup demo run test test-all faults coverage lint audit locks bench site site-serve up down restart status logs deploy psql reset \
     $(addprefix compose-,up down down-volumes logs restart rebuild status psql prefect-psql exec)
 
 help:  ## this list
@@ -72,6 +72,9 @@ test: setup  ## what needs no browser, Spark or stack: sixteen minutes
 # With REST=1 only those that test leaves out.
 test-all: setup $(VENV)/.spark  ## all tests: needs chromium, chromium-driver and Java 17
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(REST),-m "$(LEFT_OUT)")
+
+faults: setup  ## kills and cuts in chains, told in docs/RELIABILITY.md (CHAINS=80; SEED=7 CHAINS=1: the seventh)
+	SEED="$(or $(SEED),1)" CHAINS="$(or $(CHAINS),10)" $(BIN)/python -m pytest -v tests/flow/test_faults.py
 
 coverage: setup $(VENV)/.spark  ## which branches test-all goes through
 	rm -f .coverage .coverage.*

@@ -84,6 +84,16 @@ def left_open(db: Connection) -> list[Any]:
     ).fetchall()
 
 
+def made_good(db: Connection) -> list[str]:
+    """The last run ended well and nothing is left open; the ids of the runs before it that died,
+    which are recorded as failures."""
+    *earlier, last = runs(db)
+    assert {one["status"] for one in earlier} <= {"success", "failure"}
+    assert (last["status"], last["error_message"]) == ("success", None)
+    assert left_open(db) == []
+    return [one["flow_run_id"] for one in earlier if one["status"] == "failure"]
+
+
 def is_waited_for(db: Connection, table: str) -> bool:
     """Whether someone waits for a lock on that table."""
     return bool(

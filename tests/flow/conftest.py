@@ -47,8 +47,8 @@ def flow_started(flow_environment: None, forks: Forks) -> Iterator[Callable[...,
     """`flow_started("flows.day", "--day", "day1", …)` is the running command; killed at the end."""
     running: list[Command] = []
 
-    def start(module: str, *arguments: Any) -> Command:
-        running.append(forks.start(module, *arguments, env=dict(os.environ)))
+    def start(module: str, *arguments: Any, **environment: str) -> Command:
+        running.append(forks.start(module, *arguments, env={**os.environ, **environment}))
         return running[-1]
 
     yield start

@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import MIGRATED, copy_database
 from tests.flow.conftest import SAMPLE, Stack
-from tests.flow.test_kills import caught_in, made_good
+from tests.flow.faults import caught_in
 from tests.flow.test_stack import DAY
-from tests.watching import holds, runs, until
+from tests.watching import holds, made_good, runs, until
 
 pytestmark = pytest.mark.stack
 
@@ -95,7 +95,8 @@ def ends_the_same(stack: Stack, undisturbed: dict[str, list[str]]) -> list[str]:
     """Run the day again; the ids of the runs before, which died."""
     stack.day("day2")
     with stack.connect() as connection:
-        return made_good(connection, undisturbed)
+        assert holds(connection) == undisturbed
+        return made_good(connection)
 
 
 @pytest.mark.parametrize(("victim", "phase"), [("worker", "transform-day"), ("server", "land-day")])
