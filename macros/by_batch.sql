@@ -11,28 +11,16 @@
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | join(', ') -%}
     {%- set place = ['_source_table', '_day', '_source_file', '_source_row'] + (meta.place or []) -%}
 
--- of two builds by hand the second takes the place of what the first brought
-lock table {{ this }} in share row exclusive mode;
+delete from {{ this }} as held
+where {{ in_pending_days(work) }};
+{%- if work.has_later %}
 
-with judged {% if work.has_later %}as materialized{% else %}as{% endif %} (
-    select * from {{ arg_dict.temp_relation }}
-),
-
-replaced as (
-    delete from {{ this }} as held
-    where {{ in_pending_days(work) }}
-)
-{%- if work.has_later %},
-
-judged_anew as (
-    delete from {{ this }} as held
-    using judged
-    where {{ columns_of('held', place) }} = {{ columns_of('judged', place) }}
-        and held._day >= '{{ work.since }}'
-        and not {{ in_pending_days(work) }}
-)
+delete from {{ this }} as held
+using {{ arg_dict.temp_relation }} as judged
+where {{ columns_of('held', place) }} = {{ columns_of('judged', place) }}
+    and held._day >= '{{ work.since }}';
 {%- endif %}
 
 insert into {{ this }} ({{ columns }})
-select {{ columns }} from judged
+select {{ columns }} from {{ arg_dict.temp_relation }}
 {%- endmacro %}

@@ -11,8 +11,9 @@
         columns), an `arrays` column that holds no array, and `checks`: reason → condition; or
         `forgotten` alone, of what loaders/forget.py has left of a record. _landed is
         the record as it landed, for rows that meet `keep_landed`. -#}
-    {#- Each value is worked out once a row: `offset 0`, and the CTE below, keep Postgres from
-        copying an expression to wherever it is read. A filter on the day still gets through. -#}
+    {#- Each value is worked out once a row: Postgres makes no query with a CTE one with the query
+        around it, which would copy an expression to wherever it is read. A filter on the day still
+        gets through, and parallel workers do all of it, which they don't in a lateral join. -#}
     {%- set lineage = ['_extra', '_day', '_batch_id', '_source_file', '_source_row'] %}
     select
         {%- for name in landed_columns(table) %}
@@ -32,22 +33,22 @@
             select
                 typed.*,
                 {%- for name in lenient %}
-                landed.{{ name }} as {{ name }}_text,
+                (typed._record).{{ name }} as {{ name }}_text,
                 {%- endfor %}
                 array_remove(
                     array[
                         {%- for name, column in landed_columns(table).items() %}
                         {%- if (column.data_type != 'text' or is_id(name, column, table)) and name not in lenient %}
                         case
-                            when typed.{{ name }} is null and landed.{{ name }} ~ '\S'
-                                {%- if column.data_type == 'jsonb' %} and btrim(landed.{{ name }}) <> 'null'{% endif %} then '{{ name }}_invalid'
+                            when typed.{{ name }} is null and (typed._record).{{ name }} ~ '\S'
+                                {%- if column.data_type == 'jsonb' %} and btrim((typed._record).{{ name }}) <> 'null'{% endif %} then '{{ name }}_invalid'
                             {%- if name in arrays %}
                             when jsonb_typeof(typed.{{ name }}) <> 'array' then '{{ name }}_invalid'
                             {%- endif %}
                         end,
                         {%- endif %}
                         {%- if name in required %}
-                        case when typed.{{ name }} is null and {{ has_text('landed.' ~ name) }} is not true then '{{ name }}_missing' end,
+                        case when typed.{{ name }} is null and {{ has_text('(typed._record).' ~ name) }} is not true then '{{ name }}_missing' end,
                         {%- endif %}
                         {%- endfor %}
                         {%- for reason, condition in checks.items() %}
@@ -56,19 +57,20 @@
                         null
                     ]::text [],
                     null
-                ) as _errors,
-                landed as _record,
-                landed.{{ lineage | join(', landed.') }}
-            from {{ landed }} as landed
-            cross join
-                lateral (
+                ) as _errors
+            from (
+                with cast_once as (
                     select
                         {%- for name, column in landed_columns(table).items() %}
-                        {{ typed_value('landed.' ~ name, column.data_type, is_id(name, column, table)) }} as {{ name }}
-                        {%- if not loop.last %},{% endif %}
+                        {{ typed_value('landed.' ~ name, column.data_type, is_id(name, column, table)) }} as {{ name }},
                         {%- endfor %}
-                    offset 0
-                ) as typed
+                        landed as _record,
+                        landed.{{ lineage | join(', landed.') }}
+                    from {{ landed }} as landed
+                )
+
+                select * from cast_once
+            ) as typed
         )
 
         select * from fenced

@@ -41,7 +41,16 @@ judged as materialized (
         held.{{ key[0] }} is null as _is_new,
         {{ columns_of('held', values) }} is distinct from {{ columns_of('incoming', values) }} as _differs
     from incoming
+    {%- if meta.whole %}
     left join {{ this }} as held on {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }}
+    {%- else %}
+    -- one look-up a key: what a day costs does not grow with what is held
+    left join lateral (
+        select * from {{ this }} as held
+        where {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }}
+        limit 1
+    ) as held on true
+    {%- endif %}
     -- on conflict locks, and so writes, every row that it meets: equal ones must not get there
     where held.{{ key[0] }} is null
         or (
@@ -99,12 +108,17 @@ written as ({% else %}
 
 
 {% macro postgres__create_table_as(temporary, relation, sql) -%}
-    {#- What our strategies select they read once: a view of it saves writing the rows once more. -#}
-    {%- if temporary and config.get('incremental_strategy') in ('by_batch', 'upsert') -%}
+    {#- What an upsert selects it reads once: a view of it saves writing the rows once more. Records
+        by batch are written twice, as Postgres lets parallel workers type for a new table alone. -#}
+    {%- if temporary and config.get('incremental_strategy') == 'upsert' -%}
     create temporary view {{ relation }} as (
         {{ sql }}
     );
     {%- else -%}
+    {%- if temporary and config.get('incremental_strategy') == 'by_batch' -%}
+    -- of two builds by hand the second takes the place of what the first brought
+    lock table {{ this }} in share row exclusive mode;
+    {%- endif %}
     {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
     {%- endif -%}
 {%- endmacro %}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -100,3 +101,26 @@ def test_moments_are_those_of_rfc_3339_in_years_1_to_9999(world: World) -> None:
     assert {row["transaction_id"]: row["at"] for row in found} == {
         f"t{number}": at for number, at in enumerate(moments.values()) if at
     }
+
+
+def test_parallel_workers_type_what_a_build_runs(world: World) -> None:
+    world.land("2026-01-05", transactions=[transaction(f"t{number}") for number in range(500)])
+    compiled = world.dbt("compile", "--select", "int_transactions_records", day="2026-01-05")
+    (records,) = (run.node for run in compiled.result if run.node.resource_type == "model")
+    # so that a few rows are worth a worker
+    world.db.execute("set parallel_setup_cost = 0; set parallel_tuple_cost = 0")
+    world.db.execute("alter table bronze.stg_transactions_p20260105 set (parallel_workers = 2)")
+    query = f"explain (format json) create temporary table typed as {records.compiled_code}"
+    (plan,) = world.db.execute(query).fetchone()["QUERY PLAN"]
+    (gathered,) = (
+        node
+        for node in nodes(plan["Plan"])
+        if node["Node Type"].startswith("Gather")
+        and any(below.get("Relation Name", "").startswith("stg_") for below in nodes(node))
+    )
+    assert {"typed", "checked"} <= {node.get("Alias") for node in nodes(gathered)}
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """A node of a plan and all below it."""
+    return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
