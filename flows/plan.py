@@ -7,10 +7,11 @@ import json
 import sys
 from dataclasses import asdict
 
-from flows.command import add_day, guarded
+from flows.command import guarded
 from flows.options import Options
 from flows.report import wrapped
 from loaders import warehouse
+from loaders.arguments import add_day, add_reading
 from loaders.days import parse_day
 from loaders.preview import Preview, preview_day
 
@@ -60,11 +61,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.plan") -> i
         epilog="example: %(prog)s day2 --data tests/sample. Exit code 1 where it would fail.",
     )
     add_day(parser)
-    parser.add_argument("--data", metavar="PATH", help="folder of days (default: DATA_BASE_PATH)")
-    parser.add_argument(
-        "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
-    )
-    parser.add_argument("--allow-empty", action="store_true", help="accept an empty snapshot")
+    add_reading(parser)
     parser.add_argument("--allow-shrink", action="store_true", help="accept a halved snapshot")
     parser.add_argument("--json", action="store_true", help="for a program")
     given = parser.parse_args(argv)

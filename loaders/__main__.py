@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 import uuid
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from loaders.arguments import add_day, add_landing, data_path
 from loaders.days import parse_day
 from loaders.errors import UsageError, ended_with
 from loaders.sources import declared_tables
@@ -36,9 +36,7 @@ def _land(options: argparse.Namespace) -> int:
     declared_tables(options.sources)
     if options.workers < 1:
         raise UsageError("--workers is a number of processes from 1.")
-    data = options.data or os.environ.get("DATA_BASE_PATH")
-    if not data:
-        raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
+    data = data_path(options.data)
 
     print(f"{day}: landing", file=sys.stderr, flush=True)
     from loaders import warehouse
@@ -159,36 +157,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Land a day's raw files in bronze.stg_*, one table and day per transaction.",
         epilog="Example: %(prog)s --day 2026-01-05 --data exports --table stg_agents",
     )
-    day = parser.add_mutually_exclusive_group(required=True)
-    day.add_argument("place", nargs="?", metavar="DAY", help="2026-01-05, or day1 to day9999")
-    day.add_argument("--day", metavar="DAY", help="the same, by name")
-    parser.add_argument(
-        "--data", metavar="PATH", help="folder that holds the days (default: DATA_BASE_PATH)"
-    )
+    add_day(parser)
+    add_landing(parser)
     parser.add_argument(
         "--table",
         action="append",
         metavar="stg_x",
         help="land this table only, whatever else is there; may be given again",
-    )
-    parser.add_argument(
-        "--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)"
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=1,
-        metavar="N",
-        help="processes that read big files",
-    )
-    parser.add_argument("--force", action="store_true", help="land files that did not change, too")
-    parser.add_argument(
-        "--allow-empty", action="store_true", help="accept an empty list of a required snapshot"
-    )
-    parser.add_argument(
-        "--allow-shrink",
-        action="store_true",
-        help="accept less than half of the keys of the nearest earlier day",
     )
     return parser
 

@@ -39,7 +39,7 @@ class Plan:
     def to_read(self) -> tuple[RawFile, ...]:
         """The files that landing reads: the raw ones, or what Spark made of them."""
         if self.prepared:
-            return self.prepared.parts
+            return self.prepared.rows
         return tuple(scanned.file for scanned in self.files or ())
 
 
@@ -109,12 +109,9 @@ def _chosen(names: list[str] | None, sources: str | Path | None) -> list[Table]:
 
 def _plan_prepared(found: prepared.Prepared, day: Day) -> Plan:
     """Files that Spark has read already: their fingerprint is the one they have by themselves."""
-    if found.files is None:
-        return Plan(found.table, day, None, None)
-    files = tuple(Scanned(file, digest) for file, digest in found.files)
-    if found.error and not files:
-        return Plan(found.table, day, (), None, found.error)
-    return Plan(found.table, day, files, _fingerprint(found.table, files), found.error, found)
+    known = found.files is not None and (found.files or not found.error)
+    mark = _fingerprint(found.table, found.files or ()) if known else None
+    return Plan(found.table, day, found.files, mark, found.error, found)
 
 
 def _scan_all(files: list[RawFile], table: Table) -> list[Scanned]:

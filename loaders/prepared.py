@@ -9,83 +9,75 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders import s3
 from loaders.errors import DaybookError
 from loaders.raw_file import Format, Place, RawFile, opened, telling
-from loaders.readers.rows import PIECE, Found, Reject, UnreadableError
+from loaders.readers.formats import Scanned
+from loaders.readers.rows import PIECE, Found, UnreadableError
 from loaders.schema import Table
+from loaders.tally import Read
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 MANIFEST = "_daybook.json"
-VERSION = 6
+VERSION = 7
 ROWS, REJECTED = ".csv.zst", ".jsonl"  # by the ending pyarrow packs and unpacks
 _PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.csv\.zst|\.jsonl)")
 
 
 @dataclass(frozen=True)
-class ReadFile:
-    """A raw file that was read."""
-
-    path: str
-    format: Format
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class ReadTable:
-    """A table in the manifest. `files` is None when there were none; `error`: why it can't land,
-    and what its file begins with; `records`: how many each file has; `parts`: the names of its
-    files of rows and rejects, from the day's folder on; then what was found of fields."""
-
-    name: str
-    declared: Any
-    files: list[ReadFile] | None
-    error: tuple[str, str] | None = None
-    records: dict[str, int] = field(default_factory=dict)
-    parts: list[str] = field(default_factory=list)
-    never: list[str] | None = None
-    absent: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Prepared:
-    """One table of such a day, for the landing. `files` are the raw ones with their sha256, None
-    when there were none; `records` are those counted in each; `error` is why it can't land;
-    `parts` and `rejected` are what Spark wrote."""
+    """One table of such a day. `files` are the raw ones, None when there were none; `error` is why
+    it can't land, and what its file begins with; `read` is what reading them came to. `parts` are
+    the names of what was written, from the day's folder on, and `rows` and `rejected` its files."""
 
     table: Table
-    files: tuple[tuple[RawFile, str], ...] | None
-    error: DaybookError | None
-    records: dict[str, int]
-    found: Found
-    parts: tuple[RawFile, ...]
-    rejected: tuple[RawFile, ...]
+    files: tuple[Scanned, ...] | None
+    error: UnreadableError | None = None
+    read: Read = field(default_factory=Read)
+    parts: tuple[str, ...] = ()
+    rows: tuple[RawFile, ...] = ()
+    rejected: tuple[RawFile, ...] = ()
 
     def pieces(self, on_read: Callable[[int], None]) -> Iterator[bytes]:
         """The rows, for COPY; `on_read` is told of each file's bytes."""
-        for file in self.parts:
+        for file in self.rows:
             system, path = system_of(file.location)
             with telling(file.location), system.open_input_stream(path) as stream:
                 while piece := stream.read(PIECE):
                     yield piece
             on_read(file.bytes)
 
-    def rejects(self) -> Iterator[tuple[str, Reject]]:
-        """(path, reject) of each record that was put aside."""
+    def rejects(self) -> Iterator[str]:
+        """The records that were put aside, a line each as `Rejects` has them."""
         for file in self.rejected:
             with opened(file) as lines:
-                for line in lines:
-                    path, *about = json.loads(line)
-                    yield path, Reject(*about)
+                yield from (line.decode() for line in lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The table as the manifest has it."""
+        found, files, error = self.read.found, self.files, self.error
+        return {
+            "name": self.table.name,
+            "declared": described(self.table),
+            "files": files
+            and [[one.file.path, one.file.format, one.file.bytes, one.sha256] for one in files],
+            "error": error and [error.said, error.begins],
+            "rejected": self.read.rejected,
+            "repaired": self.read.repaired,
+            "records": self.read.records,
+            "never": None if found.never is None else sorted(found.never.values()),
+            "absent": sorted(found.absent),
+            "unknown": sorted(found.unknown),
+            "parts": self.parts,
+        }
 
 
 def is_prepared(folder: Place) -> bool:
@@ -94,9 +86,10 @@ def is_prepared(folder: Place) -> bool:
         return (folder / MANIFEST).exists()
 
 
-def write(folder: Place, tables: list[ReadTable], unused: dict[str, str]) -> None:
+def write(folder: Place, tables: list[Prepared], unused: dict[str, str]) -> None:
     """Write the manifest, whole or not at all: with it the day is complete."""
-    content = {"version": VERSION, "tables": [asdict(table) for table in tables], "unused": unused}
+    entries = [table.as_json() for table in tables]
+    content = {"version": VERSION, "tables": entries, "unused": unused}
     # on disk it is renamed when it is whole; in S3 a key is there once it is
     draft = folder / (f"{MANIFEST}.new" if isinstance(folder, Path) else MANIFEST)
     system, path = system_of(draft)
@@ -124,7 +117,7 @@ def read(folder: Place, tables: list[Table]) -> list[Prepared]:
     return [_table(folder, table, entries.get(table.name)) for table in tables]
 
 
-def describe(table: Table) -> Any:
+def described(table: Table) -> Any:
     """The declaration as the manifest keeps it: rows made for another one must not land."""
     return json.loads(json.dumps(astuple(table)))
 
@@ -156,30 +149,32 @@ def _manifest(folder: Place) -> dict[str, Any]:
 
 
 def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepared:
-    if entry is None or entry["declared"] != describe(table):
+    if entry is None or entry["declared"] != described(table):
         raise DaybookError(
             f"{folder}: {table.name} was declared otherwise when Spark read it. "
             "Run python -m loaders.spark again."
         )
-    files = [ReadFile(**file) for file in entry["files"] or ()]
-    there = ReadTable(**entry | {"files": files})
-    raw = [
-        (RawFile(one.path, folder / one.path, one.format, False, one.bytes, 0), one.sha256)
-        for one in files
-    ]
-    found = Found(
-        never=None if there.never is None else dict(enumerate(there.never)),
-        absent=set(there.absent),
-        unknown=set(there.unknown),
+    if entry["files"] is None:
+        return Prepared(table, None)
+    files = tuple(
+        Scanned(RawFile(path, folder / path, form, False, size, 0), digest)
+        for path, form, size, digest in entry["files"]
     )
+    never = entry["never"]
+    found = Found(
+        never=None if never is None else dict(enumerate(never)),
+        absent=set(entry["absent"]),
+        unknown=set(entry["unknown"]),
+    )
+    counts = (entry["rejected"], entry["repaired"], Counter(entry["records"]))
     return Prepared(
         table,
-        None if entry["files"] is None else tuple(raw),
-        UnreadableError(*there.error) if there.error else None,
-        there.records,
-        found,
-        tuple(_written(folder, part + ROWS, "csv") for part in there.parts),
-        tuple(_written(folder, part + REJECTED, "json") for part in there.parts),
+        files,
+        UnreadableError(*entry["error"]) if entry["error"] else None,
+        Read(0, *counts, found),
+        tuple(entry["parts"]),
+        tuple(_written(folder, part + ROWS, "csv") for part in entry["parts"]),
+        tuple(_written(folder, part + REJECTED, "json") for part in entry["parts"]),
     )
 
 

@@ -3,80 +3,29 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.partition import NewPartition
 from loaders.plan import Plan, check_blank
-from loaders.prepared import Prepared
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.formats import read_pieces
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, KeylessError, Reject
 from loaders.slices import Slice, opened_slice
+from loaders.tally import Read, Rejects
 
 Progress = Callable[[str, int, int], None]
 SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
 # Among many files a CSV below this is parsed: a COPY of its own would cost more.
 SMALL_CSV = 64 << 10
 FEW_FILES = 20
-IN_MEMORY = 8 << 20  # characters of rejects; more are kept on disk
 # What reading may be ahead of counting, and how tight a gzip can be.
 AHEAD, TIGHTEST = 4 << 20, 1032
 SHORTEST = 8  # bytes of a record of JSON that has a key
 FIRST_LOOK = 100  # rejects before it is asked whether to go on
-
-
-class Rejects:
-    """What was put aside, a line of JSON each."""
-
-    def __init__(self) -> None:
-        self._lines = tempfile.SpooledTemporaryFile(  # noqa: SIM115
-            max_size=IN_MEMORY, mode="w+", encoding="utf-8"
-        )
-
-    def add(self, text: str) -> None:
-        self._lines.write(text)
-
-    def blocks(self) -> Iterator[str]:
-        """All of their text, in pieces."""
-        self._lines.seek(0)
-        return iter(partial(self._lines.read, IN_MEMORY), "")
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        """Path, number, reason, raw text, and whether it landed repaired."""
-        self._lines.seek(0)
-        return map(json.loads, self._lines)
-
-
-@dataclass
-class Read:
-    """What reading came to: rows that landed, records that were rejected and that landed repaired,
-    the records of each file, and what its fields are. `keyed`: the files of which a slice has the
-    key; `keyless`: what to say of one where no slice has."""
-
-    landed: int = 0
-    rejected: int = 0
-    repaired: int = 0
-    records: Counter[str] = field(default_factory=Counter)
-    found: Found = field(default_factory=Found)
-    keyed: set[str] = field(default_factory=set)
-    keyless: dict[str, KeylessError] = field(default_factory=dict)
-
-    def add(self, other: Read) -> None:
-        """Takes what another has read of the same table."""
-        self.landed += other.landed
-        self.rejected += other.rejected
-        self.repaired += other.repaired
-        self.records.update(other.records)
-        self.found.add(other.found)
-        self.keyed |= other.keyed
-        self.keyless = other.keyless | self.keyless
 
 
 class Reading:
@@ -116,9 +65,11 @@ class Reading:
         """Make the partition of all that is to be read, large plain CSVs as they are, the others
         parsed, in one stream. MustBeParsed when one of the former can't be taken so."""
         partition.create()
-        if self.plan.prepared:
-            self._take(self.plan.prepared)
-            self.read.landed = partition.copy_pieces(self.plan.prepared.pieces(self.on_read))
+        if prepared := self.plan.prepared:
+            self.read = prepared.read
+            for text in prepared.rejects():
+                self.rejects.add(text)
+            self.read.landed = partition.copy_pieces(prepared.pieces(self.on_read))
         else:
             smallest = SMALL_CSV if len(self.parts) > FEW_FILES else -1
             parsed = []
@@ -182,12 +133,6 @@ class Reading:
             raise DaybookError(f"{path}: {counted} records counted, {read} read.")
         self.read.records[path] += read
 
-    def _take(self, prepared: Prepared) -> None:
-        """What Spark has read: its rows are in its part files."""
-        for path, reject in prepared.rejects():
-            self._keep(path, reject)
-        self.read.found, self.read.records = prepared.found, Counter(prepared.records)
-
     def on_read(self, size: int) -> None:
         """So many more bytes of the files were read."""
         self._bytes += size
@@ -229,9 +174,7 @@ class Reading:
         """DaybookError where no slice of a file has the key, where records are missing, or when
         the rejects are more than the table allows."""
         read, table = self.read, self.plan.table
-        for path, error in read.keyless.items():
-            if path not in read.keyed:
-                raise error
+        read.check_keys()
         among = read.records.total()
         if read.landed + read.rejected != among:
             raise DaybookError(

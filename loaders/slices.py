@@ -52,7 +52,8 @@ class Slice:
         return (self.scanned.file.bytes if self.end is None else self.end) - self.start
 
 
-Look = Callable[[Slice, Table], int | None]
+# What gives of each slice what `look` gives.
+Counted = Callable[[list[Slice], Table], list[int | None]]
 
 
 def cut(scanned: Scanned, table: Table) -> list[Slice]:
@@ -86,35 +87,34 @@ def look(part: Slice, table: Table) -> int | None:
     return _json_lines(data, table.records or PAGE) or None
 
 
-def numbered(parts: list[Slice], counts: list[int | None]) -> tuple[list[Slice], int | None]:
-    """The slices of a file with their records' numbers, and how many there are in all; when one
-    is in doubt, the file as a whole."""
+def numbered(parts: list[Slice], counts: list[int | None]) -> list[Slice]:
+    """The slices of a file with their records' numbers; when one is in doubt, the whole file."""
     number = 0 if parts[0].scanned.file.format == "csv" else 1
     found = []
     for part, count in zip(parts, counts, strict=True):
         if count is None:
-            return [Slice(part.scanned)], None
+            return [Slice(part.scanned)]
         found.append(replace(part, first=number, records=count - (number == 0)))
         number += count
-    return found, number - 1
+    return found
+
+
+def slices_of(files: Sequence[Scanned], table: Table, counted: Counted) -> list[list[Slice]]:
+    """Each file's slices, big ones' numbered."""
+    cuts = [cut(scanned, table) for scanned in files]
+    counts = iter(counted([part for parts in cuts if parts[1:] for part in parts], table))
+    return [
+        numbered(parts, [next(counts) for _ in parts]) if parts[1:] else parts for parts in cuts
+    ]
 
 
 def shares(
-    files: Sequence[Scanned],
-    table: Table,
-    workers: int,
-    counted: Callable[[list[Slice], Table], list[int | None]],
+    files: Sequence[Scanned], table: Table, workers: int, counted: Counted
 ) -> list[list[Slice]]:
-    """The files in their order, dealt out to so many workers: what each reads. `counted` gives what
-    `look` gives of each slice."""
-    cuts = [cut(scanned, table) for scanned in files]
-    to_count = [part for parts in cuts if len(parts) > 1 for part in parts]
-    counts = iter(counted(to_count, table))
+    """The files in their order, dealt out to so many workers: what each reads."""
     dealt: list[list[Slice]] = [[] for _ in range(workers)]
     weight, done = _weight(files), 0
-    for parts in cuts:
-        if len(parts) > 1:
-            parts, _ = numbered(parts, [next(counts) for _ in parts])
+    for parts in slices_of(files, table, counted):
         for part in parts:
             middle = done + (part.bytes + OPENING) // 2
             share = dealt[min(middle * workers // weight, workers - 1)]

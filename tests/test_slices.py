@@ -14,7 +14,8 @@ from loaders.raw_file import RawFile
 from loaders.readers.formats import Scanned, read_pieces, scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, KeylessError, Row, UnreadableError
-from loaders.slices import LINE_LIMIT, Slice, cut, look, numbered, opened_slice
+from loaders.schema import Table
+from loaders.slices import LINE_LIMIT, Slice, cut, look, opened_slice
 from loaders.sources import declared_tables
 from tests.copied import rows_of
 from tests.hard_day import LINES, PLAIN_LINE, REFUSED, WHOLE, generated, one_each
@@ -38,10 +39,14 @@ def scanned(tmp_path: Path) -> Callable[..., Scanned]:
 
 
 def slices_of(scanned: Scanned, mapping: Mapping = MAPPING) -> tuple[list[Slice], int | None]:
-    parts = cut(scanned, mapping.table)
-    if len(parts) == 1:
-        return parts, None
-    return numbered(parts, [look(part, mapping.table) for part in parts])
+    """A file's slices, and how many records were counted in them."""
+
+    def counted(parts: list[Slice], table: Table) -> list[int | None]:
+        return [look(part, table) for part in parts]
+
+    [parts] = slices.slices_of([scanned], mapping.table, counted)
+    first, records = parts[-1].first, parts[-1].records
+    return parts, None if first is None or records is None else first + records - 1
 
 
 def read(parts: list[Slice], mapping: Mapping = MAPPING) -> tuple[list[Any], Any, str]:

@@ -1,12 +1,14 @@
 """A JSON record's values as cells of COPY's CSV: each value's own bytes, so every digit is kept.
 
 A string without a backslash is a CSV cell as it stands, a number and a word are bare, null is
-COPY's NULL: so most records are one join of raw values.
+COPY's NULL: so most records are one join of raw values. Which value goes where hangs on a record's
+names alone, and most records have those that another had before: their `Shape`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring
@@ -17,139 +19,173 @@ import msgspec
 
 from loaders.readers.json_window import decode
 from loaders.readers.mapping import Mapping, Node
-from loaders.readers.rows import UNKNOWN_LIMIT, Found, cell, json_text
+from loaders.readers.rows import Found, cell, json_text
 from loaders.readers.values import suspects
-from loaders.schema import FieldPath
 
 Raw = msgspec.Raw
 # A record's fields, their values as the file wrote them.
 Fields = dict[str, Any]
 fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
+# A record's names, and those in each of its objects that may hold columns; where there is no
+# object, whether there is nothing either.
+Names = tuple[tuple[str, ...] | bool, ...]
 _OPEN = b"{["
-ABSENT = Raw(b"null")  # told by what it is, not by what it says: a file's null is another
+_NULL = Raw(b"null")
+# Names can be data: so many shapes are remembered, of so many values.
+SHAPES, WIDE = 4096, 200
 # Numbers that jsonb can't hold, or only perhaps.
 _BIG, _LONG = re.compile(rb"[eE][+-]?[0-9]{4}"), re.compile(rb"[0-9]{2000}")
 
 
-class _Level:
-    """One depth of the declared paths: the columns whose first place is here, the objects that hold
-    others, and the columns that have a later place here, with its rank."""
+class Shape:
+    """What becomes of the values of records with the same names.
 
-    def __init__(self, node: Node, path: FieldPath, flat: dict[FieldPath, int]) -> None:
-        at = {name: below.column for name, below in node.below.items() if below.column}
-        self.first = [name for name, (_, rank) in at.items() if rank == 0]
-        self.absent = [ABSENT] * len(self.first)
-        self.later = {name: column for name, column in at.items() if column[1]}
-        for name in self.first:
-            flat[*path, name] = len(flat)
-        self.objects = [
-            (name, _Level(below, (*path, name), flat), below.column is not None)
-            for name, below in node.below.items()
-            if below.below
-        ]
+    `cells` gives the columns' values, `others` those that go into `extra`: an object's JSON with a
+    %b for each, empty without any. `columns` are those that the record has, by their place, and
+    `unknown` the fields that nobody declared. `contested`: the values that share a column, and are
+    its only while those before them are null; `nulls` are those that are.
+    """
+
+    def __init__(self, mapping: Mapping, names: Names, nulls: frozenset[int]) -> None:
+        self._names, self._size = iter(names), 0
+        # of each column's places: rank, index of the value, and who has it if the column has not
+        self._places: dict[int, list[tuple[int, int, dict[str, Any], str]]] = defaultdict(list)
+        extra = self._spread(mapping.tree, next(self._names))
+        taken = {}
+        self.contested: list[int] = []
+        for column, places in self._places.items():
+            places.sort(key=itemgetter(0))
+            indexes = [index for _, index, _, _ in places]
+            taken[column] = next((i for i in indexes if i not in nulls), indexes[0])
+            self.contested += indexes if indexes[1:] else []
+            for _, index, holder, name in places:
+                if index != taken[column] and index not in nulls:
+                    holder[name] = index
+        self.columns = frozenset(
+            place for place, column in enumerate(mapping.firsts) if column in taken
+        )
+        self.cells = _getter([taken.get(column, self._size) for column in mapping.firsts])
+        self.unknown: list[str] = []
+        others: list[int] = []
+        self.extra = self._template(extra, "", others)
+        self.others = _getter(others or [0])
+
+    def _spread(self, node: Node, own: Any) -> dict[str, Any]:
+        """Notes the columns' places; what else there is: each name with its value's index, or, of
+        an object that may hold columns, with what else there is in it."""
+        rest: dict[str, Any] = dict(zip(own, range(self._size, self._size + len(own)), strict=True))
+        self._size += len(own)
+        for name, below in node.below.items():
+            inner = next(self._names) if below.below else False
+            if isinstance(inner, tuple):
+                del rest[name]  # behind the values
+                rest[name] = self._spread(below, inner)
+            elif below.column and name in rest:
+                column, rank = below.column
+                self._places[column].append((rank, rest.pop(name), rest, name))
+            elif inner:
+                rest.pop(name, None)
+        return rest
+
+    def _template(self, rest: dict[str, Any], prefix: str, others: list[int]) -> bytes:
+        parts = []
+        for name, what in rest.items():
+            value = b"%b"
+            if isinstance(what, dict):
+                value = self._template(what, f"{prefix}{name}.", others)
+            else:
+                self.unknown.append(prefix + name)
+                others.append(what)
+            if value:
+                parts.append(encode_basestring(name).encode().replace(b"%", b"%%") + b":" + value)
+        return b"{" + b",".join(parts) + b"}" if parts else b""
 
 
-@lru_cache(maxsize=8)
-def _levels(mapping: Mapping) -> tuple[_Level, list[int], Callable[[list[Any]], Sequence[Any]]]:
-    """Worked out once for all files of a table: with where each column's value is among those that
-    are taken, and what puts them in the columns' order."""
-    flat: dict[FieldPath, int] = {}
-    root = _Level(mapping.tree, (), flat)
-    order = [flat[column.json_path] for column in mapping.table.columns]
-    return root, order, itemgetter(*order) if len(order) > 1 else list
+_shape_of = lru_cache(maxsize=SHAPES)(Shape)
+
+
+def _getter(indexes: list[int]) -> Callable[[list[Any]], Sequence[Any]]:
+    """What takes the values at `indexes`."""
+    only = indexes[0]
+    return itemgetter(*indexes) if indexes[1:] else lambda values: (values[only],)
 
 
 class Cells:
-    """Makes the lines of records; what their fields are goes to `found`."""
+    """Makes the lines of one file's records, and notes in `found` what they have."""
 
     def __init__(self, mapping: Mapping, found: Found) -> None:
-        self._names, self._key, self._treats = mapping.names, mapping.key, mapping.treats
-        self._root, self._at, self._in_order = _levels(mapping)
+        self._mapping, self._found = mapping, found
         self._always = bool(mapping.declared)
         self._suspect = suspects(mapping.habits, ",")
-        self._found = found
-        self._unknown: dict[str, bytes] = {}  # an undeclared field's path → its name as JSON
+        self._shapes: dict[Any, Shape] = {}
 
     def line(self, fields: Fields) -> bytes:
-        """A record's cells, its lineage not among them. `fields` is used up."""
+        """A record's cells, its lineage not among them."""
+        names: list[Any] = []
         values: list[Any] = []
-        later: list[tuple[int, int, Fields, str]] = []
-        self._take(fields, self._root, values, later)
-        # of several places of one column the first that has a value; the others are extra
-        for _, place, holder, name in later and sorted(later, key=lambda one: one[:2]):
-            at = self._at[place]
-            if values[at] is ABSENT or bytes(values[at]) == b"null":
-                values[at] = holder.pop(name)
-            elif bytes(holder[name]) == b"null":
-                del holder[name]
-        cells = self._in_order(values)
-        found = self._found
-        if found.never or found.never is None or not found.keyed:
-            self._note(cells, found)
+        _flatten(fields, self._mapping.tree, names, values)
+        values.append(_NULL)  # that of the columns that it doesn't have
+        known = tuple(names)
+        shape = self._shapes.get(known) or self._learn(known, known)
+        if shape.contested:
+            nulls = frozenset(i for i in shape.contested if bytes(values[i]) == b"null")
+            shape = self._shapes.get((known, nulls)) or self._learn((known, nulls), known, nulls)
+        cells = shape.cells(values)
         row = b",".join(cells)
-        treats = self._treats if self._always or (self._suspect and self._suspect(row)) else {}
+        if not self._found.keyed:
+            keys = (bytes(cells[place])[:1] for place in self._mapping.key)
+            self._found.keyed = all(first not in (b"n", b"{", b"[") for first in keys)
+        suspect = self._always or (self._suspect and self._suspect(row))
         escaped = b"\\" in row
-        if treats or escaped or b"{" in row or row.count(b"[") != row.count(b"[]"):
-            plain = [bytes(value) for value in cells]
-            for place, value in enumerate(plain):
-                if value[0] in _OPEN or (escaped and b"\\" in value) or place in treats:
-                    plain[place] = self._cell(place, value)
+        if suspect or escaped or b"{" in row or row.count(b"[") != row.count(b"[]"):
+            treats = self._mapping.treats if suspect else {}
+            # no JSON has a NUL in it, and this is the quickest way to each value's bytes
+            plain = b"\0".join(cells).split(b"\0")
+            for place in [
+                place
+                for place, value in enumerate(plain)
+                if value[0] in _OPEN or place in treats or (escaped and b"\\" in value)
+            ]:
+                treat, text = treats.get(place), _text(plain[place])
+                plain[place] = cell(treat(text) if treat else text).encode()
             row = b",".join(plain)
-        extra = self._extra(fields, "") if fields else b""
-        if not extra:
+        if not shape.extra:
             return row + b",null"
+        extra = shape.extra % shape.others(values)
         if _BIG.search(extra) or (len(extra) > 2000 and _LONG.search(extra)):
             extra = json_text(decode(extra.decode(), 0)[0], for_jsonb=True).encode()
         return row + b',"' + extra.replace(b'"', b'""') + b'"'
 
-    def _take(self, fields: Fields, level: _Level, values: list[Any], later: list[Any]) -> None:
-        """Moves the columns' values from the fields to `values`, and notes the `later` places."""
-        pop = fields.pop
-        inner: dict[str, Fields] = {}
-        for name, _, is_column in level.objects:
-            value = bytes(pop(name, ABSENT))
-            inner[name] = fields_of(value) if value[:1] == b"{" else {}
-            if value[:1] != b"{" and (is_column or value != b"null"):
-                fields[name] = value
-        values += map(pop, level.first, level.absent)
-        for name in fields:
-            if name in level.later:
-                place, rank = level.later[name]
-                later.append((rank, place, fields, name))
-        for name, below, _ in level.objects:
-            self._take(inner[name], below, values, later)
-            if inner[name]:
-                fields[name] = inner[name]
-
-    def _note(self, cells: Sequence[Any], found: Found) -> None:
-        """Which columns were there at all, and whether a record has the key."""
+    def _learn(self, key: Any, names: Names, nulls: frozenset[int] = frozenset()) -> Shape:
+        """A shape that no record of the file had before."""
+        wide = sum(len(some) for some in names if isinstance(some, tuple)) > WIDE
+        shape = (Shape if wide else _shape_of)(self._mapping, names, nulls)
+        if len(self._shapes) == SHAPES:
+            self._shapes.clear()
+        if not wide:
+            self._shapes[key] = shape
+        if shape.contested and key is names:
+            return shape  # what is what its values will tell
+        found = self._found
         if found.never is None:
-            found.never = dict(enumerate(self._names))
-        for place in [p for p in found.never if cells[p] is not ABSENT]:
+            found.never = dict(enumerate(self._mapping.names))
+        for place in shape.columns & found.never.keys():
             del found.never[place]
-        if not found.keyed:
-            found.keyed = all(bytes(cells[p])[:1] not in (b"n", b"{", b"[") for p in self._key)
+        for name in shape.unknown:
+            found.know(name)
+        return shape
 
-    def _cell(self, place: int, value: bytes) -> bytes:
-        treat, text = self._treats.get(place), _text(value)
-        return cell(treat(text) if treat else text).encode()
 
-    def _extra(self, fields: Fields, prefix: str) -> bytes:
-        """What nobody declared, as an object's JSON; empty when there is nothing."""
-        parts = []
-        for name, value in fields.items():
-            if isinstance(value, dict):
-                if inner := self._extra(value, f"{prefix}{name}."):
-                    parts.append(encode_basestring(name).encode() + b":" + inner)
-                continue
-            key = self._unknown.get(prefix + name)
-            if key is None:
-                self._found.know(prefix + name)
-                key = encode_basestring(name).encode() + b":"
-                if len(self._unknown) < UNKNOWN_LIMIT:  # names may be data
-                    self._unknown[prefix + name] = key
-            parts.append(key + value)
-        return b"{" + b",".join(parts) + b"}" if parts else b""
+def _flatten(fields: Fields, node: Node, names: list[Any], values: list[Any]) -> None:
+    """Adds a record's names and values, and those in its objects that may hold columns."""
+    names.append(tuple(fields))
+    values += fields.values()
+    for name, below in node.objects:
+        value = bytes(fields.get(name, _NULL))
+        if value[:1] == b"{":
+            _flatten(fields_of(value), below, names, values)
+        else:
+            names.append(value == b"null")
 
 
 def _text(value: bytes) -> str | None:

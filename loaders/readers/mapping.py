@@ -40,6 +40,8 @@ class Mapping:
         for place, column in enumerate(table.columns):
             for rank, path in enumerate(column.places[:1] if column.shared else column.places):
                 self.tree.add(path, place, rank)
+        # the column that a record's fields are taken for: of several of one place the first
+        self.firsts = [self.tree.column_at(column.json_path) for column in table.columns]
 
     def header(self, names: Sequence[str]) -> Header:
         """What the names of a file's header stand for; worked out once for all files with them."""
@@ -142,3 +144,16 @@ class Node:
             node = node.below.setdefault(name, Node())
         if node.column is None or node.column[1] > rank:
             node.column = (place, rank)
+
+    def column_at(self, path: tuple[str, ...]) -> int:
+        """The column that a path gives; of several the first."""
+        node = self
+        for name in path:
+            node = node.below[name]
+        assert node.column
+        return node.column[0]
+
+    @cached_property
+    def objects(self) -> list[tuple[str, Node]]:
+        """What may hold columns, once all paths are added."""
+        return [(name, below) for name, below in self.below.items() if below.below]

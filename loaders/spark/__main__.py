@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from loaders import warehouse
+from loaders.arguments import add_reading, data_path
 from loaders.days import parse_day
-from loaders.errors import UsageError, ended_with
+from loaders.errors import ended_with
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,14 +17,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         day = parse_day(options.day)
-        if not options.data:
-            raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
+        data = data_path(options.data)
         out = options.out or default_out()
 
         from loaders.spark.reading import read_day
 
         how = {"allow_empty": options.allow_empty, "sources": options.sources}
-        read_day(options.data, day, out, **how, progress=_tell)
+        read_day(data, day, out, **how, progress=_tell)
     except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
     print(out)
@@ -48,13 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: python -m loaders.spark --day 2026-01-05 --data exports --out read && "
         "python -m loaders --day 2026-01-05 --data read",
     )
-    add, data = parser.add_argument, os.environ.get("DATA_BASE_PATH")
-    add("--day", required=True, metavar="DAY", help="2026-01-05, or day1 to day9999")
-    add("--data", metavar="PATH", default=data, help="where the days are (DATA_BASE_PATH)")
+    parser.add_argument(
+        "--day", required=True, metavar="DAY", help="2026-01-05, or day1 to day9999"
+    )
+    add_reading(parser)
     where = "a folder that all executors share, or s3://bucket/prefix (DAYBOOK_HOME/spark)"
-    add("--out", metavar="PLACE", help=f"where <day>/ is written: {where}")
-    add("--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)")
-    add("--allow-empty", action="store_true", help="accept an empty list of a required snapshot")
+    parser.add_argument("--out", metavar="PLACE", help=f"where <day>/ is written: {where}")
     return parser
 
 

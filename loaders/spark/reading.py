@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,22 +12,23 @@ from loaders import prepared, s3, slices
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, unused_files
-from loaders.plan import Plan, check_blank, plan_tables
-from loaders.prepared import ReadFile, ReadTable
+from loaders.plan import Plan, plan_tables
+from loaders.prepared import Prepared
 from loaders.raw_file import Place, RawFile, check_unchanged
 from loaders.readers.formats import Scanned, scan
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, KeylessError, UnreadableError
+from loaders.readers.rows import UnreadableError
 from loaders.schema import Table
 from loaders.slices import Slice
 from loaders.sources import declared_tables
 from loaders.spark import tasks
 from loaders.spark.session import session
+from loaders.tally import Read
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
-# Fewer bytes than this, in fewer files, are read by the driver: a job would take longer.
+# No more bytes than this, in fewer files, are read by the driver: a job would take longer.
 READ_HERE, FEW_FILES = 4 << 20, 100
 GROUP_BYTES, GROUP_FILES = 16 << 20, 2_000
 TABLES_AT_ONCE = 4
@@ -58,7 +58,7 @@ def read_day(
             f"{folder}: Spark has read this already; land it with python -m loaders."
         )
     tables = list(declared_tables(sources).values())
-    found: list[ReadTable] = []
+    found: list[Prepared] = []
     with session(f"daybook {day}") as spark:
 
         def scan_all(files: list[RawFile], table: Table) -> list[Scanned]:
@@ -73,7 +73,7 @@ def read_day(
             with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
                 for one in pool.map(partial(_read, spark, target, allow_empty), plans):
                     found.append(one)
-                    progress(one.name, len(found), len(plans))
+                    progress(one.table.name, len(found), len(plans))
             prepared.write(target, found, unused_files(folder, tables))
             prepared.sweep(target)
         except OSError as error:
@@ -94,7 +94,7 @@ def _spread(
             size = 0
         groups[-1].append(item)
         size += item.bytes
-    if len(items) < FEW_FILES and sum(item.bytes for item in items) < READ_HERE:
+    if len(items) < FEW_FILES and sum(item.bytes for item in items) <= READ_HERE:
         answers = list(map(work, groups))
     else:
         answers = spark.parallelize(groups, len(groups)).map(work).collect()
@@ -105,79 +105,30 @@ def _spread(
     return found
 
 
-def _read(spark: SparkContext, target: Place, allow_empty: bool, plan: Plan) -> ReadTable:
+def _read(spark: SparkContext, target: Place, allow_empty: bool, plan: Plan) -> Prepared:
     """What the manifest says of a table, whose rows are below `target` then."""
-    table, described = plan.table, prepared.describe(plan.table)
-    if plan.files is None:
-        return ReadTable(table.name, described, None)
-    files = [
-        ReadFile(one.file.path, one.file.format, one.file.bytes, one.sha256) for one in plan.files
-    ]
+    read, parts = Read(), []
     try:
         if plan.error:
             raise plan.error
-        parts, counted = _slices(spark, plan)
-        groups = _spread(spark, partial(tasks.read, table=table, folder=target), parts)
-        found, records = _joined(plan, groups, counted, allow_empty)
+        work = partial(tasks.read, plan=plan, folder=target, allow_empty=allow_empty)
+        for name, one in _spread(spark, work, _slices(spark, plan)):
+            parts.append(name)
+            read.add(one)
+        read.check_keys()
         check_unchanged(*plan.to_read)
     except DaybookError as error:
-        said = (
-            (error.said, error.begins) if isinstance(error, UnreadableError) else (f"{error}", "")
-        )
-        return ReadTable(table.name, described, files, said)
-    return ReadTable(
-        table.name,
-        described,
-        files,
-        None,
-        records,
-        [name for name, _ in groups],
-        None if found.never is None else sorted(found.never.values()),
-        sorted(found.absent),
-        sorted(found.unknown),
-    )
+        failure = error if isinstance(error, UnreadableError) else UnreadableError(str(error))
+        return Prepared(plan.table, plan.files, failure)
+    return Prepared(plan.table, plan.files, None, read, tuple(parts))
 
 
-def _slices(spark: SparkContext, plan: Plan) -> tuple[list[Slice], dict[str, int | None]]:
-    """The slices of a table's files, and how many records each file has, where that was counted:
-    those of big ones are, on the executors."""
-    found: list[Slice] = []
-    counted: dict[str, int | None] = {}
-    cut = [(scanned, slices.cut(scanned, plan.table)) for scanned in plan.files or ()]
-    look = partial(tasks.each, partial(slices.look, table=plan.table))
-    several = [part for _, parts in cut if len(parts) > 1 for part in parts]
-    counts = iter(_spread(spark, look, several))
-    for scanned, parts in cut:
-        records = scanned.records
-        if len(parts) > 1:
-            parts, records = slices.numbered(parts, [next(counts) for _ in parts])
-        counted[scanned.file.path] = records
-        found += parts
-    return found, counted
+def _slices(spark: SparkContext, plan: Plan) -> list[Slice]:
+    """The slices of a table's files, those of big ones counted on the executors."""
 
+    def counted(parts: list[Slice], table: Table) -> list[int | None]:
+        return _spread(spark, partial(tasks.each, partial(slices.look, table=table)), parts)
 
-def _joined(
-    plan: Plan, groups: list[tasks.GroupRead], counted: dict[str, int | None], allow_empty: bool
-) -> tuple[Found, dict[str, int]]:
-    """What the files' fields are, and the records of each, from what was said of the slices;
-    DaybookError as reading the whole files would end in."""
-    by_path = defaultdict(list)
-    for part in (part for _, parts in groups for part in parts):
-        by_path[part.path].append(part)
-    mapping, found, records = Mapping(plan.table), Found(), {}
-    for scanned in plan.files or ():
-        path = scanned.file.path
-        if scanned.header is not None:
-            mapping.header(scanned.header).note(found)
-        # a slice without the key is one of a file with it, unless all are
-        keyless = all(isinstance(part.error, KeylessError) for part in by_path[path])
-        for part in by_path[path]:
-            if part.error and (keyless or not isinstance(part.error, KeylessError)):
-                raise part.error
-            found.add(part.found)
-        if by_path[path][0].found.blank:
-            check_blank(scanned, plan, allow_empty)
-        read = records[path] = sum(part.records for part in by_path[path])
-        if counted[path] not in (None, read):
-            raise DaybookError(f"{path}: {counted[path]} records counted, {read} read.")
-    return found, records
+    return [
+        part for parts in slices.slices_of(plan.files or (), plan.table, counted) for part in parts
+    ]

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from loaders.errors import DaybookError
+from loaders.plan import Plan
 from loaders.prepared import REJECTED, ROWS, system_of
 from loaders.raw_file import Place
-from loaders.readers.formats import read_pieces
-from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, Reject
+from loaders.reading import Reading
 from loaders.s3 import S3Path, error_of
-from loaders.schema import Table
-from loaders.slices import Slice, opened_slice
-
-
-@dataclass(frozen=True)
-class SliceRead:
-    """What there is to say of a slice that was read; `error`: what ended it before its time."""
-
-    path: str
-    records: int
-    found: Found
-    error: DaybookError | None
-
-
-# The name of a task's files, and what it read.
-GroupRead = tuple[str, list[SliceRead]]
+from loaders.slices import Slice
+from loaders.tally import Read
 
 
 def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
@@ -45,21 +28,30 @@ def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     return answers
 
 
-def read(parts: list[Slice], table: Table, folder: Place) -> list[GroupRead | DaybookError]:
-    """Read slices into a file of rows and one of rejects, and say how these are called.
+def read(
+    parts: list[Slice], plan: Plan, folder: Place, allow_empty: bool
+) -> list[tuple[str, Read] | DaybookError]:
+    """Read slices into a file of rows and one of rejects: how these are called, and what that came
+    to, or the error that ended it.
 
     A task that dies is run again and takes another name: what counts is what the driver was told.
     """
-    name, mapping = f"{table.name}/{uuid.uuid4().hex}", Mapping(table)
-    system, path = system_of(folder / name)
+    name = f"{plan.table.name}/{uuid.uuid4().hex}"
+    # how many may be rejected is asked of all of the table, when it lands
+    reading = Reading(replace(plan, table=replace(plan.table, max_reject_share=1.0)), allow_empty)
     try:
-        with (
-            system.open_output_stream(path + ROWS) as rows,
-            system.open_output_stream(path + REJECTED) as rejected,
-        ):
-            return [(name, [_read(part, mapping, rows, rejected) for part in parts])]
+        system, path = system_of(folder / name)
+        with system.open_output_stream(path + ROWS) as rows:
+            for piece in reading.pieces(parts):
+                rows.write(piece)
+        with system.open_output_stream(path + REJECTED) as rejected:
+            for text in reading.rejects.blocks():
+                rejected.write(text.encode())
+    except DaybookError as error:
+        return [error]
     except OSError as error:
         return [unwritable(folder, error)]
+    return [(name, reading.read)]
 
 
 def unwritable(folder: Place, error: OSError) -> DaybookError:
@@ -68,22 +60,3 @@ def unwritable(folder: Place, error: OSError) -> DaybookError:
         return error_of(folder, error)
     why = error.strerror or type(error).__name__
     return DaybookError(f"{folder}: not to be written to ({why}); driver and executors share it.")
-
-
-def _read(part: Slice, mapping: Mapping, rows: Any, rejected: Any) -> SliceRead:
-    path, records, error = part.scanned.file.path, 0, None
-
-    def put_aside(reject: Reject) -> None:
-        nonlocal records
-        records += not reject.landed  # one that was repaired is a row as well
-        rejected.write(json.dumps([path, *vars(reject).values()]).encode() + b"\n")
-
-    found = Found(put_aside=put_aside)
-    opening = partial(opened_slice, part, mapping.table.encoding)
-    try:
-        for piece, many in read_pieces(part.scanned, mapping, found, opening, part.first):
-            records += many
-            rows.write(piece)
-    except DaybookError as failure:
-        error = failure
-    return SliceRead(path, records, found, error)

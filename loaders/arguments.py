@@ -1,0 +1,40 @@
+"""The options of a day that command lines share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from loaders.errors import UsageError
+
+
+def add_day(parser: argparse.ArgumentParser) -> None:
+    """The day, by place or by name."""
+    day = parser.add_mutually_exclusive_group(required=True)
+    day.add_argument("place", nargs="?", metavar="DAY", help="2026-01-05, or day1 to day9999")
+    day.add_argument("--day", metavar="DAY", help="the same, by name")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """What raw files are read with, whoever reads them."""
+    add = parser.add_argument
+    add("--data", metavar="PATH", help="folder that holds the days (default: DATA_BASE_PATH)")
+    add("--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)")
+    add("--allow-empty", action="store_true", help="accept an empty list of a required snapshot")
+
+
+def add_landing(parser: argparse.ArgumentParser) -> None:
+    """What a landing is asked for."""
+    add_reading(parser)
+    add = parser.add_argument
+    add("--workers", type=int, default=1, metavar="N", help="processes that read big files")
+    add("--force", action="store_true", help="land files that did not change, too")
+    shrink = "accept less than half of the keys of the nearest earlier day"
+    add("--allow-shrink", action="store_true", help=shrink)
+
+
+def data_path(given: str | None) -> str:
+    """Where the days are; UsageError where nobody says it."""
+    if data := given or os.environ.get("DATA_BASE_PATH"):
+        return data
+    raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
