@@ -1,5 +1,6 @@
 """The order of a day: phases, retries, logging. What happens to data is in loaders/ and models/."""
 
+import gc
 import os
 
 # Set before Prefect, dbt or Great Expectations can be imported: each reads its own switch once.
@@ -10,3 +11,7 @@ for _switch, _value in {
     "GX_ANALYTICS_ENABLED": "false",
 }.items():
     os.environ.setdefault(_switch, _value)
+
+# They make hundreds of thousands of objects that stay: at Python's own threshold the collector
+# looks through them so often that it takes a fifth of a small day.
+gc.set_threshold(50_000)

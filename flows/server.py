@@ -24,8 +24,7 @@ from loaders.sources import PROJECT
 
 START_SECONDS = 60
 SETTINGS = {
-    "PREFECT_UI_ENABLED": "0",
-    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # it has no automations
     # Else it looks for blocks to register, in prefect-dbt and dbt: a third of its start.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
@@ -102,11 +101,12 @@ def stop_server() -> None:
 
 def _serve(descriptor: int) -> None:
     import uvicorn
+    from prefect.server.api.server import create_app
 
     server = uvicorn.Server(
         uvicorn.Config(
-            "prefect.server.api.server:create_app",
-            factory=True,
+            # without pages, and what looks after deployments, schedules and workers
+            create_app(ephemeral=True),
             fd=descriptor,
             log_level="error",
             timeout_graceful_shutdown=3,
