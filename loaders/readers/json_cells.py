@@ -66,6 +66,7 @@ class Cells:
         self._names, self._key, self._treats = mapping.names, mapping.key, mapping.treats
         self._root, self._at, self._in_order = _levels(mapping)
         self._always = bool(mapping.declared)
+        self._keeps_extra = not mapping.table.hashes
         self._suspect = suspects(mapping.habits, ",")
         self._found = found
         self._unknown: dict[str, bytes] = {}  # an undeclared field's path → its name as JSON
@@ -96,7 +97,7 @@ class Cells:
                     plain[place] = self._cell(place, value)
             row = b",".join(plain)
         extra = self._extra(fields, "") if fields else b""
-        if not extra:
+        if not (extra and self._keeps_extra):
             return row + b",null"
         if _BIG.search(extra) or (len(extra) > 2000 and _LONG.search(extra)):
             extra = json_text(decode(extra.decode(), 0)[0], for_jsonb=True).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -76,7 +76,8 @@ def _read(part: Slice, mapping: Mapping, rows: Any, rejected: Any) -> SliceRead:
     def put_aside(reject: Reject) -> None:
         nonlocal records
         records += not reject.landed  # one that was repaired is a row as well
-        rejected.write(json.dumps([path, *vars(reject).values()]).encode() + b"\n")
+        kept = replace(reject, raw="") if mapping.table.hashes else reject
+        rejected.write(json.dumps([path, *vars(kept).values()]).encode() + b"\n")
 
     found = Found(put_aside=put_aside)
     opening = partial(opened_slice, part, mapping.table.encoding)
