@@ -15,6 +15,7 @@ from loaders import warehouse
 from loaders.errors import UsageError
 from loaders.forget import forget
 from loaders.lock import run_lock
+from loaders.match import namesakes
 
 # Figures that count people, of those that are there.
 FIGURES = """
@@ -31,8 +32,9 @@ returning before.is_complete
 """
 
 
-def forget_person(agent_id: str, *, dry_run: bool = False) -> dict[str, int]:
-    """Erase a person from the warehouse and from DAYBOOK_HOME: rows by relation.
+def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, int], int]:
+    """Erase a person from the warehouse and from DAYBOOK_HOME: rows by relation, and how many card
+    users stay whose name is the person's and other agents' too.
 
     All rows in one transaction; then the figures that counted the person and the pages are made
     anew. LockedError while a run holds the warehouse.
@@ -41,12 +43,13 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> dict[str, int]:
     with run_lock(f"daybook {run}") as lock:
         with warehouse.connect(application_name=f"daybook {run}") as conn:
             warehouse.check_ready(conn)
+            left = namesakes(conn, agent_id)
             rows = forget(conn, agent_id)
             was_complete = conn.execute(BEGIN).fetchone() == (True,)
             figures = [name for (name,) in conn.execute(FIGURES).fetchall()]
             if dry_run:
                 conn.rollback()
-                return rows
+                return rows, left
             lock.check()
             conn.commit()
             conn.autocommit = True
@@ -63,7 +66,7 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> dict[str, int]:
                 conn.execute("update metrics.current_day set is_complete = true")
         if site.exists():
             write_pages(site, everything=True)
-    return rows
+    return rows, left
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") -> int:
@@ -80,12 +83,17 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") ->
     parser.add_argument("--json", action="store_true", help="for a program")
     given = parser.parse_args(argv)
 
-    def show(rows: dict[str, int], done: bool) -> None:
+    def show(rows: dict[str, int], left: int, done: bool) -> None:
         if given.json:
-            print(json.dumps({"forgotten": done, "rows": rows}))
+            print(json.dumps({"forgotten": done, "rows": rows, "namesakes": left}))
             return
         for relation, count in sorted(rows.items()):
             print(f"  {relation:<45} {count:>9,}")
+        if left:
+            print(
+                f"Not erased: {left:,} names of card users that are this agent's and another's too,"
+                " so that nobody can tell whose they are."
+            )
         print("Forgotten." if done else "These rows would be erased; nothing was changed.")
 
     def command() -> int:
@@ -94,10 +102,10 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") ->
         if not given.dry_run and not given.yes and not sys.stdin.isatty():
             raise UsageError("Nobody can be asked here whether to erase: say --yes, or --dry-run.")
         if given.dry_run or not given.yes:
-            show(forget_person(given.id, dry_run=True), done=False)
+            show(*forget_person(given.id, dry_run=True), done=False)
             if given.dry_run or input("This can't be undone. Type yes: ") != "yes":
                 return int(not given.dry_run)
-        show(forget_person(given.id), done=True)
+        show(*forget_person(given.id), done=True)
         return 0
 
     return guarded(command)

@@ -165,6 +165,8 @@ class _Declaration:
                 self.add(where, f"format is for a date or a time, and it is {kind}.")
             if words.get("scale") and kind not in ("bigint", "integer", "numeric"):
                 self.add(where, f"scale is for a number, and it is {kind}.")
+            if words.get("hash") and (kind != "text" or words.get("pii", "agent") == "agent"):
+                self.add(where, "hash is for text with pii: user or personal.")
             places, formats = words.pop("from"), words.pop("format", ())
             if (name,) not in places and (name,) not in taken:
                 places += ((name,),)  # the landed name counts too

@@ -10,6 +10,7 @@ from typing import Any
 from loaders import warehouse
 from loaders.backup import answer
 from loaders.errors import UsageError, guess
+from loaders.personal import personal
 
 SCHEMAS = ("marts", "silver", "quarantine", "metrics")
 FORMATS = (".xlsx", ".csv", ".parquet")
@@ -18,9 +19,10 @@ SHEET_ROWS = 1_048_575  # below a header, Excel has no more
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def export_table(table: str, to: Path) -> int:
+def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int, list[str]]:
     """Write `table` (`marts.unused_access`, or `unused_access` for the first schema that has it)
-    to a file whose ending says the format; the number of rows.
+    to a file whose ending says the format; the number of rows, and which columns were left out, as
+    the declaration calls them personal.
 
     Cells of a sheet or a CSV that would be formulas get an apostrophe. UsageError for a table that
     is not there, another ending, or more rows than a sheet holds.
@@ -40,14 +42,16 @@ def export_table(table: str, to: Path) -> int:
         raise UsageError(f"{schema}.{name} has {len(rows):,} rows, more than a sheet holds: .csv.")
     for_people = form != ".parquet"
     made = [[_cell(value, for_people) for value in row] for row in rows]
+    left_out = [] if with_personal else personal(name, names)
     frame = pandas.DataFrame(made, columns=names, dtype=object if for_people else None)
+    frame = frame.drop(columns=left_out)
     if form == ".xlsx":
         frame.to_excel(to, index=False, sheet_name=name[:31])
     elif form == ".csv":
         frame.to_csv(to, index=False)
     else:
         frame.to_parquet(to, index=False)
-    return len(rows)
+    return len(rows), left_out
 
 
 def _found(conn: Any, table: str) -> tuple[str, str]:
@@ -87,10 +91,12 @@ def main(arguments: list[str] | None = None, prog: str = "daybook export") -> in
     )
     parser.add_argument("table", help="marts.unused_access, silver.agents, quarantine.cards …")
     parser.add_argument("--to", required=True, metavar="FILE", help="its ending says the format")
+    parser.add_argument("--personal", action="store_true", help="with what is declared personal")
     options = parser.parse_args(arguments)
 
     def command() -> str:
-        rows = export_table(options.table, Path(options.to))
-        return f"{options.to}: {rows:,} rows"
+        rows, left_out = export_table(options.table, Path(options.to), options.personal)
+        without = f", without {', '.join(left_out)} (--personal has them)" if left_out else ""
+        return f"{options.to}: {rows:,} rows{without}"
 
     return answer(command)

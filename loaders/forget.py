@@ -9,6 +9,7 @@ So no count and no sum of money changes, and silver stays what bronze gives.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from loaders.errors import DaybookError, UsageError
@@ -43,13 +44,15 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
     built = {relation: set(columns) for relation, columns in conn.execute(_BUILT).fetchall()}
     is_new = _remember(conn, agent, built)
     eraser = Eraser(conn)
-    for table in declared_tables().values():
+    tables = declared_tables().values()
+    for table in tables:
         eraser.landed(table, f"bronze.{table.name}")
-        for relation, columns in built.items():
-            if "_outcome" in columns:
-                eraser.records(table, relation, columns)
     for relation, columns in built.items():
-        eraser.built(relation, columns)
+        if "_outcome" in columns:
+            for table in tables:
+                eraser.records(table, relation, columns)
+        else:
+            eraser.built(relation, columns)
     matched = f"{_is('agent', 'agent_id')} or {_is('user', 'user_name')}"
     eraser.run("bronze.agent_matches", f"delete from bronze.agent_matches where {matched}")
     eraser.texts()
@@ -84,20 +87,24 @@ class Eraser:
 
     def landed(self, table: Table, relation: str) -> None:
         """A landed table, or a partition that is to be one."""
-        ids, lists = _naming(table)
-        if ids:
-            has = {*table.column_names, "_extra", "_source_file"}
-            self._set(relation, _nothing(table), has, _names_one(ids))
-        for name in lists:
-            kept = {name: f'bronze.without_forgotten("{name}")'}
-            self._set(relation, kept, {name}, f'bronze.tells_of_forgotten("{name}")')
+        self._leave_out(table, relation, {*table.column_names, "_extra", "_source_file"}, "text")
+
+    def _leave_out(self, table: Table, relation: str, has: set[str], list_type: str) -> None:
+        """Whom the rows of a relation with the table's columns name."""
+        if named := _named(has, table):
+            self._set(relation, _nothing(table), has, _names_one(named))
+        for name in has.intersection(_lists(table)):
+            kept = {name: f'bronze.without_forgotten("{name}"::text)::{list_type}'}
+            self._set(relation, kept, has, f'bronze.tells_of_forgotten("{name}"::text)')
 
     def records(self, table: Table, relation: str, has: set[str]) -> None:
         """Those rows of a table of records that the landed table's are: as typing anew has them."""
-        ids, lists = _naming(table)
+        ids, lists = _named(table.column_names, table), _lists(table)
         own = f"_source_table = '{table.name}'"
         if ids and has.issuperset(ids):
             self._set(relation, _nothing(table), has, f"{own} and ({_names_one(ids)})")
+        elif lists and (elements := _named(has, *declared_tables().values())):
+            self.run(relation, f"delete from {relation} where {own} and ({_names_one(elements)})")
         for name in lists:
             landed = f"_landed ->> '{name}'"
             kept = {
@@ -116,23 +123,19 @@ class Eraser:
                 self._conn.execute(statement.format(**parts).encode())
 
     def built(self, relation: str, has: set[str]) -> None:
-        """What is made of records; and of those the elements of lists."""
+        """What is made of records, in silver of those of one entity: a row about an agent goes, any
+        other stays without whom it names."""
+        tables = [*declared_tables().values()]
+        own = [table for table in tables if relation == f"silver.{table.entity}"]
+        named = _named(has, *(own or tables))
+        agents = {name: kind for name, kind in named.items() if kind == "agent"}
         if relation == "intermediate.int_spend_monthly":
-            user = _names_one({"user_id": "user", "user_name": "user"})
-            self.run(relation, _SPENT.format(user))
-        elif "agent_id" in has:
-            self.run(relation, f"delete from {relation} where {_is('agent', 'agent_id')}")
-        elif "_outcome" not in has:
-            tables = declared_tables().values()
-            own = [table for table in tables if relation == f"silver.{table.entity}"]
+            self.run(relation, _SPENT.format(_names_one(named)))
+        elif agents and (not own or any(map(_is_of_person, own))):
+            self.run(relation, f"delete from {relation} where {_names_one(agents)}")
+        else:
             for table in own or tables:
-                ids, lists = _naming(table)
-                known = {name: kind for name, kind in ids.items() if name in has}
-                if known:
-                    self._set(relation, _nothing(table), has, _names_one(known))
-                for name in has.intersection(lists):
-                    kept = {name: f'bronze.without_forgotten("{name}"::text)::jsonb'}
-                    self._set(relation, kept, has, f'bronze.tells_of_forgotten("{name}"::text)')
+                self._leave_out(table, relation, has, "jsonb")
 
     def texts(self, batch_id: int | None = None) -> None:
         """Messages, raw text and paths: all, or what one batch left."""
@@ -147,22 +150,31 @@ class Eraser:
         self.run("bronze.load_batches", _FILES.format(of_batch))
 
 
-def _naming(table: Table) -> tuple[dict[str, str], list[str]]:
-    """The columns that name a person, with whom, and those that list agents."""
-    named = [column for column in table.columns if column.pii in ("agent", "user")]
-    ids = {column.name: column.pii for column in named if column.data_type != "jsonb"}
-    return ids, [column.name for column in named if column.data_type == "jsonb"]
+def _named(has: Iterable[str], *tables: Table) -> dict[str, str]:
+    """Which of a relation's columns name a person, and whom, by what is declared of the tables."""
+    return {
+        column.name: column.pii
+        for table in tables
+        for column in table.columns
+        if column.pii in ("agent", "user") and column.data_type != "jsonb" and column.name in has
+    }
+
+
+def _lists(table: Table) -> list[str]:
+    """The columns that list agents."""
+    listing = [column for column in table.columns if column.pii in ("agent", "user")]
+    return [column.name for column in listing if column.data_type == "jsonb"]
 
 
 def _is_of_person(table: Table) -> bool:
     """Whether a row is about one agent, and not about something that an agent has."""
-    return any(kind == "agent" and name in table.key for name, kind in _naming(table)[0].items())
+    return "agent" in _named(table.key, table).values()
 
 
 def _nothing(table: Table) -> dict[str, str]:
     """What is left of a record that names a forgotten person, by column. A record of nothing is
     marked by its _extra, which in every other is an object or null."""
-    pii = [column.name for column in table.columns if column.pii]
+    pii = [one.name for one in table.columns if one.pii and one.name not in _lists(table)]
     left = {
         "_source_file": "case when bronze.tells_of_forgotten(_source_file) then 'forgotten'"
         " else _source_file end",
@@ -198,7 +210,7 @@ def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
     names = [name for (name,) in conn.execute(matched, [agent]).fetchall()]
     known = {"agent": {agent}, "user": set(names), "word": {agent, *names}}
     for table in declared_tables().values():
-        ids, _ = _naming(table)
+        ids = _named(table.column_names, table)
         kinds = ("user", "personal") if _is_of_person(table) else ("user",)
         told = [column for column in table.columns if column.pii in kinds]
         records = f"intermediate.int_{table.entity}_records"

@@ -145,6 +145,18 @@ def match_people(names: Sequence[str], agents: Iterable[tuple[str, str]]) -> lis
     return [AMBIGUOUS if (each.match or "").startswith(SHARED) else each for each in matches]
 
 
+def namesakes(conn: Connection, agent_id: str) -> int:
+    """How many card users have the agent's name and stay, as several agents have it: they were
+    matched to none of these."""
+    if conn.execute("select to_regclass('silver.agents')").fetchone() == (None,):
+        return 0
+    named = conn.execute(
+        "select name from silver.agents where agent_id = bronze.id_text(%s)", [agent_id]
+    ).fetchone()
+    users = conn.execute("select user_name from bronze.agent_matches where method = 'ambiguous'")
+    return sum(named is not None and person_key(name) == person_key(named[0]) for (name,) in users)
+
+
 def _bucket(key: tuple[str, ...]) -> tuple[str, ...]:
     """Initials, and numbers whole: only names in one bucket are compared, so that it stays fast."""
     return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key)

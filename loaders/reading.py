@@ -142,7 +142,8 @@ class Reading:
             self._progress(self.plan.table.name, done, self._total)
 
     def _keep(self, path: str, reject: Reject) -> None:
-        columns = [path, reject.number, reject.reason, reject.raw, reject.landed]
+        raw = "" if self.plan.table.hashes else reject.raw
+        columns = [path, reject.number, reject.reason, raw, reject.landed]
         self.rejects.add(json.dumps(columns) + "\n")
         self.read.rejected += not reject.landed
         self.read.repaired += reject.landed

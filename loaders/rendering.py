@@ -21,11 +21,19 @@ QUARANTINE = f"_errors _extra _source_table {_LINEAGE} _updated_at"
 
 
 class Column(NamedTuple):
-    """A field as it lands."""
+    """A field as it lands; `said`: what the sample calls it."""
 
     name: str
     data_type: str
     said: str
+    pii: str = ""
+
+    @property
+    def meta(self) -> str:
+        """What the declaration's YAML says of it beside name and type."""
+        words = {"from": self.said != self.name and _quoted(self.said), "pii": self.pii}
+        said = ", ".join(f"{word}: {value}" for word, value in words.items() if value)
+        return f"config: {{meta: {{{said}}}}}, " if said else ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def files_of(entity: Entity) -> dict[Path, str]:
 
     def filled(template: str, **more: str) -> str:
         text = environment.get_template(template)
-        return text.render(entity=entity, words=words(entity.read), quoted=_quoted, **more)
+        return text.render(entity=entity, words=words(entity.read), **more)
 
     def described(model: str, grain: str, lineage: str) -> str:
         return filled("model.yml", model=model, grain=grain, lineage=lineage)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loaders.declaration import build
 from loaders.errors import UsageError, ended_with
+from loaders.personal import usual_pii
 from loaders.rendering import Column, Entity, files_of, words
 from loaders.sample import Field, has_value, read_sample
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
@@ -56,7 +57,7 @@ def look(
     landed = dict(zip(_names(fields, singular), fields, strict=True))
     keys = _key(sample, landed, wanted, said=bool(said), may_repeat=delta and bool(said))
     columns = [
-        Column(column, _type(column, field.data_type, keys), field.said)
+        Column(column, _type(column, field.data_type, keys), field.said, _pii(column))
         for column, field in landed.items()
     ]
     return Entity(name, singular, "delta" if delta else "snapshot", keys, columns, read)
@@ -138,6 +139,12 @@ def _type(name: str, data_type: str, key: list[str]) -> str:
     return "text" if is_id and data_type not in ("date", "jsonb") else data_type
 
 
+def _pii(name: str) -> str:
+    """What is declared of columns that are called so, or whose name it ends in: owner_email."""
+    known = usual_pii(declared_tables().values())
+    return next((pii for said, pii in known.items() if pii and f"_{name}".endswith(f"_{said}")), "")
+
+
 def _key(
     sample: Path, landed: dict[str, Field], wanted: list[str], *, said: bool, may_repeat: bool
 ) -> list[str]:
@@ -212,10 +219,14 @@ def _account(entity: Entity, files: list[Path]) -> str:
     return "\n".join(
         [
             f"{entity.name}: a {entity.kind} with the key {', '.join(entity.key)}{more}.",
-            *(f"  {c.name:{wide}}  {c.data_type:11}  from {c.said}" for c in entity.columns),
+            *(
+                f"  {c.name:{wide}}  {c.data_type:11}  from {c.said}"
+                + f", pii: {c.pii}" * bool(c.pii)
+                for c in entity.columns
+            ),
             "Written:",
             *(f"  {path.relative_to(PROJECT)}" for path in files),
-            "Look the types and the key over now: they are easy to change until a day has landed.",
+            "Look types, key and pii over now: they are easy to change until a day has landed.",
             "Next:",
             "  make lint",
             "  daybook land DAY --data PATH",

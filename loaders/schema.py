@@ -16,7 +16,7 @@ class Column:
     `places` are the names or paths tried in order; `shared`: another column has them too;
     `values` is theirs → ours; `formats` are strptime's, of a date or a time;
     `scale`: how far a number's point moves to the right; `pii`: whether it names an agent or a card
-    `user`, or says something `personal` of the one whom the record names.
+    `user`, or says something `personal` of the one whom the record names; `hash`: it lands hashed.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Column:
     shared: bool = False
     scale: int = 0
     pii: str = ""
+    hash: bool = False
 
     @property
     def json_path(self) -> FieldPath:
@@ -58,6 +59,11 @@ class Table:
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def hashes(self) -> bool:
+        """Whether a column lands hashed: then nothing is kept or shown that nobody declared."""
+        return any(column.hash for column in self.columns)
 
     @property
     def entity(self) -> str:

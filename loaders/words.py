@@ -148,4 +148,5 @@ COLUMN: Words = {
     "scale": _scale,
     "shared": partial(_flag, "shared"),
     "pii": partial(_one_of, "kind of pii", ("agent", "user", "personal")),
+    "hash": partial(_flag, "hash"),
 }

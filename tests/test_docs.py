@@ -128,10 +128,14 @@ def blocks(page: str, kind: str) -> list[str]:
 
 
 def test_examples_of_yaml_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (overlay,), (known,) = blocks("docs/your-data.md", "yaml"), blocks("docs/operating.md", "yaml")
+    overlay, hashing = blocks("docs/your-data.md", "yaml")
+    (known,) = blocks("docs/operating.md", "yaml")
     file = tmp_path / "example.yml"
     file.write_text(overlay)
     assert declared_tables(file)["stg_agents"].found_under[0] == "users"
+    file = tmp_path / "hashing.yml"
+    file.write_text(hashing)
+    assert declared_tables(file)["stg_transactions"].hashes
     file.write_text(known)
     monkeypatch.setattr(accepted, "FILE", file)
     found, wrong = accepted.read_accepted()

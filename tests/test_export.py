@@ -47,6 +47,21 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
     assert frame["at"][0] == datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("name", ["agents", "agents_history"])
+def test_what_is_declared_personal_is_left_out_unless_it_is_asked_for(
+    tmp_path: Path, db: psycopg.Connection, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ["agent_id", "name", "email", "status", "_extra"]
+    held = ", ".join(f"{column} text" for column in columns)
+    db.execute(f"create table silver.{name} ({held})")
+    target = tmp_path / "agents.csv"
+    assert main(["export", f"silver.{name}", "--to", str(target)]) == 0
+    assert "without name, email, _extra (--personal has them)" in capsys.readouterr().out
+    assert list(pandas.read_csv(target)) == ["agent_id", "status"]
+    assert main(["export", name, "--to", str(target), "--personal"]) == 0
+    assert list(pandas.read_csv(target)) == columns
+
+
 @pytest.mark.usefixtures("table")
 def test_what_cannot_be_exported_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

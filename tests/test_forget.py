@@ -13,9 +13,11 @@ import pytest
 from flows.forget import main
 from flows.pages.write import write_pages
 from flows.prove import prove
+from loaders import forget as erasing
 from loaders import landing, lock, match, retention, warehouse
 from loaders.days import parse_day
 from loaders.forget import forget
+from loaders.schema import Column, Table
 from loaders.sources import declared_tables
 from tests.conftest import dbt_settings
 from tests.silver_world import World, agent, group, transaction
@@ -214,6 +216,53 @@ def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
     with lock.run_lock("daybook test"):
         assert main([ID, "--yes"]) == 3
     shutil.rmtree(site)
+
+
+def test_what_an_agent_has_stays_without_them_by_what_is_declared(
+    db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = "licence_id text, agent_id text, owner_ids jsonb, seats int, _extra jsonb"
+    lineage = "_source_file text, _updated_at timestamptz"
+    db.execute(
+        "create table bronze.stg_licences (licence_id text, agent_id text, owner_ids text,"
+        " seats text, _extra jsonb, _source_file text)"
+    )
+    db.execute(f"create table silver.licences ({held}, {lineage})")
+    db.execute("create table metrics.licences_by_agent (agent_id text, licences int)")
+    for table in ("bronze.stg_licences", "silver.licences"):
+        db.execute(f"insert into {table} values ('l', '7', '[7, 8]', '3', '{{}}', 'x.csv')")
+    db.execute("insert into metrics.licences_by_agent values ('7', 1), ('8', 1)")
+    columns = [
+        Column("licence_id", "text", (("licence_id",),)),
+        Column("agent_id", "text", (("agent_id",),), pii="agent"),
+        Column("owner_ids", "jsonb", (("owner_ids",),), pii="agent"),
+        Column("seats", "integer", (("seats",),)),
+    ]
+    table = Table("stg_licences", (), "snapshot", False, ("licence_id",), tuple(columns))
+    monkeypatch.setattr(erasing, "declared_tables", lambda: declared_tables() | {table.name: table})
+    with warehouse.connect() as conn:
+        forget(conn, "7")
+    question = "select licence_id, agent_id, owner_ids::text, seats::text from {}"
+    for relation in ("bronze.stg_licences", "silver.licences"):
+        (row,) = db.execute(question.format(relation)).fetchall()
+        assert list(row.values()) == ["l", None, "[8]", "3"]
+    assert db.execute("select agent_id from metrics.licences_by_agent").fetchall() == [
+        {"agent_id": "8"}
+    ]
+
+
+@pytest.mark.builds("agents", "transactions")
+def test_a_name_that_several_agents_share_is_said_to_stay(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = [agent(ID, name="Ada Lovelace"), agent(2, name="Lovelace, Ada"), agent(3)]
+    world.land("day1", agents=two, transactions=[transaction("t", user_name="ada lovelace")])
+    match.match_names(parse_day("day1"), flow_run_id="test")
+    world.build(day="day1")
+    assert main([ID, "--dry-run"]) == 0
+    assert "Not erased: 1 names of card users" in capsys.readouterr().out
+    assert main(["3", "--dry-run"]) == 0
+    assert "Not erased" not in capsys.readouterr().out
 
 
 def test_the_list_of_the_forgotten_names_nobody(db: Any) -> None:

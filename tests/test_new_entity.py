@@ -208,6 +208,24 @@ def test_pages_of_an_envelope_say_where_their_list_is(tmp_path: Path) -> None:
     assert columns(entry) == {"ref_no": ("text", "ref.no"), "tags": ("jsonb", "tags")}
 
 
+def test_what_is_called_as_a_declared_person_is_one(tmp_path: Path) -> None:
+    sample = tmp_path / "licences.json"
+    owner = {"email": "a@example.com", "name": "A", "agentId": 7}
+    sample.write_text(json.dumps([{"id": 1, "owner": owner, "user_id": "u", "agent_ids": [7]}]))
+    said = {
+        one["name"]: one.get("config", {}).get("meta", {}) for one in declared(sample)["columns"]
+    }
+    assert {name: meta.get("pii") for name, meta in said.items()} == {
+        "invoice_id": None,
+        "owner_email": "personal",
+        "owner_name": None,  # groups have a name, too
+        "owner_agent_id": "agent",
+        "user_id": "user",
+        "agent_ids": "agent",
+    }
+    assert said["owner_email"]["from"] == "owner.email"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

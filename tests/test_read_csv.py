@@ -202,7 +202,7 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path: Path) -> None:
         (b"PK\x03\x04", "name it .xlsx"),
         (b"<!DOCTYPE html><html>", "HTML, an error page"),
         (b'{"message": "no"}', "it is JSON: name it .json"),
-        (b"sep=,\na,b\n1,2\n", "separator"),
+        (b"sep=,\na,b\n1,2\n", "Excel's sep="),
     ],
 )
 def test_headers_that_are_refused_say_what_they_probably_are(

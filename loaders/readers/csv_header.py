@@ -11,6 +11,7 @@ from loaders.readers import guess
 from loaders.readers.csv_file import Lines, records_of
 from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import UNSTORABLE, UnreadableError, why_unstorable
+from loaders.schema import Table
 
 HEADER_LIMIT = 1 << 20
 MOST_COLUMNS = 1_600  # what a table of Postgres can have
@@ -26,7 +27,7 @@ def look(file: RawFile, mapping: Mapping) -> tuple[Header | None, tuple[str, ...
     with opened(file, encoding=table.encoding) as stream:
         head = stream.read(HEADER_LIMIT + 1)
     if (kind := guess.kind_of_bytes(head)) is not None:
-        raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head)}")
+        raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head, table)}")
     first = next(records_of(Lines(io.BytesIO(head).read, file.path), table.delimiter), None)
     if first is None:
         return None, None
@@ -50,10 +51,11 @@ def keyed(
     """The header of these names; DaybookError when it lacks the key. `read`: what was read."""
     header = mapping.header(names)
     if missing := header.missing_key():
-        meant = guess.of_header(header.names, line, mapping.table.delimiter, mapping.table)
+        table = mapping.table
+        meant = guess.of_header(header.names, line, table.delimiter, table)
         raise DaybookError(
             f"{file.path}: the key column {', '.join(missing)} is missing. "
-            f"{guess.begins(read, guess.HEADER_SHOWN)} ({len(names)} names); {meant}."
+            f"{guess.begins(read, table, guess.HEADER_SHOWN)} ({len(names)} names); {meant}."
         )
     return header
 
@@ -79,20 +81,20 @@ def check_names(fields: list[str], file: RawFile) -> list[str]:
     if "" in names:
         index = names.index("")
         hint = (
-            " Is it pandas' index column? Write the file with index=False."
+            ". Is it pandas' index column? Write the file with index=False"
             if not index
-            else " It is Excel's line of the separator: take it out."
+            else f"; {guess.EXCELS_LINE}"
             if names[0].lower() == "sep="
             else ""
         )
-        raise DaybookError(f"{file.path}: column {index + 1} of the header has no name.{hint}")
+        raise DaybookError(f"{file.path}: column {index + 1} of the header has no name{hint}.")
     return names
 
 
-def _begins(head: bytes) -> str:
+def _begins(head: bytes, table: Table) -> str:
     """The first line, whatever it is: no value of the records behind it."""
     text = head[: 8 * guess.HEADER_SHOWN].decode("utf-8", "replace").replace("\0", "")
-    return guess.begins(text.lstrip().partition("\n")[0])
+    return guess.begins(text.lstrip().partition("\n")[0], table)
 
 
 def _streams(header: Header, mapping: Mapping) -> tuple[str, ...] | None:

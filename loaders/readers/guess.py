@@ -10,12 +10,15 @@ from loaders.schema import Table
 
 SHOWN = 60
 HEADER_SHOWN = 200
+EXCELS_LINE = "its first line is Excel's sep=: delete that line, and declare the delimiter"
 _COMPLAINTS = {"message", "error", "errors", "code", "detail", "details", "status"}
 _DELIMITERS = (";", "\t", "|", ",")
 
 
-def begins(text: str, shown: int = SHOWN) -> str:
-    """What the file begins with, on one line."""
+def begins(text: str, table: Table, shown: int = SHOWN) -> str:
+    """What the file begins with, on one line; nothing of a table's that has columns hashed."""
+    if table.hashes:
+        return "(not shown: it may have what is to be hashed)"
     line = " ".join(UNSTORABLE.sub("\ufffd", text.lstrip("\ufeff")[: 4 * shown]).split())
     return line if len(line) <= shown else line[:shown] + "…"
 
@@ -44,7 +47,7 @@ def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -
     if "\ufeff" in line.lstrip("\ufeff") or line.startswith("\ufeff"):
         return "it begins with a second BOM: save it as UTF-8 with one, or without"
     if line.lower().startswith("sep="):
-        return "its first line is Excel's sep=: delete that line, and declare the delimiter"
+        return EXCELS_LINE
     if line.lstrip().startswith(("{", "[")):
         return "it is JSON: name it .json"
     if len(names) == 1:
@@ -60,7 +63,7 @@ def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -
 def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> KeylessError:
     """Why a JSON file none of whose records has the key can't be used; `first` is its first
     value, None when there is none."""
-    shown = f"It begins with {begins(text)}" if text.strip() else "It has no bytes."
+    shown = f"It begins with {begins(text, table)}" if text.strip() else "It has no bytes."
     keys = ", ".join(_said(table, name) for name in table.key)
     return KeylessError(
         f"{file.path}: none of its records has the key {keys}; {meaning(first, table)}.", shown

@@ -116,6 +116,7 @@ class Cells:
     def __init__(self, mapping: Mapping, found: Found) -> None:
         self._mapping, self._found = mapping, found
         self._always = bool(mapping.declared)
+        self._keeps_extra = not mapping.table.hashes
         self._suspect = suspects(mapping.habits, ",")
         self._shapes: dict[Any, Shape] = {}
 
@@ -149,7 +150,7 @@ class Cells:
                 treat, text = treats.get(place), _text(plain[place])
                 plain[place] = cell(treat(text) if treat else text).encode()
             row = b",".join(plain)
-        if not shape.extra:
+        if not (shape.extra and self._keeps_extra):
             return row + b",null"
         extra = shape.extra % shape.others(values)
         if _BIG.search(extra) or (len(extra) > 2000 and _LONG.search(extra)):

@@ -42,7 +42,8 @@ def read_json(
         broken = error if isinstance(error, Broken) else Broken("nested too deep")
         what = "ends in the middle" if broken.cut else "is broken"
         number = reader.number + 1
-        begins = f"It begins with {guess.begins(window.begins)}" if number == 1 else ""
+        begins = guess.begins(window.begins, mapping.table)
+        begins = f"It begins with {begins}" if number == 1 else ""
         head = window.begins.replace(NUL, "\0").encode("utf-8", "surrogateescape")
         if number == 1 and (kind := guess.kind_of_bytes(head)):
             raise UnreadableError(f"{file.path}: {kind}.", begins) from None
@@ -73,5 +74,5 @@ def _check_envelope(file: RawFile, first: Any, mapping: Mapping, window: Window)
     if path and path != declared:
         raise UnreadableError(
             f"{file.path}: it is an envelope, its list is under `{path}`: declare records: {path}.",
-            f"It begins with {guess.begins(window.begins)}",
+            f"It begins with {guess.begins(window.begins, mapping.table)}",
         )

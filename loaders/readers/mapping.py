@@ -59,7 +59,8 @@ class Mapping:
         """The record as it lands, once what the file calls its values is settled."""
         for place, treat in self.treats.items():
             values[place] = treat(values[place])
-        return Row(number, values, json_text(extra, for_jsonb=True) if extra else None)
+        kept = extra and not self.table.hashes
+        return Row(number, values, json_text(extra, for_jsonb=True) if kept else None)
 
 
 class Header:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from loaders.errors import UsageError
 from loaders.schema import Column, Table
 
+HASH_KEY = "DAYBOOK_HASH_KEY"
+SHORTEST_KEY = 16  # characters: a shorter one is soon guessed, and with it each name
 Treat = Callable[[str | None], str | None]
 
 _WHOLE = re.compile(r"[ \t]*([+-]?[0-9]+)\.0+[ \t]*")
@@ -73,6 +78,19 @@ def _or(default: str, text: str | None) -> str | None:
     return text if text and text.strip() else default
 
 
+def hashed(text: str | None) -> str | None:
+    """The value's HMAC-SHA256 by DAYBOOK_HASH_KEY, as hex: equal for equal values, whatever table
+    has them and whatever blanks are around them. UsageError without a key that is long enough."""
+    key = os.environ.get(HASH_KEY, "").encode()
+    if len(key) < SHORTEST_KEY:
+        raise UsageError(
+            f"The declaration has columns hashed: {HASH_KEY} has to be set, to {SHORTEST_KEY}"
+            " characters or more that nobody guesses."
+        )
+    value = (text or "").strip()
+    return hmac.digest(key, value.encode(), "sha256").hex() if value else None
+
+
 def _chain(steps: Sequence[Treat], text: str | None) -> str | None:
     for step in steps:
         text = step(text)
@@ -107,6 +125,8 @@ def declared_of(table: Table, column: Column) -> Treat | None:
         steps.append(partial(_iso, column.formats, column.data_type == "date"))
     if column.default is not None:
         steps.append(partial(_or, column.default))
+    if column.hash:
+        steps.append(hashed)
     return chained(*steps)
 
 

@@ -1,0 +1,29 @@
+"""Which columns say something of a person: the declaration's `pii`, for whatever is made of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from loaders.schema import Table
+from loaders.sources import declared_tables
+
+
+def usual_pii(tables: Iterable[Table]) -> dict[str, str]:
+    """The `pii` that all of the tables' columns of one name have, '' being none, by name: an email
+    is personal in each, a name is not where groups have one, too."""
+    said: dict[str, set[str]] = defaultdict(set)
+    for table in tables:
+        for column in table.columns:
+            said[column.name].add(column.pii)
+    return {name: kinds.pop() for name, kinds in said.items() if len(kinds) == 1}
+
+
+def personal(relation: str, columns: Iterable[str]) -> list[str]:
+    """Those of a relation's columns that are a card user's or personal, by what is declared of the
+    entity that its name begins with (agents_history), of any other by all tables. In the former
+    nobody has said what is in `_extra`, so that it is taken for personal."""
+    tables = declared_tables().values()
+    own = [table for table in tables if f"{relation}_".startswith(f"{table.entity}_")]
+    hidden = {name for name, pii in usual_pii(own or tables).items() if pii in ("user", "personal")}
+    return [name for name in columns if name in hidden or (own and hidden and name == "_extra")]
