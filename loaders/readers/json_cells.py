@@ -68,7 +68,7 @@ class Shape:
         self.unknown: list[str] = []
         others: list[int] = []
         self.extra = self._template(extra, "", others)
-        self.others = _getter(others or [0])
+        self.others = _getter(others)
 
     def _spread(self, node: Node, own: Any) -> dict[str, Any]:
         """Notes the columns' places; what else there is: each name with its value's index, or, of
@@ -106,8 +106,9 @@ _shape_of = lru_cache(maxsize=SHAPES)(Shape)
 
 def _getter(indexes: list[int]) -> Callable[[list[Any]], Sequence[Any]]:
     """What takes the values at `indexes`."""
-    only = indexes[0]
-    return itemgetter(*indexes) if indexes[1:] else lambda values: (values[only],)
+    if indexes[1:]:
+        return itemgetter(*indexes)
+    return lambda values: [values[index] for index in indexes]
 
 
 class Cells:
@@ -152,7 +153,7 @@ class Cells:
             row = b",".join(plain)
         if not (shape.extra and self._keeps_extra):
             return row + b",null"
-        extra = shape.extra % shape.others(values)
+        extra = shape.extra % tuple(shape.others(values))
         if _BIG.search(extra) or (len(extra) > 2000 and _LONG.search(extra)):
             extra = json_text(decode(extra.decode(), 0)[0], for_jsonb=True).encode()
         return row + b',"' + extra.replace(b'"', b'""') + b'"'
