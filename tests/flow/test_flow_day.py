@@ -191,8 +191,8 @@ def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(after_day1, fl
     assert "\n" not in said and "compiled code" not in said
 
 
-def test_phases_run_alone_in_python(warehouse, db, flow_environment):
-    run = Run.of("day1", str(SAMPLE))
+def test_phases_run_alone_in_python(after_day1, db):
+    run = Run.of("day2", str(SAMPLE))
     phases.prepare_day(run)
     landed = phases.land_day(run)
     assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}
