@@ -149,12 +149,13 @@ def copy_database(home: Path, template: str, name: str = DATABASE) -> None:
 def warehouse_url(
     request: pytest.FixtureRequest, shared_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """A migrated database of this test's own, as DATABASE_URL; for a `world` all models stand."""
+    """A migrated database of this test's own, as DATABASE_URL; with a `world`, or by `built`, all
+    models stand."""
     host = quote(server.address(shared_home)["host"], safe="/")
     url = f"postgresql://daybook@/{DATABASE}?host={host}&port=5432"
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("DAYBOOK_HOME", str(shared_home))
-    built = "world" in request.fixturenames
+    built = {"world", "built"} & {*request.fixturenames}
     copy_database(shared_home, request.getfixturevalue("built") if built else MIGRATED)
     return url
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 import urllib.request
@@ -51,6 +52,19 @@ def csrf(api: str, headers: dict[str, str]) -> dict[str, str]:
     asked = urllib.request.Request(f"{api}/csrf-token?client={client}", headers=headers)
     with urllib.request.urlopen(asked, timeout=30) as answer:
         return {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": json.load(answer)["token"]}
+
+
+def run_log(api: str, flow_run_id: str) -> dict[str, str]:
+    """Level → what a run's log in Prefect says at it, once the run has ended."""
+
+    def written() -> dict[str, str]:
+        by_level = {"INFO": "", "WARNING": "", "ERROR": ""}
+        wanted = {"flow_run_id": {"any_": [flow_run_id]}}
+        for line in prefect(api, "/logs/filter", logs=wanted, limit=200):
+            by_level[logging.getLevelName(line["level"])] += line["message"] + "\n"
+        return by_level if "Finished in state" in "".join(by_level.values()) else {}
+
+    return until(written, 20)
 
 
 def runs(db: Connection) -> list[dict[str, Any]]:

@@ -112,8 +112,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     server.shutdown()
 
 
-class Home:
-    """A warehouse in a home of its own, and commands that run there."""
+class Stack:
+    """What `make up` makes in a home of its own: warehouse, Prefect server, worker."""
 
     def __init__(self, home: Path, forks: Forks, environment: dict[str, str], api: str) -> None:
         self.home, self.environment, self.api, self._forks = home, environment, api, forks
@@ -153,10 +153,6 @@ class Home:
 
     def prefect(self, path: str, **body: Any) -> Any:
         return prefect(self.api, path, self.secret, **body)
-
-
-class Stack(Home):
-    """What `make up` makes: warehouse, Prefect server, worker."""
 
     def up(self) -> None:
         done = self.cold("flows.stack", "up")
@@ -205,18 +201,4 @@ def stack(dbt_folder: Path, forks: Forks) -> Iterator[Stack]:
     copy_database(home, "daybook", MIGRATED)
     yield made
     made.cold("flows.stack", "down")
-    remove_home(home)
-
-
-@pytest.fixture(scope="module")
-def alone(dbt_folder: Path, forks: Forks, prefect_url: str) -> Iterator[Home]:
-    """A home without worker, on the Prefect server of this test process."""
-    home = new_home()
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("DATABASE_URL")},
-        "DAYBOOK_HOME": str(home),
-        "PREFECT_HOME": str(dbt_folder / "prefect"),
-        **dbt_settings(dbt_folder),
-    }
-    yield Home(home, forks, environment, prefect_url)
     remove_home(home)

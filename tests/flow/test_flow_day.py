@@ -24,7 +24,7 @@ from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.readers.rows import UnreadableError
 from tests.flow.conftest import SAMPLE
-from tests.watching import prefect, runs, until
+from tests.watching import prefect, run_log, runs, until
 
 PHASES = {"prepare-day", "land-day", "match-names"}
 PHASES |= {"transform-day", "check-day", "finish-day"}
@@ -79,38 +79,34 @@ def test_a_day_runs_from_raw_files_to_a_balanced_ledger(after_day1, db):
     assert set(tasks.values()) == {"COMPLETED"}
 
 
-def test_the_same_day_twice_changes_nothing(after_day1, flow_cli, db):
-    assert flow_cli("flows.day", "--day", "day1", "--data", SAMPLE).returncode == 0
-    second = runs(db)[1]["flow_run_id"]
-    written = db.execute(
-        "select coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0) as rows"
-        " from metrics.pipeline_metrics where flow_run_id = %s",
-        [second],
-    ).fetchone()
-    assert written["rows"] == 0
-    statuses = db.execute(
-        "select distinct status from bronze.load_batches where flow_run_id = %s", [second]
-    ).fetchall()
-    assert {row["status"] for row in statuses} <= {"unchanged", "skipped"}
-
-
-def test_a_backfill_gives_each_day_its_own_context_and_stops_at_one_that_is_not_there(
+def test_a_backfill_changes_nothing_of_a_day_twice_and_stops_at_one_that_is_not_there(
     after_day1, flow_cli, db
 ):
-    done = flow_cli("flows.backfill", "--days", "day2", "day3", "day9", "day4", "--data", SAMPLE)
+    done = flow_cli("flows.backfill", "--days", "day1", "day2", "day9", "day4", "--data", SAMPLE)
     assert done.returncode == 1
-    assert "stopped at day9: done day2, day3; not run day4" in done.stderr
+    assert "stopped at day9: done day1, day2; not run day4" in done.stderr
     assert "has no day9/" in done.stderr
     found = db.execute("select distinct status from metrics.pipeline_metrics").fetchall()
     assert found == [{"status": "success"}]
-    ran = [(run["day"].day, run["flow_run_id"]) for run in runs(db)]
-    assert [day for day, _ in ran] == [2, 3, 4]
+    ran = runs(db)
+    assert [run["day"].day for run in ran] == [2, 2, 3]
+    first, again, second = (run["flow_run_id"] for run in ran)
+    written = db.execute(
+        "select coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0) as rows"
+        " from metrics.pipeline_metrics where flow_run_id = %s",
+        [again],
+    ).fetchone()
+    assert written["rows"] == 0
+    statuses = db.execute(
+        "select distinct status from bronze.load_batches where flow_run_id = %s", [again]
+    ).fetchall()
+    assert {row["status"] for row in statuses} <= {"unchanged", "skipped"}
     applied = db.execute(
         "select day, flow_run_id from metrics.applied_batches"
         " where model = 'transactions' and table_name = 'stg_transactions' order by day"
     ).fetchall()
     found = [(row["day"].day, row["flow_run_id"]) for row in applied]
-    assert found == ran, "a dbt session carried another day's settings"
+    assert found == [(2, first), (3, second)], "a dbt session carried another day's settings"
 
 
 @pytest.mark.parametrize("command", [["day", "--day"], ["backfill", "--days"]])
@@ -133,11 +129,13 @@ def test_a_missing_required_table_fails_the_day_before_anything_is_built(
     assert "agents" in done.stderr
     assert "Traceback" not in done.stderr
     run = db.execute(
-        "select status, error_message from metrics.pipeline_metrics"
+        "select status, error_message, flow_run_id from metrics.pipeline_metrics"
         " where task_name = 'day-pipeline'"
     ).fetchone()
     assert run["status"] == "failure"
     assert "stg_agents: it is required" in run["error_message"]
+    log = run_log(os.environ["PREFECT_API_URL"], run["flow_run_id"])
+    assert "stg_agents: it is required" in log["ERROR"]
     assert "Nothing was landed." in flow_cli("flows.status").stdout
     page = (Path(os.environ["DAYBOOK_HOME"]) / "site" / "run.html").read_text(encoding="utf-8")
     assert "stg_agents: it is required" in page
@@ -191,8 +189,8 @@ def test_a_failing_model_leaves_neither_rows_nor_a_success_metric(after_day1, fl
     assert "\n" not in said and "compiled code" not in said
 
 
-def test_phases_run_alone_in_python(warehouse, db, flow_environment):
-    run = Run.of("day1", str(SAMPLE))
+def test_phases_run_alone_in_python(after_day1, db):
+    run = Run.of("day2", str(SAMPLE))
     phases.prepare_day(run)
     landed = phases.land_day(run)
     assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}

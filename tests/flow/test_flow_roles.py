@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import psycopg
 import pytest
 
+from loaders import server
 from tests.flow.conftest import SAMPLE
 
 
@@ -29,19 +31,20 @@ def test_a_login_of_both_runs_the_whole_flow(ben, db, flow_cli):
     assert {row["owner"] for row in owners} == {"daybook_transformer"}
 
 
-def test_on_the_embedded_server_a_run_has_no_superuser(alone):
+def test_on_the_embedded_server_a_run_has_no_superuser(
+    after_day1, flow_cli, shared_home, monkeypatch
+):
     """But for the session that starts and migrates, and the one that ends a run's others."""
+    monkeypatch.delenv("DATABASE_URL")
     seen: set[tuple[str, str]] = set()
-    alone.run("loaders.warehouse", "start")
     over = threading.Event()
 
     def watch() -> None:
-        with alone.connect() as conn:
+        with psycopg.connect(**server.address(shared_home), autocommit=True) as conn:
             while not over.wait(0.02):
                 seen.update(
-                    (row["application_name"].split()[1], row["usename"])
-                    for row in conn.execute(
-                        "select application_name, usename from pg_stat_activity"
+                    conn.execute(
+                        "select split_part(application_name, ' ', 2), usename from pg_stat_activity"
                         " where application_name like 'daybook _%' and pid <> pg_backend_pid()"
                         " and usename is not null"
                     )
@@ -50,10 +53,11 @@ def test_on_the_embedded_server_a_run_has_no_superuser(alone):
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        alone.day("day1")
+        done = flow_cli("flows.day", "--day", "day2", "--data", SAMPLE)
     finally:
         over.set()
         watching.join()
+    assert done.returncode == 0, done.stderr
     assert ("dbt", "daybook_transformer") in seen
     assert ("run", "daybook_loader") in seen
     assert {who for what, who in seen if what not in ("start", "migrate")} == {
