@@ -217,19 +217,19 @@ def _keep_connections() -> None:
     closed: list[Any] = []
 
     def connect_again(**where: Any) -> Any:
-        while closed:
+        with contextlib.suppress(IndexError, psycopg2.Error):  # none left, or one that is lost
             handle = closed.pop()
-            with contextlib.suppress(psycopg2.Error):
-                handle.autocommit = True
-                handle.cursor().execute("discard all")
-                handle.autocommit = False
-                return handle
+            handle.autocommit = True
+            handle.cursor().execute("discard all")
+            handle.autocommit = False
+            return handle
         return connect(**where)
 
     def close(connection: Any) -> None:
         with contextlib.suppress(psycopg2.Error):
-            connection.handle.rollback()
-            closed.append(connection.handle)
+            if handle := connection.handle:  # none where it could not be opened
+                handle.rollback()
+                closed.append(handle)
 
     def end(self: Connections) -> None:
         cleanup_all(self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -12,8 +11,9 @@ from psycopg.rows import dict_row
 
 from loaders import warehouse
 from tests import worlds
+from tests.conftest import MIGRATED
 from tests.test_dbt_ways import crash, seen
-from tests.test_property import Run, agree, begin
+from tests.test_property import Begin, agree, begin
 from tests.worlds import World
 
 __all__ = ["begin"]  # a fixture
@@ -43,15 +43,15 @@ MARTS = ("marts.application_spend_monthly", "marts.unused_access", "marts.inacti
 @given(world=worlds.worlds(), commands=st.lists(COMMANDS, min_size=12, max_size=12))
 @settings(
     derandomize=True,
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 def test_any_commands_end_as_the_fold_says_once_all_is_built(
-    begin: Callable[[], Run], shared_home: Path, world: World, commands: list[list[str]]
+    begin: Begin, shared_home: Path, world: World, commands: list[list[str]]
 ) -> None:
-    run, left = begin(), iter(commands)
+    run, left = begin(MIGRATED), iter(commands)
     for number, version, is_built in world.steps:
         run.land(number, world.days[number][version])
         for command in [next(left, ["retry"])] * is_built:

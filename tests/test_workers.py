@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
 from tests.watching import until
 
 pytestmark = pytest.mark.usefixtures("warehouse")
+Hired = Callable[[int], AbstractContextManager[workers.Workers]]
 QUOTED = "transaction_id,user_name\n" + "".join(f't{n},"a, ""{n}"""\n' for n in range(2000))
 
 
@@ -76,10 +79,36 @@ DAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def staying() -> Iterator[Hired]:
+    """Workers who stay for the next test's day, as starting them is most of it; but not after an
+    error, when they still wait to be told to commit."""
+    with ExitStack() as stack:
+        at_work: dict[int, workers.Workers] = {}
+
+        @contextmanager
+        def hired(many: int) -> Iterator[workers.Workers]:
+            if many not in at_work:
+                at_work[many] = stack.enter_context(workers.hired(many))
+            try:
+                yield at_work[many]
+            except BaseException:
+                at_work.clear()
+                stack.close()
+                raise
+
+        yield hired
+
+
 @pytest.mark.parametrize("day", DAYS)
 def test_several_workers_land_what_one_does(
-    tmp_path: Path, db: psycopg.Connection, day: str
+    tmp_path: Path,
+    db: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    staying: Hired,
+    day: str,
 ) -> None:
+    monkeypatch.setattr(landing, "hired", staying)
     for path, content in DAYS[day].items():
         write(tmp_path / "day1", path, content)
     assert landed_by(db, tmp_path, 3) == landed_by(db, tmp_path, 1)
