@@ -1,59 +1,59 @@
-"""A whole day through `python -m flows.day`: where the time goes."""
+"""A whole day through `python -m flows.day`: what it costs, and where the time goes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.raw_days import day_text, write_day
-from benchmarks.stage import Measure, node_seconds, peak_of, scratch_warehouse, seconds
+from benchmarks.raw_days import day_text, write_json_day
+from benchmarks.stage import Measure, cpu_of_all, node_seconds, peak_of, scratch_warehouse
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 
 def run(folder: Path, *, quick: bool) -> list[Measure]:
-    rows, delta, groups, agents = (
-        (2_000, 200, 100, 50) if quick else (1_000_000, 20_000, 100_000, 50_000)
-    )
+    agents, groups, many = (50, 100, 300) if quick else (20_000, 10_000, 300_000)
     data = folder / "data"
     with scratch_warehouse(folder) as conn:
-        write_day(data, 0, transactions=range(rows), groups=groups, agents=agents)
-        first = _day(conn, data, 0, f"{rows:,} transactions, {groups:,} groups, {agents:,} agents")
-        if quick:
-            return first
-        numbers = range(rows - delta // 2, rows + delta // 2)
-        write_day(data, 1, transactions=numbers, groups=groups, agents=agents)
-        second = _day(conn, data, 1, f"{delta:,} more, {groups:,} groups, {agents:,} agents")
-    return [*first, *second]
+        write_json_day(data, 0, range(many), groups=groups, agents=agents)
+        size = f"{many:,} transactions, {groups:,} groups, {agents:,} agents"
+        found = _day(conn, data, 0, "first day", size, "<= 40")
+        # half of it is new, half newer versions
+        later = range(many // 2, many // 2 + many)
+        write_json_day(data, 1, later, groups=groups, agents=agents)
+        found += _day(conn, data, 1, "second day", size, "<= 30")
+        found += _day(conn, data, 1, "second day again, with nothing new", size, "<= 12")
+    with scratch_warehouse(folder) as conn:
+        size = "2,000 transactions, 100 groups, 200 agents"
+        for number in range(2):
+            start = number * 1_000
+            write_json_day(data, number, range(start, start + 2_000), groups=100, agents=200)
+            tiny = _day(conn, data, number, "tiny day, the second", size, "<= 12")
+    return found + tiny
 
 
-def _day(conn: Connection, data: Path, number: int, size: str) -> list[Measure]:
+def _day(
+    conn: Connection, data: Path, number: int, name: str, size: str, aim: str
+) -> list[Measure]:
+    """CPU of the whole, wall-clock seconds of its greater parts, and peak memory."""
     day, peaks = day_text(number), []
     arguments = ("flows.day", "--day", day, "--data", str(data))
-    whole = seconds(lambda: peaks.append(peak_of(*arguments, PREFECT_API_URL=None)))
-    phases = dict(
-        conn.execute(
-            "select phase, seconds from metrics.phase_runs join metrics.pipeline_metrics as runs"
-            " using (flow_run_id) where task_name = 'day-pipeline' and day = %s"
-            " and phase <> 'day-pipeline' order by seconds desc",
-            [day],
-        ).fetchall()
-    )
-    (pipeline,) = conn.execute(
-        "select duration_seconds from metrics.pipeline_metrics"
-        " where task_name = 'day-pipeline' and day = %s",
+    spent = cpu_of_all(lambda: peaks.append(peak_of(*arguments, PREFECT_API_URL=None)))
+    phases = conn.execute(
+        "select phase, seconds from metrics.phase_runs where flow_run_id = ("
+        " select flow_run_id from metrics.pipeline_metrics"
+        " where task_name = 'day-pipeline' and day = %s order by started_at desc limit 1"
+        ") order by seconds desc",
         [day],
-    ).fetchone()
-    nodes, _ = node_seconds()
-    name = "first day" if number == 0 else "second day"
-    parts = {
-        "whole": whole,
-        **{phase: took for phase, took in phases.items() if took > 0.02 * whole},
-        "before and after the flow (imports, Prefect's server, pages, account)": whole - pipeline,
-    }
-    for node, took in sorted(nodes.items(), key=lambda found: -found[1]):
-        if took > 0.02 * whole:
-            parts[f"dbt node {node}"] = took
-    found = [Measure("day", f"{name}: {part}", size, took) for part, took in parts.items()]
-    return [*found, Measure("day", f"{name}: peak memory of the flow", size, peaks[0], unit="MB")]
+    ).fetchall()
+    parts = [*phases, *((f"dbt node {node}", took) for node, took in node_seconds()[0].items())]
+    return [
+        Measure("day", name, size, spent, aim=aim, unit="CPU s"),
+        *(
+            Measure("day", f"{name}: {part}", size, took)
+            for part, took in sorted(parts, key=lambda found: -found[1])
+            if took > 0.03 * spent
+        ),
+        Measure("day", f"{name}: peak memory of the flow", size, peaks[0], unit="MB"),
+    ]

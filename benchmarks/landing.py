@@ -75,7 +75,7 @@ def _json(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
     """This process's CPU alone: what the server does is the same for both, and no other work on
     the machine changes it much."""
     many = rows // 5
-    path = write_json_day(data, 0, many)
+    path = write_json_day(data, 0, range(many))
     day = parse_day(day_text(0))
     paths = [column.json_path for column in declared_tables()[TABLE].columns]
 

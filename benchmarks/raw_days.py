@@ -3,6 +3,7 @@ run gets the same bytes."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -22,9 +23,9 @@ SHAPES: tuple[dict[str, Any], ...] = (
     {"userName": 'Ada "The" Lovelace'},
     {"memo": "a note\nof two lines"},
     {"tags": {"a": 1.10, "b": [1, 2]}},
-    {"currencyData": None},
-    {"currencyData": {"originalCurrencyAmount": 7, "symbol": "€"}},
-    {"merchantName": "Café"},
+    {"memo": "5 € \\ 3 kg", "transactionType": "REFUND"},
+    {"merchantName": "Café", "approvals": [{"by": 9007199254740993, "at": None}]},
+    {"merchantName": "Caf\u00e9 \U0001f600"},
     {"cardId": None, "isLocked": False},
     {"userId": 9001.0},
 )
@@ -133,24 +134,52 @@ def _group(number: int, day: int, agents: int) -> str:
     return f'{number},Group {number},,{parent},"{members}",2024-01-01T00:00:00Z,{updated}\n'
 
 
-def write_json_day(folder: Path, number: int, many: int) -> Path:
-    """As many transactions as JSON lines, nine in ten of them of a shape of their own: fields that
-    nobody declared, lists, null or nothing for an object, quotes and letters as escapes."""
-    path = folder / day_text(number) / "transactions.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    paths = {
-        column.name: column.json_path for column in declared_tables()["stg_transactions"].columns
-    }
-    with path.open("w", encoding="utf-8") as lines:
-        for row in range(many):
-            record: dict[str, Any] = {}
-            cells = _transaction(row, day_text(number)).rstrip("\n").split(",")
-            for name, cell in zip(_columns("stg_transactions"), cells, strict=True):
-                holder = record
-                for step in paths[name][:-1]:
-                    holder = holder.setdefault(step, {})
-                whole = cell.isdigit() or cell == "[]"
-                holder[paths[name][-1]] = json.loads(cell) if whole else cell or None
-            record |= SHAPES[row % len(SHAPES)]
-            lines.write(json.dumps(record, ensure_ascii=row % 2 == 0) + "\n")
+def write_json_day(
+    folder: Path, number: int, transactions: Iterable[int], *, groups: int = 0, agents: int = 0
+) -> Path:
+    """Write a day's tables, those of which there are any, as JSON lines; the transactions' path.
+
+    They are mixed, as what is delivered is: nine in ten transactions have a shape of their own
+    (fields and objects that nobody declared, lists, quotes and letters as escapes), one in seven
+    lacks fields, one in fifty is not valid, and one in thirty was written before the day before.
+    """
+    place = folder / day_text(number)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, lines in (
+        ("agents", (_agent(n, number) for n in range(1, agents + 1))),
+        ("groups", (_group(n, number, agents) for n in range(1, groups + 1))),
+    ):
+        if records := [_nested(f"stg_{name}", line) for line in lines]:
+            _write_json(place / f"{name}.jsonl", records)
+    path = place / "transactions.jsonl"
+    _write_json(path, (_mixed(row, number) for row in transactions))
     return path
+
+
+def _mixed(row: int, day: int) -> dict[str, Any]:
+    version = day_text(day - 2 if row % 30 == 0 else day)
+    record = _nested("stg_transactions", _transaction(row, version)) | SHAPES[row % len(SHAPES)]
+    if row % 7 == 0:
+        del record["userUuid"], record["merchantName"]
+    if row % 50 == 5:
+        record["currencyData"] = None
+    return record
+
+
+def _nested(table: str, line: str) -> dict[str, Any]:
+    """A CSV line as the JSON object that the declaration expects."""
+    record: dict[str, Any] = {}
+    (cells,) = csv.reader([line])
+    for column, cell in zip(declared_tables()[table].columns, cells, strict=True):
+        holder = record
+        for step in column.json_path[:-1]:
+            holder = holder.setdefault(step, {})
+        literal = cell.isdigit() or cell in ("true", "false") or cell.startswith("[")
+        holder[column.json_path[-1]] = json.loads(cell) if literal else cell or None
+    return record
+
+
+def _write_json(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as lines:
+        for row, record in enumerate(records):
+            lines.write(json.dumps(record, ensure_ascii=row % 2 == 0) + "\n")

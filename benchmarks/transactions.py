@@ -35,27 +35,50 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
         conn.execute("create table bench.quarantine (like quarantine.transactions)")
         conn.execute("create table bench.metrics (like metrics.pipeline_metrics including all)")
         conn.execute("vacuum analyze")
-        for number in range(2, rounds + 2):  # half of each delta is new, half newer versions
-            _land(data, number, rows, delta)
+        # half of each delta is new, half newer versions; the days between are to come late
+        starts = [rows + (turn - 1) * delta // 2 for turn in range(rounds)]
+        for turn, start in enumerate(starts):
+            _land(data, rounds + 1 + turn, range(start, start + delta))
 
         def ours(turn: int) -> float:
             conn.execute("checkpoint")
-            nodes.append(_build(turn + 2))
-            _ledger(conn, turn + 2, nodes[-1])
+            number = rounds + 1 + turn
+            nodes.append(_build(number))
+            _ledger(conn, number, nodes[-1])
             return sum(nodes[-1].values())
 
         def theirs(turn: int) -> float:
             conn.execute("checkpoint")
-            return seconds(lambda: _by_hand(conn, day_text(turn + 2)))
+            return seconds(lambda: _by_hand(conn, day_text(rounds + 1 + turn)))
 
         took = alternate({"ours": ours, "theirs": theirs}, rounds)
         _must_agree(conn)
-        other = {"a late day": _late, "a day landed again": _again, "an unchanged day": _unchanged}
-        others = {}
-        for what, prepare in other.items():
-            number = prepare(data, rows, delta, rounds + 1)
+        last = 2 * rounds
+
+        def late(turn: int) -> float:
+            _land(data, 1 + turn, range(starts[turn], starts[turn] + delta))
             conn.execute("checkpoint")
-            others[what] = sum(_build(number).values())
+            return sum(_build(1 + turn).values())
+
+        def again(turn: int) -> float:
+            shutil.rmtree(data / day_text(last))
+            start = starts[-1] + 7 * (1 + turn)
+            _land(data, last, range(start, start + delta))
+            conn.execute("checkpoint")
+            return sum(_build(last).values())
+
+        def unchanged(_turn: int) -> float:
+            return sum(_build(last).values())
+
+        others = {}
+        for what, contestant in (
+            ("a late day", late),
+            ("a day landed again", again),
+            ("an unchanged day", unchanged),
+        ):
+            others |= alternate({what: contestant}, rounds)
+        _land(data, last + 1, range(2 * delta))
+        typing = _typing(conn, day_text(last + 1), rounds)
     shutil.rmtree(data, ignore_errors=True)
     size = f"{delta:,} into {rows:,} rows"
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in nodes[-1].items())
@@ -77,28 +100,20 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
             )
             for what, cost in others.items()
         ),
+        Measure(
+            "transactions",
+            "typing by parallel workers against one process",
+            f"{2 * delta:,} rows",
+            typing["workers"],
+            typing["alone"],
+            "<= 0.6",
+        ),
     ]
 
 
-def _land(data: Path, number: int, rows: int, delta: int, *, shift: int = 0) -> None:
-    start = rows + (number - 1) * delta // 2 - delta // 2 + shift
-    write_day(data, number, transactions=range(start, start + delta), flaws=True)
+def _land(data: Path, number: int, transactions: range) -> None:
+    write_day(data, number, transactions=transactions, flaws=True)
     land_day(data, parse_day(day_text(number)))
-
-
-def _late(data: Path, rows: int, delta: int, _last: int) -> int:
-    _land(data, 1, rows, delta)
-    return 1
-
-
-def _again(data: Path, rows: int, delta: int, last: int) -> int:
-    shutil.rmtree(data / day_text(last))
-    _land(data, last, rows, delta, shift=7)
-    return last
-
-
-def _unchanged(_data: Path, _rows: int, _delta: int, last: int) -> int:
-    return last
 
 
 def _build(number: int) -> dict[str, float]:
@@ -110,6 +125,21 @@ def _ledger(conn: Connection, number: int, nodes: dict[str, float]) -> None:
     """Reading the day's ledger, which the finish of each day does, is part of the work."""
     query = f"select * from metrics.row_ledger where day = '{day_text(number)}'"
     nodes["reading the ledger"] = seconds(lambda: conn.execute(query).fetchall())
+
+
+def _typing(conn: Connection, day: str, rounds: int) -> dict[str, float]:
+    """A landed day typed into a temporary table, as the first of what a build runs."""
+    typed = f"select * from intermediate.int_transactions_typed where _day = '{day}'"
+
+    def with_workers(workers: str) -> float:
+        conn.execute(f"set max_parallel_workers_per_gather = {workers}")
+        took = seconds(lambda: conn.execute(f"create temporary table typed as {typed}"))
+        conn.execute("drop table typed")
+        return took
+
+    return alternate(
+        {"workers": lambda _: with_workers("default"), "alone": lambda _: with_workers("0")}, rounds
+    )
 
 
 def _by_hand(conn: Connection, day: str) -> None:

@@ -26,6 +26,7 @@ SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "100",
+    "max_parallel_workers_per_gather": str(os.cpu_count() or 1),  # they type what landed
     "max_locks_per_transaction": "1024",  # a restore makes all days' tables in one transaction
     "shared_buffers": "256MB",
     "work_mem": "64MB",
