@@ -57,7 +57,7 @@ class Workers:
                 raise error
         reading.check()
         for end, _ in zip(self._ends, own, strict=False):
-            end.send("commit")
+            _send(end, "commit")
         for end, _ in zip(self._ends, own, strict=False):
             _received(end)
         partition.assemble(own, parts)
@@ -78,7 +78,7 @@ class Workers:
         """Each worker and what it gives, or its error, in order; they say how much they read."""
         ends = self._ends[: len(orders)]
         for end, order in zip(ends, orders, strict=True):
-            end.send(order)
+            _send(end, order)
         answers: dict[Connection, Any] = {}
         for end in ends:
             while end not in answers:
@@ -108,7 +108,7 @@ def hired(many: int) -> Iterator[Workers]:
                     start_new_session=True,  # a signal to the run is the parent's to answer
                 )
             stack.callback(_end, process, ours)
-            ours.send(Path.cwd())
+            _send(ours, Path.cwd())
             ends.append(ours)
         yield Workers(ends)
 
@@ -123,8 +123,20 @@ def _end(process: subprocess.Popen[bytes], end: Connection) -> None:
 
 
 def _received(end: Connection) -> Any:
-    try:
+    with _alive():
         return end.recv()
+
+
+def _send(end: Connection, what: Any) -> None:
+    with _alive():
+        end.send(what)
+
+
+@contextmanager
+def _alive() -> Iterator[None]:
+    """A worker that is spoken with."""
+    try:
+        yield
     except (EOFError, ConnectionError):
         raise DaybookError(
             "a worker ended while it read its share (killed, or out of memory?): nothing was "

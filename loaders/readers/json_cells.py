@@ -8,7 +8,6 @@ names alone, and most records have those that another had before: their `Shape`.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring
@@ -29,63 +28,76 @@ fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
 # A record's names, and those in each of its objects that may hold columns; where there is no
 # object, whether there is nothing either.
 Names = tuple[tuple[str, ...] | bool, ...]
-_OPEN = b"{["
 _NULL = Raw(b"null")
-# Names can be data: so many shapes are remembered, of so many values.
-SHAPES, WIDE = 4096, 200
-# Numbers that jsonb can't hold, or only perhaps.
-_BIG, _LONG = re.compile(rb"[eE][+-]?[0-9]{4}"), re.compile(rb"[0-9]{2000}")
+# Names can be data: so many shapes are remembered, of so many bytes of undeclared names.
+SHAPES, LONGEST = 4096, 4000
+# Numbers that jsonb can't hold, or only perhaps; two for the exponents, as one letter is looked for
+# at many times the speed of either.
+_SMALL_E, _LARGE_E = (re.compile(mark + rb"[+-]?[0-9]{4}").search for mark in (b"e", b"E"))
+_LONG = re.compile(rb"[0-9]{2000}").search
 
 
 class Shape:
     """What becomes of the values of records with the same names.
 
     `cells` gives the columns' values, `others` those that go into `extra`: an object's JSON with a
-    %b for each, empty without any. `columns` are those that the record has, by their place, and
-    `unknown` the fields that nobody declared. `contested`: the values that share a column, and are
-    its only while those before them are null; `nulls` are those that are.
+    %b for each, empty without any. `taken` are the columns that the records have, each with the
+    index of its value, and `unknown` the fields that nobody declared. `contested`: the values that
+    share a column, and are its only while those before them are null; `nulls` are those that are.
     """
 
     def __init__(self, mapping: Mapping, names: Names, nulls: frozenset[int]) -> None:
         self._names, self._size = iter(names), 0
         # of each column's places: rank, index of the value, and who has it if the column has not
-        self._places: dict[int, list[tuple[int, int, dict[str, Any], str]]] = defaultdict(list)
+        self._places: dict[int, list[tuple[int, int, dict[str, Any], str]]] = {}
         extra = self._spread(mapping.tree, next(self._names))
-        taken = {}
+        self.taken = {column: places[0][1] for column, places in self._places.items()}
         self.contested: list[int] = []
         for column, places in self._places.items():
-            places.sort(key=itemgetter(0))
-            indexes = [index for _, index, _, _ in places]
-            taken[column] = next((i for i in indexes if i not in nulls), indexes[0])
-            self.contested += indexes if indexes[1:] else []
-            for _, index, holder, name in places:
-                if index != taken[column] and index not in nulls:
-                    holder[name] = index
-        self.columns = frozenset(
-            place for place, column in enumerate(mapping.firsts) if column in taken
-        )
-        self.cells = _getter([taken.get(column, self._size) for column in mapping.firsts])
+            if places[1:]:
+                self._contest(column, nulls)
+        get = self.taken.get
+        self.cells = _getter([get(column, self._size) for column in mapping.firsts])
         self.unknown: list[str] = []
         others: list[int] = []
-        self.extra = self._template(extra, "", others)
+        self.extra = self._template(extra, "", others) if extra else b""
         self.others = _getter(others)
+        self._places.clear()  # a shape is kept, what it was made of is not
 
     def _spread(self, node: Node, own: Any) -> dict[str, Any]:
         """Notes the columns' places; what else there is: each name with its value's index, or, of
         an object that may hold columns, with what else there is in it."""
-        rest: dict[str, Any] = dict(zip(own, range(self._size, self._size + len(own)), strict=True))
+        rest: dict[str, Any] = {}
+        places, known = self._places, node.below.get
+        for index, name in enumerate(own, self._size):
+            if (below := known(name)) and below.column and not below.below:
+                column, rank = below.column
+                places.setdefault(column, []).append((rank, index, rest, name))
+            else:
+                rest[name] = index
         self._size += len(own)
-        for name, below in node.below.items():
-            inner = next(self._names) if below.below else False
+        for name, below in node.objects:
+            inner = next(self._names)
             if isinstance(inner, tuple):
                 del rest[name]  # behind the values
                 rest[name] = self._spread(below, inner)
             elif below.column and name in rest:
                 column, rank = below.column
-                self._places[column].append((rank, rest.pop(name), rest, name))
+                places.setdefault(column, []).append((rank, rest.pop(name), rest, name))
             elif inner:
                 rest.pop(name, None)
         return rest
+
+    def _contest(self, column: int, nulls: frozenset[int]) -> None:
+        """Of a column's places the first that has a value is taken; the others are extra."""
+        places = sorted(self._places[column], key=itemgetter(0))
+        indexes = [index for _, index, _, _ in places]
+        taken = next((index for index in indexes if index not in nulls), indexes[0])
+        self.taken[column] = taken
+        self.contested += indexes
+        for _, index, holder, name in places:
+            if index != taken and index not in nulls:
+                holder[name] = index
 
     def _template(self, rest: dict[str, Any], prefix: str, others: list[int]) -> bytes:
         parts = []
@@ -101,7 +113,10 @@ class Shape:
         return b"{" + b",".join(parts) + b"}" if parts else b""
 
 
-_shape_of = lru_cache(maxsize=SHAPES)(Shape)
+@lru_cache(maxsize=8)
+def _shapes_of(mapping: Mapping) -> dict[Any, Shape]:
+    """Those that were learnt, for all files of a table."""
+    return {}
 
 
 def _getter(indexes: list[int]) -> Callable[[list[Any]], Sequence[Any]]:
@@ -119,7 +134,8 @@ class Cells:
         self._always = bool(mapping.declared)
         self._keeps_extra = not mapping.table.hashes
         self._suspect = suspects(mapping.habits, ",")
-        self._shapes: dict[Any, Shape] = {}
+        self._shapes = _shapes_of(mapping)
+        self._noted: set[Shape] = set()
 
     def line(self, fields: Fields) -> bytes:
         """A record's cells, its lineage not among them."""
@@ -132,6 +148,8 @@ class Cells:
         if shape.contested:
             nulls = frozenset(i for i in shape.contested if bytes(values[i]) == b"null")
             shape = self._shapes.get((known, nulls)) or self._learn((known, nulls), known, nulls)
+        if shape not in self._noted:
+            self._note(shape)
         cells = shape.cells(values)
         row = b",".join(cells)
         if not self._found.keyed:
@@ -146,7 +164,7 @@ class Cells:
             for place in [
                 place
                 for place, value in enumerate(plain)
-                if value[0] in _OPEN or place in treats or (escaped and b"\\" in value)
+                if value[0] in b"{[" or place in treats or (escaped and b"\\" in value)
             ]:
                 treat, text = treats.get(place), _text(plain[place])
                 plain[place] = cell(treat(text) if treat else text).encode()
@@ -154,28 +172,31 @@ class Cells:
         if not (shape.extra and self._keeps_extra):
             return row + b",null"
         extra = shape.extra % tuple(shape.others(values))
-        if _BIG.search(extra) or (len(extra) > 2000 and _LONG.search(extra)):
+        if _SMALL_E(extra) or _LARGE_E(extra) or (len(extra) > 2000 and _LONG(extra)):
             extra = json_text(decode(extra.decode(), 0)[0], for_jsonb=True).encode()
         return row + b',"' + extra.replace(b'"', b'""') + b'"'
 
     def _learn(self, key: Any, names: Names, nulls: frozenset[int] = frozenset()) -> Shape:
-        """A shape that no record of the file had before."""
-        wide = sum(len(some) for some in names if isinstance(some, tuple)) > WIDE
-        shape = (Shape if wide else _shape_of)(self._mapping, names, nulls)
-        if len(self._shapes) == SHAPES:
-            self._shapes.clear()
-        if not wide:
+        """A shape that no record had before."""
+        shape = Shape(self._mapping, names, nulls)
+        if len(shape.extra) <= LONGEST:
+            if len(self._shapes) == SHAPES:
+                self._shapes.clear()
+                self._noted.clear()
             self._shapes[key] = shape
-        if shape.contested and key is names:
-            return shape  # what is what its values will tell
-        found = self._found
+        return shape
+
+    def _note(self, shape: Shape) -> None:
+        """What the file's records of a shape have."""
+        if len(shape.extra) <= LONGEST:
+            self._noted.add(shape)
+        found, firsts = self._found, self._mapping.firsts
         if found.never is None:
             found.never = dict(enumerate(self._mapping.names))
-        for place in shape.columns & found.never.keys():
+        for place in [place for place in found.never if firsts[place] in shape.taken]:
             del found.never[place]
         for name in shape.unknown:
             found.know(name)
-        return shape
 
 
 def _flatten(fields: Fields, node: Node, names: list[Any], values: list[Any]) -> None:
