@@ -50,25 +50,36 @@ def sample_keys(connection: Connection, day: Day, tables: list[str]) -> list[dic
 def _reasons(connection: Connection, view: str, day: Day) -> list[Reason]:
     from psycopg import sql
 
-    key = sql.SQL(", ").join(
-        sql.SQL("case when {0} ~ %(is_a_key)s then {0} end").format(sql.Identifier(name))
-        for name in declared_tables()[f"stg_{view}"].key
-    )
+    names = [sql.Identifier(name) for name in declared_tables()[f"stg_{view}"].key]
+    shown = sql.SQL("case when {0} ~ %(is_a_key)s then {0} end")
+    key = sql.SQL(", ").join(shown.format(name) for name in names)
+    # Whether a key may be shown costs more than all else here: it is asked of the sample alone.
     statement = sql.SQL(
         """
-        select _source_table, reason, count(*), (array_agg(key order by place, n))[1:%(sample)s]
-        from (
-            select
-                _source_table, unnest(_errors) as reason, _source_file as place, _source_row as n,
+        select
+            _source_table, reason, rows,
+            array_agg(
                 concat_ws(
                     ' · ', nullif(concat_ws(', ', {key}), ''),
                     _source_file || ' row ' || _source_row
-                ) as key
-            from quarantine.{view}
-            where _day = %(day)s
-        ) as quarantined
-        group by _source_table, reason
+                )
+                order by nth
+            )
+        from (
+            select
+                *, count(*) over (partition by _source_table, reason) as rows,
+                row_number() over (
+                    partition by _source_table, reason order by _source_file, _source_row
+                ) as nth
+            from (
+                select {names}, _source_table, _source_file, _source_row, unnest(_errors) as reason
+                from quarantine.{view}
+                where _day = %(day)s
+            ) as quarantined
+        ) as numbered
+        where nth <= %(sample)s
+        group by _source_table, reason, rows
         """
-    ).format(key=key, view=sql.Identifier(view))
+    ).format(key=key, names=sql.SQL(", ").join(names), view=sql.Identifier(view))
     values = {"is_a_key": IS_A_KEY, "sample": SAMPLE, "day": day.date}
     return [Reason(*row) for row in connection.execute(statement, values)]

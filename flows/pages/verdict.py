@@ -4,12 +4,13 @@ failed, what to do about it, what to look at, and what of it is new."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 from flows.checks.accepted import read_accepted
-from flows.checks.quarantine import Reason, read_reasons
+from flows.checks.quarantine import Reason
 from flows.pages import read
 from flows.pages.read import Row
 from loaders.days import Day
@@ -208,10 +209,13 @@ class News(NamedTuple):
     gone: list[str]
 
 
-def read_news(connection: Connection, day: Day, story: Story, reasons: list[Reason]) -> News:
-    """Hold a run of `day` to the last run of the day before that was checked."""
+def read_news(
+    connection: Connection, day: Day, story: Story, reasons: Callable[[Day], list[Reason]]
+) -> News:
+    """Hold a run of `day` to the last run of the day before that was checked, and their reasons
+    for quarantine."""
     notes = [note for note in story.notes if not story.failed or note.kind != "failed"]
-    now = _by_finding(notes, reasons)
+    now = _by_finding(notes, reasons(day))
     before = read.ask(
         connection,
         """
@@ -226,7 +230,7 @@ def read_news(connection: Connection, day: Day, story: Story, reasons: list[Reas
         return News(None, list(now.values()), [], [])
     since = Day(before[0]["day"], day.calendar)
     earlier = read_story(connection, before[0]["flow_run_id"], since.date, None)
-    then = _by_finding(earlier.notes, read_reasons(connection, since))
+    then = _by_finding(earlier.notes, reasons(since))
     return News(
         since,
         [line for finding, line in now.items() if finding not in then],

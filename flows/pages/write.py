@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,9 @@ class _Pages:
         self.days = read.calendar(connection)
         self.tables = tables.declared(transform.target_path() / "manifest.json")
         self.trends = tables.trends(connection)
+        # Several pages show them, and each time a day's rows are counted.
+        self.ledger = cache(partial(read.ledger, connection))
+        self.reasons = cache(partial(read_reasons, connection))
 
     def render(self, template: str, up: str = "", **values: Any) -> str:
         """A page; `up` is its way to the index."""
@@ -126,8 +129,8 @@ class _Pages:
             runs=read.runs(self.connection, None, day.date),
             landings=read.landings(self.connection, None, day.date),
             converted=read.converted(self.connection, day.date),
-            ledger=read.ledger(self.connection, day.date),
-            reasons=read_reasons(self.connection, day)[:REASONS],
+            ledger=self.ledger(day.date),
+            reasons=self.reasons(day)[:REASONS],
         )
 
     def of_run(self, run: read.Row | None, date: date, up: str) -> str:
@@ -135,7 +138,7 @@ class _Pages:
         connection, day = self.connection, Day(date, self.kind)
         run_id = run["flow_run_id"] if run else ""
         story = verdict.read_story(connection, run_id, date, run)
-        ledger, reasons = read.ledger(connection, date), read_reasons(connection, day)[:REASONS]
+        ledger = self.ledger(date)
         return self.render(
             "run.html.j2",
             up,
@@ -143,13 +146,13 @@ class _Pages:
             day=next((row["day"] for row in self.days if row["day"] == date), None),
             story=story,
             verdict=verdict.verdict(story, ledger),
-            news=verdict.read_news(connection, day, story, reasons),
+            news=verdict.read_news(connection, day, story, self.reasons),
             proof=read.newest_proof(connection),
             landed_once=verdict.landed_once,
             time=shapes.time_line(read.bars(connection, run_id)),
             slow=verdict.slow_nodes(story.nodes),
             ledger=ledger,
-            reasons=reasons,
+            reasons=self.reasons(day)[:REASONS],
         )
 
     def write_tables(self) -> None:
@@ -157,7 +160,7 @@ class _Pages:
         checks = read.checks(self.connection, None)
         days = [rows[-1]["day"] for rows in self.trends.values()]
         newest = Day(max(days), self.kind) if days else None
-        reasons = read_reasons(self.connection, newest) if newest else []
+        reasons = self.reasons(newest) if newest else []
         for name, table in self.tables.items():
             trend = self.trends.get(name, [])
             landed = (name, *table["up"].get("bronze", []))
