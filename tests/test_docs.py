@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 
 from flows.checks import accepted
 from flows.cli import COMMANDS, main
@@ -140,6 +141,22 @@ def test_examples_of_yaml_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(accepted, "FILE", file)
     found, wrong = accepted.read_accepted()
     assert found and not wrong
+
+
+def test_the_contract_for_other_tools_has_each_mart_with_types_that_they_know() -> None:
+    (typed,) = [text for text in blocks("docs/faq.md", "sh") if "datacontract" in text]
+    marts = sorted((PROJECT / "models/marts").glob("*.yml"))
+    assert re.findall(r"--model (\w+)", typed) == [mart.stem for mart in marts]
+    types = {
+        column["data_type"]
+        for mart in marts
+        for model in yaml.safe_load(mart.read_text())["models"]
+        for column in model["columns"]
+    }
+    assert types <= {"text", "bigint", "integer", "boolean", "numeric", "date"}
+    (profile,) = blocks("docs/faq.md", "yaml")
+    (outputs,) = [project["outputs"] for project in yaml.safe_load(profile).values()]
+    assert outputs["embedded"]["type"] == "postgres"
 
 
 def test_the_logins_that_are_shown_can_be_made(db: psycopg.Connection) -> None:
