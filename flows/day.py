@@ -19,12 +19,12 @@ from flows import report, server, timing, transform
 from flows.command import add_options, exit_code, guarded, print_error
 from flows.options import Options
 from flows.pages.verdict import AGAIN
-from flows.progress import Progress
 from flows.run import Stop, silent
 from loaders import warehouse
 from loaders.arguments import add_day
 from loaders.days import Day, parse_day
 from loaders.files import day_folder
+from loaders.progress import Progress
 
 
 @dataclass

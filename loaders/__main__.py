@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loaders.arguments import add_day, add_landing, data_path
-from loaders.days import parse_day
+from loaders.days import Day, parse_day
 from loaders.errors import UsageError, ended_with
+from loaders.progress import Progress
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
     from loaders.landing import Landed
-    from loaders.reading import Progress
-
-LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m loaders") -> int:
@@ -38,7 +33,15 @@ def _land(options: argparse.Namespace) -> int:
         raise UsageError("--workers is a number of processes from 1.")
     data = data_path(options.data)
 
-    print(f"{day}: landing", file=sys.stderr, flush=True)
+    with Progress(day.text, sys.stderr) as progress:
+        progress("landing")
+        landed = _landed(options, data, day, progress)
+    print(account(landed))
+    # an optional table that is there and could not land is for someone to look at
+    return 1 if any(one.status == "failed" for one in landed) else 0
+
+
+def _landed(options: argparse.Namespace, data: str, day: Day, progress: Progress) -> list[Landed]:
     from loaders import warehouse
     from loaders.landing import land_day, reap_running
     from loaders.lock import run_lock
@@ -50,24 +53,21 @@ def _land(options: argparse.Namespace) -> int:
     with run_lock(f"daybook land {run} {day}") as lock:
         reap_running()
         refresh_rates(application_name=f"daybook {run}")
-        with _progress() as progress:
-            landed = land_day(
-                data,
-                day,
-                flow_run_id=run,
-                tables=options.table,
-                force=options.force,
-                allow_empty=options.allow_empty,
-                allow_shrink=options.allow_shrink,
-                sources=options.sources,
-                progress=progress,
-                lock=lock,
-                workers=options.workers,
-            )
+        landed = land_day(
+            data,
+            day,
+            flow_run_id=run,
+            tables=options.table,
+            force=options.force,
+            allow_empty=options.allow_empty,
+            allow_shrink=options.allow_shrink,
+            sources=options.sources,
+            progress=progress,
+            lock=lock,
+            workers=options.workers,
+        )
         match_names(day, flow_run_id=run, lock=lock)
-    print(account(landed))
-    # an optional table that is there and could not land is for someone to look at
-    return 1 if any(one.status == "failed" for one in landed) else 0
+    return landed
 
 
 def account(landed: list[Landed]) -> str:
@@ -108,47 +108,6 @@ def account(landed: list[Landed]) -> str:
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar per table on a terminal; elsewhere a line now and then, for long landings only."""
-    if not sys.stderr.isatty():
-        yield _line_teller()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(table: str, done: int, total: int) -> None:
-            if table not in tasks:
-                tasks[table] = bar.add_task(table, total=total)
-            bar.update(tasks[table], completed=done)
-
-        yield tell
-
-
-def _line_teller() -> Progress:
-    last = time.monotonic()
-
-    def tell(table: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LINE_EVERY:
-            last = time.monotonic()
-            share = done / total if total else 1.0
-            print(f"{table}: {share:.0%} of {total / 1e6:,.0f} MB", file=sys.stderr, flush=True)
-
-    return tell
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

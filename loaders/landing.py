@@ -132,9 +132,9 @@ def land_table(
 ) -> Landed:
     """Land one table of a day as planned, or record why not.
 
-    `progress(table, bytes done, bytes in all)`. `lock` is checked before the commit. `workers`: so
-    many processes read its files at most. DaybookError when a required table fails, after its
-    failed batch is recorded.
+    `progress(table, bytes done, bytes in all, rows so far)`. `lock` is checked before the commit.
+    `workers`: so many processes read its files at most. DaybookError when a required table fails,
+    after its failed batch is recorded.
     """
     import psycopg
 

@@ -20,10 +20,14 @@ def usual_pii(tables: Iterable[Table]) -> dict[str, str]:
 
 
 def personal(relation: str, columns: Iterable[str]) -> list[str]:
-    """Those of a relation's columns that are a card user's or personal, by what is declared of the
-    entity that its name begins with (agents_history), of any other by all tables. In the former
-    nobody has said what is in `_extra`, so that it is taken for personal."""
+    """Those of a relation's columns that are a card user's or personal, by what is declared of it,
+    or of the entity that its name begins with (agents_history), or else by all tables. Beside such
+    columns nobody has said what is in an entity's `_extra`: it is taken for personal."""
     tables = declared_tables().values()
-    own = [table for table in tables if f"{relation}_".startswith(f"{table.entity}_")]
+    own = [
+        table
+        for table in tables
+        if relation == table.name or f"{relation}_".startswith(f"{table.entity}_")
+    ]
     hidden = {name for name, pii in usual_pii(own or tables).items() if pii in ("user", "personal")}
     return [name for name in columns if name in hidden or (own and hidden and name == "_extra")]

@@ -17,7 +17,7 @@ from loaders.readers.rows import Found, KeylessError, Reject
 from loaders.slices import Slice, opened_slice
 from loaders.tally import Read, Rejects
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int, int], None]
 SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
 # Among many files a CSV below this is parsed: a COPY of its own would cost more.
 SMALL_CSV = 64 << 10
@@ -31,8 +31,8 @@ FIRST_LOOK = 100  # rejects before it is asked whether to go on
 class Reading:
     """`read` is what it came to, `rejects` what was put aside.
 
-    `progress(table, bytes read, bytes in all)`. `as_they_are`: large plain CSVs may go to COPY
-    unparsed. `parts`: what is read here of the table's files, by default all of them.
+    `progress(table, bytes read, bytes in all, rows so far)`. `as_they_are`: large plain CSVs may
+    go to COPY unparsed. `parts`: what is read here of the table's files, by default all of them.
     """
 
     def __init__(
@@ -139,7 +139,8 @@ class Reading:
         done = min(self._bytes, self._total)
         if self._progress and (done - self._shown >= SHOWN_EVERY or done == self._total):
             self._shown = done
-            self._progress(self.plan.table.name, done, self._total)
+            rows = self._rows + self.read.landed
+            self._progress(self.plan.table.name, done, self._total, rows)
 
     def _keep(self, path: str, reject: Reject) -> None:
         raw = "" if self.plan.table.hashes else reject.raw

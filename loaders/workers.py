@@ -161,7 +161,7 @@ def _land(
     """Read a share; committed once the parent says so."""
     told = 0
 
-    def tell(_table: str, done: int, _total: int) -> None:
+    def tell(_table: str, done: int, _total: int, _rows: int) -> None:
         nonlocal told
         parent.send(done - told)
         told = done

@@ -54,6 +54,11 @@ def test_a_table_has_a_page_with_its_days_checks_reasons_columns_and_lineage(
     assert "One row per transaction" in text and "transactions.amount_is_plausible" in text
     assert "Postgres, on every write: primary key transaction_id" in text
     assert 'href="../tables/stg_transactions.html"' in text
+    people = read(tmp_path, "tables/agents.html")
+    for column, is_personal in {"email": True, "phone": True, "status": False}.items():
+        (kind,) = re.findall(rf"<b>{column}</b></td><td>([^<]*)<", people)
+        assert ("personal" in kind) == is_personal, column
+    assert "dbt-colibri" in people
     everything = "".join(page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html"))
     for private in (EVIL, "Lovelace", "ada@", "+4420555"):
         assert private not in everything

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.pages.read import Row, ask
+from loaders.personal import personal
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -23,7 +24,8 @@ DAYS = 60  # in a trend
 
 def declared(manifest: Path) -> dict[str, Row]:
     """The tables with a page by name, in the order of layers. Each has dbt's own words and `layer`,
-    `owner`, `tests`, and `up` and `down`: what it is made from and what reads it, by layer."""
+    `owner`, `tests`, `personal`: columns, and `up` and `down`: what it is made from and what reads
+    it, by layer."""
     try:
         project = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -40,6 +42,7 @@ def declared(manifest: Path) -> dict[str, Row]:
             tests = [nodes[each] for each in project["child_map"][key] if each.startswith("test.")]
             owner = owners.get(node.get("group"), next(iter(owners.values()), None))
             beside = {"layer": _layer(node), "tests": tests, "owner": owner, "id": key}
+            beside["personal"] = personal(node["name"], node["columns"])
             found[node["name"]] = {**node, **beside, **reached}
     in_order = sorted(found.values(), key=lambda table: LAYERS.index(table["layer"]))
     return {table["name"]: table for table in in_order}

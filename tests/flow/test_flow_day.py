@@ -17,7 +17,6 @@ from flows import phases, reasons
 from flows.day import main
 from flows.options import days_between
 from flows.pages.verdict import AGAIN
-from flows.progress import Progress
 from flows.run import Run
 from flows.transform import BuildError, verdict
 from loaders.days import parse_day
@@ -327,23 +326,3 @@ def test_a_build_is_tried_again_only_when_every_failed_node_lost_its_connection_
     assert not reasons.can_retry(one_bad.value)
     assert one_bad.value.nodes == ["agents", "groups"]
     assert "jane" not in str(one_bad.value)
-
-
-def test_progress_is_a_line_a_step_and_a_line_a_quarter_where_nobody_draws():
-    out = io.StringIO()
-    with Progress("day1", out) as progress:
-        progress("landing")
-        for done in range(0, 101, 10):
-            progress("stg_agents", done, 100)
-        progress("stg_groups", 5, 5)
-        for node in range(1, 67):
-            progress("building · agents", node, 66)
-    assert out.getvalue().splitlines() == [
-        "day1: landing",
-        "day1: stg_agents 30%",
-        "day1: stg_agents 50%",
-        "day1: stg_agents 80%",
-        "day1: building 26%",
-        "day1: building 50%",
-        "day1: building 76%",
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import IO, Any
 
@@ -12,7 +13,8 @@ NAME = 40  # characters of a node's name: a test has long ones
 
 class Progress:
     """Called with a step's name, or with a table (or a step and, behind ` · `, what it is at) and
-    how much of it is done; from any thread."""
+    how much of it is done, of a table in bytes and rows; from any thread. Rows that PostgreSQL or
+    another process reads are not known before it has."""
 
     def __init__(self, day: str, out: IO[str]) -> None:
         self._day, self._out = day, out
@@ -20,6 +22,7 @@ class Progress:
         self._bars: Any = None
         self._tables: dict[str, Any] = {}
         self._quarters: dict[str, int] = {}
+        self._began: dict[str, tuple[float, int, int]] = {}
 
     def __enter__(self) -> Progress:
         if self._out.isatty():
@@ -49,20 +52,22 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def __call__(self, what: str, done: int | None = None, total: int | None = None) -> None:
+    def __call__(
+        self, what: str, done: int | None = None, total: int | None = None, rows: int | None = None
+    ) -> None:
         with self._lock:
             if done is None:
                 self._say(what)
                 return
             what, _, at = what.partition(" · ")
             if total and self._bars is None:
-                self._quarter(what, done, total)
+                self._quarter(what, done, total, rows)
             elif total and at:
                 short = at if len(at) <= NAME else at[: NAME - 1] + "…"
                 text = f"{self._day}: {what} {done} of {total} · {short}"
                 self._bars.update(self._step, description=text, completed=done, total=total)
             elif total:
-                self._move(what, done, total)
+                self._move(what, done, total, rows)
 
     def _say(self, what: str) -> None:
         if self._bars is None:
@@ -74,17 +79,28 @@ class Progress:
                 self._bars.remove_task(self._tables.pop(table))
             self._bars.update(self._step, description=f"{self._day}: {what}", total=None)
 
-    def _move(self, table: str, done: int, total: int) -> None:
+    def _move(self, table: str, done: int, total: int, rows: int | None) -> None:
         if table not in self._tables:
             self._tables[table] = self._bars.add_task("", total=total)
-        size = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total > 1e6 else ""
-        self._bars.update(
-            self._tables[table], description=f"  {table} {size}", completed=done, total=total
-        )
+        size = f" {done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total > 1e6 else ""
+        text = f"  {table}{size}{self._pace(table, done, rows)}"
+        self._bars.update(self._tables[table], description=text, completed=done, total=total)
 
-    def _quarter(self, what: str, done: int, total: int) -> None:
+    def _pace(self, table: str, done: int, rows: int | None) -> str:
+        """How many rows, and how fast since the first call; in bytes while rows are not known."""
+        now = time.monotonic()
+        since, bytes_then, rows_then = self._began.setdefault(table, (now, done, rows or 0))
+        many = f", {rows:,} rows" if rows else ""
+        if rows is None or now == since:
+            return many
+        if rows > rows_then:
+            return f"{many}, {(rows - rows_then) / (now - since):,.0f} a second"
+        return f"{many}, {(done - bytes_then) / (now - since) / 1e6:,.0f} MB a second"
+
+    def _quarter(self, what: str, done: int, total: int, rows: int | None) -> None:
+        pace = self._pace(what, done, rows)
         quarter = int(done / total / PLAIN_STEP)
         # Only what is long enough to be told about in parts: the first call is mid-way.
         if 0 < quarter < 4 and quarter > self._quarters.get(what, 0):
             self._quarters[what] = quarter
-            print(f"{self._day}: {what} {done / total:.0%}", file=self._out, flush=True)
+            print(f"{self._day}: {what} {done / total:.0%}{pace}", file=self._out, flush=True)
