@@ -227,17 +227,24 @@ def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world: Wor
     assert seen(world.db, ("metrics.row_ledger",)) == ledger
 
 
+@pytest.fixture(scope="session")
+def hand_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A profile, and targets that are parsed once a process."""
+    folder = tmp_path_factory.mktemp("by-hand")
+    shutil.copy(PROJECT / "profiles.example.yml", folder / "profiles.yml")
+    return folder
+
+
 @pytest.fixture
-def by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """dbt as it is typed, with a target folder and a profile of its own."""
-    (tmp_path / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
+def by_hand(hand_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """dbt as it is typed."""
     monkeypatch.chdir(PROJECT)
 
     def run(
         *arguments: str, target_path: str = "target", project: Path = PROJECT, on_event: Any = None
     ) -> Any:
-        places = ["--project-dir", str(project), "--profiles-dir", str(tmp_path)]
-        outputs = ["--target-path", str(tmp_path / target_path), "--log-path", str(tmp_path)]
+        places = ["--project-dir", str(project), "--profiles-dir", str(hand_folder)]
+        outputs = ["--target-path", str(hand_folder / target_path), "--log-path", str(hand_folder)]
         runner = dbtRunner(callbacks=[on_event] if on_event else [])
         return runner.invoke([*arguments, "--quiet", *places, *outputs])
 
@@ -248,13 +255,13 @@ def test_a_clone_and_a_build_of_it_leave_the_other_target_alone(
     two_days: World,
     settled: Settled,
     by_hand: Callable[..., Any],
-    tmp_path: Path,
+    hand_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DBT_DEV_SCHEMA", "mine")
     before = seen(two_days.db)
     assert by_hand("parse").success
-    state = ["--state", str(tmp_path / "target")]
+    state = ["--state", str(hand_folder / "target")]
     assert by_hand("clone", "--target", "dev", *state, target_path="dev").success
     unit = ["--exclude-resource-type", "unit_test"]
     assert by_hand("build", "--target", "dev", *unit, target_path="dev").success
@@ -268,12 +275,15 @@ def test_a_clone_and_a_build_of_it_leave_the_other_target_alone(
 
 
 def test_what_is_modified_builds_on_what_another_target_has(
-    two_days: World, by_hand: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_days: World,
+    by_hand: Callable[..., Any],
+    hand_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DBT_DEV_SCHEMA", "mine")
     assert by_hand("parse").success
     before = seen(two_days.db)
-    deferred = ["--defer", "--state", str(tmp_path / "target"), "--target", "dev"]
+    deferred = ["--defer", "--state", str(hand_folder / "target"), "--target", "dev"]
     result = by_hand("run", "--select", "group_activity", *deferred, target_path="dev")
     assert result.success
     activity = seen(two_days.db, ("mine_metrics.group_activity",))
@@ -298,9 +308,9 @@ def test_a_snapshot_of_silver_holds_what_each_build_left(
     shutil.copy(PROJECT / "dbt_project.yml", project)
     (project / "snapshots").mkdir()
     (project / "snapshots" / "agents.yml").write_text(SNAPSHOT)
-    assert by_hand("snapshot", project=project).success
+    assert by_hand("snapshot", project=project, target_path="snapshot").success
     settled(two_days)
-    assert by_hand("snapshot", project=project).success
+    assert by_hand("snapshot", project=project, target_path="snapshot").success
     held = two_days.db.execute(
         "select agent_id, name, status, dbt_valid_to is null as is_last"
         " from snapshots.agents_snapshot order by agent_id, dbt_valid_from"

@@ -208,7 +208,7 @@ def test_a_file_where_the_data_belong_is_refused(home):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0.15, 0.3, 0.5, 0.7])
+@pytest.mark.parametrize("after", [0.3, 0.6])
 def test_a_start_that_is_killed_half_way_is_made_good_by_the_next(home, after):
     starting = subprocess.Popen(
         [sys.executable, "-m", "loaders.warehouse", "start"],
@@ -285,9 +285,8 @@ def test_a_home_of_any_depth_has_a_socket_short_enough(short_tmp):
     assert not cluster.socket_dir(home).exists()
 
 
-@pytest.mark.parametrize("name", ["with blank", "qu'ote", "späße"])
-def test_a_home_of_any_name_works(short_tmp, name):
-    home = short_tmp / name
+def test_a_home_of_any_name_works(short_tmp):
+    home = short_tmp / "bl ank qu'ote späße"
     started = command(home, "start")
     assert (started.returncode, started.stderr) == (0, "")
     uri = command(home, "uri").stdout.strip()
