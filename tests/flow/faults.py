@@ -39,8 +39,8 @@ NEEDS = {
     "finish-day": ["metrics.check_results", "bronze.load_batches"],
 }
 COMMANDS: dict[str, tuple[Any, ...]] = {
-    "the flow": ("flows.day", "--day", "day2", "--data", SAMPLE, "--force"),
-    "a loader": ("loaders", "--day", "day2", "--data", SAMPLE, "--force"),
+    "the flow": ("flows.day", "--day", "day2", "--data", SAMPLE),
+    "a loader": ("loaders", "--day", "day2", "--data", SAMPLE),
     "dbt": ("dbt.cli.main", "--quiet", "build", "--exclude-resource-type", "unit_test"),
 }
 ONLY_PHASE = {"a loader": "land-day", "dbt": "transform-day"}
@@ -81,17 +81,20 @@ def caught_in(home: Path, phase: str) -> Iterator[Callable[..., None]]:
 
 @dataclass
 class Scene:
-    """Where a fault strikes: in the phase or, if `later`, that many seconds after it begins."""
+    """Where a fault strikes: in the phase or, if `later`, that many seconds after it begins. With
+    `force` each command lands the day again, else it goes on where the one before it ended."""
 
     home: Path
     start: Callable[..., Command]
     chance: Random
     phase: str
     later: float
+    force: bool
     commands: list[Command] = field(default_factory=list)
 
     def run(self, what: str = "the flow", **environment: str) -> Command:
-        self.commands.append(self.start(*COMMANDS[what], **environment))
+        options = ["--force"] if self.force and what != "dbt" else []
+        self.commands.append(self.start(*COMMANDS[what], *options, **environment))
         return self.commands[-1]
 
     @contextlib.contextmanager
