@@ -83,8 +83,10 @@ def manifest() -> Any:
     options = _options()
     with _parsing:
         if tuple(options) not in _kept:
+            # A build writes it too, at its end: this one is for a day that fails before.
+            written = ["--no-write-json"] if (target_path() / "manifest.json").exists() else []
             with _surroundings(), timing.part("parse"):
-                parsed = dbtRunner().invoke(["parse", *options, *SILENT])
+                parsed = dbtRunner().invoke(["parse", *written, *options, *SILENT])
             if not parsed.success:
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
             _kept[tuple(options)] = parsed.result
@@ -221,13 +223,14 @@ def _prefects_runner() -> Any:
 
 def document() -> Path:
     """dbt's page of models, columns and lineage, all in one file. Raises DaybookError if it can't
-    be built. What the last build compiled is used where there is one."""
+    be built. What this process has built is shown as it was compiled, else it is compiled anew."""
     from dbt.cli.main import dbtRunner
 
-    compiled = ["--no-compile"] if (target_path() / "manifest.json").exists() else []
+    built = _kept.get(tuple(_options()))
+    compiled = ["--no-compile"] if built else []
     called = ["docs", "generate", "--static", *compiled, *_options(), *SILENT]
     with _surroundings(), _day_in_sessions(None, "docs"):
-        outcome = dbtRunner(manifest=manifest()).invoke(called)
+        outcome = dbtRunner(manifest=built).invoke(called)
     if not outcome.success:
         raise DaybookError(f"dbt could not document the project: {first_line(outcome.exception)}")
     return target_path() / "static_index.html"

@@ -100,5 +100,8 @@ def person_key(name: str) -> tuple[str, ...]:
 
 
 def _folded(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text.replace("'", "").replace("’", ""))
+    text = text.replace("'", "").replace("’", "")
+    if text.isascii():  # nearly all are, and have nothing to take apart
+        return text.casefold()
+    decomposed = unicodedata.normalize("NFKD", text)
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
