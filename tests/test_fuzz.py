@@ -28,7 +28,7 @@ from tests.raw_days import land_one
 pytestmark = pytest.mark.slow
 DAY = parse_day("day1")
 TABLE = declared_tables()["stg_transactions"]
-MANY = {"csv": 2000, "json": 1200, "jsonl": 1200, "parquet": 400, "xlsx": 150}
+MANY = {"csv": 4000, "json": 2500, "jsonl": 2500, "parquet": 700, "xlsx": 300}
 TOKENS = ['"', ",", "\n", "\r", "{", "}", "[", "]", ":", "\\", "\\u0000", "\0", "\ufeff", ";", "=1"]
 TOKENS += [
     "NaN",
