@@ -233,7 +233,7 @@ def test_a_broken_last_line_that_is_all_there_is_a_reject(last: str) -> None:
         ("Internal Server Error", "It begins with Internal"),
         ('"rate limited"', "none of its records has the key"),
         ('[{"name": "x"}]', "its fields are name: is it another table's"),
-        ('[{"id": null}]', "none of its records has the key"),
+        ('[{"id": null}]', "has the key id.*; it is there without a value"),
         ('{"id": "req-1", "items": [{"id": 1, "b": 2, "in": {}}]}', "under `items`: declare"),
     ],
 )

@@ -135,10 +135,14 @@ def _table(draw: st.DrawFn, table: str, most: int) -> dict[str, Rows]:
     name = table.removeprefix("stg_")
     ending = draw(st.sampled_from(["csv", "json"]))
     rows = draw(st.lists(_RECORDS[table], min_size=most // 2, max_size=most))
-    if draw(st.booleans()):
-        return {f"{name}.{ending}": rows}
     cut = len(rows) // 2
-    return {f"{name}/1.{ending}": rows[:cut], f"{name}/2.{ending}": rows[cut:]}
+    pages = [rows] if draw(st.booleans()) else [rows[:cut], rows[cut:]]
+    key = declared_tables()[table].key
+    if any(all(None in map(row.get, key) for row in page) for page in pages if page):
+        ending = "csv"  # JSON none of whose records has the key is refused
+    if len(pages) == 1:
+        return {f"{name}.{ending}": rows}
+    return {f"{name}/{number}.{ending}": page for number, page in enumerate(pages, start=1)}
 
 
 @st.composite

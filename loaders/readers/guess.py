@@ -88,6 +88,9 @@ def meaning(first: Any, table: Table) -> str:
                 return "it is pandas' column-wise JSON: write it with orient='records'"
         if {"columns", "data"} <= set(first):
             return "it is pandas' split JSON: write it with orient='records'"
+        keys = [column for column in table.columns if column.name in table.key]
+        if all(any(path[0] in first for path in column.places) for column in keys):
+            return "it is there without a value: is the file another table's?"
         shown = ", ".join(list(first)[:5])
         if _COMPLAINTS & set(map(str.lower, first)):
             return f"it is an error message ({shown}): fetch it again"
