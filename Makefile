@@ -64,9 +64,9 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 	@test -n "$(DAY)" || { echo "Say which day: make run DAY=day1 DATA=path/to/raw"; exit 2; }
 	$(BIN)/python -m flows.day --day "$(DAY)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-LEFT_OUT := browser or spark or stack
+LEFT_OUT := browser or spark or stack or drawn
 
-test: setup  ## what needs no browser, Spark or stack: sixteen minutes
+test: setup  ## what needs no browser, Spark or stack: nine minutes
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
 
 # With REST=1 only those that test leaves out.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,25 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
         )
         shutil.rmtree(data)
         json_cpu = _json(conn, data, rows, rounds)
+        several = _several(conn, data, rows, rounds)
     shutil.rmtree(data, ignore_errors=True)
-    return [speed, memory, json_cpu]
+    return [speed, memory, json_cpu, several]
+
+
+def _several(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
+    """JSON lines: taking them apart is what takes the time, and what workers share."""
+    many = rows // 2
+    path = write_json_day(data, 0, range(many))
+    day = parse_day(day_text(0))
+
+    def landed_by(workers: int, _turn: int) -> float:
+        _forget(conn, 0)
+        return seconds(lambda: land_day(data, day, tables=[TABLE], force=True, workers=workers))
+
+    took = alternate({"two": partial(landed_by, 2), "one": partial(landed_by, 1)}, rounds)
+    size = f"{many:,} rows, {path.stat().st_size / 1e6:.0f} MB"
+    what = "JSON lines by two workers against one"
+    return Measure("landing", what, size, took["two"], took["one"], "<= 0.6")
 
 
 def _json(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
