@@ -221,6 +221,7 @@ def _keep_connections() -> None:
             handle = closed.pop()
             handle.autocommit = True
             handle.cursor().execute("discard all")
+            handle.cursor().execute("set datestyle to iso")  # as psycopg2 begins
             handle.autocommit = False
             return handle
         return connect(**where)

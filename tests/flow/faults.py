@@ -229,7 +229,8 @@ def other_zone(scene: Scene) -> None:
         connection.execute("alter database daybook set timezone = 'Pacific/Kiritimati'")
         connection.execute("alter database daybook set datestyle = 'German'")
         there = scene.chance.choice(["Pacific/Pago_Pago", "Asia/Tehran"])
-        assert scene.run(TZ=there, PGTZ=there, PGDATESTYLE="SQL").wait() == 0
+        run = scene.run(TZ=there, PGTZ=there, PGDATESTYLE="SQL")
+        assert run.wait() == 0, run.stderr
         connection.execute("alter database daybook reset all")  # for who reads it next
     scene.phase = scene.reached()
 
@@ -242,7 +243,8 @@ def clock_jumped(scene: Scene) -> None:
                 f"update {table} set started_at = started_at + interval '1 day',"
                 " finished_at = finished_at + interval '1 day'"
             )
-    assert scene.run().wait() == 0
+    run = scene.run()
+    assert run.wait() == 0, run.stderr
     scene.phase = scene.reached()
 
 
