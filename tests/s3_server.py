@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.watching import until
 
 PAGE = 50  # keys in one answer, where Arrow asks for a thousand
 SLOW_DOWN = (
@@ -89,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
 
-@contextmanager
+@contextlib.contextmanager
 def s3_server() -> Iterator[Door]:
     """A fresh server, up and reachable through its door."""
     with socket.socket() as free:
@@ -98,7 +99,7 @@ def s3_server() -> Iterator[Door]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_for(port, process)
+        until(lambda: _answers(port, process), 60)
         with Door(port) as door:
             threading.Thread(target=door.serve_forever, args=[0.05], daemon=True).start()
             yield door
@@ -108,15 +109,11 @@ def s3_server() -> Iterator[Door]:
         process.wait()
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError("moto's server did not come up")
+def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "moto's server did not come up"
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def reset(door: Door, *, checks_credentials: bool = False) -> None:

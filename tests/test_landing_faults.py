@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from loaders.landing import land_day, land_table, plan_day, reap_running
 from loaders.readers import parquet_file
 from loaders.sources import PROJECT
 from tests.raw_days import write, write_day
+from tests.watching import until
 
 DAY = parse_day("day1")
 HEADER = "transaction_id,amount_minor,currency\n"
@@ -109,15 +109,16 @@ def test_kill_9_in_a_landing_leaves_the_old_rows(tmp_path: Path, db: psycopg.Con
         "import sys; from loaders.days import parse_day; from loaders.landing import land_day;"
         "land_day(sys.argv[1], parse_day('day1'), tables=['stg_transactions'])"
     )
+    waiting = "select 1 from pg_locks where not granted"
     with warehouse.connect() as reader:
         reader.execute("select * from bronze.stg_transactions")
         child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT)
         try:
-            wait_for(db, "select 1 from pg_locks where not granted")
+            until(lambda: db.execute(waiting).fetchone(), 20)
         finally:
             os.kill(child.pid, signal.SIGKILL)
             child.wait()
-    wait_for(db, "select 1 where not exists (select 1 from pg_locks where not granted)")
+    until(lambda: not db.execute(waiting).fetchone(), 20)
     assert db.execute("select count(*) as n from bronze.stg_transactions").fetchone() == {"n": 10}
     assert statuses(db) == ["succeeded", "running"]
     left = db.execute("select count(*) as n from pg_class where relname ~ '_p[0-9]{8}_'")
@@ -125,13 +126,6 @@ def test_kill_9_in_a_landing_leaves_the_old_rows(tmp_path: Path, db: psycopg.Con
     assert reap_running() == 1
     assert statuses(db) == ["succeeded", "failed"]
     assert land(tmp_path).rows_landed == 20
-
-
-def wait_for(db: psycopg.Connection, question: str) -> None:
-    deadline = time.monotonic() + 20
-    while not db.execute(question).fetchone():
-        assert time.monotonic() < deadline, question
-        time.sleep(0.05)
 
 
 def test_a_file_that_changes_meanwhile_fails(tmp_path: Path, db: psycopg.Connection) -> None:

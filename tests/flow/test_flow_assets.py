@@ -4,7 +4,6 @@ far from the project, and makes an asset of each relation."""
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from loaders import server
 from loaders.sources import PROJECT
 from tests.forks import Forks
-from tests.watching import prefect
+from tests.watching import prefect, until
 
 SILVER = "postgres://daybook/silver/"
 
@@ -51,8 +50,5 @@ def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
     assert "the ledger balances" in done.stdout
 
     models = {model.stem for model in (PROJECT / "models" / "silver").glob("*.sql")}
-    for _ in range(50):  # Prefect writes an event a moment after it happened
-        if (found := _materialized(prefect_url)) >= models:
-            break
-        time.sleep(0.2)
-    assert found == models
+    until(lambda: _materialized(prefect_url) >= models, 20)  # Prefect writes events a moment later
+    assert _materialized(prefect_url) == models

@@ -30,10 +30,6 @@ PHASES |= {"transform-day", "check-day", "finish-day"}
 SILVER = {"agents", "agent_status_history", "groups", "group_memberships", "transactions"}
 
 
-def _prefect(path: str, **body: Any) -> Any:
-    return prefect(os.environ["PREFECT_API_URL"], path, **body)
-
-
 def _of_run(flow_run_id: str) -> dict[str, Any]:
     return {"flow_runs": {"id": {"any_": [flow_run_id]}}}
 
@@ -42,7 +38,7 @@ def _task_runs(flow_run_id: str) -> dict[str, str]:
     """Task runs of a flow run: name → state. Prefect writes them a moment after they happen."""
 
     def written() -> dict[str, str]:
-        found = _prefect("/task_runs/filter", **_of_run(flow_run_id))
+        found = prefect(os.environ["PREFECT_API_URL"], "/task_runs/filter", **_of_run(flow_run_id))
         states = {run["name"]: run["state_type"] or "" for run in found}
         return {} if {"", "RUNNING", "PENDING"} & set(states.values()) else states
 
