@@ -210,9 +210,9 @@ def remember() -> None:
 def _keep_connections() -> None:
     """dbt opens a connection a node, and Postgres a process that reads its catalogues anew: the
     nodes of a command here get those that others have closed, as clean as new ones."""
-    import psycopg2
-    from dbt.adapters.postgres.connections import PostgresConnectionManager as Connections
+    from dbt.adapters.postgres import connections
 
+    psycopg2, Connections = connections.psycopg2, connections.PostgresConnectionManager
     connect, cleanup_all = psycopg2.connect, Connections.cleanup_all
     closed: list[Any] = []
 
