@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from loaders.readers.rows import RECORD_LIMIT, UnreadableError
@@ -19,7 +20,7 @@ class MustBeParsed(Exception):
     """COPY reads the file otherwise than a spreadsheet, or it has what is put right by parsing."""
 
 
-class _Held:
+class _Held(ABC):
     """Holds the bytes that are not a whole record yet, and counts the others.
 
     They are looked at again once there are twice as many: a record costs time linear in its size.
@@ -31,9 +32,9 @@ class _Held:
         self._size = self._enough = 0
         self._records = 0
 
+    @abstractmethod
     def _count(self, text: bytes) -> bytes:
         """Counts the whole records of the text; gives what is behind them."""
-        raise NotImplementedError
 
     def add(self, chunk: bytes) -> None:
         """Takes the next bytes; UnreadableError for a record over 64 MiB."""
