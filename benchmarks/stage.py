@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders import cluster, warehouse
+from loaders.server import reset
 from loaders.sources import PROJECT
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def scratch_warehouse(folder: Path) -> Iterator[Connection]:
             conn.execute("create schema bench")
             yield conn
     finally:
-        warehouse.reset()
+        reset(warehouse.home())
         shutil.rmtree(folder / "data", ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from loaders import edition, warehouse
+from loaders import warehouse
 from loaders.backup import COMPARE, HASHES, SCHEMAS, answer, said, surroundings
 from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
@@ -47,7 +47,7 @@ _END = f"""
 {COMPARE};
 do $$
 begin
-    if (select max(version_num) from bronze.alembic_version) > '{edition.head()}' then
+    if (select max(version_num) from bronze.alembic_version) > '{warehouse.newest_revision()}' then
         raise exception 'it was saved by a newer Daybook: update this one';
     end if;
 end

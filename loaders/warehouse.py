@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from loaders import edition
 from loaders.address import home, is_embedded, uri, uri_without_password, where
 from loaders.errors import WarehouseError, ended_with, plain
 from loaders.session import LOADER, TIMEOUTS, TRANSFORMER, connect, pgoptions
@@ -27,14 +27,24 @@ __all__ = [
     "is_embedded",
     "migrate",
     "pgoptions",
-    "reset",
     "start",
     "status",
     "stop",
     "uri",
     "where",
 ]
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+FIRST_REVISION = "0103"  # of this edition
+MIGRATE = "run python -m loaders.warehouse migrate"
 MIGRATION_LOCK = 0x6461_796D  # "daym": two migrations of one database wait for each other
+
+COMMANDS = {
+    "start": "start it if need be and make it ready",
+    "stop": "stop the embedded server",
+    "status": "say whether it runs, where, and its version",
+    "uri": "print its owner's URI and nothing else",
+    "migrate": "bring its control tables and landed tables up to date",
+}
 
 
 @dataclass(frozen=True)
@@ -73,15 +83,6 @@ def stop() -> bool:
     return server.stop(home())
 
 
-def reset() -> None:
-    """Stop the embedded server and delete all that it holds. An external server is left alone."""
-    if not is_embedded():
-        raise WarehouseError(f"The warehouse is {where()}: not our server, so not ours to delete.")
-    from loaders import server
-
-    server.reset(home())
-
-
 def status() -> Status:
     """Whether the warehouse answers, where it is and its version."""
     try:
@@ -92,12 +93,11 @@ def status() -> Status:
         return Status(False, is_embedded(), where(), problem=str(error))
 
 
-def migrate(*, drop_built: bool = False) -> list[str]:
+def migrate() -> list[str]:
     """Bring schemas, control tables, landed tables and grants up to date, in one transaction.
 
-    `drop_built` first drops all that dbt built and the runs' records, of a warehouse that the first
-    edition made: landed tables stay, and dbt build makes the rest anew. Two at once wait for each
-    other. Returns what there is to say about it (warnings of the server).
+    Two at once wait for each other. WarehouseError for a warehouse of another edition. Returns what
+    there is to say about it (warnings of the server).
     """
     import psycopg
     from alembic import command
@@ -108,23 +108,23 @@ def migrate(*, drop_built: bool = False) -> list[str]:
 
     said: list[str] = []
     config = Config()
-    config.set_main_option("script_location", str(edition.MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
         with engine("daybook migrate").begin() as connection:
             conn = cast("Connection", connection.connection.driver_connection)
             conn.add_notice_handler(
                 lambda d: said.append(str(d.message_primary)) if d.severity == "WARNING" else None
             )
-            _check_version(conn)
+            if conn.info.server_version < 160000:
+                found = conn.info.parameter_status("server_version")
+                raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {found}.")
             conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
-            if drop_built:
-                conn.execute(edition.DROP_BUILT)
-            elif behind := edition.other(edition.revision(conn)):
-                raise WarehouseError(behind)
+            if other := _other_edition(_revision(conn)):
+                raise WarehouseError(other)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             ensure_tables(conn)
-            conn.execute((edition.MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
+            conn.execute((MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
             if is_embedded():  # where the socket alone lets nobody else in
                 conn.execute(f"alter role {LOADER} login; alter role {TRANSFORMER} login")
                 conn.execute(f"grant create on database daybook to {TRANSFORMER}")  # dev's schemas
@@ -154,35 +154,45 @@ def check_ready(conn: Connection) -> None:
 def _behind(conn: Connection) -> str | None:
     from loaders.tables import missing
 
-    found = edition.revision(conn)
+    found, newest = _revision(conn), newest_revision()
     if found is None:
-        return f"The warehouse has no control tables: {edition.MIGRATE}."
-    if other := edition.other(found):
+        return f"The warehouse has no control tables: {MIGRATE}."
+    if other := _other_edition(found):
         return other
-    if found < edition.head():
-        needed = edition.head()
-        return f"The control tables are at {found}, this code needs {needed}: {edition.MIGRATE}."
-    if is_embedded() and not _may_log_in(conn):
-        return f"The warehouse lacks the logins of its roles: {edition.MIGRATE}."
+    if found < newest:
+        return f"The control tables are at {found}, this code needs {newest}: {MIGRATE}."
     if gaps := missing(conn):
-        return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {edition.MIGRATE}."
+        return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {MIGRATE}."
     return None
 
 
-def _may_log_in(conn: Connection) -> bool:
+def _other_edition(found: str | None) -> str | None:
+    """Why this code can't work on control tables of that revision, if it can't."""
+    newest = newest_revision()
+    if found and found > newest:
+        return f"The control tables are at {found}, newer than this code ({newest}): update it."
+    if found and found < FIRST_REVISION:
+        return (
+            "This warehouse was built by the first edition of Daybook. What landed stays:"
+            f" CHANGELOG.md says what to drop before you {MIGRATE}."
+        )
+    return None
+
+
+def newest_revision() -> str:
+    """The newest revision of the control tables that this code knows."""
+    return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _revision(conn: Connection) -> str | None:
+    """The revision that the control tables are at; None without any."""
     from psycopg.rows import tuple_row
 
-    found = conn.cursor(row_factory=tuple_row).execute(
-        "select count(*) from pg_roles where rolname = any(%s) and rolcanlogin",
-        [[LOADER, TRANSFORMER]],
-    )
-    return found.fetchone() == (2,)
-
-
-def _check_version(conn: Connection) -> None:
-    if conn.info.server_version < 160000:
-        found = conn.info.parameter_status("server_version")
-        raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {found}.")
+    cursor = conn.cursor(row_factory=tuple_row)
+    if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() == (None,):
+        return None
+    found = cursor.execute("select max(version_num) from bronze.alembic_version").fetchone()
+    return found[0] if found else None
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m loaders.warehouse") -> int:
@@ -192,30 +202,17 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.ware
         description="The warehouse: DATABASE_URL, else PGHOST …, else the embedded PostgreSQL.",
         epilog='Example: psql "$(%(prog)s uri)"',
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in {
-        "start": "start it if need be and make it ready",
-        "stop": "stop the embedded server",
-        "status": "say whether it runs, where, and its version",
-        "uri": "print its owner's URI and nothing else",
-        "migrate": "bring its control tables and landed tables up to date",
-    }.items():
-        added = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-        if name == "migrate":
-            added.add_argument(
-                "--drop-built",
-                action="store_true",
-                help="first drop all but bronze: for a warehouse that the first edition made",
-            )
-    given = parser.parse_args(arguments)
+    parser.add_argument(
+        "command", choices=COMMANDS, help="; ".join(f"{n}: {w}" for n, w in COMMANDS.items())
+    )
     try:
-        print(_answer(given.command, drop_built=getattr(given, "drop_built", False)))
+        print(_answer(parser.parse_args(arguments).command))
     except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
     return 0
 
 
-def _answer(command: str, *, drop_built: bool = False) -> str:
+def _answer(command: str) -> str:
     if command == "start":
         start()
         found = status()
@@ -233,8 +230,7 @@ def _answer(command: str, *, drop_built: bool = False) -> str:
         return f"running ({kind}): PostgreSQL {found.version} at {found.where}{note}"
     if command == "uri":
         return uri()
-    said = migrate(drop_built=drop_built)
-    return "\n".join([*said, f"The warehouse at {where()} is up to date."])
+    return "\n".join([*migrate(), f"The warehouse at {where()} is up to date."])
 
 
 if __name__ == "__main__":

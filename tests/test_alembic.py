@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from loaders import edition, warehouse
+from loaders import warehouse
 from loaders.sources import PROJECT
 
 
@@ -18,7 +18,7 @@ def test_alembic_works_by_hand(
     db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In a copy of the project: the warehouse is the one that loaders find."""
-    shutil.copytree(edition.MIGRATIONS.parent, tmp_path / "loaders")
+    shutil.copytree(warehouse.MIGRATIONS.parent, tmp_path / "loaders")
     shutil.copy(PROJECT / "alembic.ini", tmp_path)
 
     def alembic(*arguments: str) -> str:

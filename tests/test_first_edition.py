@@ -12,6 +12,7 @@ import pytest
 
 from loaders import warehouse
 from loaders.errors import WarehouseError
+from loaders.sources import PROJECT
 
 # Three sample days, landed and built by the first edition's code, without the reference rates.
 DUMP = Path(__file__).with_name("first_edition.sql.gz")
@@ -23,13 +24,15 @@ def test_it_is_refused_and_comes_over_with_all_that_landed(
     with psycopg.connect(warehouse_url, autocommit=True) as conn:
         conn.execute("drop schema bronze, intermediate, silver, quarantine, metrics, marts cascade")
         conn.execute(gzip.decompress(DUMP.read_bytes()).decode())
-    with pytest.raises(WarehouseError, match=r"built by the first edition.*migrate --drop-built"):
+    with pytest.raises(WarehouseError, match=r"built by the first edition.*CHANGELOG.md.*migrate"):
         warehouse.migrate()
     with warehouse.connect() as conn:
         landed = conn.execute("select count(*) from bronze.stg_transactions").fetchone()
         with pytest.raises(WarehouseError, match="What landed stays"):
             warehouse.check_ready(conn)
-    warehouse.migrate(drop_built=True)
+        changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+        conn.execute(changelog.partition("```sql\n")[2].partition("```")[0])
+    warehouse.migrate()
     assert dbt("build", "--exclude-resource-type", "unit_test").success
     with warehouse.connect() as conn:
         warehouse.check_ready(conn)

@@ -132,8 +132,6 @@ def test_an_unknown_database_is_named(monkeypatch, warehouse):
 def test_an_external_server_is_not_ours_to_stop(warehouse):
     with pytest.raises(WarehouseError, match="not ours to stop"):
         wh.stop()
-    with pytest.raises(WarehouseError, match="not ours to delete"):
-        wh.reset()
     assert wh.status().running
 
 
