@@ -7,12 +7,12 @@ user can't enter the home (root's, as a rule) the three are links to a place tha
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -53,28 +53,36 @@ class Cluster:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.user = _server_user(home)  # whom to run it as; None is ourselves
-        self.place = _place(home, self.user)  # holds the data
-        self.binaries = _binaries(self.place, self.user)
-
-    @property
-    def data(self) -> Path:
-        return (self.home / "pg").resolve()
-
-    @property
-    def log(self) -> Path:
-        return (self.home / "log").resolve() / "postgres.log"
+        self.place = _place(home, self.user)  # holds data and log
+        self.data, self.log = self.place / "pg", self.place / "log" / "postgres.log"
+        near = socket_dir(home) == home / "run"
+        self.sockets = self.place / "run" if near else socket_dir(home)
+        self._binaries = _binaries(self.place, self.user)
 
     def make(self) -> None:
-        """Make what is not there. initdb works beside the final place, and a rename ends it: a `pg`
-        folder is whole or not ours. WarehouseError for a folder that isn't."""
-        self._make_private_folders()
-        data = self.place / "pg"
-        if data.exists() and (not data.is_dir() or any(data.iterdir())):
-            refuse_foreign(data)
-            return
+        """Make what is not there, and write the configuration: at each start, so that a newer
+        Daybook's reaches an older warehouse. WarehouseError for a folder that isn't ours."""
+        if self.user is None:  # else its data may be in there, and it has to enter
+            self.home.chmod(0o700)
+        for folder in (self.sockets, self.log.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+            expected = self.user.pw_uid if self.user else os.geteuid()
+            if folder.is_symlink() or found.st_uid not in (expected, os.geteuid()):
+                raise WarehouseError(f"{folder} belongs to someone else (uid {found.st_uid}).")
+            self._hand_over(folder)
+        if self.data.exists() and (not self.data.is_dir() or any(self.data.iterdir())):
+            refuse_foreign(self.data)
+        else:
+            self._initialise()
+        self._configure()
+
+    def _initialise(self) -> None:
+        """initdb works beside the final place, and a rename ends it: a `pg` folder is whole or not
+        ours."""
         making = self.place / "pg.making"
         shutil.rmtree(making, ignore_errors=True)  # only we write it, under the lock
-        making.mkdir(mode=0o700)
+        making.mkdir()
         self._hand_over(making)
         builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = self.run(
@@ -84,70 +92,42 @@ class Cluster:
         )
         if done.returncode != 0:
             raise WarehouseError(f"initdb failed in {making}: {done.stderr.strip()[-500:]}")
-        (making / MARKER).write_text(json.dumps({"home": str(self.home), "major": _major()}))
-        making.rename(data)
+        (making / MARKER).touch()
+        making.rename(self.data)
 
-    def configure(self) -> None:
-        """Write the configuration: at each start, so that a newer Daybook's reaches an older
-        warehouse."""
+    def _configure(self) -> None:
         settings = dict(SETTINGS)
-        settings["unix_socket_directories"] = f'"{socket_dir(self.home).resolve()}"'
+        settings["unix_socket_directories"] = f'"{self.sockets}"'
         shared = Path("/dev/shm")
         if not shared.exists() or shutil.disk_usage(shared).free < 1 << 30:
             settings["dynamic_shared_memory_type"] = "mmap"  # a container's 64 MB fail joins
-        lines = ["# Written by Daybook at each start; your own settings: ALTER SYSTEM"]
-        lines += [f"{name} = '" + text.replace("'", "''") + "'" for name, text in settings.items()]
-        # Only the socket, and there the home's owner and root: nothing else of the server's user.
-        names = _names({self.home.stat().st_uid, os.geteuid(), 0})
-        how = "peer map=daybook" if names else "trust"
-        self._write("pg_hba.conf", [f"local all all {how}"])
-        self._write("pg_ident.conf", [f'daybook "{name}" all' for name in names])
-        self._write("postgresql.conf", lines)
+        names = set()
+        for uid in (self.home.stat().st_uid, os.geteuid(), 0):
+            with suppress(KeyError):  # a number without a name, as in some containers
+                names.add(pwd.getpwuid(uid).pw_name)
+        written = {
+            "postgresql.conf": [
+                "# Written by Daybook at each start; your own settings: ALTER SYSTEM",
+                *(f"{name} = '" + text.replace("'", "''") + "'" for name, text in settings.items()),
+            ],
+            # Only the socket, and there the home's owner and root: no other process of its user.
+            "pg_hba.conf": ["local all all peer map=daybook"],
+            "pg_ident.conf": [f'daybook "{name}" all' for name in sorted(names)],
+        }
+        for name, lines in written.items():
+            fresh = self.data / f"{name}.new"
+            fresh.write_text("\n".join(lines) + "\n")
+            fresh.chmod(0o644)
+            fresh.replace(self.data / name)
 
     def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs with nothing of our environment, secrets included."""
-        user = self.user
-        as_user: dict[str, Any] = (
-            {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-        )
-        return subprocess.run(
-            [str(self.binaries / program), *map(str, arguments)],
-            cwd="/",
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            **as_user,
-        )
-
-    def _write(self, name: str, lines: list[str]) -> None:
-        fresh = self.data / f"{name}.new"
-        fresh.write_text("\n".join(lines) + "\n")
-        self._hand_over(fresh)
-        fresh.replace(self.data / name)
-
-    def _make_private_folders(self) -> None:
-        """The socket's and the log's: the server's user only, whoever was there first."""
-        sockets = socket_dir(self.home)
-        if self.place != self.home and sockets == self.home / "run":
-            if not sockets.is_symlink():
-                if sockets.exists():
-                    sockets.rmdir()
-                sockets.symlink_to(self.place / "run")
-            sockets = self.place / "run"
-        for folder in (sockets, self.place / "log"):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            found = folder.lstat()
-            expected = self.user.pw_uid if self.user else os.geteuid()
-            if folder.is_symlink() or found.st_uid not in (expected, os.geteuid()):
-                raise WarehouseError(f"{folder} belongs to someone else (uid {found.st_uid}).")
-            self._hand_over(folder)
-            folder.chmod(0o700)
+        return _as(self.user, str(self._binaries / program), *map(str, arguments))
 
     def _hand_over(self, path: Path) -> None:
         if self.user is not None:
             os.chown(path, self.user.pw_uid, self.user.pw_gid, follow_symlinks=False)
+        path.chmod(0o700)
 
 
 def socket_dir(home: Path) -> Path:
@@ -202,32 +182,36 @@ def _server_user(home: Path) -> pwd.struct_passwd | None:
     raise WarehouseError("PostgreSQL doesn't run as root, and there is no user postgres or nobody.")
 
 
-def _names(uids: set[int]) -> list[str]:
-    """The accounts of these numbers; none at all when ours has no name, as in some containers."""
-    try:
-        return sorted({pwd.getpwuid(uid).pw_name for uid in uids})
-    except KeyError:
-        return []
+def _as(user: pwd.struct_passwd | None, *command: str) -> subprocess.CompletedProcess[str]:
+    own: dict[str, Any] = (
+        {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    )
+    return subprocess.run(
+        command,
+        cwd="/",
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        **own,
+    )
 
 
-def _can_enter(path: Path, user: pwd.struct_passwd) -> bool:
-    def enters(folder: Path) -> bool:
-        found = folder.stat()
-        return bool(found.st_mode & (0o100 if found.st_uid == user.pw_uid else 0o001))
-
-    return all(enters(folder) for folder in (path, *path.parents))
+def _can_enter(path: Path, user: pwd.struct_passwd | None) -> bool:
+    return _as(user, "test", "-x", str(path)).returncode == 0
 
 
 def _place(home: Path, user: pwd.struct_passwd | None) -> Path:
     """The home, or a folder that the server's user can enter."""
     noted = home / "pg"
     if noted.is_symlink():
-        return noted.readlink().parent
-    if user is None or _can_enter(home.resolve(), user):
-        return home
-    place = Path(tempfile.mkdtemp(prefix="daybook-", dir="/var/lib"))
+        return noted.resolve().parent
+    if user is None or _can_enter(home, user):
+        return home.resolve()
+    place = Path(tempfile.mkdtemp(prefix="daybook-", dir="/var/lib")).resolve()
     place.chmod(0o711)
-    for name in ("pg", "log"):
+    for name in ("pg", "log", "run"):
         link = home / name
         link.unlink(missing_ok=True)
         link.symlink_to(place / name)
@@ -238,7 +222,7 @@ def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
     """PostgreSQL's bin folder, copied beside the data where its user can't reach the wheel's."""
     package = _package()
     install = INSTALLS[_major()]
-    if user is None or _can_enter(package / install / "bin", user):
+    if _can_enter(package / install / "bin", user):
         return package / install / "bin"
     copy = place / install
     if not copy.exists():

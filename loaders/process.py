@@ -81,16 +81,6 @@ class Program:
         self._note.unlink(missing_ok=True)
 
 
-def works_in(pid: int, folder: Path) -> bool:
-    """Whether `pid` is a process at work in `folder`: no zombie, no later owner of the number."""
-    import psutil
-
-    try:
-        return Path(psutil.Process(pid).cwd()) == folder
-    except psutil.Error:
-        return False
-
-
 @contextlib.contextmanager
 def only_one(lock: Path) -> Iterator[None]:
     """Wait until no other process is in here with the same lock file."""

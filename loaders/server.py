@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from loaders import process
 from loaders.cluster import SUPERUSER, Cluster, refuse_foreign, socket_dir
 from loaders.errors import WarehouseError
 
-PATIENCE = 30.0  # seconds for a start, crash recovery apart: pg_ctl waits for that itself
+RECOVERY = 600  # seconds that a start may take: after a crash it replays the log
+ORPHANS = 30.0  # seconds for the sessions of a killed server to end
 
 
 def start(home: Path) -> bool:
@@ -22,22 +22,20 @@ def start(home: Path) -> bool:
     WarehouseError for a directory that isn't ours, is half made or of another major version, and
     for a server that doesn't come up.
     """
+    import psycopg
+
     if answers(home):
         return False
     try:
-        if not home.exists():
-            process.private_folder(home)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with process.only_one(home / "server.lock"):
             if answers(home):
                 return False
-            if not answers(home, "postgres"):
-                cluster = Cluster(home)
-                if cluster.user is None:  # else its data may be in there, and it has to enter
-                    home.chmod(0o700)
-                cluster.make()
-                cluster.configure()
-                _bring_up(cluster)
-            _make_database(home)
+            _bring_up(home)
+            with psycopg.connect(_conninfo(home, "postgres"), autocommit=True) as conn:
+                found = conn.execute("select 1 from pg_database where datname = 'daybook'")
+                if found.fetchone() is None:
+                    conn.execute("create database daybook")
     except OSError as error:
         raise WarehouseError(f"The embedded server can't be started in {home}: {error}") from error
     return True
@@ -45,20 +43,18 @@ def start(home: Path) -> bool:
 
 def stop(home: Path) -> bool:
     """Stop the server (fast shutdown: open transactions are rolled back); False if none ran."""
-    data = home / "pg"
+    data = (home / "pg").resolve()
     try:
-        if not (data / "postmaster.pid").exists():
+        if not _runs(data):
             return False
         refuse_foreign(data)
         with process.only_one(home / "server.lock"):
-            if not _runs(data.resolve()):
-                return False
             cluster = Cluster(home)
-            done = cluster.run("pg_ctl", "stop", "-D", cluster.data, "-m", "fast")
+            cluster.run("pg_ctl", "stop", "-D", data, "-m", "fast")
+            if _runs(data):
+                raise WarehouseError(f"The embedded server didn't stop; see {cluster.log}.")
     except OSError as error:
         raise WarehouseError(f"The embedded server can't be stopped in {home}: {error}") from error
-    if done.returncode != 0 and _runs(cluster.data):
-        raise WarehouseError(f"The embedded server didn't stop; see {home / 'log'}.")
     return True
 
 
@@ -87,12 +83,7 @@ def answers(home: Path, database: str = "daybook") -> bool:
 
 def address(home: Path) -> dict[str, str]:
     """How to connect as the owner: libpq's parameters by name."""
-    return {
-        "host": str(socket_dir(home)),
-        "port": "5432",
-        "user": SUPERUSER,
-        "dbname": "daybook",
-    }
+    return {"host": str(socket_dir(home)), "port": "5432", "user": SUPERUSER, "dbname": "daybook"}
 
 
 def _conninfo(home: Path, database: str) -> str:
@@ -101,41 +92,36 @@ def _conninfo(home: Path, database: str) -> str:
     return make_conninfo(**{**address(home), "dbname": database})
 
 
-def _bring_up(cluster: Cluster) -> None:
-    log = cluster.log
-    process.set_aside(log)
-    deadline = time.monotonic() + PATIENCE
-    while not answers(cluster.home, "postgres"):
-        _forget_dead(cluster.data, socket_dir(cluster.home))
-        seen = log.stat().st_size if log.exists() else 0
-        start = ("start", "-D", cluster.data, "-l", log, "-w", "-t", "600")
-        done = cluster.run("pg_ctl", *start)
-        if done.returncode == 0:
-            return
-        said = done.stderr.strip()
-        if log.exists():
-            with log.open(errors="replace") as lines:
-                lines.seek(seen)
-                said = " ".join(line.strip() for line in lines if "FATAL" in line) or said
-        # After a kill -9 the old server's processes may live on for a moment.
-        if ("shared memory" not in said and "lock file" not in said) or time.monotonic() > deadline:
-            raise WarehouseError(f"The embedded server didn't start; {log} says: {said or '?'}")
-        time.sleep(0.2)
-
-
-def _forget_dead(data: Path, sockets: Path) -> None:
-    """After kill -9: end the dead postmaster's children and drop the files that name it."""
-    import psutil
-
+def _bring_up(home: Path) -> None:
+    data = (home / "pg").resolve()
+    # that of a start that was killed may be on its way
+    process.until(lambda: not _runs(data) or answers(home, "postgres"), RECOVERY)
     if _runs(data):
         return
-    for pid in psutil.pids():
-        if process.works_in(pid, data):
-            with suppress(OSError):
-                os.kill(pid, signal.SIGQUIT)
+    cluster = Cluster(home)
+    cluster.make()
+    _forget_dead(cluster)
+    process.set_aside(cluster.log)
+    seen = cluster.log.stat().st_size if cluster.log.exists() else 0
+    start = ("start", "-D", cluster.data, "-l", cluster.log, "-w", "-t", RECOVERY)
+    done = cluster.run("pg_ctl", *start)
+    if done.returncode != 0:
+        said = (
+            cluster.log.read_bytes()[seen:].decode(errors="replace") if cluster.log.exists() else ""
+        )
+        fatal = [line for line in said.splitlines() if "FATAL" in line] or [done.stderr.strip()]
+        raise WarehouseError(f"The embedded server didn't start; {cluster.log} says: {fatal[-1]}")
+
+
+def _forget_dead(cluster: Cluster) -> None:
+    """After kill -9: end the dead postmaster's children and drop the files that name it."""
+    for pid in _processes(cluster.data):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGQUIT)
+    process.until(lambda: not _processes(cluster.data), ORPHANS)
     # PostgreSQL still looks at the shared memory, so it can't run twice.
-    (data / "postmaster.pid").unlink(missing_ok=True)
-    (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+    (cluster.data / "postmaster.pid").unlink(missing_ok=True)
+    (cluster.sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
 def _runs(data: Path) -> bool:
@@ -145,12 +131,12 @@ def _runs(data: Path) -> bool:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
     except (OSError, ValueError):
         return False
-    return process.works_in(pid, data)
+    return pid in _processes(data)
 
 
-def _make_database(home: Path) -> None:
-    import psycopg
+def _processes(data: Path) -> list[int]:
+    """PostgreSQL's processes at work in `data`, zombies apart."""
+    import psutil
 
-    with psycopg.connect(_conninfo(home, "postgres"), autocommit=True) as conn:
-        if not conn.execute("select 1 from pg_database where datname = 'daybook'").fetchone():
-            conn.execute("create database daybook")
+    there = [(each.pid, each.info) for each in psutil.process_iter(["name", "cwd"])]
+    return [pid for pid, found in there if found == {"name": "postgres", "cwd": str(data)}]
