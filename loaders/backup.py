@@ -11,9 +11,9 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 from loaders import warehouse
 from loaders.address import environment
@@ -69,18 +69,19 @@ def backup(file: Path) -> tuple[int, int]:
     """
     if not file.parent.is_dir():
         raise UsageError(f"{file}: there is no such folder.")
-    part = file.with_name(f".{file.name}.{uuid4().hex[:8]}")
     with (
         run_lock(f"daybook backup {os.getpid()}"),
         warehouse.connect(application_name="daybook backup", autocommit=True) as conn,
+        tempfile.TemporaryDirectory(prefix=".", dir=file.parent) as folder,
     ):
         warehouse.check_ready(conn)
+        part = Path(folder) / file.name
+        part.touch(mode=0o600)
         try:
             conn.execute("set statement_timeout = 0")
             conn.execute(_MAKE)
-            part.touch(mode=0o600, exist_ok=False)
-            chosen = [f"--schema={schema}" for schema in SCHEMAS]
             pg_dump = program("pg_dump", conn.info.server_version)
+            chosen = [f"--schema={schema}" for schema in SCHEMAS]
             done = subprocess.run(
                 [pg_dump, "--format=custom", f"--file={part}", *chosen],
                 env=surroundings(),
@@ -92,12 +93,11 @@ def backup(file: Path) -> tuple[int, int]:
                 raise WarehouseError(f"Nothing was saved: {said(done.stderr)}")
             conn.execute(COMPARE)  # somebody may have written beside the runs' lock
             found = conn.execute(f"select count(*), sum(rows)::bigint from {HASHES}").fetchone()
-            with part.open("rb") as written:
-                os.fsync(written.fileno())
-            part.replace(file)
         finally:
-            part.unlink(missing_ok=True)
             conn.execute(f"drop table if exists {HASHES}")
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(file)
     return found or (0, 0)
 
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
 from loaders import warehouse
 from loaders.backup import COMPARE, HASHES, SCHEMAS, answer, said, surroundings
 from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 # What hangs on the warehouse from elsewhere, such as a reader's view, would be dropped with it.
 _BEGIN = f"""
@@ -54,6 +47,15 @@ end
 $$;
 drop table {HASHES};
 commit;
+\\echo restored
+"""
+# Without the end, which is sent once the file was read to its own, psql rolls back. Owners and
+# rights are the server's matter: migrate gives them.
+_PIPE = """
+{
+    printf %s "$1"
+    "$2" --file=- --no-owner --no-privileges "$3" && printf %s "$4"
+} | "$5" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --set=VERBOSITY=terse --output=/dev/null
 """
 
 
@@ -70,59 +72,28 @@ def restore(file: Path, *, replace: bool = False) -> None:
         run_lock(f"daybook restore {os.getpid()}"),
         warehouse.connect(application_name="daybook restore", autocommit=True) as conn,
     ):
-        _refuse(conn, replace)
-        version = conn.info.server_version
-        _put(file, program("pg_restore", version), program("psql", version))
-    warehouse.migrate()  # rights and owners, and what a newer Daybook adds
-
-
-def _refuse(conn: Connection, replace: bool) -> None:
-    warehouse.check_ready(conn)
-    [(landed,)] = conn.execute("select count(*) from bronze.load_batches")
-    if landed and not replace:
-        raise UsageError(
-            f"The warehouse at {warehouse.where()} holds {landed:,} landings: with --replace they"
-            " give way to what the file holds."
-        )
-
-
-def _put(file: Path, pg_restore: str, psql: str) -> None:
-    """pg_restore's script goes through psql; the end of its transaction only once all was read."""
-    options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse"]
-    # roles are this server's own matter: migrate gives owners and rights
-    script = [pg_restore, "--file=-", "--no-owner", "--no-privileges", str(file)]
-    with tempfile.TemporaryFile("w+") as wrong, tempfile.TemporaryFile("w+") as unread:
-        reading = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=unread)
-        writing = subprocess.Popen(
-            [psql, *options, "--output=/dev/null"],
-            stdin=subprocess.PIPE,
-            stderr=wrong,
+        warehouse.check_ready(conn)
+        [(landed,)] = conn.execute("select count(*) from bronze.load_batches")
+        if landed and not replace:
+            raise UsageError(
+                f"The warehouse at {warehouse.where()} holds {landed:,} landings: with --replace"
+                " they give way to what the file holds."
+            )
+        pg_restore, psql = (program(p, conn.info.server_version) for p in ("pg_restore", "psql"))
+        done = subprocess.run(
+            ["sh", "-c", _PIPE, "restore", _BEGIN, pg_restore, str(file), _END, psql],
             env=surroundings(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
-        assert reading.stdout and writing.stdin
-        try:
-            writing.stdin.write(_BEGIN.encode())
-            shutil.copyfileobj(reading.stdout, writing.stdin, 1 << 20)
-            if reading.wait() == 0:
-                writing.stdin.write(_END.encode())
-        except BrokenPipeError:
-            pass  # psql has said why
-        finally:
-            reading.stdout.close()
-            with contextlib.suppress(BrokenPipeError):
-                writing.stdin.close()  # without the end of its transaction psql rolls back
-            reading.wait()
-            writing.wait()
-        if writing.returncode or reading.returncode:
-            why = said(_text(wrong)) if writing.returncode else said(_text(unread))
-            if "out of shared memory" in why:
-                why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
-            raise WarehouseError(f"Nothing was changed: {file} can't be restored: {why}")
-
-
-def _text(file: IO[str]) -> str:
-    file.seek(0)
-    return file.read(10_000)
+    if done.stdout != "restored\n":
+        why = said(done.stderr)
+        if "out of shared memory" in why:
+            why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
+        raise WarehouseError(f"Nothing was changed: {file} can't be restored: {why}")
+    warehouse.migrate()  # rights and owners, and what a newer Daybook adds
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m loaders.restore") -> int:
