@@ -18,8 +18,10 @@ export SQL
 export BASH_ENV := $(CURDIR)/deploy/env.sh
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
+IN_CONTAINERS := $(addprefix compose-,up down down-volumes logs restart rebuild status psql prefect-psql exec)
+
 .PHONY: help setup demo run test test-all faults coverage lint audit locks bench site site-serve up down restart status logs deploy psql reset \
-    $(addprefix compose-,up down down-volumes logs restart rebuild status psql prefect-psql exec)
+    $(IN_CONTAINERS)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 32
@@ -120,21 +122,16 @@ site-serve: setup  ## the pages on http://127.0.0.1:8080, for this machine only
 psql: setup  ## a prompt in the warehouse (SQL='select 1')
 	@$(BIN)/python -m flows.psql $(if $(SQL),-c "$$SQL")
 
-up: setup  ## warehouse, Prefect server and worker, with all deployments
-	@$(BIN)/python -m flows.stack up
-
-down: setup  ## stop them; a run that is at work is ended and recorded
-	@$(BIN)/python -m flows.stack down
-
-restart: setup  ## stop server and worker and start them again
-	@$(BIN)/python -m flows.stack restart
+up:  ## warehouse, Prefect server and worker, with all deployments
+down:  ## stop them; a run that is at work is ended and recorded
+restart:  ## stop server and worker and start them again
+logs:  ## the end of each log
+up down restart logs: setup
+	@$(BIN)/python -m flows.stack $@
 
 status: setup  ## what runs, the last runs, who holds the warehouse
 	@$(BIN)/python -m flows.stack status || true
 	@$(BIN)/python -m flows.status
-
-logs: setup  ## the end of each log
-	@$(BIN)/python -m flows.stack logs
 
 deploy: setup  ## send prefect.yaml's deployments to the server (NAME=day-pipeline: that one)
 	@$(BIN)/python -m flows.deploy $(NAME)
@@ -146,41 +143,25 @@ deploy/.env:  # with passwords of its own, for its owner alone
 	@umask 077; $(PYTHON) -c 'import re, secrets, sys; sys.stdout.write(re.sub(r"(?m)^(\w+_PASSWORD=)$$", \
 	    lambda m: m[1] + secrets.token_hex(16), sys.stdin.read()))' < deploy/.env.example > $@
 
-compose-up: deploy/.env  ## start the containers: database, Prefect server, worker (DEV=1: with this folder's code)
-	@$(COMPOSE) up -d
+compose-up: DO = up -d  ## start the containers: database, Prefect server, worker (DEV=1: with this folder's code)
+compose-down: DO = down  ## stop and remove them; the volumes stay
+compose-down-volumes: DO = down --volumes  ## and throw away all that they hold (asks first)
+compose-logs: DO = logs --tail 40  ## the end of each container's log
+compose-restart: DO = restart prefect-server prefect-worker  ## restart Prefect's server and worker
+compose-rebuild: DO = up -d --build  ## build the image anew and start what changed
+compose-status: DO = ps --all  ## which containers run, and whether they are well
+compose-psql: DO = exec db psql -U daybook daybook  ## a prompt in the containers' warehouse
+compose-prefect-psql: DO = exec db psql -U daybook prefect  ## a prompt in Prefect's database
+compose-exec: DO = exec prefect-worker $(or $(RUN),bash)  ## a command in the worker's container: make compose-exec RUN='python -m flows.status'
+$(IN_CONTAINERS): deploy/.env
+	@$(if $(findstring volumes,$@),$(call ASK,This deletes the containers' warehouse and Prefect's database.))
+	@$(COMPOSE) $(DO)
 
-compose-down: deploy/.env  ## stop and remove them; the volumes stay
-	@$(COMPOSE) down
-
-compose-down-volumes: deploy/.env  ## and throw away all that they hold (asks first)
-	@read -r -p "This deletes the containers' warehouse and Prefect's database. Type yes: " answer \
-	    && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
-	@$(COMPOSE) down --volumes
-
-compose-logs: deploy/.env  ## the end of each container's log
-	@$(COMPOSE) logs --tail 40
-
-compose-restart: deploy/.env  ## restart Prefect's server and worker
-	@$(COMPOSE) restart prefect-server prefect-worker
-
-compose-rebuild: deploy/.env  ## build the image anew and start what changed
-	@$(COMPOSE) up -d --build
-
-compose-status: deploy/.env  ## which containers run, and whether they are well
-	@$(COMPOSE) ps --all
-
-compose-psql: deploy/.env  ## a prompt in the containers' warehouse
-	@$(COMPOSE) exec db psql -U daybook daybook
-
-compose-prefect-psql: deploy/.env  ## a prompt in Prefect's database
-	@$(COMPOSE) exec db psql -U daybook prefect
-
-compose-exec: deploy/.env  ## a command in the worker's container: make compose-exec RUN='python -m flows.status'
-	@$(COMPOSE) exec prefect-worker $(or $(RUN),bash)
+# Asks before something is gone.
+ASK = read -r -p "$(1) Type yes: " answer && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
 
 reset:  ## delete the embedded warehouse and all in it (asks first)
-	@read -r -p "This deletes $(HOME_DIR) with the embedded warehouse in it. Type yes: " answer \
-	    && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
+	@$(call ASK,This deletes $(HOME_DIR) with the embedded warehouse in it.)
 	@test ! -x $(BIN)/python || $(BIN)/python -m flows.stack down
 	@test ! -x $(BIN)/python \
 	    || $(BIN)/python -c 'from loaders import server, warehouse; server.reset(warehouse.home())'

@@ -6,7 +6,6 @@ start a run with settings of its own runs commands as the worker.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
 import secrets
@@ -45,6 +44,7 @@ def own_home() -> Path:
 
 def environment() -> dict[str, str]:
     """What server, worker and deployments run with; what the user has set wins."""
+    process.private_folder(folder())
     chosen = dict(os.environ)
     chosen.setdefault("PREFECT_HOME", str(own_home()))
     chosen.setdefault(ADDRESS, f"http://{LOCAL}:{_port()}/api")
@@ -55,11 +55,7 @@ def environment() -> dict[str, str]:
 
 def url() -> str | None:
     """The stack's API, if it is up and answers."""
-    try:
-        noted = (folder() / "api-url").read_text().strip()
-    except OSError:
-        return None
-    return noted if answers(noted) else None
+    return noted if (noted := _noted()) and answers(noted) else None
 
 
 def connection() -> dict[str, str]:
@@ -111,9 +107,8 @@ def secret() -> str:
     if told := os.environ.get(SECRET):
         return told
     path = secret_file()
-    with process.only_one(process.private_folder(folder()) / "secret.lock"):
-        if not path.exists():
-            process.write_private(path, new_secret())
+    if not path.exists():
+        process.write_private(path, new_secret())
     found = path.lstat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise DaybookError(f"{path} isn't its owner's alone: delete it, then make restart.")
@@ -130,16 +125,21 @@ def server_settings(asked: str, port: int) -> dict[str, str]:
     }
 
 
+def note() -> Path:
+    """Where the address of the stack's API is noted while it is up."""
+    return folder() / "api-url"
+
+
+def _noted() -> str:
+    return note().read_text() if note().exists() else ""
+
+
 def _port() -> int:
     """The configured port; else the one in use; else 4200, or a free one where that is taken."""
-    if os.environ.get("PREFECT_SERVER_API_PORT"):
-        return int(os.environ["PREFECT_SERVER_API_PORT"])
-    noted = process.private_folder(folder()) / "port"
-    with contextlib.suppress(OSError, ValueError):
-        port = int(noted.read_text())
-        if server().pid() or process.is_free(port):
-            return port
+    if asked := os.environ.get("PREFECT_SERVER_API_PORT"):
+        return int(asked)
+    host, port = place(_noted())
+    if host == LOCAL and (server().pid() or process.is_free(port)):
+        return port
     with socket.create_server((LOCAL, PORT if process.is_free(PORT) else 0)) as free:
-        port = int(free.getsockname()[1])
-    noted.write_text(str(port))
-    return port
+        return int(free.getsockname()[1])

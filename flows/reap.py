@@ -25,12 +25,12 @@ OPEN = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
 def reap() -> list[str]:
     """Mark the pool's open runs Crashed whose processes are gone; their ids."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter, WorkPoolFilterName
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
 
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(OPEN),
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[api.POOL])),
+            work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [api.POOL]}}),
         )
         alive = sessions()
         dead = [run for run in found if str(run.id)[:8] not in alive]

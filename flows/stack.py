@@ -7,11 +7,10 @@ What runs is noted under DAYBOOK_HOME/stack.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from flows import api, deploy, reap
@@ -41,11 +40,11 @@ def up() -> None:
         host, port = api.place(address)
         if host == api.LOCAL:
             settings[api.SECRET] = api.secret()
-            if not api.server().pid():
-                _start_server(port, settings)
             server = api.server()
+            if not server.pid():
+                _start_server(port, settings)
             api.wait_for(address, START_SECONDS, server.log, server.pid)
-        (api.folder() / "api-url").write_text(address)
+        api.note().write_text(address)
         if _at_home():  # so that the prefect command finds the server with nothing exported
             _tell_prefect(settings)
         os.environ.update(settings)
@@ -65,7 +64,7 @@ def down(*, keep_warehouse: bool = False) -> None:
     with _only_one():
         worker().stop()
         api.server().stop()
-        (api.folder() / "api-url").unlink(missing_ok=True)
+        api.note().unlink(missing_ok=True)
         if _at_home():
             (PROJECT / "prefect.toml").unlink(missing_ok=True)
         if warehouse.is_embedded() and not keep_warehouse:
@@ -105,10 +104,8 @@ def _tell_prefect(settings: dict[str, str]) -> None:
     process.write_private(PROJECT / "prefect.toml", "\n".join(lines) + "\n")
 
 
-@contextlib.contextmanager
-def _only_one() -> Iterator[None]:
-    with process.only_one(process.private_folder(api.folder()) / "lock"):
-        yield
+def _only_one() -> AbstractContextManager[None]:
+    return process.only_one(process.private_folder(api.folder()) / "lock")
 
 
 def _start_server(port: int, settings: dict[str, str]) -> None:
@@ -118,8 +115,8 @@ def _start_server(port: int, settings: dict[str, str]) -> None:
             "PREFECT_SERVER_API_PORT to a free one, or PREFECT_API_URL to the server to use."
         )
     command = _prefect("server", "start", "--host", api.LOCAL, "--port", str(port))
-    told = api.server_settings(settings[api.SECRET], port)
-    api.server().start(command, PROJECT, {**settings, **told})
+    told = settings | api.server_settings(settings[api.SECRET], port)
+    api.server().start(command, PROJECT, told)
 
 
 def _prefect(*arguments: str) -> list[str]:
