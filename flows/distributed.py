@@ -62,25 +62,22 @@ def refuse_small_pool(*, on_pool: bool) -> None:
 def run_phases(run: Run, names: Iterable[str]) -> Done:
     """Phases of a day beside each other, each a run of its deployment. Raises as wait_for does."""
     run.check()
-    return wait_for({name: trigger(name, f"{name} {run.day}", **_of(run)) for name in names}, run)
+    return wait_for({name: trigger(run, name, f"{name} {run.day}") for name in names}, run)
 
 
-def _of(run: Run) -> dict[str, Any]:
-    return {"day": run.day.text, "run_id": run.flow_run_id, "options": asdict(run.options)}
-
-
-def trigger(name: str, run_name: str, **parameters: Any) -> UUID:
-    """Start a run of a deployment on the pool; its id."""
+def trigger(run: Run, name: str, run_name: str, **more: str) -> UUID:
+    """Start a run of a deployment on the pool, for the day; its id."""
+    of_day = {"day": run.day.text, "run_id": run.flow_run_id, "options": asdict(run.options)}
     # `_sync` is what Prefect's decorator takes, and its types don't say so.
-    run: FlowRun = run_deployment(  # type: ignore[call-arg, assignment]
+    started: FlowRun = run_deployment(  # type: ignore[call-arg, assignment]
         f"{name}/{name}",
-        parameters=parameters,
+        parameters=of_day | more,
         flow_run_name=run_name,
-        tags=[parameters["day"], "distributed"],
+        tags=[run.day.text, "distributed"],
         timeout=0,
         _sync=True,
     )
-    return run.id
+    return started.id
 
 
 def wait_for(started: dict[str, UUID], run: Run) -> Done:
@@ -135,35 +132,34 @@ def _for_the_day(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run
         yield run
 
 
-def _phase(name: str, work: Callable[[Run], Any]) -> Any:
+def _phase(name: str, work: Callable[[Run], Any] | None = None) -> Any:
+    """The flow of a phase, which is its task of flows.tasks unless `work` is another way."""
+
     @flow(name=name, flow_run_name=f"{name} {{day}}", persist_result=False)
     async def phase(day: str, run_id: str, options: dict[str, Any]) -> None:
         with _for_the_day(day, run_id, options) as run:
-            work(run)
+            if work:
+                work(run)
+            else:
+                tasks.PHASES[name](tasks.whole(run))
 
     return phase
 
 
-def _as_flow(name: str) -> Any:
-    return _phase(name, lambda run: tasks.PHASES[name](tasks.whole(run)))
-
-
 def _tables_of(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
     names = [plan.table.name for plan in plans]
-    wait_for(
-        {t: trigger("land-table", f"land {t} {run.day}", table=t, **_of(run)) for t in names}, run
-    )
+    wait_for({t: trigger(run, "land-table", f"land {t} {run.day}", table=t) for t in names}, run)
     return []
 
 
-prepare_day = _as_flow("prepare-day")
+prepare_day = _phase("prepare-day")
 land_day = _phase("land-day", lambda run: phases.land_day(run, _tables_of))
-match_names = _as_flow("match-names")
-transform_day = _as_flow("transform-day")
-check_day = _as_flow("check-day")
-finish_day = _as_flow("finish-day")
-sweep_orphans = _as_flow("sweep-orphans")
-expire_days = _as_flow("expire-days")
+match_names = _phase("match-names")
+transform_day = _phase("transform-day")
+check_day = _phase("check-day")
+finish_day = _phase("finish-day")
+sweep_orphans = _phase("sweep-orphans")
+expire_days = _phase("expire-days")
 
 
 @flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)

@@ -13,7 +13,7 @@ from loaders.cluster import SUPERUSER, Cluster, refuse_foreign, socket_dir
 from loaders.errors import WarehouseError
 
 RECOVERY = 600  # seconds that a start may take: after a crash it replays the log
-ORPHANS = 30.0  # seconds for the sessions of a killed server to end
+PATIENCE = 60.0  # seconds for one that somebody else started, and for a killed one's sessions
 
 
 def start(home: Path) -> bool:
@@ -95,7 +95,8 @@ def _conninfo(home: Path, database: str) -> str:
 def _bring_up(home: Path) -> None:
     data = (home / "pg").resolve()
     # that of a start that was killed may be on its way
-    process.until(lambda: not _runs(data) or answers(home, "postgres"), RECOVERY)
+    if not process.until(lambda: not _runs(data) or answers(home, "postgres"), PATIENCE):
+        raise WarehouseError(f"The embedded server runs, but lets nobody in: see {home / 'log'}.")
     if _runs(data):
         return
     cluster = Cluster(home)
@@ -118,7 +119,7 @@ def _forget_dead(cluster: Cluster) -> None:
     for pid in _processes(cluster.data):
         with suppress(OSError):
             os.kill(pid, signal.SIGQUIT)
-    process.until(lambda: not _processes(cluster.data), ORPHANS)
+    process.until(lambda: not _processes(cluster.data), PATIENCE)
     # PostgreSQL still looks at the shared memory, so it can't run twice.
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
     (cluster.sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
