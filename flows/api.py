@@ -25,6 +25,7 @@ SECRET = "PREFECT_API_AUTH_STRING"
 POOL = "daybook"
 LOCAL = "127.0.0.1"
 PORT = 4200  # Prefect's own
+START_SECONDS = 90  # for a server: the first one makes its database
 
 
 def folder() -> Path:
@@ -84,9 +85,9 @@ def answers(address: str, seconds: float = 2.0) -> bool:
         return False
 
 
-def wait_for(address: str, seconds: float, log: Path, is_alive: Callable[[], Any]) -> None:
+def wait_for(address: str, log: Path, is_alive: Callable[[], Any]) -> None:
     """Wait until a server that has just been started answers. DaybookError where it doesn't."""
-    process.until(lambda: answers(address, seconds) or not is_alive(), seconds)
+    process.until(lambda: answers(address, START_SECONDS) or not is_alive(), START_SECONDS)
     if not is_alive() or not answers(address):
         raise DaybookError(f"Prefect's server did not start: see {log}.")
 

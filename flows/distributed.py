@@ -134,14 +134,12 @@ def _for_the_day(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run
 
 def _phase(name: str, work: Callable[[Run], Any] | None = None) -> Any:
     """The flow of a phase, which is its task of flows.tasks unless `work` is another way."""
+    work = work or (lambda run: tasks.PHASES[name](tasks.whole(run)))
 
     @flow(name=name, flow_run_name=f"{name} {{day}}", persist_result=False)
     async def phase(day: str, run_id: str, options: dict[str, Any]) -> None:
         with _for_the_day(day, run_id, options) as run:
-            if work:
-                work(run)
-            else:
-                tasks.PHASES[name](tasks.whole(run))
+            work(run)
 
     return phase
 

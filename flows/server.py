@@ -20,9 +20,7 @@ from typing import Any
 
 from flows import api, timing
 from loaders import process
-from loaders.sources import PROJECT
 
-START_SECONDS = 60
 SETTINGS = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # it has no automations
     # Else it looks for blocks to register, in prefect-dbt and dbt: a third of its start.
@@ -38,14 +36,16 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     Its database is in PREFECT_HOME, by default DAYBOOK_HOME/prefect. Called before Prefect is
     imported (it reads its settings once); where it already is, Prefect starts its own.
     `meanwhile` is called while the server starts, which takes seconds.
-    Raises DaybookError when the server does not answer within a minute.
+    Raises DaybookError when the server does not answer within START_SECONDS.
     """
     if not verbose:
         # The console belongs to our account; Prefect's API still gets every log line.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         # A library that logs to a root logger without handlers would give it one for the console.
         logging.getLogger().addHandler(logging.NullHandler())
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(START_SECONDS))
+    os.environ.setdefault(
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(api.START_SECONDS)
+    )
     os.environ.update(api.connection())
     if os.environ.get(api.ADDRESS) or "prefect" in sys.modules:
         meanwhile()
@@ -60,18 +60,14 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
     """Start a server on a free port of this machine, with a secret of its own, and set
     PREFECT_API_URL and PREFECT_API_AUTH_STRING to them."""
     log, secret = prefect_home / "server.log", api.new_secret()
-    process.set_aside(log)
-    with socket.create_server((api.LOCAL, 0)) as listener, log.open("ab") as said:
+    with socket.create_server((api.LOCAL, 0)) as listener:
         port = listener.getsockname()[1]
-        child = subprocess.Popen(
+        child = process.spawn(
             [sys.executable, "-m", "flows.server", str(listener.fileno())],
+            log,
+            {**os.environ, **SETTINGS, **api.server_settings(secret, port)},
             stdin=subprocess.PIPE,
-            stdout=said,
-            stderr=said,
             pass_fds=[listener.fileno()],
-            start_new_session=True,
-            cwd=PROJECT,
-            env={**os.environ, **SETTINGS, **api.server_settings(secret, port)},
         )
     os.environ.update({api.ADDRESS: f"http://{api.LOCAL}:{port}/api", api.SECRET: secret})
     _running.append(child)
@@ -79,8 +75,7 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
         meanwhile()
         with timing.part("prefect-server"):
             # Asked before it listens, the question waits in the backlog.
-            address = os.environ[api.ADDRESS]
-            api.wait_for(address, START_SECONDS, log, lambda: child.poll() is None)
+            api.wait_for(os.environ[api.ADDRESS], log, lambda: child.poll() is None)
     except BaseException:
         child.kill()
         stop_server()

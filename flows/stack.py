@@ -19,8 +19,6 @@ from loaders import process, warehouse
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
-START_SECONDS = 90.0
-
 
 def worker() -> process.Program:
     """The stack's Prefect worker."""
@@ -43,7 +41,7 @@ def up() -> None:
             server = api.server()
             if not server.pid():
                 _start_server(port, settings)
-            api.wait_for(address, START_SECONDS, server.log, server.pid)
+            api.wait_for(address, server.log, server.pid)
         api.note().write_text(address)
         if _at_home():  # so that the prefect command finds the server with nothing exported
             _tell_prefect(settings)
@@ -53,7 +51,7 @@ def up() -> None:
             # Nobody else works for this pool: what still says Running belongs to the dead.
             reap.reap()
             command = ["worker", "start", "--pool", api.POOL, "--type", "process"]
-            worker().start(_prefect(*command, "--install-policy", "never"), PROJECT, settings)
+            worker().start(_prefect(*command, "--install-policy", "never"), settings)
     print(f"Prefect is at {address.removesuffix('/api')}")
     if host == api.LOCAL and api.secret_file().exists():
         print(f"Its pages ask for a password: what is in {api.secret_file()}")
@@ -116,7 +114,7 @@ def _start_server(port: int, settings: dict[str, str]) -> None:
         )
     command = _prefect("server", "start", "--host", api.LOCAL, "--port", str(port))
     told = settings | api.server_settings(settings[api.SECRET], port)
-    api.server().start(command, PROJECT, told)
+    api.server().start(command, told)
 
 
 def _prefect(*arguments: str) -> list[str]:

@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from loaders.sources import PROJECT
 
 LOG_LIMIT = 10_000_000  # bytes; a larger log is set aside at the next start
 STOP_SECONDS = 20.0
@@ -47,21 +50,11 @@ class Program:
         except (OSError, ValueError, KeyError, psutil.Error):
             return None
 
-    def start(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        """Start it in a process group of its own, so that no Ctrl-C of ours reaches it."""
+    def start(self, command: list[str], environment: dict[str, str]) -> None:
+        """Start it, and note its process."""
         import psutil
 
-        set_aside(self.log)
-        with self.log.open("ab") as log:
-            child = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        child = spawn(command, self.log, environment)
         note = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
         self._note.write_text(json.dumps(note))
 
@@ -79,6 +72,24 @@ class Program:
                     process.kill()
             psutil.wait_procs(left, timeout=5)
         self._note.unlink(missing_ok=True)
+
+
+def spawn(
+    command: list[str], log: Path, environment: dict[str, str], **more: Any
+) -> subprocess.Popen[bytes]:
+    """Start a program in the project's folder, with its output at the end of `log`, and in a
+    session of its own, so that no Ctrl-C of ours reaches it. `more` goes to Popen."""
+    set_aside(log)
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env=environment,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            **{"stdin": subprocess.DEVNULL, **more},
+        )
 
 
 @contextlib.contextmanager
