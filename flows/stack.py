@@ -10,8 +10,8 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 from flows import api, deploy, reap
 from flows.command import guarded
@@ -69,6 +69,12 @@ def down(*, keep_warehouse: bool = False) -> None:
             warehouse.stop()
 
 
+def restart() -> None:
+    """Stop server and worker and start them again."""
+    down(keep_warehouse=True)
+    up()
+
+
 def status() -> int:
     """Say what runs; 0 when all of it does."""
     found = warehouse.status()
@@ -81,14 +87,14 @@ def status() -> int:
     return 0 if all(lines.values()) else 1
 
 
-def logs(lines: int) -> int:
+def logs() -> int:
     """Print the end of each log that there is."""
     found = [api.server().log, worker().log, *sorted((warehouse.home() / "log").glob("*"))]
     there = [path for path in found if path.exists()]
     if not there:
         print("no log yet")
         return 0
-    return subprocess.run(["tail", "-n", str(lines), "--", *there], check=False).returncode
+    return subprocess.run(["tail", "-n", "40", "--", *there], check=False).returncode
 
 
 def _at_home() -> bool:
@@ -127,24 +133,12 @@ def main(argv: list[str] | None = None) -> int:
         description="Warehouse, Prefect server and worker on this machine.",
         epilog="example: python -m flows.stack up",
     )
-    parser.add_argument(
-        "command", choices=["up", "down", "restart", "status", "logs"], help="what to do"
-    )
-    parser.add_argument("--lines", type=int, default=40, help="of each log (default 40)")
-    given = parser.parse_args(argv)
-
-    def restart() -> None:
-        down(keep_warehouse=True)
-        up()
-
-    done: dict[str, Any] = {
-        "up": up,
-        "down": down,
-        "restart": restart,
-        "status": status,
-        "logs": lambda: logs(given.lines),
+    commands: dict[str, Callable[[], int | None]] = {
+        command.__name__: command for command in (up, down, restart, status, logs)
     }
-    return guarded(lambda: done[given.command]() or 0)
+    parser.add_argument("command", choices=commands, help="what to do")
+    command = commands[parser.parse_args(argv).command]
+    return guarded(lambda: command() or 0)
 
 
 if __name__ == "__main__":
