@@ -1,9 +1,8 @@
-"""The pages in DAYBOOK_HOME/site: `python -m flows.site`, or `--serve` to look at them."""
+"""The pages in DAYBOOK_HOME/site: `python -m flows.site`."""
 
 from __future__ import annotations
 
 import argparse
-import functools
 import re
 import sys
 from pathlib import Path
@@ -71,35 +70,19 @@ def _write_lineage(page: Path) -> None:
     new.replace(page)
 
 
-def serve(port: int) -> None:
-    """Serve the pages on this machine only, until Ctrl-C."""
-    import http.server
-
-    handler = functools.partial(
-        http.server.SimpleHTTPRequestHandler, directory=warehouse.home() / "site"
-    )
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-        print(f"http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends it)", flush=True)
-        server.serve_forever()
-
-
 def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Write all pages anew: index, runs, days, groups and spend, lineage.",
-        epilog="example: %(prog)s --serve",
+        epilog="example: %(prog)s, and open the index that it names",
     )
-    parser.add_argument("--serve", action="store_true", help="then serve them on localhost")
-    parser.add_argument("--port", type=int, default=8080, help="for --serve (default 8080)")
-    given = parser.parse_args(argv)
+    parser.parse_args(argv)
 
     def command() -> int:
         print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
         if warehouse.is_embedded():
             warehouse.start()
         print(f"The pages are in {write_site(lineage=True, everything=True)}")
-        if given.serve:
-            serve(given.port)
         return 0
 
     return guarded(command)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -262,34 +261,6 @@ def test_pages_that_cannot_be_written_are_a_warning(
     run.progress = said.append
     record.write_pages(run)
     assert said == ["warning: no pages were written: OSError: disk full"]
-
-
-def test_the_pages_are_served_on_this_machine_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import http.server
-    import urllib.request
-
-    from flows import site
-
-    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "index.html").write_text("the pages")
-    served: list[str] = []
-
-    class Once(http.server.ThreadingHTTPServer):
-        def serve_forever(self, poll_interval: float = 0.5) -> None:
-            host, port = self.server_address[:2]
-            thread = threading.Thread(target=super().serve_forever)
-            thread.start()
-            with urllib.request.urlopen(f"http://{host}:{port}/", timeout=10) as answer:
-                served.extend([str(host), answer.read().decode()])
-            self.shutdown()
-            thread.join()
-
-    monkeypatch.setattr(http.server, "ThreadingHTTPServer", Once)
-    site.serve(0)
-    assert served == ["127.0.0.1", "the pages"]
 
 
 def test_the_critical_path_follows_what_was_waited_for() -> None:
