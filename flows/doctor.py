@@ -63,7 +63,7 @@ def _setup() -> Iterator[Finding]:
     yield _found("python", said, "" if sys.version_info >= (3, 11) else "3.11 is needed")
     lines = re.findall(r"^[a-z].*==.*", (PROJECT / "requirements.lock").read_text(), re.M)
     locked = [Requirement(line.rstrip(" \\")) for line in lines]
-    there = {canonicalize_name(each.name): each.version for each in distributions()}
+    there = {str(canonicalize_name(each.name)): each.version for each in distributions()}
     wrong = [
         f"{each.name} {there.get(each.name, 'missing')} (locked: {each.specifier})"
         for each in locked

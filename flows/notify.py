@@ -68,14 +68,15 @@ def _by_http(url: str, message: dict[str, Any]) -> str | None:
     arrive where nobody meant it to."""
     import httpx
 
-    for wait in (0.5, 1, None):
+    waits = [1, 0.5]
+    while True:
         try:
             answer = httpx.post(url, json=message, timeout=SECONDS, follow_redirects=False)
             break
         except httpx.ConnectError:
-            if wait is None:
+            if not waits:
                 raise
-            time.sleep(wait)
+            time.sleep(waits.pop())
     return None if answer.is_success else f"{SETTING} was not told: {answer.status_code}."
 
 
