@@ -72,12 +72,11 @@ def _by_http(url: str, message: dict[str, Any]) -> str | None:
     while True:
         try:
             answer = httpx.post(url, json=message, timeout=SECONDS, follow_redirects=False)
-            break
+            return None if answer.is_success else f"{SETTING} was not told: {answer.status_code}."
         except httpx.ConnectError:
             if not waits:
                 raise
             time.sleep(waits.pop())
-    return None if answer.is_success else f"{SETTING} was not told: {answer.status_code}."
 
 
 def _by_apprise(url: str, message: dict[str, Any]) -> str | None:

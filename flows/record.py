@@ -115,7 +115,7 @@ def notified(run: Run) -> Iterator[None]:
             run.progress(f"warning: {complaint}")
 
 
-def write_pages(run: Run, *, lineage: bool | None = None) -> None:
+def write_pages(run: Run, *, lineage: bool = True) -> None:
     """The pages, once the run's own row is closed, whatever it came to. Where they can't be
     written that is a warning: it must not hide how the day went. `lineage`: as write_site has it.
     """

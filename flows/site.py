@@ -31,17 +31,14 @@ _MENDED = [
 _DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
 
 
-def write_site(*, lineage: bool | None = None, everything: bool = False) -> Path:
-    """Write what is new of the pages, or `everything`; Data Docs are check-day's. Returns the
-    index's path.
-
-    `lineage`: whether dbt's page is built again; by default when the project is newer than it.
-    Raises DaybookError where dbt can't build it.
-    """
+def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
+    """Write what is new of the pages, or `everything`; dbt's page too (`lineage`), when the project
+    is newer than it. Data Docs are check-day's. Returns the index's path; DaybookError where dbt
+    can't build its page."""
     site = warehouse.home() / "site"
     site.mkdir(parents=True, exist_ok=True)
     page = site / "lineage.html"
-    if lineage or (lineage is None and _is_older(page)):
+    if lineage and (everything or _is_older(page)):
         _write_lineage(page)
     write_pages(site, everything=everything)
     return site / "index.html"
@@ -50,10 +47,9 @@ def write_site(*, lineage: bool | None = None, everything: bool = False) -> Path
 def _is_older(page: Path) -> bool:
     if not page.exists():
         return True
-    files = [
-        file for name in _DRAWN_FROM for file in [PROJECT / name, *(PROJECT / name).rglob("*")]
-    ]
-    return max(file.stat().st_mtime for file in files if file.exists()) > page.stat().st_mtime
+    places = [PROJECT / name for name in _DRAWN_FROM]
+    files = [file for place in places for file in (place, *place.rglob("*"))]
+    return max(file.stat().st_mtime for file in files) > page.stat().st_mtime
 
 
 def _write_lineage(page: Path) -> None:
@@ -82,7 +78,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> i
         print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
         if warehouse.is_embedded():
             warehouse.start()
-        print(f"The pages are in {write_site(lineage=True, everything=True)}")
+        print(f"The pages are in {write_site(everything=True)}")
         return 0
 
     return guarded(command)

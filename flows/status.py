@@ -45,7 +45,7 @@ def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     failed = [
         line for line in story.failed if line.rpartition("did not land: ")[2] not in said.said
     ]
-    told_above = ("error", "failed") if story.failed else ("error",)
+    told_above = ("error", "failed") if story.failed else ()
     return {
         "verdict": f"{run['day_name']} {said.word}: {said.said}",
         "failed": failed,
