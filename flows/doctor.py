@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from getpass import getuser
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,67 +45,51 @@ def _found(what: str, said: str, advice: str = "", state: str = "fail") -> Findi
 def examine() -> list[Finding]:
     """All findings; a look that fails by itself is one more of them."""
     found: list[Finding] = []
-    for look in (_python, _packages, _project, _home, _disk, _warehouse, _stack, _spark):
+    for look in (_setup, _home, _warehouse, _stack, _spark):
         try:
             found += look()
         except Exception as error:
-            what = look.__name__.lstrip("_")
             told = str(error) if isinstance(error, DaybookError) else type(error).__name__
-            found.append(Finding("fail", what, told))
+            found.append(Finding("fail", look.__name__.lstrip("_"), told))
     return found
 
 
-def _python() -> Iterator[Finding]:
+def _setup() -> Iterator[Finding]:
+    """Python, the packages against those of the lock, dbt's profile, the declaration."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
     said = f"{platform.python_version()} at {sys.executable}"
     yield _found("python", said, "" if sys.version_info >= (3, 11) else "3.11 is needed")
-
-
-def _packages() -> Iterator[Finding]:
-    """Those of this environment against the lock's."""
-    from packaging.requirements import Requirement
-
     lines = re.findall(r"^[a-z].*==.*", (PROJECT / "requirements.lock").read_text(), re.M)
     locked = [Requirement(line.rstrip(" \\")) for line in lines]
-    wrong = []
-    for each in locked:
-        if each.marker and not each.marker.evaluate():
-            continue  # for another Python or machine
-        try:
-            there = version(each.name)
-        except PackageNotFoundError:
-            wrong.append(f"{each.name} is missing")
-            continue
-        if there not in each.specifier:
-            wrong.append(f"{each.name} {there} (locked: {each.specifier})")
+    there = {str(canonicalize_name(each.name)): each.version for each in distributions()}
+    wrong = [
+        f"{each.name} {there.get(each.name, 'missing')} (locked: {each.specifier})"
+        for each in locked
+        if (not each.marker or each.marker.evaluate())  # else for another Python or machine
+        and there.get(each.name, "0") not in each.specifier
+    ]
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     said = ", ".join(wrong[:5]) + more or "as requirements.lock has them"
     yield _found("packages", said, "make setup" if wrong else "")
-
-
-def _project() -> Iterator[Finding]:
-    folder = Path(os.environ.get("DBT_PROFILES_DIR") or PROJECT)
-    there = (folder / "profiles.yml").exists()
-    advice = "" if there else "it is missing: make setup, or copy profiles.example.yml"
-    yield _found("profile", str(folder / "profiles.yml"), advice)
-    yield Finding("ok", "sources", f"{len(declared_tables())} tables are declared")
+    profile = Path(os.environ.get("DBT_PROFILES_DIR") or PROJECT) / "profiles.yml"
+    missing = "it is missing: make setup, or copy profiles.example.yml"
+    yield _found("profile", str(profile), "" if profile.exists() else missing)
+    yield _found("sources", f"{len(declared_tables())} tables are declared")
 
 
 def _home() -> Iterator[Finding]:
+    """DAYBOOK_HOME and the room that it has."""
     home = warehouse.home()
     if not home.exists():
-        yield Finding("ok", "home", f"{home}: not there yet, the first run makes it")
-        return
-    mode = home.stat().st_mode & 0o777
-    if not os.access(home, os.W_OK | os.X_OK):
+        yield _found("home", f"{home}: not there yet, the first run makes it")
+    elif not os.access(home, os.W_OK | os.X_OK):
         yield _found("home", f"{home} can't be written", f"give it to {getuser()}")
-    elif mode & 0o077:
+    elif (mode := home.stat().st_mode & 0o777) & 0o077:
         yield _found("home", f"{home} is open to others (mode {mode:03o})", "chmod 700 it", "warn")
     else:
         yield _found("home", f"{home}, its owner's alone")
-
-
-def _disk() -> Iterator[Finding]:
-    home = warehouse.home()
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     advice = "free some, or set DAYBOOK_KEEP_DAYS" if free < MUCH_DISK else ""
@@ -114,6 +98,7 @@ def _disk() -> Iterator[Finding]:
 
 
 def _warehouse() -> Iterator[Finding]:
+    """The server, its version, what it holds, and what this login may."""
     found = warehouse.status()
     kind = "embedded" if found.embedded else "external"
     if not found.running:
@@ -121,9 +106,9 @@ def _warehouse() -> Iterator[Finding]:
         state = "warn" if found.embedded else "fail"
         yield Finding(state, "warehouse", f"{kind}: {found.problem}")
         return
-    major = int(re.match(r"\d+", found.version or "0")[0])  # type: ignore[index]
     said = f"{kind}, PostgreSQL {found.version} at {found.where}"
-    yield _found("warehouse", said, "" if 16 <= major <= 18 else "16 to 18 are supported")
+    fits = re.match(r"1[678]\b", found.version or "")
+    yield _found("warehouse", said, "" if fits else "16 to 18 are supported")
     if found.problem:
         yield Finding("fail", "tables", found.problem)
         return
@@ -135,45 +120,47 @@ def _warehouse() -> Iterator[Finding]:
             where not coalesce(has_schema_privilege(to_regnamespace(name), 'usage, create'), false)
             """,
             [list(SCHEMAS)],
-        ).fetchall()
+        )
     said = f"this login can't write {lacking}" if lacking else "all schemas are writable"
     yield _found("rights", said, "grant it daybook_loader and daybook_transformer" * bool(lacking))
 
 
 def _stack() -> Iterator[Finding]:
-    url, worker = api.url(), stack.worker().pid()
-    if url:
+    """Prefect's server and worker, or the port that they would take."""
+    if url := api.url():
+        worker = stack.worker().pid()
         said = f"Prefect's server at {url}, {'a' if worker else 'no'} worker"
         yield _found("stack", said, "" if worker else "make up", "warn")
         return
-    yield Finding("ok", "stack", "not running, and runs here need none (make up starts it)")
+    yield _found("stack", "not running, and runs here need none (make up starts it)")
     asked = os.environ.get("PREFECT_SERVER_API_PORT")
     port = int(asked or api.PORT)
-    taken = not process.is_free(port)
-    if taken and asked:
+    if process.is_free(port):
+        yield _found("port", f"{port} is free for make up")
+    elif asked:
         advice = "set PREFECT_SERVER_API_PORT to a free one"
         yield _found("port", f"{port} is another program's", advice, "warn")
     else:
-        said = "another program's, so make up takes a free one" if taken else "free for make up"
-        yield Finding("ok", "port", f"{port} is {said}")
+        yield _found("port", f"{port} is another program's, so make up takes a free one")
 
 
 def _spark() -> Iterator[Finding]:
+    """PySpark, which nobody has to have, and the Java that it needs."""
     try:
-        there = version("pyspark")
+        spark = f"PySpark {version('pyspark')}"
     except PackageNotFoundError:
-        yield Finding("ok", "spark", "not installed; --engine spark needs it: make setup SPARK=1")
+        yield _found("spark", "not installed; --engine spark needs it: make setup SPARK=1")
         return
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin" if home else None)
     if java is None:
-        yield Finding("warn", "spark", f"PySpark {there}, but no Java: install Java {JAVA}")
+        yield _found("spark", f"{spark}, but no Java", f"install Java {JAVA}", "warn")
         return
     shown = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
     number = re.search(r'version "(\d+)', shown.stderr)
-    good = number is not None and int(number[1]) >= JAVA
-    said = f"PySpark {there}, Java {number[1] if number else 'unknown'} at {java}"
-    yield _found("spark", said, "" if good else f"{JAVA} is needed", "warn")
+    advice = "" if number and int(number[1]) >= JAVA else f"{JAVA} is needed"
+    said = f"{spark}, Java {number[1] if number else 'unknown'} at {java}"
+    yield _found("spark", said, advice, "warn")
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.doctor") -> int:

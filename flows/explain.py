@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from flows.command import guarded
-from flows.pages.read import Row, ask, kind_of_days
+from flows.pages.read import Row, ask, kind_of_days, question, rows
 from flows.report import wrapped
 from loaders import warehouse
 from loaders.days import Day
@@ -19,9 +18,10 @@ from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
     from psycopg import Connection
+    from psycopg.sql import Composed
 
-READERS = ("silver", "metrics", "marts")
 PRESENCE = ("status", "is_present", "first_seen_day", "last_seen_day")
+PLACE = ("_day", "_batch_id", "_source_file", "_source_row")
 
 
 def read_story(connection: Connection, table: str, key: list[str], values: bool) -> dict[str, Any]:
@@ -30,37 +30,51 @@ def read_story(connection: Connection, table: str, key: list[str], values: bool)
     Values of fields, which may be a person's, are in it only with `values`. UsageError for a table
     or a key that can't be, DaybookError where no record has the key.
     """
+    from psycopg import sql
+
     entity = _entity(table)
     names = declared_tables()[f"stg_{entity}"].key
     if len(key) != len(names):
         wanted = " ".join(name.upper() for name in names)
         raise UsageError(f"{entity} has the key {', '.join(names)}: explain {entity} {wanted}.")
-    records = _where(connection, f"intermediate.int_{entity}_records", names, key)
+    one = {
+        "is_it": sql.SQL(" and ").join(
+            sql.SQL("{}::text = {}").format(sql.Identifier(name), sql.Placeholder(name))
+            for name in names
+        )
+    }
+    asked: dict[str, Any] = dict(zip(names, key, strict=True))
+
+    def about(query: str, schema: str, relation: str) -> Composed:
+        return sql.SQL(query).format(relation=sql.Identifier(schema, relation), **one)
+
+    snapshots = [each.name for each in declared_tables().values() if each.kind == "snapshot"]
+    story = about(question("records"), "intermediate", f"int_{entity}_records")
+    records = rows(connection, story, {**asked, "entity": entity, "snapshots": snapshots})
     if not records:
         raise DaybookError(
             f"No record of {entity} with the key {' '.join(key)} has been landed and built. "
             "bronze.load_rejects has what could not be landed."
         )
-    held = next(iter(_where(connection, f"silver.{entity}", names, key)), None)
-    kind = kind_of_days(connection)
+    found = rows(
+        connection, about("select * from {relation} where {is_it}", "silver", entity), asked
+    )
+    held, kind = next(iter(found), None), kind_of_days(connection)
 
-    def text(day: date) -> str:
-        return Day(day, kind).text
+    def shown(value: Any) -> str:
+        return Day(value, kind).text if isinstance(value, date) else str(value)
 
-    days = [_told(record, held, text(record["_day"])) for record in records]
-    _add_changes(days, records, values)
-    days += [{"day": text(day), **gone} for day, gone in _absences(connection, entity, records)]
+    read_by = {}
+    for each in ask(connection, "readers", entity=entity, key=[*names]):
+        count = about("select count(*) from {relation} where {is_it}", each["layer"], each["name"])
+        [(read_by[f"{each['layer']}.{each['name']}"],)] = connection.execute(count, asked)
     return {
         "table": entity,
-        "key": dict(zip(names, key, strict=True)),
-        "silver": held and {name: _shown(held[name], text) for name in PRESENCE if name in held},
-        "days": sorted(days, key=lambda told: told.pop("at")),
-        "read_by": _readers(connection, entity, names, key),
+        "key": asked,
+        "silver": held and {name: shown(held[name]) for name in PRESENCE if name in held},
+        "days": [{"day": shown(each["_day"]), **_told(each, held, values)} for each in records],
+        "read_by": {relation: count for relation, count in read_by.items() if count},
     }
-
-
-def _shown(value: Any, text: Callable[[date], str]) -> str:
-    return text(value) if isinstance(value, date) else str(value)
 
 
 def _entity(table: str) -> str:
@@ -73,94 +87,24 @@ def _entity(table: str) -> str:
     return declared_tables()[f"stg_{name}"].entity
 
 
-def _where(
-    connection: Connection, relation: str, names: tuple[str, ...], key: list[str]
-) -> list[Row]:
-    import psycopg
-    from psycopg import sql
-
-    same = sql.SQL(" and ").join(sql.SQL("{} = %s").format(sql.Identifier(n)) for n in names)
-    query = sql.SQL("select * from {} where {} order by _day, _source_file, _source_row").format(
-        sql.Identifier(*relation.split(".")), same
-    )
-    try:
-        return ask(connection, query.as_string(connection), key)
-    except psycopg.DataError:
-        raise UsageError(f"{' '.join(key)}: that is no {', '.join(names)}.") from None
-
-
-def _told(record: Row, held: Row | None, day: str) -> dict[str, Any]:
-    place = ("_day", "_batch_id", "_source_file", "_source_row")
-    return {
-        "at": (record["_day"], 0),
-        "day": day,
-        "table": record["_source_table"],
+def _told(record: Row, held: Row | None, values: bool) -> dict[str, Any]:
+    """A record, or a day without one."""
+    told = {"table": record["_source_table"], "outcome": record["outcome"]}
+    if (fields := record["fields"]) is None:
+        return told
+    before = record["before"]
+    changed = [name for name in fields if before and fields[name] != before[name]]
+    told |= {
         "file": record["_source_file"],
         "row": record["_source_row"],
-        "outcome": record["_outcome"] or "quarantined",
-        "reasons": record["_errors"],
-        "in_silver": bool(held) and all(record[name] == held[name] for name in place if held),
+        "reasons": record["reasons"],
+        "in_silver": bool(held) and all(record[name] == held[name] for name in PLACE if held),
+        "changed": changed,
     }
-
-
-def _add_changes(days: list[dict[str, Any]], records: list[Row], values: bool) -> None:
-    """What each record says otherwise than the one before it in the same table."""
-    before: dict[str, Row] = {}
-    for told, record in zip(days, records, strict=True):
-        last = before.get(record["_source_table"])
-        before[record["_source_table"]] = record
-        fields = [name for name in record if not name.startswith("_")]
-        changed = [name for name in fields if last is not None and record[name] != last[name]]
-        told["changed"] = changed
-        if values:
-            shown = changed if last else [name for name in fields if record[name] is not None]
-            told["values"] = {name: str(record[name]) for name in shown}
-
-
-def _absences(
-    connection: Connection, entity: str, records: list[Row]
-) -> list[tuple[Any, dict[str, Any]]]:
-    """Applied days whose complete list lacks the key, once the list has had it."""
-    on = {(record["_source_table"], record["_day"]) for record in records}
-    since = {table: min(day for of, day in on if of == table) for table, _ in on}
-    applied = connection.execute(
-        "select day, table_name from metrics.applied_batches"
-        " where model = %s and table_name = any(%s) order by table_name, day",
-        [entity, [table for table in since if declared_tables()[table].kind == "snapshot"]],
-    ).fetchall()
-    return [
-        (day, {"at": (day, 1), "table": table, "outcome": "not listed"})
-        for day, table in applied
-        if day > since[table] and (table, day) not in on
-    ]
-
-
-def _readers(
-    connection: Connection, entity: str, names: tuple[str, ...], key: list[str]
-) -> dict[str, int]:
-    """Rows about the key in what is built from silver: relation → how many."""
-    from psycopg import sql
-
-    relations = connection.execute(
-        """
-        select relnamespace::regnamespace::text, relname from pg_class
-        where relnamespace::regnamespace::text = any(%(layers)s) and relkind in ('r', 'v', 'm')
-            and (relnamespace::regnamespace::text, relname) <> ('silver', %(entity)s)
-            and %(key)s::text[] <@ array(
-                select attname::text from pg_attribute where attrelid = pg_class.oid and attnum > 0
-            )
-        order by array_position(%(layers)s, relnamespace::regnamespace::text), relname
-        """,
-        {"layers": list(READERS), "entity": entity, "key": list(names)},
-    ).fetchall()
-    same = sql.SQL(" and ").join(sql.SQL("{}::text = %s").format(sql.Identifier(n)) for n in names)
-    count = sql.SQL("select count(*) from {} where {}")
-    found = {}
-    for schema, name in relations:
-        query = count.format(sql.Identifier(schema, name), same)
-        [(rows,)] = connection.execute(query, key).fetchall()
-        found[f"{schema}.{name}"] = rows
-    return {relation: rows for relation, rows in found.items() if rows}
+    if values:
+        said = changed if before else [name for name in fields if fields[name] is not None]
+        told["values"] = {name: fields[name] for name in said}
+    return told
 
 
 def print_story(story: dict[str, Any]) -> None:
@@ -185,8 +129,8 @@ def print_story(story: dict[str, Any]) -> None:
             print(" " * 25 + wrapped(f"{name}: {value}", 27))
     if story["read_by"]:
         print("\nread by")
-    for relation, rows in story["read_by"].items():
-        print(f"  {relation:<35} {rows:,} row{'s' if rows != 1 else ''}")
+    for relation, count in story["read_by"].items():
+        print(f"  {relation:<35} {count:,} row{'s' if count != 1 else ''}")
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.explain") -> int:

@@ -18,6 +18,8 @@ from loaders.errors import UsageError
 if TYPE_CHECKING:
     from psycopg import Connection
 
+MOMENT = "%Y-%m-%d %H:%M UTC"  # of a session, whose zone is UTC
+
 
 def late(day: Day, by: time, now: datetime) -> int:
     """Say whether `day` had succeeded by that hour, UTC, of the day after. 1 when it had not: then
@@ -36,20 +38,19 @@ def late(day: Day, by: time, now: datetime) -> int:
             "select min(finished_at) from metrics.pipeline_metrics"
             " where task_name = 'day-pipeline' and status = 'success' and day = %s",
             [day.date],
-        ).fetchall()
-        moment = "%Y-%m-%d %H:%M UTC"
+        )
+        how = f"came at {came:{MOMENT}}" if came else "has not come"
         if came and came <= due:
-            print(f"{day} came at {came.astimezone(UTC):{moment}}, in time for {due:{moment}}.")
-            return 0
-        if now < due:
-            print(f"{day} has not come; it is due by {due:{moment}}.")
-            return 0
-        how = f"came at {came.astimezone(UTC):{moment}}" if came else "has not come"
-        said = f"{day} is late: it {how}, and was due by {due:{moment}}."
-        print(said)
-        if os.environ.get(notify.SETTING):
-            _tell_once(connection, day, said)
-    return 1
+            print(f"{day} {how}, in time for {due:{MOMENT}}.")
+        elif now < due:
+            print(f"{day} {how}; it is due by {due:{MOMENT}}.")
+        else:
+            said = f"{day} is late: it {how}, and was due by {due:{MOMENT}}."
+            print(said)
+            if os.environ.get(notify.SETTING):
+                _tell_once(connection, day, said)
+            return 1
+    return 0
 
 
 def _tell_once(connection: Connection, day: Day, said: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from typing import Any
 
 SETTING = "DAYBOOK_WEBHOOK_URL"
@@ -63,11 +64,19 @@ def post(message: dict[str, Any]) -> str | None:
 
 
 def _by_http(url: str, message: dict[str, Any]) -> str | None:
-    """POST all of it as JSON. What is sent on elsewhere would arrive where nobody meant it to."""
+    """POST all of it as JSON, again where nobody has heard it. What is sent on elsewhere would
+    arrive where nobody meant it to."""
     import httpx
 
-    answer = httpx.post(url, json=message, timeout=SECONDS, follow_redirects=False)
-    return None if answer.is_success else f"{SETTING} was not told: {answer.status_code}."
+    waits = [1, 0.5]
+    while True:
+        try:
+            answer = httpx.post(url, json=message, timeout=SECONDS, follow_redirects=False)
+            return None if answer.is_success else f"{SETTING} was not told: {answer.status_code}."
+        except httpx.ConnectError:
+            if not waits:
+                raise
+            time.sleep(waits.pop())
 
 
 def _by_apprise(url: str, message: dict[str, Any]) -> str | None:

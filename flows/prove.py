@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -21,10 +21,11 @@ from uuid import uuid4
 
 from flows import site, transform
 from flows.command import guarded
+from flows.pages.read import ask
 from loaders import warehouse
 from loaders.compare import Parting, compare
 from loaders.errors import DaybookError, WarehouseError
-from loaders.lock import Lock, run_lock
+from loaders.lock import run_lock
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -46,144 +47,80 @@ class Proof:
     partings: list[Parting]
 
 
-def prove(check: Callable[[], None] = lambda: None) -> Proof:
+def prove() -> Proof:
     """Build all landed days anew beside what they built, compare, and note what it came to.
 
     Holds the warehouse meanwhile, as a run does: LockedError where another holds it. DaybookError
-    when there is a day that has landed and isn't built, or when dbt fails. `check` raises where
-    somebody interrupted: dbt may have kept that to itself, or made an error of its own of it.
+    when there is a day that has landed and isn't built, or when dbt fails.
     """
+    from psycopg.types.json import Jsonb
+
     run, started = f"prove {uuid4()}", datetime.now(UTC)
     with run_lock(f"daybook {run}") as lock, _scratch(run) as connection:
-        expired = _take_expired(connection)
         # dbt's target is the scratch schemas, with a manifest of their own.
         chosen = {"DBT_TARGET": "dev", "DBT_DEV_SCHEMA": SCRATCH}
-        with patch.dict(
-            os.environ, chosen, DBT_TARGET_PATH=str(warehouse.home() / "dbt" / "prove")
-        ):
-            try:
-                transform.build(None, run, arguments=BUILD)
-            finally:
-                check()
-        _refuse_unbuilt(connection)
+        chosen["DBT_TARGET_PATH"] = str(warehouse.home() / "dbt" / "prove")
+        with patch.dict(os.environ, chosen):
+            transform.build(None, run, arguments=BUILD)
+        (found,) = ask(connection, "proof_days")
+        if unbuilt := found["unbuilt"]:
+            raise DaybookError(
+                f"Landed and not yet built: {', '.join(map(str, unbuilt))}. There is nothing to"
+                " hold a proof against: run the day again (or dbt build), then prove."
+            )
         tables, partings = compare(connection, SCRATCH)
-        [(days,)] = connection.execute(
-            f"select count(distinct day) from {SCRATCH}_metrics.applied_batches"
-            " where day > '1970-01-01'"
-        )
-        proof = Proof(started, days, tables, expired, partings)
-        _note(connection, proof, lock)
+        proof = Proof(started, found["days"], tables, found["expired"], partings)
+        with connection.transaction():
+            connection.execute(
+                "insert into metrics.proofs"
+                " (started_at, is_equal, tables, days, expired_days, partings)"
+                " values (%s, %s, %s, %s, %s, %s)",
+                [
+                    *(started, not partings, tables, proof.days, proof.expired),
+                    Jsonb([asdict(parting) for parting in partings]),
+                ],
+            )
+            lock.check()
     return proof
 
 
-def shown(check: Callable[[], None] = lambda: None) -> Proof:
+def shown() -> Proof:
     """A proof for people to see: the newest run's page tells of it."""
     if warehouse.is_embedded():
         warehouse.start()
-    proof = prove(check)
+    proof = prove()
     site.write_site(lineage=False)
     return proof
 
 
 @contextmanager
 def _scratch(run: str) -> Iterator[Connection]:
-    """A connection under which the scratch schemas are gone before and after, also those of a
-    proof that was killed."""
+    """A connection under which there are scratch schemas, with what has expired; they are gone
+    afterwards, and those of a proof that was killed before."""
+    import psycopg
+
+    layers = ", ".join(f"{SCRATCH}_{layer}" for layer in LAYERS)
+    drop = f"drop schema if exists {layers} cascade"
     # Elsewhere as the login itself, as in dbt's target dev: it is its right to make schemas.
     role = warehouse.TRANSFORMER if warehouse.is_embedded() else None
     with warehouse.connect(
         application_name=f"daybook {run}", autocommit=True, role=role
     ) as connection:
         warehouse.check_ready(connection)
-        [(may, user, database)] = connection.execute(
-            "select has_database_privilege(current_database(), 'create'), current_user,"
-            " current_database()"
-        )
-        if not may:
-            raise WarehouseError(
-                f"A proof builds in schemas of its own, and {user} may not make them:"
-                f" grant create on database {database} to {user}."
-            )
-        _drop(connection)
+        connection.execute(drop)
         try:
+            try:
+                for row in ask(connection, "proof_begin"):
+                    connection.execute(row["statement"])
+            except psycopg.errors.InsufficientPrivilege:
+                user, database = connection.info.user, connection.info.dbname
+                raise WarehouseError(
+                    f"A proof builds in schemas of its own, and {user} may not make them:"
+                    f" grant create on database {database} to {user}."
+                ) from None
             yield connection
         finally:
-            _drop(connection)
-
-
-def _drop(connection: Connection) -> None:
-    connection.execute(
-        f"drop schema if exists {', '.join(f'{SCRATCH}_{layer}' for layer in LAYERS)} cascade"
-    )
-
-
-def _take_expired(connection: Connection) -> list[date]:
-    """Copy the records whose landed rows have expired, as batches that are applied; their days."""
-    statements = connection.execute(
-        f"""
-        select format(
-            'create table {SCRATCH}_intermediate.%1$I (like intermediate.%1$I including all);'
-            'insert into {SCRATCH}_intermediate.%1$I select * from intermediate.%1$I'
-            ' where _batch_id in (select batch_id from bronze.expired_days);'
-            'insert into {SCRATCH}_metrics.applied_batches select * from metrics.applied_batches'
-            ' where model = %1$L and batch_id in (select batch_id from bronze.expired_days)',
-            model
-        )
-        from metrics.applied_batches
-        inner join bronze.expired_days using (batch_id)
-        where model like 'int!_%!_records' escape '!'
-        group by model
-        """
-    ).fetchall()
-    for statement in (
-        f"create schema {SCRATCH}_intermediate; create schema {SCRATCH}_metrics",
-        f"create table {SCRATCH}_metrics.applied_batches"
-        " (like metrics.applied_batches including all)",
-        *(statement for (statement,) in statements),
-    ):
-        connection.execute(statement)
-    found = connection.execute(
-        f"select distinct day from {SCRATCH}_metrics.applied_batches order by day"
-    )
-    return [day for (day,) in found]
-
-
-def _refuse_unbuilt(connection: Connection) -> None:
-    found = connection.execute(
-        f"""
-        select distinct day::text from {SCRATCH}_metrics.applied_batches as rebuilt
-        where day > '1970-01-01' and not exists (
-            select from metrics.applied_batches as built
-            where built.table_name = rebuilt.table_name
-                and built.day = rebuilt.day
-                and built.batch_id = rebuilt.batch_id
-        )
-        order by 1
-        """
-    ).fetchall()
-    if found:
-        raise DaybookError(
-            f"Landed and not yet built: {', '.join(day for (day,) in found)}. There is nothing to"
-            " hold a proof against: run the day again (or dbt build), then prove."
-        )
-
-
-def _note(connection: Connection, proof: Proof, lock: Lock) -> None:
-    from psycopg.types.json import Jsonb
-
-    with connection.transaction():
-        connection.execute(
-            """
-            insert into metrics.proofs
-                (started_at, is_equal, tables, days, expired_days, partings)
-            values (%s, %s, %s, %s, %s, %s)
-            """,
-            [
-                *(proof.started_at, not proof.partings, proof.tables, proof.days, proof.expired),
-                Jsonb([asdict(parting) for parting in proof.partings]),
-            ],
-        )
-        lock.check()
+            connection.execute(drop)
 
 
 def as_json(proof: Proof) -> str:
@@ -228,20 +165,20 @@ def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove"
     parser.add_argument("--json", action="store_true", help="for a program to read")
     given = parser.parse_args(arguments)
 
-    signals: list[int] = []
+    interrupted: list[int] = []
 
     def interrupt(number: int, _frame: Any) -> None:
-        signals.append(number)
+        interrupted.append(number)
         raise KeyboardInterrupt
-
-    def check() -> None:
-        if signals:
-            raise KeyboardInterrupt
 
     def command() -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, interrupt)
-        proof = shown(check)
+        try:
+            proof = shown()
+        finally:
+            if interrupted:  # dbt may have made an error of its own of it
+                raise KeyboardInterrupt
         print(as_json(proof) if given.json else as_text(proof))
         return 1 if proof.partings else 0
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import notify, site, timing
-from flows.pages.read import failures
+from flows.pages.read import ask
 from flows.pages.verdict import read_story
 from flows.reasons import PhaseError, without_values
 from flows.run import Run, end_sessions
@@ -115,7 +115,7 @@ def notified(run: Run) -> Iterator[None]:
             run.progress(f"warning: {complaint}")
 
 
-def write_pages(run: Run, *, lineage: bool | None = None) -> None:
+def write_pages(run: Run, *, lineage: bool = True) -> None:
     """The pages, once the run's own row is closed, whatever it came to. Where they can't be
     written that is a warning: it must not hide how the day went. `lineage`: as write_site has it.
     """
@@ -142,7 +142,7 @@ def _had_failed(run: Run, row: int) -> bool:
 def _failures(run: Run) -> list[str]:
     """What dbt's nodes, or runs on the pool, have noted of their failures: the first three."""
     with connected(run) as connection:
-        found = failures(connection, run.flow_run_id)[:3]
+        found = ask(connection, "failures", run=run.flow_run_id)[:3]
     return [f"{each['name']}: {each['error_message']}" for each in found]
 
 

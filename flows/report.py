@@ -12,7 +12,8 @@ from typing import IO, TYPE_CHECKING
 
 from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
-from flows.pages import read
+from flows.pages.read import Row, ask
+from flows.pages.render import file_of
 from flows.pages.verdict import Note, Story, read_story
 from loaders import warehouse
 from loaders.days import Day
@@ -31,31 +32,22 @@ STATUSES = {
 
 
 @dataclass(frozen=True)
-class Line:
-    """A landed table, or (`table` is empty) another target that was built from it."""
-
-    table: str
-    target: str
-    status: str
-    figures: dict[str, int]
-
-
-@dataclass(frozen=True)
 class Account:
-    """A run's lines, what is to be looked at, the ledger's word, and the checks that failed."""
+    """A run's `lines`, as pages/sql/account.sql has them, what is to be looked at, the ledger's
+    word, and the checks that failed."""
 
     flow_run_id: str
     day: Day
-    lines: list[Line]
+    lines: list[Row]
     remarks: list[str]
     ledger: str = ""
     checks: tuple[str, ...] = ()
 
 
 def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
-    """The account of one run, from load_batches, pipeline_metrics and check_results alone."""
+    """The account of one run, from the ledgers alone."""
     story = read_story(connection, flow_run_id, day.date)
-    ledger = read.ledger(connection, day.date)
+    ledger = ask(connection, "ledger", day=day.date)
     unbalanced = [f"{row['table_name']} → {row['target']}" for row in ledger if not row["balanced"]]
     balance = f"does not balance: {', '.join(unbalanced)}" if unbalanced else "balances"
     passed = sum(row["success"] for row in story.checks)
@@ -65,57 +57,11 @@ def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
     return Account(
         flow_run_id,
         day,
-        _lines(connection, flow_run_id, story),
+        ask(connection, "account", run=flow_run_id, day=day.date, declared=[*declared_tables()]),
         [str(note) for note in story.notes if note not in of_checks],
         "; ".join(words),
         (*(_of_check(connection, day, note, story) for note in of_checks), *story.accepted),
     )
-
-
-def _lines(connection: Connection, flow_run_id: str, story: Story) -> list[Line]:
-    """What landed, in the order of the declaration, each table before what was built from it."""
-    built = read.ask(
-        connection,
-        """
-        select
-            table_name, task_name,
-            sum(rows_inserted)::bigint as new, sum(rows_updated)::bigint as changed,
-            sum(rows_deleted)::bigint as gone, sum(rows_unchanged)::bigint as unchanged,
-            sum(rows_stale)::bigint as stale, sum(rows_duplicate)::bigint as duplicate,
-            sum(rows_quarantined)::bigint as quarantined
-        from metrics.pipeline_metrics
-        where flow_run_id = %s
-            and status = 'success'
-            and task_name not in ('land-table', 'day-pipeline')
-            and task_name not like 'int!_%%' escape '!'
-            and table_name is not null
-        group by table_name, task_name
-        order by task_name
-        """,
-        [flow_run_id],
-    )
-    landed = {row["table_name"]: row for row in story.landings if row["status"] != "unused"}
-    tables = [name for name in declared_tables() if name in landed]
-    lines = []
-    for table in dict.fromkeys([*tables, *landed, *(row["table_name"] for row in built)]):
-        name, status = table.removeprefix("stg_"), landed.get(table, {"status": ""})["status"]
-        first = _figures(landed[table]) if status == "succeeded" else {}
-        targets = {row["task_name"]: row for row in built if row["table_name"] == table}
-        own = next((target for target in (name, "match-names") if target in targets), "")
-        if own:
-            first |= _figures(targets.pop(own))
-        lines.append(Line(name, own, status, first))
-        lines += [
-            Line("", target, "", figures)
-            for target, row in targets.items()
-            if (figures := _figures(row))
-        ]
-    return lines
-
-
-def _figures(row: read.Row) -> dict[str, int]:
-    found = row | {"landed": row.get("rows_landed"), "rejected": row.get("rows_rejected")}
-    return {name: found[name] for name in FIGURES if found.get(name)}
 
 
 def _of_check(connection: Connection, day: Day, note: Note, story: Story) -> str:
@@ -124,16 +70,13 @@ def _of_check(connection: Connection, day: Day, note: Note, story: Story) -> str
     if note.kind != "error":
         return said
     row = next(row for row in story.checks if row["name"] == note.name)
-    keys = row["sample_keys"]
-    tables = sorted({key["table_name"] for key in keys if "reason" in key})
-    if tables:
+    keys, where = row["sample_keys"], f"select * from {row['table_name']}"
+    often = [shown(key) for key in keys[:5]]
+    if tables := sorted({key["table_name"] for key in keys if "reason" in key}):
         reasons = read_reasons(connection, day, tables)
         often = [f"{one.rows:,} {one.reason} of {one.table} ({one.keys[0]})" for one in reasons[:3]]
-        names = sorted({table.replace("stg_", "quarantine.") for table in tables})
-        where = f"select * from {', '.join(names)} where _day = '{day.date}'"
-    else:
-        often = [shown(key) for key in keys[:5]]
-        where = f"select * from {row['table_name']}"
+        names = ", ".join(table.replace("stg_", "quarantine.") for table in tables)
+        where = f"select * from {names} where _day = '{day.date}'"
     return f"{said}\n  most often: {'; '.join(often) or 'no rows to show'}\n  look: {where}"
 
 
@@ -150,36 +93,36 @@ def print_account(account: Account, outcome: str, *, file: IO[str] | None = None
         print(f"\n{wrapped(account.ledger)}", file=out)
     for check in account.checks:
         print("\n".join(wrapped(f"  {line}", 6) for line in check.split("\n")), file=out)
-    page = warehouse.home() / "site" / "run.html"
-    if _is_of(page, account.flow_run_id):
+    page = warehouse.home() / "site" / "runs" / file_of(account.flow_run_id)
+    if page.exists():  # not where it could not be written
         print(f"\nThe run page:  {page}", file=out)
 
 
-def _new(lines: list[Line]) -> str:
+def _new(lines: list[Row]) -> str:
     """What changed in silver, entity by entity, whichever table brought it."""
-    entities: dict[str, Counter[str]] = {
-        table.removeprefix("stg_"): Counter() for table in declared_tables()
-    }
+    entities = {table.removeprefix("stg_"): Counter[str]() for table in declared_tables()}
     for line in lines:
-        if line.target in entities:
-            entities[line.target].update({n: line.figures.get(n, 0) for n in NEW})
+        if line["target"] in entities:
+            entities[line["target"]].update({name: line[name] or 0 for name in NEW})
     said = [f"{entity} {_words(found)}" for entity, found in entities.items() if found.total()]
     return "; ".join(said) or "nothing"
 
 
-def table_lines(lines: list[Line]) -> list[str]:
-    """A line a table and target; what was not delivered has one line together."""
-    names = [line.table or f"  {line.target}" for line in lines]
+def table_lines(lines: list[Row]) -> list[str]:
+    """A line a table and target."""
+    names = [
+        f"  {line['target']}" if line["status"] is None else line["table_name"].removeprefix("stg_")
+        for line in lines
+    ]
     width = max(map(len, names)) + 2
     told = []
     for name, line in zip(names, lines, strict=True):
-        said = [STATUSES[line.status]] if line.status in STATUSES else []
-        words = "; ".join([*said, *([_words(line.figures)] if line.figures else [])])
-        told.append(wrapped(f"{name:<{width}}{words or 'nothing new'}", width))
+        said = [words for words in (STATUSES.get(line["status"]), _words(line)) if words]
+        told.append(wrapped(f"{name:<{width}}{'; '.join(said) or 'nothing new'}", width))
     return told
 
 
-def _words(figures: dict[str, int] | Counter[str]) -> str:
+def _words(figures: Row | Counter[str]) -> str:
     return ", ".join(f"{figures[name]:,} {name}" for name in FIGURES if figures.get(name))
 
 
@@ -197,11 +140,6 @@ def wrapped(text: str, indent: int = 2) -> str:
         )
         for line in text.split("\n")
     )
-
-
-def _is_of(page: Path, flow_run_id: str) -> bool:
-    """Whether a run page is this run's: where it can't be written, an earlier one stays."""
-    return page.exists() and f"Run {flow_run_id}." in page.read_text(encoding="utf-8")
 
 
 def where_next(day: Day) -> str:

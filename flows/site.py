@@ -1,9 +1,8 @@
-"""The pages in DAYBOOK_HOME/site: `python -m flows.site`, or `--serve` to look at them."""
+"""The pages in DAYBOOK_HOME/site: `python -m flows.site`."""
 
 from __future__ import annotations
 
 import argparse
-import functools
 import re
 import sys
 from pathlib import Path
@@ -32,17 +31,14 @@ _MENDED = [
 _DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
 
 
-def write_site(*, lineage: bool | None = None, everything: bool = False) -> Path:
-    """Write what is new of the pages, or `everything`; Data Docs are check-day's. Returns the
-    index's path.
-
-    `lineage`: whether dbt's page is built again; by default when the project is newer than it.
-    Raises DaybookError where dbt can't build it.
-    """
+def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
+    """Write what is new of the pages, or `everything`; dbt's page too (`lineage`), when the project
+    is newer than it. Data Docs are check-day's. Returns the index's path; DaybookError where dbt
+    can't build its page."""
     site = warehouse.home() / "site"
     site.mkdir(parents=True, exist_ok=True)
     page = site / "lineage.html"
-    if lineage or (lineage is None and _is_older(page)):
+    if lineage and (everything or _is_older(page)):
         _write_lineage(page)
     write_pages(site, everything=everything)
     return site / "index.html"
@@ -51,10 +47,9 @@ def write_site(*, lineage: bool | None = None, everything: bool = False) -> Path
 def _is_older(page: Path) -> bool:
     if not page.exists():
         return True
-    files = [
-        file for name in _DRAWN_FROM for file in [PROJECT / name, *(PROJECT / name).rglob("*")]
-    ]
-    return max(file.stat().st_mtime for file in files if file.exists()) > page.stat().st_mtime
+    places = [PROJECT / name for name in _DRAWN_FROM]
+    files = [file for place in places for file in (place, *place.rglob("*"))]
+    return max(file.stat().st_mtime for file in files) > page.stat().st_mtime
 
 
 def _write_lineage(page: Path) -> None:
@@ -71,35 +66,19 @@ def _write_lineage(page: Path) -> None:
     new.replace(page)
 
 
-def serve(port: int) -> None:
-    """Serve the pages on this machine only, until Ctrl-C."""
-    import http.server
-
-    handler = functools.partial(
-        http.server.SimpleHTTPRequestHandler, directory=warehouse.home() / "site"
-    )
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-        print(f"http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends it)", flush=True)
-        server.serve_forever()
-
-
 def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Write all pages anew: index, runs, days, groups and spend, lineage.",
-        epilog="example: %(prog)s --serve",
+        epilog="example: %(prog)s, and open the index that it names",
     )
-    parser.add_argument("--serve", action="store_true", help="then serve them on localhost")
-    parser.add_argument("--port", type=int, default=8080, help="for --serve (default 8080)")
-    given = parser.parse_args(argv)
+    parser.parse_args(argv)
 
     def command() -> int:
         print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
         if warehouse.is_embedded():
             warehouse.start()
-        print(f"The pages are in {write_site(lineage=True, everything=True)}")
-        if given.serve:
-            serve(given.port)
+        print(f"The pages are in {write_site(everything=True)}")
         return 0
 
     return guarded(command)

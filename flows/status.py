@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 
-LANDINGS = """
-select
-    batch_id as batch, day, table_name as "table", status, rows_landed as landed,
-    rows_rejected as rejected
-from bronze.load_batches
-order by batch_id desc
-limit %s
-"""
-
-
 def days_by_state(days: list[Row], text: Callable[[date], str]) -> dict[str, list[list[str]]]:
     """State → the days that are in it, as first and last of each row of days."""
     spans: dict[str, list[list[date]]] = {}
@@ -49,15 +39,15 @@ def days_by_state(days: list[Row], text: Callable[[date], str]) -> dict[str, lis
 
 def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """What a run did, in words: the verdict, what failed, what to do, what to look at."""
-    story = read_story(connection, run["flow_run_id"], run["day"], run)
-    said = verdict(story, read.ledger(connection, run["day"]))
+    story = read_story(connection, run["flow_run_id"], run["day"])
+    said = verdict(story, read.ask(connection, "ledger", day=run["day"]))
     # but for what the verdict says already
     failed = [
         line for line in story.failed if line.rpartition("did not land: ")[2] not in said.said
     ]
-    told_above = ("error", "failed") if story.failed else ("error",)
+    told_above = ("error", "failed") if story.failed else ()
     return {
-        "verdict": f"{run['asked_day']} {said.word}: {said.said}",
+        "verdict": f"{run['day_name']} {said.word}: {said.said}",
         "failed": failed,
         "advice": story.advice,
         "warnings": [str(note) for note in story.notes if note.kind not in told_above],
@@ -75,16 +65,16 @@ def read_status(limit: int) -> dict[str, Any]:
             return Day(day, kind).text
 
         held, newest = holder(connection), read.runs(connection, limit)
-        for run in newest:
-            run["asked_day"] = run["asked_day"] or text(run["day"])
         return {
             "lock": held and held[0],
             "last_run": last_run(connection, newest[0]) if newest else None,
-            "days": days_by_state(read.calendar(connection), text),
+            "days": days_by_state(
+                read.ask(connection, "calendar", numbered=kind == "numbered"), text
+            ),
             "runs": [
                 {
                     "started": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
-                    "day": run["asked_day"],
+                    "day": run["day_name"],
                     "status": run["status"],
                     "seconds": round(run["duration_seconds"] or 0, 1),
                     "run": run["flow_run_id"],
@@ -93,7 +83,8 @@ def read_status(limit: int) -> dict[str, Any]:
                 for run in newest
             ],
             "landings": [
-                row | {"day": text(row["day"])} for row in read.ask(connection, LANDINGS, [limit])
+                row | {"day": text(row["day"])}
+                for row in read.ask(connection, "batches", most=limit)
             ],
         }
 

@@ -19,7 +19,7 @@ from prefect.transactions import CommitMode, transaction
 from prefect.utilities.annotations import quote
 
 from flows import phases, reasons, report
-from flows.pages.read import ledger
+from flows.pages.read import ask
 from flows.pages.render import file_of
 from flows.phases import Done
 from flows.run import Run
@@ -199,7 +199,7 @@ async def _leave(
         application_name="daybook artifacts", autocommit=True, role=warehouse.TRANSFORMER
     ) as connection:
         account = report.read_account(connection, run.flow_run_id, run.day)
-        rows = ledger(connection, run.day.date)
+        rows = ask(connection, "ledger", day=run.day.date)
     solves = ", solved: it had failed or was late" if solved else ""
     said = [f"{run.day} {status} in {seconds:.0f} s{solves}", *report.table_lines(account.lines)]
     said.append(account.ledger)

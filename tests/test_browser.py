@@ -21,7 +21,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from flows.pages import shapes
 from flows.pages.render import render
 from loaders.sources import PROJECT
 from tests.conftest import dbt_settings, new_home, remove_home
@@ -187,8 +186,8 @@ def test_a_year_of_days_fits_a_phone(tmp_path: Path, chromium: Callable[..., Any
     first = date(2025, 1, 1)
     states = ["missing", "failed", "running", "re-run", *["done"] * 60]
     days = [
-        {"day": first + timedelta(n), "state": states[n % 64], "is_late": n % 50 == 9}
-        for n in range(400)
+        {"day": day, "month": day.replace(day=1), "state": states[n % 64], "is_late": n % 50 == 9}
+        for n, day in enumerate(first + timedelta(n) for n in range(400))
     ]
     page = tmp_path / "index.html"
     page.write_text(index_of([], days), encoding="utf-8")
@@ -205,15 +204,14 @@ def test_a_year_of_days_fits_a_phone(tmp_path: Path, chromium: Callable[..., Any
 
 def index_of(runs: list[dict[str, Any]], days: list[dict[str, Any]]) -> str:
     beside = {"up": "", "tables": {}, "is_there": lambda _: True}
-    values = {"runs": runs, "days": days, "months": shapes.months(days)}
-    return render("index.html.j2", "dated", **values, **beside)
+    return render("index.html.j2", "dated", runs=runs, days=days, **beside)
 
 
 def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(
     tmp_path: Path, chromium: Callable[..., Any]
 ) -> None:
     error = "stg_agents: it is required, and /srv/exports/daily/2026-01-05 has no agents/."
-    run = {"day": date(2026, 1, 5), "asked_day": None, "status": "failure"}
+    run = {"day": date(2026, 1, 5), "day_name": "2026-01-05", "status": "failure"}
     run |= {"started_at": None, "duration_seconds": 12.5, "error_message": error}
     run["flow_run_id"] = "run"
     page = tmp_path / "index.html"

@@ -125,10 +125,15 @@ def test_the_account_fits_with_all_its_figures(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     figures = {name: 1_234_567 + n for n, name in enumerate(report.FIGURES)}
+    none = dict.fromkeys(figures)
+
+    def line(table: str, target: str | None, status: str | None, **found: int) -> dict[str, Any]:
+        return {"table_name": table, "target": target, "status": status, **none, **found}
+
     lines = [
-        report.Line("transactions", "transactions", "succeeded", figures),
-        report.Line("", "application_spend_monthly", "", {"new": 5}),
-        report.Line("fx_rates", "", "skipped", {}),
+        line("stg_transactions", "transactions", "succeeded", **figures),
+        line("stg_transactions", "application_spend_monthly", None, new=5),
+        line("stg_fx_rates", None, "skipped"),
     ]
     remark = f"stg_agents: fields added: {', '.join(f'field_{n}' for n in range(40))}\x1b[2J"
     account = report.Account("abcdefgh-1234", parse_day("day2"), lines, [remark])

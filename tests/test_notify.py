@@ -122,6 +122,25 @@ def test_an_answer_that_is_none_is_said_without_the_address(
     assert len(asked) == 1, "it is asked once, and follows nobody elsewhere"
 
 
+def test_a_service_that_comes_up_late_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        def work() -> None:
+            time.sleep(0.2)
+            listener.listen()
+            caller, _ = listener.accept()
+            caller.recv(10_000)
+            caller.send(OK)
+            caller.close()
+
+        service = threading.Thread(target=work)
+        service.start()
+        assert tell() is None
+        service.join()
+
+
 def test_an_answer_byte_by_byte_has_the_whole_deadline(
     hook: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

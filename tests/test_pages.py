@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from datetime import date, timedelta
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ import pytest
 
 from flows import record
 from flows.checks import run as checks
-from flows.pages import now, shapes
-from flows.pages.read import bars as bars_of
-from flows.pages.render import render
-from flows.pages.verdict import AGAIN, slow_nodes
+from flows.pages import shapes
+from flows.pages.read import ask
+from flows.pages.verdict import AGAIN
 from flows.pages.write import write_pages
 from flows.run import Run
+from loaders import warehouse
 from loaders.days import parse_day
 from tests.silver_world import World, agent, group, transaction
 
@@ -243,6 +241,8 @@ def test_four_hundred_days_and_many_groups_stay_small(world: World, tmp_path: Pa
     assert len(re.findall(r'<li class="\S+ w\d"', index)) == 400
     assert "2025-04-19: missing" in index and "2025-04-20: missing" in index
     assert '<section aria-label="April 2025">' in index
+    months = re.findall(r"<h3>(\w+ \d+)</h3>", index)
+    assert (months[0], months[-1], len(months)) == ("January 2026", "December 2024", 14)
     assert "more groups are in metrics.group_activity" in read(tmp_path, "now.html")
     assert "2026-01-05 is running" in text
 
@@ -261,34 +261,6 @@ def test_pages_that_cannot_be_written_are_a_warning(
     run.progress = said.append
     record.write_pages(run)
     assert said == ["warning: no pages were written: OSError: disk full"]
-
-
-def test_the_pages_are_served_on_this_machine_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import http.server
-    import urllib.request
-
-    from flows import site
-
-    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "index.html").write_text("the pages")
-    served: list[str] = []
-
-    class Once(http.server.ThreadingHTTPServer):
-        def serve_forever(self, poll_interval: float = 0.5) -> None:
-            host, port = self.server_address[:2]
-            thread = threading.Thread(target=super().serve_forever)
-            thread.start()
-            with urllib.request.urlopen(f"http://{host}:{port}/", timeout=10) as answer:
-                served.extend([str(host), answer.read().decode()])
-            self.shutdown()
-            thread.join()
-
-    monkeypatch.setattr(http.server, "ThreadingHTTPServer", Once)
-    site.serve(0)
-    assert served == ["127.0.0.1", "the pages"]
 
 
 def test_the_critical_path_follows_what_was_waited_for() -> None:
@@ -324,58 +296,75 @@ def test_a_runs_bars_are_on_one_clock_without_what_is_drawn_in_parts(
         """
     )
     with psycopg.connect(db.info.dsn) as connection:
-        bars = [(b["name"], b["begins"], b["ends"], b["seconds"]) for b in bars_of(connection, "r")]
+        bars = [
+            (b["name"], b["begins"], b["ends"], b["seconds"])
+            for b in ask(connection, "bars", run="r")
+        ]
     assert bars == [("imports", 0, 3, 3), ("stg_agents", 4, 6, 2)]
 
 
-def test_a_calendar_has_each_day_in_its_month() -> None:
-    days = [{"day": date(2026, 1, 25) + timedelta(n)} for n in range(10)]
-    drawn = [(name, [row["day"].day for row in of_month]) for name, of_month in shapes.months(days)]
-    assert drawn == [("February 2026", [1, 2, 3]), ("January 2026", [*range(25, 32)])]
+def test_slow_nodes_are_those_furthest_above_their_median(db: psycopg.Connection) -> None:
+    def slow(*nodes: tuple[str, str, float]) -> list[Any]:
+        db.execute("truncate metrics.node_runs")
+        db.cursor().executemany(
+            """
+            insert into metrics.node_runs
+                (flow_run_id, day, node, resource_type, status, started_at, finished_at, seconds)
+            values (%s, %s, %s, 'model', 'success', now(), now(), %s)
+            """,
+            [(day, parse_day(day).date, node, seconds) for day, node, seconds in nodes],
+        )
+        with psycopg.connect(db.info.dsn) as connection:
+            return [row["node"] for row in ask(connection, "slow", run="day2")]
 
-
-def test_slow_nodes_are_those_furthest_above_their_median() -> None:
-    def node(name: str, seconds: float, median: float | None) -> dict[str, Any]:
-        return {"node": name, "resource_type": "model", "seconds": seconds, "median": median}
-
-    rows = [node("steady", 9, 9), node("slower", 2, 0.5), node("new", 1, None)]
-    assert [row["node"] for row in slow_nodes(rows)] == ["slower", "steady"]
-    assert [row["node"] for row in slow_nodes([node("a", 1, None), node("b", 2, None)])] == [
-        "b",
-        "a",
+    before = [("day1", "steady", 9), ("day1", "slower", 0.5), ("day1", "quick", 0.001)]
+    now = [
+        ("day2", "steady", 9),
+        ("day2", "slower", 2),
+        ("day2", "new", 1),
+        ("day2", "quick", 0.01),
     ]
+    assert slow(*before, *now) == ["slower", "steady"]
+    assert slow(*before[2:], now[3]) == ["quick"], "when all of them take no time"
+    assert slow(("day2", "a", 1), ("day2", "b", 2)) == ["b", "a"]
 
 
-def spent(*amounts: tuple[str, int, Any]) -> list[dict[str, Any]]:
-    return [
-        {"application": name, "month": date(2026, month, 1), "usd": Decimal(usd)}
-        for name, month, usd in amounts
-    ]
+def spend(db: Any, site: Path, *amounts: tuple[str, int, str]) -> str:
+    """The page of what was spent: application, month of 2026, dollars."""
+    db.execute(
+        "drop table if exists marts.application_spend_monthly;"
+        "create table marts.application_spend_monthly (application text, month date, usd numeric);"
+        f"grant select on marts.application_spend_monthly to {warehouse.TRANSFORMER}"
+    )
+    db.cursor().executemany(
+        "insert into marts.application_spend_monthly values (%s, %s, %s)",
+        [(name, date(2026, month, 1), usd) for name, month, usd in amounts],
+    )
+    pages(db, site)
+    return read(site, "now.html")
 
 
-def test_spend_keeps_its_colours_and_escapes_names() -> None:
-    found = now.spend(spent((EVIL, 1, 30), ("unmatched", 1, 10)))
-    assert found["months"] == ["Jan 2026"] and found["unmatched"] == Decimal("0.25")
-    assert [(row["name"], row["colour"]) for row in found["lines"]] == [
-        (EVIL, "c0"),
-        ("unmatched", "c8"),
-    ]
-    page = page_of(**found)
-    assert EVIL not in page and "&lt;script&gt;" in page and "25% of it" in page
-    assert "No spend yet" in page_of(**now.spend([]))
+def test_spend_keeps_its_colours_and_escapes_names(db: psycopg.Connection, tmp_path: Path) -> None:
+    page = spend(db, tmp_path, (EVIL, 1, "30"), ("unmatched", 1, "10"))
+    assert EVIL not in page and "25% of it" in page
+    colours = re.findall(r'<rect class="(c\d)" width="10" height="10"/></svg> (.*?)</li>', page)
+    assert colours == [("c0", "&lt;script&gt;alert(1)&lt;/script&gt;"), ("c8", "unmatched")]
+    many = [(f"App {n}", 1 + n % 2, f"{n}") for n in range(1, 10)]
+    page = spend(db, tmp_path, *many, ("unmatched", 2, "1"))
+    assert '"c6" width="10" height="10"/></svg> App 3<' in page
+    assert (
+        '<th scope="row">other applications</th><td class="n">2.00</td><td class="n">1.00</td>'
+        in page
+    )
+    assert "No spend yet" in spend(db, tmp_path)
 
 
-def test_one_absurd_amount_is_cut_in_the_chart_and_short_in_the_table() -> None:
+def test_one_absurd_amount_is_cut_in_the_chart_and_short_in_the_table(
+    db: psycopg.Connection, tmp_path: Path
+) -> None:
     amounts = [("Figma", 1, "30"), ("Figma", 2, "4e398"), ("Figma", 3, "40"), ("Acme", 3, "-9")]
-    found = now.spend(spent(*amounts))
-    assert found["drawn"]["cut"] == ["Feb 2026"] and found["drawn"]["most"] == 40
-    page = page_of(**found)
+    page = spend(db, tmp_path, *amounts)
     tall = [float(height) for height in re.findall(r'<rect [^>]*y=[^>]* height="([\d.]+)"', page)]
     assert tall == [112.5, 150, 150], "the others can be seen, and what is below zero has none"
     assert "4.00e+398" in page and "-9.00" in page and "0" * 20 not in page
     assert "beside them: Feb 2026" in page
-
-
-def page_of(**spend: Any) -> str:
-    beside = {"totals": {"groups": 0}, "tree": [], "up": "", "written": "", "tables": {}}
-    return render("now.html.j2", "dated", **beside, **spend, is_there=lambda _: False)

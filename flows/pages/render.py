@@ -42,7 +42,8 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
         "zip": zip,
         "prose": lambda text: Markup(re.sub("`(.*?)`", r"<code>\1</code>", str(escape(text)))),
     }
-    made.globals |= {"style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))}
+    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    made.globals |= {"style": style, "dated": kind == "dated"}
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 from flows.pages.read import Row
@@ -42,9 +41,3 @@ def columns(labels: list[str], series: dict[str, list[Any]]) -> dict[str, Any]:
     most = max((h for h in heights if h <= CUT * middle), default=0)
     cut = [label for label, total in zip(labels, totals, strict=True) if total > most]
     return {"labels": labels, "series": series, "most": most, "cut": cut}
-
-
-def months(days: list[Row]) -> list[tuple[str, list[Row]]]:
-    """Days, which are in order, by month, the newest month first."""
-    by_month = groupby(days, lambda row: f"{row['day']:%B %Y}")
-    return [(name, list(of_month)) for name, of_month in by_month][::-1]

@@ -9,17 +9,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from flows.pages.read import Row, ask
+from flows.pages.read import Row
 from loaders.personal import personal
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 LAYERS = ("bronze", "silver", "metrics", "marts")  # those whose tables have a page
 ORDER = ("seed", "bronze", "intermediate", "quarantine", "silver", "metrics", "marts", "exposure")
-DAYS = 60  # in a trend
 
 
 def declared(manifest: Path) -> dict[str, Row]:
@@ -68,49 +63,3 @@ def _reached(key: str, edges: dict[str, list[str]], nodes: dict[str, Row]) -> di
     for each in sorted(seen - {key}, key=lambda each: (ORDER.index(_layer(nodes[each])), each)):
         layers[_layer(nodes[each])].append(nodes[each]["name"])
     return dict(layers)
-
-
-def trends(connection: Connection) -> dict[str, list[Row]]:
-    """What the last days brought, by landed table and by what is built of them: as it was when each
-    day was last applied, from what runs noted, so that no record is read."""
-    rows = ask(
-        connection,
-        """
-        with landed as (
-            select distinct on (table_name, day)
-                table_name, day, rows_landed, coalesce(rows_rejected, 0) as rows_rejected,
-                finished_at, day > max(day) over () - %s as is_recent
-            from bronze.load_batches
-            where status = 'succeeded'
-            order by table_name, day, batch_id desc
-        ),
-
-        came_to as (
-            select distinct on (task_name, table_name, day) *
-            from metrics.pipeline_metrics
-            where status = 'success' and rows_landed > 0 and task_name <> 'land-table'
-            order by task_name, table_name, day, id desc
-        )
-
-        select
-            page.name, landed.day, max(landed.finished_at) as finished_at,
-            sum(landed.rows_landed) as landed, sum(landed.rows_rejected) as rejected,
-            coalesce(sum(rows_inserted), 0) as inserted, coalesce(sum(rows_updated), 0) as updated,
-            coalesce(sum(rows_unchanged), 0) as unchanged, coalesce(sum(rows_stale), 0) as stale,
-            coalesce(sum(rows_duplicate), 0) as duplicate,
-            coalesce(sum(rows_quarantined), 0) as quarantined
-        from landed
-        left join came_to using (table_name, day)
-        cross join lateral (values (table_name), (task_name)) as page (name)
-        -- what a list of members names is counted in members, not in rows of its table
-        where landed.is_recent
-            and (page.name, task_name) is distinct from ('stg_groups', 'group_memberships')
-        group by page.name, landed.day
-        order by landed.day
-        """,
-        [DAYS],
-    )
-    found = defaultdict(list)
-    for row in rows:
-        found[row["name"]].append(row)
-    return dict(found)

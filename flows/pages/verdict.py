@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 from flows.checks.accepted import read_accepted
 from flows.checks.quarantine import Reason
 from flows.pages import read
-from flows.pages.read import Row
+from flows.pages.read import Row, ask
 from loaders.days import Day
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ AGAIN = (
     "and what was applied is not applied again."
 )
 FIELDS = 12  # named of those that were added, or are gone
-# What there is to look at, in order, and what a verdict says of so many.
+# What there is to look at, the worst first, and what a verdict says of so many.
 KINDS = {
     "failed": "tables that are there and did not land: {}",
+    "error": "checks that fail: {}",
     "unused": "files that no table uses: {}",
     "repaired": "tables with repaired rows: {}",
     "drift": "tables whose fields changed: {}",
     "dbt": "dbt tests that warn: {}",
     "unaccepted": "entries of accepted.yml that accept nothing: {}",
-    "error": "checks that fail: {}",
     "warn": "checks that warn: {}",
 }
 
@@ -48,13 +48,10 @@ class Note(NamedTuple):
     def __str__(self) -> str:
         return f"{self.name}: {self.said}"
 
-
-class Verdict(NamedTuple):
-    """A kind for the page's colour, a word for its title, a sentence."""
-
-    kind: str
-    word: str
-    said: str
+    @property
+    def sentence(self) -> str:
+        """With what a check is about."""
+        return f"{self.name}: {self.expected}; found {self.said}" if self.expected else str(self)
 
 
 @dataclass(frozen=True)
@@ -67,24 +64,21 @@ class Story:
 
     run: Row | None
     landings: list[Row]
-    nodes: list[Row]
     checks: list[Row]
     notes: list[Note]
     accepted: list[str]
-    failed: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
+    failed: list[str]
+    advice: list[str]
 
 
-def read_story(
-    connection: Connection, flow_run_id: str, day: date, run: Row | None = None
-) -> Story:
-    """`run`: as read.runs has it; without it, what failed is not told."""
-    landings = read.landings(connection, flow_run_id, day)
-    nodes, checks = read.nodes(connection, flow_run_id), read.checks(connection, flow_run_id)
-    failures = read.failures(connection, flow_run_id)
-    why = {row["name"]: row["error_message"] for row in failures}
+def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
+    """A run's story, by its id."""
+    run = next(iter(read.runs(connection, 1, run=flow_run_id)), None)
+    landings = ask(connection, "landings", run=flow_run_id, day=day)
+    nodes, checks = ask(connection, "nodes", run=flow_run_id), read.checks(connection, flow_run_id)
+    failures = ask(connection, "failures", run=flow_run_id)
     notes = [
-        *_of_landings(landings, why),
+        *_of_landings(landings, {row["name"]: row["error_message"] for row in failures}),
         *(Note("dbt", row["node"], "dbt warns") for row in nodes if row["status"] == "warn"),
         *(Note("unaccepted", *entry) for entry in read_accepted()[1].items()),
         *(
@@ -93,13 +87,17 @@ def read_story(
             if not row["success"] and not row["accepted"]
         ),
     ]
+    notes.sort(key=lambda note: [*KINDS].index(note.kind))
     accepted = [
-        f"accepted until {known.until}: {row['name']}: {row['observed']} ({known.reason})"
+        f"accepted until {known['until']}: {row['name']}: {row['observed']} ({known['reason']})"
         for row in checks
         if (known := row["accepted"])
     ]
-    troubles = _troubles(run, failures, nodes, notes)
-    return Story(run, landings, nodes, checks, notes, accepted, *troubles)
+    failed: list[str] = []
+    advice: list[str] = []
+    if run and run["status"] == "failure":
+        failed, advice = _troubles(run, failures, nodes, notes)
+    return Story(run, landings, checks, notes, accepted, failed, advice)
 
 
 def _of_landings(landings: list[Row], why: dict[str, str]) -> list[Note]:
@@ -118,7 +116,7 @@ def _of_landings(landings: list[Row], why: dict[str, str]) -> list[Note]:
         news = [f"{kind}: {_few(drift[kind])}" for kind in ("added", "gone") if kind in drift]
         if news and row["status"] == "succeeded":
             notes.append(Note("drift", name, f"fields {'; '.join(news)}"))
-    return sorted(notes, key=lambda note: note.kind != "failed")
+    return notes
 
 
 def _few(names: list[str]) -> str:
@@ -128,75 +126,73 @@ def _few(names: list[str]) -> str:
 
 
 def _troubles(
-    run: Row | None, failures: list[Row], nodes: list[Row], notes: list[Note]
+    run: Row, failures: list[Row], nodes: list[Row], notes: list[Note]
 ) -> tuple[list[str], list[str]]:
     """What failed, by name, and what to do."""
-    if not run or run["status"] != "failure":
-        return [], []
     why = {row["name"]: row["error_message"] for row in failures}
-    landed = [
-        f"{row['name']} did not land: {row['error_message']}"
-        for row in failures
-        if row["pipeline_name"] == "landing"
-    ]
-    built = [
-        f"dbt's {row['resource_type']} {row['node']}: {why.get(row['node']) or row['status']}"
-        for row in nodes
-        if row["status"] in ("error", "fail", "runtime error")
-    ]
     errors = [note for note in notes if note.kind == "error"]
-    suites = sorted({f"{note.name.partition('.')[0]}.json" for note in errors})
-    what = [*landed, *built, *map(sentence, errors)]
-    do = {
-        "Nothing of a table that failed was replaced: mend or fetch its files.": landed,
+    suites = ", ".join(sorted({f"{note.name.partition('.')[0]}.json" for note in errors}))
+    troubles = {
+        "Nothing of a table that failed was replaced: mend or fetch its files.": [
+            f"{row['name']} did not land: {row['error_message']}"
+            for row in failures
+            if row["pipeline_name"] == "landing"
+        ],
         "`dbt build --select` with that name says the whole reason. What was built stays as it "
-        "is.": built,
+        "is.": [
+            f"dbt's {row['resource_type']} {row['node']}: {why.get(row['node']) or row['status']}"
+            for row in nodes
+            if row["status"] != "warn"
+        ],
         "Look the rows up by the keys below. If the files are at fault have them mended and land "
-        f"the day again; if the limit is, it stands in flows/checks/{', '.join(suites)}.": errors,
-        "With --verbose a run says more.": not what,
+        f"the day again; if the limit is, it stands in flows/checks/{suites}.": [
+            note.sentence for note in errors
+        ],
     }
-    advice = [said for said, is_meant in do.items() if is_meant]
-    ended = run["error_message"] or "The run ended without saying why."
-    return what or [ended], [*advice, AGAIN]
+    failed = [line for lines in troubles.values() for line in lines]
+    if not failed:
+        failed = [run["error_message"] or "The run ended without saying why."]
+        return failed, ["With --verbose a run says more.", AGAIN]
+    return failed, [*(advice for advice, lines in troubles.items() if lines), AGAIN]
+
+
+class Verdict(NamedTuple):
+    """A kind for the page's colour, a word for its title, a sentence."""
+
+    kind: str
+    word: str
+    said: str
 
 
 def verdict(story: Story, ledger: list[Row]) -> Verdict:
     """How a run went, by its notes and the day's ledger."""
     status = story.run["status"] if story.run else "success"
-    if status == "failure":
-        said = (story.run or {}).get("error_message") or "The run ended early."
-        return Verdict(status, "failed", said if said.startswith("stg_") else _capital(said))
+    if story.run and status == "failure":
+        said = story.run["error_message"] or "The run ended early."
+        named = said.startswith("stg_")
+        return Verdict(status, "failed", said if named else said[:1].upper() + said[1:])
     if status == "running":
         return Verdict(status, "is running", "Figures are those of a moment.")
     quarantined = sum(row["rows_quarantined"] for row in ledger)
     unbalanced = ", ".join(row["target"] for row in ledger if not row["balanced"])
     count = Counter(note.kind for note in story.notes)
-    said = [
-        f"{landed_once(ledger, 'rows_landed'):,} rows landed"
-        + (f", {quarantined:,} quarantined" if quarantined else ""),
-        f"the ledger does NOT balance for {unbalanced}"
-        if unbalanced
-        else "each row has exactly one end",
-        *(words.format(count[kind]) for kind, words in KINDS.items() if count[kind]),
-    ]
-    kind = "warned" if unbalanced or story.notes else "success"
-    return Verdict(kind, "is done", f"{'; '.join(said)}.")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    said = "; ".join(
+        [
+            f"{landed_once(ledger, 'rows_landed'):,} rows landed"
+            + (f", {quarantined:,} quarantined" if quarantined else ""),
+            f"the ledger does NOT balance for {unbalanced}"
+            if unbalanced
+            else "each row has exactly one end",
+            *(words.format(count[kind]) for kind, words in KINDS.items() if count[kind]),
+        ]
+    )
+    return Verdict("warned" if unbalanced or story.notes else "success", "is done", f"{said}.")
 
 
 def landed_once(ledger: list[Row], column: str) -> int:
     """The sum of a column of figures that belong to the landed table, not to its targets."""
     own = [row for row in ledger if row.get("target") != "group_memberships"] or ledger
     return sum(row[column] or 0 for row in {row["table_name"]: row for row in own}.values())
-
-
-def sentence(note: Note) -> str:
-    """A note with what a check is about."""
-    said = f"{note.expected}; found {note.said}" if note.expected else note.said
-    return f"{note.name}: {said}"
 
 
 class News(NamedTuple):
@@ -215,22 +211,11 @@ def read_news(
     """Hold a run of `day` to the last run of the day before that was checked, and their reasons
     for quarantine."""
     notes = [note for note in story.notes if not story.failed or note.kind != "failed"]
-    now = _by_finding(notes, reasons(day))
-    before = read.ask(
-        connection,
-        """
-        select day, flow_run_id from metrics.check_results
-        where day < %s
-        order by day desc, id desc
-        limit 1
-        """,
-        [day.date],
-    )
-    if not before:
-        return News(None, list(now.values()), [], [])
-    since = Day(before[0]["day"], day.calendar)
-    earlier = read_story(connection, before[0]["flow_run_id"], since.date, None)
-    then = _by_finding(earlier.notes, reasons(since))
+    now, then, since = _by_finding(notes, reasons(day)), {}, None
+    for before in ask(connection, "checked", day=day.date):
+        since = Day(before["day"], day.calendar)
+        earlier = read_story(connection, before["flow_run_id"], since.date)
+        then = _by_finding(earlier.notes, reasons(since))
     return News(
         since,
         [line for finding, line in now.items() if finding not in then],
@@ -242,24 +227,11 @@ def read_news(
 def _by_finding(notes: list[Note], reasons: list[Reason]) -> dict[tuple[str, str, str], str]:
     """What tells one finding from another → its line. A change of fields is news each time; all
     else is the same thing in other numbers."""
-    return {
-        (note.kind, note.name, note.said if note.kind == "drift" else ""): sentence(note)
+    told = {
+        (note.kind, note.name, note.said if note.kind == "drift" else ""): note.sentence
         for note in notes
-    } | {
-        (
-            "reason",
-            one.table,
-            one.reason,
-        ): f"{one.table}: {one.rows:,} in quarantine as {one.reason}"
-        for one in reasons
     }
-
-
-def slow_nodes(nodes: list[Row], most: int = 10) -> list[Row]:
-    """The slowest nodes of a run that have a median, by how far they are above it; on a first
-    day, when there is none, the slowest."""
-    known = [row for row in nodes if row["median"]]
-    if not known:
-        return sorted(nodes, key=lambda row: -row["seconds"])[:most]
-    long_enough = [row for row in known if row["seconds"] >= 0.02] or known
-    return sorted(long_enough, key=lambda row: -row["seconds"] / row["median"])[:most]
+    for one in reasons:
+        line = f"{one.table}: {one.rows:,} in quarantine as {one.reason}"
+        told["reason", one.table, one.reason] = line
+    return told

@@ -7,7 +7,7 @@ All are made from the ledgers and dbt's manifest, so that they can be made anew 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import defaultdict
 from datetime import UTC, date, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flows import transform
 from flows.checks.quarantine import read_reasons
 from flows.pages import read, shapes, tables, verdict
-from flows.pages.now import read_now
+from flows.pages.read import Row, ask
 from flows.pages.render import file_of, render
 from loaders import warehouse
 from loaders.days import Day
@@ -30,7 +30,7 @@ RUNS = 60  # listed on the index, and looked at for pages that are to be written
 
 def write_pages(site: Path, *, everything: bool = False) -> Path:
     """Write the pages of the newest runs and their days that are new or changed, or (`everything`)
-    of all runs and days; index, run.html and now.html always. Returns run.html's path."""
+    of all runs and days; all others always. Returns run.html's path."""
     with warehouse.connect(
         application_name="daybook pages", autocommit=True, role=warehouse.TRANSFORMER
     ) as connection:
@@ -38,119 +38,109 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         connection.execute("set lock_timeout = '5s'")
         connection.execute("set statement_timeout = '2min'")
         pages = _Pages(connection, site)
-        found = read.runs(connection, None if everything else RUNS)
+        runs = read.runs(connection, None if everything else RUNS)
         changed: dict[date, datetime] = {}
-        for run in found:
+        for run in runs:
+            page = f"runs/{file_of(run['flow_run_id'])}"
             changed[run["day"]] = max(run["changed"], changed.get(run["day"], run["changed"]))
-            _keep(
-                site / "runs" / file_of(run["flow_run_id"]),
-                None if everything else run["changed"],
-                partial(pages.of_run, run, run["day"], "../"),
-            )
-        for row in pages.days:
-            if everything or row["day"] in changed:
-                _keep(
-                    site / "days" / file_of(Day(row["day"], pages.kind).text),
-                    None if everything else changed[row["day"]],
-                    partial(pages.of_day, row),
-                )
-        newest = found[0] if found else None
-        day = next((row["day"] for row in [*found[:1], *pages.days[::-1]]), None)
-        text = pages.of_run(newest, day, "") if day else pages.render("empty.html.j2")
-        _write(site / "run.html", text)
+            if everything or pages.is_older(page, run["changed"]):
+                pages.write_run(page, run, run["day"])
+        for day in pages.days:
+            page = f"days/{file_of(Day(day['day'], pages.kind).text)}"
+            moment = changed.get(day["day"])
+            if everything or (moment and pages.is_older(page, moment)):
+                pages.write_day(page, day, moment)
+        if newest := [row["day"] for row in [*runs[:1], *pages.days[::-1]]]:
+            pages.write_run("run.html", runs[0] if runs else None, newest[0])
+        else:
+            pages.write("run.html", "empty.html.j2")
         pages.write_tables()
-        _write(site / "now.html", pages.render("now.html.j2", **read_now(connection)))
-        _write(site / "index.html", pages.index(found[:RUNS]))
+        pages.write_now()
+        # last, for it leads to pages that are there
+        landed = {name: rows[-1] for name, rows in pages.trends.items()}
+        pages.write("index.html", "index.html.j2", runs=runs[:RUNS], days=pages.days, landed=landed)
     return site / "run.html"
 
 
-def _keep(page: Path, changed: datetime | None, text: Callable[[], str]) -> None:
-    """Write a page, unless it is of that moment already: a file's time is that of the newest entry
-    which it shows, by the warehouse's clock. Always without a moment."""
-    at = int(changed.timestamp() * 1_000_000) * 1000 if changed else 0
-    if not at or not page.exists() or page.stat().st_mtime_ns != at:
-        _write(page, text())
-        if at:
-            os.utime(page, ns=(at, at))
-
-
-def _write(page: Path, text: str) -> None:
-    page.parent.mkdir(parents=True, exist_ok=True)
-    new = page.with_name(f".{page.name}.new")  # a reader sees the old page or the new one
-    new.write_text(text, encoding="utf-8")
-    new.replace(page)
-
-
 class _Pages:
-    """The pages of one warehouse as text. `days`: its calendar; `tables`: what has a page of its
-    own; `trends`: what its last days brought."""
+    """The pages of one warehouse. `days`: its calendar; `tables`: what has a page of its own;
+    `trends`: what its last days brought."""
 
     def __init__(self, connection: Connection, site: Path) -> None:
         self.connection, self.site = connection, site
         self.kind = read.kind_of_days(connection)
-        self.days = read.calendar(connection)
+        self.days = ask(connection, "calendar", numbered=self.kind == "numbered")
         self.tables = tables.declared(transform.target_path() / "manifest.json")
-        self.trends = tables.trends(connection)
+        self.trends: dict[str, list[Row]] = defaultdict(list)
+        for row in ask(connection, "trends"):
+            self.trends[row["name"]].append(row)
         # Several pages show them, and each time a day's rows are counted.
-        self.ledger = cache(partial(read.ledger, connection))
+        self.ledger = cache(partial(ask, connection, "ledger"))
         self.reasons = cache(partial(read_reasons, connection))
 
-    def render(self, template: str, up: str = "", **values: Any) -> str:
-        """A page; `up` is its way to the index."""
-        return render(
+    def is_older(self, page: str, changed: datetime) -> bool:
+        """Whether a page is not of that moment: a file's time is that of the newest entry which it
+        shows, by the warehouse's clock."""
+        place = self.site / page
+        return not place.exists() or place.stat().st_mtime_ns != _ns(changed)
+
+    def write(
+        self, page: str, template: str, changed: datetime | None = None, **values: Any
+    ) -> None:
+        """Fill in a page. A reader sees the old page or the new one."""
+        text = render(
             template,
             self.kind,
-            up=up,
+            up="../" * page.count("/"),
             tables=self.tables,
-            is_there=lambda page: (self.site / page).exists(),
+            is_there=lambda other: (self.site / other).exists(),
             dispositions=read.DISPOSITIONS,
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
             **values,
         )
+        place = self.site / page
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new = place.with_name(f".{place.name}.new")
+        new.write_text(text, encoding="utf-8")
+        if changed:
+            os.utime(new, ns=(_ns(changed), _ns(changed)))
+        new.replace(place)
 
-    def index(self, newest: list[read.Row]) -> str:
-        """The calendar, the last runs, all tables."""
-        return self.render(
-            "index.html.j2",
-            runs=newest,
-            days=self.days,
-            landed={name: rows[-1] for name, rows in self.trends.items()},
-            months=[] if self.kind == "numbered" else shapes.months(self.days),
-        )
-
-    def of_day(self, row: read.Row) -> str:
+    def write_day(self, page: str, row: Row, changed: datetime | None) -> None:
         """What became of a day, whichever runs brought it."""
         day = Day(row["day"], self.kind)
-        return self.render(
+        self.write(
+            page,
             "day.html.j2",
-            "../",
+            changed,
             day=row,
             day_name=day.text,
-            runs=read.runs(self.connection, None, day.date),
-            landings=read.landings(self.connection, None, day.date),
-            converted=read.converted(self.connection, day.date),
-            ledger=self.ledger(day.date),
+            runs=read.runs(self.connection, None, day=day.date),
+            landings=ask(self.connection, "landings", run=None, day=day.date),
+            converted=ask(self.connection, "converted", day=day.date),
+            ledger=self.ledger(day=day.date),
             reasons=self.reasons(day)[:REASONS],
         )
 
-    def of_run(self, run: read.Row | None, date: date, up: str) -> str:
+    def write_run(self, page: str, run: Row | None, date: date) -> None:
         """What a run did, or (None) the warehouse as it is where no flow has run."""
         connection, day = self.connection, Day(date, self.kind)
         run_id = run["flow_run_id"] if run else ""
-        story = verdict.read_story(connection, run_id, date, run)
-        ledger = self.ledger(date)
-        return self.render(
+        story = verdict.read_story(connection, run_id, date)
+        ledger = self.ledger(day=date)
+        self.write(
+            page,
             "run.html.j2",
-            up,
-            day_name=(run and run["asked_day"]) or day.text,
+            run["changed"] if run else None,
+            day_name=run["day_name"] if run else day.text,
             day=next((row["day"] for row in self.days if row["day"] == date), None),
             story=story,
             verdict=verdict.verdict(story, ledger),
             news=verdict.read_news(connection, day, story, self.reasons),
-            proof=read.newest_proof(connection),
+            proof=next(iter(ask(connection, "proof")), None),
             landed_once=verdict.landed_once,
-            time=shapes.time_line(read.bars(connection, run_id)),
-            slow=verdict.slow_nodes(story.nodes),
+            time=shapes.time_line(ask(connection, "bars", run=run_id)),
+            slow=ask(connection, "slow", run=run_id),
             ledger=ledger,
             reasons=self.reasons(day)[:REASONS],
         )
@@ -164,9 +154,9 @@ class _Pages:
         for name, table in self.tables.items():
             trend = self.trends.get(name, [])
             landed = (name, *table["up"].get("bronze", []))
-            page = self.render(
+            self.write(
+                f"tables/{file_of(name)}",
                 "table.html.j2",
-                "../",
                 table=table,
                 day_name=newest,
                 trend=trend,
@@ -182,4 +172,26 @@ class _Pages:
                 ],
                 reasons=[one for one in reasons if one.table in landed],
             )
-            _write(self.site / "tables" / file_of(name), page)
+
+    def write_now(self) -> None:
+        """Groups and spend as they are: no ledger keeps what they were."""
+        groups, below = ask(self.connection, "groups"), defaultdict(list)
+        for group in groups:
+            below[group["parent_group_id"] if group["depth"] else None].append(group)
+        lines = ask(self.connection, "spend")
+        months = lines[0]["months"] if lines else []
+        self.write(
+            "now.html",
+            "now.html.j2",
+            totals=next(iter(ask(self.connection, "totals")), {"groups": 0}),
+            shown=len(groups),
+            below=below,
+            cyclic=ask(self.connection, "cyclic"),
+            lines=lines,
+            months=months,
+            drawn=shapes.columns(months, {line["colour"]: line["usd"] for line in lines}),
+        )
+
+
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000) * 1000

@@ -152,8 +152,8 @@ def test_the_run_page_is_named_only_where_it_is_this_runs(warehouse, monkeypatch
     from flows.report import Account, print_account
 
     monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "run.html").write_text("<p>Run one. Written now.</p>")
+    (tmp_path / "site" / "runs").mkdir(parents=True)
+    (tmp_path / "site" / "runs" / "one.html").touch()
     for run_id, named in (("one", True), ("two", False)):
         out = io.StringIO()
         print_account(Account(run_id, parse_day("day1"), [], []), "failed", file=out)

@@ -1,0 +1,49 @@
+-- The last 400 days, each with the worst `state` of its tables and its last run, but for runs that
+-- were asked for a day of the other calendar. A day is late that first landed after a later one
+-- had.
+with states as (
+    select day, state from metrics.day_calendar
+    union all
+    (
+        select distinct on (runs.day)
+            runs.day, case runs.status when 'failure' then 'failed' else runs.status end
+        from metrics.pipeline_metrics as runs
+        left join metrics.phase_runs as asked
+            on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
+        where runs.task_name = 'day-pipeline'
+            and coalesce(starts_with(asked.settings ->> 'day', 'day') = %(numbered)s, true)
+        order by runs.day, runs.id desc
+    )
+),
+
+arrivals as (
+    select
+        day,
+        min(batch_id) > min(min(batch_id)) over (
+            order by day rows between 1 following and unbounded following
+        ) as is_late
+    from bronze.load_batches
+    where status = 'succeeded'
+    group by day
+),
+
+newest as (
+    select
+        day, coalesce(bool_or(arrivals.is_late), false) as is_late,
+        case
+            when bool_or(state = 'failed') then 'failed'
+            when bool_or(state = 'running') then 'running'
+            when bool_or(state = 're-run') then 're-run'
+            when bool_or(state in ('done', 'success')) then 'done'
+            else 'missing'
+        end as state
+    from states
+    left join arrivals using (day)
+    where day is not null
+    group by day
+    order by day desc
+    limit 400
+)
+
+select *, date_trunc('month', day::timestamp)::date as month from newest
+order by day

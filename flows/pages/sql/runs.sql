@@ -1,0 +1,22 @@
+-- Runs of the flow, the newest first: of one day or any, one of them or (as many as `most` says)
+-- all. `day_name` is the day as it was asked for; `changed` when there was last something new.
+select
+    runs.flow_run_id, runs.day, runs.status, runs.error_message, runs.started_at,
+    runs.duration_seconds,
+    coalesce(
+        asked.settings ->> 'day',
+        case
+            when exists (select from bronze.calendar where kind = 'numbered')
+                then 'day' || runs.day - date '1970-01-01'
+            else runs.day::text
+        end
+    ) as day_name,
+    coalesce(runs.finished_at, runs.started_at) as changed
+from metrics.pipeline_metrics as runs
+left join metrics.phase_runs as asked
+    on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
+where runs.task_name = 'day-pipeline'
+    and runs.day = coalesce(%(day)s::date, runs.day)
+    and runs.flow_run_id = coalesce(%(run)s::text, runs.flow_run_id)
+order by runs.id desc
+limit %(most)s
