@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loaders.catalogue import AMBIGUOUS, NONE, Match, alike, match_merchants, read_catalogue
+from loaders.catalogue import AMBIGUOUS, Match, match_merchants, nearest, read_catalogue
 from loaders.days import Day
 from loaders.names import person_key
 
@@ -127,22 +127,21 @@ def match_people(names: Sequence[str], agents: Iterable[tuple[str, str]]) -> lis
     ids: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for agent_id, name in agents:
         ids[person_key(name)].add(agent_id)
-    # A name that several agents share means none of them: it stands for itself, as no id can.
-    meanings = {
-        key: min(of) if len(of) == 1 else SHARED + " ".join(key) for key, of in ids.items() if key
-    }
     known: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
-    for key, meaning in meanings.items():
+    for key, those in ids.items():
+        # A name that several agents share means none of them: it stands for itself, as no id can.
+        meaning = min(those) if len(those) == 1 else SHARED + " ".join(key)
         known[_bucket(key)][" ".join(key)] = meaning
-    keys = {name: person_key(name) for name in names}
-    asked: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for key in set(keys.values()) - meanings.keys() - {()}:
-        asked[_bucket(key)].append(" ".join(key))
-    found = {" ".join(key): Match(meaning, 100.0, "exact") for key, meaning in meanings.items()}
-    for bucket, texts in asked.items():
-        found |= alike(texts, known[bucket], PERSON_THRESHOLD)
-    matches = [found.get(" ".join(keys[name]), NONE) for name in names]
-    return [AMBIGUOUS if (each.match or "").startswith(SHARED) else each for each in matches]
+    matches = []
+    for name in names:
+        key = person_key(name)
+        text, comparable = " ".join(key), known.get(_bucket(key), {}) if key else {}
+        if text in comparable:
+            match = Match(comparable[text], 100.0, "exact")
+        else:
+            match = nearest(text, comparable, PERSON_THRESHOLD)
+        matches.append(AMBIGUOUS if (match.match or "").startswith(SHARED) else match)
+    return matches
 
 
 def namesakes(conn: Connection, agent_id: str) -> int:
@@ -179,6 +178,17 @@ from (
 where rows_landed > 0
 order by table_name, day desc
 """
+_LISTED = """
+select agent_id, name
+from (
+    select bronze.id_text(agent_id) as agent_id, name from bronze.stg_agents
+    where _day = %(stg_agents)s
+    union all
+    select bronze.id_text(agent_id), name from bronze.stg_agent_details
+    where _day = %(stg_agent_details)s
+) as listed
+where name ~ '\\S' and agent_id is not null
+"""
 
 
 def _unseen(conn: Connection, day: Day | None, sort: _Sort) -> list[str]:
@@ -206,20 +216,11 @@ def _unseen(conn: Connection, day: Day | None, sort: _Sort) -> list[str]:
 def _agents(conn: Connection, lists: list[Any]) -> list[tuple[str, str]]:
     """Who is on the newest lists, and who left: known to silver, on no newest list, they keep the
     cards' history."""
-    from psycopg import sql
-
-    found: list[tuple[str, str]] = []
-    for table, day, _ in lists:
-        statement = sql.SQL(
-            """
-            select bronze.id_text(agent_id), name from bronze.{}
-            where _day = %s and name ~ '\\S' and bronze.id_text(agent_id) is not null
-            """
-        )
-        found += conn.execute(statement.format(sql.Identifier(table)), [day]).fetchall()
+    days = {"stg_agents": None, "stg_agent_details": None} | {table: day for table, day, _ in lists}
+    agents = conn.execute(_LISTED, days).fetchall()
     if conn.execute("select to_regclass('silver.agents')").fetchone() != (None,):
-        found += conn.execute("select agent_id, name from silver.agents").fetchall()
-    return found
+        agents += conn.execute("select agent_id, name from silver.agents").fetchall()
+    return agents
 
 
 def _column(conn: Connection, query: Any, parameters: Any = None) -> list[str]:
