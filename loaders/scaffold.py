@@ -143,7 +143,7 @@ def files_of(entity: Entity) -> dict[Path, str]:
     return files
 
 
-def write(files: dict[Path, str]) -> None:
+def write_all(files: dict[Path, str]) -> None:
     """Write all of the files or none. OSError when one can't be written: all is as it was then."""
     former = {path: path.read_bytes() if path.is_file() else None for path in files}
     try:
@@ -265,7 +265,7 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
         )
         files = files_of(entity)
         build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
-        write(files)
+        write_all(files)
     except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
     more = f"; the newest by {entity.written_at}" if entity.written_at else ""

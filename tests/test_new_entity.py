@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import yaml
 
-from loaders.scaffold import Column, Entity, files_of, look, main, write
+from loaders.scaffold import Column, Entity, files_of, look, main, write_all
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 from tests.test_conventions import tracked
 
@@ -265,10 +265,10 @@ def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     old.write_text("before")
     taken.mkdir()
     with pytest.raises(OSError, match="taken"):
-        write({old: "after", new: "after", taken: "after"})
+        write_all({old: "after", new: "after", taken: "after"})
     assert sorted(tmp_path.iterdir()) == [old, taken]
     assert old.read_text() == "before"
     taken.rmdir()
-    write({old: "after", new: "after", taken: "after"})
+    write_all({old: "after", new: "after", taken: "after"})
     assert {path.read_text() for path in (old, new, taken)} == {"after"}
     assert sorted(tmp_path.iterdir()) == [new, old, taken]
