@@ -9,12 +9,14 @@ So no count and no sum of money changes, and silver stays what bronze gives.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from loaders.errors import DaybookError, UsageError
 from loaders.schema import Table
 from loaders.sources import declared_tables
+from loaders.sql import statement
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -41,7 +43,10 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
     [(agent,)] = conn.execute("select bronze.id_text(%s)", [agent_id]).fetchall()
     if agent is None:
         raise UsageError("That is no agent's id.")
-    built = {relation: set(columns) for relation, columns in conn.execute(_BUILT).fetchall()}
+    built = {
+        relation: set(columns)
+        for relation, columns in conn.execute(statement("built_relations").encode()).fetchall()
+    }
     is_new = _remember(conn, agent, built)
     eraser = Eraser(conn)
     tables = declared_tables().values()
@@ -73,13 +78,12 @@ class Eraser:
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
-        self.rows: dict[str, int] = {}
+        self.rows: Counter[str] = Counter()
 
-    def run(self, relation: str, statement: str) -> None:
+    def run(self, relation: str, change: str) -> None:
         """Execute it; its rows count as the relation's."""
-        rows = self._conn.execute(statement.encode()).rowcount
-        if rows > 0:
-            self.rows[relation] = self.rows.get(relation, 0) + rows
+        if changed := max(0, self._conn.execute(change.encode()).rowcount):
+            self.rows[relation] += changed
 
     def _set(self, relation: str, values: dict[str, str], has: set[str], where: str) -> None:
         said = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name in has)
@@ -116,11 +120,15 @@ class Eraser:
             }
             self._set(relation, kept, has, f"{own} and bronze.tells_of_forgotten({landed})")
         values = [name for name in table.column_names if name not in table.key]
+        values = [name for name in table.column_names if name not in table.key]
         if (ids or lists) and "_hash" in has and has.issuperset(table.column_names) and values:
-            parts = {"records": relation, "own": own}
-            parts |= {"key": ", ".join(table.key), "values": ", ".join(f'"{v}"' for v in values)}
-            for statement in _JUDGED_ANEW:
-                self._conn.execute(statement.format(**parts).encode())
+            judge = statement("judge_changed").format(
+                records=relation,
+                table=table.name,
+                key=", ".join(table.key),
+                values=", ".join(f'"{name}"' for name in values),
+            )
+            self._conn.execute(judge.encode())
 
     def built(self, relation: str, has: set[str]) -> None:
         """What is made of records, in silver of those of one entity: a row about an agent goes, any
@@ -130,7 +138,7 @@ class Eraser:
         named = _named(has, *(own or tables))
         agents = {name: kind for name, kind in named.items() if kind == "agent"}
         if relation == "intermediate.int_spend_monthly":
-            self.run(relation, _SPENT.format(_names_one(named)))
+            self.run(relation, statement("forget_spend").format(_names_one(named)))
         elif agents and (not own or any(map(_is_of_person, own))):
             self.run(relation, f"delete from {relation} where {_names_one(agents)}")
         else:
@@ -147,7 +155,7 @@ class Eraser:
             elif batch_id is not None:
                 continue
             self._set(relation, {column: instead}, {column}, where)
-        self.run("bronze.load_batches", _FILES.format(of_batch))
+        self.run("bronze.load_batches", statement("forget_paths").format(of_batch))
 
 
 def _named(has: Iterable[str], *tables: Table) -> dict[str, str]:
@@ -227,74 +235,15 @@ def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
     known["word"] = {word for word in known["word"] if len(word.strip()) >= LEAST}
     kept = [(kind, value) for kind, values in known.items() for value in values]
     [(is_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()
-    conn.execute(_KEEP, [secrets.token_hex(16), *map(list, zip(*kept, strict=True))])
+    conn.execute(
+        statement("remember_forgotten").encode(),
+        [secrets.token_hex(16), *map(list, zip(*kept, strict=True))],
+    )
     return not is_known
 
 
-_KEEP = """
-insert into bronze.forgotten (hash, salt)
-select sha256(convert_to(
-    salt || kind || ' ' || case kind when 'word' then lower(btrim(value)) else value end, 'UTF8'
-)), salt
-from (select coalesce((select salt from bronze.forgotten limit 1), %s) as salt) as held
-cross join unnest(%s::text[], %s::text[]) as names (kind, value)
-on conflict do nothing
-"""
-_BUILT = """
-select format('%I.%I', nspname, relname), array_agg(attname::text)
-from pg_class
-inner join pg_namespace on pg_namespace.oid = relnamespace
-inner join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
-where nspname in ('intermediate', 'silver', 'metrics', 'marts') and relkind = 'r'
-group by nspname, relname
-"""
 _MEMBERS = """(
     select case when _member_ids is not null then coalesce(array_agg(id order by place), '{}') end
     from unnest(_member_ids) with ordinality as members (id, place)
     where not bronze.is_forgotten('agent', id)
 )"""
-_FILES = """
-update bronze.load_batches set source_files = (
-    select jsonb_agg(
-        case when bronze.tells_of_forgotten(file ->> 'path')
-            then file || '{{"path": "forgotten"}}' else file end
-    )
-    from jsonb_array_elements(source_files) as file
-)
-where {}
-    and bronze.tells_of_forgotten(jsonb_path_query_array(source_files, '$[*].path')::text)
-"""
-# Card users are part of its key: what they spent is nobody's then.
-_SPENT = """
-with gone as (
-    delete from intermediate.int_spend_monthly where {} returning *
-)
-insert into intermediate.int_spend_monthly as held
-    (month, application, user_id, user_name, usd, transactions, is_looked_up, catalogue)
-select month, application, '', '', sum(usd), sum(transactions), bool_and(is_looked_up),
-    min(catalogue)
-from gone
-group by month, application
-on conflict (month, application, user_id, user_name) do update set
-    usd = held.usd + excluded.usd,
-    transactions = held.transactions + excluded.transactions,
-    is_looked_up = held.is_looked_up and excluded.is_looked_up
-"""
-# now() is when the records were changed that are to be held anew against the winner before them.
-_JUDGED_ANEW = (
-    """
-    update {records} set _hash = hash_record_extended(row({values}), 0)
-    where _updated_at = now() and {own}
-    """,
-    """
-    update {records} as records
-    set _outcome = case when records._hash = judged.before then 'unchanged' else 'updated' end
-    from (
-        select ctid as place, lag(_hash) over (partition by {key} order by _day) as before
-        from {records}
-        where _outcome in ('inserted', 'updated', 'unchanged')
-            and ({key}) in (select {key} from {records} where _updated_at = now() and {own})
-    ) as judged
-    where records.ctid = judged.place and records._outcome in ('updated', 'unchanged')
-    """,
-)
