@@ -69,8 +69,8 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
 def eraser_of_landing(conn: Connection) -> Eraser | None:
     """What erases the forgotten from a table that lands, before anybody sees it; None while there
     is nobody."""
-    found = conn.execute("select from bronze.forgotten limit 1").fetchone()
-    return None if found is None else Eraser(conn)
+    anybody = conn.execute("select from bronze.forgotten limit 1").fetchone()
+    return None if anybody is None else Eraser(conn)
 
 
 class Eraser:
@@ -86,8 +86,8 @@ class Eraser:
             self.rows[relation] += changed
 
     def _set(self, relation: str, values: dict[str, str], has: set[str], where: str) -> None:
-        said = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name in has)
-        self.run(relation, f"update {relation} set {said} where {where}")
+        changes = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name in has)
+        self.run(relation, f"update {relation} set {changes} where {where}")
 
     def landed(self, table: Table, relation: str) -> None:
         """A landed table, or a partition that is to be one."""
@@ -98,8 +98,8 @@ class Eraser:
         if named := _named(has, table):
             self._set(relation, _nothing(table), has, _names_one(named))
         for name in has.intersection(_lists(table)):
-            kept = {name: f'bronze.without_forgotten("{name}"::text)::{list_type}'}
-            self._set(relation, kept, has, f'bronze.tells_of_forgotten("{name}"::text)')
+            others = {name: f'bronze.without_forgotten("{name}"::text)::{list_type}'}
+            self._set(relation, others, has, f'bronze.tells_of_forgotten("{name}"::text)')
 
     def records(self, table: Table, relation: str, has: set[str]) -> None:
         """Those rows of a table of records that the landed table's are: as typing anew has them."""
@@ -111,17 +111,16 @@ class Eraser:
             self.run(relation, f"delete from {relation} where {own} and ({_names_one(elements)})")
         for name in lists:
             landed = f"_landed ->> '{name}'"
-            kept = {
+            others = {
                 name: f'bronze.without_forgotten("{name}"::text)::jsonb',
                 "_member_ids": _MEMBERS,
                 "_landed": f"_landed || jsonb_build_object('{name}',"
                 f" bronze.without_forgotten({landed}))",
                 "_updated_at": "now()",
             }
-            self._set(relation, kept, has, f"{own} and bronze.tells_of_forgotten({landed})")
+            self._set(relation, others, has, f"{own} and bronze.tells_of_forgotten({landed})")
         values = [name for name in table.column_names if name not in table.key]
-        values = [name for name in table.column_names if name not in table.key]
-        if (ids or lists) and "_hash" in has and has.issuperset(table.column_names) and values:
+        if (ids or lists) and values and has.issuperset({"_hash", *table.column_names}):
             judge = statement("judge_changed").format(
                 records=relation,
                 table=table.name,
@@ -215,31 +214,33 @@ def _names_one(ids: dict[str, str]) -> str:
 def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
     """Keep hashes of what names the agent, as a card's user too; whether the id was none yet."""
     matched = "select user_name from bronze.agent_matches where agent_id = %s"
-    names = [name for (name,) in conn.execute(matched, [agent]).fetchall()]
-    known = {"agent": {agent}, "user": set(names), "word": {agent, *names}}
+    users = {name for (name,) in conn.execute(matched, [agent]).fetchall()}
+    known = {"agent": {agent}, "user": users, "word": {agent, *users}}
+    ids_of = {"agent": [agent], "user": [*users]}
     for table in declared_tables().values():
         ids = _named(table.column_names, table)
         kinds = ("user", "personal") if _is_of_person(table) else ("user",)
-        told = [column for column in table.columns if column.pii in kinds]
-        records = f"intermediate.int_{table.entity}_records"
-        held = built.get(records, set()).issuperset(table.column_names)
-        for relation in [f"bronze.{table.name}", *[records] * held] if ids and told else ():
-            columns = ", ".join(_normal(column.name) for column in told)
+        telling = [column for column in table.columns if column.pii in kinds]
+        relations = [f"bronze.{table.name}", f"intermediate.int_{table.entity}_records"]
+        if not built.get(relations[1], set()).issuperset(table.column_names):
+            relations.pop()
+        for relation in relations if ids and telling else ():
+            values = ", ".join(_normal(column.name) for column in telling)
             where = " or ".join(f"{_normal(name)} = any(%({kind})s)" for name, kind in ids.items())
-            asked = f"select distinct {columns} from {relation} where {where}".encode()
-            for row in conn.execute(asked, {"agent": [agent], "user": names}).fetchall():
-                for column, value in zip(told, row, strict=True):
+            query = f"select distinct {values} from {relation} where {where}"
+            for row in conn.execute(query.encode(), ids_of).fetchall():
+                for column, value in zip(telling, row, strict=True):
                     if value is not None:
                         known["word"].add(value)
                         known.get(column.pii, set()).add(value)
     known["word"] = {word for word in known["word"] if len(word.strip()) >= LEAST}
-    kept = [(kind, value) for kind, values in known.items() for value in values]
-    [(is_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()
+    hashed = [(kind, value) for kind, values in known.items() for value in values]
+    [(was_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()
     conn.execute(
         statement("remember_forgotten").encode(),
-        [secrets.token_hex(16), *map(list, zip(*kept, strict=True))],
+        [secrets.token_hex(16), *map(list, zip(*hashed, strict=True))],
     )
-    return not is_known
+    return not was_known
 
 
 _MEMBERS = """(
