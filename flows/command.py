@@ -1,14 +1,12 @@
-"""What every command line has: options of a day, one message for an error, an exit code."""
+"""What every command line of the flow has: options of a day, one sentence for an error."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-import traceback
 from collections.abc import Callable
 
 from loaders.arguments import add_landing
-from loaders.errors import DaybookError, plain
+from loaders.errors import ended_with
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,27 +22,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="Prefect's log, and tracebacks")
 
 
-def print_error(error: BaseException, *, verbose: bool = False) -> None:
-    """One clear message on standard error; with `verbose` the traceback before it."""
-    if verbose:
-        traceback.print_exception(error)
-    error = plain(error) if isinstance(error, Exception) else error
-    kind = "" if isinstance(error, DaybookError) else f"{type(error).__name__}: "
-    print(f"error: {kind}{error}", file=sys.stderr)
-
-
 def guarded(command: Callable[[], int], *, verbose: bool = False) -> int:
     """A command's exit code: 0 done, 1 failed, 2 usage, 3 locked."""
     try:
         return command()
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 1
-    except Exception as error:
-        print_error(error, verbose=verbose)
-        return exit_code(error)
-
-
-def exit_code(error: BaseException | None) -> int:
-    """The exit code that an error ends a command with."""
-    return 0 if error is None else getattr(error, "exit_code", 1)
+    except (Exception, KeyboardInterrupt) as error:
+        return ended_with(error, verbose=verbose)

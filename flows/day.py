@@ -16,13 +16,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows import report, server, timing, transform
-from flows.command import add_options, exit_code, guarded, print_error
+from flows.command import add_options, guarded
 from flows.options import Options
 from flows.pages.verdict import AGAIN
 from flows.run import Stop, silent
 from loaders import warehouse
 from loaders.arguments import add_day
 from loaders.days import Day, parse_day
+from loaders.errors import ended_with
 from loaders.files import day_folder
 from loaders.progress import Progress
 
@@ -140,9 +141,7 @@ def show_day(day: str, options: Options, *, verbose: bool = False) -> int:
     with Progress(day, sys.stderr) as progress:
         done = attempt_day(day, options, verbose=verbose, progress=progress)
     _print_account(done)
-    if done.error is not None:
-        print_error(done.error, verbose=verbose)
-    return exit_code(done.error)
+    return 0 if done.error is None else ended_with(done.error, verbose=verbose)
 
 
 def _print_account(done: DayRun) -> None:

@@ -43,21 +43,20 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
     with run_lock(f"daybook {run}") as lock:
         with warehouse.connect(application_name=f"daybook {run}") as conn:
             warehouse.check_ready(conn)
-            left = namesakes(conn, agent_id)
+            shared = namesakes(conn, agent_id)
             rows = forget(conn, agent_id)
             was_complete = conn.execute(BEGIN).fetchone() == (True,)
             figures = [name for (name,) in conn.execute(FIGURES).fetchall()]
             if dry_run:
                 conn.rollback()
-                return rows, left
+                return rows, shared
             lock.check()
             conn.commit()
             conn.autocommit = True
             for relation in rows:  # what was erased is on disk, and in statistics, until then
                 conn.execute(f"vacuum (analyze) {relation}".encode())
         site = warehouse.home() / "site"
-        kept = [site / name for name in ("checks", "runs", "days")]
-        for folder in (*kept, warehouse.home() / "spark"):
+        for folder in (site / "checks", site / "runs", site / "days", warehouse.home() / "spark"):
             shutil.rmtree(folder, ignore_errors=True)
         if figures:
             transform.build(None, run, arguments=["run", "--select", *figures])
@@ -66,7 +65,7 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
                 conn.execute("update metrics.current_day set is_complete = true")
         if site.exists():
             write_pages(site, everything=True)
-    return rows, left
+    return rows, shared
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") -> int:
@@ -77,22 +76,23 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") ->
         " backups are yours to mend.",
         epilog="example: %(prog)s 9001 --dry-run",
     )
-    parser.add_argument("id", help="the agent's id")
-    parser.add_argument("--dry-run", action="store_true", help="only say how many rows it concerns")
-    parser.add_argument("--yes", action="store_true", help="don't ask")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    add = parser.add_argument
+    add("id", help="the agent's id")
+    add("--dry-run", action="store_true", help="only say how many rows it concerns")
+    add("--yes", action="store_true", help="don't ask")
+    add("--json", action="store_true", help="for a program")
     given = parser.parse_args(argv)
 
-    def show(rows: dict[str, int], left: int, done: bool) -> None:
+    def show(rows: dict[str, int], shared: int, done: bool) -> None:
         if given.json:
-            print(json.dumps({"forgotten": done, "rows": rows, "namesakes": left}))
+            print(json.dumps({"forgotten": done, "rows": rows, "namesakes": shared}))
             return
         for relation, count in sorted(rows.items()):
             print(f"  {relation:<45} {count:>9,}")
-        if left:
+        if shared:
             print(
-                f"Not erased: {left:,} names of card users that are this agent's and another's too,"
-                " so that nobody can tell whose they are."
+                f"Not erased: {shared:,} names of card users that are this agent's and another's "
+                "too, so that nobody can tell whose they are."
             )
         print("Forgotten." if done else "These rows would be erased; nothing was changed.")
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from flows import api
 from loaders import retention
+from loaders.arguments import data_path
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
 from loaders.sources import SETTING, declared_tables
@@ -40,22 +41,16 @@ class Options:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Those of what was given that are options; None stands for the default."""
-        names = [field.name for field in fields(cls) if given.get(field.name) is not None]
-        return cls(**{name: given[name] for name in names})
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: given[name] for name in names if given.get(name) is not None})
 
     def checked(self) -> Options:
         """The same with paths as every process of the run finds them: dbt changes the working
         directory. Raises UsageError; touches neither disk nor database but to read the overlay."""
-        data = self.data or os.environ.get("DATA_BASE_PATH", "")
-        if not data:
-            raise UsageError("Say where the raw files are: --data PATH, or DATA_BASE_PATH.")
-        if self.mode not in ("local", "distributed"):
-            raise UsageError("--mode is local or distributed.")
+        data = data_path(self.data)
         needs_server = self.mode == "distributed" and "PREFECT_API_URL" not in os.environ
         if needs_server and not api.url():
             raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
-        if self.engine not in ("python", "spark"):
-            raise UsageError("--engine is python or spark.")
         retention.keep_days()
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError("--timeout is a number of seconds above zero.")
@@ -68,6 +63,13 @@ class Options:
             data=data if "://" in data else str(Path(data).absolute()),
             sources=str(Path(sources).absolute()) if sources else None,
         )
+
+
+def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:
+    """The days that were named, or all from first to last, in the order they will run."""
+    if bool(days) == bool(first or last) or bool(first) != bool(last):
+        raise UsageError("Give --days D1 D2 …, or both --from D and --to D.")
+    return [parse_day(day).text for day in days] if days else days_between(first or "", last or "")
 
 
 def days_between(first: str, last: str) -> list[str]:
@@ -90,14 +92,3 @@ def stopped_at(days: list[str], failed: int) -> str:
         "When its cause is mended, go on, with the same options: "
         f"python -m flows.backfill --days {' '.join(days[failed:])}"
     )
-
-
-def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:
-    """The days that were named, or all from first to last, in the order they will run."""
-    if days and (first or last):
-        raise UsageError("Give --days, or --from and --to, not both.")
-    if days:
-        return [parse_day(day).text for day in days]
-    if not (first and last):
-        raise UsageError("Give --days D1 D2 …, or both --from D and --to D.")
-    return days_between(first, last)

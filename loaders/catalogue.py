@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,6 @@ MARGIN = 4.0  # two applications closer than this are ambiguous
 SHORTEST = 6  # letters; a shorter alias has too many neighbours to be guessed at
 LONGEST = 4  # words of an alias that may be followed by others
 CUT_FROM, CUT_TO, CUT_SHARE, CUT_SCORE = 10, 8, 0.6, 90.0
-CELLS = 2_000_000  # of a similarity matrix held at once: 8 MB
 
 Method = Literal["override", "exact", "fuzzy", "ambiguous", "none"]
 
@@ -54,7 +54,8 @@ class Catalogue:
     applications: frozenset[str]
     whole: dict[str, str]  # letters of an alias → application
     cut: dict[str, str]  # letters of an alias's beginning → application
-    distinctive: dict[int, dict[str, str]]  # words in the alias → alias → application
+    # words in the alias and its first letter → alias → application
+    distinctive: dict[tuple[int, str], dict[str, str]]
     overrides: dict[str, str | None]
 
 
@@ -62,7 +63,7 @@ def read_catalogue(applications: Path = APPLICATIONS, overrides: Path = OVERRIDE
     """The catalogue in the two seed files. DaybookError where they contradict themselves."""
     whole: dict[str, str] = {}
     cut: dict[str, set[str]] = defaultdict(set)
-    distinctive: dict[int, dict[str, str]] = defaultdict(dict)
+    distinctive: dict[tuple[int, str], dict[str, str]] = defaultdict(dict)
     rows = _rows(applications, "application", "aliases")
     for row in rows:
         application = row["application"]
@@ -74,7 +75,7 @@ def read_catalogue(applications: Path = APPLICATIONS, overrides: Path = OVERRIDE
                     f"that of {whole.get(letters)} too."
                 )
             if alias.endswith("*") and len(spelt) <= LONGEST:
-                distinctive[len(spelt)][" ".join(spelt)] = application
+                distinctive[len(spelt), letters[0]][" ".join(spelt)] = application
             if len(letters) >= CUT_FROM and (alias.endswith("*") or len(spelt) > 1):
                 for length in range(max(CUT_TO, ceil(CUT_SHARE * len(letters))), len(letters)):
                     cut[letters[:length]].add(application)
@@ -102,91 +103,57 @@ def spelling(raw_name: str) -> str:
     return " ".join(raw_name.lower().split())
 
 
-def match_merchants(names: Sequence[str], catalogue: Catalogue) -> list[Match]:
+def match_merchants(names: Iterable[str], catalogue: Catalogue) -> list[Match]:
     """What each raw merchant name means, in the order given; memory is bounded."""
-    found: dict[str, Match] = {}
-    windows: dict[str, list[list[str]]] = {}
-    for name in dict.fromkeys(names):
-        if (spelt := spelling(name)) in catalogue.overrides:
-            found[name] = Match(catalogue.overrides[spelt], None, "override")
-            continue
-        read = readings(name)
-        if exact := _whole(read, catalogue):
-            found[name] = exact
-        else:
-            windows[name] = read
-    guesses = _guesses(windows.values(), catalogue)
-    for name, read in windows.items():
-        found[name] = next((m for r in read if (m := _guessed(r, guesses)) is not NONE), NONE)
-    return [found[name] for name in names]
+    # many names begin alike
+    guess = lru_cache(maxsize=100_000)(partial(_guess, catalogue))
+    return [_meaning(name, catalogue, guess) for name in names]
 
 
-def _whole(read: list[list[str]], catalogue: Catalogue) -> Match | None:
-    for reading in read:
+def _meaning(name: str, catalogue: Catalogue, guess: Callable[..., Match]) -> Match:
+    if (spelt := spelling(name)) in catalogue.overrides:
+        return Match(catalogue.overrides[spelt], None, "override")
+    ways = readings(name)
+    for reading in ways:
         for shorter in shortened(reading):
             if application := catalogue.whole.get("".join(shorter)):
                 return Match(application, 100.0, "exact")
         if application := catalogue.cut.get("".join(reading)):
             return Match(application, CUT_SCORE, "fuzzy")
-    return None
-
-
-def _guesses(read: Iterable[list[list[str]]], catalogue: Catalogue) -> dict[str, Match]:
-    """The distinctive alias that each beginning of a reading is or is like, where there is one."""
-    beginnings: dict[int, dict[str, None]] = defaultdict(dict)
-    for reading in (reading for each in read for reading in each):
-        for count in range(1, min(LONGEST, len(reading)) + 1):
-            beginnings[count][" ".join(reading[:count])] = None
-    guesses: dict[str, Match] = {}
-    for count, asked in beginnings.items():
-        aliases = catalogue.distinctive.get(count, {})
-        unknown = []
-        for beginning in asked:
-            if beginning in aliases:
-                guesses[beginning] = Match(aliases[beginning], 100.0, "exact")
-            elif len(beginning) >= SHORTEST - 1:
-                unknown.append(beginning)
-        long = {alias: app for alias, app in aliases.items() if len(alias) >= SHORTEST}
-        guesses |= alike(unknown, long, THRESHOLD)
-    return guesses
-
-
-def _guessed(reading: list[str], guesses: dict[str, Match]) -> Match:
-    for count in range(min(LONGEST, len(reading)), 0, -1):
-        if PLACES.isdisjoint(reading[count:]) and (guess := guesses.get(" ".join(reading[:count]))):
-            return guess
+    for reading in ways:
+        for count in range(min(LONGEST, len(reading)), 0, -1):
+            if PLACES.isdisjoint(reading[count:]):
+                match = guess(" ".join(reading[:count]), count)
+                if match != NONE:
+                    return match
     return NONE
 
 
-def alike(asked: Sequence[str], known: Mapping[str, str], threshold: float) -> dict[str, Match]:
-    """What each of `asked` is like among `known` (name → what it means), by RapidFuzz.
+def _guess(catalogue: Catalogue, beginning: str, count: int) -> Match:
+    """Which distinctive alias of `count` words the beginning of a name is, or is like. The first
+    letter is rarely mistyped."""
+    aliases = catalogue.distinctive.get((count, beginning[0]), {})
+    if beginning in aliases:
+        return Match(aliases[beginning], 100.0, "exact")
+    if len(beginning) < SHORTEST - 1:
+        return NONE
+    long = {alias: app for alias, app in aliases.items() if len(alias) >= SHORTEST}
+    return nearest(beginning, long, THRESHOLD)
 
-    A pair counts from `threshold` on and with the same first letter, which is rarely mistyped.
-    """
-    if not asked or not known:
-        return {}
+
+def nearest(name: str, known: Mapping[str, str], threshold: float) -> Match:
+    """What a name is like among `known` (name → what it means), by RapidFuzz, from `threshold` on;
+    ambiguous when something else is as near."""
     from rapidfuzz.distance import OSA
-    from rapidfuzz.process import cdist
+    from rapidfuzz.process import extract
 
-    names, meanings = list(known), list(known.values())
-    found: dict[str, Match] = {}
-    step = max(1, CELLS // len(names))
-    for start in range(0, len(asked), step):
-        chunk = asked[start : start + step]
-        scores = cdist(
-            chunk, names, scorer=OSA.normalized_similarity, score_cutoff=(threshold - MARGIN) / 100
-        )
-        near: dict[int, list[tuple[float, str]]] = defaultdict(list)
-        for row, column in zip(*scores.nonzero(), strict=True):
-            if chunk[row][0] == names[column][0]:
-                near[row].append((100 * float(scores[row, column]), meanings[column]))
-        for row, pairs in near.items():
-            best, meaning = max(pairs, key=lambda pair: pair[0])
-            if best < threshold:
-                continue
-            rival = any(m != meaning and score > best - MARGIN for score, m in pairs)
-            found[chunk[row]] = AMBIGUOUS if rival else Match(meaning, round(best, 1), "fuzzy")
-    return found
+    score, cutoff = OSA.normalized_similarity, (threshold - MARGIN) / 100
+    near = extract(name, list(known), scorer=score, score_cutoff=cutoff, limit=None)
+    if not near or 100 * near[0][1] < threshold:
+        return NONE
+    best, meaning = near[0][1], known[near[0][0]]
+    is_rivalled = any(known[n] != meaning and 100 * (best - s) < MARGIN for n, s, _ in near)
+    return AMBIGUOUS if is_rivalled else Match(meaning, round(100 * best, 1), "fuzzy")
 
 
 def _rows(path: Path, *columns: str) -> list[dict[str, str]]:

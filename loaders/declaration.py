@@ -8,193 +8,274 @@ A file is dbt's sources file, or shorter, as an overlay is written:
       columns:
         agent_id: {from: id}
         name: {from: [profile.displayName, profile.login]}
+
+Every scalar comes as text, as it is written.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from loaders.errors import UsageError
+from loaders.errors import UsageError, guess
 from loaders.schema import Column, FieldPath, Table
-from loaders.words import COLUMN, DBT_COLUMN, DBT_TABLE, NEEDED, READING, TABLE, TYPES, Words, no
+
+DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
+# What dbt says of a table or a column: nothing that landing reads.
+DBT = {"name", "description", "config", "meta", "tags", "data_tests", "tests", "columns"}
+DBT |= {"freshness", "loaded_at_field", "loaded_at_query", "identifier", "quoting", "external"}
+DBT |= {"quote", "constraints"}
 
 
-@dataclass
-class _Said:
-    """What is said of a table or a column: its words, read, and its columns."""
-
-    words: dict[str, Any] = field(default_factory=dict)
-    data_type: str | None = None
-    columns: dict[str, _Said] = field(default_factory=dict)
+def _no(kind: str, word: object, allowed: Iterable[str], more: Iterable[str] = ()) -> str:
+    """`word` is none of what is allowed; what it is like may be one of `more`, too."""
+    known = list(allowed)
+    message = f"{word!r} is no {kind}; there are {', '.join(known)}."
+    return message + guess(str(word), [*known, *more], 0.5)
 
 
-class _Declaration:
-    """Reads files one after the other, and collects what is wrong with them."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-        self.tables: dict[str, _Said] = {}
-        self._under: dict[str, str] = {}
-
-    def add(self, where: str, what: object) -> None:
-        self.problems.append(f"{where}: {what}")
-
-    def read(self, path: Path, content: Any, *, base: bool) -> None:
-        """The tables of a file; those of an overlay change what the base says."""
-        entries = _entries(content)
-        if not entries:
-            self.add(path.name, "no tables are declared in it.")
-        for name, entry in entries:
-            if base and name in self.tables:
-                self.add(name, "it is declared twice.")
-            elif base and not re.fullmatch("stg_[a-z][a-z0-9_]{0,40}", name):
-                self.add(name, "a table is called stg_ and then small letters, digits and _.")
-            elif base:
-                self.tables[name] = self._table(name, entry, TABLE)
-            elif (known := self.tables.get(name)) is None:
-                self.add(name, no("declared table", name, self.tables))
-            else:
-                self._change(name, known, self._table(name, entry, READING))
-
-    def _table(self, name: str, entry: Any, words: Words) -> _Said:
-        if not isinstance(entry, dict):
-            self.add(name, "words and what they mean are expected here.")
-            return _Said()
-        needed = NEEDED if words is TABLE else ()
-        kind = "word for a table here"
-        said = _Said(self._words(name, kind, entry, words, DBT_TABLE, needed))
-        columns = entry.get("columns") or {}
-        if isinstance(columns, list) and all(isinstance(column, dict) for column in columns):
-            columns = [(str(column.get("name", "")), column) for column in columns]
-        elif isinstance(columns, dict):
-            columns = list(columns.items())
-        else:
-            self.add(name, "columns are names, and what is said of each: {email: {from: mail}}.")
-            columns = []
-        for column, about in columns:
-            where = f"{name}.{column}"
-            about = {"from": about} if isinstance(about, (str, list)) else about
-            if column in said.columns:
-                self.add(where, "it is declared twice.")
-            elif not isinstance(about, dict):
-                self.add(where, "words and what they mean are expected here.")
-            else:
-                read = self._words(where, "word for a column", about, COLUMN, DBT_COLUMN)
-                said.columns[column] = _Said(read, about.get("data_type"))
-        return said
-
-    def _words(
-        self,
-        where: str,
-        kind: str,
-        said: dict[str, Any],
-        words: Words,
-        of_dbt: set[str],
-        needed: Iterable[str] = (),
-    ) -> dict[str, Any]:
-        """Ours among an entry's words: those in its meta, and those that are none of dbt's."""
-        config = said.get("config")
-        metas = [config.get("meta") if isinstance(config, dict) else None, said.get("meta")]
-        found = {word: value for word, value in said.items() if word not in of_dbt}
-        for meta in metas:
-            found |= meta if isinstance(meta, dict) else {}
-        for word in needed:
-            if word not in found:
-                self.add(where, f"{word} is missing.")
-        read = {}
-        for word, value in found.items():
-            if word not in words:
-                self.add(where, no(kind, word, words, of_dbt))
-                continue
-            try:
-                read[word] = words[word](value)
-            except ValueError as error:
-                self.add(where, error)
-        return read
-
-    def _change(self, name: str, base: _Said, over: _Said) -> None:
-        base.words |= over.words
-        for column, said in over.columns.items():
-            if (known := base.columns.get(column)) is None:
-                self.add(f"{name}.{column}", no("column of the table", column, base.columns))
-                continue
-            if said.data_type not in (None, known.data_type):
-                self.add(f"{name}.{column}", "an overlay can't change a type.")
-            known.words |= said.words
-
-    def table(self, name: str, said: _Said) -> Table:
-        """The table, as far as its words can be used."""
-        words: dict[str, Any] = {
-            "found_under": (),
-            "kind": "snapshot",
-            "required": False,
-            "key": (),
-        }
-        words |= said.words
-        if not said.columns:
-            self.add(name, "it has no columns.")
-        for part in words["key"] if said.columns else ():
-            if part not in said.columns:
-                what = "column of the table, so it can't be in the key"
-                self.add(name, no(what, part, said.columns))
-        for file in words["found_under"]:
-            if (other := self._under.setdefault(file, name)) != name:
-                self.add(name, f"{other} is found under {file!r} too.")
-        return Table(name=name, columns=tuple(self._columns(name, said.columns)), **words)
-
-    def _columns(self, table: str, columns: dict[str, _Said]) -> Iterable[Column]:
-        taken: dict[FieldPath, str] = {}
-        for name, said in columns.items():
-            said.words.setdefault("from", ((name,),))
-            for path in () if said.words.get("shared") else said.words["from"]:
-                if path in taken:
-                    what = f"it comes from {'.'.join(path)!r}, and so does {taken[path]}."
-                    self.add(f"{table}.{name}", f"{what} If that is meant, say shared: true here.")
-                taken[path] = name
-        for name, said in columns.items():
-            where, kind, words = f"{table}.{name}", said.data_type, said.words
-            if not re.fullmatch("[a-z][a-z0-9_]*", name):
-                self.add(where, "a column is called by small letters, digits and _.")
-            if kind not in TYPES:
-                self.add(where, no("type", kind or "", TYPES))
-            if words.get("format") and kind not in ("date", "timestamptz", "text"):
-                self.add(where, f"format is for a date or a time, and it is {kind}.")
-            if words.get("scale") and kind not in ("bigint", "integer", "numeric"):
-                self.add(where, f"scale is for a number, and it is {kind}.")
-            if words.get("hash") and (kind != "text" or words.get("pii", "agent") == "agent"):
-                self.add(where, "hash is for text with pii: user or personal.")
-            places, formats = words.pop("from"), words.pop("format", ())
-            if (name,) not in places and (name,) not in taken:
-                places += ((name,),)  # the landed name counts too
-            yield Column(name, str(kind), places, formats=formats, **words)
+# These read a word's value. A ValueError without text stands for what is said of the word below.
 
 
-def _entries(content: Any) -> list[tuple[str, Any]]:
-    """What is said of each table, in dbt's form or the short one."""
-    if isinstance(content, dict) and isinstance(content.get("sources"), list):
-        tables = [
-            table
-            for source in content["sources"]
-            for table in (isinstance(source, dict) and source.get("tables")) or ()
-        ]
-        return [(str(table.get("name")), table) for table in tables if isinstance(table, dict)]
-    if isinstance(content, dict) and isinstance(content.get("tables"), dict):
-        content = content["tables"]
-    return list(content.items()) if isinstance(content, dict) else []
+def _texts(value: Any, pattern: str = "(?s).+") -> tuple[str, ...]:
+    texts = value if isinstance(value, list) else [value]
+    if not texts or not all(isinstance(t, str) and re.fullmatch(pattern, t) for t in texts):
+        raise ValueError
+    return tuple(texts)
+
+
+def _text(value: Any, pattern: str = "(?s).+") -> str:
+    return _texts([value], pattern)[0]
+
+
+def _flag(value: Any) -> bool:
+    return _text(value, "(?i)true|false").lower() == "true"
+
+
+def _path(value: Any) -> FieldPath:
+    return tuple(_text(value).split("."))  # a header may have dots anywhere: Budget-Nr.
+
+
+def _one_of(kind: str, *allowed: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(_no(kind, value, allowed))
+        return str(value)
+
+    return read
+
+
+def _delimiter(value: Any) -> str:
+    text = _text(value)
+    return _text(DELIMITERS.get(text, text), r'[^"\r\n\x80-\U0010ffff]')
+
+
+def _encoding(value: Any) -> str:
+    try:
+        "".encode(str(value))  # base64 and the like are codecs, and no encodings
+        return codecs.lookup(str(value)).name
+    except LookupError:
+        known = ("utf-8", "utf-16", "cp1252", "latin-1")
+        raise ValueError(_no("encoding", value, known)) from None
+
+
+def _values(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise ValueError
+    return tuple((theirs, _text(ours, "(?s).*")) for theirs, ours in value.items())
+
+
+def _formats(value: Any) -> tuple[str, ...]:
+    formats = _texts(value, "(?s).*%.*")
+    for form in formats:
+        if unknown := re.search("%[^aAbBcdfGHIjmMpSuUVwWxXyYzZ%]", form.replace("%%", "")):
+            raise ValueError(f"{FORMAT}; {unknown[0]!r} is no part of one.")
+    return formats
+
+
+FORMAT = "format is written as in '%d.%m.%Y %H:%M'"
+# What each word may say, for a message, and what reads it.
+Words = dict[str, tuple[str, Callable[[Any], Any]]]
+READING: Words = {
+    "found_under": (
+        "found_under is what a day's files are called, without folder and ending",
+        lambda value: _texts(value, r"(?!.*\.(csv|jsonl?|ndjson|parquet|xlsx|gz)$)[^/\\]+"),
+    ),
+    "records": (
+        "records is where a page keeps its list: a name or a dotted path",
+        lambda value: _path(value) if value else (),
+    ),
+    "delimiter": (r"delimiter is one character, such as ';' or '\t'", _delimiter),
+    "encoding": ("", _encoding),
+    "decimal": ("", _one_of("sign for a fraction", ".", ",")),
+    "max_reject_share": (
+        "max_reject_share is a number from 0 to 1",
+        lambda value: float(_text(value, r"0?\.[0-9]+|[01](\.0*)?")),
+    ),
+    "required": ("required is true or false", _flag),
+}
+# What a table is can't be said otherwise by an overlay.
+TABLE: Words = READING | {
+    "kind": ("", _one_of("kind", "snapshot", "delta")),
+    "key": ("key is the name of a column, or a list of them", _texts),
+}
+TYPES = ("text", "bigint", "integer", "numeric", "boolean", "date", "timestamptz", "jsonb")
+COLUMN: Words = {
+    "data_type": ("", _one_of("type", *TYPES)),
+    "from": (
+        "from is a name, a dotted path, or a list of them",
+        lambda value: tuple(map(_path, _texts(value))),
+    ),
+    "default": ("default is one value", lambda value: _text(value) if value else None),
+    "values": ("values says what each of theirs is here: {theirs: ours}", _values),
+    "format": (FORMAT, _formats),
+    "scale": (
+        "scale is how many places a number's point moves, from 1 to 8",
+        lambda value: int(_text(value, "[0-8]")),
+    ),
+    "shared": ("shared is true or false", _flag),
+    "pii": ("", _one_of("kind of pii", "agent", "user", "personal")),
+    "hash": ("hash is true or false", _flag),
+}
+# What a table has until its problems are mended.
+UNSAID: dict[str, Any] = {"found_under": (), "kind": "snapshot", "required": False, "key": ()}
 
 
 def build(declared: list[tuple[Path, Any]]) -> dict[str, Table]:
     """The tables of the base file, as the overlays after it change them. UsageError, naming each
     table, column, what is allowed and the nearest match, when any of it can't be used."""
-    found = _Declaration()
+    declaration = _Declaration()
     for number, (path, content) in enumerate(declared):
-        found.read(path, content, base=number == 0)
-    tables = {name: found.table(name, said) for name, said in found.tables.items()}
-    if found.problems:
+        declaration.read(path, content, is_base=number == 0)
+    tables = {name: declaration.table(name) for name in declaration.words}
+    if declaration.problems:
         head = f"{declared[-1][0]}: the declaration can't be used."
-        raise UsageError("\n".join([head, *dict.fromkeys(found.problems)]))
+        raise UsageError("\n".join([head, *dict.fromkeys(declaration.problems)]))
     return tables
+
+
+class _Declaration:
+    """Reads files one after the other, and collects what is wrong with them.
+
+    `words`: what is said of each table; `columns`: of each of its columns.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.words: dict[str, dict[str, Any]] = {}
+        self.columns: dict[str, dict[str, dict[str, Any]]] = {}
+        self._table_under: dict[str, str] = {}
+
+    def add(self, where: str, what: object) -> None:
+        self.problems.append(f"{where}: {what}")
+
+    def read(self, path: Path, content: Any, *, is_base: bool) -> None:
+        """The tables of a file; those of an overlay change what the base says."""
+        sources = content.get("sources") if isinstance(content, dict) else None
+        if sources is not None:
+            sources = [source for source in sources if isinstance(source, dict)]
+            content = [table for source in sources for table in source.get("tables") or ()]
+        entries = self._by_name("tables", path.name, content)
+        if not entries:
+            self.add(path.name, "no tables are declared in it.")
+        for table, entry in entries.items():
+            if not is_base and table not in self.words:
+                self.add(table, _no("declared table", table, self.words))
+                continue
+            words = self._read(table, entry, TABLE if is_base else READING, is_base)
+            self.words[table] = self.words.get(table, {}) | words
+            known = self.columns.setdefault(table, {})
+            columns = (isinstance(entry, dict) and entry.get("columns")) or {}
+            for name, about in self._by_name("columns", table, columns).items():
+                where = f"{table}.{name}"
+                if not is_base and name not in known:
+                    self.add(where, _no("column of the table", name, known))
+                    continue
+                about = {"from": about} if isinstance(about, (str, list)) else about
+                words = self._read(where, about, COLUMN, is_base)
+                before = known.get(name, {})
+                known[name] = before | words
+                if before.get("data_type") not in (None, known[name].get("data_type")):
+                    self.add(where, "an overlay can't change a type.")
+
+    def _by_name(self, what: str, where: str, content: Any) -> dict[str, Any]:
+        """What is said of each name: in dbt's form, a list, or in the short one."""
+        if isinstance(content, dict):
+            return content
+        if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
+            self.add(
+                where, f"{what} are names, and what is said of each: {{name: {{from: mail}}}}."
+            )
+            return {}
+        names = [str(entry.get("name", "")) for entry in content]
+        for name in {name for name in names if names.count(name) > 1}:
+            self.add(name if what == "tables" else f"{where}.{name}", "it is declared twice.")
+        return dict(zip(names, content, strict=True))
+
+    def _read(self, where: str, entry: Any, words: Words, is_base: bool) -> dict[str, Any]:
+        """Ours among an entry's words, read: those in its meta, and those that are not dbt's."""
+        if not isinstance(entry, dict):
+            self.add(where, "words and what they mean are expected here.")
+            return {}
+        config = entry.get("config")
+        meta = config.get("meta") if isinstance(config, dict) else None
+        found = {word: value for word, value in entry.items() if word not in DBT}
+        found |= meta if isinstance(meta, dict) else {}
+        kind, needed = ("column", ["data_type"]) if words is COLUMN else ("table here", [*UNSAID])
+        for word in needed if is_base else ():
+            if word not in found:
+                self.add(where, f"{word} is missing.")
+        values = {}
+        for word, value in found.items():
+            if word not in words:
+                self.add(where, _no(f"word for a {kind}", word, words, DBT))
+                continue
+            allowed, read = words[word]
+            try:
+                values[word] = read(value)
+            except ValueError as error:
+                self.add(where, str(error) or f"{allowed}, not {value!r}.")
+        return values
+
+    def table(self, name: str) -> Table:
+        """The table, as far as its words can be used."""
+        words, columns = UNSAID | self.words[name], self.columns[name]
+        if not re.fullmatch("stg_[a-z][a-z0-9_]{0,40}", name):
+            self.add(name, "a table is called stg_ and then small letters, digits and _.")
+        if not columns:
+            self.add(name, "it has no columns.")
+        for part in words["key"] if columns else ():
+            if part not in columns:
+                what = "column of the table, so it can't be in the key"
+                self.add(name, _no(what, part, columns))
+        for file in words["found_under"]:
+            if (other := self._table_under.setdefault(file, name)) != name:
+                self.add(name, f"{other} is found under {file!r} too.")
+        return Table(name=name, columns=tuple(self._made(name, columns)), **words)
+
+    def _made(self, table: str, columns: dict[str, dict[str, Any]]) -> Iterable[Column]:
+        owners: dict[FieldPath, str] = {}
+        for name, words in columns.items():
+            words.setdefault("from", ((name,),))
+            for path in () if words.get("shared") else words["from"]:
+                if path in owners:
+                    what = f"it comes from {'.'.join(path)!r}, and so does {owners[path]}."
+                    self.add(f"{table}.{name}", f"{what} If that is meant, say shared: true here.")
+                owners[path] = name
+        for name, words in columns.items():
+            where, data_type = f"{table}.{name}", words.setdefault("data_type", "")
+            if not re.fullmatch("[a-z][a-z0-9_]*", name):
+                self.add(where, "a column is called by small letters, digits and _.")
+            if words.get("format") and data_type not in ("date", "timestamptz", "text", ""):
+                self.add(where, f"format is for a date or a time, and it is {data_type}.")
+            if words.get("scale") and data_type not in ("bigint", "integer", "numeric", ""):
+                self.add(where, f"scale is for a number, and it is {data_type}.")
+            if words.get("hash") and (data_type != "text" or words.get("pii", "agent") == "agent"):
+                self.add(where, "hash is for text with pii: user or personal.")
+            places, formats = words.pop("from"), words.pop("format", ())
+            if (name,) not in places and (name,) not in owners:
+                places += ((name,),)  # the landed name counts too
+            yield Column(name, places=places, formats=formats, **words)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -60,15 +62,21 @@ def plain(error: Exception) -> Exception:
     return DriverError(f"PostgreSQL: {said} ({kind})", state)
 
 
-def ended_with(error: Exception | KeyboardInterrupt) -> int:
-    """Say in a sentence what ended a command; its exit code. A fault of ours is raised as it is."""
+def ended_with(error: BaseException, *, verbose: bool = False) -> int:
+    """Say in a sentence what ended a command, with `verbose` below its traceback; its exit code.
+    Of a fault of ours it names the place."""
     if isinstance(error, KeyboardInterrupt):
         error = DaybookError("interrupted")
-    said = plain(error)
+    elif verbose:
+        traceback.print_exception(error)
+    said: BaseException | str = plain(error) if isinstance(error, Exception) else error
+    code = getattr(said, "exit_code", 1)
     if not isinstance(said, (DaybookError, OSError)):
-        raise error
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        where = "".join(f" ({Path(at.filename).name}, line {at.lineno})" for at in place)
+        said = f"{type(said).__name__}: {said}{where}"
     print(f"error: {said}", file=sys.stderr)
-    return getattr(said, "exit_code", 1)
+    return code
 
 
 def guess(word: str, known: Iterable[str], least: float = 0.6) -> str:

@@ -34,16 +34,16 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
     if form not in FORMATS:
         raise UsageError(f"{to.name}: the ending says the format: {', '.join(FORMATS)}.")
     with warehouse.connect(application_name="daybook export", autocommit=True) as conn:
-        schema, name = _found(conn, table)
+        schema, name = _relation(conn, table)
         cursor = conn.execute(sql.SQL("select * from {}").format(sql.Identifier(schema, name)))
         rows = cursor.fetchall()
         names = [column.name for column in cursor.description or ()]
     if form == ".xlsx" and len(rows) > SHEET_ROWS:
         raise UsageError(f"{schema}.{name} has {len(rows):,} rows, more than a sheet holds: .csv.")
-    for_people = form != ".parquet"
-    made = [[_cell(value, for_people) for value in row] for row in rows]
+    is_parquet = form == ".parquet"
+    cells = [[_plain(value) if is_parquet else _cell(value) for value in row] for row in rows]
     left_out = [] if with_personal else personal(name, names)
-    frame = pandas.DataFrame(made, columns=names, dtype=object if for_people else None)
+    frame = pandas.DataFrame(cells, columns=names, dtype=None if is_parquet else object)
     frame = frame.drop(columns=left_out)
     if form == ".xlsx":
         frame.to_excel(to, index=False, sheet_name=name[:31])
@@ -54,33 +54,35 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
     return len(rows), left_out
 
 
-def _found(conn: Any, table: str) -> tuple[str, str]:
-    schema, _, name = table.rpartition(".")
-    known = conn.execute(
+def _relation(conn: Any, table: str) -> tuple[str, str]:
+    schemas = list(SCHEMAS)
+    relations = conn.execute(
         """
         select relnamespace::regnamespace::text, relname
         from pg_class
         where relkind in ('r', 'v') and relnamespace::regnamespace::text = any(%s)
         order by array_position(%s, relnamespace::regnamespace::text), relname
         """,
-        [list(SCHEMAS), list(SCHEMAS)],
+        [schemas, schemas],
     ).fetchall()
-    for there, relation in known:
-        if relation == name and schema in ("", there):
-            return there, relation
-    names = [f"{there}.{relation}" for there, relation in known] + [name for _, name in known]
-    raise UsageError(f"{table}: no such table in {', '.join(SCHEMAS)}.{guess(table, names)}")
+    by_name = {name: (schema, name) for schema, name in reversed(relations)}
+    by_name |= {f"{schema}.{name}": (schema, name) for schema, name in relations}
+    if table not in by_name:
+        raise UsageError(f"{table}: no such table in {', '.join(SCHEMAS)}.{guess(table, by_name)}")
+    return by_name[table]
 
 
-def _cell(value: Any, for_people: bool) -> Any:
-    if isinstance(value, (dict, list)):
-        value = json.dumps(value, ensure_ascii=False, default=str)
-    if not for_people:
-        return value
+def _plain(value: Any) -> Any:
+    is_json = isinstance(value, (dict, list))
+    return json.dumps(value, ensure_ascii=False, default=str) if is_json else value
+
+
+def _cell(value: Any) -> Any:
+    """As a sheet may have it: no formula, and a moment as text, since its times have no zone."""
+    value = _plain(value)
     if isinstance(value, str):
         return "'" + value if value.startswith(_FORMULA) else value
-    # a sheet's times have no zone, so a moment is text
-    return value.isoformat() if hasattr(value, "tzinfo") and value.tzinfo else value
+    return value.isoformat() if getattr(value, "tzinfo", None) else value
 
 
 def main(arguments: list[str] | None = None, prog: str = "daybook export") -> int:

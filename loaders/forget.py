@@ -9,12 +9,14 @@ So no count and no sum of money changes, and silver stays what bronze gives.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from loaders.errors import DaybookError, UsageError
 from loaders.schema import Table
 from loaders.sources import declared_tables
+from loaders.sql import statement
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -41,7 +43,10 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
     [(agent,)] = conn.execute("select bronze.id_text(%s)", [agent_id]).fetchall()
     if agent is None:
         raise UsageError("That is no agent's id.")
-    built = {relation: set(columns) for relation, columns in conn.execute(_BUILT).fetchall()}
+    built = {
+        relation: set(columns)
+        for relation, columns in conn.execute(statement("built_relations").encode()).fetchall()
+    }
     is_new = _remember(conn, agent, built)
     eraser = Eraser(conn)
     tables = declared_tables().values()
@@ -64,8 +69,8 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
 def eraser_of_landing(conn: Connection) -> Eraser | None:
     """What erases the forgotten from a table that lands, before anybody sees it; None while there
     is nobody."""
-    found = conn.execute("select from bronze.forgotten limit 1").fetchone()
-    return None if found is None else Eraser(conn)
+    anybody = conn.execute("select from bronze.forgotten limit 1").fetchone()
+    return None if anybody is None else Eraser(conn)
 
 
 class Eraser:
@@ -73,17 +78,16 @@ class Eraser:
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
-        self.rows: dict[str, int] = {}
+        self.rows: Counter[str] = Counter()
 
-    def run(self, relation: str, statement: str) -> None:
+    def run(self, relation: str, change: str) -> None:
         """Execute it; its rows count as the relation's."""
-        rows = self._conn.execute(statement.encode()).rowcount
-        if rows > 0:
-            self.rows[relation] = self.rows.get(relation, 0) + rows
+        if changed := max(0, self._conn.execute(change.encode()).rowcount):
+            self.rows[relation] += changed
 
     def _set(self, relation: str, values: dict[str, str], has: set[str], where: str) -> None:
-        said = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name in has)
-        self.run(relation, f"update {relation} set {said} where {where}")
+        changes = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name in has)
+        self.run(relation, f"update {relation} set {changes} where {where}")
 
     def landed(self, table: Table, relation: str) -> None:
         """A landed table, or a partition that is to be one."""
@@ -94,8 +98,8 @@ class Eraser:
         if named := _named(has, table):
             self._set(relation, _nothing(table), has, _names_one(named))
         for name in has.intersection(_lists(table)):
-            kept = {name: f'bronze.without_forgotten("{name}"::text)::{list_type}'}
-            self._set(relation, kept, has, f'bronze.tells_of_forgotten("{name}"::text)')
+            others = {name: f'bronze.without_forgotten("{name}"::text)::{list_type}'}
+            self._set(relation, others, has, f'bronze.tells_of_forgotten("{name}"::text)')
 
     def records(self, table: Table, relation: str, has: set[str]) -> None:
         """Those rows of a table of records that the landed table's are: as typing anew has them."""
@@ -107,20 +111,23 @@ class Eraser:
             self.run(relation, f"delete from {relation} where {own} and ({_names_one(elements)})")
         for name in lists:
             landed = f"_landed ->> '{name}'"
-            kept = {
+            others = {
                 name: f'bronze.without_forgotten("{name}"::text)::jsonb',
                 "_member_ids": _MEMBERS,
                 "_landed": f"_landed || jsonb_build_object('{name}',"
                 f" bronze.without_forgotten({landed}))",
                 "_updated_at": "now()",
             }
-            self._set(relation, kept, has, f"{own} and bronze.tells_of_forgotten({landed})")
+            self._set(relation, others, has, f"{own} and bronze.tells_of_forgotten({landed})")
         values = [name for name in table.column_names if name not in table.key]
-        if (ids or lists) and "_hash" in has and has.issuperset(table.column_names) and values:
-            parts = {"records": relation, "own": own}
-            parts |= {"key": ", ".join(table.key), "values": ", ".join(f'"{v}"' for v in values)}
-            for statement in _JUDGED_ANEW:
-                self._conn.execute(statement.format(**parts).encode())
+        if (ids or lists) and values and has.issuperset({"_hash", *table.column_names}):
+            judge = statement("judge_changed").format(
+                records=relation,
+                table=table.name,
+                key=", ".join(table.key),
+                values=", ".join(f'"{name}"' for name in values),
+            )
+            self._conn.execute(judge.encode())
 
     def built(self, relation: str, has: set[str]) -> None:
         """What is made of records, in silver of those of one entity: a row about an agent goes, any
@@ -130,7 +137,7 @@ class Eraser:
         named = _named(has, *(own or tables))
         agents = {name: kind for name, kind in named.items() if kind == "agent"}
         if relation == "intermediate.int_spend_monthly":
-            self.run(relation, _SPENT.format(_names_one(named)))
+            self.run(relation, statement("forget_spend").format(_names_one(named)))
         elif agents and (not own or any(map(_is_of_person, own))):
             self.run(relation, f"delete from {relation} where {_names_one(agents)}")
         else:
@@ -147,7 +154,7 @@ class Eraser:
             elif batch_id is not None:
                 continue
             self._set(relation, {column: instead}, {column}, where)
-        self.run("bronze.load_batches", _FILES.format(of_batch))
+        self.run("bronze.load_batches", statement("forget_paths").format(of_batch))
 
 
 def _named(has: Iterable[str], *tables: Table) -> dict[str, str]:
@@ -207,94 +214,37 @@ def _names_one(ids: dict[str, str]) -> str:
 def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
     """Keep hashes of what names the agent, as a card's user too; whether the id was none yet."""
     matched = "select user_name from bronze.agent_matches where agent_id = %s"
-    names = [name for (name,) in conn.execute(matched, [agent]).fetchall()]
-    known = {"agent": {agent}, "user": set(names), "word": {agent, *names}}
+    users = {name for (name,) in conn.execute(matched, [agent]).fetchall()}
+    known = {"agent": {agent}, "user": users, "word": {agent, *users}}
+    ids_of = {"agent": [agent], "user": [*users]}
     for table in declared_tables().values():
         ids = _named(table.column_names, table)
         kinds = ("user", "personal") if _is_of_person(table) else ("user",)
-        told = [column for column in table.columns if column.pii in kinds]
-        records = f"intermediate.int_{table.entity}_records"
-        held = built.get(records, set()).issuperset(table.column_names)
-        for relation in [f"bronze.{table.name}", *[records] * held] if ids and told else ():
-            columns = ", ".join(_normal(column.name) for column in told)
+        telling = [column for column in table.columns if column.pii in kinds]
+        relations = [f"bronze.{table.name}", f"intermediate.int_{table.entity}_records"]
+        if not built.get(relations[1], set()).issuperset(table.column_names):
+            relations.pop()
+        for relation in relations if ids and telling else ():
+            values = ", ".join(_normal(column.name) for column in telling)
             where = " or ".join(f"{_normal(name)} = any(%({kind})s)" for name, kind in ids.items())
-            asked = f"select distinct {columns} from {relation} where {where}".encode()
-            for row in conn.execute(asked, {"agent": [agent], "user": names}).fetchall():
-                for column, value in zip(told, row, strict=True):
+            query = f"select distinct {values} from {relation} where {where}"
+            for row in conn.execute(query.encode(), ids_of).fetchall():
+                for column, value in zip(telling, row, strict=True):
                     if value is not None:
                         known["word"].add(value)
                         known.get(column.pii, set()).add(value)
     known["word"] = {word for word in known["word"] if len(word.strip()) >= LEAST}
-    kept = [(kind, value) for kind, values in known.items() for value in values]
-    [(is_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()
-    conn.execute(_KEEP, [secrets.token_hex(16), *map(list, zip(*kept, strict=True))])
-    return not is_known
+    hashed = [(kind, value) for kind, values in known.items() for value in values]
+    [(was_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()
+    conn.execute(
+        statement("remember_forgotten").encode(),
+        [secrets.token_hex(16), *map(list, zip(*hashed, strict=True))],
+    )
+    return not was_known
 
 
-_KEEP = """
-insert into bronze.forgotten (hash, salt)
-select sha256(convert_to(
-    salt || kind || ' ' || case kind when 'word' then lower(btrim(value)) else value end, 'UTF8'
-)), salt
-from (select coalesce((select salt from bronze.forgotten limit 1), %s) as salt) as held
-cross join unnest(%s::text[], %s::text[]) as names (kind, value)
-on conflict do nothing
-"""
-_BUILT = """
-select format('%I.%I', nspname, relname), array_agg(attname::text)
-from pg_class
-inner join pg_namespace on pg_namespace.oid = relnamespace
-inner join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
-where nspname in ('intermediate', 'silver', 'metrics', 'marts') and relkind = 'r'
-group by nspname, relname
-"""
 _MEMBERS = """(
     select case when _member_ids is not null then coalesce(array_agg(id order by place), '{}') end
     from unnest(_member_ids) with ordinality as members (id, place)
     where not bronze.is_forgotten('agent', id)
 )"""
-_FILES = """
-update bronze.load_batches set source_files = (
-    select jsonb_agg(
-        case when bronze.tells_of_forgotten(file ->> 'path')
-            then file || '{{"path": "forgotten"}}' else file end
-    )
-    from jsonb_array_elements(source_files) as file
-)
-where {}
-    and bronze.tells_of_forgotten(jsonb_path_query_array(source_files, '$[*].path')::text)
-"""
-# Card users are part of its key: what they spent is nobody's then.
-_SPENT = """
-with gone as (
-    delete from intermediate.int_spend_monthly where {} returning *
-)
-insert into intermediate.int_spend_monthly as held
-    (month, application, user_id, user_name, usd, transactions, is_looked_up, catalogue)
-select month, application, '', '', sum(usd), sum(transactions), bool_and(is_looked_up),
-    min(catalogue)
-from gone
-group by month, application
-on conflict (month, application, user_id, user_name) do update set
-    usd = held.usd + excluded.usd,
-    transactions = held.transactions + excluded.transactions,
-    is_looked_up = held.is_looked_up and excluded.is_looked_up
-"""
-# now() is when the records were changed that are to be held anew against the winner before them.
-_JUDGED_ANEW = (
-    """
-    update {records} set _hash = hash_record_extended(row({values}), 0)
-    where _updated_at = now() and {own}
-    """,
-    """
-    update {records} as records
-    set _outcome = case when records._hash = judged.before then 'unchanged' else 'updated' end
-    from (
-        select ctid as place, lag(_hash) over (partition by {key} order by _day) as before
-        from {records}
-        where _outcome in ('inserted', 'updated', 'unchanged')
-            and ({key}) in (select {key} from {records} where _updated_at = now() and {own})
-    ) as judged
-    where records.ctid = judged.place and records._outcome in ('updated', 'unchanged')
-    """,
-)

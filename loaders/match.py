@@ -12,19 +12,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loaders.catalogue import AMBIGUOUS, NONE, Match, alike, match_merchants, read_catalogue
+from loaders.catalogue import AMBIGUOUS, Match, match_merchants, nearest, read_catalogue
 from loaders.days import Day
 from loaders.names import person_key
+from loaders.sql import statement
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from psycopg.sql import Composed
 
     from loaders.lock import Lock
 
 PERSON_THRESHOLD = 92.0  # one slip in thirteen letters: Jon and John Smith stay two people
 LONGEST_NAME = 400  # characters; longer ones are no names, and no index would hold them
 SHARED = "\0"  # what no id begins with
+# A sort of names: the columns that land, which value of them is the name, the table of what names
+# mean and its columns.
+MERCHANTS = {
+    "landed": "raw_merchant_name, merchant_name",
+    "value": "case when raw_merchant_name ~ '\\S' then raw_merchant_name else merchant_name end",
+    "matches": "bronze.merchant_matches",
+    "name": "raw_name",
+    "match": "application",
+}
+USERS = {
+    "landed": "user_name",
+    "value": "user_name",
+    "matches": "bronze.agent_matches",
+    "name": "user_name",
+    "match": "agent_id",
+}
 
 
 @dataclass(frozen=True)
@@ -35,33 +51,6 @@ class Matched:
     merchants_matched: int
     users_new: int
     users_matched: int
-
-
-@dataclass(frozen=True)
-class _Sort:
-    """Where one sort of names lands, and where what each of them means is kept, in SQL."""
-
-    landed: str
-    said: str
-    kept: str
-    name: str
-    match: str
-
-    def sql(self, statement: str) -> Composed:
-        """The statement with these in their places: constants, all of them."""
-        from psycopg import sql
-
-        return sql.SQL(statement).format(**{k: sql.SQL(v) for k, v in vars(self).items()})
-
-
-MERCHANTS = _Sort(
-    landed="raw_merchant_name, merchant_name",
-    said="case when raw_merchant_name ~ '\\S' then raw_merchant_name else merchant_name end",
-    kept="bronze.merchant_matches",
-    name="raw_name",
-    match="application",
-)
-USERS = _Sort("user_name", "user_name", "bronze.agent_matches", "user_name", "agent_id")
 
 
 def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) -> Matched:
@@ -85,37 +74,40 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
 
     catalogue = read_catalogue()
     with connect() as conn:
-        held = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
-        known_catalogue, known_agents = held or (None, None)
-        merchants, users = _unseen(conn, day, MERCHANTS), _unseen(conn, day, USERS)
+        state = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
+        merchants, users = _new_names(conn, day, MERCHANTS), _new_names(conn, day, USERS)
         new = len(merchants), len(users)
-        if held and known_catalogue != catalogue.hash:
-            named = [sorted(catalogue.applications), sorted(catalogue.overrides)]
-            merchants += _column(conn, _MERCHANTS_AGAIN, named)
-        lists = conn.execute(_NEWEST_LISTS).fetchall()
-        mark = ", ".join(f"{table} {batch}" for table, _, batch in lists)
-        if held and known_agents != mark:
-            users += _column(conn, USERS.sql("select {name} from {kept} where {match} is null"))
-        agents = _agents(conn, lists) if users else []
+        if state and state[0] != catalogue.hash:
+            seeds = {
+                "applications": sorted(catalogue.applications),
+                "overridden": sorted(catalogue.overrides),
+            }
+            merchants += _column(conn, statement("merchants_again"), seeds)
+        lists = conn.execute(statement("newest_lists").encode()).fetchall()
+        lists_mark = ", ".join(f"{table} {batch}" for table, _, batch in lists)
+        if state and state[1] != lists_mark:
+            unmatched = "select user_name from bronze.agent_matches where agent_id is null"
+            users += _column(conn, unmatched)
+        agents = _agents(conn, {table: list_day for table, list_day, _ in lists}) if users else []
     applications = dict(zip(merchants, match_merchants(merchants, catalogue), strict=True))
     people = dict(zip(users, match_people(users, agents), strict=True))
-    if merchants or users or (catalogue.hash, mark) != held:
+    if merchants or users or (catalogue.hash, lists_mark) != state:
         with connect() as conn:
-            for sort, found in ((MERCHANTS, applications), (USERS, people)):
-                if found:
-                    _write(conn, sort, found, flow_run_id, day)
+            for sort, matches in ((MERCHANTS, applications), (USERS, people)):
+                if matches:
+                    _keep(conn, sort, matches, flow_run_id, day)
             conn.execute(
                 """
                 insert into bronze.match_state (catalogue, agents) values (%s, %s)
                 on conflict ("only") do update
                 set catalogue = excluded.catalogue, agents = excluded.agents
                 """,
-                [catalogue.hash, mark],
+                [catalogue.hash, lists_mark],
             )
             if lock is not None:
                 lock.check()
-    meant = [sum(one.match is not None for one in of.values()) for of in (applications, people)]
-    return Matched(new[0], meant[0], new[1], meant[1])
+    matched = [sum(m.match is not None for m in of.values()) for of in (applications, people)]
+    return Matched(new[0], matched[0], new[1], matched[1])
 
 
 def match_people(names: Sequence[str], agents: Iterable[tuple[str, str]]) -> list[Match]:
@@ -127,22 +119,21 @@ def match_people(names: Sequence[str], agents: Iterable[tuple[str, str]]) -> lis
     ids: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for agent_id, name in agents:
         ids[person_key(name)].add(agent_id)
-    # A name that several agents share means none of them: it stands for itself, as no id can.
-    meanings = {
-        key: min(of) if len(of) == 1 else SHARED + " ".join(key) for key, of in ids.items() if key
-    }
     known: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
-    for key, meaning in meanings.items():
+    for key, those in ids.items():
+        # A name that several agents share means none of them: it stands for itself, as no id can.
+        meaning = min(those) if len(those) == 1 else SHARED + " ".join(key)
         known[_bucket(key)][" ".join(key)] = meaning
-    keys = {name: person_key(name) for name in names}
-    asked: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for key in set(keys.values()) - meanings.keys() - {()}:
-        asked[_bucket(key)].append(" ".join(key))
-    found = {" ".join(key): Match(meaning, 100.0, "exact") for key, meaning in meanings.items()}
-    for bucket, texts in asked.items():
-        found |= alike(texts, known[bucket], PERSON_THRESHOLD)
-    matches = [found.get(" ".join(keys[name]), NONE) for name in names]
-    return [AMBIGUOUS if (each.match or "").startswith(SHARED) else each for each in matches]
+    matches = []
+    for name in names:
+        key = person_key(name)
+        text, comparable = " ".join(key), known.get(_bucket(key), {}) if key else {}
+        if text in comparable:
+            match = Match(comparable[text], 100.0, "exact")
+        else:
+            match = nearest(text, comparable, PERSON_THRESHOLD)
+        matches.append(AMBIGUOUS if (match.match or "").startswith(SHARED) else match)
+    return matches
 
 
 def namesakes(conn: Connection, agent_id: str) -> int:
@@ -162,110 +153,48 @@ def _bucket(key: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key)
 
 
-_MERCHANTS_AGAIN = """
-select raw_name from bronze.merchant_matches
-where method not in ('exact', 'fuzzy') or application <> all(%s)
-    or lower(regexp_replace(btrim(raw_name), '\\s+', ' ', 'g')) = any(%s)
-"""
-_NEWEST_LISTS = """
-select distinct on (table_name) table_name, day, batch_id
-from (
-    select distinct on (table_name, day) *
-    from bronze.load_batches
-    where table_name in ('stg_agents', 'stg_agent_details')
-        and rows_landed is not null and status in ('succeeded', 'skipped')
-    order by table_name, day, batch_id desc
-) as landed
-where rows_landed > 0
-order by table_name, day desc
-"""
-
-
-def _unseen(conn: Connection, day: Day | None, sort: _Sort) -> list[str]:
-    """The landed names that are not kept yet. What lands is made distinct first: everything else
-    costs a million times what it costs once."""
-    return _column(
-        conn,
-        sort.sql(
-            """
-            with landed as materialized (
-                select distinct {landed} from bronze.stg_transactions
-                where %(day)s::date is null or _day = %(day)s::date
-            ),
-            names as (select distinct {said} as said from landed)
-            select said from names
-            where said ~ '\\S' and length(said) <= %(longest)s
-                and not exists (select from {kept} as held where held.{name} = said)
-            order by said
-            """
-        ),
-        {"day": day and day.date, "longest": LONGEST_NAME},
-    )
-
-
-def _agents(conn: Connection, lists: list[Any]) -> list[tuple[str, str]]:
-    """Who is on the newest lists, and who left: known to silver, on no newest list, they keep the
-    cards' history."""
+def _sql(name: str, sort: dict[str, str]) -> Any:
+    """A statement about one sort of names."""
     from psycopg import sql
 
-    found: list[tuple[str, str]] = []
-    for table, day, _ in lists:
-        statement = sql.SQL(
-            """
-            select bronze.id_text(agent_id), name from bronze.{}
-            where _day = %s and name ~ '\\S' and bronze.id_text(agent_id) is not null
-            """
-        )
-        found += conn.execute(statement.format(sql.Identifier(table)), [day]).fetchall()
+    return sql.SQL(statement(name)).format(**{word: sql.SQL(sort[word]) for word in sort})
+
+
+def _new_names(conn: Connection, day: Day | None, sort: dict[str, str]) -> list[str]:
+    values = {"day": day and day.date, "longest": LONGEST_NAME}
+    return _column(conn, _sql("new_names", sort), values)
+
+
+def _agents(conn: Connection, lists: dict[str, Any]) -> list[tuple[str, str]]:
+    """Who is on the newest lists, and who left: known to silver, on no newest list, they keep the
+    cards' history."""
+    days = {"stg_agents": None, "stg_agent_details": None} | lists
+    agents = conn.execute(statement("listed_agents").encode(), days).fetchall()
     if conn.execute("select to_regclass('silver.agents')").fetchone() != (None,):
-        found += conn.execute("select agent_id, name from silver.agents").fetchall()
-    return found
+        agents += conn.execute("select agent_id, name from silver.agents").fetchall()
+    return agents
 
 
-def _column(conn: Connection, query: Any, parameters: Any = None) -> list[str]:
-    return [value for (value,) in conn.execute(query, parameters).fetchall()]
+def _column(conn: Connection, query: Any, values: Any = None) -> list[str]:
+    return [value for (value,) in conn.execute(query, values).fetchall()]
 
 
-def _write(
-    conn: Connection, sort: _Sort, found: dict[str, Match], flow_run_id: str, day: Day | None
+def _keep(
+    conn: Connection,
+    sort: dict[str, str],
+    matches: dict[str, Match],
+    flow_run_id: str,
+    day: Day | None,
 ) -> None:
-    """Keep the matches, and count them in the run metrics in the same transaction."""
     conn.execute(
-        sort.sql(
-            """
-            with written as (
-                insert into {kept} as held ({name}, {match}, score, method)
-                select * from unnest(
-                    %(names)s::text[], %(matches)s::text[], %(scores)s::numeric[],
-                    %(methods)s::text[]
-                )
-                on conflict ({name}) do update
-                set {match} = excluded.{match}, score = excluded.score, method = excluded.method,
-                    matched_at = clock_timestamp()
-                where (held.{match}, held.score, held.method)
-                    is distinct from (excluded.{match}, excluded.score, excluded.method)
-                returning (xmax = 0) as inserted
-            )
-            insert into metrics.pipeline_metrics (
-                flow_run_id, task_name, pipeline_name, table_name, day, rows_inserted,
-                rows_updated, rows_unchanged, status, started_at, finished_at, duration_seconds
-            )
-            select
-                %(flow_run_id)s, 'match-names', 'matching', %(table)s, %(day)s,
-                count(*) filter (where inserted), count(*) filter (where not inserted),
-                %(asked)s - count(*), 'success', now(), clock_timestamp(),
-                greatest(extract(epoch from clock_timestamp() - now()), 0.000001)
-            from written
-            """
-        ),
+        _sql("keep_matches", sort),
         {
-            "names": list(found),
-            "matches": [each.match for each in found.values()],
-            "scores": [each.score for each in found.values()],
-            "methods": [each.method for each in found.values()],
+            "names": list(matches),
+            "matches": [each.match for each in matches.values()],
+            "scores": [each.score for each in matches.values()],
+            "methods": [each.method for each in matches.values()],
             "flow_run_id": flow_run_id,
             "day": day and day.date,
-            "table": sort.kept.removeprefix("bronze."),
-            "asked": len(found),
+            "table": sort["matches"].removeprefix("bronze."),
         },
     )

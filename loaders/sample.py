@@ -103,10 +103,10 @@ def _records(files: list[RawFile], table: Table) -> Iterator[dict[str, Any]]:
         names = scanned.header or ()
         for piece, _ in read_pieces(scanned, mapping, Found()):
             for *_, extra, _path, _number in csv.reader(io.StringIO(piece.decode(), newline="")):
-                held = decode(extra, 0)[0]
-                held = held if isinstance(held, dict) else {}
+                record = decode(extra, 0)[0]
+                record = record if isinstance(record, dict) else {}
                 # a header names what has no value, too
-                yield {name: held.get(name) for name in names} or held
+                yield {name: record.get(name) for name in names} or record
 
 
 def _fields(
@@ -130,29 +130,29 @@ def _type_of(values: list[Any], name: str, *, is_text: bool) -> str:
     """The narrowest type that all values have; `is_text`: the file knows nothing but text, so a
     number may be written as one."""
     given = [value for value in values if has_value(value)]
-    texts = [value for value in given if isinstance(value, str)]
     if not given:
         return "text"
     if all(isinstance(value, (list, dict)) for value in given):
         return "jsonb"
     if all(isinstance(value, bool) for value in given):
         return "boolean"
-    if len(texts) < len(given):
+    if not all(isinstance(value, str) for value in given):
         return "text"
-    if is_text and all(text.lower() in ("true", "false") for text in texts):
-        return "boolean"
-    if is_text and all(text[0] in "[{" and _is_json(text) for text in texts):
-        return "jsonb"
-    if is_text or all(isinstance(text, Digits) for text in texts):
-        if all(map(_WHOLE.fullmatch, texts)) and not _MONEY.search(name):
-            return "bigint"
-        if all(map(_NUMBER.fullmatch, texts)):
-            return "numeric"
-    if all(_DATE.fullmatch(text) and _is_day(text) for text in texts):
-        return "date"
-    if all(_MOMENT.fullmatch(text) and _is_day(text) for text in texts):
-        return "timestamptz"
-    return "text"
+    is_number = is_text or all(isinstance(value, Digits) for value in given)
+    types: list[tuple[str, bool, Callable[[str], object]]] = [
+        ("boolean", is_text, lambda text: text.lower() in ("true", "false")),
+        ("jsonb", is_text, lambda text: text[0] in "[{" and _is(json.loads, text)),
+        ("bigint", is_number and not _MONEY.search(name), _WHOLE.fullmatch),
+        ("numeric", is_number, _NUMBER.fullmatch),
+        ("date", True, lambda text: _DATE.fullmatch(text) and _is(date.fromisoformat, text)),
+        (
+            "timestamptz",
+            True,
+            lambda text: _MOMENT.fullmatch(text) and _is(date.fromisoformat, text[:10]),
+        ),
+    ]
+    fitting = (kind for kind, may_be, fits in types if may_be and all(map(fits, given)))
+    return next(fitting, "text")
 
 
 def has_value(value: Any) -> bool:
@@ -160,15 +160,8 @@ def has_value(value: Any) -> bool:
     return value is not None and not (isinstance(value, str) and not value.strip())
 
 
-def _is_day(text: str) -> bool:
+def _is(read: Callable[[str], Any], text: str) -> bool:
     try:
-        return bool(date.fromisoformat(text[:10]))
-    except ValueError:
-        return False
-
-
-def _is_json(text: str) -> bool:
-    try:
-        return json.loads(text) is not None
+        return read(text) is not None
     except ValueError:
         return False

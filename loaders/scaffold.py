@@ -4,36 +4,77 @@ from __future__ import annotations
 
 import argparse
 import codecs
-import os
+import json
 import re
-import shutil
 import sys
-import tempfile
 import unicodedata
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from loaders.declaration import build
-from loaders.errors import UsageError, ended_with
+from loaders.errors import UsageError, ended_with, guess
 from loaders.personal import usual_pii
-from loaders.rendering import Column, Entity, files_of, words
 from loaders.sample import Field, has_value, read_sample
+from loaders.schema import Table
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 
-# PostgreSQL's reserved words, what sqlfluff takes for such, and `landed`, which the macro
-# typed_records calls a landed row.
-RESERVED = """
-    all analyse analyze and any array as asc asymmetric authorization binary both case cast
-    check collate collation column commutator concurrently connect constraint create cross
-    current_catalog current_date current_role current_schema current_time current_timestamp
-    current_user default deferrable desc distinct do else end except false fetch for foreign
-    freeze from full grant group hashes having ilike in initially inner intersect into is isnull
-    join landed lateral leading left like limit localtime localtimestamp merges minus natural
-    negator not notnull null offset on only or order outer overlaps placing primary prior
-    references returning right rightarg select session_user similar some symmetric system_user
-    table tablesample then to trailing true union unique user using variadic verbose when where
-    window with
+TEMPLATES, MODELS = Path(__file__).parent / "templates", PROJECT / "models"
+DOCS, SETTINGS = MODELS / "_columns.md", PROJECT / "dbt_project.yml"
+WRITTEN_AT = re.compile(r"(last_)?(updated|modified|changed)(_at|_on|_time|_date|_datetime)?")
+# Reserved for sqlfluff alone, and `landed`, which the macro typed_records calls a landed row.
+RESERVED_HERE = """
+    collation commutator concurrently connect hashes landed lateral merges minus negator prior
+    rightarg system_user tablesample
 """
+TAGS = ("daily", "metrics", "marts")
+AFTERWARDS = """Look types, key and pii over now: they are easy to change until a day has landed.
+Next:
+  make lint
+  daybook land DAY --data PATH
+  dbt build --select tag:{}"""
+
+
+class Column(NamedTuple):
+    """A field as it lands; `said`: what the sample calls it."""
+
+    name: str
+    data_type: str
+    said: str
+    pii: str = ""
+
+    @property
+    def meta(self) -> str:
+        """What the declaration's YAML says of it beside name and type."""
+        words = {"from": self.said != self.name and _quoted(self.said), "pii": self.pii}
+        return ", ".join(f"{word}: {value}" for word, value in words.items() if value)
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What is written of an entity; `read` says how its files are read."""
+
+    name: str
+    singular: str
+    kind: str
+    key: list[str]
+    columns: list[Column]
+    read: Table
+
+    @property
+    def written_at(self) -> str | None:
+        """The column that says when a record was written."""
+        moments = [c.name for c in self.columns if c.data_type == "timestamptz"]
+        return next(filter(WRITTEN_AT.fullmatch, moments), None)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What the declaration says of how the files are read, where it is not the usual."""
+        read = self.read
+        words = {"delimiter": read.delimiter, "encoding": read.encoding}
+        words["records"] = ".".join(read.records)
+        usual = {"delimiter": ",", "encoding": "utf-8", "records": ""}
+        return {word: _quoted(said) for word, said in words.items() if said != usual[word]}
 
 
 def look(
@@ -56,61 +97,88 @@ def look(
     read, fields = read_sample(sample, encoding, lambda top: top in tops or _snake(top) in tops)
     landed = dict(zip(_names(fields, singular), fields, strict=True))
     keys = _key(sample, landed, wanted, said=bool(said), may_repeat=delta and bool(said))
-    columns = [
-        Column(column, _type(column, field.data_type, keys), field.said, _pii(column))
-        for column, field in landed.items()
-    ]
+    personal = {said: pii for said, pii in usual_pii(declared_tables().values()).items() if pii}
+    columns = []
+    for column, field in landed.items():
+        is_id = column.endswith("_id") or column in keys
+        is_text = is_id and field.data_type not in ("date", "jsonb")  # whatever it looks like
+        # what is declared of columns that are called so, or whose name it ends in: owner_email
+        pii = [personal[said] for said in personal if f"_{column}".endswith(f"_{said}")]
+        data_type = "text" if is_text else field.data_type
+        columns.append(Column(column, data_type, field.said, *pii[:1]))
     return Entity(name, singular, "delta" if delta else "snapshot", keys, columns, read)
 
 
-def write(entity: Entity) -> list[Path]:
-    """Write the declaration, the models and whatever lists entities; where."""
-    import yaml
+def files_of(entity: Entity) -> dict[Path, str]:
+    """Each file that is written, and its whole text: those of `loaders/templates`, whose places are
+    the models', and what names entities or columns."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    files = files_of(entity)
-    build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
-    write_all(files)
-    return list(files)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # dbt's own Jinja stays as it is
+        variable_start_string="<<",
+        variable_end_string=">>",
+        block_start_string="<%",
+        block_end_string="%>",
+    )
+    places = [str(path.relative_to(TEMPLATES)) for path in sorted(TEMPLATES.glob("*/*"))]
+    texts = {place: environment.get_template(place).render(entity=entity) for place in places}
+    files = {MODELS / place.replace("ENTITY", entity.name): text for place, text in texts.items()}
+    declared = environment.get_template("sources.yml").render(entity=entity)
+    docs = DOCS.read_text("utf-8")
+    for column in entity.columns:
+        if f"{{% docs {column.name} %}}" not in docs:
+            said = f"The source's `{column.said}`."
+            docs += f"\n{{% docs {column.name} %}}\n{said}\n{{% enddocs %}}\n"
+    files[DOCS] = docs
+    files[SOURCES_FILE] = SOURCES_FILE.read_text("utf-8") + declared
+    # the list of what the ledger counts is one line
+    counted = re.compile(r"(?m)^(  entities: \[.*)\]$")
+    files[SETTINGS] = counted.sub(rf"\1, {entity.name}]", SETTINGS.read_text("utf-8"))
+    return files
 
 
 def write_all(files: dict[Path, str]) -> None:
     """Write all of the files or none. OSError when one can't be written: all is as it was then."""
-    with tempfile.TemporaryDirectory(dir=os.path.commonpath(files), prefix=".new-") as folder:
-        drafts = {path: Path(folder, f"{number}") for number, path in enumerate(files)}
-        former = {path: Path(folder, f"{number}-old") for number, path in enumerate(files)}
-        for path, draft in drafts.items():
-            draft.write_text(files[path], encoding="utf-8")
-            if path.is_file():
-                shutil.copy2(path, former[path])
-        replaced = []
-        try:
-            for path, draft in drafts.items():
-                draft.replace(path)
-                replaced.append(path)
-        except OSError:
-            for path in replaced:
-                if former[path].exists():
-                    former[path].replace(path)
-                else:
-                    path.unlink()
-            raise
+    former = {path: path.read_bytes() if path.is_file() else None for path in files}
+    try:
+        for path, text in files.items():
+            path.write_text(text, encoding="utf-8")
+    except OSError:
+        for path, before in former.items():
+            if before is not None:
+                path.write_bytes(before)
+            elif path.is_file():
+                path.unlink()
+        raise
+
+
+def _reserved() -> set[str]:
+    """Words of SQL that no column can be called by, unquoted."""
+    from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
+
+    return {*RESERVED_WORDS, *RESERVED_HERE.split()}
 
 
 def _check_name(name: str) -> None:
-    is_name = re.fullmatch("(?!stg_)[a-z][a-z0-9_]{0,30}", name)
-    if not is_name or name in RESERVED.split():
+    if not re.fullmatch("(?!stg_)[a-z][a-z0-9_]{0,30}", name) or name in {*_reserved(), *TAGS}:
         raise UsageError(
             f"{name}: an entity's name is what its files are called, such as invoices: small "
             "letters, digits and _, at most 31, and no word of SQL."
         )
-    models = [f"int_{name}_typed", f"int_{name}_records", name, f"quarantine_{name}"]
-    there = [path for stem in models for path in (PROJECT / "models").rglob(f"{stem}.*")]
-    there += (PROJECT / "seeds").glob(f"{name}.*")
+    stems = {f"int_{name}_typed", f"int_{name}_records", name, f"quarantine_{name}"}
+    folders = (MODELS, PROJECT / "seeds")
+    there = [path for folder in folders for path in folder.rglob("*.*") if path.stem in stems]
     for table in declared_tables().values():
         if name in (table.name.removeprefix("stg_"), *table.found_under):
             there.append(SOURCES_FILE)
-    if there or name in ("daily", "metrics", "marts"):
-        where = there[0].relative_to(PROJECT) if there else "the project"
+    if there:
+        where = there[0].relative_to(PROJECT)
         raise UsageError(f"{name}: it is there already, in {where}. Take another name.")
 
 
@@ -124,25 +192,14 @@ def _snake(text: str) -> str:
 def _names(fields: list[Field], singular: str) -> list[str]:
     """What each field lands as."""
     names: list[str] = []
+    reserved = _reserved()
     for field in fields:
         name = _snake("_".join(field.path))
-        if name in RESERVED.split() or name == "id" or not name[:1].isalpha():
+        if name in reserved or name == "id" or not name[:1].isalpha():
             name = f"{singular}_{name}".rstrip("_")
         tries = [name[:60], *(f"{name[:57]}_{n}" for n in range(2, len(fields) + 2))]
         names.append(next(one for one in tries if one not in names))
     return names
-
-
-def _type(name: str, data_type: str, key: list[str]) -> str:
-    """An id is text, whatever it looks like."""
-    is_id = name.endswith("_id") or name in key
-    return "text" if is_id and data_type not in ("date", "jsonb") else data_type
-
-
-def _pii(name: str) -> str:
-    """What is declared of columns that are called so, or whose name it ends in: owner_email."""
-    known = usual_pii(declared_tables().values())
-    return next((pii for said, pii in known.items() if pii and f"_{name}".endswith(f"_{said}")), "")
 
 
 def _key(
@@ -155,11 +212,10 @@ def _key(
     if not keys or "" in keys:
         missing = [word for word, name in zip(wanted, known, strict=True) if not name]
         words = " or ".join(dict.fromkeys(missing))
-        near = get_close_matches(missing[0], [*by_said, *landed], 1) if said else []
-        guess = f" Did you mean {near[0]}?" if near else ""
+        near = guess(missing[0], [*by_said, *landed]) if said else ""
         raise UsageError(
             f"{sample}: the key can't be told: no field is called {words}. Say it with --key "
-            f"(--key a,b for several).{guess} Its fields: {', '.join(by_said)}."
+            f"(--key a,b for several).{near} Its fields: {', '.join(by_said)}."
         )
     shown = ", ".join(landed[name].said for name in keys)
     values = list(zip(*(landed[name].values for name in keys), strict=True))
@@ -176,14 +232,22 @@ def _key(
     return keys
 
 
+def _quoted(text: str) -> str:
+    """A YAML scalar that is nothing but text."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
+    import yaml
+
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Write what a new entity needs, from a sample; nothing is overwritten.",
         epilog="Example: %(prog)s invoices --from invoices.json",
     )
-    parser.add_argument("entity", help="what its files are called, such as invoices")
-    parser.add_argument(
+    add = parser.add_argument
+    add("entity", help="what its files are called, such as invoices")
+    add(
         "--from",
         dest="sample",
         required=True,
@@ -191,48 +255,29 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
         metavar="FILE",
         help="a file of it, or a folder of pages: .json, .jsonl, .csv, .parquet or .xlsx",
     )
-    parser.add_argument("--key", metavar="FIELD", help="what names a record; a,b for several")
-    parser.add_argument(
-        "--delta", action="store_true", help="a day's file has only what is new or changed"
-    )
-    parser.add_argument("--encoding", default="utf-8", help="of a text file, when not UTF-8")
-    options = parser.parse_args(arguments)
+    add("--key", metavar="FIELD", help="what names a record; a,b for several")
+    add("--delta", action="store_true", help="a day's file has only what is new or changed")
+    add("--encoding", default="utf-8", help="of a text file, when not UTF-8")
+    given = parser.parse_args(arguments)
     try:
         entity = look(
-            options.entity,
-            options.sample,
-            options.key,
-            delta=options.delta,
-            encoding=options.encoding,
+            given.entity, given.sample, given.key, delta=given.delta, encoding=given.encoding
         )
-        files = write(entity)
+        files = files_of(entity)
+        build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
+        write_all(files)
     except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
-    print(_account(entity, files))
-    return 0
-
-
-def _account(entity: Entity, files: list[Path]) -> str:
-    wide = max(len(column.name) for column in entity.columns)
     more = f"; the newest by {entity.written_at}" if entity.written_at else ""
-    more += "".join(f"; {word}: {said}" for word, said in words(entity.read))
-    return "\n".join(
-        [
-            f"{entity.name}: a {entity.kind} with the key {', '.join(entity.key)}{more}.",
-            *(
-                f"  {c.name:{wide}}  {c.data_type:11}  from {c.said}"
-                + f", pii: {c.pii}" * bool(c.pii)
-                for c in entity.columns
-            ),
-            "Written:",
-            *(f"  {path.relative_to(PROJECT)}" for path in files),
-            "Look types, key and pii over now: they are easy to change until a day has landed.",
-            "Next:",
-            "  make lint",
-            "  daybook land DAY --data PATH",
-            f"  dbt build --select tag:{entity.name}",
-        ]
-    )
+    more += "".join(f"; {word}: {said}" for word, said in entity.words.items())
+    print(f"{entity.name}: a {entity.kind} with the key {', '.join(entity.key)}{more}.")
+    wide = max(len(column.name) for column in entity.columns)
+    for column in entity.columns:
+        pii = f", pii: {column.pii}" * bool(column.pii)
+        print(f"  {column.name:{wide}}  {column.data_type:11}  from {column.said}{pii}")
+    print("Written:", *(f"  {path.relative_to(PROJECT)}" for path in files), sep="\n")
+    print(AFTERWARDS.format(entity.name))
+    return 0
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ import psycopg
 import pytest
 import yaml
 
-from loaders.rendering import Column, Entity, files_of
-from loaders.scaffold import look, main, write_all
+from loaders.scaffold import Column, Entity, files_of, look, main, write_all
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 from tests.test_conventions import tracked
 
