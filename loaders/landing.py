@@ -91,14 +91,19 @@ def note_unused(
     data: str | Path, day: Day, *, flow_run_id: str, sources: str | Path | None = None
 ) -> list[Landed]:
     """Put the day's files that no table uses into its account; what is said of each."""
-    files = unused(data, day, sources)
-    if files:
-        with ledger.connect(day, flow_run_id) as conn:
-            ledger.note_unused(conn, flow_run_id, day, files)
-    return [
+    found = [
         Landed(table=name, day=day, status="unused", error=f"{name}: {why}")
-        for name, why in files.items()
+        for name, why in unused(data, day, sources).items()
     ]
+    if found:
+        with ledger.connect(day, flow_run_id) as conn:
+            conn.cursor().executemany(
+                "insert into bronze.load_batches"
+                " (flow_run_id, day, table_name, status, error, finished_at)"
+                " values (%s, %s, %s, 'unused', %s, clock_timestamp())",
+                [(flow_run_id, day.date, one.table, one.error) for one in found],
+            )
+    return found
 
 
 def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
@@ -238,19 +243,18 @@ def check_keys(
     """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read."""
     name, key = plan.table.name, ", ".join(plan.table.key)
     earlier = Day(before.day, plan.day.calendar) if before else None
-    keys = partition.keys(earlier)
-    if keys.rows and not keys.readable:
+    rows, readable, known, shared = partition.keys(earlier)
+    if rows and not readable:
         raise DaybookError(
-            f"{name}: none of its {keys.rows} keys ({key}) can be read: they are blank, or a "
+            f"{name}: none of its {rows} keys ({key}) can be read: they are blank, or a "
             "spreadsheet has shortened them (to 9.00101E+11 and the like). Export them as text. "
             "Nothing was replaced."
         )
-    shrunk = keys.earlier >= SHRINK_FROM and 2 * keys.shared < keys.earlier
-    if earlier and shrunk and not allow_shrink:
-        few = 2 * keys.rows < keys.earlier
-        what = f"{keys.rows} rows are" if few else f"{keys.shared} known keys ({key}) are"
+    if earlier and known >= SHRINK_FROM and 2 * shared < known and not allow_shrink:
+        few = 2 * rows < known
+        what = f"{rows} rows are" if few else f"{shared} known keys ({key}) are"
         raise DaybookError(
-            f"{name}: {what} less than half of the {keys.earlier} of {earlier}. A lost page, "
+            f"{name}: {what} less than half of the {known} of {earlier}. A lost page, "
             "another system's file, or keys that went through a spreadsheet look like that. If it "
             "is right, land it with --allow-shrink."
         )

@@ -159,17 +159,6 @@ def copy_rejects(conn: Connection, batch: Batch, rejects: Iterable[list[Any]]) -
             copy.write_row((batch.id, batch.table.name, batch.day.date, *reject))
 
 
-def note_unused(conn: Connection, flow_run_id: str, day: Day, unused: dict[str, str]) -> None:
-    """A batch of the status `unused` for each file of the day that no table uses."""
-    for name, why in unused.items():
-        conn.execute(
-            "insert into bronze.load_batches"
-            " (flow_run_id, day, table_name, status, error, finished_at)"
-            " values (%s, %s, %s, 'unused', %s, clock_timestamp())",
-            [flow_run_id, day.date, name, f"{name}: {why}"],
-        )
-
-
 def held(conn: Connection, table: str, day: Day) -> Held | None:
     """What the day's partition holds of a table; None when it has none, or landing failed since."""
     found = conn.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
@@ -25,15 +25,6 @@ SWAP_WAIT = "2s"
 SWAP_TURNS = 15
 # A key as it is compared; null when it can't be read: no id, or what pandas writes for none.
 _READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
-
-
-class Keys(NamedTuple):
-    """Rows, and keys that can be read: of the new rows, of the earlier day, of both."""
-
-    rows: int
-    readable: int
-    earlier: int
-    shared: int
 
 
 def partition_name(table: str, day: Day) -> str:
@@ -128,8 +119,8 @@ class NewPartition:
                 copy.write(piece)
         return cursor.rowcount
 
-    def keys(self, before: Day | None) -> Keys:
-        """What can be said of the new rows' keys, beside those of an earlier landed day."""
+    def keys(self, before: Day | None) -> tuple[int, int, int, int]:
+        """Rows, and keys that can be read: of the new rows, of an earlier landed day, of both."""
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
         # a list of days has other dates each day: what it is about is in the rest of its key
         key = [name for name in self._table.key if name not in dated] or self._table.key
@@ -145,8 +136,8 @@ class NewPartition:
             " (select count(*) from earlier), (select count(*) from"
             " (select * from fresh intersect select * from earlier) as shared)"
         ).format(new=self._names["new"], earlier=earlier, values=values)
-        [counted] = self._conn.execute(counts).fetchall()
-        return Keys(*counted)
+        [(rows, readable_keys, known, shared)] = self._conn.execute(counts).fetchall()
+        return rows, readable_keys, known, shared
 
     def swap_in(self) -> None:
         """Takes the day's place, without who is forgotten; the parent is locked to the commit."""

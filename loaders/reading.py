@@ -148,16 +148,13 @@ class Reading:
         self._bytes += size
         self.tell(size, 0)
 
-    def _keep(self, path: str, reject: Reject) -> None:
-        raw = "" if self.plan.table.hashes else reject.raw
+    def _put_aside(self, reject: Reject) -> None:
+        """DaybookError once the rest of the files can't bring the rejects below the limit."""
+        path, raw = self._part.scanned.file.path, "" if self.plan.table.hashes else reject.raw
         columns = [path, reject.number, reject.reason, raw, reject.landed]
         self.rejects.add(json.dumps(columns) + "\n")
         self.read.rejected += not reject.landed
         self.read.repaired += reject.landed
-
-    def _put_aside(self, reject: Reject) -> None:
-        """DaybookError once the rest of the files can't bring the rejects below the limit."""
-        self._keep(self._part.scanned.file.path, reject)
         count = self.read.rejected
         if reject.landed or count % FIRST_LOOK:
             return
