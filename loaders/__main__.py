@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from loaders.arguments import add_day, add_landing, data_path
-from loaders.days import Day, parse_day
+from loaders.days import parse_day
 from loaders.errors import UsageError, ended_with
 from loaders.progress import Progress
 from loaders.sources import declared_tables
@@ -27,47 +27,40 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders") ->
 
 
 def _land(options: argparse.Namespace) -> int:
-    day = parse_day(options.place if options.day is None else options.day)
-    declared_tables(options.sources)
-    if options.workers < 1:
-        raise UsageError("--workers is a number of processes from 1.")
-    data = data_path(options.data)
-
-    with Progress(day.text, sys.stderr) as progress:
-        progress("landing")
-        landed = _landed(options, data, day, progress)
-    print(account(landed))
-    # an optional table that is there and could not land is for someone to look at
-    return 1 if any(one.status == "failed" for one in landed) else 0
-
-
-def _landed(options: argparse.Namespace, data: str, day: Day, progress: Progress) -> list[Landed]:
     from loaders import warehouse
     from loaders.landing import land_day, reap_running
     from loaders.lock import run_lock
     from loaders.match import match_names
     from loaders.rates import refresh_rates
 
-    warehouse.start()
-    run = f"land-{uuid.uuid4()}"
-    with run_lock(f"daybook land {run} {day}") as lock:
-        reap_running()
-        refresh_rates(application_name=f"daybook {run}")
-        landed = land_day(
-            data,
-            day,
-            flow_run_id=run,
-            tables=options.table,
-            force=options.force,
-            allow_empty=options.allow_empty,
-            allow_shrink=options.allow_shrink,
-            sources=options.sources,
-            progress=progress,
-            lock=lock,
-            workers=options.workers,
-        )
-        match_names(day, flow_run_id=run, lock=lock)
-    return landed
+    day = parse_day(options.place if options.day is None else options.day)
+    declared_tables(options.sources)
+    if options.workers < 1:
+        raise UsageError("--workers is a number of processes from 1.")
+    data, run = data_path(options.data), f"land-{uuid.uuid4()}"
+    with Progress(day.text, sys.stderr) as progress:
+        progress("landing")
+        warehouse.start()
+        with run_lock(f"daybook land {run} {day}") as lock:
+            reap_running()
+            refresh_rates(application_name=f"daybook {run}")
+            landed = land_day(
+                data,
+                day,
+                flow_run_id=run,
+                tables=options.table,
+                force=options.force,
+                allow_empty=options.allow_empty,
+                allow_shrink=options.allow_shrink,
+                sources=options.sources,
+                progress=progress,
+                lock=lock,
+                workers=options.workers,
+            )
+            match_names(day, flow_run_id=run, lock=lock)
+    print(account(landed))
+    # an optional table that is there and could not land is for someone to look at
+    return 1 if any(one.status == "failed" for one in landed) else 0
 
 
 def account(landed: list[Landed]) -> str:

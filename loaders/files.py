@@ -160,32 +160,22 @@ def _files_in(location: Place, folder: Place, root: Place) -> list[RawFile]:
 
 
 def _raw_file(entry: os.DirEntry[str] | s3.S3Entry, location: Place, folder: Place) -> RawFile:
-    name = entry.name.lower()  # extensions count in any case
-    kind = FORMATS.get("".join(name.partition(".")[1:])) or _by_last_suffix(name)
+    name = entry.name.lower()  # extensions count in any case, and names may have dots of their own
+    kind = next((FORMATS[suffix] for suffix in FORMATS if name.endswith(suffix)), None)
     if kind is None:
         raise DaybookError(f"{entry.path}: this kind of file can't be read; {_READABLE} can.")
     about = entry.stat()
     if not stat.S_ISREG(about.st_mode):
         raise DaybookError(f"{entry.path}: not a regular file.")
+    if isinstance(location, Path) and not os.access(location, os.R_OK):
+        raise DaybookError(f"{entry.path}: no permission to read it.")
     path = entry.path[len(str(folder)) + 1 :].replace(os.sep, "/")
     try:
         path.encode()
     except UnicodeEncodeError:
         raise DaybookError(f"{path!r}: the file's name is not UTF-8.") from None
-    return RawFile(
-        path,
-        location,
-        kind,
-        name.endswith(".gz"),
-        about.st_size,
-        about.st_mtime_ns,
-    )
-
-
-def _by_last_suffix(name: str) -> Format | None:
-    # inside a folder names may have dots of their own: part-0001.snappy.parquet, a.b.json
-    suffixes = sorted(FORMATS, key=len, reverse=True)
-    return next((FORMATS[suffix] for suffix in suffixes if name.endswith(suffix)), None)
+    zipped = name.endswith(".gz")
+    return RawFile(path, location, kind, zipped, about.st_size, about.st_mtime_ns)
 
 
 def _check_inside(location: Place, root: Place) -> None:

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import time
 import uuid
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from loaders import ledger, warehouse
+import psycopg
+
+from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError, plain
-from loaders.ledger import Earlier, Outcome
-from loaders.partition import NewPartition, drop_partition, drop_shares, has_partition
+from loaders.ledger import Batch, Earlier, Held, Outcome, reap_running
+from loaders.partition import NewPartition, drop_leaves, drop_partition
 from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
 from loaders.readers.csv_count import MustBeParsed
 from loaders.readers.rows import UnreadableError
-from loaders.reading import Progress, Reading
+from loaders.reading import Reading
 from loaders.slices import worth
-from loaders.workers import Workers, hired
+from loaders.workers import copy_into
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -35,8 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Landed", "Plan", "land_day", "land_table", "note_unused", "plan_day", "reap_running"]
 
-ATTEMPTS = 3
-Same = tuple[Outcome, list[dict[str, Any]]]
+Progress = Callable[[str, int, int, int], None]
+SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
+ATTEMPTS = 3  # where a deadlock, with a reader that waits for the same tables, ends one
 SHRINK_FROM = 20  # keys of the earlier day: below, half of them says nothing
 REJECTS_OF_FAILED = 1000  # so many of a failed batch are kept
 
@@ -51,22 +56,16 @@ class Landed(Outcome):
     batch_id: int | None = None
 
 
-@dataclass(frozen=True)
-class _How:
-    run: str
-    batch_id: int
+class How(TypedDict, total=False):
+    """How tables land. `progress(table, bytes done, bytes in all, rows so far)`; `lock` is checked
+    before each commit; `workers`: so many processes read a table's files at most."""
+
     force: bool
+    allow_empty: bool
     allow_shrink: bool
+    progress: Progress | None
     lock: Lock | None
     workers: int
-
-
-def reap_running() -> int:
-    """Marks batches that a dead run left `running` as failed; call it under the run lock."""
-    with warehouse.connect(
-        application_name="daybook reap", autocommit=True, role=warehouse.LOADER
-    ) as conn:
-        return ledger.reap_running(conn)
 
 
 def land_day(
@@ -75,81 +74,52 @@ def land_day(
     *,
     flow_run_id: str | None = None,
     tables: list[str] | None = None,
-    force: bool = False,
-    allow_empty: bool = False,
-    allow_shrink: bool = False,
     sources: str | Path | None = None,
-    progress: Progress | None = None,
-    lock: Lock | None = None,
-    workers: int = 1,
+    **how: Unpack[How],
 ) -> list[Landed]:
     """Land a day, one table after the other, as plan_day and land_table have it; the caller holds
     the run lock. DaybookError when a required table fails, after what went wrong is in the ledger;
     a failing optional table has the status `failed`, a file that no table uses `unused`."""
     run = flow_run_id or f"land-{uuid.uuid4()}"
+    allow_empty = how.get("allow_empty", False)
     plans = plan_day(data, day, tables, allow_empty=allow_empty, sources=sources)
     no_table = note_unused(data, day, flow_run_id=run, sources=sources) if tables is None else []
-    landed = [
-        land_table(
-            plan,
-            flow_run_id=run,
-            force=force,
-            allow_empty=allow_empty,
-            allow_shrink=allow_shrink,
-            progress=progress,
-            lock=lock,
-            workers=workers,
-        )
-        for plan in plans
-    ]
-    return landed + no_table
+    return [land_table(plan, flow_run_id=run, **how) for plan in plans] + no_table
 
 
 def note_unused(
     data: str | Path, day: Day, *, flow_run_id: str, sources: str | Path | None = None
 ) -> list[Landed]:
     """Put the day's files that no table uses into its account; what is said of each."""
-    files = unused(data, day, sources)
-    if files:
-        with ledger.connect(day, flow_run_id) as conn:
-            ledger.note_unused(conn, flow_run_id, day, files)
-    return [
+    found = [
         Landed(table=name, day=day, status="unused", error=f"{name}: {why}")
-        for name, why in files.items()
+        for name, why in unused(data, day, sources).items()
     ]
+    if found:
+        with ledger.connect(day, flow_run_id) as conn:
+            conn.cursor().executemany(
+                "insert into bronze.load_batches"
+                " (flow_run_id, day, table_name, status, error, finished_at)"
+                " values (%s, %s, %s, 'unused', %s, clock_timestamp())",
+                [(flow_run_id, day.date, one.table, one.error) for one in found],
+            )
+    return found
 
 
-def land_table(
-    plan: Plan,
-    *,
-    flow_run_id: str,
-    force: bool = False,
-    allow_empty: bool = False,
-    allow_shrink: bool = False,
-    progress: Progress | None = None,
-    lock: Lock | None = None,
-    workers: int = 1,
-) -> Landed:
-    """Land one table of a day as planned, or record why not.
-
-    `progress(table, bytes done, bytes in all, rows so far)`. `lock` is checked before the commit.
-    `workers`: so many processes read its files at most. DaybookError when a required table fails,
-    after its failed batch is recorded.
-    """
-    import psycopg
-
+def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
+    """Land one table of a day as planned, or record why not. DaybookError when a required table
+    fails, after its failed batch is recorded."""
     started = time.perf_counter()
-    reading = Reading(plan, allow_empty, progress)
+    reading = Reading(plan, how.get("allow_empty", False))
     outcome: Outcome | Exception
     with ledger.connect(plan.day, flow_run_id) as conn:
-        batch_id = ledger.begin(conn, flow_run_id, plan.day, plan.table.name)
+        batch = ledger.begin(conn, flow_run_id, plan.day, plan.table)
         try:
-            how = _How(flow_run_id, batch_id, force, allow_shrink, lock, workers)
-            outcome = _land(conn, reading, how)
+            outcome = _land(conn, batch, reading, how)
         except Exception as error:
             outcome = error
     if isinstance(failure := outcome, Exception):
-        outcome = _record_failure(reading, flow_run_id, batch_id, failure)
+        outcome = _record_failure(batch, reading, failure)
         expected = isinstance(failure, (DaybookError, psycopg.Error, OSError))
         if isinstance(failure, LockedError) or not expected:
             raise failure
@@ -157,78 +127,96 @@ def land_table(
         if plan.table.required or isinstance(failure, psycopg.OperationalError):
             table = f"{plan.table.name} of {plan.day}"
             raise DaybookError(f"{table} did not land: {outcome.error}") from plain(failure)
+    seconds = time.perf_counter() - started
     return Landed(
-        **vars(outcome),
-        table=plan.table.name,
-        day=plan.day,
-        seconds=time.perf_counter() - started,
-        batch_id=batch_id,
+        **vars(outcome), table=plan.table.name, day=plan.day, seconds=seconds, batch_id=batch.id
     )
 
 
-def _land(conn: Connection, reading: Reading, how: _How) -> Outcome:
+def _land(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outcome:
     """Tries again where that helps: behind a deadlock, or with a file that must be parsed here."""
-    import psycopg
-
-    plan = reading.plan
+    plan, deadlocks = reading.plan, 0
     if plan.error:
         raise plan.error
-    same = None if how.force or plan.files is None else unchanged(conn, plan)
-    many = 0 if same or plan.prepared else worth(plan.files or (), how.workers)
-    deadlocks = 0
-    while True:
-        reading.begin()
-        try:
-            with hired(many) if many > 1 else nullcontext() as workers:
-                return _land_once(conn, reading, how, same, workers)
-        except MustBeParsed:
-            reading.as_they_are = False
-        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-            deadlocks += 1
-            if deadlocks == ATTEMPTS:
-                raise
-            time.sleep(0.2 * deadlocks)
+    same = None if how.get("force") else unchanged(conn, plan)
+    hashing = Thread(target=_hash, args=[plan], daemon=True)
+    hashing.start()
+    try:
+        while True:
+            reading.begin()
+            if progress := how.get("progress"):
+                reading.tell = _paced(progress, plan)
+            try:
+                return _replace(conn, batch, reading, how, same, hashing)
+            except MustBeParsed:
+                reading.as_they_are = False
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                deadlocks += 1
+                if deadlocks == ATTEMPTS:
+                    raise
+                time.sleep(0.2 * deadlocks)
+    except Exception:
+        hashing.join()  # the failed batch tells of its files too
+        raise
 
 
-def _land_once(
-    conn: Connection, reading: Reading, how: _How, same: Same | None, workers: Workers | None
+def _replace(
+    conn: Connection, batch: Batch, reading: Reading, how: How, same: Held | None, hashing: Thread
 ) -> Outcome:
-    """The transaction that replaces a table's day."""
+    """The transaction that replaces a table's day: readers see the old rows until it commits."""
     plan, table, day = reading.plan, reading.plan.table.name, reading.plan.day
+    new: NewPartition | None = None
     with conn.transaction():
-        partition = None
-        source_files: list[dict[str, Any]] = []
         if plan.files is None:
             # an optional table that isn't there: what the day had of it is dropped
             rows = 0 if drop_partition(conn, table, day) else None
             none = dict.fromkeys(("rows_in_files", "rows_landed", "rows_rejected"), rows)
             outcome = Outcome(status="skipped", **none)
         elif same:
-            outcome, source_files = same
+            outcome = same.outcome
         else:
             ledger.claim_calendar(conn, day)
             before = ledger.previous_landed(conn, table, day)
-            partition = NewPartition(conn, plan.table, day, how.batch_id)
-            if workers:
-                workers.copy_into(partition, reading, conn, how.batch_id, how.run)
-            else:
-                reading.copy_into(partition)
-            outcome = checked(partition, reading, before, how.allow_shrink)
-            source_files = reading.source_files()
-            ledger.copy_rejects(conn, how.batch_id, table, day, reading.rejects)
-        ledger.finish(conn, how.batch_id, outcome, source_files, plan.fingerprint)
+            new = NewPartition(conn, batch)
+            many = 1 if plan.prepared else worth(plan.files, how.get("workers", 1))
+            copy_into(new, reading, conn, many)
+            outcome = checked(new, reading, before, how.get("allow_shrink", False))
+            ledger.copy_rejects(conn, batch, reading.rejects)
+        hashing.join()
+        source_files = same.source_files if same else reading.source_files()
+        ledger.finish(conn, batch.id, outcome, source_files, plan.fingerprint)
         check_unchanged(*plan.to_read)
-        if partition:
-            partition.swap_in()
-        if how.lock:
-            how.lock.check()
+        if new:
+            new.swap_in()  # from here on its readers wait for the commit
+        if lock := how.get("lock"):
+            lock.check()
     return outcome
 
 
-def unchanged(conn: Connection, plan: Plan) -> Same | None:
-    """The outcome, and the files as delivered, when the table holds exactly these already."""
-    same = ledger.unchanged(conn, plan.table.name, plan.day, plan.fingerprint)
-    return same if has_partition(conn, plan.table.name, plan.day) else None
+def _hash(plan: Plan) -> None:
+    with suppress(DaybookError):  # whoever asks for the fingerprint then is told
+        _ = plan.fingerprint
+
+
+def _paced(progress: Progress, plan: Plan) -> Callable[[int, int], None]:
+    """Tells `progress` now and then what was read, by any process."""
+    total = sum(file.bytes for file in plan.to_read)
+    done = shown = rows = 0
+
+    def tell(size: int, many: int) -> None:
+        nonlocal done, shown, rows
+        done, rows = min(done + size, total), rows + many
+        if done - shown >= SHOWN_EVERY or done == total:
+            shown = done
+            progress(plan.table.name, done, total, rows)
+
+    return tell
+
+
+def unchanged(conn: Connection, plan: Plan) -> Held | None:
+    """What the table holds, when that is exactly these files already."""
+    held = plan.files is not None and ledger.held(conn, plan.table.name, plan.day)
+    return held if held and held.fingerprint == plan.fingerprint else None
 
 
 def checked(
@@ -255,30 +243,25 @@ def check_keys(
     """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read."""
     name, key = plan.table.name, ", ".join(plan.table.key)
     earlier = Day(before.day, plan.day.calendar) if before else None
-    keys = partition.keys(earlier)
-    if keys.rows and not keys.readable:
+    rows, readable, known, shared = partition.keys(earlier)
+    if rows and not readable:
         raise DaybookError(
-            f"{name}: none of its {keys.rows} keys ({key}) can be read: they are blank, or a "
+            f"{name}: none of its {rows} keys ({key}) can be read: they are blank, or a "
             "spreadsheet has shortened them (to 9.00101E+11 and the like). Export them as text. "
             "Nothing was replaced."
         )
-    shrunk = keys.earlier >= SHRINK_FROM and 2 * keys.shared < keys.earlier
-    if earlier and shrunk and not allow_shrink:
-        few = 2 * keys.rows < keys.earlier
-        what = f"{keys.rows} rows are" if few else f"{keys.shared} known keys ({key}) are"
+    if earlier and known >= SHRINK_FROM and 2 * shared < known and not allow_shrink:
+        few = 2 * rows < known
+        what = f"{rows} rows are" if few else f"{shared} known keys ({key}) are"
         raise DaybookError(
-            f"{name}: {what} less than half of the {keys.earlier} of {earlier}. A lost page, "
+            f"{name}: {what} less than half of the {known} of {earlier}. A lost page, "
             "another system's file, or keys that went through a spreadsheet look like that. If it "
             "is right, land it with --allow-shrink."
         )
 
 
-def _record_failure(
-    reading: Reading, flow_run_id: str, batch_id: int, failure: Exception
-) -> Outcome:
+def _record_failure(batch: Batch, reading: Reading, failure: Exception) -> Outcome:
     """On a connection of its own: the other may be what failed."""
-    import psycopg
-
     plan = reading.plan
     said = message = str(failure) or type(failure).__name__
     if isinstance(failure, psycopg.Error):
@@ -287,14 +270,17 @@ def _record_failure(
     elif isinstance(failure, UnreadableError):
         said = failure.said
     outcome = Outcome(status="failed", rows_rejected=reading.read.rejected, error=message)
-    try:
-        with ledger.connect(plan.day, flow_run_id) as conn, conn.transaction():
-            drop_shares(conn, plan.table, plan.day, batch_id)
-            reading.read.records.clear()  # those of the files before the one that failed
-            files = reading.source_files()
-            some = islice(reading.rejects, REJECTS_OF_FAILED)
-            ledger.copy_rejects(conn, batch_id, plan.table.name, plan.day, some)
-            ledger.finish(conn, batch_id, outcome, files, plan.fingerprint, said)
-    except WarehouseError:
-        pass  # the server is gone: the row stays `running`, and the next run reaps it
+    fingerprint = None
+    with suppress(DaybookError):  # a file is gone
+        fingerprint = plan.fingerprint
+    # the server is gone: the row stays `running`, and the next run reaps it
+    with (
+        suppress(WarehouseError),
+        ledger.connect(batch.day, batch.flow_run_id) as conn,
+        conn.transaction(),
+    ):
+        drop_leaves(conn, batch)
+        reading.read.records.clear()  # those of the files before the one that failed
+        ledger.copy_rejects(conn, batch, islice(reading.rejects, REJECTS_OF_FAILED))
+        ledger.finish(conn, batch.id, outcome, reading.source_files(), fingerprint, said)
     return outcome

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import UsageError
 from loaders.forget import eraser_of_landing
+from loaders.schema import Table
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -31,11 +32,29 @@ class Outcome:
     rows_repaired: int = 0
 
 
+class Batch(NamedTuple):
+    """A try to land a table of a day; `started_at` is when its rows are said to be loaded."""
+
+    table: Table
+    day: Day
+    flow_run_id: str
+    id: int
+    started_at: datetime
+
+
 class Earlier(NamedTuple):
     """The nearest earlier day on which a table landed, and its drift."""
 
     day: date
     drift: Drift | None
+
+
+class Held(NamedTuple):
+    """What a batch has landed: which files, and what is said when they are there again."""
+
+    fingerprint: str
+    source_files: list[dict[str, Any]]
+    outcome: Outcome
 
 
 def connect(day: Day, flow_run_id: str | None = None) -> Connection:
@@ -69,14 +88,14 @@ def claim_calendar(conn: Connection, day: Day) -> None:
     check_calendar(conn, day)
 
 
-def begin(conn: Connection, flow_run_id: str, day: Day, table: str) -> int:
-    """Adds a `running` batch and gives its id."""
-    [(batch_id,)] = conn.execute(
+def begin(conn: Connection, flow_run_id: str, day: Day, table: Table) -> Batch:
+    """Adds a `running` batch."""
+    [begun] = conn.execute(
         "insert into bronze.load_batches (flow_run_id, day, table_name, status)"
-        " values (%s, %s, %s, 'running') returning batch_id",
-        [flow_run_id, day.date, table],
+        " values (%s, %s, %s, 'running') returning batch_id, started_at",
+        [flow_run_id, day.date, table.name],
     ).fetchall()
-    return batch_id
+    return Batch(table, day, flow_run_id, *begun)
 
 
 def finish(
@@ -132,37 +151,21 @@ def _storable(text: str | None) -> str | None:
     return text and text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
-def copy_rejects(
-    conn: Connection, batch_id: int, table: str, day: Day, rejects: Iterable[list[Any]]
-) -> None:
+def copy_rejects(conn: Connection, batch: Batch, rejects: Iterable[list[Any]]) -> None:
     """Writes a batch's rejects: file, row, reason, raw text, and whether the record landed."""
     columns = "batch_id, table_name, _day, source_file, source_row, reason, raw_text, landed"
     with conn.cursor().copy(f"copy bronze.load_rejects ({columns}) from stdin") as copy:
         for reject in rejects:
-            copy.write_row((batch_id, table, day.date, *reject))
+            copy.write_row((batch.id, batch.table.name, batch.day.date, *reject))
 
 
-def note_unused(conn: Connection, flow_run_id: str, day: Day, unused: dict[str, str]) -> None:
-    """A batch of the status `unused` for each file of the day that no table uses."""
-    for name, why in unused.items():
-        conn.execute(
-            "insert into bronze.load_batches"
-            " (flow_run_id, day, table_name, status, error, finished_at)"
-            " values (%s, %s, %s, 'unused', %s, clock_timestamp())",
-            [flow_run_id, day.date, name, f"{name}: {why}"],
-        )
-
-
-def unchanged(
-    conn: Connection, table: str, day: Day, fingerprint: str | None
-) -> tuple[Outcome, list[dict[str, Any]]] | None:
-    """What is said of a table that holds just these files since an earlier batch, and the files as
-    that batch has them; None when it holds others, or landing failed since."""
-    held = conn.execute(
+def held(conn: Connection, table: str, day: Day) -> Held | None:
+    """What the day's partition holds of a table; None when it has none, or landing failed since."""
+    found = conn.execute(
         """
         with earlier as (
             select * from bronze.load_batches
-            where table_name = %s and day = %s and status <> 'running'
+            where table_name = %(table)s and day = %(day)s and status <> 'running'
         ),
 
         current as (
@@ -172,18 +175,21 @@ def unchanged(
             limit 1
         )
 
-        select rows_in_files, rows_rejected, drift, source_files
+        select fingerprint, source_files, rows_in_files, rows_rejected, drift
         from current
-        where status = 'succeeded' and fingerprint = %s
+        where status = 'succeeded'
             and (select status from earlier order by batch_id desc limit 1) <> 'failed'
+            and to_regclass(
+                'bronze.' || table_name || '_p' || to_char(day, 'YYYYMMDD')
+            ) is not null
         """,
-        [table, day.date, fingerprint],
+        {"table": table, "day": day.date},
     ).fetchone()
-    if held is None:
+    if found is None:
         return None
-    rows, rejected, drift, source_files = held
-    outcome = Outcome(status="unchanged", rows_in_files=rows, rows_rejected=rejected, drift=drift)
-    return outcome, source_files
+    mark, files, rows, rejected, drift = found
+    same = Outcome(status="unchanged", rows_in_files=rows, rows_rejected=rejected, drift=drift)
+    return Held(mark, files, same)
 
 
 def previous_landed(conn: Connection, table: str, day: Day) -> Earlier | None:
@@ -207,13 +213,16 @@ def previous_landed(conn: Connection, table: str, day: Day) -> Earlier | None:
     return Earlier(*held) if held else None
 
 
-def reap_running(conn: Connection) -> int:
+def reap_running() -> int:
     """Marks batches that a dead run left `running` as failed; call it under the run lock."""
-    running = conn.execute(
-        "select batch_id from bronze.load_batches where status = 'running'"
-    ).fetchall()
     message = "the run ended in the middle of it; nothing was replaced"
-    with conn.transaction():
+    with (
+        warehouse.connect(application_name="daybook reap", role=warehouse.LOADER) as conn,
+        conn.transaction(),
+    ):
+        running = conn.execute(
+            "select batch_id from bronze.load_batches where status = 'running'"
+        ).fetchall()
         for (batch_id,) in running:
             finish(conn, batch_id, Outcome(status="failed", error=message), said=message)
     return len(running)

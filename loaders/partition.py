@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
 
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.forget import eraser_of_landing
-from loaders.schema import Table
-from loaders.slices import Slice, opened_slice
+from loaders.ledger import Batch
+from loaders.slices import Slice
 
 if TYPE_CHECKING:
-    from psycopg import Connection, sql
+    from psycopg import Connection
 
-PIECE = 1 << 16
 # Readers of the old partition are waited for in short turns: those that come later queue behind
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
 SWAP_TURNS = 15
 # A key as it is compared; null when it can't be read: no id, or what pandas writes for none.
 _READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
-_LINEAGE = ("_day", "_batch_id", "_source_file", "_source_row", "_loaded_at")
-
-
-class Keys(NamedTuple):
-    """Rows, and keys that can be read: of the new rows, of the earlier day, of both."""
-
-    rows: int
-    readable: int
-    earlier: int
-    shared: int
 
 
 def partition_name(table: str, day: Day) -> str:
@@ -42,168 +32,127 @@ def partition_name(table: str, day: Day) -> str:
     return f"{table}_p{day.date:%Y%m%d}"
 
 
-@dataclass(frozen=True)
-class Share:
-    """The number of one of several workers, whose rows are a part of the partition, and when the
-    batch's rows are said to be loaded."""
-
-    number: int
-    loaded_at: datetime
-
-
 class NewPartition:
     """A table like the parent that nobody else sees; all of it in the caller's transaction.
-
-    A worker fills one of its own and commits it; `assemble` makes the day's of them.
 
     Lineage comes from column defaults, so a CSV's bytes go to COPY as they are. COPY may freeze,
     since the table is made in the same transaction: a reader with an older snapshot sees the new
     rows rather than none.
     """
 
-    def __init__(
-        self, conn: Connection, table: Table, day: Day, batch_id: int, share: Share | None = None
-    ) -> None:
-        from psycopg import sql
+    def __init__(self, conn: Connection, batch: Batch, leaf: int | None = None) -> None:
+        """`leaf`: which of several, that `assemble` makes the day's of."""
+        self._conn, self.batch = conn, batch
+        self._table, self._day = batch.table, batch.day
+        self._names = {
+            "new": _identifier(_new_name(batch, leaf)),
+            "parent": _identifier(self._table.name),
+            "old": _identifier(name := partition_name(self._table.name, self._day)),
+            "name": sql.Identifier(name),
+            "day": sql.Literal(self._day.date),
+        }
 
-        self._conn = conn
-        self._table = table
-        self._day = day
-        self._batch_id = batch_id
-        self._share = share
-        self._name = sql.Identifier("bronze", _new_name(table, day, batch_id, share))
-        self._parent = sql.Identifier("bronze", table.name)
+    def _run(self, statement: str, **values: Any) -> psycopg.Cursor[Any]:
+        literals = {name: sql.Literal(value) for name, value in values.items()}
+        return self._conn.execute(sql.SQL(statement).format(**self._names | literals))
 
     def create(self) -> None:
         """Make it, empty, ready for COPY."""
-        # cached, a number costs no lock; temporary, it is never logged and ends with the session
+        # A worker's may be there from a try before. Cached, a number costs no lock; temporary, the
+        # sequence is never logged and ends with the session.
         self._run(
             "drop table if exists {new};"
-            "create table {new} (like {parent} including defaults,"
-            " constraint one_day check (_day = {day}));"
+            "create table {new} (like {parent}, constraint one_day check (_day = {day}));"
             "create temporary sequence landed_rows cache 10000;"
             "alter table {new} alter _day set default {day}, alter _batch_id set default {batch},"
-            " alter _loaded_at set default coalesce({loaded_at}, now()),"
+            " alter _loaded_at set default {loaded_at},"
             " alter _source_row set default nextval('pg_temp.landed_rows')",
-            batch=self._batch_id,
-            loaded_at=self._share and self._share.loaded_at,
+            batch=self.batch.id,
+            loaded_at=self.batch.started_at,
         )
 
     def close(self) -> None:
         """Nothing more comes into it."""
-        for column in _LINEAGE:
-            self._run("alter table {new} alter " + column + " drop default")
-        self._run("drop sequence landed_rows")
-        self._give_to_owner()
-        self._run("set local default_statistics_target = 20")
-        self._run("analyze {new}")
-
-    def assemble(self, shares: Sequence[Share], parts: Sequence[Sequence[Slice]]) -> None:
-        """Make it of the tables of the workers, who have read those parts of the files in order."""
-        from psycopg import sql
-
         self._run(
-            "create table {new} (like {parent} including defaults, constraint one_day"
-            ' check (_day = {day})) partition by range (_source_file collate "C", _source_row)'
+            "alter table {new} alter _day drop default, alter _batch_id drop default,"
+            " alter _loaded_at drop default, alter _source_row drop default,"
+            " alter _source_file drop default;"
+            "drop sequence landed_rows; set local default_statistics_target = 20; analyze {new}"
         )
-        self._give_to_owner()
-        bounds = [sql.SQL("minvalue, minvalue"), *map(_begin, (part[0] for part in parts[1:]))]
-        for share, (first, last) in zip(
-            shares, pairwise([*bounds, sql.SQL("maxvalue, maxvalue")]), strict=True
-        ):
-            name = _new_name(self._table, self._day, self._batch_id, share)
-            attach = sql.SQL("alter table {} attach partition {} for values from ({}) to ({})")
-            leaf = sql.Identifier("bronze", name)
-            self._conn.execute(attach.format(self._name, leaf, first, last))
 
-    def _run(self, statement: str, **values: Any) -> None:
-        from psycopg import sql
+    def assemble(self, shares: Sequence[Sequence[Slice]]) -> None:
+        """Make it of its leaves, one for each share of the files, in the files' order."""
+        self._run(
+            "create table {new} (like {parent}, constraint one_day check (_day = {day}))"
+            ' partition by range (_source_file collate "C", _source_row)'
+        )
+        bounds = [sql.SQL("minvalue, minvalue"), *(_begin(share[0]) for share in shares[1:])]
+        attach = "alter table {} attach partition {} for values from ({}) to ({})"
+        for leaf, (first, last) in enumerate(pairwise([*bounds, sql.SQL("maxvalue, maxvalue")])):
+            name = _identifier(_new_name(self.batch, leaf))
+            self._conn.execute(sql.SQL(attach).format(self._names["new"], name, first, last))
 
-        known = {"new": self._name, "parent": self._parent, "day": sql.Literal(self._day.date)}
-        literals = {name: sql.Literal(value) for name, value in values.items()}
-        self._conn.execute(sql.SQL(statement).format(**known, **literals))
-
-    def copy_bytes(
-        self,
-        part: Slice,
-        columns: Sequence[str],
-        delimiter: str,
-        look: Callable[[bytes], None],
-        on_read: Callable[[int], None],
-    ) -> int:
-        """COPY a CSV's bytes unparsed, `look` at them while Postgres is at work; rows landed.
-        psycopg.DataError when Postgres refuses them."""
-        from psycopg import sql
-
-        self._run("alter sequence landed_rows restart with {first}", first=part.first or 1)
-        path = part.scanned.file.path
-        self._run("alter table {new} alter _source_file set default {path}", path=path)
+    def copy_bytes(self, part: Slice, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
+        """COPY a CSV's bytes unparsed; rows landed. psycopg.DataError when Postgres refuses."""
+        self._run(
+            "alter sequence landed_rows restart with {first};"
+            "alter table {new} alter _source_file set default {path}",
+            first=part.first or 1,
+            path=part.scanned.file.path,
+        )
         options = sql.SQL("format csv, header {}, delimiter {}, freeze true, force_null ({})")
-        names = sql.SQL(", ").join(map(sql.Identifier, columns))
-        header = sql.SQL("false" if part.start else "true")
-
-        def chunks() -> Iterator[bytes]:
-            with opened_slice(part, on_read=on_read) as stream:
-                while piece := stream.read(PIECE):
-                    yield piece
-                    look(piece)
-
-        filled = options.format(header, sql.Literal(delimiter), names)
-        return self._copy(columns, filled, chunks())
+        header, delimiter = sql.Literal(not part.start), sql.Literal(self._table.delimiter)
+        return self._copy(columns, options.format(header, delimiter, _listed(columns)), pieces)
 
     def copy_pieces(self, pieces: Iterable[bytes]) -> int:
         """COPY rows that bring their lineage, NULL being a bare null; rows landed."""
-        from psycopg import sql
-
         columns = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
         return self._copy(columns, sql.SQL("format csv, null 'null', freeze true"), pieces)
 
-    def _copy(self, columns: Sequence[str], options: Any, pieces: Iterable[bytes]) -> int:
-        from psycopg import sql
-
-        names = sql.SQL(", ").join(map(sql.Identifier, columns))
-        statement = sql.SQL("copy {} ({}) from stdin ({})").format(self._name, names, options)
+    def _copy(
+        self, columns: Sequence[str], options: sql.Composable, pieces: Iterable[bytes]
+    ) -> int:
+        statement = sql.SQL("copy {} ({}) from stdin ({})")
         cursor = self._conn.cursor()
-        with cursor.copy(statement) as copy:
+        with cursor.copy(statement.format(self._names["new"], _listed(columns), options)) as copy:
             for piece in pieces:
                 copy.write(piece)
         return cursor.rowcount
 
-    def keys(self, before: Day | None) -> Keys:
-        """What can be said of the new rows' keys, beside those of an earlier landed day."""
-        from psycopg import sql
-
+    def keys(self, before: Day | None) -> tuple[int, int, int, int]:
+        """Rows, and keys that can be read: of the new rows, of an earlier landed day, of both."""
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
         # a list of days has other dates each day: what it is about is in the rest of its key
         key = [name for name in self._table.key if name not in dated] or self._table.key
         values = sql.SQL(", ").join(sql.SQL(_READ).format(sql.Identifier(name)) for name in key)
-        old = self._name
+        earlier = self._names["new"]
         if before and has_partition(self._conn, self._table.name, before):
-            old = sql.Identifier("bronze", partition_name(self._table.name, before))
+            earlier = _identifier(partition_name(self._table.name, before))
         readable = "select distinct {values} from {%s} where row({values}) is not null"
         counts = sql.SQL(
             f"with fresh as materialized ({readable % 'new'}),"
-            f" earlier as materialized ({readable % 'old'})"
+            f" earlier as materialized ({readable % 'earlier'})"
             " select (select count(*) from {new}), (select count(*) from fresh),"
             " (select count(*) from earlier), (select count(*) from"
             " (select * from fresh intersect select * from earlier) as shared)"
-        )
-        [counted] = self._conn.execute(
-            counts.format(new=self._name, old=old, values=values)
-        ).fetchall()
-        return Keys(*counted)
+        ).format(new=self._names["new"], earlier=earlier, values=values)
+        [(rows, readable_keys, known, shared)] = self._conn.execute(counts).fetchall()
+        return rows, readable_keys, known, shared
 
     def swap_in(self) -> None:
         """Takes the day's place, without who is forgotten; the parent is locked to the commit."""
-        import psycopg
-
         if eraser := eraser_of_landing(self._conn):
-            eraser.landed(self._table, self._name.as_string(self._conn))
+            eraser.landed(self._table, self._names["new"].as_string(self._conn))
+        self._give_to_owner()
         self._run("set local lock_timeout = {limit}", limit=SWAP_WAIT)
         for turn in range(SWAP_TURNS):
             try:
                 with self._conn.transaction():
-                    self._swap()
+                    self._run(
+                        "drop table if exists {old}; alter table {new} rename to {name};"
+                        "alter table {parent} attach partition {old} for values in ({day});"
+                        "alter table {old} drop constraint one_day"
+                    )
                 return
             except psycopg.errors.LockNotAvailable:
                 time.sleep(0.02 * turn)
@@ -212,28 +161,8 @@ class NewPartition:
             "could not take their place. Land the day again."
         )
 
-    def _swap(self) -> None:
-        from psycopg import sql
-
-        drop_partition(self._conn, self._table.name, self._day)
-        name = partition_name(self._table.name, self._day)
-        rename = sql.SQL("alter table {} rename to {}")
-        self._conn.execute(rename.format(self._name, sql.Identifier(name)))
-        self._conn.execute(
-            sql.SQL(
-                "alter table {parent} attach partition {new} for values in ({day});"
-                "alter table {new} drop constraint one_day"
-            ).format(
-                parent=self._parent,
-                new=sql.Identifier("bronze", name),
-                day=sql.Literal(self._day.date),
-            )
-        )
-
     def _give_to_owner(self) -> None:
         """The next login that lands must be able to drop it: it belongs to the parent's owner."""
-        from psycopg import sql
-
         owner = self._conn.execute(
             "select pg_get_userbyid(relowner) from pg_class where oid = to_regclass(%s)"
             " and relowner <> current_user::regrole and pg_has_role(relowner, 'SET')",
@@ -241,20 +170,25 @@ class NewPartition:
         ).fetchone()
         if owner:
             change = sql.SQL("alter table {} owner to {}")
-            self._conn.execute(change.format(self._name, sql.Identifier(owner[0])))
+            self._conn.execute(change.format(self._names["new"], sql.Identifier(owner[0])))
 
 
-def _new_name(table: Table, day: Day, batch_id: int, share: Share | None) -> str:
-    name = f"{partition_name(table.name, day)}_{batch_id}"
-    return f"{name}_{share.number}" if share else name
+def _identifier(name: str) -> sql.Identifier:
+    return sql.Identifier("bronze", name)
 
 
-def _begin(part: Slice) -> sql.Composable:
-    from psycopg import sql
+def _listed(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
 
-    path = sql.Literal(part.scanned.file.path)
+
+def _new_name(batch: Batch, leaf: int | None = None) -> str:
+    name = f"{partition_name(batch.table.name, batch.day)}_{batch.id}"
+    return name if leaf is None else f"{name}_{leaf}"
+
+
+def _begin(part: Slice) -> sql.Composed:
     row = sql.Literal(part.first) if part.start else sql.SQL("minvalue")
-    return sql.SQL("{}, {}").format(path, row)
+    return sql.SQL("{}, {}").format(sql.Literal(part.scanned.file.path), row)
 
 
 def has_partition(conn: Connection, table: str, day: Day) -> bool:
@@ -263,25 +197,19 @@ def has_partition(conn: Connection, table: str, day: Day) -> bool:
     return conn.execute("select to_regclass(%s) is not null", [name]).fetchone() == (True,)
 
 
-def drop_shares(conn: Connection, table: Table, day: Day, batch_id: int) -> None:
-    """Drops what workers have committed of a batch that fails."""
-    from psycopg import sql
+def drop_partition(conn: Connection, table: str, day: Day) -> bool:
+    """Drops the day's partition, in the caller's transaction; False when there is none."""
+    if found := has_partition(conn, table, day):
+        conn.execute(sql.SQL("drop table {}").format(_identifier(partition_name(table, day))))
+    return found
 
+
+def drop_leaves(conn: Connection, batch: Batch) -> None:
+    """Drops what workers have committed of a batch that fails."""
     found = conn.execute(
         "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
         " and not relispartition and relname ~ %s",
-        [f"^{_new_name(table, day, batch_id, None)}_[0-9]+$"],
+        [f"^{_new_name(batch)}_[0-9]+$"],
     ).fetchall()
     for (name,) in found:
-        conn.execute(sql.SQL("drop table {}").format(sql.Identifier("bronze", name)))
-
-
-def drop_partition(conn: Connection, table: str, day: Day) -> bool:
-    """Drops the day's partition, in the caller's transaction; False when there is none."""
-    from psycopg import sql
-
-    if not has_partition(conn, table, day):
-        return False
-    name = sql.Identifier("bronze", partition_name(table, day))
-    conn.execute(sql.SQL("drop table {}").format(name))
-    return True
+        conn.execute(sql.SQL("drop table {}").format(_identifier(name)))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from loaders import ledger, prepared, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, entity_files, unused_files
-from loaders.raw_file import Place, RawFile
+from loaders.raw_file import Place, RawFile, sha256
 from loaders.readers.formats import Scanned, has_record, scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import UnreadableError
@@ -27,14 +27,19 @@ READER_VERSION = 6
 @dataclass(frozen=True)
 class Plan:
     """One table of a day. `files` is None when it isn't there; `error` is why it can't land;
-    `prepared` is what Spark has read of them."""
+    `prepared` is what Spark has read of them. `hashes`: the sha256 of those that were hashed;
+    `key`: what tells the key that values are hashed with, as another one gives other rows."""
 
     table: Table
     day: Day
     files: tuple[Scanned, ...] | None
-    fingerprint: str | None
     error: DaybookError | None = None
     prepared: prepared.Prepared | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+    key: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", hashed("key") if self.table.hashes else None)
 
     @property
     def to_read(self) -> tuple[RawFile, ...]:
@@ -42,6 +47,27 @@ class Plan:
         if self.prepared:
             return self.prepared.rows
         return tuple(scanned.file for scanned in self.files or ())
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What the day has of the table and how it is read, None where it has none: hashes what is
+        not hashed yet. DaybookError for a file that is gone, or can't be read."""
+        if self.files is None or (self.error and not self.files):
+            return None
+        for scanned in self.files:
+            if (path := scanned.file.path) not in self.hashes:
+                self.hashes[path] = scanned.sha256 or sha256(scanned.file)
+        content = {
+            "files": [
+                (file.path, file.bytes, self.hashes[file.path])
+                for file in (scanned.file for scanned in self.files)
+            ],
+            # whatever the declaration says of how they are read
+            "table": astuple(self.table),
+            "reader": READER_VERSION,
+            "key": self.key,
+        }
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def plan_day(
@@ -65,7 +91,8 @@ def plan_day(
         warehouse.check_ready(conn)
         ledger.check_calendar(conn, day)
     if prepared.is_prepared(folder):
-        return [_plan_prepared(found, day) for found in prepared.read(folder, chosen)]
+        read = prepared.read(folder, chosen)
+        return [Plan(one.table, day, one.files, one.error, one) for one in read]
     return plan_tables(folder, chosen, day, allow_empty=allow_empty)
 
 
@@ -96,7 +123,7 @@ def plan_tables(
             if table.required and not isinstance(error, UnreadableError):
                 problems.append(f"{table.name}: {error}")
             else:
-                plans.append(Plan(table, day, (), None, error))
+                plans.append(Plan(table, day, (), error))
     if problems:
         raise DaybookError("\n".join([*problems, "Nothing was landed."]))
     return plans
@@ -108,13 +135,6 @@ def _chosen(names: list[str] | None, sources: str | Path | None) -> list[Table]:
         if name not in declared:
             raise UsageError(f"{name}: no such table; declared are {', '.join(declared)}.")
     return [declared[name] for name in dict.fromkeys(names if names is not None else declared)]
-
-
-def _plan_prepared(found: prepared.Prepared, day: Day) -> Plan:
-    """Files that Spark has read already: their fingerprint is the one they have by themselves."""
-    known = found.files is not None and (found.files or not found.error)
-    mark = _fingerprint(found.table, found.files or ()) if known else None
-    return Plan(found.table, day, found.files, mark, found.error, found)
 
 
 def _scan_all(files: list[RawFile], table: Table) -> list[Scanned]:
@@ -134,7 +154,7 @@ def _plan_table(
         if table.required:
             names = " or ".join(f"{name}.<ext> or {name}/" for name in table.found_under)
             raise DaybookError(f"it is required, and {folder} has no {names}.")
-        return Plan(table, day, None, None)
+        return Plan(table, day, None)
     scanned = tuple(scan(files, table))
     must_have_records = table.required and table.kind == "snapshot" and not allow_empty
     if must_have_records and not any(has_record(found, Mapping(table)) for found in scanned):
@@ -142,19 +162,7 @@ def _plan_table(
             f"{folder}: no record in its files. An empty list would switch everything off; "
             "if that is right, land it with --allow-empty."
         )
-    return Plan(table, day, scanned, _fingerprint(table, scanned))
-
-
-def _fingerprint(table: Table, files: tuple[Scanned, ...]) -> str:
-    content = {
-        "files": [(found.file.path, found.file.bytes, found.sha256) for found in files],
-        # whatever the declaration says of how they are read
-        "table": astuple(table),
-        "reader": READER_VERSION,
-        # another key gives other hashes
-        "key": hashed("key") if table.hashes else None,
-    }
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return Plan(table, day, scanned)
 
 
 def check_blank(scanned: Scanned, plan: Plan, allow_empty: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -101,12 +102,13 @@ def _preview(
     if unchanged(conn, plan):
         return about("unchanged")
     reading = Reading(plan, allow_empty)
+    batch = ledger.Batch(table, day, "", NO_BATCH, datetime.now(UTC))
     while True:
         reading.begin()
         try:
             with conn.transaction(force_rollback=True):
                 before = ledger.previous_landed(conn, table.name, day)
-                partition = NewPartition(conn, table, day, NO_BATCH)
+                partition = NewPartition(conn, batch)
                 reading.copy_into(partition)
                 landed = checked(partition, reading, before, allow_shrink)
                 return about(

@@ -13,8 +13,8 @@ NAME = 40  # characters of a node's name: a test has long ones
 
 class Progress:
     """Called with a step's name, or with a table (or a step and, behind ` · `, what it is at) and
-    how much of it is done, of a table in bytes and rows; from any thread. Rows that PostgreSQL or
-    another process reads are not known before it has."""
+    how much of it is done, of a table in bytes and rows; from any thread. Rows that Spark has read
+    are not known before they have landed."""
 
     def __init__(self, day: str, out: IO[str]) -> None:
         self._day, self._out = day, out

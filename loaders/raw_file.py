@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import hashlib
 import io
@@ -83,22 +82,10 @@ def opened(
         if file.compressed:
             stream = gzip.GzipFile(fileobj=stream, mode="rb")
         if encoding != "utf-8":
-            stream = Stream(_in_utf8(stream, encoding))
+            errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+            text = io.TextIOWrapper(io.BufferedReader(stream, READ), encoding, errors, newline="")
+            stream = Stream(lambda size: text.read(size).encode("utf-8", errors))
         yield io.BufferedReader(stream, s3.READ if start else READ)
-
-
-def _in_utf8(stream: Any, encoding: str) -> Callable[[int], bytes]:
-    wide = encoding.startswith(("utf-16", "utf-32"))
-    errors = "replace" if wide else "surrogateescape"
-    decoder = codecs.getincrementaldecoder(encoding)(errors)
-
-    def more(size: int) -> bytes:
-        while data := stream.read(size):
-            if text := decoder.decode(data):
-                return text.encode("utf-8", errors)
-        return decoder.decode(b"", final=True).encode("utf-8", errors)
-
-    return more
 
 
 def anywhere(file: RawFile) -> Any:

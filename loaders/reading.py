@@ -17,11 +17,10 @@ from loaders.readers.rows import Found, KeylessError, Reject
 from loaders.slices import Slice, opened_slice
 from loaders.tally import Read, Rejects
 
-Progress = Callable[[str, int, int, int], None]
-SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
 # Among many files a CSV below this is parsed: a COPY of its own would cost more.
 SMALL_CSV = 64 << 10
 FEW_FILES = 20
+PIECE = 1 << 16  # bytes that go to COPY at once
 # What reading may be ahead of counting, and how tight a gzip can be.
 AHEAD, TIGHTEST = 4 << 20, 1032
 SHORTEST = 8  # bytes of a record of JSON that has a key
@@ -31,15 +30,15 @@ FIRST_LOOK = 100  # rejects before it is asked whether to go on
 class Reading:
     """`read` is what it came to, `rejects` what was put aside.
 
-    `progress(table, bytes read, bytes in all, rows so far)`. `as_they_are`: large plain CSVs may
-    go to COPY unparsed. `parts`: what is read here of the table's files, by default all of them.
+    `tell(bytes, rows)` hears how much more was read. `as_they_are`: large plain CSVs may go to COPY
+    unparsed. `parts`: what is read here of the table's files, by default all of them.
     """
 
     def __init__(
         self,
         plan: Plan,
         allow_empty: bool,
-        progress: Progress | None = None,
+        tell: Callable[[int, int], None] = lambda size, rows: None,
         parts: Sequence[Slice] | None = None,
     ) -> None:
         self.plan = plan
@@ -47,7 +46,7 @@ class Reading:
         self.mapping = Mapping(plan.table)
         self.allow_empty = allow_empty
         self.as_they_are = True
-        self._progress = progress
+        self.tell = tell
         self._total = sum(file.bytes for file in plan.to_read)
         self._tight = any(file.compressed for file in plan.to_read)
         self.begin()
@@ -56,7 +55,7 @@ class Reading:
         """All from the start, as if nothing had been read."""
         self.rejects = Rejects()
         self.read = Read(found=Found(put_aside=self._put_aside))
-        self._rows = self._bytes = self._shown = 0
+        self._rows = self._bytes = 0
         headers = {scanned.header for scanned in self.plan.files or () if scanned.header}
         for header in headers:
             self.mapping.header(header).note(self.read.found)
@@ -94,6 +93,7 @@ class Reading:
                     part.scanned, self.mapping, self.read.found, opening, part.first
                 ):
                     self._rows += many
+                    self.tell(0, many)
                     yield piece
                 self.read.keyed.add(path)
             except KeylessError as error:
@@ -115,8 +115,18 @@ class Reading:
         habits = self.mapping.habits_of(columns)
         names = part.scanned.header or ()
         count = QuickCount(path, delimiter, habits, names=names, header=not part.start)
+
+        def pieces() -> Iterator[bytes]:
+            seen = 0
+            with opened_slice(part, on_read=self.on_read) as stream:
+                while piece := stream.read(PIECE):
+                    yield piece
+                    count.add(piece)  # while Postgres is at work
+                    self.tell(0, count.so_far - seen)
+                    seen = count.so_far
+
         try:
-            rows = partition.copy_bytes(part, columns, delimiter, count.add, self.on_read)
+            rows = partition.copy_bytes(part, columns, pieces())
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded):
             raise MustBeParsed from None
         # Blank lines, or the \\. that ends the data for servers before 18: parsing tells them.
@@ -136,22 +146,15 @@ class Reading:
     def on_read(self, size: int) -> None:
         """So many more bytes of the files were read."""
         self._bytes += size
-        done = min(self._bytes, self._total)
-        if self._progress and (done - self._shown >= SHOWN_EVERY or done == self._total):
-            self._shown = done
-            rows = self._rows + self.read.landed
-            self._progress(self.plan.table.name, done, self._total, rows)
+        self.tell(size, 0)
 
-    def _keep(self, path: str, reject: Reject) -> None:
-        raw = "" if self.plan.table.hashes else reject.raw
+    def _put_aside(self, reject: Reject) -> None:
+        """DaybookError once the rest of the files can't bring the rejects below the limit."""
+        path, raw = self._part.scanned.file.path, "" if self.plan.table.hashes else reject.raw
         columns = [path, reject.number, reject.reason, raw, reject.landed]
         self.rejects.add(json.dumps(columns) + "\n")
         self.read.rejected += not reject.landed
         self.read.repaired += reject.landed
-
-    def _put_aside(self, reject: Reject) -> None:
-        """DaybookError once the rest of the files can't bring the rejects below the limit."""
-        self._keep(self._part.scanned.file.path, reject)
         count = self.read.rejected
         if reject.landed or count % FIRST_LOOK:
             return
@@ -166,7 +169,7 @@ class Reading:
             {
                 "path": scanned.file.path,
                 "bytes": scanned.file.bytes,
-                "sha256": scanned.sha256,
+                "sha256": self.plan.hashes.get(scanned.file.path),
                 "records": self.read.records.get(scanned.file.path, scanned.records),
             }
             for scanned in self.plan.files or ()

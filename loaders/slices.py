@@ -112,6 +112,8 @@ def shares(
     files: Sequence[Scanned], table: Table, workers: int, counted: Counted
 ) -> list[list[Slice]]:
     """The files in their order, dealt out to so many workers: what each reads."""
+    if workers == 1:
+        return [[Slice(scanned) for scanned in files]]
     dealt: list[list[Slice]] = [[] for _ in range(workers)]
     weight, done = _weight(files), 0
     for parts in slices_of(files, table, counted):
@@ -129,7 +131,7 @@ def shares(
 
 def worth(files: Sequence[Scanned], workers: int) -> int:
     """How many of the workers the files are worth."""
-    return min(workers, _weight(files) // WORTH)
+    return max(1, min(workers, _weight(files) // WORTH))
 
 
 def _weight(files: Sequence[Scanned]) -> int:

@@ -1,7 +1,8 @@
 """Landing with several processes: each reads its share of the files into a table of its own.
 
-A worker commits its table when its parent says so, once all have read theirs, and ends when the
-parent does: who dies before that leaves nothing, and what is left behind it the sweep finds.
+The landing's own process reads the first, so one process is the case of no others. A worker has
+committed its table when it says what it has read, and ends when its parent does: what a dead run
+leaves hangs on no parent, so nobody sees it and the sweep finds it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from loaders import ledger
 from loaders.errors import DaybookError
-from loaders.partition import NewPartition, Share
+from loaders.ledger import Batch
+from loaders.partition import NewPartition
 from loaders.plan import Plan
 from loaders.reading import Reading
 from loaders.schema import Table
@@ -28,108 +31,49 @@ from loaders.sources import PROJECT
 if TYPE_CHECKING:
     from psycopg import Connection as Session
 
-PATIENCE = 10.0  # seconds for a worker to end by itself
+Tell = Callable[[int, int], None]
 
 
-class Workers:
-    """Processes that wait for orders. `copy_into` is what Reading's is, by all of them at once."""
+class Worker:
+    """A process that does what it is told, as its context."""
 
-    def __init__(self, ends: Sequence[Connection]) -> None:
-        self._ends = ends
+    def __enter__(self) -> Worker:
+        self._end, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "loaders.workers", str(theirs.fileno()), Path.cwd()],
+                cwd=PROJECT,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the run is the parent's to answer
+            )
+        self._thread = ThreadPoolExecutor(1)
+        return self
 
-    def copy_into(
-        self, partition: NewPartition, reading: Reading, conn: Session, batch_id: int, run: str
-    ) -> None:
-        """DaybookError, or MustBeParsed, of the first worker that has one; or for one that died."""
-        # waits for the workers as long as they take
-        conn.execute("set local idle_in_transaction_session_timeout = 0")
-        [(now,)] = conn.execute("select now()").fetchall()
-        plan, rejects = reading.plan, reading.rejects
-        parts = shares(plan.files or (), plan.table, len(self._ends), self._counted)
-        own = [Share(number, now) for number in range(len(parts))]
-        how = (reading.allow_empty, reading.as_they_are)
-        orders = [(_land, plan, *one, batch_id, run, *how) for one in zip(parts, own, strict=True)]
-        for end, (read, error) in self._answers(orders, reading.on_read):
-            reading.read.add(read)
-            for text in iter(partial(_received, end), ""):
-                rejects.add(text)
-            if error:
-                raise error
-        reading.check()
-        for end, _ in zip(self._ends, own, strict=False):
-            _send(end, "commit")
-        for end, _ in zip(self._ends, own, strict=False):
-            _received(end)
-        partition.assemble(own, parts)
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # it has committed what counts
+        self._process.wait()
+        self._thread.shutdown()
+        self._end.close()
 
-    def _counted(self, parts: list[Slice], table: Table) -> list[int | None]:
-        many = len(self._ends)
-        counts: list[int | None] = [None] * len(parts)
-        orders = [(_look, parts[start::many], table) for start in range(many)]
-        for start, (_, (found, error)) in enumerate(self._answers(orders)):
-            if error:
-                raise error
-            counts[start::many] = found
-        return counts
+    def told(self, order: tuple[Any, ...], tell: Tell = lambda size, rows: None) -> Future[Any]:
+        """What comes of a function and its arguments; `tell` hears what is read meanwhile."""
 
-    def _answers(
-        self, orders: list[tuple[Any, ...]], on_read: Callable[[int], None] = lambda size: None
-    ) -> Iterator[tuple[Connection, tuple[Any, Exception | None]]]:
-        """Each worker and what it gives, or its error, in order; they say how much they read."""
-        ends = self._ends[: len(orders)]
-        for end, order in zip(ends, orders, strict=True):
-            _send(end, order)
-        answers: dict[Connection, Any] = {}
-        for end in ends:
-            while end not in answers:
-                for one in wait([one for one in ends if one not in answers]):
-                    teller = cast("Connection", one)
-                    answer = _received(teller)
-                    if isinstance(answer, int):
-                        on_read(answer)
-                    else:
-                        answers[teller] = answer
-            yield end, answers[end]
+        def ask() -> Any:
+            with _alive():
+                self._end.send(order)
+                while isinstance(answer := self._end.recv(), tuple):
+                    tell(*answer)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
+        return self._thread.submit(ask)
 
-@contextmanager
-def hired(many: int) -> Iterator[Workers]:
-    """So many workers, who end with the block."""
-    with ExitStack() as stack:
-        ends = []
-        for _ in range(many):
-            ours, theirs = Pipe()
-            with theirs:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "loaders.workers", str(theirs.fileno())],
-                    cwd=PROJECT,
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,  # a signal to the run is the parent's to answer
-                )
-            stack.callback(_end, process, ours)
-            _send(ours, Path.cwd())
-            ends.append(ours)
-        yield Workers(ends)
-
-
-def _end(process: subprocess.Popen[bytes], end: Connection) -> None:
-    end.close()
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _received(end: Connection) -> Any:
-    with _alive():
-        return end.recv()
-
-
-def _send(end: Connection, what: Any) -> None:
-    with _alive():
-        end.send(what)
+    def texts(self) -> Iterator[str]:
+        """The rejects, once a share was read."""
+        with _alive():
+            yield from iter(self._end.recv, "")
 
 
 @contextmanager
@@ -144,57 +88,98 @@ def _alive() -> Iterator[None]:
         ) from None
 
 
-def _look(_parent: Connection, parts: list[Slice], table: Table) -> list[int | None]:
+@contextmanager
+def hired(many: int) -> Iterator[list[Worker]]:
+    """So many workers, who end with the block."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(Worker()) for _ in range(many)]
+
+
+def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> None:
+    """Make the partition of what so many processes read of the files, this one among them.
+    DaybookError, or MustBeParsed, of the first share that has one; or for a worker that died."""
+    plan = reading.plan
+    with hired(many - 1) as workers:
+        parts = shares(plan.files or (), plan.table, many, partial(_counted, workers))
+        how = (plan, new.batch, reading.allow_empty, reading.as_they_are)
+        others = [
+            (worker, worker.told((_land, leaf, share, *how), reading.tell))
+            for leaf, (worker, share) in enumerate(zip(workers, parts[1:], strict=False), 1)
+        ]
+        reading.parts = parts[0]
+        reading.copy_into(NewPartition(conn, new.batch, 0) if others else new)
+        # waits for the others as long as they take
+        conn.execute("set local idle_in_transaction_session_timeout = 0")
+        for worker, answer in others:
+            read, error = answer.result()
+            reading.read.add(read)
+            for text in worker.texts():
+                reading.rejects.add(text)
+            if error:
+                raise error
+        if others:
+            new.assemble(parts)
+
+
+def _counted(workers: Sequence[Worker], parts: list[Slice], table: Table) -> list[int | None]:
+    many = len(workers) + 1
+    asked = [
+        worker.told((_look, parts[start::many], table)) for start, worker in enumerate(workers, 1)
+    ]
+    counts: list[int | None] = [None] * len(parts)
+    counts[::many] = _look(None, parts[::many], table)
+    for start, answer in enumerate(asked, 1):
+        counts[start::many] = answer.result()
+    return counts
+
+
+# What a worker is told to do. Its parent hears a tuple for what is read, and then the answer.
+
+
+def _look(_parent: Connection | None, parts: list[Slice], table: Table) -> list[int | None]:
     return [look(part, table) for part in parts]
 
 
 def _land(
     parent: Connection,
+    leaf: int,
+    share: list[Slice],
     plan: Plan,
-    parts: list[Slice],
-    share: Share,
-    batch_id: int,
-    run: str,
+    batch: Batch,
     allow_empty: bool,
     as_they_are: bool,
-) -> None:
-    """Read a share; committed once the parent says so."""
-    told = 0
-
-    def tell(_table: str, done: int, _total: int, _rows: int) -> None:
-        nonlocal told
-        parent.send(done - told)
-        told = done
-
-    reading = Reading(plan, allow_empty, tell, parts)
+) -> str:
+    """Reads a share; says what that came to, and the rejects in pieces, of which "" is the last."""
+    reading = Reading(plan, allow_empty, lambda *read: parent.send(read), share)
     reading.as_they_are = as_they_are
     error = None
-    with ledger.connect(plan.day, run) as conn, conn.transaction():
-        conn.execute("set local idle_in_transaction_session_timeout = 0")
-        try:
-            reading.copy_into(NewPartition(conn, plan.table, plan.day, batch_id, share))
-        except Exception as failure:
-            error = failure
-        parent.send((reading.read, error))
-        for text in reading.rejects.blocks():
-            parent.send(text)
-        parent.send("")
-        parent.recv()
+    try:
+        with ledger.connect(batch.day, batch.flow_run_id) as conn, conn.transaction():
+            reading.copy_into(NewPartition(conn, batch, leaf))
+    except (EOFError, ConnectionError):
+        raise
+    except Exception as failure:
+        error = failure
+    parent.send([reading.read, error])
+    for text in reading.rejects.blocks():
+        parent.send(text)
+    return ""
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: str, folder: str) -> None:
     """Do what the parent orders, until it is gone."""
-    with Connection(descriptor) as parent, suppress(EOFError, ConnectionError):
-        os.chdir(parent.recv())
+    os.chdir(folder)
+    with Connection(int(descriptor)) as parent, suppress(EOFError, ConnectionError):
         while True:
             work, *given = parent.recv()
             try:
-                parent.send((work(parent, *given), None))
+                answer = work(parent, *given)
             except (EOFError, ConnectionError):
                 raise
             except Exception as error:
-                parent.send((None, error))
+                answer = error
+            parent.send(answer)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*sys.argv[1:])

@@ -183,7 +183,7 @@ def test_a_parquet_file_of_which_less_is_read_than_it_says_fails(
 def test_a_deadlock_is_tried_again(
     tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., Any] = landing._land_once
+    real: Callable[..., Any] = landing._replace
     calls = []
 
     def deadlocked(*arguments: Any) -> Any:
@@ -193,7 +193,7 @@ def test_a_deadlock_is_tried_again(
             raise psycopg.errors.DeadlockDetected
         return outcome
 
-    monkeypatch.setattr(landing, "_land_once", deadlocked)
+    monkeypatch.setattr(landing, "_replace", deadlocked)
     transactions(tmp_path, 10, "a")
     assert land(tmp_path).rows_landed == 10
     assert (len(calls), statuses(db)) == (3, ["succeeded"])

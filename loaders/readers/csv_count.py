@@ -50,6 +50,11 @@ class _Held(ABC):
                     "is a quote left open?"
                 )
 
+    @property
+    def so_far(self) -> int:
+        """The records that are whole, a header among them."""
+        return self._records
+
     def _last(self) -> bytes:
         """What is behind the last line end, once all was added."""
         return self._count(b"".join(self._pieces))
