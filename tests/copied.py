@@ -8,7 +8,7 @@ from unittest.mock import Mock, patch
 
 import msgspec
 
-from loaders.readers import json_blocks, json_file, json_records
+from loaders.readers import json_blocks, json_cells, json_file
 from loaders.readers.rows import Row
 
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\n]*))([,\n])')
@@ -33,9 +33,8 @@ def rows_of(copied: bytes) -> list[Row]:
 def by_python(*given: Any) -> list[tuple[bytes, int]]:
     """`read_json` where msgspec finds nothing that it could take."""
     refused = Mock(side_effect=msgspec.DecodeError)
-    names = ("_elements", "_objects", "_objects_of_lines")
     with (
-        patch.multiple(json_blocks, **dict.fromkeys(names, refused)),
-        patch.object(json_records, "quick", return_value=None),
+        patch.object(json_blocks, "_elements", refused),
+        patch.object(json_cells.Cells, "line", return_value=None),
     ):
         return list(json_file.read_json(*given))

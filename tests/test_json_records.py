@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loaders.raw_file import RawFile
-from loaders.readers.json_file import read_json
-from loaders.readers.json_records import Reader
+from loaders.readers.json_file import Reader, read_json
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found
 from loaders.schema import Column, Table
-from tests.copied import rows_of
+from tests.copied import by_python, rows_of
 
 COLUMNS = (
     Column("id", "text", (("id",),)),
@@ -59,3 +59,25 @@ def test_only_what_is_in_doubt_goes_to_pythons_json(
     assert list(row.values) == values
     assert (json.loads(row.extra) if row.extra else None) == extra
     assert [one for one in looked if one] == ([line] if doubtful else [])
+
+
+@pytest.mark.parametrize("records", [(), ("email",)])
+def test_names_that_are_data_and_places_that_part_are_read_alike(records: tuple[str, ...]) -> None:
+    """More names than are learnt, a column that is an object's place, and one that a list has."""
+    places = (("contact",), ("email",), ("mails", "first"))
+    table = replace(TABLE, columns=(*COLUMNS, Column("who", "text", places)), records=records)
+    given = [
+        {"id": "a", f"n{n}": n, "contact": [{"zip": n, f"m{n}": n}, f"c{n}", None][n % 3]}
+        | ({"email": n} if n % 5 else {"email": None, "mails": {"first": 1, "last": 2}})
+        for n in range(200)
+    ]
+    content = "\n".join(map(json.dumps, given)).encode()
+    outcomes = []
+    for reader in (by_python, read_json):
+        found = Found()
+        pieces = list(reader(FILE, io.BytesIO(content), Mapping(table), found))
+        rows = rows_of(b"".join(piece for piece, _ in pieces))
+        plain = [(row.values, json.loads(row.extra) if row.extra else None) for row in rows]
+        outcomes.append((plain, found.missing(), len(found.unknown)))
+    assert outcomes[0] == outcomes[1]
+    assert len(outcomes[0][0]) == 200

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from loaders.readers.rows import RECORD_LIMIT, UnreadableError
-from loaders.readers.values import Treat, suspects
+from loaders.readers.values import Treat, suspect
 
 _BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n\x0b\x0c" + _BOM
@@ -122,7 +122,7 @@ class QuickCount(_Held):
         self._headers = 0
         self._delimiter = delimiter
         self._habits = habits or {}
-        self._suspect = suspects(self._habits, delimiter)
+        self._suspect = suspect(self._habits, delimiter)
         self._edges = (*b"\r\n", ord(delimiter))
         self.quoted = False
         self._first = True
@@ -146,7 +146,7 @@ class QuickCount(_Held):
             raise MustBeParsed
         inside = self.quoted
         self._count_lines(piece)
-        if self._suspect and self._suspect(piece):
+        if self._suspect and self._suspect.search(piece):
             if inside or self.quoted:
                 raise MustBeParsed  # a record goes on in another piece: its columns can't be told
             self._check_values(piece)

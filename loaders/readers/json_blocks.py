@@ -5,34 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from loaders.raw_file import RawFile
-from loaders.readers.json_window import BLANK, CHUNK, Broken, Window, decode
+from loaders.readers.json_cells import PAGE
+from loaders.readers.json_window import BLANK, CHUNK, Broken, Window, as_bytes, decode
 from loaders.readers.mapping import Mapping
 
-PAGE = ("results",)
 TRIES = 3
 _LINES = re.compile(r"\.(jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
-_objects_of_lines = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
 
 
-@dataclass(frozen=True)
-class Block:
-    """Whole values: texts, as str or as bytes, or the fields of an object in which nobody need look
-    for escapes and pages. `lines`: a text may hold several values or none; else it is an element of
-    an array. `last`: the file ends with them.
-    """
-
-    values: list[Any]
-    lines: bool = False
-    last: bool = False
+# Whole values: lines, each with any number of them in it, or (False) elements of an array.
+Block = tuple[list[bytes], bool]
 
 
 def blocks_of(
@@ -54,10 +41,10 @@ def blocks_of(
         if not looked:
             looked, lines = True, bool(_LINES.search(file.path)) or _are_lines(window)
         if lines:
-            yield from _lines(window, path[0])
+            for found in window.lines():
+                yield found, True
         else:
-            _, text = window.value()
-            yield Block([text])
+            yield [as_bytes(window.value()[1])], False
 
 
 def _whole_line(window: Window) -> bool:
@@ -80,29 +67,6 @@ def _are_lines(window: Window) -> bool:
     return following > behind and window.text[following : following + 1] == "{"
 
 
-def _lines(window: Window, page: str) -> Iterator[Block]:
-    while True:
-        end = window.text.rfind("\n", window.at) + 1 or window.at
-        if window.ended:
-            end = len(window.text)
-        if end > window.at:
-            text, window.at = window.text[window.at : end], end
-            if text.strip(" \t\r\n\ufeff"):
-                yield Block(_values(text, page), lines=True, last=window.ended)
-        if not window.more() and window.at == len(window.text):
-            return
-
-
-def _values(text: str, page: str) -> list[Any]:
-    """Each line's object, where there is one on each, none of them a page; else the lines."""
-    if "\\u" not in text and f'"{page}"' not in text:
-        with suppress(UnicodeEncodeError, msgspec.DecodeError, RecursionError):
-            found = _objects_of_lines(text.encode())
-            if len(found) == text.count("\n") + (not text.endswith("\n")):
-                return found
-    return text.split("\n")
-
-
 def _array(window: Window, mapping: Mapping) -> Iterator[Block]:
     """The elements behind an array's bracket, and the bracket that ends it."""
     if window.next() == "]":
@@ -111,7 +75,7 @@ def _array(window: Window, mapping: Mapping) -> Iterator[Block]:
     while True:
         if not window.next():
             raise Broken("the array does not end", cut=True)
-        yield Block(_run(window, may_be_pages=bool(mapping.table.records)))
+        yield _run(window), False
         mark = window.next()
         if mark not in (",", "]"):
             raise Broken("no comma between two records", cut=not mark)
@@ -122,7 +86,7 @@ def _array(window: Window, mapping: Mapping) -> Iterator[Block]:
             raise Broken("no record behind a comma")
 
 
-def _run(window: Window, *, may_be_pages: bool) -> list[Any]:
+def _run(window: Window) -> list[bytes]:
     """A run of whole elements that begins at the window's position, consumed.
 
     A text up to a brace is whole elements if and only if it is JSON between brackets: so the last
@@ -138,17 +102,15 @@ def _run(window: Window, *, may_be_pages: bool) -> list[Any]:
         behind = BLANK.match(text, end + 1).end()  # type: ignore[union-attr]
         if text[behind : behind + 1] in (",", "]") and behind < len(text):
             try:
-                raw = text[start : end + 1].encode()
-                decoded = _elements if may_be_pages or b"\\u" in raw else _objects
-                found: list[Any] = decoded(b"[" + raw + b"]")
+                found = _elements(f"[{text[start : end + 1]}]".encode())
                 window.at = end + 1
-                return found
+                return list(map(bytes, found))
             except (UnicodeEncodeError, msgspec.DecodeError, RecursionError):
                 continue
     return _step(window)
 
 
-def _step(window: Window) -> list[Any]:
+def _step(window: Window) -> list[bytes]:
     text, at = window.text, window.at
     found = []
     try:
@@ -156,7 +118,7 @@ def _step(window: Window) -> list[Any]:
             _, behind = decode(text, at)
             if behind == len(text):
                 break  # a number may have more digits
-            found.append(text[at:behind])
+            found.append(as_bytes(text[at:behind]))
             window.at = behind
             following = BLANK.match(text, behind).end()  # type: ignore[union-attr]
             if text[following : following + 1] != ",":
@@ -164,7 +126,7 @@ def _step(window: Window) -> list[Any]:
             at = BLANK.match(text, following + 1).end()  # type: ignore[union-attr]
     except (json.JSONDecodeError, RecursionError):
         pass
-    return found or [window.value()[1]]  # which reads on, or tells what is broken
+    return found or [as_bytes(window.value()[1])]  # which reads on, or tells what is broken
 
 
 class _More(Exception):

@@ -1,17 +1,18 @@
 """A JSON record's values as cells of COPY's CSV: each value's own bytes, so every digit is kept.
 
 A string without a backslash is a CSV cell as it stands, a number and a word are bare, null is
-COPY's NULL: so most records are one join of raw values. Which value goes where hangs on a record's
-names alone, and most records have those that another had before: their `Shape`.
+COPY's NULL: so most records are one join of raw values.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from json.encoder import encode_basestring
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -19,111 +20,151 @@ import msgspec
 from loaders.readers.json_window import decode
 from loaders.readers.mapping import Mapping, Node
 from loaders.readers.rows import Found, cell, json_text
-from loaders.readers.values import suspects
+from loaders.readers.values import suspect
+from loaders.schema import FieldPath
 
 Raw = msgspec.Raw
-# A record's fields, their values as the file wrote them.
-Fields = dict[str, Any]
-fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
-# A record's names, and those in each of its objects that may hold columns; where there is no
-# object, whether there is nothing either.
-Names = tuple[tuple[str, ...] | bool, ...]
-_NULL = Raw(b"null")
-# Names can be data: so many shapes are remembered, of so many bytes of undeclared names.
-SHAPES, LONGEST = 4096, 4000
+# What a record does not have; a null of its own is another object.
+ABSENT = Raw(b"null")
+PAGE = ("results",)  # where a page keeps its list, unless it is declared
+MOST = 64  # names that are learnt besides the declared: names can be data
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+# What msgspec takes for no field's name.
+_ODD_NAME = re.compile(r'[\\"\0-\x1f]').search
+# Of values, each behind a NUL, those that are no cells: a list that has something or an object, and
+# what has an escape. By two patterns, since one letter is looked for at many times the speed.
+_ODD = (re.compile(rb"\0(?:\{|\[(?!\]))"), re.compile(rb"\\"))
 # Numbers that jsonb can't hold, or only perhaps; two for the exponents, as one letter is looked for
 # at many times the speed of either.
 _SMALL_E, _LARGE_E = (re.compile(mark + rb"[+-]?[0-9]{4}").search for mark in (b"e", b"E"))
 _LONG = re.compile(rb"[0-9]{2000}").search
 
 
-class Shape:
-    """What becomes of the values of records with the same names.
+@dataclass(frozen=True)
+class Others:
+    """An object's undeclared fields, as JSON names and places among a record's values; and those of
+    the objects in it that may hold columns."""
 
-    `cells` gives the columns' values, `others` those that go into `extra`: an object's JSON with a
-    %b for each, empty without any. `taken` are the columns that the records have, each with the
-    index of its value, and `unknown` the fields that nobody declared. `contested`: the values that
-    share a column, and are its only while those before them are null; `nulls` are those that are.
-    """
+    fields: list[tuple[bytes, int]]
+    objects: list[tuple[bytes, Others]]
 
-    def __init__(self, mapping: Mapping, names: Names, nulls: frozenset[int]) -> None:
-        self._names, self._size = iter(names), 0
-        # of each column's places: rank, index of the value, and who has it if the column has not
-        self._places: dict[int, list[tuple[int, int, dict[str, Any], str]]] = {}
-        extra = self._spread(mapping.tree, next(self._names))
-        self.taken = {column: places[0][1] for column, places in self._places.items()}
-        self.contested: list[int] = []
-        for column, places in self._places.items():
-            if places[1:]:
-                self._contest(column, nulls)
-        get = self.taken.get
-        self.cells = _getter([get(column, self._size) for column in mapping.firsts])
-        self.unknown: list[str] = []
-        others: list[int] = []
-        self.extra = self._template(extra, "", others) if extra else b""
-        self.others = _getter(others)
-        self._places.clear()  # a shape is kept, what it was made of is not
-
-    def _spread(self, node: Node, own: Any) -> dict[str, Any]:
-        """Notes the columns' places; what else there is: each name with its value's index, or, of
-        an object that may hold columns, with what else there is in it."""
-        rest: dict[str, Any] = {}
-        places, known = self._places, node.below.get
-        for index, name in enumerate(own, self._size):
-            if (below := known(name)) and below.column and not below.below:
-                column, rank = below.column
-                places.setdefault(column, []).append((rank, index, rest, name))
-            else:
-                rest[name] = index
-        self._size += len(own)
-        for name, below in node.objects:
-            inner = next(self._names)
-            if isinstance(inner, tuple):
-                del rest[name]  # behind the values
-                rest[name] = self._spread(below, inner)
-            elif below.column and name in rest:
-                column, rank = below.column
-                places.setdefault(column, []).append((rank, rest.pop(name), rest, name))
-            elif inner:
-                rest.pop(name, None)
-        return rest
-
-    def _contest(self, column: int, nulls: frozenset[int]) -> None:
-        """Of a column's places the first that has a value is taken; the others are extra."""
-        places = sorted(self._places[column], key=itemgetter(0))
-        indexes = [index for _, index, _, _ in places]
-        taken = next((index for index in indexes if index not in nulls), indexes[0])
-        self.taken[column] = taken
-        self.contested += indexes
-        for _, index, holder, name in places:
-            if index != taken and index not in nulls:
-                holder[name] = index
-
-    def _template(self, rest: dict[str, Any], prefix: str, others: list[int]) -> bytes:
-        parts = []
-        for name, what in rest.items():
-            value = b"%b"
-            if isinstance(what, dict):
-                value = self._template(what, f"{prefix}{name}.", others)
-            else:
-                self.unknown.append(prefix + name)
-                others.append(what)
-            if value:
-                parts.append(encode_basestring(name).encode().replace(b"%", b"%%") + b":" + value)
+    def json(self, values: Sequence[Any]) -> bytes:
+        """Those that a record has; empty without any."""
+        parts = [name + value for name, at in self.fields if (value := values[at]) is not ABSENT]
+        for name, others in self.objects:
+            if inner := others.json(values):
+                parts.append(name + inner)
         return b"{" + b",".join(parts) + b"}" if parts else b""
 
 
+class Shape:
+    """A struct of the declared fields and of `met`, those that records had besides: any other field
+    is an error for `decode`. So is a page's list, which json takes apart.
+
+    `values` gives of a struct each column's value, then those of `met`. Of a column that has been
+    met in several places `contested` has the columns' and the values' places.
+    """
+
+    def __init__(self, mapping: Mapping, met: tuple[FieldPath, ...]) -> None:
+        self.met = met
+        self._list = (mapping.table.records or PAGE)[:1]
+        self._numbers = count()
+        self._objects: list[tuple[Callable[[Any], Any], str, type]] = []
+        # of each column: rank and attribute of each of its places
+        columns: dict[int, list[tuple[int, str]]] = {}
+        self._attributes: list[str] = []
+        self.unknown: dict[int, str] = {}
+        self._width = mapping.width
+        record, self.others = self._struct(mapping.tree, (), "", columns)
+        self.decode = msgspec.json.Decoder(record).decode
+        firsts = [min(columns.get(at, [(0, "none")]))[1] for at in mapping.firsts]
+        self.contested: list[tuple[list[int], list[int]]] = []
+        for column, places in columns.items():
+            if places[1:]:
+                taking = [at for at, first in enumerate(mapping.firsts) if first == column]
+                known = [self._add(attribute) for _, attribute in sorted(places)]
+                self.contested.append((taking, known))
+        self.values = attrgetter(*firsts, *self._attributes, "none")  # of one it gives no tuple
+
+    def _struct(
+        self, node: Node, path: FieldPath, at: str, columns: dict[int, list[tuple[int, str]]]
+    ) -> tuple[Any, Others]:
+        fields: list[Any] = []
+        others = Others([], [])
+        names: dict[str, str] = {}
+        besides = [one[-1] for one in self.met if one[:-1] == path]
+        for name in dict.fromkeys([*node.below, *besides]):
+            below = node.below.get(name)
+            own, known = (*path, name), encode_basestring(name).encode() + b":"
+            if own == self._list:
+                continue
+            attribute = f"f{next(self._numbers)}"
+            if below is None:
+                place = self._add(at + attribute)
+                self.unknown[place] = ".".join(own)
+                others.fields.append((known, place))
+            elif below.below:
+                if below.column:
+                    continue  # an object or a value: json decides
+                inner, beyond = self._struct(below, own, f"{at}{attribute}.", columns)
+                holder = attrgetter(at[:-1]) if at else lambda record: record
+                self._objects.insert(0, (holder, attribute, inner))
+                if beyond.fields or beyond.objects:
+                    others.objects.append((known, beyond))
+                fields.append((attribute, inner | None, msgspec.field(default_factory=inner)))
+                names[attribute] = name
+                continue
+            elif below.column:
+                column, rank = below.column
+                if rank and own not in self.met:
+                    continue
+                columns.setdefault(column, []).append((rank, at + attribute))
+            fields.append((attribute, Raw, ABSENT))
+            names[attribute] = name
+        how: Any = {"forbid_unknown_fields": True, "gc": False, "namespace": {"none": ABSENT}}
+        return msgspec.defstruct("Record", fields, rename=names, **how), others
+
+    def _add(self, attribute: str) -> int:
+        """The place that an attribute has among the values, behind the columns'."""
+        self._attributes.append(attribute)
+        return self._width + len(self._attributes) - 1
+
+    def fill(self, record: Any) -> None:
+        """Puts an object without fields where the record has null for one."""
+        for holder, attribute, empty in self._objects:
+            if getattr(holder(record), attribute) is None:
+                setattr(holder(record), attribute, empty())
+
+    def learn(self, raw: bytes, mapping: Mapping) -> Shape | None:
+        """One that has the record's fields too; None when it has no new ones, or too many."""
+        if len(self.met) >= MOST:
+            return None
+        try:
+            every = _beyond(_fields(raw), mapping.tree, ())
+            new = tuple(one for one in every if one not in self.met)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        if not new or len(self.met) + len(new) > MOST or self._list in new:
+            return None
+        if any(_ODD_NAME(one[-1]) for one in new):
+            return None
+        return Shape(mapping, self.met + new)
+
+
+def _beyond(fields: dict[str, Any], node: Node, path: FieldPath) -> Iterator[FieldPath]:
+    """The fields that are not a column's first place."""
+    for name, value in fields.items():
+        below = node.below.get(name)
+        if below is None or (below.column and below.column[1] and not below.below):
+            yield (*path, name)
+        elif below.below and not below.column and bytes(value)[:1] == b"{":
+            yield from _beyond(_fields(value), below, (*path, name))
+
+
 @lru_cache(maxsize=8)
-def _shapes_of(mapping: Mapping) -> dict[Any, Shape]:
-    """Those that were learnt, for all files of a table."""
-    return {}
-
-
-def _getter(indexes: list[int]) -> Callable[[list[Any]], Sequence[Any]]:
-    """What takes the values at `indexes`."""
-    if indexes[1:]:
-        return itemgetter(*indexes)
-    return lambda values: [values[index] for index in indexes]
+def _learnt(mapping: Mapping) -> list[Shape]:
+    """The newest shape of a table's records, for all of its files."""
+    return [Shape(mapping, ())]
 
 
 class Cells:
@@ -131,84 +172,99 @@ class Cells:
 
     def __init__(self, mapping: Mapping, found: Found) -> None:
         self._mapping, self._found = mapping, found
-        self._always = bool(mapping.declared)
+        self._treats = mapping.treats
         self._keeps_extra = not mapping.table.hashes
-        self._suspect = suspects(mapping.habits, ",")
-        self._shapes = _shapes_of(mapping)
-        self._noted: set[Shape] = set()
+        suspects = suspect(mapping.habits, "\0")
+        self._odd = (*_ODD, suspects) if suspects else _ODD
+        self._newest = _learnt(mapping)
+        self._take(self._newest[0])
 
-    def line(self, fields: Fields) -> bytes:
-        """A record's cells, its lineage not among them."""
-        names: list[Any] = []
-        values: list[Any] = []
-        _flatten(fields, self._mapping.tree, names, values)
-        values.append(_NULL)  # that of the columns that it doesn't have
-        known = tuple(names)
-        shape = self._shapes.get(known) or self._learn(known, known)
+    def _take(self, shape: Shape) -> None:
+        self._shape = self._newest[0] = shape
+        never, known = self._found.never, self._found.unknown
+        # what none of the file's records had so far, by its place among the values
+        self._waiting = dict(enumerate(self._mapping.names)) if never is None else dict(never)
+        self._waiting |= {at: name for at, name in shape.unknown.items() if name not in known}
+
+    def line(self, raw: bytes) -> bytes | None:
+        """A record's cells, its lineage not among them; None when json has to decide what it is."""
+        shape = self._shape
+        try:
+            record = shape.decode(raw)
+        except msgspec.ValidationError:
+            learnt = shape.learn(raw, self._mapping)
+            if learnt:
+                self._take(learnt)
+            return self.line(raw) if learnt else None
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        values: Sequence[Any] | None
+        try:
+            values = shape.values(record)
+        except AttributeError:
+            shape.fill(record)
+            values = shape.values(record)
         if shape.contested:
-            nulls = frozenset(i for i in shape.contested if bytes(values[i]) == b"null")
-            shape = self._shapes.get((known, nulls)) or self._learn((known, nulls), known, nulls)
-        if shape not in self._noted:
-            self._note(shape)
-        cells = shape.cells(values)
-        row = b",".join(cells)
+            values = _settled(shape, values)
+        if values is None:
+            return None
+        for at in self._waiting:
+            if values[at] is not ABSENT:
+                self._note(values)
+                break
         if not self._found.keyed:
-            keys = (bytes(cells[place])[:1] for place in self._mapping.key)
-            self._found.keyed = all(first not in (b"n", b"{", b"[") for first in keys)
-        suspect = self._always or (self._suspect and self._suspect(row))
-        escaped = b"\\" in row
-        if suspect or escaped or b"{" in row or row.count(b"[") != row.count(b"[]"):
-            treats = self._mapping.treats if suspect else {}
-            # no JSON has a NUL in it, and this is the quickest way to each value's bytes
-            plain = b"\0".join(cells).split(b"\0")
-            for place in [
-                place
-                for place, value in enumerate(plain)
-                if value[0] in b"{[" or place in treats or (escaped and b"\\" in value)
-            ]:
-                treat, text = treats.get(place), _text(plain[place])
-                plain[place] = cell(treat(text) if treat else text).encode()
-            row = b",".join(plain)
-        if not (shape.extra and self._keeps_extra):
+            firsts = (bytes(values[at])[:1] for at in self._mapping.key)
+            self._found.keyed = all(first not in (b"n", b"{", b"[") for first in firsts)
+        row = self._row(b"\0".join((b"", *values[: self._mapping.width])))
+        extra = shape.others.json(values)
+        if not (extra and self._keeps_extra):
             return row + b",null"
-        extra = shape.extra % tuple(shape.others(values))
         if _SMALL_E(extra) or _LARGE_E(extra) or (len(extra) > 2000 and _LONG(extra)):
             extra = json_text(decode(extra.decode(), 0)[0], for_jsonb=True).encode()
         return row + b',"' + extra.replace(b'"', b'""') + b'"'
 
-    def _learn(self, key: Any, names: Names, nulls: frozenset[int] = frozenset()) -> Shape:
-        """A shape that no record had before."""
-        shape = Shape(self._mapping, names, nulls)
-        if len(shape.extra) <= LONGEST:
-            if len(self._shapes) == SHAPES:
-                self._shapes.clear()
-                self._noted.clear()
-            self._shapes[key] = shape
-        return shape
+    def _row(self, values: bytes) -> bytes:
+        """The cells, each of the values behind a NUL: no JSON has one in it."""
+        odd = {
+            values.count(b"\0", 0, at.start() + 1)
+            for pattern in self._odd
+            if pattern.search(values)  # at a fraction of what looking for all of them costs
+            for at in pattern.finditer(values)
+        }
+        odd.update(place + 1 for place in self._mapping.declared)
+        if not odd:
+            return values[1:].replace(b"\0", b",")
+        cells = values.split(b"\0")
+        for place in odd:
+            text, treat = _text(cells[place]), self._treats.get(place - 1)
+            cells[place] = cell(treat(text) if treat else text).encode()
+        return b",".join(cells[1:])
 
-    def _note(self, shape: Shape) -> None:
-        """What the file's records of a shape have."""
-        if len(shape.extra) <= LONGEST:
-            self._noted.add(shape)
-        found, firsts = self._found, self._mapping.firsts
+    def _note(self, values: Sequence[Any]) -> None:
+        """What a record has and none before it had."""
+        found, width = self._found, self._mapping.width
         if found.never is None:
             found.never = dict(enumerate(self._mapping.names))
-        for place in [place for place in found.never if firsts[place] in shape.taken]:
-            del found.never[place]
-        for name in shape.unknown:
-            found.know(name)
+        for at in [at for at in self._waiting if values[at] is not ABSENT]:
+            name = self._waiting.pop(at)
+            if at < width:
+                found.never.pop(at, None)
+            else:
+                found.know(name)
 
 
-def _flatten(fields: Fields, node: Node, names: list[Any], values: list[Any]) -> None:
-    """Adds a record's names and values, and those in its objects that may hold columns."""
-    names.append(tuple(fields))
-    values += fields.values()
-    for name, below in node.objects:
-        value = bytes(fields.get(name, _NULL))
-        if value[:1] == b"{":
-            _flatten(fields_of(value), below, names, values)
-        else:
-            names.append(value == b"null")
+def _settled(shape: Shape, values: Sequence[Any]) -> list[Any] | None:
+    """The values, each contested column's that of the place that has one; None where several have:
+    the others are no columns' then."""
+    settled = list(values)
+    for columns, places in shape.contested:
+        there = [values[at] for at in places if values[at] is not ABSENT]
+        given = [value for value in there if bytes(value) != b"null"]
+        if given[1:]:
+            return None
+        for column in columns:
+            settled[column] = (given or there or [ABSENT])[0]
+    return settled
 
 
 def _text(value: bytes) -> str | None:

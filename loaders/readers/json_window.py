@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Iterator
 from typing import IO, Any
 
 from loaders.raw_file import RawFile
@@ -15,6 +16,16 @@ CHUNK = 1 << 20
 BLANK = re.compile("[ \t\n\r\ufeff]*")
 
 decode = json.JSONDecoder(parse_float=Digits, parse_int=Digits, parse_constant=str).raw_decode
+
+
+def as_text(raw: bytes) -> str:
+    """Bytes of a file, the bad ones and NULs as lone surrogates."""
+    return raw.decode("utf-8", "surrogateescape").replace("\0", NUL)
+
+
+def as_bytes(text: str) -> bytes:
+    """The bytes that a text is in its file."""
+    return text.replace(NUL, "\0").encode("utf-8", "surrogateescape")
 
 
 class Broken(Exception):
@@ -41,7 +52,16 @@ class Window:
         """Drops what is consumed and reads on; False at the end of the file."""
         if self.ended:
             return False
-        left = len(self.text) - self.at
+        data = self._read(len(self.text) - self.at)
+        text = self._decoder.decode(data, final=self.ended).replace("\0", NUL)
+        self.text = self.text[self.at :] + text
+        self.at = 0
+        if not self.begins.strip():
+            self.begins = self.text[:240]
+        return True
+
+    def _read(self, left: int) -> bytes:
+        """More of the file. `left`: how much of a record was read before."""
         if left > RECORD_LIMIT:
             raise UnreadableError(
                 f"{self._path}: a record is larger than 64 MiB; is a bracket left open, or is the "
@@ -49,12 +69,7 @@ class Window:
             )
         data = self._stream.read(max(CHUNK, min(left, RECORD_LIMIT - left)))
         self.ended = not data
-        text = self._decoder.decode(data, final=self.ended).replace("\0", NUL)
-        self.text = self.text[self.at :] + text
-        self.at = 0
-        if not self.begins.strip():
-            self.begins = self.text[:240]
-        return True
+        return data
 
     def next(self) -> str:
         """The next character that isn't blank; empty at the end of the file."""
@@ -98,3 +113,15 @@ class Window:
         while (end := self.text.find("\n", self.at)) < 0 and self.more():
             pass
         return self.text[self.at : end if end >= 0 else len(self.text)]
+
+    def lines(self) -> Iterator[list[bytes]]:
+        """All lines from `at` on, without their ends, many at a time; they are consumed. Behind one
+        that ends comes another, if only an empty one."""
+        data = as_bytes(self.text[self.at :]) + self._decoder.getstate()[0]
+        self.text, self.at = "", 0
+        while not self.ended:
+            if end := data.rfind(b"\n") + 1:
+                yield data[:end].split(b"\n")
+                data = data[end:]
+            data += self._read(len(data))
+        yield data.split(b"\n")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
-from loaders.readers.rows import Found, Row, json_text
+from loaders.readers.rows import Found, Row, json_text, text_of
 from loaders.readers.values import Treat, chained, declared_of, habit_of
-from loaders.schema import Table
+from loaders.schema import FieldPath, Table
 
 
 class Mapping:
@@ -54,6 +55,28 @@ class Mapping:
         """By their place in a file with these columns."""
         habits = {self.names[place]: habit for place, habit in self.habits.items()}
         return {i: habits[name] for i, name in enumerate(columns) if name in habits}
+
+    def record(self, number: int, record: dict[str, Any], found: Found) -> Row:
+        """A JSON record, as json reads it, as it lands; what it has is noted in `found`."""
+        given: dict[int, list[tuple[int, FieldPath, Any]]] = {}
+        extra = _spread(record, self.tree, (), given, found)
+        taken = {}
+        for column, places in given.items():
+            places.sort(key=itemgetter(0))
+            full = [place for place in places if place[2] is not None]
+            for _, path, value in full[1:]:
+                found.know(".".join(path))
+                holder = extra
+                for name in path[:-1]:
+                    holder = holder.setdefault(name, {})
+                holder[path[-1]] = value
+            taken[column] = full[0][2] if full else None
+        never = dict(enumerate(self.names)) if found.never is None else found.never
+        found.never = {at: name for at, name in never.items() if self.firsts[at] not in taken}
+        values = [taken.get(first) for first in self.firsts]
+        if not any(values[at] is None or isinstance(values[at], (dict, list)) for at in self.key):
+            found.keyed = True
+        return self.row(number, [text_of(value) for value in values], extra)
 
     def row(self, number: int, values: list[str | None], extra: dict[str, Any]) -> Row:
         """The record as it lands, once what the file calls its values is settled."""
@@ -154,7 +177,26 @@ class Node:
         assert node.column
         return node.column[0]
 
-    @cached_property
-    def objects(self) -> list[tuple[str, Node]]:
-        """What may hold columns, once all paths are added."""
-        return [(name, below) for name, below in self.below.items() if below.below]
+
+def _spread(
+    record: dict[str, Any],
+    node: Node,
+    path: FieldPath,
+    given: dict[int, list[tuple[int, FieldPath, Any]]],
+    found: Found,
+) -> dict[str, Any]:
+    """Adds what the columns are given: rank, path and value; what nobody declared is left."""
+    rest: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
+    for name, value in record.items():
+        below, own = node.below.get(name), (*path, name)
+        if below and below.below and isinstance(value, dict):
+            if inner := _spread(value, below, own, given, found):
+                objects[name] = inner
+        elif below and below.column:
+            column, rank = below.column
+            given.setdefault(column, []).append((rank, own, value))
+        elif below is None or value is not None:
+            found.know(".".join(own))
+            rest[name] = value
+    return rest | objects

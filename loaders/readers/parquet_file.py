@@ -19,6 +19,7 @@ from loaders.readers.rows import (
     json_text,
     raw_text,
     repaired,
+    text_of,
 )
 from loaders.s3 import S3Path, error_of
 
@@ -84,7 +85,7 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
             columns = []
             for index, path in enumerate(paths):
                 values = plain(_at(batch, path), file)
-                columns.append(_texts(values) if index in declared else values)
+                columns.append(list(map(text_of, values)) if index in declared else values)
             # one look at a whole column costs a hundredth of one at each of its values
             odd = any(_is_odd(column) for column in columns)
             for fields in zip(*columns, strict=True):
@@ -106,10 +107,6 @@ def _is_odd(column: list[Any]) -> bool:
         joined = "".join(filter(None, column))
         return ("\0" in joined) or (not joined.isascii() and bool(UNSTORABLE.search(joined)))
     return any(UNSTORABLE.search(json_text(value)) for value in column if value is not None)
-
-
-def _texts(values: list[Any]) -> list[str | None]:
-    return [v if v is None or isinstance(v, str) else json_text(v) for v in values]
 
 
 def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:

@@ -157,6 +157,11 @@ def json_text(value: Any, *, for_jsonb: bool = False) -> str:
     return "{" + ",".join(pairs) + "}"
 
 
+def text_of(value: Any) -> str | None:
+    """A value as the text that lands: lists and objects as JSON."""
+    return value if value is None or isinstance(value, str) else json_text(value)
+
+
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]+)$")
 
 

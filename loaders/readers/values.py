@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from loaders.errors import UsageError
 from loaders.schema import Column, Table
@@ -97,12 +96,12 @@ def _chain(steps: Sequence[Treat], text: str | None) -> str | None:
     return text
 
 
-def suspects(habits: Mapping[int, Treat], delimiter: str) -> Callable[[bytes], Any] | None:
-    """What looks whether bytes of cells may hold something that one of the habits changes."""
+def suspect(habits: Mapping[int, Treat], delimiter: str) -> re.Pattern[bytes] | None:
+    """What finds in bytes of cells what one of the habits may change."""
     end = re.escape(delimiter.encode())
     marks = {whole_id: rb"\.0+[ \t]*(?:[\"\r\n%b]|$)" % end, plain_date: rb"[T ]00:00"}
     looks = [mark for habit, mark in marks.items() if habit in habits.values()]
-    return re.compile(b"|".join(looks)).search if looks else None
+    return re.compile(b"|".join(looks)) if looks else None
 
 
 def habit_of(table: Table, column: Column) -> Treat | None:
