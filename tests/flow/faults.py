@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
-from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from typing import Any
 
 import psutil
@@ -151,12 +151,16 @@ def signal_to_all(number: int, scene: Scene) -> None:
 
 def signal_to_postgres(number: int, scene: Scene) -> None:
     with scene.moment() as run:
-        pid = int((scene.home / "pg" / "postmaster.pid").read_text().split()[0])
+        pid = _postmaster(scene)
         os.kill(pid, number)
         if number != SIGTERM:  # which waits for all sessions
             until(lambda: not psutil.pid_exists(pid))
     run.wait()
     until(lambda: not psutil.pid_exists(pid))
+
+
+def _postmaster(scene: Scene) -> int:
+    return int((scene.home / "pg" / "postmaster.pid").read_text().split()[0])
 
 
 def end_backend(how: str, what: str, scene: Scene) -> None:
@@ -168,9 +172,30 @@ def end_backend(how: str, what: str, scene: Scene) -> None:
                 connection.execute(f"select {how}({pid})")
 
 
-def cut(scene: Scene) -> None:
+def stopped(scene: Scene) -> None:
+    """As a laptop that is closed, or a machine that is moved."""
+    with scene.moment() as run:
+        run.send_signal(SIGSTOP)
+    time.sleep(scene.chance.uniform(0, 5))
+    run.send_signal(SIGCONT)
+
+
+def postgres_stopped(scene: Scene) -> None:
+    with scene.moment():
+        postmaster = psutil.Process(_postmaster(scene))
+        those = [postmaster, *postmaster.children()]
+        for each in those:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.suspend()
+        time.sleep(scene.chance.uniform(0, 5))
+        for each in those:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.resume()
+
+
+def network(how: str, seconds: float, scene: Scene) -> None:
     chance = scene.chance
-    proxy = Proxy(scene.home, 10 ** chance.uniform(2, 6.5), chance.uniform(0, 3))
+    proxy = Proxy(scene.home, how, 10 ** chance.uniform(2, 6.5), chance.uniform(0, seconds))
     scene.run(DATABASE_URL=proxy.url).wait()
     proxy.close()
     scene.phase = scene.reached()
@@ -183,6 +208,14 @@ def no_growth(scene: Scene) -> None:
         for pid in scene.backends():
             with contextlib.suppress(psutil.Error):
                 psutil.Process(pid).rlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def no_file_left(scene: Scene) -> None:
+    """The flow has all the files and connections open that it may."""
+    with scene.moment() as run, contextlib.suppress(psutil.Error):
+        flow = psutil.Process(run.pid)
+        most = flow.num_fds() + scene.chance.choice([0, 1, 5])
+        flow.rlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def no_connection(scene: Scene) -> None:
@@ -270,8 +303,13 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
     "a backend of a loader ended": partial(end_backend, "pg_terminate_backend", "a loader"),
     "a statement cancelled": partial(end_backend, "pg_cancel_backend", "the flow"),
     "SIGKILL to a backend": partial(end_backend, "kill -9", "the flow"),
-    "connections cut at any byte, for up to 3 s": cut,
+    "the flow stopped for up to 5 s": stopped,
+    "PostgreSQL stopped for up to 5 s": postgres_stopped,
+    "connections cut at any byte, for up to 3 s": partial(network, "cut", 3),
+    "connections half-open from any byte on, for up to 6 s": partial(network, "half-open", 6),
+    "a network that stands still at any byte, for up to 6 s": partial(network, "still", 6),
     "no file may grow": no_growth,
+    "no file left to open": no_file_left,
     "no connection left": no_connection,
     "a reader in an open transaction": reader,
     "a deadlock": deadlock,

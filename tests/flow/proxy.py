@@ -1,4 +1,4 @@
-"""A network before the test's PostgreSQL that goes down in the middle of a message."""
+"""A network before the test's PostgreSQL that fails in the middle of a message."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from loaders import server
 
 
 class Proxy:
-    """Lets so many bytes through, to and fro, is down for some seconds, and then there again."""
+    """Lets so many bytes through, to and fro, fails for some seconds, and is there again.
 
-    def __init__(self, home: Path, after_bytes: float, seconds_down: float) -> None:
+    `how`: "cut" ends all connections, and takes no new one meanwhile; "half-open" does that to the
+    clients, while the server sees none end before the seconds are over; "still" ends nothing, and
+    passes nothing on meanwhile.
+    """
+
+    def __init__(self, home: Path, how: str, after_bytes: float, seconds: float) -> None:
         self._server = f"{server.address(home)['host']}/.s.PGSQL.5432"
-        self._left, self._seconds = after_bytes, seconds_down
-        self._is_down = False
-        self._open: list[socket.socket] = []
+        self._how, self._left, self._seconds = how, after_bytes, seconds
+        self._is_down, self._moves = False, threading.Event()
+        self._moves.set()
+        self._open: list[tuple[socket.socket, socket.socket]] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"postgresql://daybook@127.0.0.1:{self._listening.getsockname()[1]}/daybook"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -33,32 +39,45 @@ class Proxy:
             while True:
                 client, _ = self._listening.accept()
                 ends = (client, socket.socket(socket.AF_UNIX))
-                self._open += ends
                 if self._is_down or ends[1].connect_ex(self._server):
-                    self._hang_up(ends)
+                    _hang_up(ends)
                     continue
-                for pair in (ends, ends[::-1]):
-                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
+                self._open.append(ends)
+                for source, sink in (ends, ends[::-1]):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._left -= len(data)
                 if self._left < 0:
-                    sink.sendall(data[: int(self._left)])
-                    self._go_down()
-                    break
+                    sent = max(0, int(self._left + len(data)))
+                    sink.sendall(data[:sent])
+                    data = data[sent:]
+                    self._fail()
+                self._moves.wait()
                 sink.sendall(data)
-        self._hang_up((source, sink))
+        if not (self._is_down and self._how == "half-open"):
+            _hang_up((source, sink))
 
-    def _go_down(self) -> None:
-        self._left, self._is_down = float("inf"), True
-        self._hang_up(self._open)
+    def _fail(self) -> None:
+        self._left = float("inf")
+        if self._how == "still":
+            self._moves.clear()
+        else:
+            self._is_down = True
+            for client, to_server in self._open:
+                _hang_up((client,) if self._how == "half-open" else (client, to_server))
         time.sleep(self._seconds)
+        if self._how == "half-open":
+            for ends in self._open:
+                _hang_up(ends)
         self._is_down = False
+        self._moves.set()
 
-    def _hang_up(self, ends: Iterable[socket.socket]) -> None:
-        for each in ends:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+
+def _hang_up(ends: Iterable[socket.socket]) -> None:
+    for each in ends:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
