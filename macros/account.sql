@@ -1,85 +1,63 @@
-{% macro account(meta, work, columns) -%}
+{% macro account(columns) -%}
     {#- Follows the CTEs `judged` (rows to write) and `deleted`: what this run wrote and what its batches
-        came to, in one statement with the writing: a success row exists only if its rows do. A build
-        that found nothing to do says so. -#}
+        came to, in one statement with the writing: a success row exists only if its rows do. A table
+        of which there was nothing to do has a row that says so. -#}
+    {%- set meta, work = model.config.meta, plan() -%}
     {%- set batch_id = '_batch_id' if '_batch_id' in columns else 'null::bigint' -%}
-    {%- set new = work.pending | reject('in', work.again) | list -%}
-    {%- set other = 'released' if meta.releases else 'rerated' -%}
-asked as (
+    {#- what is written though no new batch brought it -#}
+    {%- set other, is_other = 'rerated', batch_id ~ ' = any(' ~ array_of(work.again, 'bigint') ~ ')' -%}
+    {%- if meta.releases -%}
+        {%- set other, is_other = 'released', batch_id ~ ' <> all(' ~ array_of(work.new, 'bigint') ~ ')' -%}
+    {%- endif -%}
+    {%- set counts = ['inserted', 'updated', other, 'presence', 'deleted', 'stale', 'duplicate', 'quarantined', 'landed'] -%}
+    {%- set busy = work.pending | map(attribute='table_name') | list -%}
+happened (table_name, day, what) as (
 
-    select coalesce({{ app_day() }}, max(day)) as day from {{ source('control', 'applied_batches') }}
-
-),
-
-changes as (
-
-    select
-        {{ batch_id }} as batch_id,
-        case when _is_new then 'inserted' when _differs then 'updated' else 'presence' end as change
-    from judged
+    select landed.table_name, landed.day, written.what
+    from (
+        select
+            {{ batch_id }} as batch_id,
+            case
+                when not (_is_new or _differs) then 'presence'
+                when {{ is_other }} then '{{ other }}'
+                when _is_new then 'inserted'
+                else 'updated'
+            end as what
+        from judged
+        union all
+        select {{ batch_id }}, 'deleted' from deleted
+    ) as written
+    left join {{ source('ledger', 'load_batches') }} as landed on written.batch_id = landed.batch_id
+    {%- if meta.records and not work.covered %}
     union all
-    select {{ batch_id }}, 'deleted' from deleted
-
-),
-
-batches (table_name, day, is_again, change) as (
-
-    select idle.table_name, asked.day, null::boolean, null
-    from unnest('{ {{- meta.tables | reject('in', work.pending | map(attribute='table_name') | list) | join(', ') -}} }'::text []) as idle (table_name)
-    cross join asked
-    {%- if work.pending %}
-    union all
-    values
-    {%- for row in work.pending %}
-    ('{{ row.table_name }}', '{{ row.day }}'::date, {{ row in work.again }}, null){% if not loop.last %},{% endif %}
-    {%- endfor %}
+    select _source_table, _day, unnest(array['landed', case when _outcome in ('stale', 'duplicate', 'quarantined') then _outcome end])
+    from {{ ref(meta.records) }} as held
+    where {{ work.is_pending }} and _outcome is not null
     {%- endif %}
     union all
-    select coalesce(landed.table_name, '{{ meta.tables[0] }}'), coalesce(landed.day, asked.day), null, changes.change
-    from changes
-    left join {{ source('ledger', 'load_batches') }} as landed on changes.batch_id = landed.batch_id
-    cross join asked
+    select *, null
+    from unnest(
+        {{ array_of(busy + (meta.tables | reject('in', busy) | list), 'text') }},
+        {{ array_of(work.pending | map(attribute='day'), 'date') }}
+    )
 
 ),
 
 counted as (
 
     select
-        table_name,
-        day,
-        {{ 'bool_or(not is_again) is true' if meta.releases else 'bool_or(is_again) is not true' }} as is_counted,
-        {%- for change in ['inserted', 'updated', 'presence', 'deleted'] %}
-        count(*) filter (where change = '{{ change }}') as {{ change }}{% if not loop.last %},{% endif %}
+        coalesce(table_name, '{{ meta.tables[0] }}') as table_name,
+        coalesce(day, {{ app_day() }}, (select max(applied.day) from {{ source('control', 'applied_batches') }} as applied)) as day,
+        {%- for what in counts %}
+        count(*) filter (where what = '{{ what }}') as {{ what }}{% if not loop.last %},{% endif %}
         {%- endfor %}
-    from batches
-    group by table_name, day
-
-),
-
-came_to as (
-
-    select
-        _source_table as table_name,
-        _day as day,
-        count(*) as landed,
-        count(*) filter (where _outcome = 'stale') as stale,
-        count(*) filter (where _outcome = 'duplicate') as duplicate,
-        count(*) filter (where _outcome = 'quarantined') as quarantined
-    {%- if meta.records and not work.covered %}
-    from {{ ref(meta.records) }} as held
-    where {{ of_batches(new) }}
-        and _outcome is not null
-    {%- else %}
-    from (select null as _source_table, null::date as _day, null as _outcome where false) as nothing
-    {%- endif %}
-    group by _source_table, _day
+    from happened
+    group by 1, 2
 
 )
 
 insert into {{ source('control', 'pipeline_metrics') }} (
-    flow_run_id, task_name, pipeline_name, table_name, day,
-    rows_inserted, rows_updated, rows_{{ other }}, rows_presence, rows_deleted,
-    rows_unchanged, rows_stale, rows_duplicate, rows_quarantined, rows_landed,
+    flow_run_id, task_name, pipeline_name, table_name, day, rows_{{ counts | join(', rows_') }}, rows_unchanged,
     status, started_at, finished_at, duration_seconds
 )
 select
@@ -88,19 +66,11 @@ select
     '{{ meta.pipeline }}',
     table_name,
     day,
-    case when is_counted then inserted else 0 end,
-    case when is_counted then updated else 0 end,
-    case when is_counted then 0 else inserted + updated end,
-    presence,
-    deleted,
+    {{ counts | join(', ') }},
     greatest(landed - stale - duplicate - quarantined - inserted - updated, 0),
-    {%- for outcome in ['stale', 'duplicate', 'quarantined', 'landed'] %}
-    coalesce({{ outcome }}, 0),
-    {%- endfor %}
     'success',
     now(),
     clock_timestamp(),
     greatest(extract(epoch from clock_timestamp() - now()), 0.000001)
 from counted
-left join came_to using (table_name, day)
 {%- endmacro %}

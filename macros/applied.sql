@@ -1,10 +1,12 @@
 {% macro note_what_was_written() -%}
     {#- In the transaction of a model's rows: a batch is applied if and only if what it brought is
         there. dbt makes the table of a first build without the strategy: it is accounted for here. -#}
-    {%- if is_building() and config.get('materialized') == 'incremental' and config.get('incremental_strategy') in ('by_batch', 'upsert') -%}
+    {%- set strategy = config.get('incremental_strategy') -%}
+    {%- if is_building() and config.get('materialized') == 'incremental' and strategy in ('by_batch', 'upsert') -%}
     {%- set meta, work = model.config.meta or {}, plan() -%}
-    {%- set takes_in = config.get('incremental_strategy') == 'by_batch' -%}
-    {%- if meta.pipeline and not takes_in and not work.is_written %}
+    {%- if strategy == 'by_batch' and work.is_first %}
+create index {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';
+    {%- elif meta.pipeline and work.is_first %}
 with judged as (
     select *, true as _is_new, true as _differs from {{ this }}
 ),
@@ -13,49 +15,44 @@ deleted as (
     select * from {{ this }} where false
 ),
 
-{{ account(meta, work, adapter.get_columns_in_relation(this) | map(attribute='name') | list) }};
+{{ account(adapter.get_columns_in_relation(this) | map(attribute='name') | list) }};
     {%- endif %}
-    {%- if takes_in and not work.is_written %}
-create index {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';
-    {%- endif %}
-    {%- if meta.records or takes_in %}
-    {%- if work.whole %}
+    {%- if work.takes_batches and work.whole %}
 delete from {{ source('control', 'applied_batches') }} where model = '{{ model.name }}';
     {%- endif %}
-    {%- if work.pending or work.mark %}
+    {%- set mark = [{'table_name': 'mark', 'day': '1970-01-01', 'batch_id': work.mark, 'revision': 0}] if work.mark else [] %}
+    {%- for row in work.pending + mark %}
+    {%- if loop.first %}
 insert into {{ source('control', 'applied_batches') }} (model, table_name, day, batch_id, revision, flow_run_id)
 values
-    {%- for row in work.pending %}
-    ('{{ model.name }}', '{{ row.table_name }}', '{{ row.day }}', {{ row.batch_id }}, {{ row.revision }}, {{ run_id() }}){% if not loop.last or work.mark %},{% endif %}
-    {%- endfor %}
-    {%- if work.mark %}
-    ('{{ model.name }}', 'mark', '1970-01-01', {{ work.mark }}, 0, {{ run_id() }})
     {%- endif %}
+    ('{{ model.name }}', '{{ row.table_name }}', '{{ row.day }}', {{ row.batch_id }}, {{ row.revision }}, {{ run_id() }}){% if not loop.last %},{% endif %}
+    {%- if loop.last %}
 on conflict (model, table_name, day) do update set
     batch_id = excluded.batch_id,
     revision = excluded.revision,
     flow_run_id = excluded.flow_run_id,
     applied_at = clock_timestamp();
     {%- endif %}
-    {%- endif %}
-    {%- if work.pending or not meta.tables %}
+    {%- endfor %}
+    {%- if work.pending or not work.takes_batches %}
 -- a table that was looked at while it was empty is read once a row; a small sample does
 set local default_statistics_target = 10;
 analyze {{ this }};
     {%- endif %}
-    {%- if takes_in and work.pending and not meta.unit %}
+    {%- if strategy == 'by_batch' and work.pending and not meta.unit %}
 do $$
 begin
     if exists (
         select 1
         from {{ source('ledger', 'load_batches') }} as batches
-        where batches.batch_id = any('{ {{- work.pending | map(attribute='batch_id') | join(', ') -}} }'::bigint [])
+        where batches.batch_id = any({{ array_of(work.pending | map(attribute='batch_id'), 'bigint') }})
             and batches.rows_landed <> (
                 select count(*) from {{ this }} as records
                 where records._day = batches.day and records._batch_id = batches.batch_id
             )
     ) then
-        raise exception 'the landed rows of {{ model.name }} changed while this build ran, or have expired: build again, or land their day again';
+        raise exception 'the landed rows of {{ model.name }} changed while this build ran: build again, or land their day again';
     end if;
 end
 $$

@@ -2,7 +2,7 @@
     {#- An entity, such as `agents`, as it stood once `day`, SQL for a date, and the days before it
         were applied: the columns of silver's table, but for the days an agent was seen on, and of a
         membership its key. -#}
-    {%- set key = key_of('stg_' ~ entity) | join(', ') -%}
+    {%- set key = landed_table('stg_' ~ entity).meta.key | join(', ') -%}
     {%- if entity == 'group_memberships' -%}
         select {{ key }} from {{ ref('group_memberships_history') }}
         where {{ day }} between valid_from and coalesce(valid_to, 'infinity')

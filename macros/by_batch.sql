@@ -7,12 +7,11 @@
         {{ exceptions.raise_compiler_error("the strategy by_batch needs config(meta={'tables': [the landed tables that " ~ model.name ~ " takes in]})") }}
     {%- endif -%}
     {%- set work = plan() -%}
-    {%- do work.update({'is_written': true}) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | join(', ') -%}
     {%- set place = ['_source_table', '_day', '_source_file', '_source_row'] + (meta.place or []) -%}
 
 delete from {{ this }} as held
-where {{ in_pending_days(work) }};
+where {{ work.is_replaced }};
 {%- if work.has_later %}
 
 delete from {{ this }} as held

@@ -1,12 +1,8 @@
 {% macro app_day() -%}
     {#- The day that the run's session asks for; null in a build of all that has landed. -#}
     (
-        select
-            case
-                when setting ~ '^day[1-9][0-9]{0,3}$' then date '1970-01-01' + substr(setting, 4)::int
-                else setting::date
-            end
-        from (select nullif(current_setting('app.day', true), '') as setting) as app
+        select case when setting like 'day%' then date '1970-01-01' + substr(setting, 4)::int else nullif(setting, '')::date end
+        from current_setting('app.day', true) as app (setting)
     )
 {%- endmacro %}
 
@@ -49,30 +45,14 @@
 {%- endmacro %}
 
 
-{% macro give_to_transformer() -%}
-    {#- What a login made belongs to its role, so that the next login can change it and readers see it. -#}
-    {%- if execute and target.name in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'snapshot', 'retry') %}
-    do $$
-    declare
-        made regclass;
-    begin
-        for made in
-            select oid::regclass from pg_class
-            where
-                relowner = current_user::regrole
-                and relkind in ('r', 'p', 'v', 'm')
-                and relnamespace::regnamespace::text in ('intermediate', 'silver', 'quarantine', 'metrics', 'marts')
-                and to_regrole('daybook_transformer') <> relowner
-                and pg_has_role(to_regrole('daybook_transformer'), 'SET')
-        loop
-            execute format('alter table %s owner to daybook_transformer', made);
-            if made::text ~ '^(metrics|marts)[.]' then
-                execute format('grant select on %s to daybook_reader', made);
-            end if;
-        end loop;
-    end
-    $$
-    {%- endif %}
+{% macro act_as_transformer() -%}
+    {#- What a login makes belongs to its role, so that the next login can change it and readers see it. -#}
+    {%- if target.name in ('embedded', 'prod') -%}
+    select set_config('role', 'daybook_transformer', true)
+    from pg_namespace
+    where nspname in ('intermediate', 'silver', 'quarantine', 'metrics', 'marts')
+    having bool_and(pg_has_role(to_regrole('daybook_transformer'), 'SET') and has_schema_privilege(to_regrole('daybook_transformer'), oid, 'create'))
+    {%- endif -%}
 {%- endmacro %}
 
 
@@ -105,28 +85,4 @@
             '--empty would put empty views before the readers of ' ~ target.name ~ ': to see whether the SQL holds, use dbt compile, or build another target.'
         ) }}
     {%- endif -%}
-{%- endmacro %}
-
-
-{% macro refuse_without_expired_days() -%}
-    {% if execute and flags.FULL_REFRESH and flags.WHICH in ('build', 'run') %}
-        {% set expired %}
-            select string_agg(distinct {{ day_name('expired_days.day') }}, ', ') as days
-            from bronze.expired_days
-            where not exists (
-                select 1 from bronze.load_batches
-                where load_batches.table_name = expired_days.table_name
-                    and load_batches.day = expired_days.day
-                    and load_batches.batch_id > expired_days.batch_id
-                    and load_batches.rows_landed is not null
-            )
-        {% endset %}
-        {% set days = run_query(expired).columns[0].values()[0] %}
-        {% if days %}
-            {{ exceptions.raise_compiler_error(
-                'A full refresh works on all landed days, and rows of these have expired (DAYBOOK_KEEP_DAYS): '
-                ~ days ~ '. Land them again first.'
-            ) }}
-        {% endif %}
-    {% endif %}
 {%- endmacro %}

@@ -27,9 +27,8 @@
 
 
 {% macro tables_of_day() -%}
-    {%- set found = [] -%}
-    {%- for node in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') if node.fqn[1] in ('silver', 'metrics', 'marts') and node.config.materialized != 'view' -%}
-        {%- do found.append(node.unique_id) -%}
-    {%- endfor -%}
-    {{ return(found) }}
+    {{ return(
+        graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | selectattr('fqn.1', 'in', ['silver', 'metrics', 'marts'])
+        | rejectattr('config.materialized', 'equalto', 'view') | map(attribute='unique_id') | list
+    ) }}
 {%- endmacro %}

@@ -1,26 +1,28 @@
-{% macro landed_columns(table) -%}
-    {#- The columns the sources file declares for a landed table, by name. -#}
-    {%- set found = graph.sources.values() | selectattr('name', 'equalto', table) | list if execute else [] -%}
-    {{ return(found[0].columns if found else {}) }}
+{% macro landed_table(table) -%}
+    {#- What the sources file declares of a landed table: its columns by name, and in meta its key. -#}
+    {{ return(graph.sources.values() | selectattr('name', 'equalto', table) | first if execute else {'columns': {}, 'meta': {'key': ['key']}}) }}
 {%- endmacro %}
 
 
-{% macro typed_records(landed, table, required=[], arrays=[], lenient=[], checks={}, keep_landed='cardinality(checked._errors) > 0') -%}
-    {#- `landed` cast to the declared types, each row with every reason why it is not valid:
-        a `required` column that is blank, a value that is not of its type (but in `lenient`
-        columns), an `arrays` column that holds no array, and `checks`: reason → condition; or
-        `forgotten` alone, of what loaders/forget.py has left of a record. _landed is
-        the record as it landed, for rows that meet `keep_landed`. -#}
+{% macro typed_records(table, required=[], arrays=[], checks={}, keep_landed='cardinality(checked._errors) > 0') -%}
+    {#- A landed table cast to the declared types, each row with every reason why it is not valid:
+        a `required` column that is blank, a value that is not of its type, an `arrays` column that
+        holds no array, and `checks`: reason → condition; or `forgotten` alone, of what
+        loaders/forget.py has left of a record. _landed is the record as it landed, for rows that
+        meet `keep_landed`. -#}
     {#- Each value is worked out once a row: Postgres makes no query with a CTE one with the query
         around it, which would copy an expression to wherever it is read. A filter on the day still
         gets through, and parallel workers do all of it, which they don't in a lateral join. -#}
+    {%- set declared, types = landed_table(table), {} -%}
+    {%- for name, column in declared.columns.items() -%}
+        {#- text that names a thing: the key, and what is called …_id -#}
+        {%- set is_id = column.data_type == 'text' and (name in declared.meta.key or name.endswith('_id')) -%}
+        {%- do types.update({name: 'id' if is_id else column.data_type}) -%}
+    {%- endfor -%}
     {%- set lineage = ['_extra', '_day', '_batch_id', '_source_file', '_source_row'] %}
     select
-        {%- for name in landed_columns(table) %}
+        {%- for name in types %}
         checked.{{ name }},
-        {%- endfor %}
-        {%- for name in lenient %}
-        checked.{{ name }}_text,
         {%- endfor %}
         case when checked._extra = '"forgotten"' then '{forgotten}' else checked._errors end as _errors,
         case
@@ -32,16 +34,13 @@
         with fenced as (
             select
                 typed.*,
-                {%- for name in lenient %}
-                (typed._record).{{ name }} as {{ name }}_text,
-                {%- endfor %}
                 array_remove(
                     array[
-                        {%- for name, column in landed_columns(table).items() %}
-                        {%- if (column.data_type != 'text' or is_id(name, column, table)) and name not in lenient %}
+                        {%- for name, type in types.items() %}
+                        {%- if type != 'text' %}
                         case
                             when typed.{{ name }} is null and (typed._record).{{ name }} ~ '\S'
-                                {%- if column.data_type == 'jsonb' %} and btrim((typed._record).{{ name }}) <> 'null'{% endif %} then '{{ name }}_invalid'
+                                {%- if type == 'jsonb' %} and btrim((typed._record).{{ name }}) <> 'null'{% endif %} then '{{ name }}_invalid'
                             {%- if name in arrays %}
                             when jsonb_typeof(typed.{{ name }}) <> 'array' then '{{ name }}_invalid'
                             {%- endif %}
@@ -61,12 +60,12 @@
             from (
                 with cast_once as (
                     select
-                        {%- for name, column in landed_columns(table).items() %}
-                        {{ typed_value('landed.' ~ name, column.data_type, is_id(name, column, table)) }} as {{ name }},
+                        {%- for name, type in types.items() %}
+                        {{ typed_value('landed.' ~ name, type) }} as {{ name }},
                         {%- endfor %}
                         landed as _record,
                         landed.{{ lineage | join(', landed.') }}
-                    from {{ landed }} as landed
+                    from {{ source('bronze', table) }} as landed
                 )
 
                 select * from cast_once

@@ -13,15 +13,12 @@
         {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name ~ ", and an index or a constraint that holds it unique") }}
     {%- endif -%}
     {%- set work = plan() -%}
-    {%- do work.update({'is_written': true}) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='name') | list -%}
-    {%- set kept = key + (meta.presence or []) -%}
+    {%- set presence = meta.presence or [] -%}
     {%- set values = [] -%}
-    {%- for column in columns if column not in kept and not column.startswith('_') -%}{%- do values.append(column) -%}{%- endfor -%}
-    {%- set moved -%}
-        {%- if work.gone and '_batch_id' in columns -%}held._batch_id = any('{ {{- work.gone | join(', ') -}} }'::bigint []){%- else -%}false{%- endif -%}
-    {%- endset -%}
-    {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order) else moved) -%}
+    {%- for column in columns if column not in key + presence and not column.startswith('_') -%}{%- do values.append(column) -%}{%- endfor -%}
+    {%- set stands_on_gone = 'held._batch_id = any(' ~ array_of(work.gone, 'bigint') ~ ')' if work.gone and '_batch_id' in columns else 'false' -%}
+    {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order) else stands_on_gone) -%}
 
 with incoming as (
 
@@ -55,22 +52,18 @@ judged as materialized (
     where held.{{ key[0] }} is null
         or (
             {% if meta.order %}{{ last_write(meta.order, 'incoming') }} >= {{ last_write(meta.order, 'held') }} and {% endif -%}
-            ({{ columns_of('held', values + (meta.presence or [])) }} is distinct from {{ columns_of('incoming', values + (meta.presence or [])) }}
-            {%- if moved != 'false' %} or {{ moved }} and held._batch_id <> incoming._batch_id{% endif %})
+            ({{ columns_of('held', values + presence) }} is distinct from {{ columns_of('incoming', values + presence) }}
+            {%- if stands_on_gone != 'false' %} or {{ stands_on_gone }} and held._batch_id <> incoming._batch_id{% endif %})
         )
 
 ),
 
 deleted as (
 
-    {% if covered == 'false' -%}
-    select * from {{ this }} where false
-    {%- else -%}
     delete from {{ this }} as held
     where {{ covered }}
         and not exists (select 1 from incoming where {{ columns_of('incoming', key) }} = {{ columns_of('held', key) }})
     returning held.*
-    {%- endif %}
 
 ){% if meta.pipeline %},
 
@@ -90,7 +83,7 @@ written as ({% else %}
 
 ),
 
-{{ account(meta, work, columns) }}
+{{ account(columns) }}
 {%- endif %}
 {%- endmacro %}
 

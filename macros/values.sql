@@ -2,8 +2,8 @@
     NaN, Infinity, today and 03/04/2024, so each has a pattern; where a pattern cannot tell
     (2026-02-30, a number that is too big) pg_input_is_valid decides. -#}
 
-{% macro typed_value(column, data_type, is_id=false) -%}
-    {%- if is_id -%}
+{% macro typed_value(column, data_type) -%}
+    {%- if data_type == 'id' -%}
     {#- in one collation everywhere: an index on ids serves no comparison in another -#}
     bronze.id_text({{ column }}) collate "C"
     {%- elif data_type == 'text' -%}
@@ -64,7 +64,7 @@
                         elements.position,
                         case
                             when jsonb_typeof(elements.element) in ('number', 'string')
-                                then {{ typed_value("elements.element #>> '{}'", 'text', is_id=true) }}
+                                then {{ typed_value("elements.element #>> '{}'", 'id') }}
                         end as id
                     from jsonb_array_elements({{ list }}) with ordinality as elements (element, position)
                 ) as ids
@@ -87,21 +87,4 @@
 {% macro has_text(column) -%}
     {#- Most values begin with a printable ASCII character: told without a regular expression. -#}
     ({{ column }} collate "C" between '!' and '~' or {{ column }} ~ '\S')
-{%- endmacro %}
-
-
-{% macro is_id(name, column, table) -%}
-    {#- Text that names a thing: the key, and what is called …_id. -#}
-    {{ return(column.data_type == 'text' and (name in key_of(table) or name.endswith('_id'))) }}
-{%- endmacro %}
-
-
-{% macro key_of(table) -%}
-    {#- The columns of a landed table's key, as the sources file declares it. -#}
-    {{ return(graph.sources.values() | selectattr('name', 'equalto', table) | map(attribute='meta') | map(attribute='key') | first or []) }}
-{%- endmacro %}
-
-
-{% macro month_of(time) -%}
-    date_trunc('month', {{ time }} at time zone 'UTC')::date
 {%- endmacro %}

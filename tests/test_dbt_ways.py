@@ -326,7 +326,7 @@ def test_a_snapshot_of_silver_holds_what_each_build_left(
 MODEL = re.compile(r'"node_id": "model\.daybook\.(\w+)"')
 
 
-def test_a_model_asks_for_its_plan_and_its_columns_once(
+def test_a_model_asks_for_its_plan_once_and_for_its_columns_from_the_catalogue(
     two_days: World, by_hand: Callable[..., Any]
 ) -> None:
     asked: dict[str, list[str]] = defaultdict(list)
@@ -337,8 +337,7 @@ def test_a_model_asks_for_its_plan_and_its_columns_once(
             asked[model[1]].append(event.data.sql.lower())
 
     assert by_hand("run", "--select", "int_roles_records", "roles", on_event=on_event).success
-    # Silver has a plan of its records too; what has no contract dbt looks at twice, to widen it.
-    for model, plans, looks in (("int_roles_records", 1, 3), ("roles", 2, 1)):
-        assert sum("as held_batch_id" in query for query in asked[model]) == plans, model
-        assert sum("from pg_attribute" in query for query in asked[model]) == looks, model
+    for model in ("int_roles_records", "roles"):
+        assert sum("as held_batch_id" in query for query in asked[model]) == 1, model
+        assert any("from pg_attribute" in query for query in asked[model]), model
         assert not any("information_schema.columns" in query for query in asked[model])

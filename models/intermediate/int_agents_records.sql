@@ -12,8 +12,6 @@
     )
 }}
 
-{% set work = plan() %}
-
 with listed as (
 
     select
@@ -31,7 +29,7 @@ with listed as (
         _source_file,
         _source_row
     from {{ ref('int_agents_typed') }}
-    where {{ is_pending('stg_agents', work) }}
+    where {{ plan().is_pending }}
 
 ),
 
@@ -48,7 +46,7 @@ detailed as (
         _source_file,
         _source_row
     from {{ ref('int_agent_details_typed') }}
-    where {{ is_pending('stg_agent_details', work) }}
+    where {{ plan().is_pending }}
 
 ),
 
@@ -65,9 +63,7 @@ judged as (
     {{
         judge(
             'typed',
-            key=['agent_id'],
-            values=landed_columns('stg_agent_details') | reject('in', ['agent_id']) | list,
-            work=work,
+            'stg_agent_details',
             last_write="case _source_table when 'stg_agents' then extract(epoch from updated_at) else coalesce(extract(epoch from updated_at), -1e12) + 2e12 end",
         )
     }}
@@ -111,4 +107,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where _is_pending or _outcome <> _outcome_before
+where _outcome is distinct from _outcome_before

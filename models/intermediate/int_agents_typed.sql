@@ -1,3 +1,3 @@
 {{ config(tags=['agents', 'groups', 'roles']) }}
 
-{{ typed_records(source('bronze', 'stg_agents'), 'stg_agents', required=['agent_id', 'email', 'name']) }}
+{{ typed_records('stg_agents', required=['agent_id', 'email', 'name']) }}

@@ -11,21 +11,19 @@
     )
 }}
 
-{% set work = plan() %}
-
 with typed as (
 
     select
         *,
         'stg_budgets' as _source_table
     from {{ ref('int_budgets_typed') }}
-    where {{ is_pending('stg_budgets', work) }}
+    where {{ plan().is_pending }}
 
 ),
 
 judged as (
 
-    {{ judge('typed', key=['budget_id'], values=landed_columns('stg_budgets') | reject('in', ['budget_id']) | list, work=work) }}
+    {{ judge('typed', 'stg_budgets') }}
 
 )
 
@@ -56,4 +54,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where _is_pending or _outcome <> _outcome_before
+where _outcome is distinct from _outcome_before

@@ -2,7 +2,6 @@
 
 {{
     typed_records(
-        source('bronze', 'stg_budgets'),
         'stg_budgets',
         required=['budget_id', 'name'],
         checks={

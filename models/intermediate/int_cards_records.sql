@@ -9,21 +9,19 @@
     )
 }}
 
-{% set work = plan() %}
-
 with typed as (
 
     select
         *,
         'stg_cards' as _source_table
     from {{ ref('int_cards_typed') }}
-    where {{ is_pending('stg_cards', work) }}
+    where {{ plan().is_pending }}
 
 ),
 
 judged as (
 
-    {{ judge('typed', key=['card_id'], values=landed_columns('stg_cards') | reject('in', ['card_id']) | list, work=work, last_write='updated_time') }}
+    {{ judge('typed', 'stg_cards', last_write='extract(epoch from updated_time)') }}
 
 )
 
@@ -58,4 +56,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where _is_pending or _outcome <> _outcome_before
+where _outcome is distinct from _outcome_before

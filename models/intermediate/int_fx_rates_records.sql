@@ -11,21 +11,19 @@
     )
 }}
 
-{% set work = plan() %}
-
 with typed as (
 
     select
         *,
         'stg_fx_rates' as _source_table
     from {{ ref('int_fx_rates_typed') }}
-    where {{ is_pending('stg_fx_rates', work) }}
+    where {{ plan().is_pending }}
 
 ),
 
 judged as (
 
-    {{ judge('typed', key=['rate_date', 'currency'], values=landed_columns('stg_fx_rates') | reject('in', ['rate_date', 'currency']) | list, work=work) }}
+    {{ judge('typed', 'stg_fx_rates') }}
 
 )
 
@@ -45,4 +43,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where _is_pending or _outcome <> _outcome_before
+where _outcome is distinct from _outcome_before

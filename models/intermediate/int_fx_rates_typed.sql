@@ -2,7 +2,6 @@
 
 {{
     typed_records(
-        source('bronze', 'stg_fx_rates'),
         'stg_fx_rates',
         required=['rate_date', 'currency', 'usd_per_unit'],
         checks={

@@ -55,7 +55,7 @@ with groups as (
             order by updated_at desc nulls last, _source_file collate "C" desc, _source_row desc
         ) as list_rank
     from {{ ref('int_groups_typed') }}
-    where {{ is_pending('stg_groups', work) }}
+    where {{ work.is_pending }}
 
 ),
 
@@ -89,7 +89,7 @@ units as (
         group_id, agent_id, _errors, _landed, null, false, 1,
         'stg_group_memberships', _day, _batch_id, _source_file, _source_row
     from {{ ref('int_group_memberships_typed') }}
-    where {{ is_pending('stg_group_memberships', work) }}
+    where {{ work.is_pending }}
     {%- if work.again %}
     union all
     select
@@ -99,7 +99,7 @@ units as (
         _landed, _list_written, _is_outdone, _source_position, _source_table, _day, _batch_id, _source_file,
         _source_row
     from {{ this }} as held
-    where {{ of_batches(work.again) }}
+    where _day = any({{ work.days }}) and _batch_id = any({{ array_of(work.again, 'bigint') }})
     {%- endif %}
 
 ),
@@ -127,9 +127,7 @@ judged as (
     {{
         judge(
             'asked',
-            key=['group_id', 'agent_id'],
-            values=[],
-            work=work,
+            'stg_group_memberships',
             within_day='_is_outdone, _source_table desc, _list_written desc nulls last, _source_file collate "C" desc, _source_row desc, _source_position',
             loses='_is_outdone',
         )
@@ -155,4 +153,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where _is_pending or _outcome <> _outcome_before
+where _outcome is distinct from _outcome_before

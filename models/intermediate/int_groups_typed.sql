@@ -5,7 +5,7 @@
 
 with typed as (
 
-    {{ typed_records(source('bronze', 'stg_groups'), 'stg_groups', required=['group_id'], lenient=['agent_ids'], keep_landed='true') }}
+    {{ typed_records('stg_groups', required=['group_id'], keep_landed='true') }}
 
 ),
 
@@ -13,7 +13,8 @@ listed as (
 
     select
         typed.*,
-        case when agent_ids_text !~ '[0-9.][eE][-+]?[0-9]+\s*[],]' then {{ ids_of('typed.agent_ids') }} end as _member_ids
+        _landed ->> 'agent_ids' as agent_ids_text,
+        case when _landed ->> 'agent_ids' !~ '[0-9.][eE][-+]?[0-9]+\s*[],]' then {{ ids_of('typed.agent_ids') }} end as _member_ids
     from typed
 
 )
@@ -28,7 +29,7 @@ select
     updated_at,
     _member_ids,
     _member_ids is null and agent_ids_text ~ '\S' and btrim(agent_ids_text) <> 'null' as _list_is_malformed,
-    _errors,
+    array_remove(_errors, 'agent_ids_invalid') as _errors,
     _landed,
     _extra,
     _day,

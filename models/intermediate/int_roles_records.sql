@@ -9,21 +9,19 @@
     )
 }}
 
-{% set work = plan() %}
-
 with typed as (
 
     select
         *,
         'stg_roles' as _source_table
     from {{ ref('int_roles_typed') }}
-    where {{ is_pending('stg_roles', work) }}
+    where {{ plan().is_pending }}
 
 ),
 
 judged as (
 
-    {{ judge('typed', key=['role_id'], values=landed_columns('stg_roles') | reject('in', ['role_id']) | list, work=work, last_write='updated_at') }}
+    {{ judge('typed', 'stg_roles', last_write='extract(epoch from updated_at)') }}
 
 )
 
@@ -47,4 +45,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where _is_pending or _outcome <> _outcome_before
+where _outcome is distinct from _outcome_before

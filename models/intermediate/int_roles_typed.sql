@@ -2,7 +2,6 @@
 
 {{
     typed_records(
-        source('bronze', 'stg_roles'),
         'stg_roles',
         required=['role_id', 'name'],
     )

@@ -53,7 +53,7 @@ select
     agent_matches.agent_id,
     coalesce(merchant_matches.application, 'unmatched') as application,
     judged.occurred_time,
-    {{ month_of('judged.occurred_time') }} as month,
+    date_trunc('month', judged.occurred_time at time zone 'UTC')::date as month,
     case
         when not judged.counts then 0
         when judged.transaction_type = 'REFUND' then -judged.amount_usd

@@ -24,7 +24,7 @@
 {% set changed_months %}
     select month::text from {{ this }} where not is_looked_up or catalogue <> {{ catalogue }}
     union
-    select {{ month_of('versions.occurred_time') }}::text
+    select date_trunc('month', versions.occurred_time at time zone 'UTC')::date::text
     from {{ ref('int_transactions_records') }} as pending
     cross join
         lateral (
@@ -32,18 +32,18 @@
             where held.transaction_id = pending.transaction_id and held._outcome <> 'quarantined'
             offset 0
         ) as versions
-    where pending._day = any({{ pending_days(work) }})
+    where pending._day = any({{ work.days }})
     union
     select named.month::text
     from {{ ref('int_transactions_records') }} as pending
     inner join {{ ref('int_transactions_named') }} as named on pending.transaction_id = named.transaction_id
-    where pending._day = any({{ pending_days(work) }})
+    where pending._day = any({{ work.days }})
 {% endset %}
 
 -- a batch that is gone does not say which months it spoke of: then it is all of them
 {% set is_all = not execute or work.whole or work.gone | length > work.again | length %}
 {% set months = [] if is_all else run_query(changed_months).columns[0].values() | sort %}
-{% do work.update({'covered': 'true' if is_all else "held.month = any('{" ~ months | join(', ') ~ "}'::date [])"}) %}
+{% do work.update({'covered': 'true' if is_all else "held.month = any(" ~ array_of(months, 'date') ~ ")"}) %}
 
 -- depends_on: {{ ref('transactions') }}
 with spend as (

@@ -13,21 +13,19 @@
     )
 }}
 
-{% set work = plan() %}
-
 with records as (
 
     select * from {{ ref('int_transactions_records') }}
     where transaction_type = 'AUTHORIZATION' and _outcome <> 'quarantined'
-        {%- if not work.whole %}
-        and _day = any({{ pending_days(work) }})
+        {%- if not plan().whole %}
+        and _day = any({{ plan().days }})
         {%- endif %}
 
 )
 
 select distinct
-    {{ typed_value('children.landed', 'text', is_id=true) }} as transaction_id,
-    {{ month_of('records.occurred_time') }} as month
+    {{ typed_value('children.landed', 'id') }} as transaction_id,
+    date_trunc('month', records.occurred_time at time zone 'UTC')::date as month
 from records
 cross join lateral jsonb_array_elements_text(records.child_transaction_ids) as children (landed)
 where bronze.id_text(children.landed) is not null

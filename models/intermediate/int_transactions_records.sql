@@ -59,7 +59,7 @@ with typed as (
         _landed, _extra, _day, _batch_id, _source_file,
         _source_row
     from {{ ref('int_transactions_typed') }}
-    where {{ is_pending('stg_transactions', work) }}
+    where {{ work.is_pending }}
     {%- if work.again %}
     union all
     select
@@ -70,7 +70,7 @@ with typed as (
         _landed, _extra, _day, _batch_id, _source_file,
         _source_row
     from {{ this }} as held
-    where {{ of_batches(work.again) }}
+    where _day = any({{ work.days }}) and _batch_id = any({{ array_of(work.again, 'bigint') }})
     {%- endif %}
 
 ),
@@ -103,7 +103,7 @@ converted as (
 
 judged as (
 
-    {{ judge('converted', key=['transaction_id'], values=landed_columns('stg_transactions') | reject('in', ['transaction_id']) | list, work=work, last_write='updated_time') }}
+    {{ judge('converted', 'stg_transactions', last_write='extract(epoch from updated_time)') }}
 
 )
 
@@ -145,4 +145,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where _is_pending or _outcome <> _outcome_before
+where _outcome is distinct from _outcome_before

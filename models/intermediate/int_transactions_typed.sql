@@ -7,7 +7,6 @@ with typed as (
 
     {{
         typed_records(
-            source('bronze', 'stg_transactions'),
             'stg_transactions',
             required=['transaction_id', 'transaction_uuid', 'occurred_time', 'currency', 'amount_minor', 'exponent'],
             arrays=['child_transaction_ids'],

@@ -16,61 +16,35 @@
     )
 }}
 
-{% set work = plan() %}
-
-with records as not materialized (
-
-    select * from {{ ref('int_agents_records') }}
-
-),
-
-listed as (
-
-    select distinct agent_id from records
-    where _source_table = 'stg_agents' and _day = {{ newest_day('int_agents_records', 'stg_agents') }}
-
-),
-
-changed as (
-
-    {{ changed_keys('records', ['agent_id'], work) }}
-    {%- if is_incremental() %}
-    union
+{% set listed_otherwise %}
     -- who is on the list no more, and who was seen on a day that says something else now
     select held.agent_id
     from {{ this }} as held
     left join listed on held.agent_id = listed.agent_id
-    where held.first_seen_day = any({{ pending_days(work) }})
-        or held.last_seen_day = any({{ pending_days(work) }})
+    where held.first_seen_day = any({{ plan().days }})
+        or held.last_seen_day = any({{ plan().days }})
         or (held.status = 'active')
         <> (listed.agent_id is not null and held.deactivated is not true and held.contact_active is not false)
-    {%- endif %}
+{% endset %}
+
+with listed as (
+
+    select distinct agent_id from {{ ref('int_agents_records') }}
+    where _source_table = 'stg_agents' and _day = {{ newest_day('int_agents_records', 'stg_agents') }}
+
+),
+
+records as (
+
+    {{ records_of_changed_keys(ref('int_agents_records'), 'agent_id', also=listed_otherwise) }}
 
 ),
 
 latest as (
 
-    select
-        winner.*,
-        seen.first_seen_day,
-        seen.last_seen_day
-    from changed
-    cross join
-        lateral (
-            select * from records
-            where records.agent_id = changed.agent_id
-                and records._outcome in ('inserted', 'updated', 'unchanged')
-            order by records._day desc
-            limit 1
-        ) as winner
-    cross join
-        lateral (
-            select
-                min(records._day) as first_seen_day,
-                max(records._day) as last_seen_day
-            from records
-            where records.agent_id = changed.agent_id
-        ) as seen
+    select distinct on (agent_id) * from records
+    where _outcome in ('inserted', 'updated', 'unchanged')
+    order by agent_id, _day desc
 
 )
 
@@ -104,8 +78,8 @@ select
             then 'active'
         else 'inactive'
     end as status,
-    latest.first_seen_day,
-    latest.last_seen_day,
+    seen.first_seen_day,
+    seen.last_seen_day,
     latest._day,
     latest._batch_id,
     latest._source_file,
@@ -113,3 +87,11 @@ select
     clock_timestamp() as _updated_at
 from latest
 left join listed on latest.agent_id = listed.agent_id
+cross join
+    lateral (
+        select
+            min(_day) as first_seen_day,
+            max(_day) as last_seen_day
+        from {{ ref('int_agents_records') }}
+        where agent_id = latest.agent_id
+    ) as seen

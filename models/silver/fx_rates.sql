@@ -8,7 +8,7 @@
 
 with records as (
 
-    {{ records_of_changed_keys(ref('int_fx_rates_records'), ['rate_date', 'currency'], plan()) }}
+    {{ records_of_changed_keys(ref('int_fx_rates_records'), 'rate_date, currency') }}
 
 ),
 

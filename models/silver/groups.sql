@@ -8,44 +8,31 @@
     )
 }}
 
-with records as not materialized (
-
-    select * from {{ ref('int_groups_records') }}
-
-),
-
-listed as (
-
-    select distinct group_id from records
-    where _day = {{ newest_day('int_groups_records', 'stg_groups') }}
-
-),
-
-changed as (
-
-    {{ changed_keys('records', ['group_id'], plan()) }}
-    {%- if is_incremental() %}
-    union
+{% set listed_otherwise %}
     select held.group_id
     from {{ this }} as held
     left join listed on held.group_id = listed.group_id
     where held.is_present <> (listed.group_id is not null)
-    {%- endif %}
+{% endset %}
+
+with listed as (
+
+    select distinct group_id from {{ ref('int_groups_records') }}
+    where _day = {{ newest_day('int_groups_records', 'stg_groups') }}
+
+),
+
+records as (
+
+    {{ records_of_changed_keys(ref('int_groups_records'), 'group_id', also=listed_otherwise) }}
 
 ),
 
 latest as (
 
-    select winner.*
-    from changed
-    cross join
-        lateral (
-            select * from records
-            where records.group_id = changed.group_id
-                and records._outcome in ('inserted', 'updated', 'unchanged')
-            order by records._day desc
-            limit 1
-        ) as winner
+    select distinct on (group_id) * from records
+    where _outcome in ('inserted', 'updated', 'unchanged')
+    order by group_id, _day desc
 
 )
 

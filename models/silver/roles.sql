@@ -8,7 +8,7 @@
 
 with records as (
 
-    {{ records_of_changed_keys(ref('int_roles_records'), ['role_id'], plan()) }}
+    {{ records_of_changed_keys(ref('int_roles_records'), 'role_id') }}
 
 ),
 

@@ -8,8 +8,6 @@
     )
 }}
 
-{% set work = plan() %}
-
 -- as silver: applied with them
 -- depends_on: {{ ref('transactions') }}
 
@@ -17,8 +15,8 @@ with records as (
 
     select * from {{ ref('int_transactions_records') }}
     where _outcome <> 'quarantined'
-        {%- if not work.whole %}
-        and _day = any({{ pending_days(work) }})
+        {%- if not plan().whole %}
+        and _day = any({{ plan().days }})
         {%- endif %}
 
 ),

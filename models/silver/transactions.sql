@@ -9,7 +9,7 @@
 
 with records as (
 
-    {{ records_of_changed_keys(ref('int_transactions_records'), ['transaction_id'], plan()) }}
+    {{ records_of_changed_keys(ref('int_transactions_records'), 'transaction_id') }}
 
 ),
 

@@ -9,21 +9,19 @@
     )
 }}
 
-{% set work = plan() %}
-
 with typed as (
 
     select
         *,
         'stg_<< entity.name >>' as _source_table
     from {{ ref('int_<< entity.name >>_typed') }}
-    where {{ is_pending('stg_<< entity.name >>', work) }}
+    where {{ plan().is_pending }}
 
 ),
 
 judged as (
 
-    {{ judge('typed', key=['<< entity.key | join("', '") >>'], values=landed_columns('stg_<< entity.name >>') | reject('in', [<< "'%s'" % entity.key | join("', '") >>]) | list, work=work<< ", last_write='%s'" % entity.written_at if entity.written_at >>) }}
+    {{ judge('typed', 'stg_<< entity.name >>'<< ", last_write='extract(epoch from %s)'" % entity.written_at if entity.written_at >>) }}
 
 )
 
@@ -43,4 +41,4 @@ select
     _source_row,
     clock_timestamp() as _updated_at
 from judged
-where _is_pending or _outcome <> _outcome_before
+where _outcome is distinct from _outcome_before

@@ -2,7 +2,6 @@
 
 {{
     typed_records(
-        source('bronze', 'stg_<< entity.name >>'),
         'stg_<< entity.name >>',
         required=['<< entity.key | join("', '") >>'],
     )

@@ -8,7 +8,7 @@
 
 with records as (
 
-    {{ records_of_changed_keys(ref('int_<< entity.name >>_records'), ['<< entity.key | join("', '") >>'], plan()) }}
+    {{ records_of_changed_keys(ref('int_<< entity.name >>_records'), '<< entity.key | join(", ") >>') }}
 
 ),
 
