@@ -46,7 +46,8 @@ class Field(NamedTuple):
     data_type: str
 
     @property
-    def said(self) -> str:
+    def source(self) -> str:
+        """Its path as a declaration writes it."""
         return ".".join(self.path)
 
 

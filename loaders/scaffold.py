@@ -36,17 +36,17 @@ Next:
 
 
 class Column(NamedTuple):
-    """A field as it lands; `said`: what the sample calls it."""
+    """A field as it lands; `source`: what the sample calls it."""
 
     name: str
     data_type: str
-    said: str
+    source: str
     pii: str = ""
 
     @property
     def meta(self) -> str:
         """What the declaration's YAML says of it beside name and type."""
-        words = {"from": self.said != self.name and _quoted(self.said), "pii": self.pii}
+        words = {"from": self.source != self.name and _quoted(self.source), "pii": self.pii}
         return ", ".join(f"{word}: {value}" for word, value in words.items() if value)
 
 
@@ -74,7 +74,7 @@ class Entity:
         words = {"delimiter": read.delimiter, "encoding": read.encoding}
         words["records"] = ".".join(read.records)
         usual = {"delimiter": ",", "encoding": "utf-8", "records": ""}
-        return {word: _quoted(said) for word, said in words.items() if said != usual[word]}
+        return {word: _quoted(value) for word, value in words.items() if value != usual[word]}
 
 
 def look(
@@ -91,21 +91,21 @@ def look(
     except LookupError:
         raise UsageError(f"{encoding}: no such encoding; cp1252 and utf-16 are some.") from None
     singular = re.sub(r"(?<=ss|sh|ch)es$|(?<=x)es$|s$", "", re.sub("ies$", "y", name)) or name
-    said = [part.strip() for part in key.split(",")] if key else []
-    wanted = said or ["id", f"{singular}_id", f"{name}_id"]
+    chosen = [part.strip() for part in key.split(",")] if key else []
+    wanted = chosen or ["id", f"{singular}_id", f"{name}_id"]
     tops = {part.split(".")[0] for part in wanted}
     read, fields = read_sample(sample, encoding, lambda top: top in tops or _snake(top) in tops)
     landed = dict(zip(_names(fields, singular), fields, strict=True))
-    keys = _key(sample, landed, wanted, said=bool(said), may_repeat=delta and bool(said))
-    personal = {said: pii for said, pii in usual_pii(declared_tables().values()).items() if pii}
+    keys = _key(sample, landed, wanted, is_chosen=bool(chosen), may_repeat=delta and bool(chosen))
+    declared = usual_pii(declared_tables().values())
     columns = []
     for column, field in landed.items():
         is_id = column.endswith("_id") or column in keys
         is_text = is_id and field.data_type not in ("date", "jsonb")  # whatever it looks like
         # what is declared of columns that are called so, or whose name it ends in: owner_email
-        pii = [personal[said] for said in personal if f"_{column}".endswith(f"_{said}")]
+        pii = [pii for name, pii in declared.items() if pii and f"_{column}".endswith(f"_{name}")]
         data_type = "text" if is_text else field.data_type
-        columns.append(Column(column, data_type, field.said, *pii[:1]))
+        columns.append(Column(column, data_type, field.source, *pii[:1]))
     return Entity(name, singular, "delta" if delta else "snapshot", keys, columns, read)
 
 
@@ -133,8 +133,8 @@ def files_of(entity: Entity) -> dict[Path, str]:
     docs = DOCS.read_text("utf-8")
     for column in entity.columns:
         if f"{{% docs {column.name} %}}" not in docs:
-            said = f"The source's `{column.said}`."
-            docs += f"\n{{% docs {column.name} %}}\n{said}\n{{% enddocs %}}\n"
+            text = f"The source's `{column.source}`."
+            docs += f"\n{{% docs {column.name} %}}\n{text}\n{{% enddocs %}}\n"
     files[DOCS] = docs
     files[SOURCES_FILE] = SOURCES_FILE.read_text("utf-8") + declared
     # the list of what the ledger counts is one line
@@ -203,33 +203,35 @@ def _names(fields: list[Field], singular: str) -> list[str]:
 
 
 def _key(
-    sample: Path, landed: dict[str, Field], wanted: list[str], *, said: bool, may_repeat: bool
+    sample: Path, landed: dict[str, Field], wanted: list[str], *, is_chosen: bool, may_repeat: bool
 ) -> list[str]:
-    """The columns of the key: those that were said, or the first that may be one."""
-    by_said = {field.said: name for name, field in landed.items()}
-    known = [by_said.get(word, word if word in landed else "") for word in wanted]
-    keys = known if said else [name for name in known if name][:1]
+    """The columns of the key: those that were chosen, or the first that may be one."""
+    by_source = {field.source: name for name, field in landed.items()}
+    names = [by_source.get(word, word if word in landed else "") for word in wanted]
+    keys = names if is_chosen else [name for name in names if name][:1]
     if not keys or "" in keys:
-        missing = [word for word, name in zip(wanted, known, strict=True) if not name]
-        words = " or ".join(dict.fromkeys(missing))
-        near = guess(missing[0], [*by_said, *landed]) if said else ""
+        missing = [word for word, name in zip(wanted, names, strict=True) if not name]
+        near = guess(missing[0], [*by_source, *landed]) if is_chosen else ""
         raise UsageError(
-            f"{sample}: the key can't be told: no field is called {words}. Say it with --key "
-            f"(--key a,b for several).{near} Its fields: {', '.join(by_said)}."
+            f"{sample}: the key can't be told: no field is called "
+            f"{' or '.join(dict.fromkeys(missing))}. Say it with --key (--key a,b for several)."
+            f"{near} Its fields: {', '.join(by_source)}."
         )
-    shown = ", ".join(landed[name].said for name in keys)
     values = list(zip(*(landed[name].values for name in keys), strict=True))
     blank = sum(not all(map(has_value, value)) for value in values)
-    alike = len(values) - len({str(value) for value in values})
-    what = "holds lists or objects" if any(landed[n].data_type == "jsonb" for n in keys) else ""
-    what = what or (f"has no value in {blank} of {len(values)} records" if blank else "")
-    if alike and not may_repeat:
-        what = what or f"is not unique: {alike} of {len(values)} records repeat one"
-    if what:
-        raise UsageError(
-            f"{sample}: the key {shown} {what}. Say another with --key (--key a,b for several)."
-        )
-    return keys
+    alike = 0 if may_repeat else len(values) - len({str(value) for value in values})
+    if any(landed[name].data_type == "jsonb" for name in keys):
+        what = "holds lists or objects"
+    elif blank:
+        what = f"has no value in {blank} of {len(values)} records"
+    elif alike:
+        what = f"is not unique: {alike} of {len(values)} records repeat one"
+    else:
+        return keys
+    shown = ", ".join(landed[name].source for name in keys)
+    raise UsageError(
+        f"{sample}: the key {shown} {what}. Say another with --key (--key a,b for several)."
+    )
 
 
 def _quoted(text: str) -> str:
@@ -269,12 +271,12 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
     except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
     more = f"; the newest by {entity.written_at}" if entity.written_at else ""
-    more += "".join(f"; {word}: {said}" for word, said in entity.words.items())
+    more += "".join(f"; {word}: {value}" for word, value in entity.words.items())
     print(f"{entity.name}: a {entity.kind} with the key {', '.join(entity.key)}{more}.")
     wide = max(len(column.name) for column in entity.columns)
     for column in entity.columns:
         pii = f", pii: {column.pii}" * bool(column.pii)
-        print(f"  {column.name:{wide}}  {column.data_type:11}  from {column.said}{pii}")
+        print(f"  {column.name:{wide}}  {column.data_type:11}  from {column.source}{pii}")
     print("Written:", *(f"  {path.relative_to(PROJECT)}" for path in files), sep="\n")
     print(AFTERWARDS.format(entity.name))
     return 0

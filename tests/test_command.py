@@ -13,6 +13,7 @@ import pytest
 
 from flows import report
 from flows.cli import COMMANDS, completion, main
+from flows.command import guarded
 from loaders.days import parse_day
 from loaders.sources import PROJECT
 
@@ -65,6 +66,18 @@ def test_mistakes_are_found_before_anything_heavy_is_imported(
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout.endswith("[]\n")
+
+
+def test_a_fault_of_ours_is_a_sentence_that_names_its_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def faulty() -> int:
+        raise KeyError("day")
+
+    assert guarded(faulty) == 1
+    assert "error: KeyError: 'day' (test_command.py, line" in capsys.readouterr().err
+    assert guarded(faulty, verbose=True) == 1
+    assert capsys.readouterr().err.startswith("Traceback")
 
 
 def test_bash_completes_commands_and_their_options(tmp_path: Path) -> None:
