@@ -25,9 +25,7 @@ def is_embedded() -> bool:
 
 def uri() -> str:
     """The owner's URI. A password from DATABASE_URL is in it, one from PGPASSWORD is not."""
-    if os.environ.get("DATABASE_URL"):
-        return _database_url()
-    return uri_without_password()
+    return _database_url() if os.environ.get("DATABASE_URL") else uri_without_password()
 
 
 def uri_without_password() -> str:
@@ -48,12 +46,10 @@ def target() -> dict[str, str]:
     """Host, port, dbname and user as libpq resolves them, its service file included."""
     from psycopg.pq import Conninfo
 
-    found = parameters()
-    if not is_embedded():
-        given = {o.keyword.decode(): o.val.decode() for o in Conninfo.get_defaults() if o.val}
-        found = given | {name: value for name, value in found.items() if value}
-        found.setdefault("host", found.get("hostaddr", ""))
-        found.setdefault("dbname", found.get("user", ""))
+    given = {o.keyword.decode(): o.val.decode() for o in Conninfo.get_defaults() if o.val}
+    found = given | {name: value for name, value in parameters().items() if value}
+    found.setdefault("host", found.get("hostaddr", ""))
+    found.setdefault("dbname", found.get("user", ""))
     return {name: found[name] for name in SHOWN if found.get(name)}
 
 

@@ -101,8 +101,10 @@ def only_one(lock: Path) -> Iterator[None]:
 
 
 def private_folder(folder: Path) -> Path:
-    """A folder that its owner alone can enter, made where there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """A folder that its owner alone can enter, made where there is none, with those above it."""
+    if not folder.parent.exists():
+        private_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
     return folder
 

@@ -204,10 +204,12 @@ def test_the_secret_is_made_once_and_its_owner_alone_can_read_it(home: Path):
         api.secret()
 
 
-def test_prefects_database_and_logs_are_their_owners_alone(home: Path):
+def test_the_home_with_prefects_database_and_logs_is_its_owners_alone(home: Path, monkeypatch):
+    """Also where no embedded server has made it."""
+    monkeypatch.setenv("DAYBOOK_HOME", str(home / "new"))
     api.environment()
-    for name in ("prefect", "stack"):
-        assert stat.S_IMODE((home / name).stat().st_mode) == 0o700
+    for folder in ("new", "new/prefect", "new/stack"):
+        assert stat.S_IMODE((home / folder).stat().st_mode) == 0o700
 
 
 def test_the_secret_is_told_to_no_server_but_our_own(home: Path, monkeypatch):
