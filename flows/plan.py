@@ -69,6 +69,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.plan") -> i
     def command() -> int:
         day = parse_day(given.place if given.day is None else given.day)
         options = Options.of(vars(given)).checked()
+        print(f"reading {day} in {options.data}", file=sys.stderr, flush=True)
         if warehouse.is_embedded():
             warehouse.start()
         found, unused = preview_day(

@@ -11,8 +11,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,12 @@ from uuid import uuid4
 from flows import site, transform
 from flows.command import guarded
 from flows.pages.read import ask
+from flows.run import silent
 from loaders import warehouse
 from loaders.compare import Parting, compare
 from loaders.errors import DaybookError, WarehouseError
 from loaders.lock import run_lock
+from loaders.progress import Progress
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -47,11 +49,11 @@ class Proof:
     partings: list[Parting]
 
 
-def prove() -> Proof:
+def prove(progress: Callable[..., None] = silent) -> Proof:
     """Build all landed days anew beside what they built, compare, and note what it came to.
 
     Holds the warehouse meanwhile, as a run does: LockedError where another holds it. DaybookError
-    when there is a day that has landed and isn't built, or when dbt fails.
+    when there is a day that has landed and isn't built, or when dbt fails. `progress`: as dbt's.
     """
     from psycopg.types.json import Jsonb
 
@@ -61,7 +63,7 @@ def prove() -> Proof:
         chosen = {"DBT_TARGET": "dev", "DBT_DEV_SCHEMA": SCRATCH}
         chosen["DBT_TARGET_PATH"] = str(warehouse.home() / "dbt" / "prove")
         with patch.dict(os.environ, chosen):
-            transform.build(None, run, arguments=BUILD)
+            transform.build(None, run, arguments=BUILD, progress=progress)
         (found,) = ask(connection, "proof_days")
         if unbuilt := found["unbuilt"]:
             raise DaybookError(
@@ -84,11 +86,11 @@ def prove() -> Proof:
     return proof
 
 
-def shown() -> Proof:
+def shown(progress: Callable[..., None] = silent) -> Proof:
     """A proof for people to see: the newest run's page tells of it."""
     if warehouse.is_embedded():
         warehouse.start()
-    proof = prove()
+    proof = prove(progress)
     site.write_site(lineage=False)
     return proof
 
@@ -175,7 +177,11 @@ def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove"
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, interrupt)
         try:
-            proof = shown()
+            # in a log only what it came to
+            watched = Progress("proof", sys.stderr) if sys.stderr.isatty() else nullcontext(silent)
+            with watched as progress:
+                progress("starting")
+                proof = shown(progress)
         finally:
             if interrupted:  # dbt may have made an error of its own of it
                 raise KeyboardInterrupt

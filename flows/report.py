@@ -75,8 +75,8 @@ def _of_check(connection: Connection, day: Day, note: Note, story: Story) -> str
     if tables := sorted({key["table_name"] for key in keys if "reason" in key}):
         reasons = read_reasons(connection, day, tables)
         often = [f"{one.rows:,} {one.reason} of {one.table} ({one.keys[0]})" for one in reasons[:3]]
-        names = ", ".join(table.replace("stg_", "quarantine.") for table in tables)
-        where = f"select * from {names} where _day = '{day.date}'"
+        kept = sorted({declared_tables()[table].entity for table in tables})
+        where = "; ".join(f"select * from quarantine.{n} where _day = '{day.date}'" for n in kept)
     return f"{said}\n  most often: {'; '.join(often) or 'no rows to show'}\n  look: {where}"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from flows.command import guarded
@@ -15,26 +15,20 @@ from flows.pages.read import Row
 from flows.pages.verdict import read_story, verdict
 from flows.report import wrapped
 from loaders import warehouse
-from loaders.days import Day
 from loaders.lock import holder
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 
-def days_by_state(days: list[Row], text: Callable[[date], str]) -> dict[str, list[list[str]]]:
+def days_by_state(days: list[Row]) -> dict[str, list[list[str]]]:
     """State → the days that are in it, as first and last of each row of days."""
-    spans: dict[str, list[list[date]]] = {}
-    for row in days:
-        of_state = spans.setdefault(row["state"], [])
-        if of_state and (row["day"] - of_state[-1][1]).days == 1:
-            of_state[-1][1] = row["day"]
-        else:
-            of_state.append([row["day"], row["day"]])
-    return {
-        state: [[text(first), text(last)] for first, last in of_state]
-        for state, of_state in sorted(spans.items())
-    }
+    found: dict[str, list[list[str]]] = {}
+    order = itemgetter("state", "span")
+    for (state, _), of_span in groupby(sorted(days, key=order), order):
+        names = [row["day_name"] for row in of_span]
+        found.setdefault(state, []).append([names[0], names[-1]])
+    return found
 
 
 def last_run(connection: Connection, run: Row) -> dict[str, Any]:
@@ -59,18 +53,12 @@ def read_status(limit: int) -> dict[str, Any]:
     """All that the command says, as a program may have it."""
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
-        kind = read.kind_of_days(connection)
-
-        def text(day: date) -> str:
-            return Day(day, kind).text
-
+        numbered = read.kind_of_days(connection) == "numbered"
         held, newest = holder(connection), read.runs(connection, limit)
         return {
             "lock": held and held[0],
             "last_run": last_run(connection, newest[0]) if newest else None,
-            "days": days_by_state(
-                read.ask(connection, "calendar", numbered=kind == "numbered"), text
-            ),
+            "days": days_by_state(read.ask(connection, "calendar", numbered=numbered)),
             "runs": [
                 {
                     "started": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
@@ -82,10 +70,7 @@ def read_status(limit: int) -> dict[str, Any]:
                 }
                 for run in newest
             ],
-            "landings": [
-                row | {"day": text(row["day"])}
-                for row in read.ask(connection, "batches", most=limit)
-            ],
+            "landings": read.ask(connection, "batches", most=limit, numbered=numbered),
         }
 
 

@@ -65,6 +65,10 @@ def test_what_fails_a_day_cannot_be_accepted(world: World, say: Any, tmp_path: P
     found = checks.check_day(parse_day("day1"), a_run(world.db, "day1"))
     with pytest.raises(checks.CheckError, match=FAILS):
         checks.raise_failed(found)
+    with warehouse.connect() as connection:
+        account = read_account(connection, "run-day1", parse_day("day1"))
+    where = account.checks[0].rpartition("  look: ")[2]
+    assert [row["transaction_id"] for row in world.db.execute(where)] == ["t2"]
     text = pages(world.db, tmp_path / "site")
     assert f"{FAILS}: accepted.yml names it; it fails a day, which can&#39;t be accepted" in text
     assert "entries of accepted.yml that accept nothing: 1" in text

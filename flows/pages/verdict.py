@@ -144,8 +144,8 @@ def _troubles(
             for row in nodes
             if row["status"] != "warn"
         ],
-        "Look the rows up by the keys below. If the files are at fault have them mended and land "
-        f"the day again; if the limit is, it stands in flows/checks/{suites}.": [
+        "Look the rows up by the keys on the run page. If the files are at fault have them mended "
+        f"and land the day again; if the limit is, it stands in flows/checks/{suites}.": [
             note.sentence for note in errors
         ],
     }
@@ -218,7 +218,7 @@ def read_news(
         then = _by_finding(earlier.notes, reasons(since))
     return News(
         since,
-        [line for finding, line in now.items() if finding not in then],
+        [line for finding, line in now.items() if finding not in then and line not in story.failed],
         [line for finding, line in now.items() if finding in then],
         [line for finding, line in then.items() if finding not in now and finding[0] != "drift"],
     )

@@ -46,7 +46,7 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
             if everything or pages.is_older(page, run["changed"]):
                 pages.write_run(page, run, run["day"])
         for day in pages.days:
-            page = f"days/{file_of(Day(day['day'], pages.kind).text)}"
+            page = f"days/{file_of(day['day_name'])}"
             moment = changed.get(day["day"])
             if everything or (moment and pages.is_older(page, moment)):
                 pages.write_day(page, day, moment)

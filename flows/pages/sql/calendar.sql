@@ -1,6 +1,6 @@
 -- The last 400 days, each with the worst `state` of its tables and its last run, but for runs that
 -- were asked for a day of the other calendar. A day is late that first landed after a later one
--- had.
+-- had; days in one state that follow each other have the same `span`.
 with states as (
     select day, state from metrics.day_calendar
     union all
@@ -45,5 +45,9 @@ newest as (
     limit 400
 )
 
-select *, date_trunc('month', day::timestamp)::date as month from newest
+select
+    *, date_trunc('month', day::timestamp)::date as month,
+    case when %(numbered)s then 'day' || day - date '1970-01-01' else day::text end as day_name,
+    day - row_number() over (partition by state order by day)::integer as span
+from newest
 order by day
