@@ -28,7 +28,7 @@ from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
 from loaders.readers.csv_count import MustBeParsed
 from loaders.readers.rows import UnreadableError
-from loaders.reading import Reading
+from loaders.reading import REJECTS_OF_FAILED, Reading
 from loaders.slices import worth
 from loaders.workers import copy_into
 
@@ -43,7 +43,6 @@ Progress = Callable[[str, int, int, int], None]
 SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
 ATTEMPTS = 3  # where a deadlock, with a reader that waits for the same tables, ends one
 SHRINK_FROM = 20  # keys of the earlier day: below, half of them says nothing
-REJECTS_OF_FAILED = 1000  # so many of a failed batch are kept
 
 
 @dataclass(frozen=True, kw_only=True)
