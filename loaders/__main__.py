@@ -65,25 +65,19 @@ def _land(options: argparse.Namespace) -> int:
 
 def account(landed: list[Landed]) -> str:
     """What became of each table, as a table for people."""
-    head = ["table", "status", "in files", "landed", "rejected", "seconds"]
-    rows = [
-        [
-            one.table,
-            one.status,
-            *("-" if n is None else f"{n:,}" for n in (one.rows_in_files, one.rows_landed)),
-            f"{one.rows_rejected:,}" if one.rows_rejected is not None else "-",
-            f"{one.seconds:.2f}",
-        ]
-        for one in landed
-    ]
-    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if place < 2 else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [head, *rows]
-    ]
+
+    def count(rows: int | None) -> str:
+        return "-" if rows is None else f"{rows:,}"
+
+    rows = [["table", "status", "in files", "landed", "rejected", "seconds"]]
+    for one in landed:
+        counts = map(count, (one.rows_in_files, one.rows_landed, one.rows_rejected))
+        rows.append([one.table, one.status, *counts, f"{one.seconds:.2f}"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, "<<>>>>", strict=True)
+        lines.append("  ".join(f"{text:{side}{width}}" for text, width, side in cells).rstrip())
     for one in landed:
         if one.error:
             lines.append(f"warning: {one.error}")

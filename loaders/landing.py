@@ -22,13 +22,13 @@ import psycopg
 from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError, plain
-from loaders.ledger import Batch, Earlier, Held, Outcome, reap_running
+from loaders.ledger import Batch, Kept, Outcome, reap_running
 from loaders.partition import NewPartition, drop_leaves, drop_partition
 from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
 from loaders.readers.csv_count import MustBeParsed
 from loaders.readers.rows import UnreadableError
-from loaders.reading import Reading
+from loaders.reading import REJECTS_OF_FAILED, Reading
 from loaders.slices import worth
 from loaders.workers import copy_into
 
@@ -43,7 +43,6 @@ Progress = Callable[[str, int, int, int], None]
 SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
 ATTEMPTS = 3  # where a deadlock, with a reader that waits for the same tables, ends one
 SHRINK_FROM = 20  # keys of the earlier day: below, half of them says nothing
-REJECTS_OF_FAILED = 1000  # so many of a failed batch are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,56 +134,50 @@ def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
 
 def _land(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outcome:
     """Tries again where that helps: behind a deadlock, or with a file that must be parsed here."""
-    plan, deadlocks = reading.plan, 0
-    if plan.error:
-        raise plan.error
-    same = None if how.get("force") else unchanged(conn, plan)
-    hashing = Thread(target=_hash, args=[plan], daemon=True)
-    hashing.start()
-    try:
-        while True:
-            reading.begin()
-            if progress := how.get("progress"):
-                reading.tell = _paced(progress, plan)
-            try:
-                return _replace(conn, batch, reading, how, same, hashing)
-            except MustBeParsed:
-                reading.as_they_are = False
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-                deadlocks += 1
-                if deadlocks == ATTEMPTS:
-                    raise
-                time.sleep(0.2 * deadlocks)
-    except Exception:
-        hashing.join()  # the failed batch tells of its files too
-        raise
+    deadlocks = 0
+    if reading.plan.error:
+        raise reading.plan.error
+    while True:
+        reading.begin()
+        if progress := how.get("progress"):
+            reading.tell = _paced(progress, reading.plan)
+        try:
+            return _replace(conn, batch, reading, how)
+        except MustBeParsed:
+            reading.as_they_are = False
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            deadlocks += 1
+            if deadlocks == ATTEMPTS:
+                raise
+            time.sleep(0.2 * deadlocks)
 
 
-def _replace(
-    conn: Connection, batch: Batch, reading: Reading, how: How, same: Held | None, hashing: Thread
-) -> Outcome:
+def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outcome:
     """The transaction that replaces a table's day: readers see the old rows until it commits."""
     plan, table, day = reading.plan, reading.plan.table.name, reading.plan.day
     new: NewPartition | None = None
     with conn.transaction():
+        held, before = ledger.kept(conn, table, day)
+        same = held if not how.get("force") and unchanged(plan, held) else None
+        hashing = Thread(target=_hash, args=[plan], daemon=True)
+        hashing.start()
         if plan.files is None:
             # an optional table that isn't there: what the day had of it is dropped
             rows = 0 if drop_partition(conn, table, day) else None
             none = dict.fromkeys(("rows_in_files", "rows_landed", "rows_rejected"), rows)
             outcome = Outcome(status="skipped", **none)
         elif same:
-            outcome = same.outcome
+            outcome = same.again
         else:
             ledger.claim_calendar(conn, day)
-            before = ledger.previous_landed(conn, table, day)
             new = NewPartition(conn, batch)
             many = 1 if plan.prepared else worth(plan.files, how.get("workers", 1))
             copy_into(new, reading, conn, many)
             outcome = checked(new, reading, before, how.get("allow_shrink", False))
             ledger.copy_rejects(conn, batch, reading.rejects)
         hashing.join()
-        source_files = same.source_files if same else reading.source_files()
-        ledger.finish(conn, batch.id, outcome, source_files, plan.fingerprint)
+        files = same.source_files if same else reading.source_files()
+        ledger.finish(conn, batch.id, outcome, files, plan.fingerprint)
         check_unchanged(*plan.to_read)
         if new:
             new.swap_in()  # from here on its readers wait for the commit
@@ -213,14 +206,15 @@ def _paced(progress: Progress, plan: Plan) -> Callable[[int, int], None]:
     return tell
 
 
-def unchanged(conn: Connection, plan: Plan) -> Held | None:
-    """What the table holds, when that is exactly these files already."""
-    held = plan.files is not None and ledger.held(conn, plan.table.name, plan.day)
-    return held if held and held.fingerprint == plan.fingerprint else None
+def unchanged(plan: Plan, held: Kept | None) -> bool:
+    """Whether what the table has of the day is exactly these files."""
+    if plan.files is None or held is None or not held.stands:
+        return False
+    return held.fingerprint == plan.fingerprint
 
 
 def checked(
-    partition: NewPartition, reading: Reading, before: Earlier | None, allow_shrink: bool
+    partition: NewPartition, reading: Reading, before: Kept | None, allow_shrink: bool
 ) -> Outcome:
     """What came of the files that were read into the partition; DaybookError."""
     table, read = reading.plan.table, reading.read
@@ -238,7 +232,7 @@ def checked(
 
 
 def check_keys(
-    plan: Plan, partition: NewPartition, before: Earlier | None, allow_shrink: bool
+    plan: Plan, partition: NewPartition, before: Kept | None, allow_shrink: bool
 ) -> None:
     """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read."""
     name, key = plan.table.name, ", ".join(plan.table.key)

@@ -42,19 +42,27 @@ class Batch(NamedTuple):
     started_at: datetime
 
 
-class Earlier(NamedTuple):
-    """The nearest earlier day on which a table landed, and its drift."""
+class Kept(NamedTuple):
+    """What a table has of a day since a batch. `stands`: its partition is there, and no later try
+    to land the day has failed; `source_files` are None of another day than was asked for."""
 
     day: date
+    stands: bool
+    fingerprint: str
+    source_files: list[dict[str, Any]] | None
+    rows_in_files: int
+    rows_rejected: int
     drift: Drift | None
 
-
-class Held(NamedTuple):
-    """What a batch has landed: which files, and what is said when they are there again."""
-
-    fingerprint: str
-    source_files: list[dict[str, Any]]
-    outcome: Outcome
+    @property
+    def again(self) -> Outcome:
+        """What is said when the same files are there once more."""
+        return Outcome(
+            status="unchanged",
+            rows_in_files=self.rows_in_files,
+            rows_rejected=self.rows_rejected,
+            drift=self.drift,
+        )
 
 
 def connect(day: Day, flow_run_id: str | None = None) -> Connection:
@@ -159,58 +167,43 @@ def copy_rejects(conn: Connection, batch: Batch, rejects: Iterable[list[Any]]) -
             copy.write_row((batch.id, batch.table.name, batch.day.date, *reject))
 
 
-def held(conn: Connection, table: str, day: Day) -> Held | None:
-    """What the day's partition holds of a table; None when it has none, or landing failed since."""
+def kept(conn: Connection, table: str, day: Day) -> tuple[Kept | None, Kept | None]:
+    """What a table has of the day, and of the nearest earlier day that has rows of it."""
     found = conn.execute(
         """
-        with earlier as (
+        with batches as (
             select * from bronze.load_batches
-            where table_name = %(table)s and day = %(day)s and status <> 'running'
+            where table_name = %(table)s and day <= %(day)s and status <> 'running'
         ),
 
-        current as (
-            select * from earlier
+        landed as (
+            select distinct on (day) *
+            from batches
             where rows_landed is not null and status in ('succeeded', 'skipped')
-            order by batch_id desc
-            limit 1
+            order by day desc, batch_id desc
         )
 
-        select fingerprint, source_files, rows_in_files, rows_rejected, drift
-        from current
-        where status = 'succeeded'
-            and (select status from earlier order by batch_id desc limit 1) <> 'failed'
-            and to_regclass(
-                'bronze.' || table_name || '_p' || to_char(day, 'YYYYMMDD')
-            ) is not null
-        """,
-        {"table": table, "day": day.date},
-    ).fetchone()
-    if found is None:
-        return None
-    mark, files, rows, rejected, drift = found
-    same = Outcome(status="unchanged", rows_in_files=rows, rows_rejected=rejected, drift=drift)
-    return Held(mark, files, same)
-
-
-def previous_landed(conn: Connection, table: str, day: Day) -> Earlier | None:
-    """The nearest earlier day that holds rows of the table."""
-    held = conn.execute(
-        """
-        select day, drift
-        from (
-            select distinct on (day) *
-            from bronze.load_batches
-            where table_name = %s and day < %s and rows_landed is not null
-                and status in ('succeeded', 'skipped')
-            order by day desc, batch_id desc
-        ) as landed
+        select
+            day,
+            to_regclass('bronze.' || table_name || '_p' || to_char(day, 'YYYYMMDD')) is not null
+            and 'failed' <> (
+                select status from batches
+                where batches.day = landed.day
+                order by batch_id desc
+                limit 1
+            ),
+            fingerprint, case day when %(day)s then source_files end,
+            rows_in_files, rows_rejected, drift
+        from landed
         where status = 'succeeded'
         order by day desc
-        limit 1
+        limit 2
         """,
-        [table, day.date],
-    ).fetchone()
-    return Earlier(*held) if held else None
+        {"table": table, "day": day.date},
+    )
+    days = [Kept(*row) for row in found]
+    own = days.pop(0) if days and days[0].day == day.date else None
+    return own, days[0] if days else None
 
 
 def reap_running() -> int:
@@ -228,7 +221,7 @@ def reap_running() -> int:
     return len(running)
 
 
-def drift(missing: set[str], unknown: set[str], before: Earlier | None) -> Drift | None:
+def drift(missing: set[str], unknown: set[str], before: Kept | None) -> Drift | None:
     """What the files lack and have beyond the declaration, and how that differs from the day
     before: {"missing", "unknown", "added", "gone"}, each only when it has names; None without.
 

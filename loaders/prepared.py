@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 MANIFEST = "_daybook.json"
-VERSION = 7
+VERSION = 8
 ROWS, REJECTED = ".csv.zst", ".jsonl"  # by the ending pyarrow packs and unpacks
 _PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.csv\.zst|\.jsonl)")
 
@@ -73,8 +73,7 @@ class Prepared:
             "rejected": self.read.rejected,
             "repaired": self.read.repaired,
             "records": self.read.records,
-            "never": None if found.never is None else sorted(found.never.values()),
-            "absent": sorted(found.absent),
+            "missing": sorted(found.missing()),
             "unknown": sorted(found.unknown),
             "parts": self.parts,
         }
@@ -160,12 +159,7 @@ def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepare
         Scanned(RawFile(path, folder / path, form, False, size, 0), digest)
         for path, form, size, digest in entry["files"]
     )
-    never = entry["never"]
-    found = Found(
-        never=None if never is None else dict(enumerate(never)),
-        absent=set(entry["absent"]),
-        unknown=set(entry["unknown"]),
-    )
+    found = Found(absent=set(entry["missing"]), unknown=set(entry["unknown"]))
     counts = (entry["rejected"], entry["repaired"], Counter(entry["records"]))
     return Prepared(
         table,

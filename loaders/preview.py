@@ -99,7 +99,8 @@ def _preview(
     if plan.files is None:
         return about("dropped" if has_partition(conn, table.name, day) else "absent")
     about = partial(about, files=tuple(scanned.file.path for scanned in plan.files))
-    if unchanged(conn, plan):
+    held, before = ledger.kept(conn, table.name, day)
+    if unchanged(plan, held):
         return about("unchanged")
     reading = Reading(plan, allow_empty)
     batch = ledger.Batch(table, day, "", NO_BATCH, datetime.now(UTC))
@@ -107,7 +108,6 @@ def _preview(
         reading.begin()
         try:
             with conn.transaction(force_rollback=True):
-                before = ledger.previous_landed(conn, table.name, day)
                 partition = NewPartition(conn, batch)
                 reading.copy_into(partition)
                 landed = checked(partition, reading, before, allow_shrink)
@@ -123,7 +123,7 @@ def _preview(
             reading.as_they_are = False
 
 
-def _keys(conn: Connection, plan: Plan, before: ledger.Earlier | None) -> Keys | None:
+def _keys(conn: Connection, plan: Plan, before: ledger.Kept | None) -> Keys | None:
     """The new rows' keys beside those of the day itself where it has landed, else of the nearest
     earlier one."""
     from psycopg import sql

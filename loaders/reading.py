@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -21,10 +22,9 @@ from loaders.tally import Read, Rejects
 SMALL_CSV = 64 << 10
 FEW_FILES = 20
 PIECE = 1 << 16  # bytes that go to COPY at once
-# What reading may be ahead of counting, and how tight a gzip can be.
-AHEAD, TIGHTEST = 4 << 20, 1032
-SHORTEST = 8  # bytes of a record of JSON that has a key
-FIRST_LOOK = 100  # rejects before it is asked whether to go on
+SHORTEST = 8  # bytes of a record of JSON that has a key; one of a CSV has as many as columns
+REJECTS_OF_FAILED = 1000  # so many of a failed batch are kept
+ANYWHERE = ("parquet", "xlsx")  # formats that are read at any place, and not from the beginning
 
 
 class Reading:
@@ -47,15 +47,13 @@ class Reading:
         self.allow_empty = allow_empty
         self.as_they_are = True
         self.tell = tell
-        self._total = sum(file.bytes for file in plan.to_read)
-        self._tight = any(file.compressed for file in plan.to_read)
+        self._most_rejects = _most_rejects(plan)
         self.begin()
 
     def begin(self) -> None:
         """All from the start, as if nothing had been read."""
         self.rejects = Rejects()
         self.read = Read(found=Found(put_aside=self._put_aside))
-        self._rows = self._bytes = 0
         headers = {scanned.header for scanned in self.plan.files or () if scanned.header}
         for header in headers:
             self.mapping.header(header).note(self.read.found)
@@ -86,13 +84,13 @@ class Reading:
         for part in parts:
             self._part = part
             path = part.scanned.file.path
-            records, done = self._rows + self.read.rejected, self._bytes
+            rows, rejected = 0, self.read.rejected
             opening = partial(opened_slice, part, self.plan.table.encoding, self.on_read)
             try:
                 for piece, many in read_pieces(
                     part.scanned, self.mapping, self.read.found, opening, part.first
                 ):
-                    self._rows += many
+                    rows += many
                     self.tell(0, many)
                     yield piece
                 self.read.keyed.add(path)
@@ -100,11 +98,11 @@ class Reading:
                 if part.first is None:
                     raise
                 self.read.keyless.setdefault(path, error)
-            if self._bytes == done:  # a file that is read at any place
+            if part.scanned.file.format in ANYWHERE:
                 self.on_read(part.bytes)
             if self.read.found.blank:
                 check_blank(part.scanned, self.plan, self.allow_empty)
-            self._count(part, self._rows + self.read.rejected - records)
+            self._count(part, rows + self.read.rejected - rejected)
 
     def _copy_as_it_is(
         self, partition: NewPartition, part: Slice, columns: tuple[str, ...]
@@ -145,7 +143,6 @@ class Reading:
 
     def on_read(self, size: int) -> None:
         """So many more bytes of the files were read."""
-        self._bytes += size
         self.tell(size, 0)
 
     def _put_aside(self, reject: Reject) -> None:
@@ -155,13 +152,8 @@ class Reading:
         self.rejects.add(json.dumps(columns) + "\n")
         self.read.rejected += not reject.landed
         self.read.repaired += reject.landed
-        count = self.read.rejected
-        if reject.landed or count % FIRST_LOOK:
-            return
-        left = max(self._total - self._bytes, 0) * (TIGHTEST if self._tight else 1) + AHEAD
-        most = self._rows + count + left // (len(self._part.scanned.header or ()) or SHORTEST)
-        if count > self.plan.table.max_reject_share * most:
-            raise self._too_many(f"already {count}", "")
+        if self.read.rejected > self._most_rejects:
+            raise self._too_many(f"already {self.read.rejected}", "")
 
     def source_files(self) -> list[dict[str, Any]]:
         """The files as the ledger keeps them, with how many records each has."""
@@ -198,3 +190,13 @@ class Reading:
             f"are allowed); the first is {path}, record {number}: {reason}. "
             "bronze.load_rejects shows them."
         )
+
+
+def _most_rejects(plan: Plan) -> float:
+    """How many rejects are too many, however many records the files may have in their bytes."""
+    share, good = plan.table.max_reject_share, 0.0
+    for scanned in plan.files or ():
+        if scanned.file.compressed or scanned.file.format in ANYWHERE or share == 1:
+            return math.inf
+        good += scanned.file.bytes / (len(scanned.header or ()) or SHORTEST)
+    return max(REJECTS_OF_FAILED, good * share / (1 - share))

@@ -137,7 +137,8 @@ order by batches.day, batches.table_name
 def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
     """Drop what only a dead run can have left: tables named like a landed table's partition that
     hang on no parent, and relations that dbt builds under a passing name. The caller holds the
-    run lock, so no live run has any: what is being built is not committed. The names that went.
+    run lock and has reaped dead batches: what workers have committed belongs to a running one, and
+    nothing else that a live run builds can be seen. The names that went.
     """
     landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)*$"
     from psycopg import sql
@@ -165,5 +166,9 @@ where relkind in ('r', 'v')
     and not relispartition
     and relnamespace::regnamespace::text = any(%(schemas)s)
     and relname ~ %(named)s
+    and not exists (
+        select from bronze.load_batches
+        where status = 'running' and relname ~ ('_' || batch_id || '_[0-9]+$')
+    )
 order by 1, 2
 """
