@@ -8,25 +8,21 @@ from __future__ import annotations
 import math
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.raw_days import day_text, write_json_day
-from benchmarks.stage import Measure, build, cpu_of_all, peak_of, scratch_warehouse, seconds
+from benchmarks.stage import Measure, build, cpu_of_all, peak_of, scratch_warehouse
 from loaders.days import parse_day
 from loaders.landing import land_day
 from loaders.match import match_names
 from loaders.rates import refresh_rates
 
-if TYPE_CHECKING:
-    from psycopg import Connection
-
 SIZES = (30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 HISTORY = (2, 20, 200)
 ROUNDS = 3
 NODES = ("build", "--exclude-resource-type", "unit_test", "test")
-LANDING, BUILD, CHECKS = "landing", "build", "checks"
+LANDING, REST = "landing", "names, build, checks, pages"
 MEMORY = "peak memory of landing"
-COLOURS = {LANDING: "#1b6ca8", BUILD: "#c2571a", CHECKS: "#3a7d44"}
+COLOURS = {LANDING: "#1b6ca8", REST: "#c2571a"}
 
 
 def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
@@ -38,38 +34,32 @@ def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
             break
         groups, agents = many // 10 + 1, many // 20 + 1
         size = f"{many:,} transactions, {groups:,} groups, {agents:,} agents"
-        with scratch_warehouse(folder) as conn:
+        with scratch_warehouse(folder):
             write_json_day(folder / "data", 0, range(many), groups=groups, agents=agents)
-            took = _first_day(conn, folder / "data")
+            took = _first_day(folder / "data")
         for name, value in took.items():
-            unit = "MB" if "memory" in name else "CPU s" if "CPU" in name else "s"
-            if unit == "MB":
+            if "memory" in name:
                 aim = "<= 300" if name == MEMORY else None
-                found.append(Measure("growth", name, size, value, None, aim, unit))
+                found.append(Measure("growth", name, size, value, None, aim, "MB"))
                 continue
             took[name], smaller = value * 1e6 / many, before.get(name)
             what, aim = f"{name}, a million transactions", "<= 1.15" if smaller else None
-            found.append(Measure("growth", what, size, took[name], smaller, aim, unit))
+            found.append(Measure("growth", what, size, took[name], smaller, aim, "CPU s"))
         before = took
     return found + _history(folder, quick=quick)
 
 
-def _first_day(conn: Connection, data: Path) -> dict[str, float]:
-    """Landing in a process of its own, then the rest of the day: seconds, CPU and memory."""
+def _first_day(data: Path) -> dict[str, float]:
+    """Landing in a process of its own, then the rest of the day: CPU with the server's, memory."""
     peaks: list[float] = []
     where = ("--day", day_text(0), "--data", str(data))
-    took = {}
-
-    def land() -> None:
-        took[LANDING] = seconds(lambda: peaks.append(peak_of("loaders", *where)))
-
-    took["CPU of landing and server"] = cpu_of_all(land)
-    flow = peak_of("flows.day", *where, PREFECT_API_URL=None)
-    phases = dict(
-        conn.execute("select phase, sum(seconds) from metrics.phase_runs group by phase").fetchall()
-    )
-    took |= {BUILD: phases["transform-day"], CHECKS: phases["check-day"]}
-    return took | {MEMORY: peaks[0], "peak memory of the flow": flow}
+    flow = ("flows.day", *where)
+    return {
+        LANDING: cpu_of_all(lambda: peaks.append(peak_of("loaders", *where))),
+        REST: cpu_of_all(lambda: peaks.append(peak_of(*flow, PREFECT_API_URL=None))),
+        MEMORY: peaks[0],
+        "peak memory of the flow": peaks[1],
+    }
 
 
 def _history(folder: Path, *, quick: bool) -> list[Measure]:
@@ -84,9 +74,14 @@ def _history(folder: Path, *, quick: bool) -> list[Measure]:
         write_json_day(data, number, range(start, start + many), groups=groups, agents=agents)
         day = parse_day(day_text(number))
         number += 1
-        spent = seconds(lambda: land_day(data, day))
-        match_names(day, flow_run_id="bench")
-        return spent + (sum(build(*NODES, day=day.text).values()) if built else 0)
+
+        def work() -> None:
+            land_day(data, day)
+            match_names(day, flow_run_id="bench")
+            if built:
+                build(*NODES, day=day.text)
+
+        return cpu_of_all(work)
 
     with scratch_warehouse(folder) as conn:
         refresh_rates()
@@ -98,13 +93,13 @@ def _history(folder: Path, *, quick: bool) -> list[Measure]:
     first = took.pop(HISTORY[0])
     what = f"a day of {size[0]:,} transactions, landed and built, against {HISTORY[0]} days before"
     return [
-        Measure("growth", what, f"{days} days before", spent, first, "<= 1.15")
+        Measure("growth", what, f"{days} days before", spent, first, "<= 1.15", "CPU s")
         for days, spent in took.items()
     ]
 
 
 def plot(measures: list[Measure]) -> str:
-    """The seconds of landing, build and checks by a day's transactions, both logarithmic: SVG."""
+    """The CPU seconds of a first day's parts by its transactions, both logarithmic: SVG."""
 
     def at(many: float, spent: float) -> tuple[float, float]:
         return 60 + (math.log10(many) - 4) * 140, 320 - (math.log10(spent) + 1) * 75
