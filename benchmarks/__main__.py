@@ -10,14 +10,16 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks import growth
 from benchmarks.stage import Measure, surroundings
 
 # flow first: it starts a Prefect server, which must be there before Prefect is imported.
 NAMES = (
     *("flow", "orchestration", "landing", "transactions", "activity", "day"),
-    *("history", "spark"),
+    *("history", "growth", "spark"),
 )
-ONLY_NAMED = ("history", "spark")  # a quarter and half an hour; spark needs Java and its extra
+# a quarter of an hour to half of one; spark needs Java and its extra
+ONLY_NAMED = ("history", "growth", "spark")
 HERE = Path(__file__).parent
 HEAD = ("benchmark", "what", "size", "Daybook", "against", "ratio", "aim", "held")
 
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all")
     parser.add_argument("--record", action="store_true", help="write results.json and README.md")
     parser.add_argument(
-        "--rows", type=int, metavar="N", help="spark: no day of more rows; history: none of more"
+        "--rows", type=int, metavar="N", help="history, growth, spark: none of more"
     )
     given = parser.parse_args(argv)
     if unknown := set(given.names) - set(NAMES):
@@ -59,6 +61,8 @@ def record(measured: list[Measure]) -> None:
     ran = {measure.benchmark for measure in measured}
     measures = [Measure(**old) for old in kept if old["benchmark"] not in ran] + measured
     measures.sort(key=lambda measure: NAMES.index(measure.benchmark))
+    if grown := [measure for measure in measured if measure.benchmark == "growth"]:
+        (HERE / "growth.svg").write_text(growth.plot(grown), encoding="utf-8")
     found = {"machine": machine(), "measures": [vars(measure) for measure in measures]}
     path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]

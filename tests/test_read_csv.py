@@ -14,7 +14,7 @@ from loaders.errors import DaybookError
 from loaders.raw_file import RawFile
 from loaders.readers import csv_count, csv_file
 from loaders.readers.csv_count import Count, MustBeParsed, QuickCount
-from loaders.readers.csv_file import Lines, read_csv, records_of
+from loaders.readers.csv_file import read_csv, records_of
 from loaders.readers.csv_header import look
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Reject, Row, UnreadableError
@@ -38,7 +38,7 @@ def parsed(location: Path, content: bytes, mapping: Mapping = MAPPING) -> list[R
 
 
 def fields(content: bytes, delimiter: str = ",") -> list[list[str]]:
-    return [found for _, found, _ in records_of(Lines(io.BytesIO(content).read, "t"), delimiter)]
+    return [found for _, found, _ in records_of(io.BytesIO(content).read, "t", delimiter)]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, opened
 from loaders.readers import guess
-from loaders.readers.csv_file import Lines, records_of
+from loaders.readers.csv_file import records_of
 from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import UNSTORABLE, UnreadableError, why_unstorable
 from loaders.schema import Table
@@ -28,7 +28,7 @@ def look(file: RawFile, mapping: Mapping) -> tuple[Header | None, tuple[str, ...
         head = stream.read(HEADER_LIMIT + 1)
     if (kind := guess.kind_of_bytes(head)) is not None:
         raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head, table)}")
-    first = next(records_of(Lines(io.BytesIO(head).read, file.path), table.delimiter), None)
+    first = next(records_of(io.BytesIO(head).read, file.path, table.delimiter), None)
     if first is None:
         return None, None
     line, fields, open_quote = first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from loaders import warehouse
 from loaders.arguments import add_reading, data_path
@@ -18,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         day = parse_day(options.day)
         data = data_path(options.data)
-        out = options.out or default_out()
+        out = options.out or warehouse.home() / "spark"
 
         from loaders.spark.reading import read_day
 
@@ -28,11 +27,6 @@ def main(arguments: list[str] | None = None) -> int:
         return ended_with(error)
     print(out)
     return 0
-
-
-def default_out() -> Path:
-    """`spark/` in Daybook's home."""
-    return warehouse.home() / "spark"
 
 
 def _tell(table: str, done: int, total: int) -> None:
@@ -47,9 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: python -m loaders.spark --day 2026-01-05 --data exports --out read && "
         "python -m loaders --day 2026-01-05 --data read",
     )
-    parser.add_argument(
-        "--day", required=True, metavar="DAY", help="2026-01-05, or day1 to day9999"
-    )
+    parser.add_argument("--day", required=True, metavar="DAY", help="a date, or day1 to day9999")
     add_reading(parser)
     where = "a folder that all executors share, or s3://bucket/prefix (DAYBOOK_HOME/spark)"
     parser.add_argument("--out", metavar="PLACE", help=f"where <day>/ is written: {where}")

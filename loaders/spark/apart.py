@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.sources import PROJECT
-from loaders.spark.__main__ import default_out
 
 TURN = 0.5  # seconds between two looks at whether the run may go on
 
@@ -28,7 +28,7 @@ def read_apart(
     `check` is called twice a second, and what it raises ends Spark. DaybookError with what the
     command said when it fails. What the run before has left is thrown away.
     """
-    out = str(default_out() / "flow")
+    out = str(warehouse.home() / "spark" / "flow")
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "loaders.spark", "--day", day.text, "--data", data]
     command += ["--out", out, *(["--allow-empty"] if allow_empty else [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,20 +102,24 @@ def _spread(
     else:
         answers = spark.parallelize(groups, len(groups)).map(work).collect()
     found = [one for answer in answers for one in answer]
-    for one in found:
-        if isinstance(one, DaybookError):
-            raise one
+    if error := next((one for one in found if isinstance(one, DaybookError)), None):
+        raise error
     return found
 
 
 def _read(spark: SparkContext, target: Place, allow_empty: bool, plan: Plan) -> Prepared:
     """What the manifest says of a table, whose rows are below `target` then."""
+
+    def counted(found: list[Slice], table: Table) -> list[int | None]:
+        return _spread(spark, partial(tasks.each, partial(slices.look, table=table)), found)
+
     read, parts = Read(), []
     try:
         if plan.error:
             raise plan.error
         work = partial(tasks.read, plan=plan, folder=target, allow_empty=allow_empty)
-        for name, one in _spread(spark, work, _slices(spark, plan)):
+        found = chain.from_iterable(slices.slices_of(plan.files or (), plan.table, counted))
+        for name, one in _spread(spark, work, list(found)):
             parts.append(name)
             read.add(one)
         read.check_keys()
@@ -123,14 +128,3 @@ def _read(spark: SparkContext, target: Place, allow_empty: bool, plan: Plan) -> 
         failure = error if isinstance(error, UnreadableError) else UnreadableError(str(error))
         return Prepared(plan.table, plan.files, failure)
     return Prepared(plan.table, plan.files, None, read, tuple(parts))
-
-
-def _slices(spark: SparkContext, plan: Plan) -> list[Slice]:
-    """The slices of a table's files, those of big ones counted on the executors."""
-
-    def counted(parts: list[Slice], table: Table) -> list[int | None]:
-        return _spread(spark, partial(tasks.each, partial(slices.look, table=table)), parts)
-
-    return [
-        part for parts in slices.slices_of(plan.files or (), plan.table, counted) for part in parts
-    ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loaders.spark.__main__ import default_out
+from loaders import warehouse
 from tests.flow.conftest import SAMPLE
 
 STATUSES = """
@@ -23,7 +23,7 @@ def test_a_day_read_by_spark_is_the_day_that_python_reads(
     monkeypatch.setenv("SPARK_MASTER", "local[2]")
     done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE, "--engine", "spark")
     assert done.returncode == 0, done.stderr
-    assert not (default_out() / "flow").exists(), "records of the day would stay there"
+    assert not (warehouse.home() / "spark" / "flow").exists(), "records of the day would stay there"
     assert db.execute("select count(*) > 0 as some from silver.transactions").fetchone()["some"]
     ledger = db.execute("select balanced from metrics.row_ledger").fetchall()
     assert ledger and all(line["balanced"] for line in ledger)
