@@ -20,7 +20,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
 IN_CONTAINERS := $(addprefix compose-,up down down-volumes logs restart rebuild status psql prefect-psql exec)
 
-.PHONY: help setup demo run test test-all faults coverage lint audit locks bench site site-serve up down restart status logs deploy psql reset \
+.PHONY: help setup tools demo run test test-all faults coverage lint audit locks bench site site-serve up down restart status logs deploy psql reset \
     $(IN_CONTAINERS)
 
 help:  ## this list
@@ -54,6 +54,13 @@ $(VENV)/.spark: requirements-spark.lock $(VENV)/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
 	@touch $@
 
+tools: $(VENV)/tools/.ready  ## other people's tools that read what a day leaves, in a venv of their own
+
+$(VENV)/tools/.ready: requirements-tools.lock $(VENV)/.uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/tools
+	$(BIN)/uv pip install --quiet --python $(VENV)/tools/bin/python --require-hashes -r $<
+	@touch $@
+
 profiles.yml: | profiles.example.yml
 	cp -n profiles.example.yml $@
 
@@ -66,13 +73,13 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 	@test -n "$(DAY)" || { echo "Say which day: make run DAY=day1 DATA=path/to/raw"; exit 2; }
 	$(BIN)/python -m flows.day --day "$(DAY)" $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-LEFT_OUT := browser or spark or stack or drawn
+LEFT_OUT := browser or spark or stack or drawn or tools
 
-test: setup  ## what needs no browser, Spark or stack: nine minutes
+test: setup  ## what needs no browser, Spark, stack or tools: nine minutes
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
 
 # With REST=1 only those that test leaves out.
-test-all: setup $(VENV)/.spark  ## all tests: needs chromium, chromium-driver and Java 17
+test-all: setup $(VENV)/.spark tools  ## all tests: needs chromium, chromium-driver and Java 17
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(REST),-m "$(LEFT_OUT)")
 
 faults: setup  ## kills and cuts in chains, told in docs/RELIABILITY.md (SEED=7 CHAINS=1: the seventh alone)

@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import yaml
 
 from flows.checks import accepted
 from flows.cli import COMMANDS, main
@@ -150,22 +149,6 @@ def test_examples_of_yaml_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found and not wrong
 
 
-def test_what_other_tools_read_has_each_mart_with_types_that_they_know() -> None:
-    (typed,) = [text for text in blocks("docs/faq.md", "sh") if "datacontract" in text]
-    marts = sorted((PROJECT / "models/marts").glob("*.yml"))
-    assert re.findall(r"--model (\w+)", typed) == [mart.stem for mart in marts]
-    types = {
-        column["data_type"]
-        for mart in marts
-        for model in yaml.safe_load(mart.read_text())["models"]
-        for column in model["columns"]
-    }
-    assert types <= {"text", "bigint", "integer", "boolean", "numeric", "date"}
-    (profile,) = blocks("docs/faq.md", "yaml")
-    (outputs,) = [project["outputs"] for project in yaml.safe_load(profile).values()]
-    assert outputs["embedded"]["type"] == "postgres"
-
-
 def test_the_logins_that_are_shown_can_be_made(db: psycopg.Connection) -> None:
     (statements,) = blocks("docs/operating.md", "sql")
     with db.transaction(force_rollback=True):
@@ -192,8 +175,9 @@ HELD = {
     " raw file    people.csv": "a picture",
     "dbt show": "test_what_the_pages_ask_of_a_built_warehouse_is_answered",
     "select agents.agent_id": "test_what_the_pages_ask_of_a_built_warehouse_is_answered",
-    "datacontract import": "test_what_other_tools_read_has_each_mart_with_types_that_they_know",
-    "daybook:": "test_what_other_tools_read_has_each_mart_with_types_that_they_know",
+    ".venv/tools/bin/colibri": "tests/test_tools.py runs it",
+    "daybook:": "tests/test_tools.py has dbt-ol read it",
+    "export PATH": "tests/test_tools.py runs it",
     "transactions.unmatched_share": "test_examples_of_yaml_are_read",
     "stg_agents:": "test_examples_of_yaml_are_read",
     "DAYBOOK_HOME=old": "tests/test_backup.py has it in test_an_upgrade_from_16_to_18",

@@ -1,0 +1,76 @@
+"""Other people's tools on what Daybook leaves, typed as docs/faq.md types them (`make tools`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from loaders import server
+from loaders.sources import PROJECT
+from tests.conftest import dbt_settings
+from tests.silver_world import World
+from tests.test_docs import blocks
+
+pytestmark = pytest.mark.tools
+AS_COLUMNS, AS_EVENTS = blocks("docs/faq.md", "sh")
+(PROFILE,) = blocks("docs/faq.md", "yaml")
+MODELS = [*PROJECT.glob("models/*/*.sql")]
+
+
+def typed(commands: str, **environment: str) -> str:
+    """What a shell in the project's folder says of them, all of which end well."""
+    done = subprocess.run(
+        ["bash", "-ec", commands],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_columns_are_drawn_and_the_marts_contract_holds(
+    world: World, dbt_folder: Path, tmp_path: Path
+) -> None:
+    assert world.dbt("docs", "generate").success
+    commands = AS_COLUMNS.replace(".daybook/dbt/target", str(dbt_folder / "target"))
+    for made in ("columns", "marts.odcs.yaml"):
+        commands = commands.replace(f" {made}", f" {tmp_path / made}")
+    typed(commands)
+
+    drawn = json.loads((tmp_path / "columns" / "colibri-manifest.json").read_text())
+    known = {edge["target"].rpartition(".")[2] for edge in drawn["lineage"]["edges"]}
+    assert {file.stem for file in MODELS} - known <= {"agent_role_history"}
+    contract = yaml.safe_load((tmp_path / "marts.odcs.yaml").read_text())
+    assert {table["name"] for table in contract["schema"]} == {
+        file.stem for file in MODELS if file.parent.name == "marts"
+    }
+    columns = [column for table in contract["schema"] for column in table["properties"]]
+    types = {column["logicalType"] for column in columns}
+    assert types <= {"string", "integer", "number", "boolean", "date"}
+
+
+def test_openlineage_is_told_what_each_model_read_and_wrote(
+    world: World, shared_home: Path, dbt_folder: Path, tmp_path: Path
+) -> None:
+    at = server.address(shared_home)
+    profile = PROFILE.replace("localhost", at["host"]).replace("nightly", at["user"])
+    (tmp_path / "profiles.yml").write_text(profile)
+    lineage = tmp_path / "lineage"
+    commands = AS_EVENTS.replace("PATH=lineage", f"PATH={lineage}")
+    commands = commands.replace(" plain", f" {tmp_path}")
+    typed(commands, **dbt_settings(dbt_folder))
+
+    events = [json.loads(line) for line in lineage.read_text().splitlines()]
+    done = [event for event in events if event["eventType"] == "COMPLETE"]
+    written = {output["name"] for event in done for output in event["outputs"]}
+    assert written >= {
+        f"daybook.{file.parent.name}.{file.stem.removeprefix('quarantine_')}" for file in MODELS
+    }
+    assert "FAIL" not in {event["eventType"] for event in events}
