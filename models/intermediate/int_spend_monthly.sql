@@ -24,6 +24,9 @@
 {% set changed_months %}
     select month::text from {{ this }} where not is_looked_up or catalogue <> {{ catalogue }}
     union
+    select {{ month_of('occurred_time') }}::text from {{ ref('int_transactions_records') }}
+    where _day = any({{ pending_days(work) }}) and occurred_time is not null
+    union
     select {{ month_of('versions.occurred_time') }}::text
     from {{ ref('int_transactions_records') }} as pending
     cross join
@@ -33,6 +36,10 @@
             offset 0
         ) as versions
     where pending._day = any({{ pending_days(work) }})
+        {%- if not work.has_later %}
+        -- what is inserted on the newest days has no other
+        and pending._outcome <> 'inserted'
+        {%- endif %}
     union
     select named.month::text
     from {{ ref('int_transactions_records') }} as pending
