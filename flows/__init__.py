@@ -14,4 +14,4 @@ for _switch, _value in {
 
 # They make hundreds of thousands of objects that stay: at Python's own threshold the collector
 # looks through them so often that it takes a fifth of a small day.
-gc.set_threshold(50_000)
+gc.set_threshold(200_000)

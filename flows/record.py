@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import notify, site, timing
 from flows.pages.read import ask
@@ -57,23 +57,31 @@ def recorded(run: Run) -> Iterator[list[str]]:
             """,
             [run.flow_run_id, run.day.date],
         ).fetchall()
-        begin(connection, run.flow_run_id, {"day": run.day.text, **asdict(run.options)})
+        connection.execute(  # what it is asked for
+            "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
+            " values (%s, 'day-pipeline', 0, %s)",
+            [run.flow_run_id, json.dumps({"day": run.day.text, **asdict(run.options)})],
+        )
     began = time.monotonic()
     try:
         yield dead
     except BaseException as error:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         said, warned = without_values(error), []
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), connected(run, "daybook flow") as connection:
             if isinstance(error, PhaseError | BuildError):
-                said = "; ".join([said, *_failures(run)])
-            _close(run, row, "failure", said)
+                # dbt's nodes, and runs on the pool, have noted theirs
+                noted = ask(connection, "failures", run=run.flow_run_id)[:3]
+                more = [f"{each['name']}: {each['error_message']}" for each in noted]
+                said = "; ".join([said, *more])
+            _close(connection, "failure", said, row)
             warned = warnings(run)
         run.message = ("failed", time.monotonic() - began, said, warned, False)
         write_pages(run, lineage=False)
         raise
-    _close(run, row, "success", None)
-    solved = _had_failed(run, row)
+    with connected(run, "daybook flow") as connection:
+        _close(connection, "success", None, row)
+        solved = _had_failed(connection, run, row)
     run.message = ("succeeded", time.monotonic() - began, None, warnings(run), solved)
     write_pages(run)
 
@@ -81,23 +89,33 @@ def recorded(run: Run) -> Iterator[list[str]]:
 def close_dead_runs(connection: Connection) -> list[str]:
     """Close as failures what earlier runs left `running`; the ids of their days. Under the lock
     they belong to the dead. Phases of theirs that live on, on the pool, lose their sessions."""
-    dead = connection.execute(
+    dead = _close(connection, "failure", "the run ended without closing its row")
+    with warehouse.connect(autocommit=True) as owner:
+        for flow_run_id in dead:
+            end_sessions(owner, flow_run_id)
+    landing.reap_running()
+    return dead
+
+
+def _close(
+    connection: Connection, status: str, message: str | None, row: int | None = None
+) -> list[str]:
+    """End the run of that row, or all that are `running`; their ids."""
+    ended = connection.execute(
         """
         update metrics.pipeline_metrics
         set
-            status = 'failure',
-            error_message = 'the run ended without closing its row',
+            status = %(status)s,
+            error_message = %(message)s,
             finished_at = clock_timestamp(),
             duration_seconds = extract(epoch from clock_timestamp() - started_at)
-        where task_name = 'day-pipeline' and status = 'running'
+        where id = %(row)s
+            or (%(row)s::bigint is null and task_name = 'day-pipeline' and status = 'running')
         returning flow_run_id
-        """
-    ).fetchall()
-    with warehouse.connect(autocommit=True) as owner:
-        for (flow_run_id,) in dead:
-            end_sessions(owner, flow_run_id)
-    landing.reap_running()
-    return [flow_run_id for (flow_run_id,) in dead]
+        """,
+        {"status": status, "message": message, "row": row},
+    )
+    return [flow_run_id for (flow_run_id,) in ended]
 
 
 @contextlib.contextmanager
@@ -128,47 +146,14 @@ def write_pages(run: Run, *, lineage: bool = True) -> None:
         note_times(connection, run.flow_run_id)
 
 
-def _had_failed(run: Run, row: int) -> bool:
+def _had_failed(connection: Connection, run: Run, row: int) -> bool:
     """Whether the last that was told of the day was that it failed, or is late."""
-    with connected(run) as connection:
-        before = connection.execute(
-            "select status from metrics.pipeline_metrics where day = %s and id < %s"
-            " and task_name in ('day-pipeline', 'late') order by id desc limit 1",
-            [run.day.date, row],
-        ).fetchone()
+    before = connection.execute(
+        "select status from metrics.pipeline_metrics where day = %s and id < %s"
+        " and task_name in ('day-pipeline', 'late') order by id desc limit 1",
+        [run.day.date, row],
+    ).fetchone()
     return before == ("failure",)
-
-
-def _failures(run: Run) -> list[str]:
-    """What dbt's nodes, or runs on the pool, have noted of their failures: the first three."""
-    with connected(run) as connection:
-        found = ask(connection, "failures", run=run.flow_run_id)[:3]
-    return [f"{each['name']}: {each['error_message']}" for each in found]
-
-
-def _close(run: Run, row: int, status: str, message: str | None) -> None:
-    with connected(run, "daybook flow") as connection:
-        connection.execute(
-            """
-            update metrics.pipeline_metrics
-            set
-                status = %s,
-                error_message = %s,
-                finished_at = clock_timestamp(),
-                duration_seconds = extract(epoch from clock_timestamp() - started_at)
-            where id = %s
-            """,
-            [status, message, row],
-        )
-
-
-def begin(connection: Connection, flow_run_id: str, settings: dict[str, Any]) -> None:
-    """Note what a run is asked for."""
-    connection.execute(
-        "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
-        " values (%s, 'day-pipeline', 0, %s)",
-        [flow_run_id, json.dumps(settings)],
-    )
 
 
 def warnings(run: Run) -> list[str]:

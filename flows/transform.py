@@ -95,36 +95,30 @@ def manifest() -> Any:
 
 
 @contextlib.contextmanager
-def _surroundings() -> Iterator[None]:
+def _surroundings(day: Day | None = None, flow_run_id: str | None = None) -> Iterator[None]:
     """dbt changes into the project and stays there, while paths given to a later day are relative;
-    and the profile can't know where the project is when it is read from elsewhere."""
-    folder, home = os.getcwd(), os.environ.get("DAYBOOK_HOME")  # noqa: PTH109
-    os.environ["DAYBOOK_HOME"] = str(warehouse.home())
+    and the profile can't know where the project is when it is read from elsewhere. Every session
+    that dbt opens gets the day and the run, and is known by the run: environment, not --vars,
+    which would have dbt parse the project again for each day."""
+    ours: dict[str, str | None] = {"DAYBOOK_HOME": str(warehouse.home())}
+    if flow_run_id is not None:
+        ours["PGOPTIONS"] = warehouse.pgoptions(day, flow_run_id)
+        ours["PGAPPNAME"] = f"daybook dbt {flow_run_id}"
+        ours["PGTZ"] = None  # it would beat the options' time zone
+    folder, before = os.getcwd(), {name: os.environ.get(name) for name in ours}  # noqa: PTH109
+    _set(ours)
     try:
         yield
     finally:
         os.chdir(folder)
-        os.environ.pop("DAYBOOK_HOME")
-        if home is not None:
-            os.environ["DAYBOOK_HOME"] = home
+        _set(before)
 
 
-@contextlib.contextmanager
-def _day_in_sessions(day: Day | None, flow_run_id: str) -> Iterator[None]:
-    """Every session that dbt opens gets the day and the run, and is known by the run: environment,
-    not --vars, which would have dbt parse the project again for each day."""
-    names = ("PGOPTIONS", "PGTZ", "PGAPPNAME")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ["PGOPTIONS"] = warehouse.pgoptions(day, flow_run_id)
-    os.environ["PGAPPNAME"] = f"daybook dbt {flow_run_id}"
-    os.environ.pop("PGTZ", None)  # it would beat the options' time zone
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def build(
@@ -152,7 +146,7 @@ def build(
             check()
 
     called, started = [*(arguments or BUILD), *_options()], time.monotonic()
-    with _surroundings(), _day_in_sessions(day, flow_run_id):
+    with _surroundings(day, flow_run_id):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
             outcome = _prefects_runner().invoke(called)
         else:
@@ -229,7 +223,7 @@ def document() -> Path:
     built = _kept.get(tuple(_options()))
     compiled = ["--no-compile"] if built else []
     called = ["docs", "generate", "--static", *compiled, *_options(), *SILENT]
-    with _surroundings(), _day_in_sessions(None, "docs"):
+    with _surroundings(flow_run_id="docs"):
         outcome = dbtRunner(manifest=built).invoke(called)
     if not outcome.success:
         raise DaybookError(f"dbt could not document the project: {first_line(outcome.exception)}")

@@ -24,6 +24,9 @@
 {% set changed_months %}
     select month::text from {{ this }} where not is_looked_up or catalogue <> {{ catalogue }}
     union
+    select date_trunc('month', occurred_time at time zone 'UTC')::date::text from {{ ref('int_transactions_records') }}
+    where _day = any({{ work.days }}) and occurred_time is not null
+    union
     select date_trunc('month', versions.occurred_time at time zone 'UTC')::date::text
     from {{ ref('int_transactions_records') }} as pending
     cross join
@@ -33,6 +36,10 @@
             offset 0
         ) as versions
     where pending._day = any({{ work.days }})
+        {%- if not work.has_later %}
+        -- what is inserted on the newest days has no other
+        and pending._outcome <> 'inserted'
+        {%- endif %}
     union
     select named.month::text
     from {{ ref('int_transactions_records') }} as pending
