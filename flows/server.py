@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -118,6 +119,10 @@ def _serve(descriptor: int) -> None:
         os._exit(0)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
+    # Nothing else ends it: who signals to all of a run's processes leaves the flow its last words.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     server.run()
 
 

@@ -76,8 +76,9 @@ def environment() -> dict[str, str]:
     from psycopg.pq import Conninfo
 
     names = {o.keyword.decode(): o.envvar.decode() for o in Conninfo.get_defaults() if o.envvar}
-    given = parameters().items()
-    return {**os.environ, **{names[name]: value for name, value in given if name in names}}
+    given = {names[name]: value for name, value in parameters().items() if name in names}
+    # They have no limit of their own: where nothing answers they would wait for ever.
+    return {"PGCONNECT_TIMEOUT": "10", **os.environ, **given}
 
 
 def _database_url() -> str:

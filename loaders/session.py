@@ -144,8 +144,10 @@ def _shake_hands(given: dict[str, Any]) -> Connection:
         try:
             return psycopg.connect(autocommit=True, **given)
         except psycopg.OperationalError as error:
-            lines = str(error).strip().splitlines() or ["no reason given"]
-            # What the server says comes before its DETAIL; libpq's own reason comes last.
+            # What the server says comes before its DETAIL; libpq's own reason comes last, before
+            # what it guesses, which is indented.
+            lines = [one for one in str(error).strip().splitlines() if not one.startswith("\t")]
+            lines = lines or ["no reason given"]
             said = next((line for line in lines if "FATAL:" in line), lines[-1])
             if attempt == RETRIES or not any(text in said for text in NOT_YET):
                 break

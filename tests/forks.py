@@ -264,6 +264,10 @@ def _preload() -> None:
 
     def start_server(**named: Any) -> None:
         start(**named)  # sets what Prefect, which comes after it, is to read
+        if not os.environ.get("PREFECT_API_URL"):  # it leaves that to Prefect, which is imported
+            home = Path(os.environ["PREFECT_HOME"])
+            home.mkdir(exist_ok=True)
+            server.spawn_server(home)
         _read_prefects_settings()
 
     server.start_server = start_server

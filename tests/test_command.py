@@ -111,6 +111,7 @@ def test_psql_works_from_any_folder_and_shows_no_password(warehouse: str, tmp_pa
         *("db.example.com", "5433"),
         "secret",
     )
+    assert int(found["PGCONNECT_TIMEOUT"]) <= 10
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(

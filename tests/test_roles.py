@@ -71,6 +71,32 @@ def test_a_day_as_three_logins(as_login, dbt, db):
         assert refused(f"select {lock}(1684109666)")
 
 
+def test_roles_may_read_no_column_outside_of_their_schemas(world):
+    found = world.db.execute(
+        """
+        select rolname, relnamespace::regnamespace::text as schema,
+            array_agg(distinct case when relnamespace = 'silver'::regnamespace then attname end)
+                as columns
+        from pg_class
+        inner join pg_attribute on attrelid = pg_class.oid and attnum > 0
+        cross join unnest(array['daybook_loader', 'daybook_reader']) as rolname
+        where relkind in ('r', 'p', 'v', 'm') and has_column_privilege(
+            rolname, pg_class.oid, attnum, 'select, insert, update'
+        ) and relnamespace::regnamespace::text in (
+            'bronze', 'intermediate', 'silver', 'quarantine', 'metrics', 'marts'
+        )
+        group by 1, 2
+        """
+    )
+    assert {(row["rolname"], row["schema"]): row["columns"] for row in found} == {
+        ("daybook_loader", "bronze"): [None],
+        ("daybook_loader", "metrics"): [None],
+        ("daybook_loader", "silver"): ["agent_id", "name"],
+        ("daybook_reader", "marts"): [None],
+        ("daybook_reader", "metrics"): [None],
+    }
+
+
 def test_what_a_login_makes_by_hand_the_readers_of_its_schema_may_read(as_login):
     wh.migrate()  # looks who may make something
     as_login("ben")

@@ -80,6 +80,7 @@ def test_a_failed_handshake_names_host_port_database_and_user_never_the_password
     with pytest.raises(WarehouseError) as refused:
         wh.connect()
     assert "host 127.0.0.1, port 1, database books, user ann" in str(refused.value)
+    assert str(refused.value).endswith("Connection refused.")
     assert "hunter2" not in str(refused.value)
     assert refused.value.exit_code == 1
 
