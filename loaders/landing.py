@@ -17,8 +17,6 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-import psycopg
-
 from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError, plain
@@ -108,6 +106,8 @@ def note_unused(
 def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
     """Land one table of a day as planned, or record why not. DaybookError when a required table
     fails, after its failed batch is recorded."""
+    import psycopg
+
     started = time.perf_counter()
     reading = Reading(plan, how.get("allow_empty", False))
     outcome: Outcome | Exception
@@ -134,6 +134,8 @@ def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
 
 def _land(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outcome:
     """Tries again where that helps: behind a deadlock, or with a file that must be parsed here."""
+    import psycopg
+
     deadlocks = 0
     if reading.plan.error:
         raise reading.plan.error
@@ -256,6 +258,8 @@ def check_keys(
 
 def _record_failure(batch: Batch, reading: Reading, failure: Exception) -> Outcome:
     """On a connection of its own: the other may be what failed."""
+    import psycopg
+
     plan = reading.plan
     said = message = str(failure) or type(failure).__name__
     if isinstance(failure, psycopg.Error):

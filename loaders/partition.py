@@ -7,9 +7,6 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg import sql
-
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.forget import eraser_of_landing
@@ -17,7 +14,7 @@ from loaders.ledger import Batch
 from loaders.slices import Slice
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from psycopg import Connection, Cursor, sql
 
 # Readers of the old partition are waited for in short turns: those that come later queue behind
 # the wait, and giving up at once would lose the whole COPY.
@@ -42,6 +39,8 @@ class NewPartition:
 
     def __init__(self, conn: Connection, batch: Batch, leaf: int | None = None) -> None:
         """`leaf`: which of several, that `assemble` makes the day's of."""
+        from psycopg import sql
+
         self._conn, self.batch = conn, batch
         self._table, self._day = batch.table, batch.day
         self._names = {
@@ -52,7 +51,9 @@ class NewPartition:
             "day": sql.Literal(self._day.date),
         }
 
-    def _run(self, statement: str, **values: Any) -> psycopg.Cursor[Any]:
+    def _run(self, statement: str, **values: Any) -> Cursor[Any]:
+        from psycopg import sql
+
         literals = {name: sql.Literal(value) for name, value in values.items()}
         return self._conn.execute(sql.SQL(statement).format(**self._names | literals))
 
@@ -82,6 +83,8 @@ class NewPartition:
 
     def assemble(self, shares: Sequence[Sequence[Slice]]) -> None:
         """Make it of its leaves, one for each share of the files, in the files' order."""
+        from psycopg import sql
+
         self._run(
             "create table {new} (like {parent}, constraint one_day check (_day = {day}))"
             ' partition by range (_source_file collate "C", _source_row)'
@@ -94,6 +97,8 @@ class NewPartition:
 
     def copy_bytes(self, part: Slice, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
         """COPY a CSV's bytes unparsed; rows landed. psycopg.DataError when Postgres refuses."""
+        from psycopg import sql
+
         self._run(
             "alter sequence landed_rows restart with {first};"
             "alter table {new} alter _source_file set default {path}",
@@ -106,12 +111,16 @@ class NewPartition:
 
     def copy_pieces(self, pieces: Iterable[bytes]) -> int:
         """COPY rows that bring their lineage, NULL being a bare null; rows landed."""
+        from psycopg import sql
+
         columns = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
         return self._copy(columns, sql.SQL("format csv, null 'null', freeze true"), pieces)
 
     def _copy(
         self, columns: Sequence[str], options: sql.Composable, pieces: Iterable[bytes]
     ) -> int:
+        from psycopg import sql
+
         statement = sql.SQL("copy {} ({}) from stdin ({})")
         cursor = self._conn.cursor()
         with cursor.copy(statement.format(self._names["new"], _listed(columns), options)) as copy:
@@ -121,6 +130,8 @@ class NewPartition:
 
     def keys(self, before: Day | None) -> tuple[int, int, int, int]:
         """Rows, and keys that can be read: of the new rows, of an earlier landed day, of both."""
+        from psycopg import sql
+
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
         # a list of days has other dates each day: what it is about is in the rest of its key
         key = [name for name in self._table.key if name not in dated] or self._table.key
@@ -141,6 +152,8 @@ class NewPartition:
 
     def swap_in(self) -> None:
         """Takes the day's place, without who is forgotten; the parent is locked to the commit."""
+        import psycopg
+
         if eraser := eraser_of_landing(self._conn):
             eraser.landed(self._table, self._names["new"].as_string(self._conn))
         self._give_to_owner()
@@ -163,6 +176,8 @@ class NewPartition:
 
     def _give_to_owner(self) -> None:
         """The next login that lands must be able to drop it: it belongs to the parent's owner."""
+        from psycopg import sql
+
         owner = self._conn.execute(
             "select pg_get_userbyid(relowner) from pg_class where oid = to_regclass(%s)"
             " and relowner <> current_user::regrole and pg_has_role(relowner, 'SET')",
@@ -174,10 +189,14 @@ class NewPartition:
 
 
 def _identifier(name: str) -> sql.Identifier:
+    from psycopg import sql
+
     return sql.Identifier("bronze", name)
 
 
 def _listed(names: Iterable[str]) -> sql.Composed:
+    from psycopg import sql
+
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
@@ -187,6 +206,8 @@ def _new_name(batch: Batch, leaf: int | None = None) -> str:
 
 
 def _begin(part: Slice) -> sql.Composed:
+    from psycopg import sql
+
     row = sql.Literal(part.first) if part.start else sql.SQL("minvalue")
     return sql.SQL("{}, {}").format(sql.Literal(part.scanned.file.path), row)
 
@@ -199,6 +220,8 @@ def has_partition(conn: Connection, table: str, day: Day) -> bool:
 
 def drop_partition(conn: Connection, table: str, day: Day) -> bool:
     """Drops the day's partition, in the caller's transaction; False when there is none."""
+    from psycopg import sql
+
     if found := has_partition(conn, table, day):
         conn.execute(sql.SQL("drop table {}").format(_identifier(partition_name(table, day))))
     return found
@@ -206,6 +229,8 @@ def drop_partition(conn: Connection, table: str, day: Day) -> bool:
 
 def drop_leaves(conn: Connection, batch: Batch) -> None:
     """Drops what workers have committed of a batch that fails."""
+    from psycopg import sql
+
     found = conn.execute(
         "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
         " and not relispartition and relname ~ %s",
