@@ -18,6 +18,9 @@
     {%- set values = [] -%}
     {%- for column in columns if column not in key + presence and not column.startswith('_') -%}{%- do values.append(column) -%}{%- endfor -%}
     {%- set stands_on_gone = 'held._batch_id = any(' ~ array_of(work.gone, 'bigint') ~ ')' if work.gone and '_batch_id' in columns else 'false' -%}
+    {#- Between two equal records another may come to stand: then it counts on which of them a row stands. -#}
+    {%- set winner_moves = meta.records and '_batch_id' in columns and not work.whole
+        and (work.has_later or work.gone or work.pending | map(attribute='day') | unique | list | length > 1) -%}
     {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order) else stands_on_gone) -%}
 
 with incoming as (
@@ -53,7 +56,7 @@ judged as materialized (
         or (
             {% if meta.order %}{{ last_write(meta.order, 'incoming') }} >= {{ last_write(meta.order, 'held') }} and {% endif -%}
             ({{ columns_of('held', values + presence) }} is distinct from {{ columns_of('incoming', values + presence) }}
-            {%- if stands_on_gone != 'false' %} or {{ stands_on_gone }} and held._batch_id <> incoming._batch_id{% endif %})
+            {%- if winner_moves %} or held._batch_id <> incoming._batch_id{% endif %})
         )
 
 ),
@@ -112,6 +115,7 @@ written as ({% else %}
     -- of two builds by hand the second takes the place of what the first brought
     lock table {{ this }} in share row exclusive mode;
     {%- endif %}
+    {%- do plan() -%}{#- before the table is there, which a first build over a clone's view does not show -#}
     {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
     {%- endif -%}
 {%- endmacro %}

@@ -56,6 +56,30 @@ def test_an_expired_record_stands_until_a_newer_one_comes(
     assert amount(world, "a") == 999
 
 
+@pytest.mark.builds("transactions", "cards")
+@pytest.mark.parametrize("order", [["day2", "day3"], ["day3", "day2"], []])
+def test_a_value_that_came_back_and_went_leaves_the_one_between(
+    world: World, order: list[str]
+) -> None:
+    def values(amount_minor: str, status: str) -> dict[str, Any]:
+        card = {"card_id": 1, "status": status, "type": "physical", "created_time": OLD}
+        return {"transactions": [transaction("a", amount_minor=amount_minor)], "cards": [card]}
+
+    days = {"day2": values("2", "locked"), "day3": values("1", "active")}
+    world.day("day1", **values("1", "active"))
+    for day in order:
+        world.day(day, **days[day])
+    if not order:  # both in one build
+        for day, tables in days.items():
+            world.land(day, **tables)
+        world.build()
+    assert amount(world, "a") == 1
+    world.day("day3")
+    assert amount(world, "a") == 2
+    status = world.db.execute("select status from silver.cards").fetchall()
+    assert status == [{"status": "locked"}]
+
+
 @pytest.mark.builds("groups", "transactions")
 def test_a_day_landed_again_in_part_leaves_silver_as_it_was(world: World) -> None:
     people, tree = [agent(1), agent(2)], [group(10, [1]), group(11, [])]
