@@ -52,7 +52,7 @@ begin
                 where records._day = batches.day and records._batch_id = batches.batch_id
             )
     ) then
-        raise exception 'the landed rows of {{ model.name }} changed while this build ran: build again, or land their day again';
+        raise exception 'the landed rows of {{ model.name }} changed while this build ran, or have expired: build again, or land their day again';
     end if;
 end
 $$

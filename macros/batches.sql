@@ -62,19 +62,10 @@ pending as (
 ),
 
 refused (refusal) as (
-    {%- if meta.records %}
     -- built without its records, a model would find nothing to do, and say that all is well
     select '{{ meta.records }} has yet to take in ' || table_name || ' of ' || day || ': build it too (dbt build --select +{{ model.name }})'
     from landed
     where (table_name, day, batch_id) not in (select table_name, day, batch_id from offered)
-    {%- else %}
-    select 'A full refresh works on all landed days, and rows of these have expired (DAYBOOK_KEEP_DAYS): '
-        || string_agg(distinct {{ day_name('pending.day') }}, ', ') || '. Land them again first.'
-    from pending
-    inner join {{ source('ledger', 'expired_days') }} as expired on pending.batch_id = expired.batch_id
-    where pending.held_batch_id is distinct from pending.batch_id
-    having count(*) > 0
-    {%- endif %}
 )
 
 select

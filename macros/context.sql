@@ -86,3 +86,27 @@
         ) }}
     {%- endif -%}
 {%- endmacro %}
+
+
+{% macro refuse_without_expired_days() -%}
+    {% if execute and flags.FULL_REFRESH and flags.WHICH in ('build', 'run') %}
+        {% set expired %}
+            select string_agg(distinct {{ day_name('expired_days.day') }}, ', ') as days
+            from bronze.expired_days
+            where not exists (
+                select 1 from bronze.load_batches
+                where load_batches.table_name = expired_days.table_name
+                    and load_batches.day = expired_days.day
+                    and load_batches.batch_id > expired_days.batch_id
+                    and load_batches.rows_landed is not null
+            )
+        {% endset %}
+        {% set days = run_query(expired).columns[0].values()[0] %}
+        {% if days %}
+            {{ exceptions.raise_compiler_error(
+                'A full refresh works on all landed days, and rows of these have expired (DAYBOOK_KEEP_DAYS): '
+                ~ days ~ '. Land them again first.'
+            ) }}
+        {% endif %}
+    {% endif %}
+{%- endmacro %}

@@ -52,7 +52,7 @@
             'has_earlier': first.has_earlier,
             'has_later': first.has_later,
             'days': days,
-            'is_pending': '_day = any(' ~ days ~ ') and _batch_id = any(' ~ array_of(new, 'bigint') ~ ')',
+            'is_pending': '_day = any(' ~ array_of(pending | rejectattr('is_again') | map(attribute='day') | unique, 'date') ~ ') and _batch_id = any(' ~ array_of(new, 'bigint') ~ ')',
             'is_replaced': 'true' if whole else 
                 '(held._day = any(' ~ days ~ ') and (held._source_table, held._day) in (select * from unnest(' ~ places ~ ')))',
         }}) -%}
