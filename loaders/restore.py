@@ -36,26 +36,36 @@ begin
 end
 $$;
 """
-_END = f"""
+# Without the end, which is sent once the file was read to its own, psql rolls back. The pipe
+# outlives a restore that is killed: so the end asks for the session that holds its lock. Owners
+# and rights are the server's matter: migrate gives them.
+_PIPE = """
+{
+    printf %s "$1"
+    "$2" --file=- --no-owner --no-privileges "$3" && printf %s "$4"
+} | "$5" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --set=VERBOSITY=terse --output=/dev/null
+"""
+
+
+def _end(holder: str) -> str:
+    """What ends the transaction, for the restore that holds the run lock by that name."""
+    return f"""
 {COMPARE};
 do $$
 begin
     if (select max(version_num) from bronze.alembic_version) > '{warehouse.newest_revision()}' then
         raise exception 'it was saved by a newer Daybook: update this one';
+    elsif (select max(version_num) from bronze.alembic_version) < '{warehouse.FIRST_REVISION}' then
+        raise exception 'it was saved by an older Daybook: restore it with that one, and come over'
+            ' as CHANGELOG.md says';
+    elsif not exists (select from pg_stat_activity where application_name = '{holder}') then
+        raise exception 'the restore that began this was ended';
     end if;
 end
 $$;
 drop table {HASHES};
 commit;
 \\echo restored
-"""
-# Without the end, which is sent once the file was read to its own, psql rolls back. Owners and
-# rights are the server's matter: migrate gives them.
-_PIPE = """
-{
-    printf %s "$1"
-    "$2" --file=- --no-owner --no-privileges "$3" && printf %s "$4"
-} | "$5" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --set=VERBOSITY=terse --output=/dev/null
 """
 
 
@@ -68,8 +78,9 @@ def restore(file: Path, *, replace: bool = False) -> None:
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file.")
+    holder = f"daybook restore {os.getpid()}"
     with (
-        run_lock(f"daybook restore {os.getpid()}"),
+        run_lock(holder),
         warehouse.connect(application_name="daybook restore", autocommit=True) as conn,
     ):
         warehouse.check_ready(conn)
@@ -81,7 +92,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
             )
         pg_restore, psql = (program(p, conn.info.server_version) for p in ("pg_restore", "psql"))
         done = subprocess.run(
-            ["sh", "-c", _PIPE, "restore", _BEGIN, pg_restore, str(file), _END, psql],
+            ["sh", "-c", _PIPE, "restore", _BEGIN, pg_restore, str(file), _end(holder), psql],
             env=surroundings(),
             capture_output=True,
             text=True,

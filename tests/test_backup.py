@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, UsageError
 from loaders.sources import PROJECT
 from tests.conftest import new_home, remove_home
+from tests.watching import until
 
 SAMPLE = PROJECT / "tests" / "sample"
 
@@ -61,6 +64,24 @@ def test_what_was_saved_takes_the_place_of_what_is_there(
     with warehouse.connect(role=warehouse.TRANSFORMER) as conn:
         conn.execute("select from bronze.stg_agents")
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_restore_that_is_killed_changes_nothing(db: psycopg.Connection, saved: Path) -> None:
+    landing.land_day(SAMPLE, parse_day("day2"))
+    before = contents(db)
+    command = [sys.executable, "-m", "loaders.restore", str(saved), "--replace"]
+    with warehouse.connect() as reader:
+        reader.execute("select from bronze.load_batches")  # what is there can't be dropped yet
+        running = subprocess.Popen(command, cwd=PROJECT)
+        psql = (
+            "select from pg_stat_activity where application_name = 'psql'"
+            " and datname = current_database()"
+        )
+        until(lambda: db.execute(f"{psql} and wait_event_type = 'Lock'").fetchone() is not None)
+        running.kill()
+        running.wait()
+    until(lambda: db.execute(psql).fetchone() is None)
+    assert contents(db) == before
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.97])
