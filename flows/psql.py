@@ -9,6 +9,7 @@ import sys
 from flows.command import guarded
 from loaders import address, warehouse
 from loaders.cluster import program
+from loaders.errors import WarehouseError
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> int:
@@ -21,7 +22,10 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> i
 
     def command() -> int:
         if warehouse.is_embedded():
-            warehouse.start()
+            try:
+                warehouse.start()
+            except WarehouseError as error:  # a prompt may be what it takes to mend it
+                print(error, file=sys.stderr)
         psql = program("psql")
         os.execve(psql, [psql, *rest], address.environment())
 
