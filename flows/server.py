@@ -27,9 +27,6 @@ SETTINGS = {
     # Else it looks for blocks to register, in prefect-dbt and dbt: a third of its start.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
-    # Else it writes each state of a task's run in a transaction of its own: half of what it costs.
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
 }
 _running: list[subprocess.Popen[bytes]] = []
 
