@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from loaders import ledger
@@ -161,8 +160,6 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outc
     with conn.transaction():
         held, before = ledger.kept(conn, table, day)
         same = held if not how.get("force") and unchanged(plan, held) else None
-        hashing = Thread(target=_hash, args=[plan], daemon=True)
-        hashing.start()
         if plan.files is None:
             # an optional table that isn't there: what the day had of it is dropped
             rows = 0 if drop_partition(conn, table, day) else None
@@ -177,7 +174,6 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outc
             copy_into(new, reading, conn, many)
             outcome = checked(new, reading, before, how.get("allow_shrink", False))
             ledger.copy_rejects(conn, batch, reading.rejects)
-        hashing.join()
         files = same.source_files if same else reading.source_files()
         ledger.finish(conn, batch.id, outcome, files, plan.fingerprint)
         check_unchanged(*plan.to_read)
@@ -186,11 +182,6 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outc
         if lock := how.get("lock"):
             lock.check()
     return outcome
-
-
-def _hash(plan: Plan) -> None:
-    with suppress(DaybookError):  # whoever asks for the fingerprint then is told
-        _ = plan.fingerprint
 
 
 def _paced(progress: Progress, plan: Plan) -> Callable[[int, int], None]:
@@ -268,9 +259,6 @@ def _record_failure(batch: Batch, reading: Reading, failure: Exception) -> Outco
     elif isinstance(failure, UnreadableError):
         said = failure.said
     outcome = Outcome(status="failed", rows_rejected=reading.read.rejected, error=message)
-    fingerprint = None
-    with suppress(DaybookError):  # a file is gone
-        fingerprint = plan.fingerprint
     # the server is gone: the row stays `running`, and the next run reaps it
     with (
         suppress(WarehouseError),
@@ -280,5 +268,5 @@ def _record_failure(batch: Batch, reading: Reading, failure: Exception) -> Outco
         drop_leaves(conn, batch)
         reading.read.records.clear()  # those of the files before the one that failed
         ledger.copy_rejects(conn, batch, islice(reading.rejects, REJECTS_OF_FAILED))
-        ledger.finish(conn, batch.id, outcome, reading.source_files(), fingerprint, said)
+        ledger.finish(conn, batch.id, outcome, reading.source_files(), plan.fingerprint, said)
     return outcome

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from loaders import ledger, prepared, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, entity_files, unused_files
-from loaders.raw_file import Place, RawFile, sha256
+from loaders.raw_file import Place, RawFile
 from loaders.readers.formats import Scanned, has_record, scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import UnreadableError
@@ -27,19 +27,13 @@ READER_VERSION = 6
 @dataclass(frozen=True)
 class Plan:
     """One table of a day. `files` is None when it isn't there; `error` is why it can't land;
-    `prepared` is what Spark has read of them. `hashes`: the sha256 of those that were hashed;
-    `key`: what tells the key that values are hashed with, as another one gives other rows."""
+    `prepared` is what Spark has read of them."""
 
     table: Table
     day: Day
     files: tuple[Scanned, ...] | None
     error: DaybookError | None = None
     prepared: prepared.Prepared | None = None
-    hashes: dict[str, str] = field(default_factory=dict)
-    key: str | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", hashed("key") if self.table.hashes else None)
 
     @property
     def to_read(self) -> tuple[RawFile, ...]:
@@ -50,22 +44,16 @@ class Plan:
 
     @property
     def fingerprint(self) -> str | None:
-        """What the day has of the table and how it is read, None where it has none: hashes what is
-        not hashed yet. DaybookError for a file that is gone, or can't be read."""
+        """What the day has of the table and how it is read; None where it has none."""
         if self.files is None or (self.error and not self.files):
             return None
-        for scanned in self.files:
-            if (path := scanned.file.path) not in self.hashes:
-                self.hashes[path] = scanned.sha256 or sha256(scanned.file)
         content = {
-            "files": [
-                (file.path, file.bytes, self.hashes[file.path])
-                for file in (scanned.file for scanned in self.files)
-            ],
+            "files": [(found.file.path, found.file.bytes, found.sha256) for found in self.files],
             # whatever the declaration says of how they are read
             "table": astuple(self.table),
             "reader": READER_VERSION,
-            "key": self.key,
+            # another key gives other hashes
+            "key": hashed("key") if self.table.hashes else None,
         }
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

@@ -161,7 +161,7 @@ class Reading:
             {
                 "path": scanned.file.path,
                 "bytes": scanned.file.bytes,
-                "sha256": self.plan.hashes.get(scanned.file.path),
+                "sha256": scanned.sha256,
                 "records": self.read.records.get(scanned.file.path, scanned.records),
             }
             for scanned in self.plan.files or ()

@@ -99,6 +99,8 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
     """Make the partition of what so many processes read of the files, this one among them.
     DaybookError, or MustBeParsed, of the first share that has one; or for a worker that died."""
     plan = reading.plan
+    # waits for the others as long as they take
+    conn.execute("set local idle_in_transaction_session_timeout = 0")
     with hired(many - 1) as workers:
         parts = shares(plan.files or (), plan.table, many, partial(_counted, workers))
         how = (plan, new.batch, reading.allow_empty, reading.as_they_are)
@@ -108,8 +110,6 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
         ]
         reading.parts = parts[0]
         reading.copy_into(NewPartition(conn, new.batch, 0) if others else new)
-        # waits for the others as long as they take
-        conn.execute("set local idle_in_transaction_session_timeout = 0")
         for worker, answer in others:
             read, error = answer.result()
             reading.read.add(read)

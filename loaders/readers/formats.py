@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
-from loaders.raw_file import RawFile, opened
+from loaders.raw_file import RawFile, opened, sha256
 from loaders.readers import csv_file, csv_header, json_file, parquet_file, sheet_file
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, Pieces, Reject, UnreadableError, pieces
@@ -19,35 +19,35 @@ Opening = Callable[[], AbstractContextManager[IO[bytes]]]
 
 @dataclass(frozen=True)
 class Scanned:
-    """A raw file and what was read of it: `records` is None where reading it is what counts them,
-    `sha256` empty until somebody has hashed it.
+    """A raw file and what was read of it: `records` is None where reading it is what counts them.
 
     `header`: the names of a CSV, a sheet or a Parquet file, None for JSON and where there is none.
     `streamed`: the columns that its bytes go to as they are, None when it is parsed.
     """
 
     file: RawFile
-    sha256: str = ""
+    sha256: str
     header: tuple[str, ...] | None = None
     records: int | None = None
     streamed: tuple[str, ...] | None = None
 
 
 def scan(file: RawFile, mapping: Mapping) -> Scanned:
-    """Read a file's header; DaybookError when that can't be used."""
+    """Hash a file and read its header; DaybookError when that can't be used."""
+    digest = sha256(file)
     if file.format == "json":
-        return Scanned(file)
+        return Scanned(file, digest)
     if file.format == "parquet":
         header, records = parquet_file.scan_parquet(file, mapping)
-        return Scanned(file, header=header.names, records=records)
+        return Scanned(file, digest, header.names, records)
     streamed = None
     if file.format == "xlsx":
         read = sheet_file.read_sheet_header(file, mapping)
     else:
         read, streamed = csv_header.look(file, mapping)
     if read is None:
-        return Scanned(file, records=0)
-    return Scanned(file, header=read.names, streamed=streamed)
+        return Scanned(file, digest, records=0)
+    return Scanned(file, digest, read.names, streamed=streamed)
 
 
 def has_record(scanned: Scanned, mapping: Mapping) -> bool:

@@ -16,7 +16,7 @@ from loaders.files import day_folder, unused_files
 from loaders.plan import Plan, plan_tables
 from loaders.prepared import Prepared
 from loaders.raw_file import Place, RawFile, check_unchanged
-from loaders.readers.formats import Scanned
+from loaders.readers.formats import Scanned, scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import UnreadableError
 from loaders.schema import Table
@@ -63,9 +63,7 @@ def read_day(
     with session(f"daybook {day}") as spark:
 
         def scan_all(files: list[RawFile], table: Table) -> list[Scanned]:
-            return _spread(
-                spark, partial(tasks.each, partial(tasks.scanned, mapping=Mapping(table))), files
-            )
+            return _spread(spark, partial(tasks.each, partial(scan, mapping=Mapping(table))), files)
 
         plans = plan_tables(folder, tables, day, allow_empty=allow_empty, scan=scan_all)
         try:

@@ -10,9 +10,7 @@ from typing import Any
 from loaders.errors import DaybookError
 from loaders.plan import Plan
 from loaders.prepared import REJECTED, ROWS, system_of
-from loaders.raw_file import Place, RawFile, sha256
-from loaders.readers.formats import Scanned, scan
-from loaders.readers.mapping import Mapping
+from loaders.raw_file import Place
 from loaders.reading import Reading
 from loaders.s3 import S3Path, error_of
 from loaders.slices import Slice
@@ -28,11 +26,6 @@ def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         except DaybookError as error:
             answers.append(error)
     return answers
-
-
-def scanned(file: RawFile, mapping: Mapping) -> Scanned:
-    """A file's header, and its hash, which the driver needs."""
-    return replace(scan(file, mapping), sha256=sha256(file))
 
 
 def read(
