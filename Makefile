@@ -20,7 +20,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
 IN_CONTAINERS := $(addprefix compose-,up down down-volumes logs restart rebuild status psql prefect-psql exec)
 
-.PHONY: help setup tools demo run test test-all faults coverage lint audit locks bench site site-serve up down restart status logs deploy psql reset \
+.PHONY: help setup tools demo run test test-all faults coverage lint audit locks bench site up down restart status logs deploy psql reset \
     $(IN_CONTAINERS)
 
 help:  ## this list
@@ -122,9 +122,6 @@ bench: setup  ## ratios against plain Postgres, in one run
 
 site: setup  ## the pages: the newest run, lineage and columns
 	@$(BIN)/python -m flows.site
-
-site-serve: setup  ## the pages on http://127.0.0.1:8080, for this machine only
-	@$(BIN)/python -m flows.site --serve
 
 psql: setup  ## a prompt in the warehouse (SQL='select 1')
 	@$(BIN)/python -m flows.psql $(if $(SQL),-c "$$SQL")

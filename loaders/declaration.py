@@ -25,9 +25,10 @@ from loaders.schema import Column, FieldPath, Table
 
 DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
 # What dbt says of a table or a column: nothing that landing reads.
-DBT = {"name", "description", "config", "meta", "tags", "data_tests", "tests", "columns"}
-DBT |= {"freshness", "loaded_at_field", "loaded_at_query", "identifier", "quoting", "external"}
-DBT |= {"quote", "constraints"}
+DBT = {"name", "description", "config", "meta", "tags", "data_tests", "tests"}
+DBT_TABLE = DBT | {"columns", "freshness", "loaded_at_field", "loaded_at_query", "identifier"}
+DBT_TABLE |= {"quoting", "external"}
+DBT_COLUMN = DBT | {"quote", "constraints"}
 
 
 def _no(kind: str, word: object, allowed: Iterable[str], more: Iterable[str] = ()) -> str:
@@ -221,17 +222,20 @@ class _Declaration:
             self.add(where, "words and what they mean are expected here.")
             return {}
         config = entry.get("config")
-        meta = config.get("meta") if isinstance(config, dict) else None
-        found = {word: value for word, value in entry.items() if word not in DBT}
-        found |= meta if isinstance(meta, dict) else {}
-        kind, needed = ("column", ["data_type"]) if words is COLUMN else ("table here", [*UNSAID])
+        metas = [entry.get("meta"), config.get("meta") if isinstance(config, dict) else None]
+        kind, dbts, needed = "table here", DBT_TABLE, [*UNSAID]
+        if words is COLUMN:
+            kind, dbts, needed = "column", DBT_COLUMN, ["data_type"]
+        found = {word: value for word, value in entry.items() if word not in dbts}
+        for meta in metas:
+            found |= meta if isinstance(meta, dict) else {}
         for word in needed if is_base else ():
             if word not in found:
                 self.add(where, f"{word} is missing.")
         values = {}
         for word, value in found.items():
             if word not in words:
-                self.add(where, _no(f"word for a {kind}", word, words, DBT))
+                self.add(where, _no(f"word for a {kind}", word, words, dbts))
                 continue
             allowed, read = words[word]
             try:

@@ -149,7 +149,7 @@ def write_all(files: dict[Path, str]) -> None:
     try:
         for path, text in files.items():
             path.write_text(text, encoding="utf-8")
-    except OSError:
+    except BaseException:
         for path, before in former.items():
             if before is not None:
                 path.write_bytes(before)

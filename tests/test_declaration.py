@@ -34,6 +34,7 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {found_under: groups}", "found under 'groups' too"),
         ("stg_agents: {columns: {mail: {from: x}}}", "'mail' is no column.*Did you mean email?"),
         ("stg_agents: {columns: {email: {form: x}}}", "'form' is no word for a column.*from?"),
+        ("stg_agents: {columns: {email: {identifier: x}}}", "'identifier' is no word for a column"),
         ("stg_agents: {columns: {email: {from: id}}}", "comes from 'id', and so does agent_id"),
         ("stg_agents: {columns: {email: {values: x}}}", "values says what each of theirs is"),
         ("stg_agents: {columns: {created_at: {format: iso}}}", "written as in '%d.%m.%Y"),
@@ -248,6 +249,13 @@ def test_a_plain_csv_with_other_names_still_streams(tmp_path: Path, db: psycopg.
     assert plan.files and plan.files[0].streamed == ("group_id", "name")
     land_one(tmp_path, "stg_groups", sources=overlay)
     assert [(row["group_id"], row["name"]) for row in rows(db, "stg_groups")] == [("1", "a")]
+
+
+@pytest.mark.parametrize("meta", ["meta: {pii: personal}", "config: {meta: {pii: personal}}"])
+def test_what_dbts_meta_says_counts_wherever_dbt_takes_it(tmp_path: Path, meta: str) -> None:
+    file = sources(tmp_path, f"stg_agents: {{columns: {{job_title: {{{meta}}}}}}}")
+    columns = declared_tables(file)["stg_agents"].columns
+    assert {column.name: column.pii for column in columns}["job_title"] == "personal"
 
 
 def test_a_column_may_share_anothers_place(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def rows(connection: Connection, query: bytes | Composed, values: dict[str, Any]
 
 def kind_of_days(connection: Connection) -> Literal["dated", "numbered"]:
     """Whether days are dates or numbers."""
-    return ask(connection, "kind")[0]["kind"]
+    found = ask(connection, "kind")
+    return found[0]["kind"] if found else "dated"
 
 
 def runs(connection: Connection, most: int | None, **one: Any) -> list[Row]:
