@@ -17,7 +17,6 @@ from loaders import slices
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
 from loaders.landing import land_day
-from loaders.plan import Plan
 from loaders.sources import PROJECT, declared_tables
 from loaders.spark import reading, session
 from loaders.spark.__main__ import main
@@ -111,18 +110,18 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]
     cards = folder / "raw/day1/cards.json.gz"
     cards.write_bytes(cards.read_bytes()[:-12])
     sliced: set[str] = set()
-    cut = reading._slices
+    cut = slices.slices_of
 
-    def watched(spark: Any, plan: Plan) -> Any:
-        parts = cut(spark, plan)
-        sliced.update(part.scanned.file.path for part in parts if part.end is not None)
-        return parts
+    def watched(*arguments: Any) -> Any:
+        for parts in cut(*arguments):
+            sliced.update(part.scanned.file.path for part in parts if part.end is not None)
+            yield parts
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "SLICE", 8_000)
         patch.setattr(reading, "GROUP_BYTES", 200_000)
         patch.setattr(reading, "READ_HERE", 1_000)
-        patch.setattr(reading, "_slices", watched)
+        patch.setattr(slices, "slices_of", watched)
         arguments = ["--day", "day1", "--data", f"{folder}/raw", "--out", f"{folder}/out"]
         assert main(arguments) == 0
     return folder / "raw", folder / "out", sliced

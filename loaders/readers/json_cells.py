@@ -59,7 +59,7 @@ class Others:
 
 class Shape:
     """A struct of the declared fields and of `met`, those that records had besides: any other field
-    is an error for `decode`. So is a page's list, which json takes apart.
+    is an error for `decode`. So are a page's list, which json takes apart, and odd names.
 
     `values` gives of a struct each column's value, then those of `met`. Of a column that has been
     met in several places `contested` has the columns' and the values' places.
@@ -96,7 +96,7 @@ class Shape:
         for name in dict.fromkeys([*node.below, *besides]):
             below = node.below.get(name)
             own, known = (*path, name), encode_basestring(name).encode() + b":"
-            if own == self._list:
+            if own == self._list or _ODD_NAME(name):
                 continue
             attribute = f"f{next(self._numbers)}"
             if below is None:
@@ -225,13 +225,15 @@ class Cells:
 
     def _row(self, values: bytes) -> bytes:
         """The cells, each of the values behind a NUL: no JSON has one in it."""
-        odd = {
-            values.count(b"\0", 0, at.start() + 1)
-            for pattern in self._odd
-            if pattern.search(values)  # at a fraction of what looking for all of them costs
-            for at in pattern.finditer(values)
-        }
-        odd.update(place + 1 for place in self._mapping.declared)
+        odd = {place + 1 for place in self._mapping.declared}
+        for pattern in self._odd:
+            place, begin, found = 0, 0, pattern.search(values)
+            while found:  # once in a cell: a text may have a million escapes
+                place += values.count(b"\0", begin, found.start() + 1)
+                odd.add(place)
+                begin = found.start() + 1
+                end = values.find(b"\0", begin)
+                found = pattern.search(values, end) if end >= 0 else None
         if not odd:
             return values[1:].replace(b"\0", b",")
         cells = values.split(b"\0")
