@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from loaders import ledger, prepared, warehouse
@@ -34,6 +34,11 @@ class Plan:
     files: tuple[Scanned, ...] | None
     error: DaybookError | None = None
     prepared: prepared.Prepared | None = None
+    # what the day has of the table and how it is read; None where it has none
+    fingerprint: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", self._fingerprint())
 
     @property
     def to_read(self) -> tuple[RawFile, ...]:
@@ -42,9 +47,7 @@ class Plan:
             return self.prepared.rows
         return tuple(scanned.file for scanned in self.files or ())
 
-    @property
-    def fingerprint(self) -> str | None:
-        """What the day has of the table and how it is read; None where it has none."""
+    def _fingerprint(self) -> str | None:
         if self.files is None or (self.error and not self.files):
             return None
         content = {

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loaders.raw_file import RawFile
+from loaders.readers.json_cells import Cells
 from loaders.readers.json_file import Reader, read_json
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found
@@ -81,3 +82,30 @@ def test_names_that_are_data_and_places_that_part_are_read_alike(records: tuple[
         outcomes.append((plain, found.missing(), len(found.unknown)))
     assert outcomes[0] == outcomes[1]
     assert len(outcomes[0][0]) == 200
+
+
+def test_a_declared_name_may_have_what_json_escapes() -> None:
+    places = (('say "a"',), ("in", "a\\b"))
+    table = replace(TABLE, columns=(COLUMNS[0], Column("a", "text", places)))
+    content = r'{"id": 1, "say \"a\"": 1}' + "\n" + r'{"id": 2, "in": {"a\\b": 2, "c": 3}}'
+    found = Found()
+    read = read_json(FILE, io.BytesIO(content.encode()), Mapping(table), found)
+    rows = rows_of(b"".join(piece for piece, _ in read))
+    assert [(row.values, row.extra) for row in rows] == [
+        (["1", "1"], None),
+        (["2", "2"], '{"in":{"c":3}}'),
+    ]
+
+
+def test_a_text_is_looked_at_in_time_linear_in_its_escapes() -> None:
+    class Looked(bytes):
+        seen = 0
+
+        def count(self, sub: Any, start: Any = 0, end: Any = None) -> int:
+            Looked.seen += (len(self) if end is None else end) - start
+            return super().count(sub, start, end)
+
+    values = Looked(b'\0"' + rb"line\n" * 10_000 + b'"\0{"b": 1}\0[]')
+    cells = Cells(Mapping(TABLE), Found())._row(values)
+    assert cells == b'"' + b"line\n" * 10_000 + b'","{""b"":1}",[]'
+    assert Looked.seen <= len(values)

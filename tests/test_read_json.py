@@ -15,7 +15,6 @@ import pytest
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile
 from loaders.readers import json_file, json_window
-from loaders.readers.json_cells import Cells
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, Reject, Row, UnreadableError
 from loaders.schema import Column, Table
@@ -271,30 +270,6 @@ def test_what_postgres_cannot_store_is_repaired_and_kept_raw() -> None:
     assert rejects(found)[0][2] == '{"id": "\\xff"}'
     extra = next(one.extra for one in found if isinstance(one, Row) and one.number == 4)
     assert extra == '{"x\ufffd":"\ufffd"}'
-
-
-def test_a_declared_name_may_have_what_json_escapes() -> None:
-    odd = Column("a", "text", (('say "a"',), ("in", "a\\b")))
-    content = r'{"say \"a\"": 1}' + "\n" + r'{"in": {"a\\b": 2, "c": 3}}'
-    found = read(content, replace(TABLE, columns=(odd, COLUMNS[1])))
-    assert [(row.values[0], row.extra) for row in found if isinstance(row, Row)] == [
-        ("1", None),
-        ("2", '{"in":{"c":3}}'),
-    ]
-
-
-def test_a_text_is_looked_at_in_time_linear_in_its_escapes() -> None:
-    class Looked(bytes):
-        seen = 0
-
-        def count(self, sub: Any, start: Any = 0, end: Any = None) -> int:
-            Looked.seen += (len(self) if end is None else end) - start
-            return super().count(sub, start, end)
-
-    values = Looked(b'\0"' + rb"line\n" * 10_000 + b'"\0{"b": 1}\0[]')
-    cells = Cells(Mapping(TABLE), Found())._row(values)
-    assert cells == b'"' + b"line\n" * 10_000 + b'","{""b"":1}",[]'
-    assert Looked.seen <= len(values)
 
 
 def test_words_and_numbers_that_jsonb_cannot_hold_land_as_text() -> None:
