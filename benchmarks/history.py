@@ -1,6 +1,6 @@
 """A day's build on histories of different length.
 
-Runs only when it is named: `python -m benchmarks history` (a quarter of an hour, 25 GB of disk).
+Runs only when it is named: `python -m benchmarks history` (an hour, 25 GB of disk).
 """
 
 from __future__ import annotations
