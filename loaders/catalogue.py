@@ -9,9 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,7 @@ OVERRIDES = PROJECT / "seeds" / "merchant_overrides.csv"
 RULES = "1"  # part of the catalogue's hash: another matcher looks at unmatched names again
 THRESHOLD = 83.0  # of RapidFuzz's OSA similarity: one slip in six letters
 MARGIN = 4.0  # two applications closer than this are ambiguous
-SHORTEST = 6  # letters; a shorter alias has too many neighbours to be guessed at
+SHORTEST = 6  # letters; a shorter name has too many neighbours to be guessed at
 LONGEST = 4  # words of an alias that may be followed by others
 CUT_FROM, CUT_TO, CUT_SHARE, CUT_SCORE = 10, 8, 0.6, 90.0
 
@@ -104,13 +103,11 @@ def spelling(raw_name: str) -> str:
 
 
 def match_merchants(names: Iterable[str], catalogue: Catalogue) -> list[Match]:
-    """What each raw merchant name means, in the order given; memory is bounded."""
-    # many names begin alike
-    guess = lru_cache(maxsize=100_000)(partial(_guess, catalogue))
-    return [_meaning(name, catalogue, guess) for name in names]
+    """What each raw merchant name means, in the order given."""
+    return [_meaning(name, catalogue) for name in names]
 
 
-def _meaning(name: str, catalogue: Catalogue, guess: Callable[..., Match]) -> Match:
+def _meaning(name: str, catalogue: Catalogue) -> Match:
     if (spelt := spelling(name)) in catalogue.overrides:
         return Match(catalogue.overrides[spelt], None, "override")
     ways = readings(name)
@@ -123,37 +120,31 @@ def _meaning(name: str, catalogue: Catalogue, guess: Callable[..., Match]) -> Ma
     for reading in ways:
         for count in range(min(LONGEST, len(reading)), 0, -1):
             if PLACES.isdisjoint(reading[count:]):
-                match = guess(" ".join(reading[:count]), count)
+                # the first letter is rarely mistyped
+                aliases = catalogue.distinctive.get((count, reading[0][0]), {})
+                match = nearest(" ".join(reading[:count]), aliases, THRESHOLD)
                 if match != NONE:
                     return match
     return NONE
 
 
-def _guess(catalogue: Catalogue, beginning: str, count: int) -> Match:
-    """Which distinctive alias of `count` words the beginning of a name is, or is like. The first
-    letter is rarely mistyped."""
-    aliases = catalogue.distinctive.get((count, beginning[0]), {})
-    if beginning in aliases:
-        return Match(aliases[beginning], 100.0, "exact")
-    if len(beginning) < SHORTEST - 1:
-        return NONE
-    long = {alias: app for alias, app in aliases.items() if len(alias) >= SHORTEST}
-    return nearest(beginning, long, THRESHOLD)
-
-
-def nearest(name: str, known: Mapping[str, str], threshold: float) -> Match:
-    """What a name is like among `known` (name → what it means), by RapidFuzz, from `threshold` on;
-    ambiguous when something else is as near."""
+def nearest(name: str, known: Mapping[str, str | None], threshold: float) -> Match:
+    """What a name means by `known` (name → what it means, None for several things): exactly, else
+    by RapidFuzz from `threshold` on; ambiguous when something else is as near."""
     from rapidfuzz.distance import OSA
     from rapidfuzz.process import extract
 
+    if name in known:
+        return Match(known[name], 100.0, "exact") if known[name] else AMBIGUOUS
     score, cutoff = OSA.normalized_similarity, (threshold - MARGIN) / 100
-    near = extract(name, list(known), scorer=score, score_cutoff=cutoff, limit=None)
+    long = [each for each in known if len(each) >= SHORTEST]
+    near = extract(name, long, scorer=score, score_cutoff=cutoff, limit=None)
     if not near or 100 * near[0][1] < threshold:
         return NONE
     best, meaning = near[0][1], known[near[0][0]]
-    is_rivalled = any(known[n] != meaning and 100 * (best - s) < MARGIN for n, s, _ in near)
-    return AMBIGUOUS if is_rivalled else Match(meaning, round(100 * best, 1), "fuzzy")
+    if not meaning or any(known[n] != meaning and 100 * (best - s) < MARGIN for n, s, _ in near):
+        return AMBIGUOUS
+    return Match(meaning, round(100 * best, 1), "fuzzy")
 
 
 def _rows(path: Path, *columns: str) -> list[dict[str, str]]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from loaders.catalogue import AMBIGUOUS, Match, match_merchants, nearest, read_catalogue
+from loaders.catalogue import Match, match_merchants, nearest, read_catalogue
 from loaders.days import Day
 from loaders.names import person_key
 from loaders.sql import statement
@@ -24,20 +25,19 @@ if TYPE_CHECKING:
 
 PERSON_THRESHOLD = 92.0  # one slip in thirteen letters: Jon and John Smith stay two people
 LONGEST_NAME = 400  # characters; longer ones are no names, and no index would hold them
-SHARED = "\0"  # what no id begins with
 # A sort of names: the columns that land, which value of them is the name, the table of what names
 # mean and its columns.
 MERCHANTS = {
     "landed": "raw_merchant_name, merchant_name",
     "value": "case when raw_merchant_name ~ '\\S' then raw_merchant_name else merchant_name end",
-    "matches": "bronze.merchant_matches",
+    "table": "merchant_matches",
     "name": "raw_name",
     "match": "application",
 }
 USERS = {
     "landed": "user_name",
     "value": "user_name",
-    "matches": "bronze.agent_matches",
+    "table": "agent_matches",
     "name": "user_name",
     "match": "agent_id",
 }
@@ -62,20 +62,24 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     nothing is written when there is nothing to say. DaybookError when a seed contradicts itself,
     LockedError when `lock` was lost. DESIGN 2 and 6.
     """
+    from psycopg.types.json import Jsonb
+
     from loaders import warehouse
 
-    def connect() -> Connection:
-        return warehouse.connect(
-            application_name=f"daybook {flow_run_id}",
-            flow_run_id=flow_run_id,
-            day=day,
-            role=warehouse.LOADER,
-        )
-
+    connect = partial(
+        warehouse.connect,
+        application_name=f"daybook {flow_run_id}",
+        flow_run_id=flow_run_id,
+        day=day,
+        role=warehouse.LOADER,
+    )
     catalogue = read_catalogue()
     with connect() as conn:
         state = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
-        merchants, users = _new_names(conn, day, MERCHANTS), _new_names(conn, day, USERS)
+        context = {"day": day and day.date, "longest": LONGEST_NAME, "flow_run_id": flow_run_id}
+        merchants, users = (
+            _column(conn, _about(sort, "new_names"), context) for sort in (MERCHANTS, USERS)
+        )
         new = len(merchants), len(users)
         if state and state[0] != catalogue.hash:
             seeds = {
@@ -93,9 +97,10 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     people = dict(zip(users, match_people(users, agents), strict=True))
     if merchants or users or (catalogue.hash, lists_mark) != state:
         with connect() as conn:
-            for sort, matches in ((MERCHANTS, applications), (USERS, people)):
-                if matches:
-                    _keep(conn, sort, matches, flow_run_id, day)
+            for sort, meanings in ((MERCHANTS, applications), (USERS, people)):
+                if meanings:
+                    rows = Jsonb([{"name": name, **vars(m)} for name, m in meanings.items()])
+                    conn.execute(_about(sort, "keep_matches").encode(), context | {"matches": rows})
             conn.execute(
                 """
                 insert into bronze.match_state (catalogue, agents) values (%s, %s)
@@ -118,22 +123,14 @@ def match_people(names: Sequence[str], agents: Iterable[tuple[str, str]]) -> lis
     """
     ids: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for agent_id, name in agents:
-        ids[person_key(name)].add(agent_id)
-    known: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+        if key := person_key(name):
+            ids[key].add(agent_id)
+    known: dict[tuple[str, ...], dict[str, str | None]] = defaultdict(dict)
     for key, those in ids.items():
-        # A name that several agents share means none of them: it stands for itself, as no id can.
-        meaning = min(those) if len(those) == 1 else SHARED + " ".join(key)
-        known[_bucket(key)][" ".join(key)] = meaning
-    matches = []
-    for name in names:
-        key = person_key(name)
-        text, comparable = " ".join(key), known.get(_bucket(key), {}) if key else {}
-        if text in comparable:
-            match = Match(comparable[text], 100.0, "exact")
-        else:
-            match = nearest(text, comparable, PERSON_THRESHOLD)
-        matches.append(AMBIGUOUS if (match.match or "").startswith(SHARED) else match)
-    return matches
+        # a name that several agents share means none of them
+        known[_bucket(key)][" ".join(key)] = min(those) if len(those) == 1 else None
+    keys = map(person_key, names)
+    return [nearest(" ".join(key), known.get(_bucket(key), {}), PERSON_THRESHOLD) for key in keys]
 
 
 def namesakes(conn: Connection, agent_id: str) -> int:
@@ -153,18 +150,6 @@ def _bucket(key: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key)
 
 
-def _sql(name: str, sort: dict[str, str]) -> Any:
-    """A statement about one sort of names."""
-    from psycopg import sql
-
-    return sql.SQL(statement(name)).format(**{word: sql.SQL(sort[word]) for word in sort})
-
-
-def _new_names(conn: Connection, day: Day | None, sort: dict[str, str]) -> list[str]:
-    values = {"day": day and day.date, "longest": LONGEST_NAME}
-    return _column(conn, _sql("new_names", sort), values)
-
-
 def _agents(conn: Connection, lists: dict[str, Any]) -> list[tuple[str, str]]:
     """Who is on the newest lists, and who left: known to silver, on no newest list, they keep the
     cards' history."""
@@ -175,26 +160,10 @@ def _agents(conn: Connection, lists: dict[str, Any]) -> list[tuple[str, str]]:
     return agents
 
 
-def _column(conn: Connection, query: Any, values: Any = None) -> list[str]:
-    return [value for (value,) in conn.execute(query, values).fetchall()]
+def _about(sort: dict[str, str], name: str) -> str:
+    """The statement of that name, about one sort of names."""
+    return statement(name).format(**sort)
 
 
-def _keep(
-    conn: Connection,
-    sort: dict[str, str],
-    matches: dict[str, Match],
-    flow_run_id: str,
-    day: Day | None,
-) -> None:
-    conn.execute(
-        _sql("keep_matches", sort),
-        {
-            "names": list(matches),
-            "matches": [each.match for each in matches.values()],
-            "scores": [each.score for each in matches.values()],
-            "methods": [each.method for each in matches.values()],
-            "flow_run_id": flow_run_id,
-            "day": day and day.date,
-            "table": sort["matches"].removeprefix("bronze."),
-        },
-    )
+def _column(conn: Connection, query: str, values: Any = None) -> list[str]:
+    return [value for (value,) in conn.execute(query.encode(), values).fetchall()]

@@ -1,9 +1,8 @@
 -- Keep what names mean, and count it in the run metrics in the same transaction.
 with written as (
-    insert into {matches} as known ({name}, {match}, score, method)
-    select * from unnest(
-        %(names)s::text[], %(matches)s::text[], %(scores)s::numeric[], %(methods)s::text[]
-    )
+    insert into bronze.{table} as known ({name}, {match}, score, method)
+    select * from jsonb_to_recordset(%(matches)s)
+        as found (name text, match text, score numeric, method text)
     on conflict ({name}) do update
     set
         {match} = excluded.{match}, score = excluded.score, method = excluded.method,
@@ -18,8 +17,8 @@ insert into metrics.pipeline_metrics (
     rows_unchanged, status, started_at, finished_at, duration_seconds
 )
 select
-    %(flow_run_id)s, 'match-names', 'matching', %(table)s, %(day)s,
+    %(flow_run_id)s, 'match-names', 'matching', '{table}', %(day)s,
     count(*) filter (where inserted), count(*) filter (where not inserted),
-    cardinality(%(names)s::text[]) - count(*), 'success', now(), clock_timestamp(),
+    jsonb_array_length(%(matches)s) - count(*), 'success', now(), clock_timestamp(),
     greatest(extract(epoch from clock_timestamp() - now()), 0.000001)
 from written

@@ -12,5 +12,5 @@ names as (
 select value from names
 where
     value ~ '\S' and length(value) <= %(longest)s
-    and not exists (select from {matches} as known where known.{name} = value)
+    and not exists (select from bronze.{table} as known where known.{name} = value)
 order by value
