@@ -21,7 +21,6 @@ from loaders.sql import statement
 if TYPE_CHECKING:
     from psycopg import Connection
 
-LEAST = 4  # characters of a word that is looked for in texts: shorter ones stand everywhere
 # What may tell of a row: relation, column, what is put there.
 TEXTS = (
     ("bronze.load_rejects", "raw_text", "null"),
@@ -43,10 +42,8 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
     [(agent,)] = conn.execute("select bronze.id_text(%s)", [agent_id]).fetchall()
     if agent is None:
         raise UsageError("That is no agent's id.")
-    built = {
-        relation: set(columns)
-        for relation, columns in conn.execute(statement("built_relations").encode()).fetchall()
-    }
+    found = conn.execute(statement("built_relations").encode()).fetchall()
+    built = {relation: set(columns) for relation, columns in found}
     is_new = _remember(conn, agent, built)
     eraser = Eraser(conn)
     tables = declared_tables().values()
@@ -58,7 +55,7 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
                 eraser.records(table, relation, columns)
         else:
             eraser.built(relation, columns)
-    matched = f"{_is('agent', 'agent_id')} or {_is('user', 'user_name')}"
+    matched = _names_one({"agent_id": "agent", "user_name": "user"})
     eraser.run("bronze.agent_matches", f"delete from bronze.agent_matches where {matched}")
     eraser.texts()
     if is_new and not eraser.rows:
@@ -91,41 +88,43 @@ class Eraser:
 
     def landed(self, table: Table, relation: str) -> None:
         """A landed table, or a partition that is to be one."""
-        self._leave_out(table, relation, {*table.column_names, "_extra", "_source_file"}, "text")
+        has = {*table.column_names, "_extra", "_source_file"}
+        self._leave_out(table, relation, has, list_type="text")
 
-    def _leave_out(self, table: Table, relation: str, has: set[str], list_type: str) -> None:
-        """Whom the rows of a relation with the table's columns name."""
+    def _leave_out(
+        self,
+        table: Table,
+        relation: str,
+        has: set[str],
+        own: str = "true",
+        list_type: str = "jsonb",
+    ) -> None:
+        """Whom the rows of a relation with the table's columns name; `own`: which are its rows."""
         if named := _named(has, table):
-            self._set(relation, _nothing(table), has, _names_one(named))
-        for name in has.intersection(_lists(table)):
-            others = {name: f'bronze.without_forgotten("{name}"::text)::{list_type}'}
-            self._set(relation, others, has, f'bronze.tells_of_forgotten("{name}"::text)')
-
-    def records(self, table: Table, relation: str, has: set[str]) -> None:
-        """Those rows of a table of records that the landed table's are: as typing anew has them."""
-        ids, lists = _named(table.column_names, table), _lists(table)
-        own = f"_source_table = '{table.name}'"
-        if ids and has.issuperset(ids):
-            self._set(relation, _nothing(table), has, f"{own} and ({_names_one(ids)})")
-        elif lists and (elements := _named(has, *declared_tables().values())):
-            self.run(relation, f"delete from {relation} where {own} and ({_names_one(elements)})")
-        for name in lists:
-            landed = f"_landed ->> '{name}'"
+            self._set(relation, _nothing(table), has, f"{own} and ({_names_one(named)})")
+        for name in _lists(table) if "_landed" in has else has.intersection(_lists(table)):
+            landed = f"_landed ->> '{name}'" if "_landed" in has else f'"{name}"::text'
             others = {
-                name: f'bronze.without_forgotten("{name}"::text)::jsonb',
+                name: f'bronze.without_forgotten("{name}"::text)::{list_type}',
                 "_member_ids": _MEMBERS,
                 "_landed": f"_landed || jsonb_build_object('{name}',"
                 f" bronze.without_forgotten({landed}))",
                 "_updated_at": "now()",
             }
             self._set(relation, others, has, f"{own} and bronze.tells_of_forgotten({landed})")
-        values = [name for name in table.column_names if name not in table.key]
-        if (ids or lists) and values and has.issuperset({"_hash", *table.column_names}):
+
+    def records(self, table: Table, relation: str, has: set[str]) -> None:
+        """Those rows of a table of records that the landed table's are: as typing anew has them."""
+        own = f"_source_table = '{table.name}'"
+        if _lists(table) and (elements := _named(has, *declared_tables().values())):
+            self.run(relation, f"delete from {relation} where {own} and ({_names_one(elements)})")
+        self._leave_out(table, relation, has, own)
+        if has.issuperset({"_hash", *table.column_names}):
             judge = statement("judge_changed").format(
                 records=relation,
                 table=table.name,
                 key=", ".join(table.key),
-                values=", ".join(f'"{name}"' for name in values),
+                values=", ".join(f'"{n}"' for n in table.column_names if n not in table.key),
             )
             self._conn.execute(judge.encode())
 
@@ -142,7 +141,7 @@ class Eraser:
             self.run(relation, f"delete from {relation} where {_names_one(agents)}")
         else:
             for table in own or tables:
-                self._leave_out(table, relation, has, "jsonb")
+                self._leave_out(table, relation, has)
 
     def texts(self, batch_id: int | None = None) -> None:
         """Messages, raw text and paths: all, or what one batch left."""
@@ -195,11 +194,13 @@ def _nothing(table: Table) -> dict[str, str]:
     return left | {"_extra": """'"forgotten"'"""}
 
 
-def _is(kind: str, name: str) -> str:
-    """SQL: whether a column's value names a forgotten agent or card user; one look-up a row."""
-    return (
-        f"sha256(convert_to((select salt from bronze.forgotten limit 1) || '{kind} '"
-        f" || {_normal(name)}, 'UTF8')) in (select hash from bronze.forgotten)"
+def _names_one(ids: dict[str, str]) -> str:
+    """SQL: whether a row's columns name a forgotten agent or card user; one look-up for each."""
+    salt = "(select salt from bronze.forgotten limit 1)"
+    return " or ".join(
+        f"sha256(convert_to({salt} || '{kind} ' || {_normal(name)}, 'UTF8'))"
+        " in (select hash from bronze.forgotten)"
+        for name, kind in ids.items()
     )
 
 
@@ -207,38 +208,31 @@ def _normal(name: str) -> str:
     return f'coalesce(bronze.id_text("{name}"::text), "{name}"::text)'
 
 
-def _names_one(ids: dict[str, str]) -> str:
-    return " or ".join(_is(kind, name) for name, kind in ids.items())
-
-
 def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
     """Keep hashes of what names the agent, as a card's user too; whether the id was none yet."""
     matched = "select user_name from bronze.agent_matches where agent_id = %s"
-    users = {name for (name,) in conn.execute(matched, [agent]).fetchall()}
-    known = {"agent": {agent}, "user": users, "word": {agent, *users}}
-    ids_of = {"agent": [agent], "user": [*users]}
+    users = [name for (name,) in conn.execute(matched, [agent]).fetchall()]
+    known = {("agent", agent), *(("user", name) for name in users)}
     for table in declared_tables().values():
         ids = _named(table.column_names, table)
         kinds = ("user", "personal") if _is_of_person(table) else ("user",)
-        telling = [column for column in table.columns if column.pii in kinds]
+        telling = [f"('{c.pii}', {_normal(c.name)})" for c in table.columns if c.pii in kinds]
         relations = [f"bronze.{table.name}", f"intermediate.int_{table.entity}_records"]
         if not built.get(relations[1], set()).issuperset(table.column_names):
             relations.pop()
         for relation in relations if ids and telling else ():
-            values = ", ".join(_normal(column.name) for column in telling)
             where = " or ".join(f"{_normal(name)} = any(%({kind})s)" for name, kind in ids.items())
-            query = f"select distinct {values} from {relation} where {where}"
-            for row in conn.execute(query.encode(), ids_of).fetchall():
-                for column, value in zip(telling, row, strict=True):
-                    if value is not None:
-                        known["word"].add(value)
-                        known.get(column.pii, set()).add(value)
-    known["word"] = {word for word in known["word"] if len(word.strip()) >= LEAST}
-    hashed = [(kind, value) for kind, values in known.items() for value in values]
+            query = f"""
+                select distinct telling.* from {relation}
+                cross join lateral (values {", ".join(telling)}) as telling (kind, value)
+                where ({where}) and value is not null
+            """
+            known.update(conn.execute(query.encode(), {"agent": [agent], "user": users}).fetchall())
     [(was_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()
+    kinds, values = zip(*known, strict=True)
     conn.execute(
         statement("remember_forgotten").encode(),
-        [secrets.token_hex(16), *map(list, zip(*hashed, strict=True))],
+        {"salt": secrets.token_hex(16), "kinds": [*kinds], "values": [*values]},
     )
     return not was_known
 

@@ -8,15 +8,14 @@ import json
 import re
 import sys
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from loaders.declaration import build
 from loaders.errors import UsageError, ended_with, guess
 from loaders.personal import usual_pii
 from loaders.sample import Field, has_value, read_sample
-from loaders.schema import Table
+from loaders.schema import Column, Table
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 
 TEMPLATES, MODELS = Path(__file__).parent / "templates", PROJECT / "models"
@@ -35,52 +34,10 @@ Next:
   dbt build --select tag:{}"""
 
 
-class Column(NamedTuple):
-    """A field as it lands; `source`: what the sample calls it."""
-
-    name: str
-    data_type: str
-    source: str
-    pii: str = ""
-
-    @property
-    def meta(self) -> str:
-        """What the declaration's YAML says of it beside name and type."""
-        words = {"from": self.source != self.name and _quoted(self.source), "pii": self.pii}
-        return ", ".join(f"{word}: {value}" for word, value in words.items() if value)
-
-
-@dataclass(frozen=True)
-class Entity:
-    """What is written of an entity; `read` says how its files are read."""
-
-    name: str
-    singular: str
-    kind: str
-    key: list[str]
-    columns: list[Column]
-    read: Table
-
-    @property
-    def written_at(self) -> str | None:
-        """The column that says when a record was written."""
-        moments = [c.name for c in self.columns if c.data_type == "timestamptz"]
-        return next(filter(WRITTEN_AT.fullmatch, moments), None)
-
-    @property
-    def words(self) -> dict[str, str]:
-        """What the declaration says of how the files are read, where it is not the usual."""
-        read = self.read
-        words = {"delimiter": read.delimiter, "encoding": read.encoding}
-        words["records"] = ".".join(read.records)
-        usual = {"delimiter": ",", "encoding": "utf-8", "records": ""}
-        return {word: _quoted(value) for word, value in words.items() if value != usual[word]}
-
-
 def look(
     name: str, sample: Path, key: str | None = None, *, delta: bool = False, encoding: str = "utf-8"
-) -> Entity:
-    """What a sample says of an entity; writes nothing.
+) -> Table:
+    """The table that a sample's records would land in; writes nothing.
 
     UsageError, saying what was found and what to do, for a name that is taken or can't be one, a
     sample without records, and a key that is missing or not unique.
@@ -90,12 +47,11 @@ def look(
         encoding = codecs.lookup(encoding).name
     except LookupError:
         raise UsageError(f"{encoding}: no such encoding; cp1252 and utf-16 are some.") from None
-    singular = re.sub(r"(?<=ss|sh|ch)es$|(?<=x)es$|s$", "", re.sub("ies$", "y", name)) or name
     chosen = [part.strip() for part in key.split(",")] if key else []
-    wanted = chosen or ["id", f"{singular}_id", f"{name}_id"]
+    wanted = chosen or ["id", f"{_singular(name)}_id", f"{name}_id"]
     tops = {part.split(".")[0] for part in wanted}
     read, fields = read_sample(sample, encoding, lambda top: top in tops or _snake(top) in tops)
-    landed = dict(zip(_names(fields, singular), fields, strict=True))
+    landed = dict(zip(_names(fields, _singular(name)), fields, strict=True))
     keys = _key(sample, landed, wanted, is_chosen=bool(chosen), may_repeat=delta and bool(chosen))
     declared = usual_pii(declared_tables().values())
     columns = []
@@ -105,13 +61,20 @@ def look(
         # what is declared of columns that are called so, or whose name it ends in: owner_email
         pii = [pii for name, pii in declared.items() if pii and f"_{column}".endswith(f"_{name}")]
         data_type = "text" if is_text else field.data_type
-        columns.append(Column(column, data_type, field.source, *pii[:1]))
-    return Entity(name, singular, "delta" if delta else "snapshot", keys, columns, read)
+        columns.append(Column(column, data_type, (field.path,), pii="".join(pii[:1])))
+    return replace(
+        read,
+        name=f"stg_{name}",
+        found_under=(name,),
+        kind="delta" if delta else "snapshot",
+        key=tuple(keys),
+        columns=tuple(columns),
+    )
 
 
-def files_of(entity: Entity) -> dict[Path, str]:
-    """Each file that is written, and its whole text: those of `loaders/templates`, whose places are
-    the models', and what names entities or columns."""
+def files_of(table: Table) -> dict[Path, str]:
+    """Each file that is written of an entity, and its whole text: those of `loaders/templates`,
+    whose places are the models', and what names entities or columns."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -126,21 +89,44 @@ def files_of(entity: Entity) -> dict[Path, str]:
         block_start_string="<%",
         block_end_string="%>",
     )
+    environment.globals |= {
+        "table": table,
+        "name": table.entity,
+        "key": table.key,
+        "row": _singular(table.entity).replace("_", " "),
+        "written_at": _written_at(table),
+        "reading": _reading(table),
+    }
+    environment.filters["quoted"] = _quoted
     places = [str(path.relative_to(TEMPLATES)) for path in sorted(TEMPLATES.glob("*/*"))]
-    texts = {place: environment.get_template(place).render(entity=entity) for place in places}
-    files = {MODELS / place.replace("ENTITY", entity.name): text for place, text in texts.items()}
-    declared = environment.get_template("sources.yml").render(entity=entity)
+    texts = {place: environment.get_template(place).render() for place in places}
+    files = {MODELS / place.replace("ENTITY", table.entity): text for place, text in texts.items()}
+    declared = environment.get_template("sources.yml").render()
     docs = DOCS.read_text("utf-8")
-    for column in entity.columns:
+    for column in table.columns:
         if f"{{% docs {column.name} %}}" not in docs:
-            text = f"The source's `{column.source}`."
+            text = f"The source's `{'.'.join(column.json_path)}`."
             docs += f"\n{{% docs {column.name} %}}\n{text}\n{{% enddocs %}}\n"
     files[DOCS] = docs
     files[SOURCES_FILE] = SOURCES_FILE.read_text("utf-8") + declared
     # the list of what the ledger counts is one line
     counted = re.compile(r"(?m)^(  entities: \[.*)\]$")
-    files[SETTINGS] = counted.sub(rf"\1, {entity.name}]", SETTINGS.read_text("utf-8"))
+    files[SETTINGS] = counted.sub(rf"\1, {table.entity}]", SETTINGS.read_text("utf-8"))
     return files
+
+
+def _written_at(table: Table) -> str | None:
+    """The column that says when a record was written."""
+    moments = [column.name for column in table.columns if column.data_type == "timestamptz"]
+    return next(filter(WRITTEN_AT.fullmatch, moments), None)
+
+
+def _reading(table: Table) -> dict[str, str]:
+    """How its files are read, as a declaration says it, where that is not the usual."""
+    words = {"delimiter": table.delimiter, "encoding": table.encoding}
+    words["records"] = ".".join(table.records)
+    usual = {"delimiter": ",", "encoding": "utf-8", "records": ""}
+    return {word: _quoted(value) for word, value in words.items() if value != usual[word]}
 
 
 def write_all(files: dict[Path, str]) -> None:
@@ -180,6 +166,10 @@ def _check_name(name: str) -> None:
     if there:
         where = there[0].relative_to(PROJECT)
         raise UsageError(f"{name}: it is there already, in {where}. Take another name.")
+
+
+def _singular(name: str) -> str:
+    return re.sub(r"(?<=ss|sh|ch)es$|(?<=x)es$|s$", "", re.sub("ies$", "y", name)) or name
 
 
 def _snake(text: str) -> str:
@@ -262,23 +252,24 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
     add("--encoding", default="utf-8", help="of a text file, when not UTF-8")
     given = parser.parse_args(arguments)
     try:
-        entity = look(
+        table = look(
             given.entity, given.sample, given.key, delta=given.delta, encoding=given.encoding
         )
-        files = files_of(entity)
+        files = files_of(table)
         build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
         write_all(files)
     except (Exception, KeyboardInterrupt) as error:
         return ended_with(error)
-    more = f"; the newest by {entity.written_at}" if entity.written_at else ""
-    more += "".join(f"; {word}: {value}" for word, value in entity.words.items())
-    print(f"{entity.name}: a {entity.kind} with the key {', '.join(entity.key)}{more}.")
-    wide = max(len(column.name) for column in entity.columns)
-    for column in entity.columns:
-        pii = f", pii: {column.pii}" * bool(column.pii)
-        print(f"  {column.name:{wide}}  {column.data_type:11}  from {column.source}{pii}")
+    newest = _written_at(table)
+    more = f"; the newest by {newest}" if newest else ""
+    more += "".join(f"; {word}: {value}" for word, value in _reading(table).items())
+    print(f"{table.entity}: a {table.kind} with the key {', '.join(table.key)}{more}.")
+    wide = max(map(len, table.column_names))
+    for column in table.columns:
+        source, pii = ".".join(column.json_path), f", pii: {column.pii}" * bool(column.pii)
+        print(f"  {column.name:{wide}}  {column.data_type:11}  from {source}{pii}")
     print("Written:", *(f"  {path.relative_to(PROJECT)}" for path in files), sep="\n")
-    print(AFTERWARDS.format(entity.name))
+    print(AFTERWARDS.format(table.entity))
     return 0
 
 

@@ -3,9 +3,9 @@
         materialized='incremental',
         incremental_strategy='by_batch',
         full_refresh=false,
-        tags=['<< entity.name >>'],
-        indexes=[{'columns': ['<< entity.key | join("', '") >>', '_day desc']}, {'columns': ['_day']}],
-        meta={'pipeline': '<< entity.name >>', 'tables': ['stg_<< entity.name >>']},
+        tags=['<< name >>'],
+        indexes=[{'columns': ['<< key | join("', '") >>', '_day desc']}, {'columns': ['_day']}],
+        meta={'pipeline': '<< name >>', 'tables': ['stg_<< name >>']},
     )
 }}
 
@@ -13,20 +13,20 @@ with typed as (
 
     select
         *,
-        'stg_<< entity.name >>' as _source_table
-    from {{ ref('int_<< entity.name >>_typed') }}
+        'stg_<< name >>' as _source_table
+    from {{ ref('int_<< name >>_typed') }}
     where {{ plan().is_pending }}
 
 ),
 
 judged as (
 
-    {{ judge('typed', 'stg_<< entity.name >>'<< ", last_write='extract(epoch from %s)'" % entity.written_at if entity.written_at >>) }}
+    {{ judge('typed', 'stg_<< name >>'<< ", last_write='extract(epoch from %s)'" % written_at if written_at >>) }}
 
 )
 
 select
-<% for column in entity.columns %>
+<% for column in table.columns %>
     << column.name >>,
 <% endfor %>
     _outcome,

@@ -1,8 +1,8 @@
-{{ config(tags=['<< entity.name >>']) }}
+{{ config(tags=['<< name >>']) }}
 
 {{
     typed_records(
-        'stg_<< entity.name >>',
-        required=['<< entity.key | join("', '") >>'],
+        'stg_<< name >>',
+        required=['<< key | join("', '") >>'],
     )
 }}

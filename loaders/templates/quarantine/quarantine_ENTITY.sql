@@ -1,14 +1,14 @@
-{{ config(alias='<< entity.name >>', tags=['<< entity.name >>']) }}
+{{ config(alias='<< name >>', tags=['<< name >>']) }}
 
 with records as (
 
-    select * from {{ ref('int_<< entity.name >>_records') }}
+    select * from {{ ref('int_<< name >>_records') }}
     where _outcome = 'quarantined'
 
 )
 
 select
-<% for column in entity.columns %>
+<% for column in table.columns %>
     coalesce(_landed ->> '<< column.name >>', << column.name >>::text) as << column.name >>,
 <% endfor %>
     _errors,

@@ -1,27 +1,27 @@
 {{
     config(
-        unique_key=['<< entity.key | join("', '") >>'],
-        tags=['<< entity.name >>'],
-        meta={'pipeline': '<< entity.name >>', 'tables': ['stg_<< entity.name >>'], 'records': 'int_<< entity.name >>_records'},
+        unique_key=['<< key | join("', '") >>'],
+        tags=['<< name >>'],
+        meta={'pipeline': '<< name >>', 'tables': ['stg_<< name >>'], 'records': 'int_<< name >>_records'},
     )
 }}
 
 with records as (
 
-    {{ records_of_changed_keys(ref('int_<< entity.name >>_records'), '<< entity.key | join(", ") >>') }}
+    {{ records_of_changed_keys(ref('int_<< name >>_records'), '<< key | join(", ") >>') }}
 
 ),
 
 latest as (
 
-    select distinct on (<< entity.key | join(", ") >>) * from records
+    select distinct on (<< key | join(", ") >>) * from records
     where _outcome in ('inserted', 'updated', 'unchanged')
-    order by << entity.key | join(", ") >>, _day desc
+    order by << key | join(", ") >>, _day desc
 
 )
 
 select
-<% for column in entity.columns %>
+<% for column in table.columns %>
     << column.name >>,
 <% endfor %>
     _day,
