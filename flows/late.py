@@ -23,7 +23,7 @@ MOMENT = "%Y-%m-%d %H:%M UTC"  # of a session, whose zone is UTC
 
 def late(day: Day, by: time, now: datetime) -> int:
     """Say whether `day` had succeeded by that hour, UTC, of the day after. 1 when it had not: then
-    the webhook is told, once a day."""
+    the webhook is told, once a day. UsageError for a numbered day."""
     if day.calendar == "numbered":
         raise UsageError(f"{day} is a number, and has no hour to come by: give a date.")
     due = datetime.combine(day.date + timedelta(days=1), by, UTC)

@@ -66,7 +66,8 @@ class Options:
 
 
 def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:
-    """The days that were named, or all from first to last, in the order they will run."""
+    """The days that were named, or all from first to last, in the order they will run. UsageError
+    unless one of both is given."""
     if bool(days) == bool(first or last) or bool(first) != bool(last):
         raise UsageError("Give --days D1 D2 …, or both --from D and --to D.")
     return [parse_day(day).text for day in days] if days else days_between(first or "", last or "")

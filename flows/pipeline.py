@@ -137,7 +137,8 @@ async def backfill(
     workers: int = 1,
 ) -> dict[str, dict[str, str]]:
     """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
-    one that failed: day → run id and state. A day is a run below this one, in its process."""
+    one that failed: day → run id and state. A day is a run below this one, in its process.
+    DaybookError says which days are done, failed and not run."""
     options = Options.of(locals()).checked()
     chosen = chosen_days(days, first, last)
     if warehouse.is_embedded():

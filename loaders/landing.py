@@ -227,7 +227,10 @@ def checked(
 def check_keys(
     plan: Plan, partition: NewPartition, before: Kept | None, allow_shrink: bool
 ) -> None:
-    """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read."""
+    """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read.
+
+    DaybookError when no key can be, or when SHRINK_FROM or more were there and not half still are.
+    """
     name, key = plan.table.name, ", ".join(plan.table.key)
     earlier = Day(before.day, plan.day.calendar) if before else None
     rows, readable, known, shared = partition.keys(earlier)

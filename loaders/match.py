@@ -60,7 +60,7 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     gone, when the seeds have changed; those that an override names; users without a match when a
     newer list of agents has landed. It reads, disconnects, matches, and writes in one transaction;
     nothing is written when there is nothing to say. DaybookError when a seed contradicts itself,
-    LockedError when `lock` was lost. DESIGN 2 and 6.
+    LockedError when `lock` was lost.
     """
     from psycopg.types.json import Jsonb
 

@@ -151,7 +151,8 @@ class NewPartition:
         return rows, readable_keys, known, shared
 
     def swap_in(self) -> None:
-        """Takes the day's place, without who is forgotten; the parent is locked to the commit."""
+        """Takes the day's place, without who is forgotten; the parent is locked to the commit.
+        DaybookError where readers hold the old one through all turns."""
         import psycopg
 
         if eraser := eraser_of_landing(self._conn):

@@ -157,7 +157,8 @@ def _plan_table(
 
 
 def check_blank(scanned: Scanned, plan: Plan, allow_empty: bool) -> None:
-    """A file of no bytes among others is a page that was lost; alone it is an empty delta."""
+    """A file of no bytes among others is a page that was lost: UnreadableError. Alone it is an
+    empty delta."""
     snapshot = plan.table.kind == "snapshot" and not allow_empty
     if snapshot or len(plan.files or ()) > 1:
         raise UnreadableError(

@@ -36,7 +36,7 @@ def refresh_rates(**connection: Any) -> Refreshed:
 
     Nothing is written when it holds that release already, or newer dates than the package has.
     `connection` goes to `loaders.warehouse.connect`. DaybookError when the package or its file
-    can't be read. DESIGN 3, Money.
+    can't be read.
     """
     from loaders import warehouse
 

@@ -74,7 +74,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
     compares the hashes, so that a cut file or one that was changed leaves all as it was.
 
     UsageError for a warehouse that holds something, unless `replace`; LockedError while a run
-    holds it.
+    holds it; WarehouseError with what PostgreSQL's programs said.
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file.")

@@ -42,7 +42,8 @@ def start(home: Path) -> bool:
 
 
 def stop(home: Path) -> bool:
-    """Stop the server (fast shutdown: open transactions are rolled back); False if none ran."""
+    """Stop the server (fast shutdown: open transactions are rolled back); False if none ran.
+    WarehouseError when it is another user's or goes on."""
     data = (home / "pg").resolve()
     try:
         if not _runs(data):

@@ -1,5 +1,5 @@
 """What silver, quarantine, group activity and the ledger must hold, folded from landed records in
-plain Python. It shares no code with the loaders or the models: only DESIGN's rules.
+plain Python. It shares no code with the loaders or the models: only the rules.
 
 A record is a dict of landed texts (None where nothing landed). A batch is one table's records of
 one day; a warehouse is what `Fold.build` makes of the batches that are landed at that moment.

@@ -1,4 +1,4 @@
-"""Landed records as the fold sees them: typed by DESIGN's rules, with every reason against them."""
+"""Landed records as the fold sees them: typed by silver's rules, with every reason against them."""
 
 from __future__ import annotations
 

@@ -81,6 +81,7 @@ class Window:
                 return ""
 
     def expect(self, mark: str) -> None:
+        """Consumes `mark`; Broken where something else stands."""
         if (found := self.next()) != mark:
             raise Broken(f"no {mark!r} where it belongs", cut=not found)
         self.at += 1

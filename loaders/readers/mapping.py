@@ -124,6 +124,7 @@ class Header:
         return tuple(columns[index] for index in range(len(self.names)))
 
     def missing_key(self) -> list[str]:
+        """The columns of the key that no name stands for and that have no default."""
         columns = self._mapping.table.columns
         return [
             columns[place].name
@@ -163,6 +164,7 @@ class Node:
         self.column: tuple[int, int] | None = None  # place and rank
 
     def add(self, path: tuple[str, ...], place: int, rank: int) -> None:
+        """Says that the path ends at the column at `place`; of several the lowest rank wins."""
         node = self
         for name in path:
             node = node.below.setdefault(name, Node())

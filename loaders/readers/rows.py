@@ -93,6 +93,7 @@ class Found:
             self.know(name)
 
     def know(self, name: str) -> None:
+        """Notes a field that nobody declared; past UNKNOWN_LIMIT they are not kept."""
         if len(self.unknown) < UNKNOWN_LIMIT:
             self.unknown.add(name)
 
