@@ -53,12 +53,11 @@ def read_status(limit: int) -> dict[str, Any]:
     """All that the command says, as a program may have it."""
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
-        numbered = read.kind_of_days(connection) == "numbered"
         held, newest = holder(connection), read.runs(connection, limit)
         return {
             "lock": held and held[0],
             "last_run": last_run(connection, newest[0]) if newest else None,
-            "days": days_by_state(read.ask(connection, "calendar", numbered=numbered)),
+            "days": days_by_state(read.ask_by_day(connection, "calendar")),
             "runs": [
                 {
                     "started": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",
@@ -70,7 +69,10 @@ def read_status(limit: int) -> dict[str, Any]:
                 }
                 for run in newest
             ],
-            "landings": read.ask(connection, "batches", most=limit, numbered=numbered),
+            "landings": [
+                landing | {"day": landing.pop("day_name")}
+                for landing in read.ask_by_day(connection, "batches", most=limit)
+            ],
         }
 
 

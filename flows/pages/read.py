@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.checks.accepted import read_accepted
+from loaders.days import Day
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -48,9 +49,18 @@ def kind_of_days(connection: Connection) -> Literal["dated", "numbered"]:
     return found[0]["kind"] if found else "dated"
 
 
+def ask_by_day(connection: Connection, name: str, **values: Any) -> list[Row]:
+    """What sql/<name>.sql asks, each row with `day_name`: its day as people write it."""
+    kind = kind_of_days(connection)
+    return [
+        {**row, "day_name": row.get("day_name") or Day(row["day"], kind).text}
+        for row in ask(connection, name, kind=kind, **values)
+    ]
+
+
 def runs(connection: Connection, most: int | None, **one: Any) -> list[Row]:
     """The newest runs (all for None): of any day, of one `day`, or the one `run` of that id."""
-    return ask(connection, "runs", **{"day": None, "run": None, "most": most, **one})
+    return ask_by_day(connection, "runs", **{"day": None, "run": None, "most": most, **one})
 
 
 def checks(connection: Connection, flow_run_id: str | None) -> list[Row]:

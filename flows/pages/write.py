@@ -69,7 +69,7 @@ class _Pages:
     def __init__(self, connection: Connection, site: Path) -> None:
         self.connection, self.site = connection, site
         self.kind = read.kind_of_days(connection)
-        self.days = ask(connection, "calendar", numbered=self.kind == "numbered")
+        self.days = read.ask_by_day(connection, "calendar")
         self.tables = tables.declared(transform.target_path() / "manifest.json")
         self.trends: dict[str, list[Row]] = defaultdict(list)
         for row in ask(connection, "trends"):

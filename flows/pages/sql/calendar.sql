@@ -11,7 +11,7 @@ with states as (
         left join metrics.phase_runs as asked
             on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
         where runs.task_name = 'day-pipeline'
-            and coalesce(starts_with(asked.settings ->> 'day', 'day') = %(numbered)s, true)
+            and coalesce(starts_with(asked.settings ->> 'day', 'day') = (%(kind)s = 'numbered'), true)
         order by runs.day, runs.id desc
     )
 ),
@@ -47,7 +47,6 @@ newest as (
 
 select
     *, date_trunc('month', day::timestamp)::date as month,
-    case when %(numbered)s then 'day' || day - date '1970-01-01' else day::text end as day_name,
     day - row_number() over (partition by state order by day)::integer as span
 from newest
 order by day

@@ -3,14 +3,7 @@
 select
     runs.flow_run_id, runs.day, runs.status, runs.error_message, runs.started_at,
     runs.duration_seconds,
-    coalesce(
-        asked.settings ->> 'day',
-        case
-            when exists (select from bronze.calendar where kind = 'numbered')
-                then 'day' || runs.day - date '1970-01-01'
-            else runs.day::text
-        end
-    ) as day_name,
+    asked.settings ->> 'day' as day_name,
     coalesce(runs.finished_at, runs.started_at) as changed
 from metrics.pipeline_metrics as runs
 left join metrics.phase_runs as asked
