@@ -48,25 +48,25 @@ def environment() -> dict[str, str]:
     process.private_folder(folder())
     chosen = dict(os.environ)
     chosen.setdefault("PREFECT_HOME", str(own_home()))
-    chosen.setdefault(ADDRESS, f"http://{LOCAL}:{_port()}/api")
+    chosen.setdefault(ADDRESS, local_address(_port()))
     chosen.setdefault("PREFECT_WORKER_QUERY_SECONDS", "1")  # each phase waits for it: 10 is long
     chosen["DAYBOOK_HOME"] = str(warehouse.home())
     return chosen
 
 
 def url() -> str | None:
-    """The stack's API, if it is up and answers."""
-    return noted if (noted := _noted()) and answers(noted) else None
+    """The API that PREFECT_API_URL names, else the stack's, if it answers."""
+    address = _address()
+    return address if address and answers(address) else None
 
 
 def connection() -> dict[str, str]:
     """Address and secret of the stack's API; empty when it is down or another one is named."""
-    found = url()
-    named = os.environ.get(ADDRESS) or found
-    if not found or not named or place(named) != place(found):
+    address = _address()
+    if place(address) != (LOCAL, server().note().get("port")) or not answers(address):
         return {}
     # Nobody but a server of our own is told it, even on its port.
-    return {ADDRESS: named, **({SECRET: secret()} if server().pid() else {})}
+    return {ADDRESS: address, **({SECRET: secret()} if server().pid() else {})}
 
 
 def place(address: str) -> tuple[str, int]:
@@ -105,42 +105,44 @@ def secret_file() -> Path:
 def secret() -> str:
     """The stack's secret, made where there is none; PREFECT_API_AUTH_STRING wins. DaybookError for
     a file that others may read."""
-    if told := os.environ.get(SECRET):
-        return told
+    if given := os.environ.get(SECRET):
+        return given
     path = secret_file()
     if not path.exists():
         process.write_private(path, new_secret())
-    found = path.lstat()
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    state = path.lstat()
+    if state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) & 0o077:
         raise DaybookError(f"{path} isn't its owner's alone: delete it, then make restart.")
     return path.read_text()
 
 
-def server_settings(asked: str, port: int) -> dict[str, str]:
+def server_settings(secret: str, port: int) -> dict[str, str]:
     """What a server is started with: no call without the secret, from no page but its own."""
     origins = [f"http://{host}:{port}" for host in (LOCAL, "localhost")]
     return {
-        "PREFECT_SERVER_API_AUTH_STRING": asked,
+        "PREFECT_SERVER_API_AUTH_STRING": secret,
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(origins),
     }
 
 
-def note() -> Path:
-    """Where the address of the stack's API is noted while it is up."""
-    return folder() / "api-url"
+def _address() -> str:
+    """Empty where PREFECT_API_URL names none and the stack has none."""
+    port = server().note().get("port")
+    return os.environ.get(ADDRESS) or (local_address(port) if port else "")
 
 
-def _noted() -> str:
-    return note().read_text() if note().exists() else ""
+def local_address(port: int) -> str:
+    """That of an API on this machine."""
+    return f"http://{LOCAL}:{port}/api"
 
 
 def _port() -> int:
     """The configured port; else the one in use; else 4200, or a free one where that is taken."""
-    if asked := os.environ.get("PREFECT_SERVER_API_PORT"):
-        return int(asked)
-    host, port = place(_noted())
-    if host == LOCAL and (server().pid() or process.is_free(port)):
+    if configured := os.environ.get("PREFECT_SERVER_API_PORT"):
+        return int(configured)
+    port: int | None = server().note().get("port")
+    if port and (server().pid() or process.is_free(port)):
         return port
     with socket.create_server((LOCAL, PORT if process.is_free(PORT) else 0)) as free:
         return int(free.getsockname()[1])

@@ -1,7 +1,6 @@
-"""Send prefect.yaml's deployments to the server: `python -m flows.deploy`.
+"""Send prefect.yaml's deployments to the server, by `prefect deploy`: `python -m flows.deploy`.
 
-Waits for a server that is still starting. `prefect deploy` ends well, too, where it has left a
-deployment out: here that is a failure.
+Waits for a server that is still starting, and makes the pool first.
 """
 
 from __future__ import annotations
@@ -11,17 +10,13 @@ import os
 import shlex
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows import api
 from flows.command import guarded
 from loaders import process
 from loaders.errors import DaybookError, UsageError
 from loaders.sources import PROJECT
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
 
 FILE = "prefect.yaml"
 SLOTS = 8  # the pool's: a distributed day with its tables, and a second day that waits
@@ -64,43 +59,35 @@ def project_folder() -> dict[str, str]:
 
 def deploy(names: list[str], seconds: float = 60.0) -> None:
     """Make the pool what it has to be and deploy, by name. DaybookError when the server doesn't
-    answer within `seconds` or refuses, or a deployment isn't there in the end."""
+    answer within `seconds` or refuses, or Prefect fails to deploy them all."""
     settings = {**api.environment(), **api.connection()}
     url = settings[api.ADDRESS]
     if not process.until(lambda: api.answers(url), seconds):
         raise DaybookError(f"No Prefect server answers at {url}: make up, or PREFECT_API_URL.")
     os.environ.update(settings)
-    from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
 
-    since = datetime.now(UTC) - timedelta(seconds=5)  # clocks of two machines
-    with get_client(sync_client=True) as client:
-        try:
-            _make_pool(client)
-        except PrefectHTTPStatusError as error:
-            if error.response.status_code == 401:
-                raise DaybookError(
-                    f"Prefect at {url} asks for a secret: set {api.SECRET}."
-                ) from None
-            raise
-        chosen = [word for name in names for word in ("--name", name)]
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen],
-            cwd=PROJECT,
-            env=settings,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        found = client.read_deployments()
-    there = {each.name for each in found if each.updated and each.updated >= since}
-    missing = [name for name in names if name not in there]
-    if done.returncode != 0 or missing:
-        said = (done.stdout + done.stderr).strip()[-2000:]
-        raise DaybookError(f"Not deployed: {', '.join(missing) or 'see below'}\n{said}")
+    try:
+        _make_pool()
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code == 401:
+            raise DaybookError(f"Prefect at {url} asks for a secret: set {api.SECRET}.") from None
+        raise
+    chosen = [word for name in names for word in ("--name", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen],
+        cwd=PROJECT,
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise DaybookError(f"Not deployed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
 
 
-def _make_pool(client: SyncPrefectClient) -> None:
+def _make_pool() -> None:
+    from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists
 
@@ -108,10 +95,11 @@ def _make_pool(client: SyncPrefectClient) -> None:
     pool = WorkPoolCreate(
         name=api.POOL, type="process", concurrency_limit=SLOTS, base_job_template=template
     )
-    try:
-        client.create_work_pool(pool)
-    except ObjectAlreadyExists:  # the user's limit stays
-        client.update_work_pool(api.POOL, WorkPoolUpdate(base_job_template=template))
+    with get_client(sync_client=True) as client:
+        try:
+            client.create_work_pool(pool)
+        except ObjectAlreadyExists:  # the user's limit stays
+            client.update_work_pool(api.POOL, WorkPoolUpdate(base_job_template=template))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,9 +7,10 @@ import os
 import sys
 
 from flows.command import guarded
-from loaders import address, warehouse
+from loaders import warehouse
 from loaders.cluster import program
 from loaders.errors import WarehouseError
+from loaders.session import environment
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> int:
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> i
             except WarehouseError as error:  # a prompt may be what it takes to mend it
                 print(error, file=sys.stderr)
         psql = program("psql")
-        os.execve(psql, [psql, *rest], address.environment())
+        os.execve(psql, [psql, *rest], environment())
 
     return guarded(command)
 

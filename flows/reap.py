@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows import api
 from flows.command import guarded
 from loaders.lock import sessions
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun, State
 
 OPEN = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
 
@@ -28,35 +23,37 @@ def reap() -> list[str]:
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
 
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(
+        runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(OPEN),
             work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [api.POOL]}}),
         )
-        alive = sessions()
-        dead = [run for run in found if str(run.id)[:8] not in alive]
-        for run in dead:
-            _crash(client, run)
-    return [str(run.id) for run in dead]
+    alive = sessions()
+    return mark_crashed([str(run.id) for run in runs if str(run.id)[:8] not in alive])
 
 
-def mark_crashed(days: list[str]) -> None:
-    """Close the runs of days that ended without a word."""
+def mark_crashed(flow_run_ids: list[str]) -> list[str]:
+    """Close runs that ended without a word, those that Prefect knows; the ids of those. (One that
+    outlived PostgreSQL has said why it ended.)"""
+    from httpx import HTTPError
     from prefect.client.orchestration import get_client
-
-    if not days:
-        return
-    with get_client(sync_client=True) as client:
-        for flow_run_id in map(UUID, days):
-            with contextlib.suppress(Exception):  # it may be a run of another Prefect server
-                _crash(client, client.read_flow_run(flow_run_id))
-
-
-def _crash(client: SyncPrefectClient, run: FlowRun) -> None:
+    from prefect.client.schemas.objects import State
+    from prefect.exceptions import ObjectNotFound
     from prefect.states import Crashed
 
-    if run.state and not run.state.is_final():  # one that outlived PostgreSQL has said why
-        gone: State[None] = Crashed(message="Its worker or its process is gone.")
-        client.set_flow_run_state(run.id, gone, force=True)
+    if not flow_run_ids:
+        return []
+    closed = []
+    crashed: State[None] = Crashed(message="Its worker or its process is gone.")
+    with get_client(sync_client=True) as client:
+        for flow_run_id in flow_run_ids:
+            # It may be a run of another Prefect server; and a server that is away must not fail the
+            # day that calls this.
+            with contextlib.suppress(ObjectNotFound, HTTPError):
+                state = client.read_flow_run(UUID(flow_run_id)).state
+                if state and not state.is_final():
+                    client.set_flow_run_state(UUID(flow_run_id), crashed, force=True)
+                    closed.append(flow_run_id)
+    return closed
 
 
 def main() -> int:

@@ -47,11 +47,12 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     os.environ.setdefault(
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(api.START_SECONDS)
     )
+    own_home = api.own_home()  # and DAYBOOK_HOME, where a run is the first to need one
     os.environ.update(api.connection())
     if os.environ.get(api.ADDRESS) or "prefect" in sys.modules:
         meanwhile()
         return
-    prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(api.own_home())))
+    prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(own_home)))
     prefect_home.mkdir(parents=True, exist_ok=True)
     with process.only_one(prefect_home / "server.lock"):  # the first start migrates the database
         spawn_server(prefect_home, meanwhile)
@@ -70,7 +71,7 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
         )
-    os.environ.update({api.ADDRESS: f"http://{api.LOCAL}:{port}/api", api.SECRET: secret})
+    os.environ.update({api.ADDRESS: api.local_address(port), api.SECRET: secret})
     _running.append(child)
     try:
         meanwhile()

@@ -42,7 +42,6 @@ def up() -> None:
             if not server.pid():
                 _start_server(port, settings)
             api.wait_for(address, server.log, server.pid)
-        api.note().write_text(address)
         if _at_home():  # so that the prefect command finds the server with nothing exported
             _tell_prefect(settings)
         os.environ.update(settings)
@@ -62,7 +61,6 @@ def down(*, keep_warehouse: bool = False) -> None:
     with _only_one():
         worker().stop()
         api.server().stop()
-        api.note().unlink(missing_ok=True)
         if _at_home():
             (PROJECT / "prefect.toml").unlink(missing_ok=True)
         if warehouse.is_embedded() and not keep_warehouse:
@@ -119,8 +117,8 @@ def _start_server(port: int, settings: dict[str, str]) -> None:
             "PREFECT_SERVER_API_PORT to a free one, or PREFECT_API_URL to the server to use."
         )
     command = _prefect("server", "start", "--host", api.LOCAL, "--port", str(port))
-    told = settings | api.server_settings(settings[api.SECRET], port)
-    api.server().start(command, told)
+    own = api.server_settings(settings[api.SECRET], port)
+    api.server().start(command, settings | own, port=port)
 
 
 def _prefect(*arguments: str) -> list[str]:

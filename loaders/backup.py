@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loaders import warehouse
-from loaders.address import environment
 from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError, ended_with
 from loaders.lock import run_lock
+from loaders.session import environment
 
 SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
 HASHES = "bronze.backup_hashes"

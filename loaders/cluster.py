@@ -33,13 +33,11 @@ SETTINGS = {
     "maintenance_work_mem": "256MB",
     "random_page_cost": "1.1",
     "jit": "off",  # costs more than it saves on statements of a day's size
-    "fsync": "on",
     "wal_level": "minimal",  # COPY into a table made in the same transaction skips the log
     "max_wal_senders": "0",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "timezone": "UTC",
-    "log_timezone": "UTC",
     "lc_messages": "C",
     "datestyle": "ISO, YMD",
     "log_error_verbosity": "terse",  # details and statements carry people's data
@@ -105,7 +103,7 @@ class Cluster:
         for uid in (self.home.stat().st_uid, os.geteuid(), 0):
             with suppress(KeyError):  # a number without a name, as in some containers
                 names.add(pwd.getpwuid(uid).pw_name)
-        written = {
+        files = {
             "postgresql.conf": [
                 "# Written by Daybook at each start; your own settings: ALTER SYSTEM",
                 *(f"{name} = '" + text.replace("'", "''") + "'" for name, text in settings.items()),
@@ -114,11 +112,8 @@ class Cluster:
             "pg_hba.conf": ["local all all peer map=daybook"],
             "pg_ident.conf": [f'daybook "{name}" all' for name in sorted(names)],
         }
-        for name, lines in written.items():
-            fresh = self.data / f"{name}.new"
-            fresh.write_text("\n".join(lines) + "\n")
-            fresh.chmod(0o644)
-            fresh.replace(self.data / name)
+        for name, lines in files.items():  # in place: they stay the server's user's to read
+            (self.data / name).write_text("\n".join(lines) + "\n")
 
     def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs with nothing of our environment, secrets included."""

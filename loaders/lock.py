@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from loaders import process, warehouse
@@ -15,23 +14,39 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
-POLL = 0.2  # seconds
 WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
 
 
 class Lock:
-    """The held lock. `check()` before each commit: a lost connection is a lost lock."""
+    """The run lock, taken by a session of its own, which PostgreSQL shows under the holder's name.
+    `check()` before each commit: a lost connection is a lost lock."""
 
-    def __init__(self, conn: Connection, holder: str) -> None:
-        self._conn, self.holder = conn, holder
-        self.again, self._is_lost = ExitStack(), False
+    def __init__(self, holder: str) -> None:
+        self._holder = holder
+        self._conn = _session(holder)
+        self._is_lost = False
         self._one_at_a_time = threading.Lock()
+
+    def take(self, wait: float) -> None:
+        """Within `wait` seconds, else LockedError naming who holds it and since when."""
+        import psycopg
+
+        try:
+            self._conn.execute(f"set lock_timeout = {max(1, round(wait * 1000))}")
+            self._conn.execute("select pg_advisory_lock(%s::bigint)", [KEY])
+        except psycopg.errors.LockNotAvailable:
+            raise LockedError(_who_holds(self._conn, wait)) from None
+        except psycopg.errors.InsufficientPrivilege:
+            raise WarehouseError(
+                f"{warehouse.where()} may not run a day: its login has to be in the roles"
+                f" {warehouse.LOADER} and, for the whole flow, {warehouse.TRANSFORMER}."
+            ) from None
 
     def check(self) -> None:
         """LockedError unless this run holds the lock still."""
         if not self.is_held():
             raise LockedError(
-                f"{self.holder} lost its lock on the warehouse (its connection ended): "
+                f"{self._holder} lost its lock on the warehouse (its connection ended): "
                 "nothing more is written. Run it again."
             )
 
@@ -39,7 +54,7 @@ class Lock:
         import psycopg
 
         try:
-            return self._is_held()
+            return not self._is_lost and self._is_held()
         except psycopg.Error:
             return False
 
@@ -50,30 +65,38 @@ class Lock:
     def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
         """Take a lost lock again, once PostgreSQL is back; `is_safe` is asked under it. Tried once:
         whoever asks later is told what that came to."""
-        with self._one_at_a_time, ExitStack() as taken:
+        with self._one_at_a_time:
             if self._is_lost or self.is_held():
                 return not self._is_lost
             self._is_lost = True
-            found: list[Lock] = []
-
-            def is_back() -> bool:
-                with suppress(WarehouseError):  # its own session may be a moment behind
-                    found.append(taken.enter_context(run_lock(self.holder, wait=2)))
-                return bool(found)
-
             with suppress(DaybookError):  # another has it, or the server is gone once more
-                if process.until(is_back, WAIT) and is_safe():
-                    self._conn, self._is_lost = found[0]._conn, False
-                    self.again.enter_context(taken.pop_all())
+                self._is_lost = not (process.until(self._is_back, WAIT) and is_safe())
             return not self._is_lost
+
+    def _is_back(self) -> bool:
+        self.close()
+        with suppress(WarehouseError):  # PostgreSQL is still away
+            self._conn = _session(self._holder)
+            self.take(2)  # the session that was lost may be there for a moment
+            return True
+        return False
+
+    def close(self) -> None:
+        """Give it back: it ends with its session, so a killed run leaves none behind."""
+        self._conn.close()
 
 
 class ParentLock(Lock):
-    """The lock of the day that this process works for, which the day's own process holds."""
+    """The lock of the day that this process works for, which the day's own process holds. Its own
+    session only shows that `child` is alive."""
+
+    def __init__(self, flow_run_id: str, child: str) -> None:
+        super().__init__(f"daybook child {flow_run_id} {child[:8]}")
+        self._holder = f"daybook run {flow_run_id}"
 
     def _is_held(self) -> bool:
-        said, _ = holder(self._conn) or ("", 0)
-        return said.startswith(self.holder)
+        name, _ = holder(self._conn) or ("", 0)
+        return name.startswith(self._holder)
 
     def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
         """That is for the day's own process."""
@@ -82,30 +105,18 @@ class ParentLock(Lock):
 
 @contextmanager
 def run_lock(holder: str, wait: float = WAIT) -> Iterator[Lock]:
-    """Hold the warehouse for `holder`, such as "daybook run <flow_run_id> <day>".
-
-    Waits up to `wait` seconds, then LockedError naming who holds it and since when. PostgreSQL
-    frees the lock when the connection ends, so a run that is killed leaves none behind.
-    """
-    with _session(holder) as conn:
-        deadline = time.monotonic() + wait
-        while not _taken(conn):
-            if time.monotonic() >= deadline:
-                raise LockedError(_who_holds(conn, wait))
-            time.sleep(min(POLL, max(0.01, deadline - time.monotonic())))
-        lock = Lock(conn, holder)
-        with lock.again:
-            yield lock
+    """Hold the warehouse for `holder`, such as "daybook run <flow_run_id> <day>". Raises as
+    Lock.take does."""
+    with closing(Lock(holder)) as lock:
+        lock.take(wait)
+        yield lock
 
 
 @contextmanager
 def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
-    """Work for the day `flow_run_id` as its run `child`, which this session shows to be alive.
-
-    LockedError when that day doesn't hold the lock.
-    """
-    with _session(f"daybook child {flow_run_id} {child[:8]}") as conn:
-        lock = ParentLock(conn, f"daybook run {flow_run_id}")
+    """Work for the day `flow_run_id` as its run `child`. LockedError when that day doesn't hold the
+    lock."""
+    with closing(ParentLock(flow_run_id, child)) as lock:
         lock.check()
         yield lock
 
@@ -146,40 +157,23 @@ def sessions() -> str:
     return str(names)
 
 
-@contextmanager
-def _session(name: str) -> Iterator[Connection]:
+def _session(name: str) -> Connection:
     """A connection that only waits, with a name as PostgreSQL shows it: 63 bytes of ASCII."""
     fitted = "".join(c if " " <= c <= "~" else "?" for c in name)[:63]
-    with closing(
-        warehouse.connect(
-            application_name=fitted, autocommit=True, timeouts=False, role=warehouse.LOADER
-        )
-    ) as conn:
-        yield conn
-
-
-def _taken(conn: Connection) -> bool:
-    import psycopg
-
-    try:
-        return conn.execute("select pg_try_advisory_lock(%s::bigint)", [KEY]).fetchone() == (True,)
-    except psycopg.errors.InsufficientPrivilege:
-        raise WarehouseError(
-            f"{warehouse.where()} may not run a day: its login has to be in the roles"
-            f" {warehouse.LOADER} and, for the whole flow, {warehouse.TRANSFORMER}."
-        ) from None
+    return warehouse.connect(
+        application_name=fitted, autocommit=True, timeouts=False, role=warehouse.LOADER
+    )
 
 
 def _who_holds(conn: Connection, wait: float) -> str:
     conn.execute("reset role")  # a login sees more of its own other sessions than its role does
-    found = holder(conn)
-    if found is None:
+    name, pid = holder(conn) or (None, 0)
+    if name is None:
         return (
             f"The warehouse was locked for {wait:g} s by a run that has just ended. Run it again."
         )
-    said, pid = found
     return (
-        f"The warehouse is held by {said} (waited {wait:g} s). "
+        f"The warehouse is held by {name} (waited {wait:g} s). "
         "Only one run at a time changes it: wait for it to end, or end it: "
         f"select pg_terminate_backend({pid});"
     )

@@ -35,28 +35,35 @@ class Program:
         return self.folder / f"{self.name}.log"
 
     @property
-    def _note(self) -> Path:
+    def _file(self) -> Path:
         return self.folder / f"{self.name}.json"
+
+    def note(self) -> dict[str, Any]:
+        """What was noted of its newest start: pid, its start, and what `start` was given; empty
+        once it was stopped."""
+        try:
+            return dict(json.loads(self._file.read_text()))
+        except (OSError, ValueError):
+            return {}
 
     def pid(self) -> int | None:
         """Its process, None when there is none."""
         import psutil
 
         try:
-            noted = json.loads(self._note.read_text())
-            process = psutil.Process(noted["pid"])
-            gone = process.status() == psutil.STATUS_ZOMBIE
-            return None if gone or process.create_time() != noted["started"] else process.pid
-        except (OSError, ValueError, KeyError, psutil.Error):
+            process = psutil.Process((note := self.note())["pid"])
+            is_ours = process.create_time() == note["started"]
+            return process.pid if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
+        except (KeyError, psutil.Error):
             return None
 
-    def start(self, command: list[str], environment: dict[str, str]) -> None:
-        """Start it, and note its process."""
+    def start(self, command: list[str], environment: dict[str, str], **noted: Any) -> None:
+        """Start it, and note its process and what else is `noted`."""
         import psutil
 
         child = spawn(command, self.log, environment)
-        note = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
-        self._note.write_text(json.dumps(note))
+        started = psutil.Process(child.pid).create_time()
+        write_private(self._file, json.dumps({"pid": child.pid, "started": started, **noted}))
 
     def stop(self) -> None:
         """SIGTERM to it and all below it, so that they can record their end; then SIGKILL."""
@@ -71,7 +78,7 @@ class Program:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             psutil.wait_procs(left, timeout=5)
-        self._note.unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)
 
 
 def spawn(

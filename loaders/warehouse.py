@@ -8,31 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from loaders.address import home, is_embedded, uri, uri_without_password, where
 from loaders.errors import WarehouseError, ended_with, plain
-from loaders.session import LOADER, TIMEOUTS, TRANSFORMER, connect, pgoptions
+from loaders.session import (
+    LOADER,
+    TRANSFORMER,
+    connect,
+    home,
+    is_embedded,
+    pgoptions,
+    uri,
+    uri_without_password,
+    where,
+)
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from sqlalchemy import Engine
 
-__all__ = [
-    "LOADER",
-    "TIMEOUTS",
-    "TRANSFORMER",
-    "Status",
-    "check_ready",
-    "connect",
-    "home",
-    "is_embedded",
-    "migrate",
-    "pgoptions",
-    "start",
-    "status",
-    "stop",
-    "uri",
-    "where",
-]
+# of loaders.session, where everybody looks for them
+__all__ = ["LOADER", "TRANSFORMER", "connect", "home", "is_embedded", "pgoptions", "uri", "where"]
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 FIRST_REVISION = "0103"  # of this edition
 MIGRATE = "run python -m loaders.warehouse migrate"
@@ -106,18 +100,18 @@ def migrate() -> list[str]:
 
     from loaders.tables import ensure_tables
 
-    said: list[str] = []
+    notes: list[str] = []
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
         with engine("daybook migrate").begin() as connection:
             conn = cast("Connection", connection.connection.driver_connection)
             conn.add_notice_handler(
-                lambda d: said.append(str(d.message_primary)) if d.severity == "WARNING" else None
+                lambda d: notes.append(str(d.message_primary)) if d.severity == "WARNING" else None
             )
             if conn.info.server_version < 160000:
-                found = conn.info.parameter_status("server_version")
-                raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {found}.")
+                version = conn.info.parameter_status("server_version")
+                raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {version}.")
             conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
             if other := _other_edition(_revision(conn)):
                 raise WarehouseError(other)
@@ -130,7 +124,7 @@ def migrate() -> list[str]:
                 conn.execute(f"grant create on database daybook to {TRANSFORMER}")  # dev's schemas
     except (psycopg.Error, SQLAlchemyError) as error:
         raise WarehouseError(f"Nothing was migrated at {where()}: {plain(error)}") from None
-    return said
+    return notes
 
 
 def engine(application_name: str) -> Engine:
@@ -152,26 +146,27 @@ def check_ready(conn: Connection) -> None:
 
 
 def _behind(conn: Connection) -> str | None:
+    """Why the warehouse isn't ready for this code, with what to run; None where it is."""
     from loaders.tables import missing
 
-    found, newest = _revision(conn), newest_revision()
-    if found is None:
+    revision, newest = _revision(conn), newest_revision()
+    if revision is None:
         return f"The warehouse has no control tables: {MIGRATE}."
-    if other := _other_edition(found):
+    if other := _other_edition(revision):
         return other
-    if found < newest:
-        return f"The control tables are at {found}, this code needs {newest}: {MIGRATE}."
+    if revision < newest:
+        return f"The control tables are at {revision}, this code needs {newest}: {MIGRATE}."
     if gaps := missing(conn):
         return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {MIGRATE}."
     return None
 
 
-def _other_edition(found: str | None) -> str | None:
+def _other_edition(revision: str | None) -> str | None:
     """Why this code can't work on control tables of that revision, if it can't."""
     newest = newest_revision()
-    if found and found > newest:
-        return f"The control tables are at {found}, newer than this code ({newest}): update it."
-    if found and found < FIRST_REVISION:
+    if revision and revision > newest:
+        return f"The control tables are at {revision}, newer than this code ({newest}): update it."
+    if revision and revision < FIRST_REVISION:
         return (
             "This warehouse was built by the first edition of Daybook. What landed stays:"
             f" CHANGELOG.md says what to drop before you {MIGRATE}."
@@ -186,13 +181,12 @@ def newest_revision() -> str:
 
 def _revision(conn: Connection) -> str | None:
     """The revision that the control tables are at; None without any."""
-    from psycopg.rows import tuple_row
+    from psycopg.rows import scalar_row
 
-    cursor = conn.cursor(row_factory=tuple_row)
-    if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() == (None,):
+    cursor = conn.cursor(row_factory=scalar_row)
+    if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() is None:
         return None
-    found = cursor.execute("select max(version_num) from bronze.alembic_version").fetchone()
-    return found[0] if found else None
+    return cursor.execute("select max(version_num) from bronze.alembic_version").fetchone()
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m loaders.warehouse") -> int:
@@ -213,24 +207,23 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.ware
 
 
 def _answer(command: str) -> str:
-    if command == "start":
-        start()
-        found = status()
-        return f"PostgreSQL {found.version} is ready at {where()}.\n{uri_without_password()}"
+    if command == "uri":
+        return uri()
+    if command == "migrate":
+        return "\n".join([*migrate(), f"The warehouse at {where()} is up to date."])
     if command == "stop":
         if not is_embedded():
             return f"The warehouse is {where()}: not our server, so not ours to stop."
         return "Stopped." if stop() else "It wasn't running."
-    if command == "status":
-        found = status()
-        kind = "embedded" if found.embedded else "external"
-        if not found.running:
-            return f"stopped ({kind}): {found.where}\n{found.problem}"
-        note = f"\n{found.problem}" if found.problem else ""
-        return f"running ({kind}): PostgreSQL {found.version} at {found.where}{note}"
-    if command == "uri":
-        return uri()
-    return "\n".join([*migrate(), f"The warehouse at {where()} is up to date."])
+    if command == "start":
+        start()
+        return f"PostgreSQL {status().version} is ready at {where()}.\n{uri_without_password()}"
+    server = status()
+    kind = "embedded" if server.embedded else "external"
+    if not server.running:
+        return f"stopped ({kind}): {server.where}\n{server.problem}"
+    note = f"\n{server.problem}" if server.problem else ""
+    return f"running ({kind}): PostgreSQL {server.version} at {server.where}{note}"
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_bash_completes_commands_and_their_options(tmp_path: Path) -> None:
 def test_psql_works_from_any_folder_and_shows_no_password(warehouse: str, tmp_path: Path) -> None:
     done = typed("psql", "-Atc", "select 1 + 1", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
-    from loaders.address import environment
+    from loaders.session import environment
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", "postgresql://me:secret@db.example.com:5433/wh")

@@ -12,9 +12,9 @@ import pytest
 
 from flows.cli import main
 from loaders import landing
-from loaders.address import environment
 from loaders.cluster import program
 from loaders.days import parse_day
+from loaders.session import environment
 from loaders.sources import PROJECT
 
 SAMPLE = PROJECT / "tests" / "sample"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from loaders import address, warehouse
+from loaders import session, warehouse
 from loaders.sources import PROJECT
 
 SYSTEM_USER = pwd.getpwuid(os.geteuid()).pw_name
@@ -95,8 +95,8 @@ def by_dbt(target: str = "embedded") -> dict[str, Any]:
 
 def by_loaders() -> dict[str, Any]:
     """The same of what loaders/warehouse.py hands to libpq, and libpq takes from its variables."""
-    asked = {} if warehouse.is_embedded() else address.parameters()
-    found = {"host": "", "port": "5432", **address.target()}
+    asked = {} if warehouse.is_embedded() else session.parameters()
+    found = {"host": "", "port": "5432", **session.target()}
     if warehouse.is_embedded():
         found["user"] = warehouse.TRANSFORMER  # the server's owner is for loaders.warehouse alone
     return {

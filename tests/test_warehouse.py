@@ -10,7 +10,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from loaders import sources, tables
+from loaders import session, sources, tables
 from loaders import warehouse as wh
 from loaders.days import parse_day
 from loaders.errors import WarehouseError
@@ -200,7 +200,7 @@ def test_every_connection_has_a_name_and_timeouts(warehouse):
     with wh.connect(application_name="daybook test") as conn:
         shown = [
             conn.execute(f"show {name}").fetchone()[0]
-            for name in ("application_name", *wh.TIMEOUTS, "client_connection_check_interval")
+            for name in ("application_name", *session.TIMEOUTS, "client_connection_check_interval")
         ]
     assert shown == ["daybook test", "1h", "1min", "10min", "500ms"]
 

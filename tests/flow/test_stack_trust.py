@@ -215,9 +215,9 @@ def test_the_home_with_prefects_database_and_logs_is_its_owners_alone(home: Path
 def test_the_secret_is_told_to_no_server_but_our_own(home: Path, monkeypatch):
     """Another user's program may have taken the port of a stack that was killed."""
     with socket.create_server((api.LOCAL, 0)) as taken:
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
+        note = {"pid": 0, "started": 0, "port": taken.getsockname()[1]}
         process.private_folder(api.folder())
-        (api.folder() / "api-url").write_text(url)
+        (api.folder() / "server.json").write_text(json.dumps(note))
         monkeypatch.setattr(api, "answers", lambda *_: True)
         assert api.SECRET not in api.connection()
         monkeypatch.setenv(api.ADDRESS, "https://prefect.example/api")
