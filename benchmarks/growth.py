@@ -105,7 +105,7 @@ def plot(measures: list[Measure]) -> str:
     def at(many: float, spent: float) -> tuple[float, float]:
         return 60 + (math.log10(many) - 4) * 140, 320 - (math.log10(spent) + 1) * 75
 
-    parts = []
+    parts = ['<text x="60" y="14">CPU seconds of a first day, by its transactions</text>']
     for power in range(-1, 4):
         _, y = at(1, 10**power)
         parts.append(f'<path d="M60 {y}H500" stroke="#ddd"/>')
@@ -124,6 +124,6 @@ def plot(measures: list[Measure]) -> str:
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}"/>')
         x, y = points[-1]
         parts.append(f'<text x="{x + 6:.0f}" y="{y + 4:.0f}" fill="{colour}">{name}</text>')
-    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 580 350" font-size="12"'
-    head += ' font-family="sans-serif"><rect width="580" height="350" fill="#fff"/>'
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 350" font-size="12"'
+    head += ' font-family="sans-serif"><rect width="640" height="350" fill="#fff"/>'
     return "\n".join([head, *parts, "</svg>"]) + "\n"
