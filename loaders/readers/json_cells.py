@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from loaders.readers.json_window import decode
+from loaders.readers.json_window import PAGE, decode
 from loaders.readers.mapping import Mapping, Node
 from loaders.readers.rows import Found, cell, json_text
 from loaders.readers.values import suspect
@@ -26,7 +26,6 @@ from loaders.schema import FieldPath
 Raw = msgspec.Raw
 # What a record does not have; a null of its own is another object.
 ABSENT = Raw(b"null")
-PAGE = ("results",)  # where a page keeps its list, unless it is declared
 MOST = 64  # names that are learnt besides the declared: names can be data
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 # What msgspec takes for no field's name.

@@ -17,9 +17,18 @@ from typing import IO, Any
 
 from loaders.raw_file import RawFile
 from loaders.readers import guess
-from loaders.readers.json_blocks import Block, blocks_of
-from loaders.readers.json_cells import PAGE, Cells
-from loaders.readers.json_window import BLANK, Broken, Window, as_bytes, as_text, decode
+from loaders.readers.json_cells import Cells
+from loaders.readers.json_window import (
+    BLANK,
+    PAGE,
+    Block,
+    Broken,
+    Window,
+    as_bytes,
+    as_text,
+    blocks_of,
+    decode,
+)
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import (
     UNSTORABLE,
@@ -27,6 +36,7 @@ from loaders.readers.rows import (
     Pieces,
     Reject,
     UnreadableError,
+    json_text,
     line,
     line_end,
     raw_text,
@@ -54,7 +64,8 @@ def read_json(
     found.keyed = False
     begin: list[Any] = []
     try:
-        for block in blocks_of(window, file, mapping, lines=first is not None):
+        page = mapping.table.records or PAGE
+        for block in blocks_of(window, file, page, lines=first is not None):
             if not begin:
                 begin.append(_first(block))
                 if not reader.number:
@@ -114,8 +125,9 @@ class Reader:
         pages = on_lines or bool(self._mapping.table.records)
         cells_of, end = self._line, self._end
         made: list[bytes] = []
+        storable = _is_storable(b"\n".join(values))
         for place, raw in enumerate(values, start=1):
-            if _is_storable(raw) and (cells := cells_of(raw)):
+            if (storable or _is_storable(raw)) and (cells := cells_of(raw)):
                 self.number += 1
                 made.append(cells + end % self.number)
             elif on_lines:
@@ -155,9 +167,11 @@ class Reader:
                 yield from self._record(one, shown, pages=False)
             return
         self.number += 1
-        if (UNSTORABLE.search(shown) or "\\u" in shown) and (why := _why(value, shown)):
-            value = repaired(value)
+        if (UNSTORABLE.search(shown) or "\\u" in shown) and (mended := repaired(value)) != value:
+            surrogate = UNSTORABLE.search(json_text(value))  # in which a NUL is an escape
+            why = why_unstorable(shown) or ("lone surrogate" if surrogate else "nul byte")
             self._found.put_aside(Reject(self.number, why, raw_text(shown), landed=True))
+            value = mended
         row = self._mapping.record(self.number, value, self._found)
         yield line(row) + self._end % self.number
 
@@ -178,25 +192,6 @@ def _list_at(value: Any, path: tuple[str, ...]) -> list[Any] | None:
         value = value.get(name) if isinstance(value, dict) else None
     lists = isinstance(value, list) and all(isinstance(one, dict) for one in value)
     return value if lists else None
-
-
-def _why(value: Any, shown: str) -> str | None:
-    """Why Postgres can't store the record's strings as they are."""
-    if why := why_unstorable(shown):
-        return why
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            if why := why_unstorable(item):
-                # what came as an escape is no bad byte
-                return "nul byte" if why == "nul byte" else "lone surrogate"
-        elif isinstance(item, dict):
-            waiting.extend(item)
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return None
 
 
 def _values_of(text: str) -> Iterator[tuple[Any, str]]:
