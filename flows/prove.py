@@ -114,11 +114,14 @@ def _scratch(run: str) -> Iterator[Connection]:
             try:
                 for row in ask(connection, "proof_begin"):
                     connection.execute(row["statement"])
-            except psycopg.errors.InsufficientPrivilege:
+            except psycopg.errors.InsufficientPrivilege as error:
                 user, database = connection.info.user, connection.info.dbname
+                may_create = "select has_database_privilege(current_database(), 'create')"
+                said = f"make them: grant create on database {database} to {user}"
+                if connection.execute(may_create).fetchone() == (True,):
+                    said = f"fill them: {error.diag.message_primary}"
                 raise WarehouseError(
-                    f"A proof builds in schemas of its own, and {user} may not make them:"
-                    f" grant create on database {database} to {user}."
+                    f"A proof builds in schemas of its own, and {user} may not {said}."
                 ) from None
             yield connection
         finally:
