@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flows.command import guarded
 from flows.pages import read
 from flows.pages.read import Row
-from flows.pages.verdict import read_story, verdict
+from flows.pages.verdict import read_story, unsaid, verdict
 from flows.report import wrapped
 from loaders import warehouse
 from loaders.lock import holder
@@ -35,14 +35,10 @@ def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """What a run did, in words: the verdict, what failed, what to do, what to look at."""
     story = read_story(connection, run["flow_run_id"], run["day"])
     said = verdict(story, read.ask(connection, "ledger", day=run["day"]))
-    # but for what the verdict says already
-    failed = [
-        line for line in story.failed if line.rpartition("did not land: ")[2] not in said.said
-    ]
     told_above = ("error", "failed") if story.failed else ()
     return {
         "verdict": f"{run['day_name']} {said.word}: {said.said}",
-        "failed": failed,
+        "failed": unsaid(story.failed, said.said),
         "advice": story.advice,
         "warnings": [str(note) for note in story.notes if note.kind not in told_above],
         "accepted": story.accepted,

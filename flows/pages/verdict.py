@@ -100,6 +100,23 @@ def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
     return Story(run, landings, checks, notes, accepted, failed, advice)
 
 
+def by_severity(story: Story) -> dict[str, list[str]]:
+    """Heading → what there is to look at under it, in words, without what the run's own reason says
+    already."""
+    why = story.run["error_message"] if story.run else None
+    failed = [str(note) for note in story.notes if note.kind in ("failed", "error")]
+    return {
+        "failed": unsaid(failed, why or ""),
+        "warnings": [str(note) for note in story.notes if note.kind not in ("failed", "error")],
+        "known": story.accepted,
+    }
+
+
+def unsaid(lines: list[str], said: str) -> list[str]:
+    """Lines but for those whose reason is said."""
+    return [line for line in lines if line.rpartition("did not land: ")[2] not in said]
+
+
 def _of_landings(landings: list[Row], why: dict[str, str]) -> list[Note]:
     notes = []
     for row in landings:
