@@ -24,7 +24,7 @@ def tell(
     solved: bool = False,
 ) -> str | None:
     """Tell how a day ended, as `post` does. `why` and `findings` (heading → lines, as
-    verdict.by_severity has them) carry no values of data; `solved`: it had failed, or was late,
+    a Story's by_severity has them) carry no values of data; `solved`: it had failed, or was late,
     before."""
     text = f"Daybook: {day} {status} in {seconds:.0f} s (run {flow_run_id})"
     text += ", solved: it had failed or was late" if solved else ""

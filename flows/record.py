@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import notify, site, timing
 from flows.pages.read import ask
-from flows.pages.verdict import by_severity, read_story
+from flows.pages.verdict import read_story
 from flows.reasons import PhaseError, without_values
 from flows.run import Run, end_sessions
 from flows.transform import BuildError
@@ -160,7 +160,7 @@ def findings(run: Run) -> dict[str, list[str]]:
     """What a person should look at, by severity: what was left out or mended, how fields changed,
     and what nodes and checks found; never a value of data."""
     with connected(run) as connection:
-        return by_severity(read_story(connection, run.flow_run_id, run.day.date))
+        return read_story(connection, run.flow_run_id, run.day.date).by_severity
 
 
 def timed(phase: Phase[P, T]) -> Phase[P, T]:

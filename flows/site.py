@@ -61,9 +61,8 @@ def _is_older(page: Path) -> bool:
 def _write_columns(page: Path) -> None:
     target = transform.target_path()
     with TemporaryDirectory() as folder:
-        command = [COLIBRI, "generate", "--light", "--output-dir", folder]
-        for name in ("manifest", "catalog"):
-            command += [f"--{name}", target / f"{name}.json"]
+        command: list[str | Path] = [COLIBRI, "generate", "--light", "--output-dir", folder]
+        command += ["--manifest", target / "manifest.json", "--catalog", target / "catalog.json"]
         environment = {**os.environ, "PYTHONUTF8": "1"}  # it prints pictures
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
