@@ -24,9 +24,9 @@ IN_CONTAINERS := $(addprefix compose-,up down down-volumes logs restart rebuild 
     $(IN_CONTAINERS)
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 32
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 28
 
-setup: $(VENV)/.ready $(BIN)/daybook $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## all that is pinned, in .venv (SPARK=1: PySpark too)
+setup: $(VENV)/.ready $(BIN)/daybook $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## all that is pinned, in .venv (SPARK=1: PySpark)
 
 $(VENV)/.uv: requirements-setup.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -54,7 +54,7 @@ $(VENV)/.spark: requirements-spark.lock $(VENV)/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
 	@touch $@
 
-tools: $(VENV)/tools/.ready  ## other people's tools that read what a day leaves, in a venv of their own
+tools: $(VENV)/tools/.ready  ## tools that read what a day leaves, in a venv
 
 $(VENV)/tools/.ready: requirements-tools.lock $(VENV)/.uv
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/tools
@@ -75,14 +75,14 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 
 LEFT_OUT := browser or spark or stack or drawn or tools
 
-test: setup  ## what needs no browser, Spark, stack or tools: nine minutes
+test: setup  ## all but browser, Spark, stack, tools: 9 minutes
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
 
 # With REST=1 only those that test leaves out.
-test-all: setup $(VENV)/.spark tools  ## all tests: needs chromium, chromium-driver and Java 17
+test-all: setup $(VENV)/.spark tools  ## all: needs chromium, chromium-driver, Java 17
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(REST),-m "$(LEFT_OUT)")
 
-faults: setup  ## kills and cuts in chains, told in docs/RELIABILITY.md (SEED=7 CHAINS=1: the seventh alone)
+faults: setup  ## kills and cuts in chains (SEED=7 CHAINS=1: one)
 	SEED="$(or $(SEED),1)" CHAINS="$(or $(CHAINS),65)" $(BIN)/python -m pytest -v tests/flow/test_faults.py
 
 coverage: setup $(VENV)/.spark  ## which branches test-all goes through
@@ -110,7 +110,7 @@ locks:
 
 LOCKS = requirements.lock requirements-setup.lock $(if $(wildcard $(VENV)/.spark),requirements-spark.lock)
 
-audit: setup locks  ## whether what is installed is what the locks say, and what has a newer release
+audit: setup locks  ## is what the locks say installed, what is newer
 	$(BIN)/uv pip check --python $(BIN)/python
 	@found=$$($(BIN)/uv pip sync --dry-run --require-hashes --python $(BIN)/python $(LOCKS) 2>&1); \
 	    grep -q 'Would make no changes' <<< "$$found" || { echo "$$found"; \
@@ -120,14 +120,14 @@ audit: setup locks  ## whether what is installed is what the locks say, and what
 bench: setup  ## ratios against plain Postgres, in one run
 	$(BIN)/python -m benchmarks --record
 
-site: setup  ## the pages: the newest run, lineage and columns
+site: setup  ## all pages; with tools also one of columns
 	@$(BIN)/python -m flows.site
 
 psql: setup  ## a prompt in the warehouse (SQL='select 1')
 	@$(BIN)/python -m flows.psql $(if $(SQL),-c "$$SQL")
 
-up:  ## warehouse, Prefect server and worker, with all deployments
-down:  ## stop them; a run that is at work is ended and recorded
+up:  ## warehouse, Prefect server, worker, deployments
+down:  ## stop them; a run at work is ended and recorded
 restart:  ## stop server and worker and start them again
 logs:  ## the end of each log
 up down restart logs: setup
@@ -137,7 +137,7 @@ status: setup  ## what runs, the last runs, who holds the warehouse
 	@$(BIN)/python -m flows.stack status || true
 	@$(BIN)/python -m flows.status
 
-deploy: setup  ## send prefect.yaml's deployments to the server (NAME=day-pipeline: that one)
+deploy: setup  ## send deployments to the server (NAME=: one)
 	@$(BIN)/python -m flows.deploy $(NAME)
 
 # DEV=1 runs this folder's code in the containers instead of the image's.
@@ -147,7 +147,7 @@ deploy/.env:  # with passwords of its own, for its owner alone
 	@umask 077; $(PYTHON) -c 'import re, secrets, sys; sys.stdout.write(re.sub(r"(?m)^(\w+_PASSWORD=)$$", \
 	    lambda m: m[1] + secrets.token_hex(16), sys.stdin.read()))' < deploy/.env.example > $@
 
-compose-up: DO = up -d  ## start the containers: database, Prefect server, worker (DEV=1: with this folder's code)
+compose-up: DO = up -d  ## start the containers (DEV=1: this folder's code)
 compose-down: DO = down  ## stop and remove them; the volumes stay
 compose-down-volumes: DO = down --volumes  ## and throw away all that they hold (asks first)
 compose-logs: DO = logs --tail 40  ## the end of each container's log
@@ -156,7 +156,7 @@ compose-rebuild: DO = up -d --build  ## build the image anew and start what chan
 compose-status: DO = ps --all  ## which containers run, and whether they are well
 compose-psql: DO = exec db psql -U daybook daybook  ## a prompt in the containers' warehouse
 compose-prefect-psql: DO = exec db psql -U daybook prefect  ## a prompt in Prefect's database
-compose-exec: DO = exec prefect-worker $(or $(RUN),bash)  ## a command in the worker's container: make compose-exec RUN='python -m flows.status'
+compose-exec: DO = exec prefect-worker $(or $(RUN),bash)  ## a command in the worker's container (RUN='…')
 $(IN_CONTAINERS): deploy/.env
 	@$(if $(findstring volumes,$@),$(call ASK,This deletes the containers' warehouse and Prefect's database.))
 	@$(COMPOSE) $(DO)
@@ -164,7 +164,7 @@ $(IN_CONTAINERS): deploy/.env
 # Asks before something is gone.
 ASK = read -r -p "$(1) Type yes: " answer && [ "$$answer" = yes ] || { echo "Nothing was deleted."; exit 1; }
 
-reset:  ## delete the embedded warehouse and all in it (asks first)
+reset:  ## delete the embedded warehouse (asks first)
 	@$(call ASK,This deletes $(HOME_DIR) with the embedded warehouse in it.)
 	@test ! -x $(BIN)/python || $(BIN)/python -m flows.stack down
 	@test ! -x $(BIN)/python \

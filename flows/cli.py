@@ -34,7 +34,7 @@ SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
 USAGE = """usage: daybook COMMAND …, and daybook COMMAND --help for its options
 
 {}
-  completion  what a shell completes with: eval "$(daybook completion bash)", or zsh
+  completion  for a shell: eval "$(daybook completion bash)", or zsh
 """
 COMPLETE = """_daybook() {{
     local words

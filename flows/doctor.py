@@ -44,14 +44,14 @@ def _found(what: str, said: str, advice: str = "", state: str = "fail") -> Findi
 
 def examine() -> list[Finding]:
     """All findings; a look that fails by itself is one more of them."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for look in (_setup, _home, _warehouse, _stack, _spark):
         try:
-            found += look()
+            findings += look()
         except Exception as error:
-            told = str(error) if isinstance(error, DaybookError) else type(error).__name__
-            found.append(Finding("fail", look.__name__.lstrip("_"), told))
-    return found
+            said = str(error) if isinstance(error, DaybookError) else type(error).__name__
+            findings.append(Finding("fail", look.__name__.lstrip("_"), said))
+    return findings
 
 
 def _setup() -> Iterator[Finding]:
@@ -82,15 +82,16 @@ def _setup() -> Iterator[Finding]:
 def _home() -> Iterator[Finding]:
     """DAYBOOK_HOME and the room that it has."""
     home = warehouse.home()
-    if not home.exists():
+    place = next(folder for folder in (home, *home.parents) if folder.exists())
+    mode = place.stat().st_mode & 0o777
+    if place != home:
         yield _found("home", f"{home}: not there yet, the first run makes it")
     elif not os.access(home, os.W_OK | os.X_OK):
         yield _found("home", f"{home} can't be written", f"give it to {getuser()}")
-    elif (mode := home.stat().st_mode & 0o777) & 0o077:
+    elif mode & 0o077:
         yield _found("home", f"{home} is open to others (mode {mode:03o})", "chmod 700 it", "warn")
     else:
         yield _found("home", f"{home}, its owner's alone")
-    place = next(folder for folder in (home, *home.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     advice = "free some, or set DAYBOOK_KEEP_DAYS" if free < MUCH_DISK else ""
     state = "fail" if free < LEAST_DISK else "warn"
@@ -135,13 +136,11 @@ def _stack() -> Iterator[Finding]:
     yield _found("stack", "not running, and runs here need none (make up starts it)")
     asked = os.environ.get("PREFECT_SERVER_API_PORT")
     port = int(asked or api.PORT)
-    if process.is_free(port):
-        yield _found("port", f"{port} is free for make up")
-    elif asked:
-        advice = "set PREFECT_SERVER_API_PORT to a free one"
-        yield _found("port", f"{port} is another program's", advice, "warn")
-    else:
-        yield _found("port", f"{port} is another program's, so make up takes a free one")
+    free = process.is_free(port)
+    said = f"{port} is " + ("free for make up" if free else "another program's")
+    advice = "set PREFECT_SERVER_API_PORT to a free one" if asked and not free else ""
+    takes = "" if asked or free else ", so make up takes a free one"
+    yield _found("port", said + takes, advice, "warn")
 
 
 def _spark() -> Iterator[Finding]:

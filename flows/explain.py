@@ -14,21 +14,25 @@ from flows.report import wrapped
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError, guess
+from loaders.personal import personal
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from psycopg.sql import Composed
 
 PRESENCE = ("status", "is_present", "first_seen_day", "last_seen_day")
 PLACE = ("_day", "_batch_id", "_source_file", "_source_row")
+MASK = "(personal: --personal shows it)"
 
 
-def read_story(connection: Connection, table: str, key: list[str], values: bool) -> dict[str, Any]:
+def read_story(
+    connection: Connection, table: str, key: list[str], values: bool, with_personal: bool = False
+) -> dict[str, Any]:
     """Each day's record of a key with what it came to, what silver says, and what reads it.
 
-    Values of fields, which may be a person's, are in it only with `values`. UsageError for a table
-    or a key that can't be, DaybookError where no record has the key.
+    What fields say is in it only with `values`, and what the declaration calls personal only
+    `with_personal`. UsageError for a table or a key that can't be, DaybookError where no record has
+    the key.
     """
     from psycopg import sql
 
@@ -37,42 +41,59 @@ def read_story(connection: Connection, table: str, key: list[str], values: bool)
     if len(key) != len(names):
         wanted = " ".join(name.upper() for name in names)
         raise UsageError(f"{entity} has the key {', '.join(names)}: explain {entity} {wanted}.")
-    one = {
-        "is_it": sql.SQL(" and ").join(
-            sql.SQL("{}::text = {}").format(sql.Identifier(name), sql.Placeholder(name))
-            for name in names
-        )
-    }
-    asked: dict[str, Any] = dict(zip(names, key, strict=True))
-
-    def about(query: str, schema: str, relation: str) -> Composed:
-        return sql.SQL(query).format(relation=sql.Identifier(schema, relation), **one)
-
+    of_key = dict(zip(names, key, strict=True))
     snapshots = [each.name for each in declared_tables().values() if each.kind == "snapshot"]
-    story = about(question("records"), "intermediate", f"int_{entity}_records")
-    records = rows(connection, story, {**asked, "entity": entity, "snapshots": snapshots})
+    equal = [sql.SQL("{}::text = {}").format(sql.Identifier(n), sql.Placeholder(n)) for n in names]
+
+    def about(query: str, *relation: str) -> list[Row]:
+        whole = sql.SQL(query).format(
+            relation=sql.Identifier(*relation), is_it=sql.SQL(" and ").join(equal)
+        )
+        return rows(connection, whole, {**of_key, "entity": entity, "snapshots": snapshots})
+
+    records = about(question("records"), "intermediate", f"int_{entity}_records")
     if not records:
         raise DaybookError(
             f"No record of {entity} with the key {' '.join(key)} has been landed and built. "
             "bronze.load_rejects has what could not be landed."
         )
-    found = rows(
-        connection, about("select * from {relation} where {is_it}", "silver", entity), asked
-    )
-    held, kind = next(iter(found), None), kind_of_days(connection)
+    held = next(iter(about("select * from {relation} where {is_it}", "silver", entity)), None)
+    kind = kind_of_days(connection)
 
     def shown(value: Any) -> str:
         return Day(value, kind).text if isinstance(value, date) else str(value)
 
     read_by = {}
     for each in ask(connection, "readers", entity=entity, key=[*names]):
-        count = about("select count(*) from {relation} where {is_it}", each["layer"], each["name"])
-        [(read_by[f"{each['layer']}.{each['name']}"],)] = connection.execute(count, asked)
+        count = "select count(*) from {relation} where {is_it}"
+        [found] = about(count, each["layer"], each["name"])
+        read_by[f"{each['layer']}.{each['name']}"] = found["count"]
+    days = []
+    for record in records:
+        day = {"day": shown(record["_day"]), "table": record["_source_table"]}
+        days.append(day | {"outcome": record["outcome"]})
+        if record["fields"] is None:  # its complete list lacks the key
+            continue
+        days[-1] |= {
+            "file": record["_source_file"],
+            "row": record["_source_row"],
+            "reasons": record["reasons"],
+            "in_silver": bool(held) and all(record[name] == held[name] for name in PLACE if held),
+            "changed": record["changed"],
+        }
+        if values or with_personal:
+            fields = record["fields"]
+            news = [name for name in fields if fields[name] is not None and record["is_first"]]
+            hidden = [] if with_personal else personal(entity, fields)
+            days[-1]["values"] = {
+                name: MASK if name in hidden and fields[name] else fields[name]
+                for name in news or record["changed"]
+            }
     return {
         "table": entity,
-        "key": asked,
+        "key": of_key,
         "silver": held and {name: shown(held[name]) for name in PRESENCE if name in held},
-        "days": [{"day": shown(each["_day"]), **_told(each, held, values)} for each in records],
+        "days": days,
         "read_by": {relation: count for relation, count in read_by.items() if count},
     }
 
@@ -87,46 +108,20 @@ def _entity(table: str) -> str:
     return declared_tables()[f"stg_{name}"].entity
 
 
-def _told(record: Row, held: Row | None, values: bool) -> dict[str, Any]:
-    """A record, or a day without one."""
-    told = {"table": record["_source_table"], "outcome": record["outcome"]}
-    if (fields := record["fields"]) is None:
-        return told
-    before = record["before"]
-    changed = [name for name in fields if before and fields[name] != before[name]]
-    told |= {
-        "file": record["_source_file"],
-        "row": record["_source_row"],
-        "reasons": record["reasons"],
-        "in_silver": bool(held) and all(record[name] == held[name] for name in PLACE if held),
-        "changed": changed,
-    }
-    if values:
-        said = changed if before else [name for name in fields if fields[name] is not None]
-        told["values"] = {name: fields[name] for name in said}
-    return told
-
-
 def print_story(story: dict[str, Any]) -> None:
     """The story for people, a day after the other."""
-    key = " ".join(story["key"].values())
     held = story["silver"]
     said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (held or {}).items())
     state = f"in silver{': ' if said else ''}{said}" if held is not None else "not in silver"
-    print(wrapped(f"{story['table']} {key} is {state}"))
-    print()
+    print(wrapped(f"{story['table']} {' '.join(story['key'].values())} is {state}") + "\n")
     for day in story["days"]:
-        if day["outcome"] == "not listed":
-            print(wrapped(f"{day['day']:<12}not listed   in {day['table']}", 12))
-            continue
-        won = "  ← what silver holds" if day["in_silver"] else ""
-        where = f"{day['file']} row {day['row']}{won}"
+        won = "  ← what silver holds" if day.get("in_silver") else ""
+        where = f"{day['file']} row {day['row']}{won}" if "file" in day else f"in {day['table']}"
         print(wrapped(f"{day['day']:<12}{day['outcome']:<13}{where}", 25))
-        for name in ("reasons", "changed"):
-            if day[name] and not (name == "changed" and "values" in day):
-                print(" " * 25 + wrapped(f"{name}: {', '.join(day[name])}", 27))
-        for name, value in day.get("values", {}).items():
-            print(" " * 25 + wrapped(f"{name}: {value}", 27))
+        lists = {name: ", ".join(day.get(name) or []) for name in ("reasons", "changed")}
+        for name, said in {"reasons": lists["reasons"], **day.get("values", lists)}.items():
+            if said != "":
+                print(" " * 25 + wrapped(f"{name}: {said}", 27))
     if story["read_by"]:
         print("\nread by")
     for relation, count in story["read_by"].items():
@@ -142,6 +137,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.explain") -
     parser.add_argument("table", help="agents, groups, group_memberships, transactions, cards …")
     parser.add_argument("key", nargs="+", help="its key, each part a word")
     parser.add_argument("--values", action="store_true", help="show what the fields say, too")
+    parser.add_argument("--personal", action="store_true", help="with what is declared personal")
     parser.add_argument("--json", action="store_true", help="for a program")
     given = parser.parse_args(argv)
 
@@ -151,7 +147,9 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.explain") -
             warehouse.start()
         with warehouse.connect(application_name="daybook explain", autocommit=True) as connection:
             warehouse.check_ready(connection)
-            story = read_story(connection, given.table, given.key, given.values)
+            story = read_story(
+                connection, given.table, given.key, given.values, with_personal=given.personal
+            )
         print(json.dumps(story, indent=2)) if given.json else print_story(story)
         return 0
 

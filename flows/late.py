@@ -7,16 +7,12 @@ import os
 import re
 import sys
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING
 
 from flows import notify
 from flows.command import guarded
 from loaders import ledger, warehouse
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 MOMENT = "%Y-%m-%d %H:%M UTC"  # of a session, whose zone is UTC
 
@@ -34,44 +30,40 @@ def late(day: Day, by: time, now: datetime) -> int:
     ) as connection:
         warehouse.check_ready(connection)
         ledger.check_calendar(connection, day)
-        [(came,)] = connection.execute(
-            "select min(finished_at) from metrics.pipeline_metrics"
-            " where task_name = 'day-pipeline' and status = 'success' and day = %s",
+        [(came, is_told)] = connection.execute(
+            """
+            select
+                min(finished_at) filter (where task_name = 'day-pipeline' and status = 'success'),
+                bool_or(task_name = 'late')
+            from metrics.pipeline_metrics where day = %s
+            """,
             [day.date],
         )
         how = f"came at {came:{MOMENT}}" if came else "has not come"
         if came and came <= due:
             print(f"{day} {how}, in time for {due:{MOMENT}}.")
-        elif now < due:
+            return 0
+        if now < due:
             print(f"{day} {how}; it is due by {due:{MOMENT}}.")
-        else:
-            said = f"{day} is late: it {how}, and was due by {due:{MOMENT}}."
-            print(said)
-            if os.environ.get(notify.SETTING):
-                _tell_once(connection, day, said)
+            return 0
+        said = f"{day} is late: it {how}, and was due by {due:{MOMENT}}."
+        print(said)
+        message = {"text": f"Daybook: {said}", "day": day.text, "status": "late"}
+        if is_told or not os.environ.get(notify.SETTING):
             return 1
-    return 0
-
-
-def _tell_once(connection: Connection, day: Day, said: str) -> None:
-    """Tell the webhook unless metrics.pipeline_metrics says that it was told of the day."""
-    told = connection.execute(
-        "select from metrics.pipeline_metrics where task_name = 'late' and day = %s", [day.date]
-    ).fetchone()
-    if told is not None:
-        return
-    if complaint := notify.post({"text": f"Daybook: {said}", "day": day.text, "status": "late"}):
-        print(f"warning: {complaint}", file=sys.stderr)
-        return
-    connection.execute(
-        """
-        insert into metrics.pipeline_metrics
-            (flow_run_id, task_name, pipeline_name, day, status, error_message, started_at,
-            finished_at)
-        values (%s, 'late', 'day', %s, 'failure', %s, clock_timestamp(), clock_timestamp())
-        """,
-        [f"late-{day}", day.date, said],
-    )
+        if complaint := notify.post(message):
+            print(f"warning: {complaint}", file=sys.stderr)
+            return 1
+        connection.execute(
+            """
+            insert into metrics.pipeline_metrics
+                (flow_run_id, task_name, pipeline_name, day, status, error_message, started_at,
+                finished_at)
+            values (%s, 'late', 'day', %s, 'failure', %s, clock_timestamp(), clock_timestamp())
+            """,
+            [f"late-{day}", day.date, said],
+        )
+    return 1
 
 
 def _hour(text: str) -> time:

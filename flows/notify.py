@@ -11,6 +11,7 @@ from typing import Any
 
 SETTING = "DAYBOOK_WEBHOOK_URL"
 SECONDS = 5.0
+NOT_NOW = (429, 502, 503, 504)  # whoever answers so has taken nothing
 
 
 def tell(
@@ -19,23 +20,27 @@ def tell(
     status: str,
     seconds: float,
     why: str | None,
-    warnings: list[str],
+    findings: dict[str, list[str]],
     solved: bool = False,
 ) -> str | None:
-    """Tell how a day ended, as `post` does. `why` and `warnings` carry no values of data; `solved`:
-    it had failed, or was late, before."""
+    """Tell how a day ended, as `post` does. `why` and `findings` (heading → lines, as
+    a Story's by_severity has them) carry no values of data; `solved`: it had failed, or was late,
+    before."""
     text = f"Daybook: {day} {status} in {seconds:.0f} s (run {flow_run_id})"
     text += ", solved: it had failed or was late" if solved else ""
+    groups = ["\n- ".join([f"{name}:", *lines]) for name, lines in findings.items() if lines]
     return post(
         {
-            "text": "\n- ".join([f"{text}: {why}" if why else text, *warnings]),
+            "text": "\n".join([f"{text}: {why}" if why else text, *groups]),
             "day": day,
             "flow_run_id": flow_run_id,
             "status": status,
             "solved": solved,
             "seconds": round(seconds, 1),
             "error": why,
-            "warnings": warnings,
+            "warnings": [
+                line for name, lines in findings.items() if name != "known" for line in lines
+            ],
         }
     )
 
@@ -72,11 +77,14 @@ def _by_http(url: str, message: dict[str, Any]) -> str | None:
     while True:
         try:
             answer = httpx.post(url, json=message, timeout=SECONDS, follow_redirects=False)
-            return None if answer.is_success else f"{SETTING} was not told: {answer.status_code}."
         except httpx.ConnectError:
             if not waits:
                 raise
-            time.sleep(waits.pop())
+        else:
+            if not waits or answer.status_code not in NOT_NOW:
+                code = answer.status_code
+                return None if answer.is_success else f"{SETTING} was not told: {code}."
+        time.sleep(waits.pop())
 
 
 def _by_apprise(url: str, message: dict[str, Any]) -> str | None:

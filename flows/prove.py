@@ -58,11 +58,14 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
     from psycopg.types.json import Jsonb
 
     run, started = f"prove {uuid4()}", datetime.now(UTC)
+    # dbt's target is the scratch schemas, with a manifest of their own.
+    target = {
+        "DBT_TARGET": "dev",
+        "DBT_DEV_SCHEMA": SCRATCH,
+        "DBT_TARGET_PATH": str(warehouse.home() / "dbt" / "prove"),
+    }
     with run_lock(f"daybook {run}") as lock, _scratch(run) as connection:
-        # dbt's target is the scratch schemas, with a manifest of their own.
-        chosen = {"DBT_TARGET": "dev", "DBT_DEV_SCHEMA": SCRATCH}
-        chosen["DBT_TARGET_PATH"] = str(warehouse.home() / "dbt" / "prove")
-        with patch.dict(os.environ, chosen):
+        with patch.dict(os.environ, target):
             transform.build(None, run, arguments=BUILD, progress=progress)
         (found,) = ask(connection, "proof_days")
         if unbuilt := found["unbuilt"]:
@@ -75,12 +78,10 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
         with connection.transaction():
             connection.execute(
                 "insert into metrics.proofs"
-                " (started_at, is_equal, tables, days, expired_days, partings)"
-                " values (%s, %s, %s, %s, %s, %s)",
-                [
-                    *(started, not partings, tables, proof.days, proof.expired),
-                    Jsonb([asdict(parting) for parting in partings]),
-                ],
+                " (started_at, is_equal, tables, days, expired_days, partings) values"
+                " (%(started_at)s, %(is_equal)s, %(tables)s, %(days)s, %(expired)s, %(partings)s)",
+                asdict(proof)
+                | {"is_equal": not partings, "partings": Jsonb(asdict(proof)["partings"])},
             )
             lock.check()
     return proof
@@ -114,11 +115,14 @@ def _scratch(run: str) -> Iterator[Connection]:
             try:
                 for row in ask(connection, "proof_begin"):
                     connection.execute(row["statement"])
-            except psycopg.errors.InsufficientPrivilege:
+            except psycopg.errors.InsufficientPrivilege as error:
                 user, database = connection.info.user, connection.info.dbname
+                may_create = "select has_database_privilege(current_database(), 'create')"
+                said = f"make them: grant create on database {database} to {user}"
+                if connection.execute(may_create).fetchone() == (True,):
+                    said = f"fill them: {error.diag.message_primary}"
                 raise WarehouseError(
-                    f"A proof builds in schemas of its own, and {user} may not make them:"
-                    f" grant create on database {database} to {user}."
+                    f"A proof builds in schemas of its own, and {user} may not {said}."
                 ) from None
             yield connection
         finally:
@@ -127,8 +131,8 @@ def _scratch(run: str) -> Iterator[Connection]:
 
 def as_json(proof: Proof) -> str:
     """What a program reads."""
-    told: dict[str, Any] = {"equal": not proof.partings, **asdict(proof)}
-    return json.dumps(told, default=lambda moment: moment.isoformat())
+    found: dict[str, Any] = {"equal": not proof.partings, **asdict(proof)}
+    return json.dumps(found, default=lambda moment: moment.isoformat())
 
 
 def verdict(proof: Proof) -> str:
@@ -146,14 +150,12 @@ def as_text(proof: Proof) -> str:
         f" rebuilt; keys: {', '.join(json.dumps(key)[1:-1] for key in each.keys)}"
         for each in proof.partings
     ]
-    if proof.expired:
+    if expired := ", ".join(map(str, proof.expired)):
         lines.append(
-            "Landed rows have expired of "
-            + ", ".join(map(str, proof.expired))
-            + ": what was typed from them can't be proved, what follows from it is."
+            f"Landed rows have expired of {expired}: what was typed from them can't be proved,"
+            " what follows from it is."
         )
-    lines.append(verdict(proof))
-    return "\n".join(lines)
+    return "\n".join([*lines, verdict(proof)])
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove") -> int:
@@ -167,15 +169,16 @@ def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove"
     parser.add_argument("--json", action="store_true", help="for a program to read")
     given = parser.parse_args(arguments)
 
-    interrupted: list[int] = []
+    stopped = False
 
-    def interrupt(number: int, _frame: Any) -> None:
-        interrupted.append(number)
+    def stop(_number: int, _frame: Any) -> None:
+        nonlocal stopped
+        stopped = True
         raise KeyboardInterrupt
 
     def command() -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
+            signal.signal(number, stop)
         try:
             # in a log only what it came to
             watched = Progress("proof", sys.stderr) if sys.stderr.isatty() else nullcontext(silent)
@@ -183,10 +186,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove"
                 progress("starting")
                 proof = shown(progress)
         finally:
-            if interrupted:  # dbt may have made an error of its own of it
+            if stopped:  # dbt may have made an error of its own of it
                 raise KeyboardInterrupt
         print(as_json(proof) if given.json else as_text(proof))
-        return 1 if proof.partings else 0
+        return int(bool(proof.partings))
 
     return guarded(command)
 

@@ -67,7 +67,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
         yield dead
     except BaseException as error:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
-        said, warned = without_values(error), []
+        said, found = without_values(error), {}
         with contextlib.suppress(Exception), connected(run, "daybook flow") as connection:
             if isinstance(error, PhaseError | BuildError):
                 # dbt's nodes, and runs on the pool, have noted theirs
@@ -75,14 +75,14 @@ def recorded(run: Run) -> Iterator[list[str]]:
                 more = [f"{each['name']}: {each['error_message']}" for each in noted]
                 said = "; ".join([said, *more])
             _close(connection, "failure", said, row)
-            warned = warnings(run)
-        run.message = ("failed", time.monotonic() - began, said, warned, False)
+            found = findings(run)
+        run.message = ("failed", time.monotonic() - began, said, found, False)
         write_pages(run, lineage=False)
         raise
     with connected(run, "daybook flow") as connection:
         _close(connection, "success", None, row)
         solved = _had_failed(connection, run, row)
-    run.message = ("succeeded", time.monotonic() - began, None, warnings(run), solved)
+    run.message = ("succeeded", time.monotonic() - began, None, findings(run), solved)
     write_pages(run)
 
 
@@ -126,7 +126,7 @@ def notified(run: Run) -> Iterator[None]:
         yield
     except DaybookError as error:
         if run.message is None and error.exit_code == 1:  # its day has not come
-            run.message = ("failed", 0.0, without_values(error), [], False)
+            run.message = ("failed", 0.0, without_values(error), {}, False)
         raise
     finally:
         if run.message and (complaint := notify.tell(run.day.text, run.flow_run_id, *run.message)):
@@ -156,12 +156,11 @@ def _had_failed(connection: Connection, run: Run, row: int) -> bool:
     return before == ("failure",)
 
 
-def warnings(run: Run) -> list[str]:
-    """What a person should look at, a line each: what was left out or mended, how fields changed,
-    and what nodes and checks warned of; never a value of data."""
+def findings(run: Run) -> dict[str, list[str]]:
+    """What a person should look at, by severity: what was left out or mended, how fields changed,
+    and what nodes and checks found; never a value of data."""
     with connected(run) as connection:
-        story = read_story(connection, run.flow_run_id, run.day.date)
-    return [str(note) for note in story.notes]
+        return read_story(connection, run.flow_run_id, run.day.date).by_severity
 
 
 def timed(phase: Phase[P, T]) -> Phase[P, T]:

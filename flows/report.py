@@ -54,11 +54,13 @@ def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
     words = [f"the ledger {balance}"] if ledger else []
     words += [f"{passed} of {len(story.checks)} checks passed"] if story.checks else []
     of_checks = [note for note in story.notes if note.kind in ("error", "warn")]
+    # what fails a build is said as the run's error
+    beside = [note for note in story.notes if note not in of_checks and note.kind != "node"]
     return Account(
         flow_run_id,
         day,
         ask(connection, "account", run=flow_run_id, day=day.date, declared=[*declared_tables()]),
-        [str(note) for note in story.notes if note not in of_checks],
+        [str(note) for note in beside],
         "; ".join(words),
         (*(_of_check(connection, day, note, story) for note in of_checks), *story.accepted),
     )

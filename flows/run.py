@@ -89,8 +89,8 @@ class Run:
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent
-    # how it ended (status, seconds, why, warnings, solved), to be told once its lock is free
-    message: tuple[str, float, str | None, list[str], bool] | None = None
+    # how it ended (status, seconds, why, findings by heading, solved), told once its lock is free
+    message: tuple[str, float, str | None, dict[str, list[str]], bool] | None = None
 
     @classmethod
     def of(cls, day: str, data: str, *, flow_run_id: str | None = None, **options: Any) -> Run:

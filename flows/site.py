@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from flows import transform
 from flows.command import guarded
@@ -14,8 +17,9 @@ from loaders import warehouse
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
-# Everything the lineage page needs is in it; its tracker, which only dbt's own hosting starts,
-# could not be reached either.
+COLIBRI = PROJECT / ".venv" / "tools" / "bin" / "colibri"  # where `make tools` has put it
+# All that these pages need is in them; dbt's tracker, which only its own hosting starts, could not
+# be reached either.
 _NO_REQUESTS = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
@@ -34,12 +38,14 @@ _DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
 def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
     """Write what is new of the pages, or `everything`; dbt's page too (`lineage`), when the project
     is newer than it. Data Docs are check-day's. Returns the index's path; DaybookError where dbt
-    can't build its page."""
+    can't build its page, or dbt-colibri, which draws columns where it is installed, its own."""
     site = warehouse.home() / "site"
     site.mkdir(parents=True, exist_ok=True)
     page = site / "lineage.html"
     if lineage and (everything or _is_older(page)):
-        _write_lineage(page)
+        _write_offline(transform.document(), page)
+    if everything and COLIBRI.exists():
+        _write_columns(site / "columns.html")
     write_pages(site, everything=everything)
     return site / "index.html"
 
@@ -52,13 +58,24 @@ def _is_older(page: Path) -> bool:
     return max(file.stat().st_mtime for file in files) > page.stat().st_mtime
 
 
-def _write_lineage(page: Path) -> None:
-    """dbt's documentation with the lineage graph as one page that asks nothing of any machine."""
-    built = transform.document()
+def _write_columns(page: Path) -> None:
+    target = transform.target_path()
+    with TemporaryDirectory() as folder:
+        command: list[str | Path] = [COLIBRI, "generate", "--light", "--output-dir", folder]
+        command += ["--manifest", target / "manifest.json", "--catalog", target / "catalog.json"]
+        environment = {**os.environ, "PYTHONUTF8": "1"}  # it prints pictures
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            raise DaybookError(f"dbt-colibri could not draw columns: {done.stderr.strip()[-300:]}")
+        _write_offline(Path(folder, "index.html"), page)
+
+
+def _write_offline(built: Path, page: Path) -> None:
+    """Another tool's page, which is one file, as one that asks nothing of any machine."""
     text = built.read_text(encoding="utf-8")
     text, found = _HEAD.subn(lambda head: head[0] + _NO_REQUESTS, text, count=1)
     if not found:
-        raise DaybookError(f"{built} is not a page that dbt is known to build.")
+        raise DaybookError(f"{built} is not a page that is known to be built.")
     for pattern, instead in _MENDED:
         text = pattern.sub(instead, text)
     new = page.with_suffix(".new")

@@ -35,16 +35,12 @@ def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """What a run did, in words: the verdict, what failed, what to do, what to look at."""
     story = read_story(connection, run["flow_run_id"], run["day"])
     said = verdict(story, read.ask(connection, "ledger", day=run["day"]))
-    # but for what the verdict says already
-    failed = [
-        line for line in story.failed if line.rpartition("did not land: ")[2] not in said.said
-    ]
-    told_above = ("error", "failed") if story.failed else ()
+    found = story.by_severity
     return {
         "verdict": f"{run['day_name']} {said.word}: {said.said}",
-        "failed": failed,
-        "advice": story.advice,
-        "warnings": [str(note) for note in story.notes if note.kind not in told_above],
+        "failed": [each.as_failure for each in story.failures(said.said) if story.has_failed],
+        "advice": story.advice if story.has_failed else [],
+        "warnings": [*([] if story.has_failed else found["failed"]), *found["warnings"]],
         "accepted": story.accepted,
     }
 

@@ -192,7 +192,12 @@ async def leave(run: Run) -> None:
 
 
 async def _leave(
-    run: Run, status: str, seconds: float, why: str | None, warnings: list[str], solved: bool
+    run: Run,
+    status: str,
+    seconds: float,
+    why: str | None,
+    findings: dict[str, list[str]],
+    solved: bool,
 ) -> None:
     logger, site = get_run_logger(), warehouse.home() / "site"
     with warehouse.connect(
@@ -204,6 +209,8 @@ async def _leave(
     said = [f"{run.day} {status} in {seconds:.0f} s{solves}", *report.table_lines(account.lines)]
     said.append(account.ledger)
     logger.info("\n".join(said))
+    known = findings.get("known", [])
+    warnings = [line for lines in findings.values() if lines is not known for line in lines]
     for warning in warnings:
         logger.warning(warning)
     if why:
@@ -214,7 +221,7 @@ async def _leave(
         "dbt's docs": site / "lineage.html",
     }
     links = [f"[{name}]({page.as_uri()})" for name, page in pages.items() if page.exists()]
-    text = "\n".join([*said, *warnings, why or ""]).replace("`", "'")
+    text = "\n".join([*said, *warnings, *known, why or ""]).replace("`", "'")
     summary = f"{' · '.join(links)}\n\n```text\n{text}\n```"
     await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
     table = [{name: str(value) for name, value in row.items()} for row in rows]

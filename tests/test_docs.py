@@ -70,6 +70,7 @@ def test_each_command_of_daybook_has_its_options(
 
 def test_each_target_of_make_is_there() -> None:
     listed = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=PROJECT).stdout
+    assert max(map(len, listed.splitlines())) <= 80
     wanted = set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.M))
     for target in wanted:
         assert f"make {target} " in listed, target
@@ -175,7 +176,7 @@ HELD = {
     " raw file    people.csv": "a picture",
     "dbt show": "test_what_the_pages_ask_of_a_built_warehouse_is_answered",
     "select agents.agent_id": "test_what_the_pages_ask_of_a_built_warehouse_is_answered",
-    ".venv/tools/bin/colibri": "tests/test_tools.py runs it",
+    ".venv/tools/bin/datacontract": "tests/test_tools.py runs it",
     "daybook:": "tests/test_tools.py has dbt-ol read it",
     "export PATH": "tests/test_tools.py runs it",
     "transactions.unmatched_share": "test_examples_of_yaml_are_read",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.cli import main
-from tests.silver_world import agent, group
+from tests.silver_world import agent, group, transaction
 
 
 def _story(*words: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -44,7 +44,9 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
     assert story["silver"]["last_seen_day"] == "day3"
     assert story["read_by"]["silver.group_memberships_history"] == 1
     assert "example.com" not in json.dumps(story)
-    assert "new@example.com" in json.dumps(_story("agents", "7", "--values", capsys=capsys))
+    seen = json.dumps(_story("agents", "7", "--values", capsys=capsys))
+    assert "updated_at" in seen and "2026-01-06" in seen and "example.com" not in seen
+    assert "new@example.com" in json.dumps(_story("agents", "7", "--personal", capsys=capsys))
 
     pair = _story("group_memberships", "5", "7", capsys=capsys)
     assert [each["outcome"] for each in pair["days"]][:2] == ["inserted", "unchanged"]
@@ -54,10 +56,24 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
     assert "No record of agents with the key 8" in capsys.readouterr().err
 
 
+@pytest.mark.builds("transactions")
+def test_a_number_written_otherwise_has_not_changed(
+    world: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day, rate in (("day1", "1.10"), ("day2", "1.1"), ("day3", "1.2")):
+        world.day(day, transactions=[transaction("t1", exchange_rate=rate)])
+    told = [
+        (each["outcome"], each["changed"])
+        for each in _story("transactions", "t1", capsys=capsys)["days"]
+    ]
+    assert told[1] == ("unchanged", [])
+    assert "exchange_rate" in told[2][1]
+
+
 @pytest.mark.builds("agents")
 def test_text_from_files_moves_no_terminal(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
     world.day("day1", agents=[agent(7, name="Ada\x1b[2J")])
-    assert main(["explain", "agents", "7", "--values"]) == 0
+    assert main(["explain", "agents", "7", "--personal"]) == 0
     said = capsys.readouterr().out
     assert "name: Ada" in said and "\x1b" not in said
     assert "← what silver holds" in said

@@ -59,10 +59,11 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
 
 
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+FOUND = {"failed": ["a: b"], "warnings": ["c: d", "e: f"], "known": ["accepted until g"]}
 
 
 def tell() -> str | None:
-    return notify.tell("day1", "r", "failed", 1.0, None, [])
+    return notify.tell("day1", "r", "failed", 1.0, None, {})
 
 
 def test_nobody_is_told_where_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +95,12 @@ def test_a_service_that_apprise_knows_is_told_the_text(
     asked = hook(answer)
     address = os.environ["DAYBOOK_WEBHOOK_URL"].replace("http://", "json://")
     monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
-    assert notify.tell("day1", "r", "succeeded", 1.0, None, ["a: b"], True) == (
+    assert notify.tell("day1", "r", "succeeded", 1.0, None, FOUND, True) == (
         said and f"DAYBOOK_WEBHOOK_URL {said}"
     )
     told = json.loads(asked[0])["message"]
-    assert "day1 succeeded" in told and "- a: b" in told and "solved" in told
+    assert told.endswith("failed:\n- a: b\nwarnings:\n- c: d\n- e: f\nknown:\n- accepted until g")
+    assert "day1 succeeded" in told and "solved" in told
     assert TOKEN not in "".join(capfd.readouterr())
 
 
@@ -120,6 +122,14 @@ def test_an_answer_that_is_none_is_said_without_the_address(
     found = tell()
     assert found == (said and f"DAYBOOK_WEBHOOK_URL was not told: {said}.")
     assert len(asked) == 1, "it is asked once, and follows nobody elsewhere"
+
+
+def test_a_service_that_has_no_time_is_asked_again(hook: Callable[..., list[str]]) -> None:
+    asked = hook(b"HTTP/1.1 503 Not Now\r\nContent-Length: 0\r\n\r\n")
+    assert tell() == "DAYBOOK_WEBHOOK_URL was not told: 503."
+    assert len(asked) == 3
+    message = json.loads(asked[0])
+    assert (message["warnings"], message["error"]) == ([], None)
 
 
 def test_a_service_that_comes_up_late_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +174,7 @@ def test_a_run_is_told_when_its_lock_is_free_and_a_refusal_is_a_warning(
     run = Run.of("day1", "x")
     run.progress = said.append
     with record.notified(run), lock.run_lock("this run"):
-        run.message = ("succeeded", 1.0, None, [], False)
+        run.message = ("succeeded", 1.0, None, {}, False)
     assert said == ["warning: nobody took it"]
 
 
@@ -177,7 +187,7 @@ def test_a_day_that_has_not_come_is_told_and_a_run_that_is_locked_out_is_not(
         run = Run.of("day1", "x", flow_run_id="r1")
         with pytest.raises(type(error)), record.notified(run):
             raise error
-    assert told == [("day1", "r1", "failed", 0.0, "has no day1/", [], False)]
+    assert told == [("day1", "r1", "failed", 0.0, "has no day1/", {}, False)]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 import psycopg
 import pytest
 
+from flows.prove import prove
 from loaders import server, session
 from loaders import warehouse as wh
 from loaders.__main__ import main as land
@@ -95,6 +96,17 @@ def test_roles_may_read_no_column_outside_of_their_schemas(world):
         ("daybook_reader", "marts"): [None],
         ("daybook_reader", "metrics"): [None],
     }
+
+
+def test_a_proof_names_the_right_that_is_missing(as_login, warehouse, db):
+    as_login("ben")
+    with pytest.raises(WarehouseError, match="may not make them: grant create on database") as said:
+        prove()
+    grant = str(said.value).partition("make them: ")[2].rstrip(".")
+    db.execute(grant)
+    db.execute(f"revoke select on bronze.expired_days from {wh.TRANSFORMER}")
+    with pytest.raises(WarehouseError, match=r"may not fill them: .*expired_days"):
+        prove()
 
 
 def test_what_a_login_makes_by_hand_the_readers_of_its_schema_may_read(as_login):

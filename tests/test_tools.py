@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from flows.site import write_site
 from loaders import server
 from loaders.sources import PROJECT
 from tests.conftest import dbt_settings
@@ -17,7 +20,7 @@ from tests.silver_world import World
 from tests.test_docs import blocks
 
 pytestmark = pytest.mark.tools
-AS_COLUMNS, AS_EVENTS = blocks("docs/faq.md", "sh")
+AS_CONTRACT, AS_EVENTS = blocks("docs/faq.md", "sh")
 (PROFILE,) = blocks("docs/faq.md", "yaml")
 MODELS = [*PROJECT.glob("models/*/*.sql")]
 
@@ -35,18 +38,27 @@ def typed(commands: str, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_columns_are_drawn_and_the_marts_contract_holds(
-    world: World, dbt_folder: Path, tmp_path: Path
+def test_columns_are_drawn_offline_and_the_index_leads_to_them(
+    world: World, dbt_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert world.dbt("docs", "generate").success
-    commands = AS_COLUMNS.replace(".daybook/dbt/target", str(dbt_folder / "target"))
-    for made in ("columns", "marts.odcs.yaml"):
-        commands = commands.replace(f" {made}", f" {tmp_path / made}")
-    typed(commands)
-
-    drawn = json.loads((tmp_path / "columns" / "colibri-manifest.json").read_text())
+    for name, value in dbt_settings(dbt_folder).items():
+        monkeypatch.setenv(name, value)
+    index = write_site(everything=True)
+    assert 'href="columns.html"' in index.read_text()
+    page = index.with_name("columns.html")
+    text = page.read_text()
+    page.unlink()
+    assert "default-src 'none'" in text
+    (packed,) = re.findall(r'colibriData = JSON.parse\(atob\("(.*?)"', text)
+    drawn = json.loads(base64.b64decode(packed))
     known = {edge["target"].rpartition(".")[2] for edge in drawn["lineage"]["edges"]}
     assert {file.stem for file in MODELS} - known <= {"agent_role_history"}
+
+
+def test_the_marts_contract_holds(world: World, dbt_folder: Path, tmp_path: Path) -> None:
+    assert world.dbt("docs", "generate").success
+    commands = AS_CONTRACT.replace(".daybook/dbt/target", str(dbt_folder / "target"))
+    typed(commands.replace(" marts.odcs.yaml", f" {tmp_path / 'marts.odcs.yaml'}"))
     contract = yaml.safe_load((tmp_path / "marts.odcs.yaml").read_text())
     assert {table["name"] for table in contract["schema"]} == {
         file.stem for file in MODELS if file.parent.name == "marts"

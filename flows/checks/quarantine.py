@@ -1,4 +1,4 @@
-"""Why rows of a day are in quarantine, with keys of some of them and never another value."""
+"""Why rows of a day are in quarantine, with keys of some of them, and what could not be read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loaders.days import Day
+from loaders.personal import personal
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -13,17 +14,21 @@ if TYPE_CHECKING:
 
 SAMPLE = 20  # keys of so many rows are shown
 # A key that is not one can hold anything, a person's name or address too: then file and row say it.
+# What could not be read may be in the wrong column: a sentence, an address or a name with blanks.
+IS_A_WORD = "^[^@[:space:][:cntrl:]]{1,40}$"
 IS_A_KEY = "^(?=.*[0-9])[A-Za-z0-9_:./=-][A-Za-z0-9_:./=+-]{0,199}$"
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Rows of one landed table that were quarantined for one reason."""
+    """Rows of one landed table that were quarantined for one reason. `keys`: of up to 20 of them;
+    `values`: what their column had that could not be read, masked where that may be a person's."""
 
     table: str
     reason: str
     rows: int
     keys: list[str]
+    values: list[str]
 
 
 def read_reasons(connection: Connection, day: Day, tables: list[str] | None = None) -> list[Reason]:
@@ -52,7 +57,20 @@ def _reasons(connection: Connection, view: str, day: Day) -> list[Reason]:
 
     names = [sql.Identifier(name) for name in declared_tables()[f"stg_{view}"].key]
     shown = sql.SQL("case when {0} ~ %(is_a_key)s then {0} end")
-    key = sql.SQL(", ").join(shown.format(name) for name in names)
+    columns = dict.fromkeys(
+        column.name
+        for table in declared_tables().values()
+        if table.entity == view
+        for column in table.columns
+    )
+    hidden = personal(view, columns)
+    value = sql.SQL(" ").join(
+        sql.SQL("when {} then {}").format(
+            sql.Literal(f"{name}_invalid"),
+            sql.Literal("(personal)") if name in hidden else sql.Identifier(name),
+        )
+        for name in columns
+    )
     # Whether a key may be shown costs more than all else here: it is asked of the sample alone.
     statement = sql.SQL(
         """
@@ -64,6 +82,15 @@ def _reasons(connection: Connection, view: str, day: Day) -> list[Reason]:
                     _source_file || ' row ' || _source_row
                 )
                 order by nth
+            ),
+            coalesce(
+                array_agg(
+                    distinct case
+                        when value ~ %(is_a_word)s or value = '(personal)' then value
+                        else '(not shown)'
+                    end
+                ) filter (where value is not null),
+                '{{}}'
             )
         from (
             select
@@ -72,14 +99,22 @@ def _reasons(connection: Connection, view: str, day: Day) -> list[Reason]:
                     partition by _source_table, reason order by _source_file, _source_row
                 ) as nth
             from (
-                select {names}, _source_table, _source_file, _source_row, unnest(_errors) as reason
+                select
+                    {names}, _source_table, _source_file, _source_row, reason,
+                    case reason {value} end as value
                 from quarantine.{view}
+                cross join unnest(_errors) as reason
                 where _day = %(day)s
             ) as quarantined
         ) as numbered
         where nth <= %(sample)s
         group by _source_table, reason, rows
         """
-    ).format(key=key, names=sql.SQL(", ").join(names), view=sql.Identifier(view))
-    values = {"is_a_key": IS_A_KEY, "sample": SAMPLE, "day": day.date}
+    ).format(
+        key=sql.SQL(", ").join(shown.format(name) for name in names),
+        names=sql.SQL(", ").join(names),
+        value=value,
+        view=sql.Identifier(view),
+    )
+    values = {"is_a_key": IS_A_KEY, "is_a_word": IS_A_WORD, "sample": SAMPLE, "day": day.date}
     return [Reason(*row) for row in connection.execute(statement, values)]

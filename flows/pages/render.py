@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.checks.run import shown
-from loaders import warehouse
 from loaders.days import Day
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -18,14 +17,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 @functools.cache
 def environment(kind: Literal["dated", "numbered"]) -> Any:
     """For a warehouse of days of that kind."""
-    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup, escape
 
-    compiled = warehouse.home() / "pages"  # to compile them anew takes longer than to fill them in
-    compiled.mkdir(parents=True, exist_ok=True)
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        bytecode_cache=FileSystemBytecodeCache(str(compiled)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

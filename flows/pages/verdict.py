@@ -4,7 +4,7 @@ failed, what to do about it, what to look at, and what of it is new."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +26,7 @@ FIELDS = 12  # named of those that were added, or are gone
 # What there is to look at, the worst first, and what a verdict says of so many.
 KINDS = {
     "failed": "tables that are there and did not land: {}",
+    "node": "dbt nodes that fail: {}",
     "error": "checks that fail: {}",
     "unused": "files that no table uses: {}",
     "repaired": "tables with repaired rows: {}",
@@ -33,6 +34,14 @@ KINDS = {
     "dbt": "dbt tests that warn: {}",
     "unaccepted": "entries of accepted.yml that accept nothing: {}",
     "warn": "checks that warn: {}",
+}
+# Those that fail a run, and what to do; the suites of the checks are put in.
+FAILING = {
+    "failed": "Nothing of a table that failed was replaced: mend or fetch its files.",
+    "node": "`dbt build --select` with that name says the whole reason. What was built stays as it "
+    "is.",
+    "error": "Look the rows up by the keys on the run page. If the files are at fault have them "
+    "mended and land the day again; if the limit is, it stands in flows/checks/{}.",
 }
 
 
@@ -53,13 +62,18 @@ class Note(NamedTuple):
         """With what a check is about."""
         return f"{self.name}: {self.expected}; found {self.said}" if self.expected else str(self)
 
+    @property
+    def as_failure(self) -> str:
+        """As one of the things that failed a run."""
+        return f"{self.name} {self.said}" if self.kind == "failed" else self.sentence
+
 
 @dataclass(frozen=True)
 class Story:
     """What is known of a run, or (`run` is None) of a warehouse in which no flow has run.
 
-    `notes`: what there is to look at; `accepted`: warnings that are known, in words; `failed` and
-    `advice`: what failed, by name, and what to do, both empty when the run did not fail.
+    `notes`: what there is to look at, the worst first; `accepted`: warnings that are known, in
+    words.
     """
 
     run: Row | None
@@ -67,8 +81,39 @@ class Story:
     checks: list[Row]
     notes: list[Note]
     accepted: list[str]
-    failed: list[str]
-    advice: list[str]
+
+    @property
+    def has_failed(self) -> bool:
+        return self.run is not None and self.run["status"] == "failure"
+
+    def failures(self, beside: str | None = "") -> list[Note]:
+        """Notes of what failed, but for those whose reason stands in the text `beside` them."""
+        return [
+            note
+            for note in self.notes
+            if note.kind in FAILING
+            and note.said.removeprefix("did not land: ") not in (beside or "")
+        ]
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do about what failed."""
+        errors = [note.name.partition(".")[0] for note in self.notes if note.kind == "error"]
+        suites = ", ".join(f"{suite}.json" for suite in sorted({*errors}))
+        kinds = dict.fromkeys(note.kind for note in self.failures())
+        advice = [FAILING[kind].format(suites) for kind in kinds]
+        return [*(advice or ["With --verbose a run says more."]), AGAIN]
+
+    @property
+    def by_severity(self) -> dict[str, list[str]]:
+        """Heading → what there is to look at under it, in words, without what the run's own reason
+        says already."""
+        why = self.run["error_message"] if self.run else None
+        return {
+            "failed": [str(note) for note in self.failures(beside=why)],
+            "warnings": [str(note) for note in self.notes if note.kind not in FAILING],
+            "known": self.accepted,
+        }
 
 
 def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
@@ -77,15 +122,25 @@ def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
     landings = ask(connection, "landings", run=flow_run_id, day=day)
     nodes, checks = ask(connection, "nodes", run=flow_run_id), read.checks(connection, flow_run_id)
     failures = ask(connection, "failures", run=flow_run_id)
-    notes = [
-        *_of_landings(landings, {row["name"]: row["error_message"] for row in failures}),
-        *(Note("dbt", row["node"], "dbt warns") for row in nodes if row["status"] == "warn"),
-        *(Note("unaccepted", *entry) for entry in read_accepted()[1].items()),
-        *(
-            Note(row["severity"], row["name"], row["observed"] or "failed", row["description"])
-            for row in checks
-            if not row["success"] and not row["accepted"]
-        ),
+    why = {row["name"]: row["error_message"] for row in failures}
+    tables = [row["name"] for row in failures if row["pipeline_name"] == "landing"]
+    tables += [row["table_name"] for row in landings if row["status"] == "failed"]
+    notes = [*_of_landings(landings)]
+    for table in dict.fromkeys(tables):
+        said = (why.get(table) or "it is there").removeprefix(f"{table}: ")
+        notes.append(Note("failed", table, f"did not land: {said}"))
+    for row in nodes:
+        said = why.get(row["node"]) or row["status"]
+        notes.append(
+            Note("dbt", row["node"], "dbt warns")
+            if row["status"] == "warn"
+            else Note("node", f"dbt's {row['resource_type']} {row['node']}", said)
+        )
+    notes += [Note("unaccepted", *entry) for entry in read_accepted()[1].items()]
+    notes += [
+        Note(row["severity"], row["name"], row["observed"] or "failed", row["description"])
+        for row in checks
+        if not row["success"] and not row["accepted"]
     ]
     notes.sort(key=lambda note: [*KINDS].index(note.kind))
     accepted = [
@@ -93,67 +148,27 @@ def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
         for row in checks
         if (known := row["accepted"])
     ]
-    failed: list[str] = []
-    advice: list[str] = []
-    if run and run["status"] == "failure":
-        failed, advice = _troubles(run, failures, nodes, notes)
-    return Story(run, landings, checks, notes, accepted, failed, advice)
+    return Story(run, landings, checks, notes, accepted)
 
 
-def _of_landings(landings: list[Row], why: dict[str, str]) -> list[Note]:
-    notes = []
+def _of_landings(landings: list[Row]) -> Iterator[Note]:
     for row in landings:
         name, drift = row["table_name"], row["drift"] or {}
-        if row["status"] == "failed":
-            said = why.get(name) or "it is there and did not land"
-            notes.append(Note("failed", name, f"did not land: {said.removeprefix(f'{name}: ')}"))
-        elif row["status"] == "unused":
-            notes.append(Note("unused", name, row["error"].removeprefix(f"{name}: ")))
+        if row["status"] == "unused":
+            yield Note("unused", name, row["error"].removeprefix(f"{name}: "))
         elif repaired := row["rows_repaired"]:
             said = f"{repaired:,} rows landed repaired; bronze.load_rejects has their text"
-            notes.append(Note("repaired", name, said))
+            yield Note("repaired", name, said)
         # what differs from the day before; what is always missing or unknown is no news
         news = [f"{kind}: {_few(drift[kind])}" for kind in ("added", "gone") if kind in drift]
         if news and row["status"] == "succeeded":
-            notes.append(Note("drift", name, f"fields {'; '.join(news)}"))
-    return notes
+            yield Note("drift", name, f"fields {'; '.join(news)}")
 
 
 def _few(names: list[str]) -> str:
     """The first names: JSON that has ids for field names brings thousands."""
     more = f" and {len(names) - FIELDS:,} more" if len(names) > FIELDS else ""
     return ", ".join(name[:60] for name in names[:FIELDS]) + more
-
-
-def _troubles(
-    run: Row, failures: list[Row], nodes: list[Row], notes: list[Note]
-) -> tuple[list[str], list[str]]:
-    """What failed, by name, and what to do."""
-    why = {row["name"]: row["error_message"] for row in failures}
-    errors = [note for note in notes if note.kind == "error"]
-    suites = ", ".join(sorted({f"{note.name.partition('.')[0]}.json" for note in errors}))
-    troubles = {
-        "Nothing of a table that failed was replaced: mend or fetch its files.": [
-            f"{row['name']} did not land: {row['error_message']}"
-            for row in failures
-            if row["pipeline_name"] == "landing"
-        ],
-        "`dbt build --select` with that name says the whole reason. What was built stays as it "
-        "is.": [
-            f"dbt's {row['resource_type']} {row['node']}: {why.get(row['node']) or row['status']}"
-            for row in nodes
-            if row["status"] != "warn"
-        ],
-        "Look the rows up by the keys on the run page. If the files are at fault have them mended "
-        f"and land the day again; if the limit is, it stands in flows/checks/{suites}.": [
-            note.sentence for note in errors
-        ],
-    }
-    failed = [line for lines in troubles.values() for line in lines]
-    if not failed:
-        failed = [run["error_message"] or "The run ended without saying why."]
-        return failed, ["With --verbose a run says more.", AGAIN]
-    return failed, [*(advice for advice, lines in troubles.items() if lines), AGAIN]
 
 
 class Verdict(NamedTuple):
@@ -166,13 +181,12 @@ class Verdict(NamedTuple):
 
 def verdict(story: Story, ledger: list[Row]) -> Verdict:
     """How a run went, by its notes and the day's ledger."""
-    status = story.run["status"] if story.run else "success"
-    if story.run and status == "failure":
+    if story.run and story.has_failed:
         said = story.run["error_message"] or "The run ended early."
         named = said.startswith("stg_")
-        return Verdict(status, "failed", said if named else said[:1].upper() + said[1:])
-    if status == "running":
-        return Verdict(status, "is running", "Figures are those of a moment.")
+        return Verdict("failure", "failed", said if named else said[:1].upper() + said[1:])
+    if story.run and story.run["status"] == "running":
+        return Verdict("running", "is running", "Figures are those of a moment.")
     quarantined = sum(row["rows_quarantined"] for row in ledger)
     unbalanced = ", ".join(row["target"] for row in ledger if not row["balanced"])
     count = Counter(note.kind for note in story.notes)
@@ -210,28 +224,28 @@ def read_news(
 ) -> News:
     """Hold a run of `day` to the last run of the day before that was checked, and their reasons
     for quarantine."""
-    notes = [note for note in story.notes if not story.failed or note.kind != "failed"]
-    now, then, since = _by_finding(notes, reasons(day)), {}, None
+    now, then, since = _by_finding(story.notes, reasons(day)), {}, None
     for before in ask(connection, "checked", day=day.date):
         since = Day(before["day"], day.calendar)
         earlier = read_story(connection, before["flow_run_id"], since.date)
         then = _by_finding(earlier.notes, reasons(since))
+    above = FAILING if story.has_failed else {}  # said as what failed
     return News(
         since,
-        [line for finding, line in now.items() if finding not in then and line not in story.failed],
-        [line for finding, line in now.items() if finding in then],
-        [line for finding, line in then.items() if finding not in now and finding[0] != "drift"],
+        [line for one, line in now.items() if one not in then and one[0] not in above],
+        [line for one, line in now.items() if one in then and one[0] not in above],
+        [line for one, line in then.items() if one not in now and one[0] != "drift"],
     )
 
 
 def _by_finding(notes: list[Note], reasons: list[Reason]) -> dict[tuple[str, str, str], str]:
     """What tells one finding from another → its line. A change of fields is news each time; all
     else is the same thing in other numbers."""
-    told = {
+    lines = {
         (note.kind, note.name, note.said if note.kind == "drift" else ""): note.sentence
         for note in notes
     }
     for one in reasons:
         line = f"{one.table}: {one.rows:,} in quarantine as {one.reason}"
-        told["reason", one.table, one.reason] = line
-    return told
+        lines["reason", one.table, one.reason] = line
+    return lines
