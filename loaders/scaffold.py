@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loaders.declaration import build
-from loaders.errors import UsageError, ended_with, guess
+from loaders.errors import UsageError, ended_with, guess, readable
 from loaders.personal import usual_pii
 from loaders.sample import Field, has_value, read_sample
 from loaders.schema import Table
@@ -276,7 +276,7 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
     wide = max(len(column.name) for column in entity.columns)
     for column in entity.columns:
         pii = f", pii: {column.pii}" * bool(column.pii)
-        print(f"  {column.name:{wide}}  {column.data_type:11}  from {column.source}{pii}")
+        print(f"  {column.name:{wide}}  {column.data_type:11}  from {readable(column.source)}{pii}")
     print("Written:", *(f"  {path.relative_to(PROJECT)}" for path in files), sep="\n")
     print(AFTERWARDS.format(entity.name))
     return 0

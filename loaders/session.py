@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,8 @@ def _take_role(conn: Connection, role: str) -> None:
 def _shake_hands(given: dict[str, Any]) -> Connection:
     import psycopg
 
+    # what it says of an error that it ignores quotes whole rows, and nobody else hears of it
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     said = ""
     for attempt in range(RETRIES + 1):
         try:
