@@ -17,6 +17,7 @@ from flows.pages.render import file_of
 from flows.pages.verdict import Note, Story, read_story
 from loaders import warehouse
 from loaders.days import Day
+from loaders.errors import readable
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -134,13 +135,13 @@ def wrapped(text: str, indent: int = 2) -> str:
     room = max(shutil.get_terminal_size().columns, 40)
     return "\n".join(
         textwrap.fill(
-            "".join(c if c.isprintable() else "\ufffd" for c in line),
+            line,
             room,
             subsequent_indent=" " * indent,
             break_long_words=False,
             break_on_hyphens=False,
         )
-        for line in text.split("\n")
+        for line in readable(text).split("\n")
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loaders.arguments import add_day, add_landing, data_path
 from loaders.days import parse_day
-from loaders.errors import UsageError, ended_with
+from loaders.errors import UsageError, ended_with, readable
 from loaders.progress import Progress
 from loaders.sources import declared_tables
 
@@ -58,7 +58,7 @@ def _land(options: argparse.Namespace) -> int:
                 workers=options.workers,
             )
             match_names(day, flow_run_id=run, lock=lock)
-    print(account(landed))
+    print(readable(account(landed)))
     # an optional table that is there and could not land is for someone to look at
     return 1 if any(one.status == "failed" for one in landed) else 0
 

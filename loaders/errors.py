@@ -75,8 +75,13 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = "".join(f" ({Path(at.filename).name}, line {at.lineno})" for at in place)
         said = f"{type(said).__name__}: {said}{where}"
-    print(f"error: {said}", file=sys.stderr)
+    print(f"error: {readable(str(said))}", file=sys.stderr)
     return code
+
+
+def readable(text: str) -> str:
+    """`text` with U+FFFD for what would move a terminal; its line ends stay."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def guess(word: str, known: Iterable[str], least: float = 0.6) -> str:

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import IO, Any
 
+from loaders.errors import readable
+
 PLAIN_STEP = 0.25  # of a table, or of a build: elsewhere than on a terminal, a line per quarter
 NAME = 40  # characters of a node's name: a test has long ones
 
@@ -70,6 +72,7 @@ class Progress:
                 self._move(what, done, total, rows)
 
     def _say(self, what: str) -> None:
+        what = readable(what)
         if self._bars is None:
             print(f"{self._day}: {what}", file=self._out, flush=True)
         elif what.startswith("warning: "):

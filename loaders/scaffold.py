@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loaders.declaration import build
-from loaders.errors import UsageError, ended_with, guess
+from loaders.errors import UsageError, ended_with, guess, readable
 from loaders.personal import usual_pii
 from loaders.sample import Field, has_value, read_sample
 from loaders.schema import Column, Table
@@ -266,7 +266,8 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
     print(f"{table.entity}: a {table.kind} with the key {', '.join(table.key)}{more}.")
     wide = max(map(len, table.column_names))
     for column in table.columns:
-        source, pii = ".".join(column.json_path), f", pii: {column.pii}" * bool(column.pii)
+        source = readable(".".join(column.json_path))
+        pii = f", pii: {column.pii}" * bool(column.pii)
         print(f"  {column.name:{wide}}  {column.data_type:11}  from {source}{pii}")
     print("Written:", *(f"  {path.relative_to(PROJECT)}" for path in files), sep="\n")
     print(AFTERWARDS.format(table.entity))

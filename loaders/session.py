@@ -6,6 +6,7 @@ embedded server under DAYBOOK_HOME.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -192,6 +193,8 @@ def connect(
 def _shake_hands(given: dict[str, Any]) -> Connection:
     import psycopg
 
+    # what it says of an error that it ignores quotes whole rows, and nobody else hears of it
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     reason = ""
     for attempt in range(RETRIES + 1):
         try:

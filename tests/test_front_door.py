@@ -261,6 +261,27 @@ def test_a_message_shows_what_a_file_begins_with_and_metrics_do_not(
     assert "secret" not in metrics
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("agents.csv", HEADER + '1,secret@example.com,"A"\n2,b,5" x,\n3,c,x",\n'),
+        ("agents.csv", "email,\x1b[31mred\n1,2\n"),
+        ("agents.json", "\x1b[2JInternal error\x07"),
+        ("agents\x1b[2J.csv", "agent_id\n1\n"),
+    ],
+)
+def test_a_message_tells_no_row_and_moves_no_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    write_day(tmp_path)
+    (tmp_path / "day1/agents.json").unlink()
+    write(tmp_path, f"day1/{name}", content)
+    assert main(["--day", "day1", "--data", str(tmp_path)]) == 1
+    said = "".join(capfd.readouterr())
+    assert "agents" in said
+    assert "secret" not in said and "\x1b" not in said
+
+
 def test_too_many_rejects_say_the_first_and_give_up(tmp_path: Path, db: psycopg.Connection) -> None:
     good = "".join(f'{{"id": "t{n}"}}\n' for n in range(10))
     write(tmp_path, "day1/transactions.jsonl", good + '{"id": oops}\n' * 3)
