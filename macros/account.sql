@@ -1,25 +1,21 @@
 {% macro account(columns) -%}
-    {#- Follows the CTEs `judged` (rows to write) and `deleted`: what this run wrote and what its batches
-        came to, in one statement with the writing: a success row exists only if its rows do. A table
-        of which there was nothing to do has a row that says so. -#}
+    {#- Follows the CTEs `judged` (rows to write) and `deleted`, in one statement with the writing: a
+        success row exists only if its rows do. A table of which there was nothing to do has a row
+        that says so. -#}
     {%- set meta, work = model.config.meta, plan() -%}
     {%- set batch_id = '_batch_id' if '_batch_id' in columns else 'null::bigint' -%}
     {#- what is written though no new batch brought it -#}
-    {%- set other, is_other = 'rerated', batch_id ~ ' = any(' ~ array_of(work.again, 'bigint') ~ ')' -%}
-    {%- if meta.releases -%}
-        {%- set other, is_other = 'released', batch_id ~ ' <> all(' ~ array_of(work.new, 'bigint') ~ ')' -%}
-    {%- endif -%}
-    {%- set counts = ['inserted', 'updated', other, 'presence', 'deleted', 'stale', 'duplicate', 'quarantined', 'landed'] -%}
+    {%- set again = 'released' if meta.releases else 'rerated' -%}
+    {%- set counts = ['inserted', 'updated', again, 'presence', 'deleted', 'stale', 'duplicate', 'quarantined', 'landed'] -%}
     {%- set busy = work.pending | map(attribute='table_name') | list -%}
 happened (table_name, day, what) as (
-
     select landed.table_name, landed.day, written.what
     from (
         select
             {{ batch_id }} as batch_id,
             case
                 when not (_is_new or _differs) then 'presence'
-                when {{ is_other }} then '{{ other }}'
+                when {{ batch_id }} = any({{ array_of(work.again, 'bigint') }}) then '{{ again }}'
                 when _is_new then 'inserted'
                 else 'updated'
             end as what
@@ -40,11 +36,9 @@ happened (table_name, day, what) as (
         {{ array_of(busy + (meta.tables | reject('in', busy) | list), 'text') }},
         {{ array_of(work.pending | map(attribute='day'), 'date') }}
     )
-
 ),
 
 counted as (
-
     select
         coalesce(table_name, '{{ meta.tables[0] }}') as table_name,
         coalesce(day, {{ app_day() }}, (select max(applied.day) from {{ source('control', 'applied_batches') }} as applied)) as day,
@@ -53,7 +47,6 @@ counted as (
         {%- endfor %}
     from happened
     group by 1, 2
-
 )
 
 insert into {{ source('control', 'pipeline_metrics') }} (
@@ -61,16 +54,8 @@ insert into {{ source('control', 'pipeline_metrics') }} (
     status, started_at, finished_at, duration_seconds
 )
 select
-    {{ run_id() }},
-    '{{ model.name }}',
-    '{{ meta.pipeline }}',
-    table_name,
-    day,
-    {{ counts | join(', ') }},
+    {{ run_id() }}, '{{ model.name }}', '{{ meta.pipeline }}', table_name, day, {{ counts | join(', ') }},
     greatest(landed - stale - duplicate - quarantined - inserted - updated, 0),
-    'success',
-    now(),
-    clock_timestamp(),
-    greatest(extract(epoch from clock_timestamp() - now()), 0.000001)
+    'success', now(), clock_timestamp(), greatest(extract(epoch from clock_timestamp() - now()), 0.000001)
 from counted
 {%- endmacro %}

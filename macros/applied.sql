@@ -7,34 +7,25 @@
     {%- if strategy == 'by_batch' and work.is_first %}
 create index {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';
     {%- elif meta.pipeline and work.is_first %}
-with judged as (
-    select *, true as _is_new, true as _differs from {{ this }}
-),
+with judged as (select *, true as _is_new, true as _differs from {{ this }}),
 
-deleted as (
-    select * from {{ this }} where false
-),
+deleted as (select * from {{ this }} where false),
 
 {{ account(adapter.get_columns_in_relation(this) | map(attribute='name') | list) }};
     {%- endif %}
     {%- if work.takes_batches and work.whole %}
 delete from {{ source('control', 'applied_batches') }} where model = '{{ model.name }}';
     {%- endif %}
-    {%- set mark = [{'table_name': 'mark', 'day': '1970-01-01', 'batch_id': work.mark, 'revision': 0}] if work.mark else [] %}
-    {%- for row in work.pending + mark %}
-    {%- if loop.first %}
+    {%- set applied = work.pending + ([{'table_name': 'mark', 'day': '1970-01-01', 'batch_id': work.mark, 'revision': 0}] if work.mark else []) %}
+    {%- if applied %}
 insert into {{ source('control', 'applied_batches') }} (model, table_name, day, batch_id, revision, flow_run_id)
 values
-    {%- endif %}
+    {%- for row in applied %}
     ('{{ model.name }}', '{{ row.table_name }}', '{{ row.day }}', {{ row.batch_id }}, {{ row.revision }}, {{ run_id() }}){% if not loop.last %},{% endif %}
-    {%- if loop.last %}
-on conflict (model, table_name, day) do update set
-    batch_id = excluded.batch_id,
-    revision = excluded.revision,
-    flow_run_id = excluded.flow_run_id,
-    applied_at = clock_timestamp();
-    {%- endif %}
     {%- endfor %}
+on conflict (model, table_name, day) do update set
+    batch_id = excluded.batch_id, revision = excluded.revision, flow_run_id = excluded.flow_run_id, applied_at = clock_timestamp();
+    {%- endif %}
     {%- if work.pending or not work.takes_batches %}
 -- a table that was looked at while it was empty is read once a row; a small sample does
 set local default_statistics_target = 10;
@@ -44,13 +35,10 @@ analyze {{ this }};
 do $$
 begin
     if exists (
-        select 1
-        from {{ source('ledger', 'load_batches') }} as batches
+        select 1 from {{ source('ledger', 'load_batches') }} as batches
         where batches.batch_id = any({{ array_of(work.pending | map(attribute='batch_id'), 'bigint') }})
-            and batches.rows_landed <> (
-                select count(*) from {{ this }} as records
-                where records._day = batches.day and records._batch_id = batches.batch_id
-            )
+            and batches.rows_landed
+            <> (select count(*) from {{ this }} as records where records._day = batches.day and records._batch_id = batches.batch_id)
     ) then
         raise exception 'the landed rows of {{ model.name }} changed while this build ran, or have expired: build again, or land their day again';
     end if;

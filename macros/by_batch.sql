@@ -1,12 +1,10 @@
 {% macro get_incremental_by_batch_sql(arg_dict) -%}
     {#- Records by batch: what a pending batch brings takes the place of all that its table and day
         said before, and what held records of other days come to is written anew with it. -#}
-    {%- set this = arg_dict.target_relation -%}
-    {%- set meta = model.config.meta or {} -%}
+    {%- set meta, work = model.config.meta or {}, plan() -%}
     {%- if not meta.tables -%}
         {{ exceptions.raise_compiler_error("the strategy by_batch needs config(meta={'tables': [the landed tables that " ~ model.name ~ " takes in]})") }}
     {%- endif -%}
-    {%- set work = plan() -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | join(', ') -%}
     {%- set place = ['_source_table', '_day', '_source_file', '_source_row'] + (meta.place or []) -%}
 

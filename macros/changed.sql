@@ -1,9 +1,6 @@
-{#- What a model works out anew. -#}
-
 {% macro records_of_changed_keys(records, key, also='') -%}
-    {#- The records among which each key that the model works out anew has its winner: while days
-        come in order those of the pending days, and no key is looked up; else its last that won.
-        `also`: SQL of keys to work out anew for another reason. -#}
+    {#- While days come in order those of the pending days, and no key is looked up; else the last of
+        each key that won. -#}
     {%- set work = plan() -%}
     {%- if not work.whole and (work.has_later or work.gone or also) -%}
     select winner.*
@@ -16,34 +13,30 @@
         {{ also }}
         {%- endif %}
     ) as changed
-    cross join
-        lateral (
-            select * from {{ records }}
-            where row({{ key }}) = row(changed.*) and _outcome in ('inserted', 'updated', 'unchanged')
-            order by _day desc
-            limit 1
-        ) as winner
+    cross join lateral (
+        select * from {{ records }}
+        where row({{ key }}) = row(changed.*) and _outcome in ('inserted', 'updated', 'unchanged')
+        order by _day desc
+        limit 1
+    ) as winner
     {%- else -%}
     select * from {{ records }}
-    where {% if work.whole %}true{% else %}_day = any({{ work.days }}){% endif %}
+    where {{ 'true' if work.whole else '_day = any(' ~ work.days ~ ')' }}
     {%- endif -%}
 {%- endmacro %}
 
 
 {% macro newest_day(records, table, until="'infinity'") -%}
-    {#- The newest day on which `table` has landed, of those that `records` took in, `until` a day. -#}
     (
         select max(applied.day)
         from {{ source('control', 'applied_batches') }} as applied
         inner join {{ source('ledger', 'load_batches') }} as landed on applied.batch_id = landed.batch_id
-        where applied.model = '{{ records }}' and applied.table_name = '{{ table }}' and landed.status = 'succeeded'
-            and applied.day <= {{ until }}
+        where applied.model = '{{ records }}' and applied.table_name = '{{ table }}' and landed.status = 'succeeded' and applied.day <= {{ until }}
     )
 {%- endmacro %}
 
 
 {% macro mark_changed(mark) -%}
-    {#- Whether the mark of this model's plan has changed since its last build. -#}
     not exists (
         select 1 from {{ source('control', 'applied_batches') }} as remembered
         where remembered.model = '{{ model.name }}' and remembered.table_name = 'mark' and remembered.batch_id = {{ mark }}

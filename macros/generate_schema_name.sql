@@ -1,9 +1,7 @@
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {%- if custom_schema_name is none -%}
-        {{ target.schema }}
-    {%- elif target.name in ('embedded', 'prod') -%}
-        {{ custom_schema_name | trim }}
+    {{ target.schema }}
     {%- else -%}
-        {{ target.schema }}_{{ custom_schema_name | trim }}
+    {{ '' if target.name in ('embedded', 'prod') else target.schema ~ '_' }}{{ custom_schema_name | trim }}
     {%- endif -%}
 {%- endmacro %}

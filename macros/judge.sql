@@ -2,11 +2,8 @@
     own and earlier days alone, so days may come in any order. -#}
 
 {% macro judge(records, table, last_write='0.0', within_day='_position desc', loses='false') -%}
-    {#- The CTE `records` of pending batches with each record's `_outcome`, and those held records
-        of other days whose outcome may change with them: what that was is `_outcome_before`. `table`:
-        whose declared columns are the key, and what makes a record differ from another;
-        `last_write`: a number, higher in a later record; `within_day`: which of a key's records of
-        one day counts; `loses`: which never does, though valid. -#}
+    {#- The records of pending batches with each one's `_outcome`, and those held records of other days
+        whose outcome may change with them: what that was is `_outcome_before`. -#}
     {%- set work, declared = plan(), landed_table(table) -%}
     {%- set key = declared.meta.key | join(', ') -%}
     {%- set values = declared.columns | reject('in', declared.meta.key) | join(', ') -%}
@@ -33,7 +30,7 @@
         from (
             select
                 contenders.*,
-                {{ 'before._best_held' if work.has_earlier else 'null::numeric [] as _best_held' }},
+                {{ 'null::numeric [] as _best_held' if work.whole else 'before._best_held' }},
                 contenders._is_valid and not {{ loses }} and row_number() over this_day = 1 as _counts
             from (
                 select
@@ -45,33 +42,26 @@
                 from {{ records }} as records
                 {%- if work.has_later %}
                 union all
-                select
-                    {{ held_columns }},
-                    held._hash,
-                    {{ position }} as _position,
-                    true as _is_valid,
-                    held._outcome as _outcome_before
-                from {{ this }} as held
-                where held._day >= '{{ work.since }}'
-                    and held._outcome <> 'quarantined'
+                select {{ held_columns }}, _hash, {{ position }}, true, _outcome from {{ this }} as held
+                where _day >= '{{ work.since }}'
+                    and _outcome <> 'quarantined'
                     and not {{ work.is_replaced }}
                     and ({{ key }}) in (
                         select {{ key }} from {{ records }} where cardinality(_errors) = 0
                         union
-                        select {{ key }} from {{ this }} as held
-                        where held._outcome <> 'quarantined' and {{ work.is_replaced }}
+                        select {{ key }} from {{ this }} as held where _outcome <> 'quarantined' and {{ work.is_replaced }}
                     )
                 {%- endif %}
             ) as contenders
-            {%- if work.has_earlier %}
+            {%- if not work.whole %}
             -- what had won before the first day that changes: one look-up by key
             left join lateral (
-                select array[{{ position }}, held._day - date '1970-01-01', held._hash] as _best_held
+                select array[{{ position }}, _day - date '1970-01-01', _hash] as _best_held
                 from {{ this }} as held
                 where {{ columns_of('held', declared.meta.key) }} = {{ columns_of('contenders', declared.meta.key) }}
-                    and held._day < '{{ work.since }}'
-                    and held._outcome in ('inserted', 'updated', 'unchanged')
-                order by held._day desc
+                    and _day < '{{ work.since }}'
+                    and _outcome in ('inserted', 'updated', 'unchanged')
+                order by _day desc
                 limit 1
             ) as before on contenders._is_valid
             {%- endif %}

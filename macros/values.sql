@@ -12,23 +12,25 @@
     {%- set whole = "split_part(" ~ column ~ ", '.', 1)" %}
     case when {{ column }} ~ '^-?[0-9]+([.]0+)?$' and pg_input_is_valid({{ whole }}, '{{ data_type }}') then {{ whole }}::{{ data_type }} end
     {%- elif data_type == 'numeric' -%}
-    case
-        when {{ column }} ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' and pg_input_is_valid({{ column }}, 'numeric')
-            then trim_scale({{ column }}::numeric)
-    end
+    case when {{ column }} ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' and pg_input_is_valid({{ column }}, 'numeric') then trim_scale({{ column }}::numeric) end
     {%- elif data_type == 'boolean' -%}
     case lower({{ column }}) when 'true' then true when 'false' then false end
     {%- elif data_type == 'date' -%}
     {#- one that was kept as midnight too -#}
+    {%- set day = "left(" ~ column ~ ", 10)" %}
     case
-        when
-            {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]00:00(:00([.]0+)?)?(Z|[-+]00(:?00)?)?)?$'
-            and pg_input_is_valid(left({{ column }}, 10), 'date')
-            then left({{ column }}, 10)::date
+        when {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]00:00(:00([.]0+)?)?(Z|[-+]00(:?00)?)?)?$' and pg_input_is_valid({{ day }}, 'date')
+            then {{ day }}::date
     end
     {%- elif data_type == 'timestamptz' -%}
     {#- ISO 8601 as RFC 3339 writes it; without an offset UTC; years 1 to 9999 in UTC; fractions
         beyond microseconds are cut, where Postgres would round. -#}
+    {%- set moment -%}
+        (
+            case when length({{ column }}) > 26 then regexp_replace({{ column }}, '([.][0-9]{6})[0-9]+', '\1') else {{ column }} end
+            || case when right({{ column }}, 1) in ('Z', 'z', 'C') or {{ column }} ~ '[Tt ].*[-+][0-9:]+$' then '' else ' UTC' end
+        )::timestamptz
+    {%- endset %}
     case
         when
             {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?([Zz]| ?UTC| ?[-+][0-9]{2}(:?[0-9]{2})?)?)?$'
@@ -36,13 +38,10 @@
             then
                 case
                     -- only here can an offset lead out of the years 1 to 9999
-                    when left({{ column }}, 10) in ('0001-01-01', '9999-12-31')
-                        then
-                            case
-                                when extract(year from {{ moment(column) }} at time zone 'UTC') between 1 and 9999
-                                    then {{ moment(column) }}
-                            end
-                    else {{ moment(column) }}
+                    when
+                        left({{ column }}, 10) not in ('0001-01-01', '9999-12-31')
+                        or extract(year from {{ moment }} at time zone 'UTC') between 1 and 9999
+                        then {{ moment }}
                 end
     end
     {%- elif data_type == 'jsonb' -%}
@@ -58,29 +57,16 @@
     case
         when jsonb_typeof({{ list }}) = 'array'
             then (
-                select case when bool_and(ids.id is not null) is not false then coalesce(array_agg(ids.id order by ids.position), '{}') end
+                select coalesce(array_agg(ids.id order by ids.position), '{}')
                 from (
                     select
-                        elements.position,
-                        case
-                            when jsonb_typeof(elements.element) in ('number', 'string')
-                                then {{ typed_value("elements.element #>> '{}'", 'id') }}
-                        end as id
+                        position,
+                        case when jsonb_typeof(element) in ('number', 'string') then {{ typed_value("element #>> '{}'", 'id') }} end as id
                     from jsonb_array_elements({{ list }}) with ordinality as elements (element, position)
                 ) as ids
+                having count(*) = count(ids.id)
             )
     end
-{%- endmacro %}
-
-
-{% macro moment(column) -%}
-    (
-        case
-            when length({{ column }}) > 26 then regexp_replace({{ column }}, '([.][0-9]{6})[0-9]+', '\1')
-            else {{ column }}
-        end
-        || case when right({{ column }}, 1) in ('Z', 'z', 'C') or {{ column }} ~ '[Tt ].*[-+][0-9:]+$' then '' else ' UTC' end
-    )::timestamptz
 {%- endmacro %}
 
 

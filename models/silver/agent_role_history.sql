@@ -10,7 +10,7 @@
 }}
 
 {% set work = plan() %}
-{% set since = '-infinity' if work.whole else work.since or 'infinity' %}
+{% set since = '-infinity' if work.whole else work.since %}
 {% do work.update({'covered': "held.day >= '" ~ since ~ "'"}) %}
 
 with lists as not materialized (

@@ -1,0 +1,93 @@
+{% macro refuse_empty() -%}
+    {%- if execute and flags.EMPTY -%}
+        {{ exceptions.raise_compiler_error('--empty would put empty views before the readers of ' ~ target.name ~ ': to see whether the SQL holds, use dbt compile, or build another target.') }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro refuse_without_expired_days() -%}
+    {% if execute and flags.FULL_REFRESH and flags.WHICH in ('build', 'run') %}
+        {% set expired %}
+            select string_agg(distinct {{ day_name('expired_days.day') }}, ', ') as days
+            from bronze.expired_days
+            where batch_id in (select max(batch_id) from bronze.load_batches where rows_landed is not null group by table_name, day)
+        {% endset %}
+        {% set days = run_query(expired).columns[0].values()[0] %}
+        {% if days %}
+            {{ exceptions.raise_compiler_error('A full refresh works on all landed days, and rows of these have expired (DAYBOOK_KEEP_DAYS): ' ~ days ~ '. Land them again first.') }}
+        {% endif %}
+    {% endif %}
+{%- endmacro %}
+
+
+{% macro prepare_target() -%}
+    {#- Another target's silver has applied other batches: it keeps its own control tables. -#}
+    {% if execute and target.name not in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'test', 'snapshot', 'retry') %}
+        {% set schema = adapter.quote(generate_schema_name('metrics', none)) %}
+        create schema if not exists {{ schema }};
+        {% for name in ['applied_batches', 'pipeline_metrics'] %}
+        create table if not exists {{ schema }}.{{ name }} (like metrics.{{ name }} including all);
+        {% endfor %}
+        {#- a clone's seeds are views, which dbt does not seed -#}
+        {% for seed in graph.nodes.values() | selectattr('resource_type', 'equalto', 'seed') %}
+        {% set cloned = adapter.get_relation(seed.database, seed.schema, seed.alias) %}
+        {% if cloned and cloned.is_view %}{% do adapter.drop_relation(cloned) %}{% endif %}
+        {% endfor %}
+    {% endif %}
+{%- endmacro %}
+
+
+{#- Each model commits by itself: whoever joins tables while a build is at work may see a mix of days.
+    metrics.current_day says when it is none. -#}
+
+{% macro begin_day() -%}
+    {#- Committed before the first model of a build that may write one of the tables. -#}
+    {%- if is_building() and tables_of_day() | select('in', selected_resources) | list %}
+    insert into metrics.current_day (flow_run_id, is_complete) values ({{ run_id() }}, false)
+    on conflict ("only") do update set flow_run_id = excluded.flow_run_id, is_complete = false, changed_at = clock_timestamp()
+    {%- endif %}
+{%- endmacro %}
+
+
+{% macro end_day(results) -%}
+    {#- After the last, where this build, and no other meanwhile, has been through all of them. -#}
+    {%- set built = results | selectattr('status', 'equalto', 'success') | map(attribute='node.unique_id') | list -%}
+    {%- if is_building() and tables_of_day() and not tables_of_day() | reject('in', built) | list %}
+    update metrics.current_day set
+        day = (select max(applied.day) from metrics.applied_batches as applied),
+        is_complete = true,
+        changed_at = clock_timestamp()
+    where flow_run_id = {{ run_id() }}
+    {%- endif %}
+{%- endmacro %}
+
+
+{% macro tables_of_day() -%}
+    {#- None of another target: it is nobody else's. -#}
+    {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') if target.name in ('embedded', 'prod') else [] -%}
+    {{ return(
+        models | selectattr('fqn.1', 'in', ['silver', 'metrics', 'marts']) | rejectattr('config.materialized', 'equalto', 'view')
+        | map(attribute='unique_id') | list
+    ) }}
+{%- endmacro %}
+
+
+{% macro record_failures(results) -%}
+    {#- Failure rows for failed nodes. A message may quote data: what stands in quotes or brackets is
+        left out, but for the name of a relation. -#}
+    {%- if execute and flags.WHICH in ('build', 'run', 'seed', 'test') %}
+        {%- for result in results if result.status in ('error', 'fail', 'runtime error') %}
+        {%- set meta = (result.node.config.meta if result.node.config else {}) or {} %}
+        {%- set message = modules.re.sub('(relation|constraint|column|function) "(\\w+)"', '\\1 \\2', (result.message or 'failed') | string) %}
+        {%- set message = modules.re.sub("(?s)\\([^()]*\\)=\\([^()]*\\)|'[^']*'|\"[^\\n]*\"|(DETAIL|CONTEXT):.*?(?=\\n|$)|Failing row.*", '…', message) %}
+        insert into {{ source('control', 'pipeline_metrics') }} (
+            flow_run_id, task_name, pipeline_name, table_name, day, status, error_message, started_at, finished_at, duration_seconds
+        )
+        select
+            {{ run_id() }}, '{{ result.node.name }}', '{{ meta.pipeline or result.node.resource_type }}',
+            {% if meta.tables %}'{{ meta.tables[0] }}'{% else %}null{% endif %}, {{ app_day() }},
+            'failure', '{{ message[:2000] | replace("'", "''") }}',
+            clock_timestamp() - interval '{{ result.execution_time }} seconds', clock_timestamp(), greatest({{ result.execution_time }}, 0.000001);
+        {%- endfor %}
+    {%- endif %}
+{%- endmacro %}
