@@ -119,7 +119,6 @@ def land_table(run: Run, plan: Plan) -> Landed:
         plan,
         flow_run_id=run.flow_run_id,
         force=run.options.force,
-        allow_empty=run.options.allow_empty,
         allow_shrink=run.options.allow_shrink,
         progress=run.progress,
         lock=run.lock,

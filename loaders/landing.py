@@ -23,7 +23,6 @@ from loaders.ledger import Batch, Kept, Outcome, reap_running
 from loaders.partition import NewPartition, drop_leaves, drop_partition
 from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
-from loaders.readers.csv_count import MustBeParsed
 from loaders.readers.rows import UnreadableError
 from loaders.reading import REJECTS_OF_FAILED, Reading
 from loaders.slices import worth
@@ -38,7 +37,6 @@ __all__ = ["Landed", "Plan", "land_day", "land_table", "note_unused", "plan_day"
 
 Progress = Callable[[str, int, int, int], None]
 SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
-ATTEMPTS = 3  # where a deadlock, with a reader that waits for the same tables, ends one
 SHRINK_FROM = 20  # keys of the earlier day: below, half of them says nothing
 
 
@@ -57,7 +55,6 @@ class How(TypedDict, total=False):
     before each commit; `workers`: so many processes read a table's files at most."""
 
     force: bool
-    allow_empty: bool
     allow_shrink: bool
     progress: Progress | None
     lock: Lock | None
@@ -71,13 +68,13 @@ def land_day(
     flow_run_id: str | None = None,
     tables: list[str] | None = None,
     sources: str | Path | None = None,
+    allow_empty: bool = False,
     **how: Unpack[How],
 ) -> list[Landed]:
     """Land a day, one table after the other, as plan_day and land_table have it; the caller holds
     the run lock. DaybookError when a required table fails, after what went wrong is in the ledger;
     a failing optional table has the status `failed`, a file that no table uses `unused`."""
     run = flow_run_id or f"land-{uuid.uuid4()}"
-    allow_empty = how.get("allow_empty", False)
     plans = plan_day(data, day, tables, allow_empty=allow_empty, sources=sources)
     no_table = note_unused(data, day, flow_run_id=run, sources=sources) if tables is None else []
     return [land_table(plan, flow_run_id=run, **how) for plan in plans] + no_table
@@ -108,16 +105,17 @@ def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
     import psycopg
 
     started = time.perf_counter()
-    reading = Reading(plan, how.get("allow_empty", False))
+    progress = how.get("progress") or (lambda table, done, total, rows: None)
+    reading = Reading(plan, _paced(progress, plan))
     outcome: Outcome | Exception
     with ledger.connect(plan.day, flow_run_id) as conn:
         batch = ledger.begin(conn, flow_run_id, plan.day, plan.table)
         try:
-            outcome = _land(conn, batch, reading, how)
+            outcome = _replace(conn, batch, reading, how)
         except Exception as error:
             outcome = error
     if isinstance(failure := outcome, Exception):
-        outcome = _record_failure(batch, reading, failure)
+        outcome = _record_failure(batch, reading, failure, how)
         expected = isinstance(failure, (DaybookError, psycopg.Error, OSError))
         if isinstance(failure, LockedError) or not expected:
             raise failure
@@ -131,31 +129,11 @@ def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
     )
 
 
-def _land(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outcome:
-    """Tries again where that helps: behind a deadlock, or with a file that must be parsed here."""
-    import psycopg
-
-    deadlocks = 0
-    if reading.plan.error:
-        raise reading.plan.error
-    while True:
-        reading.begin()
-        if progress := how.get("progress"):
-            reading.tell = _paced(progress, reading.plan)
-        try:
-            return _replace(conn, batch, reading, how)
-        except MustBeParsed:
-            reading.as_they_are = False
-        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-            deadlocks += 1
-            if deadlocks == ATTEMPTS:
-                raise
-            time.sleep(0.2 * deadlocks)
-
-
 def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outcome:
     """The transaction that replaces a table's day: readers see the old rows until it commits."""
     plan, table, day = reading.plan, reading.plan.table.name, reading.plan.day
+    if plan.error:
+        raise plan.error
     new: NewPartition | None = None
     with conn.transaction():
         held, before = ledger.kept(conn, table, day)
@@ -163,10 +141,9 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outc
         if plan.files is None:
             # an optional table that isn't there: what the day had of it is dropped
             rows = 0 if drop_partition(conn, table, day) else None
-            none = dict.fromkeys(("rows_in_files", "rows_landed", "rows_rejected"), rows)
-            outcome = Outcome(status="skipped", **none)
+            outcome = Outcome("skipped", rows, rows, rows)
         elif same:
-            outcome = same.again
+            outcome = Outcome("unchanged", same.rows_in_files, None, same.rows_rejected, same.drift)
         else:
             ledger.claim_calendar(conn, day)
             new = NewPartition(conn, batch)
@@ -185,16 +162,16 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outc
 
 
 def _paced(progress: Progress, plan: Plan) -> Callable[[int, int], None]:
-    """Tells `progress` now and then what was read, by any process."""
+    """Tells `progress` now and then what was read."""
     total = sum(file.bytes for file in plan.to_read)
     done = shown = rows = 0
 
     def tell(size: int, many: int) -> None:
         nonlocal done, shown, rows
-        done, rows = min(done + size, total), rows + many
-        if done - shown >= SHOWN_EVERY or done == total:
+        done, rows = done + size, rows + many
+        if abs(done - shown) >= SHOWN_EVERY or done >= total:
             shown = done
-            progress(plan.table.name, done, total, rows)
+            progress(plan.table.name, min(done, total), total, rows)
 
     return tell
 
@@ -214,14 +191,9 @@ def checked(
     reading.check()
     if table.kind == "snapshot":
         check_keys(reading.plan, partition, before, allow_shrink)
-    return Outcome(
-        status="succeeded",
-        rows_in_files=read.records.total(),
-        rows_landed=read.landed,
-        rows_rejected=read.rejected,
-        rows_repaired=read.repaired,
-        drift=ledger.drift(read.found.missing(), read.found.unknown, before),
-    )
+    drift = ledger.drift(read.found.missing(), read.found.unknown, before)
+    counts = (read.records.total(), read.landed, read.rejected)
+    return Outcome("succeeded", *counts, drift, rows_repaired=read.repaired)
 
 
 def check_keys(
@@ -232,7 +204,7 @@ def check_keys(
     DaybookError when no key can be, or when SHRINK_FROM or more were there and not half still are.
     """
     name, key = plan.table.name, ", ".join(plan.table.key)
-    earlier = Day(before.day, plan.day.calendar) if before else None
+    earlier = before.day if before else None
     rows, readable, known, shared = partition.keys(earlier)
     if rows and not readable:
         raise DaybookError(
@@ -250,7 +222,7 @@ def check_keys(
         )
 
 
-def _record_failure(batch: Batch, reading: Reading, failure: Exception) -> Outcome:
+def _record_failure(batch: Batch, reading: Reading, failure: Exception, how: How) -> Outcome:
     """On a connection of its own: the other may be what failed."""
     import psycopg
 
@@ -268,7 +240,7 @@ def _record_failure(batch: Batch, reading: Reading, failure: Exception) -> Outco
         ledger.connect(batch.day, batch.flow_run_id) as conn,
         conn.transaction(),
     ):
-        drop_leaves(conn, batch)
+        drop_leaves(conn, batch, how.get("workers", 1))
         reading.read.records.clear()  # those of the files before the one that failed
         ledger.copy_rejects(conn, batch, islice(reading.rejects, REJECTS_OF_FAILED))
         ledger.finish(conn, batch.id, outcome, reading.source_files(), plan.fingerprint, said)

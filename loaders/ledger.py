@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders import warehouse
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Drift = dict[str, list[str]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Outcome:
     """What became of a batch; rows are None where the status has none."""
 
@@ -46,23 +46,13 @@ class Kept(NamedTuple):
     """What a table has of a day since a batch. `stands`: its partition is there, and no later try
     to land the day has failed; `source_files` are None of another day than was asked for."""
 
-    day: date
+    day: Day
     stands: bool
     fingerprint: str
     source_files: list[dict[str, Any]] | None
     rows_in_files: int
     rows_rejected: int
     drift: Drift | None
-
-    @property
-    def again(self) -> Outcome:
-        """What is said when the same files are there once more."""
-        return Outcome(
-            status="unchanged",
-            rows_in_files=self.rows_in_files,
-            rows_rejected=self.rows_rejected,
-            drift=self.drift,
-        )
 
 
 def connect(day: Day, flow_run_id: str | None = None) -> Connection:
@@ -201,8 +191,8 @@ def kept(conn: Connection, table: str, day: Day) -> tuple[Kept | None, Kept | No
         """,
         {"table": table, "day": day.date},
     )
-    days = [Kept(*row) for row in found]
-    own = days.pop(0) if days and days[0].day == day.date else None
+    days = [Kept(Day(date, day.calendar), *about) for date, *about in found]
+    own = days.pop(0) if days and days[0].day == day else None
     return own, days[0] if days else None
 
 

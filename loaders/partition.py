@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ class NewPartition:
             "old": _identifier(name := partition_name(self._table.name, self._day)),
             "name": sql.Identifier(name),
             "day": sql.Literal(self._day.date),
+            # what landed rows are found, joined and sorted by: of each column it costs as COPY does
+            "compared": _listed([*self._table.key, "_day", "_batch_id", "_source_file"]),
         }
 
     def _run(self, statement: str, **values: Any) -> Cursor[Any]:
@@ -57,29 +60,29 @@ class NewPartition:
         literals = {name: sql.Literal(value) for name, value in values.items()}
         return self._conn.execute(sql.SQL(statement).format(**self._names | literals))
 
-    def create(self) -> None:
-        """Make it, empty, ready for COPY."""
-        # A worker's may be there from a try before. Cached, a number costs no lock; temporary, the
-        # sequence is never logged and ends with the session.
-        self._run(
-            "drop table if exists {new};"
-            "create table {new} (like {parent}, constraint one_day check (_day = {day}));"
-            "create temporary sequence landed_rows cache 10000;"
-            "alter table {new} alter _day set default {day}, alter _batch_id set default {batch},"
-            " alter _loaded_at set default {loaded_at},"
-            " alter _source_row set default nextval('pg_temp.landed_rows')",
-            batch=self.batch.id,
-            loaded_at=self.batch.started_at,
-        )
-
-    def close(self) -> None:
-        """Nothing more comes into it."""
-        self._run(
-            "alter table {new} alter _day drop default, alter _batch_id drop default,"
-            " alter _loaded_at drop default, alter _source_row drop default,"
-            " alter _source_file drop default;"
-            "drop sequence landed_rows; set local default_statistics_target = 20; analyze {new}"
-        )
+    @contextmanager
+    def filled(self) -> Iterator[None]:
+        """Make it, empty, for the block's COPY; an error in the block leaves none."""
+        with self._conn.transaction():
+            # Cached, a number costs no lock; temporary, the sequence is never logged and ends with
+            # the session.
+            self._run(
+                "create table {new} (like {parent}, constraint one_day check (_day = {day}));"
+                "create temporary sequence landed_rows cache 10000;"
+                "alter table {new} alter _day set default {day},"
+                " alter _batch_id set default {batch}, alter _loaded_at set default {loaded_at},"
+                " alter _source_row set default nextval('pg_temp.landed_rows')",
+                batch=self.batch.id,
+                loaded_at=self.batch.started_at,
+            )
+            yield
+            self._run(
+                "alter table {new} alter _day drop default, alter _batch_id drop default,"
+                " alter _loaded_at drop default, alter _source_row drop default,"
+                " alter _source_file drop default;"
+                "drop sequence landed_rows;"
+                "set local default_statistics_target = 20; analyze {new} ({compared})"
+            )
 
     def assemble(self, shares: Sequence[Sequence[Slice]]) -> None:
         """Make it of its leaves, one for each share of the files, in the files' order."""
@@ -160,6 +163,7 @@ class NewPartition:
         self._give_to_owner()
         self._run("set local lock_timeout = {limit}", limit=SWAP_WAIT)
         for turn in range(SWAP_TURNS):
+            # a deadlock: with a reader that has the old partition and waits for the parent
             try:
                 with self._conn.transaction():
                     self._run(
@@ -168,7 +172,7 @@ class NewPartition:
                         "alter table {old} drop constraint one_day"
                     )
                 return
-            except psycopg.errors.LockNotAvailable:
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 time.sleep(0.02 * turn)
         raise DaybookError(
             f"{self._table.name}: a reader held it for more than half a minute, so the new rows "
@@ -228,14 +232,10 @@ def drop_partition(conn: Connection, table: str, day: Day) -> bool:
     return found
 
 
-def drop_leaves(conn: Connection, batch: Batch) -> None:
-    """Drops what workers have committed of a batch that fails."""
+def drop_leaves(conn: Connection, batch: Batch, many: int) -> None:
+    """Drops what so many workers may have committed of a batch that fails."""
     from psycopg import sql
 
-    found = conn.execute(
-        "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
-        " and not relispartition and relname ~ %s",
-        [f"^{_new_name(batch)}_[0-9]+$"],
-    ).fetchall()
-    for (name,) in found:
-        conn.execute(sql.SQL("drop table {}").format(_identifier(name)))
+    for leaf in range(many):
+        name = _identifier(_new_name(batch, leaf))
+        conn.execute(sql.SQL("drop table if exists {}").format(name))

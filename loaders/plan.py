@@ -27,13 +27,15 @@ READER_VERSION = 6
 @dataclass(frozen=True)
 class Plan:
     """One table of a day. `files` is None when it isn't there; `error` is why it can't land;
-    `prepared` is what Spark has read of them."""
+    `prepared` is what Spark has read of them; `may_be_blank`: a file of no bytes is an empty list,
+    not a page that was lost."""
 
     table: Table
     day: Day
     files: tuple[Scanned, ...] | None
     error: DaybookError | None = None
     prepared: prepared.Prepared | None = None
+    may_be_blank: bool = False
     # what the day has of the table and how it is read; None where it has none
     fingerprint: str | None = field(init=False)
 
@@ -147,20 +149,11 @@ def _plan_table(
             raise DaybookError(f"it is required, and {folder} has no {names}.")
         return Plan(table, day, None)
     scanned = tuple(scan(files, table))
-    must_have_records = table.required and table.kind == "snapshot" and not allow_empty
+    may_be_empty = allow_empty or table.kind == "delta"
+    must_have_records = table.required and not may_be_empty
     if must_have_records and not any(has_record(found, Mapping(table)) for found in scanned):
         raise DaybookError(
             f"{folder}: no record in its files. An empty list would switch everything off; "
             "if that is right, land it with --allow-empty."
         )
-    return Plan(table, day, scanned)
-
-
-def check_blank(scanned: Scanned, plan: Plan, allow_empty: bool) -> None:
-    """A file of no bytes among others is a page that was lost: UnreadableError. Alone it is an
-    empty delta."""
-    snapshot = plan.table.kind == "snapshot" and not allow_empty
-    if snapshot or len(plan.files or ()) > 1:
-        raise UnreadableError(
-            f"{scanned.file.path}: it has no bytes: fetch it again. Nothing was replaced."
-        )
+    return Plan(table, day, scanned, may_be_blank=may_be_empty and len(scanned) == 1)

@@ -16,7 +16,6 @@ from loaders.landing import checked, unchanged
 from loaders.partition import NewPartition, has_partition, partition_name
 from loaders.plan import Plan, plan_tables, unused
 from loaders.raw_file import Place
-from loaders.readers.csv_count import MustBeParsed
 from loaders.reading import Reading
 from loaders.schema import Table
 from loaders.sources import declared_tables
@@ -102,25 +101,20 @@ def _preview(
     held, before = ledger.kept(conn, table.name, day)
     if unchanged(plan, held):
         return about("unchanged")
-    reading = Reading(plan, allow_empty)
+    reading = Reading(plan)
     batch = ledger.Batch(table, day, "", NO_BATCH, datetime.now(UTC))
-    while True:
-        reading.begin()
-        try:
-            with conn.transaction(force_rollback=True):
-                partition = NewPartition(conn, batch)
-                reading.copy_into(partition)
-                landed = checked(partition, reading, before, allow_shrink)
-                return about(
-                    "lands",
-                    rows=landed.rows_landed or 0,
-                    rejected=landed.rows_rejected or 0,
-                    repaired=landed.rows_repaired,
-                    drift=landed.drift,
-                    keys=_keys(conn, plan, before),
-                )
-        except MustBeParsed:
-            reading.as_they_are = False
+    with conn.transaction(force_rollback=True):
+        partition = NewPartition(conn, batch)
+        reading.copy_into(partition)
+        landed = checked(partition, reading, before, allow_shrink)
+        return about(
+            "lands",
+            rows=landed.rows_landed or 0,
+            rejected=landed.rows_rejected or 0,
+            repaired=landed.rows_repaired,
+            drift=landed.drift,
+            keys=_keys(conn, plan, before),
+        )
 
 
 def _keys(conn: Connection, plan: Plan, before: ledger.Kept | None) -> Keys | None:
@@ -131,7 +125,7 @@ def _keys(conn: Connection, plan: Plan, before: ledger.Kept | None) -> Keys | No
     table, day = plan.table, plan.day
     held = day if has_partition(conn, table.name, day) else None
     if before and not held:
-        held = Day(before.day, day.calendar)
+        held = before.day
     if table.kind == "snapshot" and held is None:
         return None
     if table.kind == "delta":

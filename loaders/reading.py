@@ -10,11 +10,11 @@ from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.partition import NewPartition
-from loaders.plan import Plan, check_blank
+from loaders.plan import Plan
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.formats import read_pieces
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, KeylessError, Reject
+from loaders.readers.rows import Found, KeylessError, Reject, UnreadableError
 from loaders.slices import Slice, opened_slice
 from loaders.tally import Read, Rejects
 
@@ -30,27 +30,24 @@ ANYWHERE = ("parquet", "xlsx")  # formats that are read at any place, and not fr
 class Reading:
     """`read` is what it came to, `rejects` what was put aside.
 
-    `tell(bytes, rows)` hears how much more was read. `as_they_are`: large plain CSVs may go to COPY
-    unparsed. `parts`: what is read here of the table's files, by default all of them.
+    `tell(bytes, rows)` hears how much more was read, less than nothing where it begins again.
+    `parts`: what is read here of the table's files, by default all of them.
     """
 
     def __init__(
         self,
         plan: Plan,
-        allow_empty: bool,
         tell: Callable[[int, int], None] = lambda size, rows: None,
         parts: Sequence[Slice] | None = None,
     ) -> None:
         self.plan = plan
         self.parts = parts or [Slice(scanned) for scanned in plan.files or ()]
         self.mapping = Mapping(plan.table)
-        self.allow_empty = allow_empty
-        self.as_they_are = True
-        self.tell = tell
+        self.tell, self._told = tell, (0, 0)
         self._most_rejects = _most_rejects(plan)
-        self.begin()
+        self._begin()
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """All from the start, as if nothing had been read."""
         self.rejects = Rejects()
         self.read = Read(found=Found(put_aside=self._put_aside))
@@ -60,24 +57,33 @@ class Reading:
 
     def copy_into(self, partition: NewPartition) -> None:
         """Make the partition of all that is to be read, large plain CSVs as they are, the others
-        parsed, in one stream. MustBeParsed when one of the former can't be taken so."""
-        partition.create()
+        parsed, in one stream; of parsed ones alone where one of the former can't be taken so."""
+        try:
+            with partition.filled():
+                self._copy(partition, SMALL_CSV if len(self.parts) > FEW_FILES else -1)
+        except MustBeParsed:
+            size, rows = self._told
+            self.tell(-size, -rows)
+            self._begin()
+            with partition.filled():
+                self._copy(partition, math.inf)
+
+    def _copy(self, partition: NewPartition, smallest: float) -> None:
+        """MustBeParsed, of CSVs larger than `smallest`."""
         if prepared := self.plan.prepared:
             self.read = prepared.read
             for text in prepared.rejects():
                 self.rejects.add(text)
-            self.read.landed = partition.copy_pieces(prepared.pieces(self.on_read))
-        else:
-            smallest = SMALL_CSV if len(self.parts) > FEW_FILES else -1
-            parsed = []
-            for part in self.parts:
-                if part.scanned.streamed and self.as_they_are and part.bytes > smallest:
-                    self._copy_as_it_is(partition, part, part.scanned.streamed)
-                else:
-                    parsed.append(part)
-            if parsed:
-                self.read.landed += partition.copy_pieces(self.pieces(parsed))
-        partition.close()
+            self.read.landed = partition.copy_pieces(prepared.pieces(self._on_read))
+            return
+        parsed = []
+        for part in self.parts:
+            if part.scanned.streamed and part.bytes > smallest:
+                self._copy_as_it_is(partition, part, part.scanned.streamed)
+            else:
+                parsed.append(part)
+        if parsed:
+            self.read.landed += partition.copy_pieces(self.pieces(parsed))
 
     def pieces(self, parts: Iterable[Slice]) -> Iterator[bytes]:
         """The parts' rows as COPY's CSV; DaybookError for one that can't land."""
@@ -85,13 +91,13 @@ class Reading:
             self._part = part
             path = part.scanned.file.path
             rows, rejected = 0, self.read.rejected
-            opening = partial(opened_slice, part, self.plan.table.encoding, self.on_read)
+            opening = partial(opened_slice, part, self.plan.table.encoding, self._on_read)
             try:
                 for piece, many in read_pieces(
                     part.scanned, self.mapping, self.read.found, opening, part.first
                 ):
                     rows += many
-                    self.tell(0, many)
+                    self._on_read(0, many)
                     yield piece
                 self.read.keyed.add(path)
             except KeylessError as error:
@@ -99,9 +105,11 @@ class Reading:
                     raise
                 self.read.keyless.setdefault(path, error)
             if part.scanned.file.format in ANYWHERE:
-                self.on_read(part.bytes)
-            if self.read.found.blank:
-                check_blank(part.scanned, self.plan, self.allow_empty)
+                self._on_read(part.bytes)
+            if self.read.found.blank and not self.plan.may_be_blank:
+                raise UnreadableError(
+                    f"{path}: it has no bytes: fetch it again. Nothing was replaced."
+                )
             self._count(part, rows + self.read.rejected - rejected)
 
     def _copy_as_it_is(
@@ -116,11 +124,11 @@ class Reading:
 
         def pieces() -> Iterator[bytes]:
             seen = 0
-            with opened_slice(part, on_read=self.on_read) as stream:
+            with opened_slice(part, on_read=self._on_read) as stream:
                 while piece := stream.read(PIECE):
                     yield piece
                     count.add(piece)  # while Postgres is at work
-                    self.tell(0, count.so_far - seen)
+                    self._on_read(0, count.so_far - seen)
                     seen = count.so_far
 
         try:
@@ -141,9 +149,9 @@ class Reading:
             raise DaybookError(f"{path}: {counted} records counted, {read} read.")
         self.read.records[path] += read
 
-    def on_read(self, size: int) -> None:
-        """So many more bytes of the files were read."""
-        self.tell(size, 0)
+    def _on_read(self, size: int, rows: int = 0) -> None:
+        self._told = (self._told[0] + size, self._told[1] + rows)
+        self.tell(size, rows)
 
     def _put_aside(self, reject: Reject) -> None:
         """DaybookError once the rest of the files can't bring the rejects below the limit."""

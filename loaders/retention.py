@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from loaders import warehouse
 from loaders.errors import UsageError
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from psycopg import Connection
-    from psycopg.sql import Composed
 
     from loaders.lock import Lock
 
@@ -41,20 +42,26 @@ def expire_days(
     Never one whose batch every model of it has not yet applied, and never the newest of a
     snapshot table, which presence rests on. The caller holds the run lock.
     """
-    from psycopg import sql
+    from psycopg import errors, sql
 
     if keep is None:
         return []
-    gone = []
+    expired = []
     with _connect(flow_run_id, warehouse.LOADER) as conn:
         snapshots = [t.name for t in declared_tables().values() if t.kind == "snapshot"]
         found = conn.execute(_EXPIRABLE, {"keep": keep, "snapshots": snapshots}).fetchall()
         for table, day, batch_id, partition in found:
-            noted = [table, day, batch_id, flow_run_id]
-            drop = sql.SQL("drop table {}").format(sql.Identifier("bronze", partition))
-            if _drop(conn, drop, lock, noted):
-                gone.append((table, day))
-    return gone
+            with suppress(errors.LockNotAvailable):
+                with _transaction(conn, lock):
+                    drop = sql.SQL("drop table {}").format(sql.Identifier("bronze", partition))
+                    conn.execute(drop)
+                    conn.execute(
+                        "insert into bronze.expired_days (table_name, day, batch_id, flow_run_id)"
+                        " values (%s, %s, %s, %s)",
+                        [table, day, batch_id, flow_run_id],
+                    )
+                expired.append((table, day))
+    return expired
 
 
 def _connect(flow_run_id: str, role: str) -> Connection:
@@ -66,30 +73,14 @@ def _connect(flow_run_id: str, role: str) -> Connection:
     )
 
 
-def _drop(conn: Connection, drop: Composed, lock: Lock | None, expired: list[Any] | None) -> bool:
-    """Drop in a transaction of its own, and note an `expired` day in it; False while a reader holds
-    the relation: the next day tries again."""
-    import psycopg
-
-    try:
-        with conn.transaction():
-            conn.execute(f"set local lock_timeout to '{PATIENCE}'")
-            conn.execute(drop)
-            if expired:
-                conn.execute(
-                    "insert into bronze.expired_days (table_name, day, batch_id, flow_run_id)"
-                    " values (%s, %s, %s, %s)",
-                    expired,
-                )
-            if lock is not None:
-                lock.check()
-    except psycopg.errors.LockNotAvailable:
-        return False
-    except psycopg.errors.DependentObjectsStillExist:
-        if expired:
-            raise  # somebody's view on a landed day is to be said, not passed over
-        return False
-    return True
+@contextmanager
+def _transaction(conn: Connection, lock: Lock | None) -> Iterator[None]:
+    """LockNotAvailable while a reader holds what is to go: the next day tries again."""
+    with conn.transaction():
+        conn.execute(f"set local lock_timeout to '{PATIENCE}'")
+        yield
+        if lock is not None:
+            lock.check()
 
 
 # to_char writes the partition's name as loaders.partition.partition_name does.
@@ -140,9 +131,9 @@ def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
     run lock and has reaped dead batches: what workers have committed belongs to a running one, and
     nothing else that a live run builds can be seen. The names that went.
     """
-    landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)*$"
-    from psycopg import sql
+    from psycopg import errors, sql
 
+    landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)*$"
     passing = "__dbt_(tmp|backup)[0-9]*$"
     swept = []
     for role, schemas, named in (
@@ -153,8 +144,10 @@ def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
         with _connect(flow_run_id, role) as conn:
             found = conn.execute(_ORPHANS, {"named": named, "schemas": schemas}).fetchall()
             for schema, relation, kind in found:
-                drop = sql.SQL("drop view {}" if kind == "v" else "drop table {}")
-                if _drop(conn, drop.format(sql.Identifier(schema, relation)), lock, None):
+                with suppress(errors.LockNotAvailable, errors.DependentObjectsStillExist):
+                    with _transaction(conn, lock):
+                        drop = sql.SQL("drop view {}" if kind == "v" else "drop table {}")
+                        conn.execute(drop.format(sql.Identifier(schema, relation)))
                     swept.append(f"{schema}.{relation}")
     return swept
 

@@ -42,13 +42,24 @@ def ensure_tables(conn: Connection) -> list[str]:
 
 def missing(conn: Connection) -> list[str]:
     """What `ensure_tables` would do; reads only."""
-    found = _found_columns(conn)
+    from psycopg.rows import scalar_row
+
+    found = conn.cursor(row_factory=scalar_row).execute(
+        """
+        select relname || '.' || attname
+        from pg_class
+        join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
+        where relnamespace = to_regnamespace('bronze') and relkind = 'p'
+        """
+    )
+    there = set(found)
     gaps = []
     for table in declared_tables().values():
-        if table.name not in found:
+        if f"{table.name}._day" not in there:
             gaps.append(table.name)
         else:
-            gaps += [f"{table.name}.{c}" for c in table.column_names if c not in found[table.name]]
+            columns = [f"{table.name}.{name}" for name in table.column_names]
+            gaps += [column for column in columns if column not in there]
     return gaps
 
 
@@ -62,21 +73,3 @@ def _create(table: Table) -> Composed:
     return sql.SQL("create table {} ({}) partition by list (_day)").format(
         sql.Identifier("bronze", table.name), sql.SQL(", ").join(columns)
     )
-
-
-def _found_columns(conn: Connection) -> dict[str, set[str]]:
-    from psycopg.rows import tuple_row
-
-    rows = conn.cursor(row_factory=tuple_row).execute(
-        """
-        select tables.relname, array_agg(columns.attname::text)
-        from pg_class as tables
-        join pg_attribute as columns on columns.attrelid = tables.oid
-        where tables.relnamespace = to_regnamespace('bronze')
-            and tables.relkind = 'p'
-            and columns.attnum > 0
-            and not columns.attisdropped
-        group by tables.relname
-        """
-    )
-    return {name: set(columns) for name, columns in rows}

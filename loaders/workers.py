@@ -27,11 +27,10 @@ from loaders.reading import Reading
 from loaders.schema import Table
 from loaders.slices import Slice, look, shares
 from loaders.sources import PROJECT
+from loaders.tally import Rejects
 
 if TYPE_CHECKING:
     from psycopg import Connection as Session
-
-Tell = Callable[[int, int], None]
 
 
 class Worker:
@@ -56,36 +55,33 @@ class Worker:
         self._thread.shutdown()
         self._end.close()
 
-    def told(self, order: tuple[Any, ...], tell: Tell = lambda size, rows: None) -> Future[Any]:
-        """What comes of a function and its arguments; `tell` hears what is read meanwhile."""
+    def told(
+        self,
+        order: tuple[Any, ...],
+        tell: Callable[[int, int], None] = lambda size, rows: None,
+        put_aside: Callable[[str], None] = lambda text: None,
+    ) -> Future[Any]:
+        """What comes of a function and its arguments; `tell` and `put_aside` hear meanwhile what
+        is read and what of it is rejected."""
 
         def ask() -> Any:
-            with _alive():
+            try:
                 self._end.send(order)
-                while isinstance(answer := self._end.recv(), tuple):
-                    tell(*answer)
+                while isinstance(answer := self._end.recv(), (tuple, str)):
+                    if isinstance(answer, str):
+                        put_aside(answer)
+                    else:
+                        tell(*answer)
+            except (EOFError, ConnectionError):
+                raise DaybookError(
+                    "a worker ended while it read its share (killed, or out of memory?): nothing "
+                    "was replaced. Land the day again, with fewer --workers if memory is short."
+                ) from None
             if isinstance(answer, Exception):
                 raise answer
             return answer
 
         return self._thread.submit(ask)
-
-    def texts(self) -> Iterator[str]:
-        """The rejects, once a share was read."""
-        with _alive():
-            yield from iter(self._end.recv, "")
-
-
-@contextmanager
-def _alive() -> Iterator[None]:
-    """A worker that is spoken with."""
-    try:
-        yield
-    except (EOFError, ConnectionError):
-        raise DaybookError(
-            "a worker ended while it read its share (killed, or out of memory?): nothing was "
-            "replaced. Land the day again, with fewer --workers if memory is short."
-        ) from None
 
 
 @contextmanager
@@ -97,23 +93,22 @@ def hired(many: int) -> Iterator[list[Worker]]:
 
 def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> None:
     """Make the partition of what so many processes read of the files, this one among them.
-    DaybookError, or MustBeParsed, of the first share that has one; or for a worker that died."""
+    DaybookError of the first share that has one, or for a worker that died."""
     plan = reading.plan
     # waits for the others as long as they take
     conn.execute("set local idle_in_transaction_session_timeout = 0")
     with hired(many - 1) as workers:
         parts = shares(plan.files or (), plan.table, many, partial(_counted, workers))
-        how = (plan, new.batch, reading.allow_empty, reading.as_they_are)
-        others = [
-            (worker, worker.told((_land, leaf, share, *how), reading.tell))
-            for leaf, (worker, share) in enumerate(zip(workers, parts[1:], strict=False), 1)
-        ]
+        others = []
+        for leaf, (worker, share) in enumerate(zip(workers, parts[1:], strict=False), 1):
+            order, rejects = (_land, leaf, share, plan, new.batch), Rejects()
+            others.append((worker.told(order, reading.tell, rejects.add), rejects))
         reading.parts = parts[0]
         reading.copy_into(NewPartition(conn, new.batch, 0) if others else new)
-        for worker, answer in others:
+        for answer, rejects in others:
             read, error = answer.result()
             reading.read.add(read)
-            for text in worker.texts():
+            for text in rejects.blocks():
                 reading.rejects.add(text)
             if error:
                 raise error
@@ -133,7 +128,8 @@ def _counted(workers: Sequence[Worker], parts: list[Slice], table: Table) -> lis
     return counts
 
 
-# What a worker is told to do. Its parent hears a tuple for what is read, and then the answer.
+# What a worker is told to do. Its parent hears a tuple for what is read, text for what is rejected,
+# and then the answer.
 
 
 def _look(_parent: Connection | None, parts: list[Slice], table: Table) -> list[int | None]:
@@ -146,24 +142,18 @@ def _land(
     share: list[Slice],
     plan: Plan,
     batch: Batch,
-    allow_empty: bool,
-    as_they_are: bool,
-) -> str:
-    """Reads a share; says what that came to, and the rejects in pieces, of which "" is the last."""
-    reading = Reading(plan, allow_empty, lambda *read: parent.send(read), share)
-    reading.as_they_are = as_they_are
-    error = None
+) -> list[Any]:
+    """Reads a share; what that came to, and the error that ended it or None."""
+    reading = Reading(plan, lambda *read: parent.send(read), share)
+    error: Exception | None = None
     try:
         with ledger.connect(batch.day, batch.flow_run_id) as conn, conn.transaction():
             reading.copy_into(NewPartition(conn, batch, leaf))
-    except (EOFError, ConnectionError):
-        raise
     except Exception as failure:
         error = failure
-    parent.send([reading.read, error])
     for text in reading.rejects.blocks():
         parent.send(text)
-    return ""
+    return [reading.read, error]
 
 
 def main(descriptor: str, folder: str) -> None:
@@ -174,8 +164,6 @@ def main(descriptor: str, folder: str) -> None:
             work, *given = parent.recv()
             try:
                 answer = work(parent, *given)
-            except (EOFError, ConnectionError):
-                raise
             except Exception as error:
                 answer = error
             parent.send(answer)

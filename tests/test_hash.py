@@ -114,7 +114,7 @@ def test_spark_writes_none_either_and_another_key_lands_a_day_again(
     table = declared_tables()["stg_agents"]
     before = plan_tables(day, [table], parse_day("day1"))
     (tmp_path / "out/stg_agents").mkdir(parents=True)
-    tasks.read([Slice(before[0].files[0])], before[0], tmp_path / "out", False)  # type: ignore[index]
+    tasks.read([Slice(before[0].files[0])], before[0], tmp_path / "out")  # type: ignore[index]
     written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
     packed = pyarrow.CompressedInputStream
     texts = [

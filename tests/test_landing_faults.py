@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -180,23 +180,21 @@ def test_a_parquet_file_of_which_less_is_read_than_it_says_fails(
     assert statuses(db) == ["failed"]
 
 
-def test_a_deadlock_is_tried_again(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real: Callable[..., Any] = landing._replace
-    calls = []
-
-    def deadlocked(*arguments: Any) -> Any:
-        calls.append(1)
-        outcome = real(*arguments)
-        if len(calls) < 3:
-            raise psycopg.errors.DeadlockDetected
-        return outcome
-
-    monkeypatch.setattr(landing, "_replace", deadlocked)
+def test_the_swap_is_tried_again_behind_a_deadlock(tmp_path: Path, db: psycopg.Connection) -> None:
+    """With a reader that has the old partition and asks for the whole table."""
     transactions(tmp_path, 10, "a")
-    assert land(tmp_path).rows_landed == 10
-    assert (len(calls), statuses(db)) == (3, ["succeeded"])
+    land(tmp_path)
+    transactions(tmp_path, 20, "b")
+    with warehouse.connect() as reader, ThreadPoolExecutor(1) as thread:
+        reader.execute("set deadlock_timeout = '20s'")  # the landing finds it
+        reader.execute("select from bronze.stg_transactions_p19700102")
+        landed = thread.submit(land, tmp_path)
+        waiting = "select 1 from pg_locks where mode = 'AccessExclusiveLock' and not granted"
+        until(lambda: db.execute(waiting).fetchone())
+        assert len(reader.execute("select from bronze.stg_transactions").fetchall()) == 10
+        reader.rollback()
+        assert landed.result().rows_landed == 20
+    assert statuses(db) == ["succeeded", "succeeded"]
 
 
 def test_failures_in_the_metrics_hold_no_data(tmp_path: Path, db: psycopg.Connection) -> None:

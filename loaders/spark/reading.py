@@ -72,7 +72,7 @@ def read_day(
                     (target / table.name).mkdir(parents=True, exist_ok=True)
             # most of a small table's time is waiting for the scheduler
             with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
-                for one in pool.map(partial(_read, spark, target, allow_empty), plans):
+                for one in pool.map(partial(_read, spark, target), plans):
                     found.append(one)
                     progress(one.table.name, len(found), len(plans))
             prepared.write(target, found, unused_files(folder, tables))
@@ -105,7 +105,7 @@ def _spread(
     return found
 
 
-def _read(spark: SparkContext, target: Place, allow_empty: bool, plan: Plan) -> Prepared:
+def _read(spark: SparkContext, target: Place, plan: Plan) -> Prepared:
     """What the manifest says of a table, whose rows are below `target` then."""
 
     def counted(found: list[Slice], table: Table) -> list[int | None]:
@@ -115,7 +115,7 @@ def _read(spark: SparkContext, target: Place, allow_empty: bool, plan: Plan) -> 
     try:
         if plan.error:
             raise plan.error
-        work = partial(tasks.read, plan=plan, folder=target, allow_empty=allow_empty)
+        work = partial(tasks.read, plan=plan, folder=target)
         found = chain.from_iterable(slices.slices_of(plan.files or (), plan.table, counted))
         for name, one in _spread(spark, work, list(found)):
             parts.append(name)

@@ -28,9 +28,7 @@ def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     return answers
 
 
-def read(
-    parts: list[Slice], plan: Plan, folder: Place, allow_empty: bool
-) -> list[tuple[str, Read] | DaybookError]:
+def read(parts: list[Slice], plan: Plan, folder: Place) -> list[tuple[str, Read] | DaybookError]:
     """Read slices into a file of rows and one of rejects: how these are called, and what that came
     to, or the error that ended it.
 
@@ -38,7 +36,7 @@ def read(
     """
     name = f"{plan.table.name}/{uuid.uuid4().hex}"
     # how many may be rejected is asked of all of the table, when it lands
-    reading = Reading(replace(plan, table=replace(plan.table, max_reject_share=1.0)), allow_empty)
+    reading = Reading(replace(plan, table=replace(plan.table, max_reject_share=1.0)))
     try:
         system, path = system_of(folder / name)
         with system.open_output_stream(path + ROWS) as rows:
