@@ -7,6 +7,7 @@ import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from loaders import process
 from loaders.cluster import SUPERUSER, Cluster, refuse_foreign, socket_dir
@@ -32,9 +33,10 @@ def start(home: Path) -> bool:
             if answers(home):
                 return False
             _bring_up(home)
-            with psycopg.connect(_conninfo(home, "postgres"), autocommit=True) as conn:
-                found = conn.execute("select 1 from pg_database where datname = 'daybook'")
-                if found.fetchone() is None:
+            with psycopg.connect(**address(home, "postgres")) as conn:
+                conn.autocommit = True
+                made = conn.execute("select from pg_database where datname = 'daybook'")
+                if made.fetchone() is None:
                     conn.execute("create database daybook")
     except OSError as error:
         raise WarehouseError(f"The embedded server can't be started in {home}: {error}") from error
@@ -76,21 +78,15 @@ def answers(home: Path, database: str = "daybook") -> bool:
     import psycopg
 
     try:
-        psycopg.connect(_conninfo(home, database), connect_timeout=5).close()
+        psycopg.connect(**address(home, database), connect_timeout=5).close()
     except psycopg.OperationalError:
         return False
     return True
 
 
-def address(home: Path) -> dict[str, str]:
+def address(home: Path, database: str = "daybook") -> dict[str, Any]:
     """How to connect as the owner: libpq's parameters by name."""
-    return {"host": str(socket_dir(home)), "port": "5432", "user": SUPERUSER, "dbname": "daybook"}
-
-
-def _conninfo(home: Path, database: str) -> str:
-    from psycopg.conninfo import make_conninfo
-
-    return make_conninfo(**{**address(home), "dbname": database})
+    return {"host": str(socket_dir(home)), "port": "5432", "user": SUPERUSER, "dbname": database}
 
 
 def _bring_up(home: Path) -> None:
@@ -104,14 +100,14 @@ def _bring_up(home: Path) -> None:
     cluster.make()
     _forget_dead(cluster)
     process.set_aside(cluster.log)
-    seen = cluster.log.stat().st_size if cluster.log.exists() else 0
-    start = ("start", "-D", cluster.data, "-l", cluster.log, "-w", "-t", RECOVERY)
-    done = cluster.run("pg_ctl", *start)
+    before = cluster.log.stat().st_size if cluster.log.exists() else 0
+    done = cluster.run(
+        *("pg_ctl", "start", "-D", cluster.data, "-l", cluster.log, "-w", "-t", RECOVERY)
+    )
     if done.returncode != 0:
-        said = (
-            cluster.log.read_bytes()[seen:].decode(errors="replace") if cluster.log.exists() else ""
-        )
-        fatal = [line for line in said.splitlines() if "FATAL" in line] or [done.stderr.strip()]
+        log = cluster.log.read_bytes()[before:] if cluster.log.exists() else b""
+        lines = [done.stderr.strip(), *log.decode(errors="replace").splitlines()]
+        fatal = [line for line in lines if "FATAL" in line] or lines[:1]
         raise WarehouseError(f"The embedded server didn't start; {cluster.log} says: {fatal[-1]}")
 
 
