@@ -100,18 +100,18 @@ def _home() -> Iterator[Finding]:
 
 def _warehouse() -> Iterator[Finding]:
     """The server, its version, what it holds, and what this login may."""
-    found = warehouse.status()
-    kind = "embedded" if found.embedded else "external"
-    if not found.running:
+    status = warehouse.status()
+    kind = "embedded" if status.embedded else "external"
+    if not status.running:
         # our own server is started by whoever needs it
-        state = "warn" if found.embedded else "fail"
-        yield Finding(state, "warehouse", f"{kind}: {found.problem}")
+        state = "warn" if status.embedded else "fail"
+        yield Finding(state, "warehouse", f"{kind}: {status.problem}")
         return
-    said = f"{kind}, PostgreSQL {found.version} at {found.where}"
-    fits = re.match(r"1[678]\b", found.version or "")
+    said = f"{kind}, PostgreSQL {status.version} at {status.where}"
+    fits = re.match(r"1[678]\b", status.version or "")
     yield _found("warehouse", said, "" if fits else "16 to 18 are supported")
-    if found.problem:
-        yield Finding("fail", "tables", found.problem)
+    if status.problem:
+        yield Finding("fail", "tables", status.problem)
         return
     with warehouse.connect(application_name="daybook doctor", autocommit=True) as connection:
         [(lacking,)] = connection.execute(
@@ -134,13 +134,13 @@ def _stack() -> Iterator[Finding]:
         yield _found("stack", said, "" if worker else "make up", "warn")
         return
     yield _found("stack", "not running, and runs here need none (make up starts it)")
-    asked = os.environ.get("PREFECT_SERVER_API_PORT")
-    port = int(asked or api.PORT)
+    wanted = os.environ.get("PREFECT_SERVER_API_PORT")
+    port = int(wanted or api.PORT)
     free = process.is_free(port)
     said = f"{port} is " + ("free for make up" if free else "another program's")
-    advice = "set PREFECT_SERVER_API_PORT to a free one" if asked and not free else ""
-    takes = "" if asked or free else ", so make up takes a free one"
-    yield _found("port", said + takes, advice, "warn")
+    advice = "set PREFECT_SERVER_API_PORT to a free one" if wanted and not free else ""
+    instead = "" if wanted or free else ", so make up takes a free one"
+    yield _found("port", said + instead, advice, "warn")
 
 
 def _spark() -> Iterator[Finding]:
@@ -172,13 +172,13 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.doctor") ->
     given = parser.parse_args(argv)
 
     def command() -> int:
-        found = examine()
+        findings = examine()
         if given.json:
-            print(json.dumps([each._asdict() for each in found], indent=2))
+            print(json.dumps([each._asdict() for each in findings], indent=2))
         else:
-            for each in found:
+            for each in findings:
                 print(wrapped(f"{each.state:4}  {each.what:10} {each.said}", 17))
-        return int(any(each.state == "fail" for each in found))
+        return int(any(each.state == "fail" for each in findings))
 
     return guarded(command)
 

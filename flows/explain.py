@@ -66,8 +66,8 @@ def read_story(
     read_by = {}
     for each in ask(connection, "readers", entity=entity, key=[*names]):
         count = "select count(*) from {relation} where {is_it}"
-        [found] = about(count, each["layer"], each["name"])
-        read_by[f"{each['layer']}.{each['name']}"] = found["count"]
+        [counted] = about(count, each["layer"], each["name"])
+        read_by[f"{each['layer']}.{each['name']}"] = counted["count"]
     days = []
     for record in records:
         day = {"day": shown(record["_day"]), "table": record["_source_table"]}
@@ -121,7 +121,7 @@ def print_story(story: dict[str, Any]) -> None:
         lists = {name: ", ".join(day.get(name) or []) for name in ("reasons", "changed")}
         for name, said in {"reasons": lists["reasons"], **day.get("values", lists)}.items():
             if said != "":
-                print(" " * 25 + wrapped(f"{name}: {said}", 27))
+                print(wrapped(f"{' ' * 25}{name}: {said}", 27))
     if story["read_by"]:
         print("\nread by")
     for relation, count in story["read_by"].items():

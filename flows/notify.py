@@ -94,5 +94,5 @@ def _by_apprise(url: str, message: dict[str, Any]) -> str | None:
     service = apprise.Apprise()
     if not service.add(url):
         return f"{SETTING} is no address that Apprise knows: nobody was told."
-    taken = service.notify(title="Daybook", body=message["text"], body_format="text")
-    return None if taken else f"{SETTING} was not told."
+    is_sent = service.notify(title="Daybook", body=message["text"], body_format="text")
+    return None if is_sent else f"{SETTING} was not told."

@@ -19,13 +19,11 @@ WIDTH = 19  # of a table's name
 FILES = 3  # named; a folder can have thousands
 
 
-def print_plan(found: list[Preview], unused: dict[str, str]) -> None:
+def print_plan(previews: list[Preview], unused: dict[str, str]) -> None:
     """What would become of each table, for people."""
-    for each in found:
-        name, said = each.table.removeprefix("stg_"), _said(each)
-        print(wrapped(f"{name:<{WIDTH}}{said[0]}", WIDTH))
-        for line in said[1:]:
-            print(" " * WIDTH + wrapped(line, WIDTH))
+    for each in previews:
+        said = f"\n{' ' * WIDTH}".join(_said(each))
+        print(wrapped(f"{each.table.removeprefix('stg_'):<{WIDTH}}{said}", WIDTH))
     if unused:
         print("\nfiles that no table uses")
     for name, why in unused.items():
@@ -72,19 +70,21 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.plan") -> i
         print(f"reading {day} in {options.data}", file=sys.stderr, flush=True)
         if warehouse.is_embedded():
             warehouse.start()
-        found, unused = preview_day(
+        previews, unused = preview_day(
             options.data,
             day,
             allow_empty=options.allow_empty,
             allow_shrink=options.allow_shrink,
             sources=options.sources,
         )
-        refused = [each.table for each in found if each.status == "refused" and each.required]
+        refused = [each.table for each in previews if each.status == "refused" and each.required]
         if given.json:
-            tables = [{**asdict(each), "keys": each.keys and each.keys._asdict()} for each in found]
+            tables = [
+                {**asdict(each), "keys": each.keys and each.keys._asdict()} for each in previews
+            ]
             print(json.dumps({"day": day.text, "tables": tables, "unused": unused}, indent=2))
         else:
-            print_plan(found, unused)
+            print_plan(previews, unused)
             if refused:
                 print(f"\n{day} would fail: {', '.join(refused)} is required.")
         return int(bool(refused))

@@ -67,14 +67,14 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
     with run_lock(f"daybook {run}") as lock, _scratch(run) as connection:
         with patch.dict(os.environ, target):
             transform.build(None, run, arguments=BUILD, progress=progress)
-        (found,) = ask(connection, "proof_days")
-        if unbuilt := found["unbuilt"]:
+        (days,) = ask(connection, "proof_days")
+        if unbuilt := days["unbuilt"]:
             raise DaybookError(
                 f"Landed and not yet built: {', '.join(map(str, unbuilt))}. There is nothing to"
                 " hold a proof against: run the day again (or dbt build), then prove."
             )
         tables, partings = compare(connection, SCRATCH)
-        proof = Proof(started, found["days"], tables, found["expired"], partings)
+        proof = Proof(started, days["days"], tables, days["expired"], partings)
         with connection.transaction():
             connection.execute(
                 "insert into metrics.proofs"
@@ -131,8 +131,8 @@ def _scratch(run: str) -> Iterator[Connection]:
 
 def as_json(proof: Proof) -> str:
     """What a program reads."""
-    found: dict[str, Any] = {"equal": not proof.partings, **asdict(proof)}
-    return json.dumps(found, default=lambda moment: moment.isoformat())
+    fields: dict[str, Any] = {"equal": not proof.partings, **asdict(proof)}
+    return json.dumps(fields, default=lambda moment: moment.isoformat())
 
 
 def verdict(proof: Proof) -> str:

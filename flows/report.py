@@ -78,8 +78,10 @@ def _of_check(connection: Connection, day: Day, note: Note, story: Story) -> str
     if tables := sorted({key["table_name"] for key in keys if "reason" in key}):
         reasons = read_reasons(connection, day, tables)
         often = [f"{one.rows:,} {one.reason} of {one.table} ({one.keys[0]})" for one in reasons[:3]]
-        kept = sorted({declared_tables()[table].entity for table in tables})
-        where = "; ".join(f"select * from quarantine.{n} where _day = '{day.date}'" for n in kept)
+        entities = sorted({declared_tables()[table].entity for table in tables})
+        where = "; ".join(
+            f"select * from quarantine.{n} where _day = '{day.date}'" for n in entities
+        )
     return f"{said}\n  most often: {'; '.join(often) or 'no rows to show'}\n  look: {where}"
 
 
@@ -117,12 +119,12 @@ def table_lines(lines: list[Row]) -> list[str]:
         f"  {line['target']}" if line["status"] is None else line["table_name"].removeprefix("stg_")
         for line in lines
     ]
-    width = max(map(len, names)) + 2
-    told = []
+    width = max(map(len, names), default=0) + 2
+    texts = []
     for name, line in zip(names, lines, strict=True):
         said = [words for words in (STATUSES.get(line["status"]), _words(line)) if words]
-        told.append(wrapped(f"{name:<{width}}{'; '.join(said) or 'nothing new'}", width))
-    return told
+        texts.append(wrapped(f"{name:<{width}}{'; '.join(said) or 'nothing new'}", width))
+    return texts
 
 
 def _words(figures: Row | Counter[str]) -> str:

@@ -73,8 +73,8 @@ def _write_columns(page: Path) -> None:
 def _write_offline(built: Path, page: Path) -> None:
     """Another tool's page, which is one file, as one that asks nothing of any machine."""
     text = built.read_text(encoding="utf-8")
-    text, found = _HEAD.subn(lambda head: head[0] + _NO_REQUESTS, text, count=1)
-    if not found:
+    text, heads = _HEAD.subn(lambda head: head[0] + _NO_REQUESTS, text, count=1)
+    if not heads:
         raise DaybookError(f"{built} is not a page that is known to be built.")
     for pattern, instead in _MENDED:
         text = pattern.sub(instead, text)

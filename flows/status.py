@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 def days_by_state(days: list[Row]) -> dict[str, list[list[str]]]:
     """State → the days that are in it, as first and last of each row of days."""
-    found: dict[str, list[list[str]]] = {}
+    spans: dict[str, list[list[str]]] = {}
     order = itemgetter("state", "span")
     for (state, _), of_span in groupby(sorted(days, key=order), order):
         names = [row["day_name"] for row in of_span]
-        found.setdefault(state, []).append([names[0], names[-1]])
-    return found
+        spans.setdefault(state, []).append([names[0], names[-1]])
+    return spans
 
 
 def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """What a run did, in words: the verdict, what failed, what to do, what to look at."""
     story = read_story(connection, run["flow_run_id"], run["day"])
     said = verdict(story, read.ask(connection, "ledger", day=run["day"]))
-    found = story.by_severity
+    notes = story.by_severity
     return {
         "verdict": f"{run['day_name']} {said.word}: {said.said}",
         "failed": [each.as_failure for each in story.failures(said.said) if story.has_failed],
         "advice": story.advice if story.has_failed else [],
-        "warnings": [*([] if story.has_failed else found["failed"]), *found["warnings"]],
+        "warnings": [*([] if story.has_failed else notes["failed"]), *notes["warnings"]],
         "accepted": story.accepted,
     }
 
@@ -72,26 +72,26 @@ def read_status(limit: int) -> dict[str, Any]:
         }
 
 
-def print_status(found: dict[str, Any]) -> None:
+def print_status(status: dict[str, Any]) -> None:
     """The same for people, as wide as there is room."""
-    print(f"lock: {found['lock'] or 'free'}")
-    if last := found["last_run"]:
+    print(f"lock: {status['lock'] or 'free'}")
+    if last := status["last_run"]:
         print("\nlast run\n" + wrapped(f"  {last['verdict']}", 4))
         for line in (*last["failed"], *last["advice"], *last["warnings"], *last["accepted"]):
             print(wrapped(f"    {line}", 6))
-    if found["days"]:
+    if status["days"]:
         print("\ndays")
-    for state, spans in found["days"].items():
+    for state, spans in status["days"].items():
         said = ", ".join(a if a == b else f"{a} to {b}" for a, b in spans)
         print(wrapped(f"  {state:8} {said}", 11))
     print(f"\nlast runs\n{'started (UTC)':21}{'day':12}{'status':9}{'seconds':>8}  run")
-    for run in found["runs"]:
+    for run in status["runs"]:
         line = f"{run['started']:21}{run['day']:12}{run['status']:9}{run['seconds']:>8}"
         print(wrapped(f"{line}  {run['run'][:8]}"))
-    if not found["runs"]:
+    if not status["runs"]:
         print("  no run yet: make demo")
     print(f"\nlast landings\n{'landed':>9}{'rejected':>10}  {'day':12}{'status':11}table")
-    for row in found["landings"]:
+    for row in status["landings"]:
         landed, rejected = ("" if row[n] is None else row[n] for n in ("landed", "rejected"))
         line = f"{landed:>9}{rejected:>10}  {row['day']:12}{row['status']:11}{row['table']}"
         print(wrapped(line, 45))
@@ -108,8 +108,8 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.status") ->
     given = parser.parse_args(argv)
 
     def command() -> int:
-        found = read_status(given.limit)
-        print(json.dumps(found, indent=2)) if given.json else print_status(found)
+        status = read_status(given.limit)
+        print(json.dumps(status, indent=2)) if given.json else print_status(status)
         return 0
 
     return guarded(command)

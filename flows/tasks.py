@@ -209,8 +209,7 @@ async def _leave(
     said = [f"{run.day} {status} in {seconds:.0f} s{solves}", *report.table_lines(account.lines)]
     said.append(account.ledger)
     logger.info("\n".join(said))
-    known = findings.get("known", [])
-    warnings = [line for lines in findings.values() if lines is not known for line in lines]
+    warnings = [line for name, lines in findings.items() if name != "known" for line in lines]
     for warning in warnings:
         logger.warning(warning)
     if why:
@@ -221,7 +220,7 @@ async def _leave(
         "dbt's docs": site / "lineage.html",
     }
     links = [f"[{name}]({page.as_uri()})" for name, page in pages.items() if page.exists()]
-    text = "\n".join([*said, *warnings, *known, why or ""]).replace("`", "'")
+    text = "\n".join([*said, *warnings, *findings.get("known", []), why or ""]).replace("`", "'")
     summary = f"{' · '.join(links)}\n\n```text\n{text}\n```"
     await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
     table = [{name: str(value) for name, value in row.items()} for row in rows]

@@ -30,6 +30,6 @@ def add(name: str, seconds: float) -> None:
 def taken() -> dict[str, tuple[float, float]]:
     """What has been counted since this was last asked: seconds, and when it ended."""
     with _counting:
-        found = dict(_spent)
+        spent = dict(_spent)
         _spent.clear()
-    return found
+    return spent

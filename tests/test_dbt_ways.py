@@ -251,6 +251,12 @@ def by_hand(hand_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return run
 
 
+def test_a_build_has_nothing_to_warn_of(world: World) -> None:
+    """Not of a numeric without a precision either: so no warning has to be silenced."""
+    chosen = ("--select", "marts", "--exclude-resource-type", "unit_test")
+    assert world.dbt("build", *chosen, "--warn-error").success
+
+
 def test_a_clone_and_a_build_of_it_leave_the_other_target_alone(
     two_days: World,
     settled: Settled,

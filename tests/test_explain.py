@@ -18,10 +18,11 @@ def _story(*words: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 @pytest.mark.builds("agents", "groups")
 def test_a_record_is_told_from_its_first_day_to_its_readers(
-    world: Any, capsys: pytest.CaptureFixture[str]
+    world: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = agent(7, email="ada@example.com", updated_at="2026-01-05T00:00:00Z")
     newer = first | {"email": "new@example.com", "updated_at": "2026-01-06T00:00:00Z"}
+    newer |= dict.fromkeys(("job_title", "language", "mobile", "phone", "time_zone"), "5")
     bad = first | {"email": "", "updated_at": "2026-01-08T00:00:00Z"}
     world.day("day1", agents=[first, agent(1)], groups=[group(5, [7])])
     world.day("day2", agents=[newer, first, agent(1)], groups=[group(5, [7])])
@@ -37,7 +38,8 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
         ("day3", "quarantined", 1),
         ("day4", "not listed", None),
     ]
-    assert story["days"][1]["changed"] == ["email", "updated_at"]
+    changed = ["email", "job_title", "language", "mobile", "phone", "time_zone", "updated_at"]
+    assert story["days"][1]["changed"] == changed
     assert story["days"][3]["reasons"] == ["email_missing"]
     assert [each["day"] for each in story["days"] if each.get("in_silver")] == ["day2"]
     assert story["silver"]["status"] == "inactive"
@@ -48,6 +50,10 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
     assert "updated_at" in seen and "2026-01-06" in seen and "example.com" not in seen
     assert "new@example.com" in json.dumps(_story("agents", "7", "--personal", capsys=capsys))
 
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["explain", "agents", "7"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
     pair = _story("group_memberships", "5", "7", capsys=capsys)
     assert [each["outcome"] for each in pair["days"]][:2] == ["inserted", "unchanged"]
     assert main(["explain", "group_memberships", "5"]) == 2
@@ -57,17 +63,15 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
 
 
 @pytest.mark.builds("transactions")
-def test_a_number_written_otherwise_has_not_changed(
+def test_a_number_written_otherwise_has_not_changed_and_a_bad_value_is_shown(
     world: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for day, rate in (("day1", "1.10"), ("day2", "1.1"), ("day3", "1.2")):
+    for day, rate in (("day1", "1.10"), ("day2", "1.1"), ("day3", "1.2"), ("day4", "a lot")):
         world.day(day, transactions=[transaction("t1", exchange_rate=rate)])
-    told = [
-        (each["outcome"], each["changed"])
-        for each in _story("transactions", "t1", capsys=capsys)["days"]
-    ]
-    assert told[1] == ("unchanged", [])
-    assert "exchange_rate" in told[2][1]
+    days = _story("transactions", "t1", "--values", capsys=capsys)["days"]
+    assert (days[1]["outcome"], days[1]["changed"]) == ("unchanged", [])
+    assert days[2]["values"]["exchange_rate"] == "1.2"
+    assert (days[3]["outcome"], days[3]["values"]["exchange_rate"]) == ("quarantined", "a lot")
 
 
 @pytest.mark.builds("agents")

@@ -27,7 +27,7 @@ def declared(manifest: Path) -> dict[str, Row]:
         return {}
     nodes = {**project["sources"], **project["nodes"], **project["exposures"]}
     owners = {group["name"]: group["owner"] for group in project["groups"].values()}
-    found = {}
+    tables = {}
     for key, node in sorted(nodes.items()):
         if node["resource_type"] in ("source", "model") and _layer(node) in LAYERS:
             reached = {
@@ -38,8 +38,8 @@ def declared(manifest: Path) -> dict[str, Row]:
             owner = owners.get(node.get("group"), next(iter(owners.values()), None))
             beside = {"layer": _layer(node), "tests": tests, "owner": owner, "id": key}
             beside["personal"] = personal(node["name"], node["columns"])
-            found[node["name"]] = {**node, **beside, **reached}
-    in_order = sorted(found.values(), key=lambda table: LAYERS.index(table["layer"]))
+            tables[node["name"]] = {**node, **beside, **reached}
+    in_order = sorted(tables.values(), key=lambda table: LAYERS.index(table["layer"]))
     return {table["name"]: table for table in in_order}
 
 

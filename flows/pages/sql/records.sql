@@ -1,5 +1,5 @@
--- Each record of a key: its fields as text, and which of them differ in value from the record before
--- it in the same table; then the applied days whose complete list lacks the key, once it has had it.
+-- Each record of a key: its fields as text, those of a quarantined one as they landed, and which of
+-- them differ in value from the record before it in the same table; then the applied days whose complete list lacks the key, once it has had it.
 with records as (
     select
         *, to_json(_record) as _json,
@@ -14,7 +14,7 @@ select
     _day, _batch_id, _source_file, _source_row, _source_table, _errors as reasons,
     coalesce(_outcome, 'quarantined') as outcome, _before is null as is_first,
     (
-        select json_object_agg(key, value) from json_each_text(_json)
+        select json_object_agg(key, coalesce(_landed ->> key, value)) from json_each_text(_json)
         where not starts_with(key, '_')
     ) as fields,
     -- as jsonb, in which 1.10 is 1.1
