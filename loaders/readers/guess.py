@@ -12,6 +12,7 @@ SHOWN = 60
 HEADER_SHOWN = 200
 EXCELS_LINE = "its first line is Excel's sep=: delete that line, and declare the delimiter"
 _COMPLAINTS = {"message", "error", "errors", "code", "detail", "details", "status"}
+_ERRORS = {"message", "error", "errors"}  # what no record has that says nothing but its key
 _DELIMITERS = (";", "\t", "|", ",")
 
 
@@ -26,11 +27,13 @@ def begins(text: str, table: Table, shown: int = SHOWN) -> str:
 def kind_of_bytes(head: bytes) -> str | None:
     """What bytes that are no text of records probably are, and what to do about it."""
     if head[:2] == b"\x1f\x8b":
-        return "it is gzip: give it the ending .gz"
+        return "it is gzip: give it the ending .gz, or unzip it"
     if head[:4] == b"PK\x03\x04":
         return "it is a zip or an Excel file: name it .xlsx, or unzip it"
     if head[:4] == b"PAR1":
         return "it is Parquet: name it .parquet"
+    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "it is UTF-32: save it as UTF-8, or declare encoding: utf-32"
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or (
         len(head) > 8 and b"\0" in head[:64] and head[:64].count(b"\0") >= len(head[:64]) // 3
     ):
@@ -79,17 +82,22 @@ def _said(table: Table, name: str) -> str:
 def meaning(first: Any, table: Table) -> str:
     """What a page is, where it is no record."""
     if isinstance(first, dict):
-        path = list_in(first, table)
+        empty = (name for name, value in first.items() if value == [])
+        path = list_in(first, table) or next(empty, None)
         if path and path.partition(".")[0] not in _COMPLAINTS:
             return f"its list is under `{path}`: declare records: {path}"
         if first and all(isinstance(value, dict) for value in first.values()):
             names = {name for value in first.values() for name in value}
             if all(name.isdigit() for name in names):
                 return "it is pandas' column-wise JSON: write it with orient='records'"
+            if len(first) > 1:
+                return "its records stand below names: write them as a list"
         if {"columns", "data"} <= set(first):
             return "it is pandas' split JSON: write it with orient='records'"
         keys = [column for column in table.columns if column.name in table.key]
         if all(any(path[0] in first for path in column.places) for column in keys):
+            if len(first) > 1 and all(isinstance(value, list) for value in first.values()):
+                return "it is column-wise JSON: write it as a list of objects"
             return "it is there without a value: is the file another table's?"
         shown = ", ".join(list(first)[:5])
         if _COMPLAINTS & set(map(str.lower, first)):
@@ -111,17 +119,23 @@ def list_in(value: dict[str, Any], table: Table, depth: int = 3) -> str | None:
     return None
 
 
-def holds_more(record: dict[str, Any], table: Table) -> str | None:
-    """The list in a lone record whose elements are more of a record than it is itself."""
+def no_record(record: dict[str, Any], table: Table) -> str | None:
+    """What an object with the key may be all the same: an envelope, when its list's elements are
+    more of a record than it is itself, or an error message, when it says nothing else."""
     path = list_in(record, table)
-    if path is None:
-        return None
-    found: Any = record
-    for name in path.split("."):
-        found = found[name]
-    return path if _declared(found[0], table) > _declared(record, table) else None
+    if path is not None and path != ".".join(table.records):
+        found: Any = record
+        for name in path.split("."):
+            found = found[name]
+        if len(_declared(found[0], table)) > len(_declared(record, table)):
+            return f"it is an envelope, its list is under `{path}`: declare records: {path}"
+    keys = {path[0] for one in table.columns if one.name in table.key for path in one.places}
+    declared = _declared(record, table)
+    if declared and declared <= keys and _ERRORS & set(record) - keys:
+        return f"it is an error message ({', '.join(list(record)[:5])}): fetch it again"
+    return None
 
 
-def _declared(record: dict[str, Any], table: Table) -> int:
+def _declared(record: dict[str, Any], table: Table) -> set[str]:
     tops = {path[0] for column in table.columns for path in column.places}
-    return len(tops & set(record))
+    return tops & set(record)

@@ -69,7 +69,7 @@ def read_json(
             if not begin:
                 begin.append(_first(block))
                 if not reader.number:
-                    _check_envelope(file, begin[0], mapping, window)
+                    _check_page(file, begin[0], mapping, window)
             if made := reader.lines(block):
                 yield b"".join(made), len(made)
     except (Broken, RecursionError) as error:
@@ -97,13 +97,11 @@ def _first(block: Block) -> Any:
         return None
 
 
-def _check_envelope(file: RawFile, first: Any, mapping: Mapping, window: Window) -> None:
-    """A page whose envelope has an id of its own would land as one record."""
-    declared = ".".join(mapping.table.records)
-    path = guess.holds_more(first, mapping.table) if isinstance(first, dict) else None
-    if path and path != declared:
+def _check_page(file: RawFile, first: Any, mapping: Mapping, window: Window) -> None:
+    """An envelope or an error message with an id of its own would land as one record."""
+    if isinstance(first, dict) and (said := guess.no_record(first, mapping.table)):
         raise UnreadableError(
-            f"{file.path}: it is an envelope, its list is under `{path}`: declare records: {path}.",
+            f"{file.path}: {said}.",
             f"It begins with {guess.begins(window.begins, mapping.table)}",
         )
 

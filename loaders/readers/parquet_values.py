@@ -31,6 +31,7 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
 
     kind, types = column.type, pyarrow.types
     if types.is_dictionary(kind):
+        column.validate(full=True)  # in a file that has suffered an index may lie beyond the values
         known = plain(column.dictionary, file)
         return [None if i is None else known[i] for i in column.indices.to_pylist()]
     if isinstance(column, pyarrow.ExtensionArray):
