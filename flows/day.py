@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import contextvars
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows import report, server, timing, transform
-from flows.command import add_options, guarded
+from flows.command import add_options, collect_rarely, guarded
 from flows.options import Options
 from flows.pages.verdict import AGAIN
 from flows.run import Stop, silent
@@ -95,6 +95,7 @@ def attempt_day(
 def get_ready(*, verbose: bool = False) -> None:
     """Start what a run by hand needs: the embedded warehouse, and Prefect's temporary server
     (dbt is imported and parses the project while that one comes up)."""
+    collect_rarely()
     with timing.part("warehouse"):
         if warehouse.is_embedded():
             warehouse.start()
@@ -108,32 +109,25 @@ def get_ready(*, verbose: bool = False) -> None:
 def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
     """Run the flow in a thread of its own, so that Ctrl-C and SIGTERM end it in good order:
     in the main thread Prefect would turn SIGTERM into an exception in the middle of a phase."""
-    with _signals(stop), ThreadPoolExecutor(1, "daybook-day") as thread:
-        ended = thread.submit(contextvars.copy_context().run, lambda: asyncio.run(flow()))
-        while not ended.done():
-            wait([ended], 0.5)
-        return ended.result()
+    before: dict[int, Any] = {}
 
-
-@contextlib.contextmanager
-def _signals(stop: Stop) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def handle(number: int, _frame: Any) -> None:
         stop.request(f"The run was interrupted by {signal.Signals(number).name}.")
-        for each, handler in before.items():  # a second one ends the process at once
-            signal.signal(each, handler)
+        restore()  # a second one ends the process at once
 
-    for number in before:
-        signal.signal(number, handle)
+    if threading.current_thread() is threading.main_thread():  # no other is given signals
+        before = {
+            number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
+        }
     try:
-        yield
+        with ThreadPoolExecutor(1, "daybook-day") as thread:
+            return thread.submit(copy_context().run, lambda: asyncio.run(flow())).result()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()
 
 
 def show_day(day: str, options: Options, *, verbose: bool = False) -> int:

@@ -14,6 +14,7 @@ from datetime import UTC, timedelta
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import deployment, flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import distributed, phases, record, tasks
@@ -35,15 +36,11 @@ DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs
 
 
 def _run_name() -> str:
-    from prefect.runtime import flow_run
-
     return f"day-pipeline {flow_run.parameters.get('day') or _due_day()}"
 
 
 def _due_day() -> str:
     """The day before the run was due, in UTC: what the nightly schedule means."""
-    from prefect.runtime import flow_run
-
     return (flow_run.scheduled_start_time.astimezone(UTC).date() - timedelta(days=1)).isoformat()
 
 
@@ -82,8 +79,6 @@ async def day_pipeline(
     stop.flow_run_id = flow_run_id
     run_phases = tasks.run_phases
     if mode == "distributed":
-        from prefect.runtime import deployment
-
         distributed.refuse_small_pool(on_pool=deployment.id is not None)
         run_phases = distributed.run_phases
     await tasks.tag(run)
@@ -114,8 +109,6 @@ async def day_pipeline(
 
 
 def _days_name() -> str:
-    from prefect.runtime import flow_run
-
     given = flow_run.parameters
     days = given.get("days") or [given.get("first"), given.get("last")]
     return f"backfill {days[0]} to {days[-1]}"

@@ -24,6 +24,8 @@ from loaders.sources import PROJECT
 BUILD = ["build", "--exclude-resource-type", "unit_test"]
 # PrefectDbtRunner knows no such level. A file of its own costs dbt a tenth, and would quote rows.
 SILENT = ["--log-level", "none", "--log-level-file", "none"]
+# dbt's events as a node takes a connection, and as it commits.
+CHECKED = ("NewConnection", "ConnectionReused", "SQLCommit")
 _LOST = re.compile(
     r"server closed the connection|terminating connection|connection already closed"
     r"|could not connect|connection (refused|reset|timed out)|SSL connection has been closed"
@@ -133,8 +135,8 @@ def build(
     """`dbt build` for one day. Raises BuildError naming the failed nodes.
 
     `on_event` is called with each of dbt's events, in dbt's threads: it must be quick. `progress`
-    is told which node of how many begins. `check` is called before each statement: what it raises
-    fails the nodes that are still to run.
+    is told which node of how many begins. `check` is called where each node begins and before it
+    commits: what it raises fails the nodes that are still to run.
     """
     from dbt.cli.main import dbtRunner
 
@@ -142,7 +144,7 @@ def build(
         if progress and event.info.name == "LogStartLine":
             node = event.data.node_info.node_name
             progress(f"building · {node}", event.data.index, event.data.total)
-        if event.info.name == "SQLQuery":
+        if event.info.name in CHECKED:
             check()
 
     called, started = [*(arguments or BUILD), *_options()], time.monotonic()

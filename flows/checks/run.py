@@ -38,13 +38,14 @@ Suite = dict[str, Any]
 class CheckError(DaybookError):
     """Checks of severity `error` failed. `checks`: their names, without any value of data."""
 
-    def __init__(self, failed: list[Checked]) -> None:
-        one = len(failed) == 1
-        super().__init__(
-            f"{len(failed)} check{'' if one else 's'} failed; what was built stays as it is:\n"
-            + "\n".join(f"  {found.in_one_line}" for found in failed)
-        )
+    def __init__(self, failed: list[Checked], of: int) -> None:
         self.checks = [f"{found.suite}.{found.check}" for found in failed]
+        more = f"; and {', '.join(self.checks[1:])}" if failed[1:] else ""
+        super().__init__(
+            f"{len(failed)} of {of} checks failed; what was built stays as it is:\n"
+            f"  {failed[0].in_one_line}{more}\n"
+            "  look: select * from metrics.check_results where not success"
+        )
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def raise_failed(found: list[Checked]) -> None:
     """Raises CheckError when a check of severity `error` failed."""
     failed = [checked for checked in found if not checked.success and checked.severity == "error"]
     if failed:
-        raise CheckError(failed)
+        raise CheckError(failed, len(found))
 
 
 def great_expectations() -> Any:
