@@ -125,19 +125,20 @@ def cpu_of_all(work: Callable[[], Any]) -> float:
 
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-    before, known = _cpu_of_all(), psutil.Process().children()
+    before, known = sum(os.times()[:4]) + server_cpu(), psutil.Process().children()
     work()
     psutil.wait_procs([one for one in psutil.Process().children() if one not in known], timeout=60)
-    return _cpu_of_all() - before
+    return sum(os.times()[:4]) + server_cpu() - before
 
 
-def _cpu_of_all() -> float:
+def server_cpu() -> float:
+    """CPU seconds that the embedded server and its sessions have spent so far."""
     import psutil
 
     note = cluster.Cluster(warehouse.home()).data / "postmaster.pid"
     server = psutil.Process(int(note.read_text().splitlines()[0]))
     # sessions that have ended are in the server's own figures
-    spent = sum(os.times()[:4]) + sum(server.cpu_times()[:4])
+    spent = sum(server.cpu_times()[:4])
     for session in server.children():
         with contextlib.suppress(psutil.NoSuchProcess):
             spent += sum(session.cpu_times()[:2])

@@ -8,21 +8,26 @@
         incremental_strategy='upsert',
         unique_key=['month', 'application', 'user_id', 'user_name'],
         tags=['marts', 'transactions'],
-        indexes=[{'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true}],
+        indexes=[
+            {'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true},
+            {'columns': ['is_looked_up', 'month']},
+        ],
         meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records'},
     )
 }}
 
-{% set work = plan() %}
-
 -- the catalogue of applications, as a number
 {% set catalogue = "coalesce((select hashtextextended(max(state.catalogue), 0) from " ~ source('ledger', 'match_state') ~ " as state), 0)" %}
+
+{% set work = plan(mark=catalogue) %}
 
 -- the months whose spend may have changed: those of the transactions that pending batches brought,
 -- wherever another record of one put it, of authorizations that name one, and with a name that is
 -- looked up anew
 {% set changed_months %}
-    select month::text from {{ this }} where not is_looked_up or catalogue <> {{ catalogue }}
+    select month::text from {{ this }} where not is_looked_up
+    union
+    select month::text from {{ this }} where {{ mark_changed(catalogue) }}
     union
     select date_trunc('month', occurred_time at time zone 'UTC')::date::text from {{ ref('int_transactions_records') }}
     where _day = any({{ work.days }}) and occurred_time is not null
@@ -73,7 +78,6 @@ select
     sum(usd) as usd,
     count(*) filter (where counts) as transactions,
     -- a name that nobody has looked up yet may get its application later
-    bool_and(is_looked_up) as is_looked_up,
-    {{ catalogue }} as catalogue
+    bool_and(is_looked_up) as is_looked_up
 from spend
 group by 1, 2, 3, 4
