@@ -139,17 +139,14 @@ class NewPartition:
         # a list of days has other dates each day: what it is about is in the rest of its key
         key = [name for name in self._table.key if name not in dated] or self._table.key
         values = sql.SQL(", ").join(sql.SQL(_READ).format(sql.Identifier(name)) for name in key)
-        earlier = self._names["new"]
-        if before and has_partition(self._conn, self._table.name, before):
-            earlier = _identifier(partition_name(self._table.name, before))
         readable = "select distinct {values} from {%s} where row({values}) is not null"
         counts = sql.SQL(
             f"with fresh as materialized ({readable % 'new'}),"
-            f" earlier as materialized ({readable % 'earlier'})"
+            f" earlier as materialized ({readable % 'parent'} and _day = {{before}})"
             " select (select count(*) from {new}), (select count(*) from fresh),"
             " (select count(*) from earlier), (select count(*) from"
             " (select * from fresh intersect select * from earlier) as shared)"
-        ).format(new=self._names["new"], earlier=earlier, values=values)
+        ).format(**self._names, before=before and before.date, values=values)
         [(rows, readable_keys, known, shared)] = self._conn.execute(counts).fetchall()
         return rows, readable_keys, known, shared
 

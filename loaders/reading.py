@@ -43,7 +43,7 @@ class Reading:
         self.plan = plan
         self.parts = parts or [Slice(scanned) for scanned in plan.files or ()]
         self.mapping = Mapping(plan.table)
-        self.tell, self._told = tell, (0, 0)
+        self.tell, self._bytes_read, self._rows_read = tell, 0, 0
         self._most_rejects = _most_rejects(plan)
         self._begin()
 
@@ -57,13 +57,12 @@ class Reading:
 
     def copy_into(self, partition: NewPartition) -> None:
         """Make the partition of all that is to be read, large plain CSVs as they are, the others
-        parsed, in one stream; of parsed ones alone where one of the former can't be taken so."""
+        parsed, in one stream; all are parsed where one of the former can't be taken so."""
         try:
             with partition.filled():
                 self._copy(partition, SMALL_CSV if len(self.parts) > FEW_FILES else -1)
         except MustBeParsed:
-            size, rows = self._told
-            self.tell(-size, -rows)
+            self.tell(-self._bytes_read, -self._rows_read)
             self._begin()
             with partition.filled():
                 self._copy(partition, math.inf)
@@ -150,7 +149,8 @@ class Reading:
         self.read.records[path] += read
 
     def _on_read(self, size: int, rows: int = 0) -> None:
-        self._told = (self._told[0] + size, self._told[1] + rows)
+        self._bytes_read += size
+        self._rows_read += rows
         self.tell(size, rows)
 
     def _put_aside(self, reject: Reject) -> None:

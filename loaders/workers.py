@@ -46,42 +46,35 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a signal to the run is the parent's to answer
             )
-        self._thread = ThreadPoolExecutor(1)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()  # it has committed what counts
         self._process.wait()
-        self._thread.shutdown()
-        self._end.close()
 
-    def told(
+    def ask(
         self,
         order: tuple[Any, ...],
         tell: Callable[[int, int], None] = lambda size, rows: None,
         put_aside: Callable[[str], None] = lambda text: None,
-    ) -> Future[Any]:
+    ) -> Any:
         """What comes of a function and its arguments; `tell` and `put_aside` hear meanwhile what
         is read and what of it is rejected."""
-
-        def ask() -> Any:
-            try:
-                self._end.send(order)
-                while isinstance(answer := self._end.recv(), (tuple, str)):
-                    if isinstance(answer, str):
-                        put_aside(answer)
-                    else:
-                        tell(*answer)
-            except (EOFError, ConnectionError):
-                raise DaybookError(
-                    "a worker ended while it read its share (killed, or out of memory?): nothing "
-                    "was replaced. Land the day again, with fewer --workers if memory is short."
-                ) from None
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        return self._thread.submit(ask)
+        try:
+            self._end.send(order)
+            while isinstance(answer := self._end.recv(), (tuple, str)):
+                if isinstance(answer, str):
+                    put_aside(answer)
+                else:
+                    tell(*answer)
+        except (EOFError, ConnectionError):
+            raise DaybookError(
+                "a worker ended while it read its share (killed, or out of memory?): nothing was "
+                "replaced. Land the day again, with fewer --workers if memory is short."
+            ) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 @contextmanager
@@ -97,12 +90,15 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
     plan = reading.plan
     # waits for the others as long as they take
     conn.execute("set local idle_in_transaction_session_timeout = 0")
-    with hired(many - 1) as workers:
-        parts = shares(plan.files or (), plan.table, many, partial(_counted, workers))
+    # the workers end first: the pool waits for each thread that listens to one
+    with ThreadPoolExecutor(many) as threads, hired(many - 1) as workers:
+        counted = partial(_counted, threads, workers)
+        parts = shares(plan.files or (), plan.table, many, counted)
         others = []
         for leaf, (worker, share) in enumerate(zip(workers, parts[1:], strict=False), 1):
             order, rejects = (_land, leaf, share, plan, new.batch), Rejects()
-            others.append((worker.told(order, reading.tell, rejects.add), rejects))
+            answer = threads.submit(worker.ask, order, reading.tell, rejects.add)
+            others.append((answer, rejects))
         reading.parts = parts[0]
         reading.copy_into(NewPartition(conn, new.batch, 0) if others else new)
         for answer, rejects in others:
@@ -116,15 +112,24 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
             new.assemble(parts)
 
 
-def _counted(workers: Sequence[Worker], parts: list[Slice], table: Table) -> list[int | None]:
-    many = len(workers) + 1
-    asked = [
-        worker.told((_look, parts[start::many], table)) for start, worker in enumerate(workers, 1)
-    ]
+def _counted(
+    threads: ThreadPoolExecutor, workers: Sequence[Worker], parts: list[Slice], table: Table
+) -> list[int | None]:
+    """Whoever is through takes the next slice, so that nobody waits for a process that starts."""
     counts: list[int | None] = [None] * len(parts)
-    counts[::many] = _look(None, parts[::many], table)
-    for start, answer in enumerate(asked, 1):
-        counts[start::many] = answer.result()
+    left = iter(enumerate(parts))
+
+    def look_at(count: Callable[[Slice], int | None]) -> None:
+        for place, part in left:
+            counts[place] = count(part)
+
+    def by(worker: Worker) -> Future[None]:
+        return threads.submit(look_at, lambda part: worker.ask((_look, part, table)))
+
+    others = [by(worker) for worker in workers]
+    look_at(lambda part: look(part, table))
+    for other in others:
+        other.result()
     return counts
 
 
@@ -132,8 +137,8 @@ def _counted(workers: Sequence[Worker], parts: list[Slice], table: Table) -> lis
 # and then the answer.
 
 
-def _look(_parent: Connection | None, parts: list[Slice], table: Table) -> list[int | None]:
-    return [look(part, table) for part in parts]
+def _look(_parent: Connection, part: Slice, table: Table) -> int | None:
+    return look(part, table)
 
 
 def _land(

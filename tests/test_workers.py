@@ -152,14 +152,14 @@ def test_a_worker_that_is_killed_leaves_what_stood(
     write(tmp_path, "day1/transactions.csv", HEADER + TENS)
     land_one(tmp_path)
     write(tmp_path, "day1/transactions.csv", QUOTED)
-    told = workers.Worker.told
+    ask = workers.Worker.ask
 
     def killed(worker: workers.Worker, order: Any, *given: Any) -> Any:
         if order[:2] == (workers._land, 2):
             os.kill(pids[1], signal.SIGKILL)
-        return told(worker, order, *given)
+        return ask(worker, order, *given)
 
-    monkeypatch.setattr(workers.Worker, "told", killed)
+    monkeypatch.setattr(workers.Worker, "ask", killed)
     with pytest.raises(DaybookError, match="a worker ended while it read its share"):
         land_one(tmp_path, workers=3)
     assert len(rows(db)) == 10
