@@ -91,7 +91,7 @@ def read_catalogue(applications: Path = APPLICATIONS, overrides: Path = OVERRIDE
         ).hexdigest(),
         names,
         whole,
-        {letters: found.pop() for letters, found in cut.items() if len(found) == 1},
+        {letters: owners.pop() for letters, owners in cut.items() if len(owners) == 1},
         distinctive,
         decided,
     )

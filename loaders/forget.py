@@ -42,8 +42,8 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
     [(agent,)] = conn.execute("select bronze.id_text(%s)", [agent_id]).fetchall()
     if agent is None:
         raise UsageError("That is no agent's id.")
-    found = conn.execute(statement("built_relations").encode()).fetchall()
-    built = {relation: set(columns) for relation, columns in found}
+    relations = conn.execute(statement("built_relations").encode()).fetchall()
+    built = {relation: set(columns) for relation, columns in relations}
     is_new = _remember(conn, agent, built)
     eraser = Eraser(conn)
     tables = declared_tables().values()
@@ -216,16 +216,16 @@ def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
     for table in declared_tables().values():
         ids = _named(table.column_names, table)
         kinds = ("user", "personal") if _is_of_person(table) else ("user",)
-        telling = [f"('{c.pii}', {_normal(c.name)})" for c in table.columns if c.pii in kinds]
+        naming = [f"('{c.pii}', {_normal(c.name)})" for c in table.columns if c.pii in kinds]
         relations = [f"bronze.{table.name}", f"intermediate.int_{table.entity}_records"]
         if not built.get(relations[1], set()).issuperset(table.column_names):
             relations.pop()
-        for relation in relations if ids and telling else ():
+        for relation in relations if ids and naming else ():
             where = " or ".join(f"{_normal(name)} = any(%({kind})s)" for name, kind in ids.items())
             query = f"""
-                select distinct telling.* from {relation}
-                cross join lateral (values {", ".join(telling)}) as telling (kind, value)
-                where ({where}) and value is not null
+                select distinct names.* from {relation}
+                cross join lateral (values {", ".join(naming)}) as names (_kind, _value)
+                where ({where}) and _value is not null
             """
             known.update(conn.execute(query.encode(), {"agent": [agent], "user": users}).fetchall())
     [(was_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()

@@ -12,11 +12,11 @@ from loaders.sources import declared_tables
 def usual_pii(tables: Iterable[Table]) -> dict[str, str]:
     """The `pii` that all of the tables' columns of one name have, '' being none, by name: an email
     is personal in each, a name is not where groups have one, too."""
-    said: dict[str, set[str]] = defaultdict(set)
+    kinds: dict[str, set[str]] = defaultdict(set)
     for table in tables:
         for column in table.columns:
-            said[column.name].add(column.pii)
-    return {name: kinds.pop() for name, kinds in said.items() if len(kinds) == 1}
+            kinds[column.name].add(column.pii)
+    return {name: of_name.pop() for name, of_name in kinds.items() if len(of_name) == 1}
 
 
 def personal(relation: str, columns: Iterable[str]) -> list[str]:

@@ -159,12 +159,12 @@ def _check_name(name: str) -> None:
         )
     stems = {f"int_{name}_typed", f"int_{name}_records", name, f"quarantine_{name}"}
     folders = (MODELS, PROJECT / "seeds")
-    there = [path for folder in folders for path in folder.rglob("*.*") if path.stem in stems]
+    taken = [path for folder in folders for path in folder.rglob("*.*") if path.stem in stems]
     for table in declared_tables().values():
         if name in (table.name.removeprefix("stg_"), *table.found_under):
-            there.append(SOURCES_FILE)
-    if there:
-        where = there[0].relative_to(PROJECT)
+            taken.append(SOURCES_FILE)
+    if taken:
+        where = taken[0].relative_to(PROJECT)
         raise UsageError(f"{name}: it is there already, in {where}. Take another name.")
 
 
