@@ -84,7 +84,17 @@ def opened(
         if encoding != "utf-8":
             errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
             text = io.TextIOWrapper(io.BufferedReader(stream, READ), encoding, errors, newline="")
-            stream = Stream(lambda size: text.read(size).encode("utf-8", errors))
+
+            def in_utf8(size: int) -> bytes:
+                try:
+                    return text.read(size).encode("utf-8", errors)
+                except UnicodeError:  # other bytes are replaced
+                    raise UnreadableError(
+                        f"{file.path}: it is not {encoding}, which begins with a mark: declare"
+                        f" encoding: {encoding}-le or {encoding}-be, or none where it is UTF-8."
+                    ) from None
+
+            stream = Stream(in_utf8)
         yield io.BufferedReader(stream, s3.READ if start else READ)
 
 

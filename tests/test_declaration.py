@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from loaders.errors import UsageError
+from loaders.errors import DaybookError, UsageError
 from loaders.readers.mapping import Mapping
 from loaders.sources import declared_tables
 from tests.raw_days import land_one, rows, write
@@ -236,6 +236,9 @@ def test_utf_16_and_semicolons_land_when_declared(tmp_path: Path, db: psycopg.Co
     target.write_bytes("group_id;name\n1;Ä\n2;B".encode("utf-16"))
     assert land_one(tmp_path, "stg_groups", sources=overlay).rows_landed == 2
     assert [row["name"] for row in rows(db, "stg_groups")] == ["Ä", "B"]
+    target.write_bytes(b"group_id;name\n1;A\n")
+    with pytest.raises(DaybookError, match=r"it is not utf-16, .* encoding: utf-16-le"):
+        land_one(tmp_path, "stg_groups", sources=overlay)
 
 
 @pytest.mark.usefixtures("warehouse")
