@@ -79,7 +79,7 @@ def _said(table: Table, name: str) -> str:
 def meaning(first: Any, table: Table) -> str:
     """What a page is, where it is no record."""
     if isinstance(first, dict):
-        path = list_in(first, table)
+        path = list_in(first)
         if path and path.partition(".")[0] not in _COMPLAINTS:
             return f"its list is under `{path}`: declare records: {path}"
         if first and all(isinstance(value, dict) for value in first.values()):
@@ -100,20 +100,20 @@ def meaning(first: Any, table: Table) -> str:
     return "it is no list of objects: fetch it again"
 
 
-def list_in(value: dict[str, Any], table: Table, depth: int = 3) -> str | None:
+def list_in(value: dict[str, Any], depth: int = 3) -> str | None:
     """The path to the first list of objects in an envelope, but for the one that is read anyhow."""
     for name, inner in value.items():
         if isinstance(inner, list) and inner and isinstance(inner[0], dict):
             return str(name)
     for name, inner in value.items():
-        if isinstance(inner, dict) and depth and (path := list_in(inner, table, depth - 1)):
+        if isinstance(inner, dict) and depth and (path := list_in(inner, depth - 1)):
             return f"{name}.{path}"
     return None
 
 
 def holds_more(record: dict[str, Any], table: Table) -> str | None:
     """The list in a lone record whose elements are more of a record than it is itself."""
-    path = list_in(record, table)
+    path = list_in(record)
     if path is None:
         return None
     found: Any = record
