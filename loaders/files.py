@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from loaders import s3
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
-from loaders.raw_file import Format, Place, RawFile, telling
+from loaders.raw_file import Format, Place, RawFile, telling, versions
 from loaders.schema import Table
 
+Entry = os.DirEntry[str] | s3.S3Path
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".csv.gz": "csv",
@@ -58,7 +56,8 @@ def day_folder(data: str | Path, day: Day) -> Place:
         (folder,) = found
         if not folder.is_dir():
             raise DaybookError(f"{folder}: a folder is expected here.")
-        _check_inside(folder, root)
+        if folder.is_symlink():
+            _check_inside(folder, root)
     return folder
 
 
@@ -83,14 +82,13 @@ def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
     (source,) = sources
     location = folder / source.name
     with telling(location):
-        root = folder.parent
+        if not source.is_dir():
+            return _raw_files(folder, [source], folder.parent)
+        if tuple(source.name.lower().partition(".")[1:]) not in (("", ""), (".", "parquet")):
+            raise DaybookError(f"{location}: a file is expected here, not a folder.")
         if source.is_symlink():
-            _check_inside(location, root)
-        if source.is_dir():
-            if tuple(source.name.lower().partition(".")[1:]) not in (("", ""), (".", "parquet")):
-                raise DaybookError(f"{location}: a file is expected here, not a folder.")
-            return _with_etags(_files_in(location, folder, root))
-        return _with_etags([_raw_file(source, location, folder)])
+            _check_inside(location, folder.parent)
+        return _files_in(location, folder.parent, f"{source.name}/")
 
 
 def sample_files(location: Path) -> list[RawFile]:
@@ -99,9 +97,9 @@ def sample_files(location: Path) -> list[RawFile]:
         raise UsageError(f"{location}: there is no such file or folder.")
     with telling(location):
         if location.is_dir():
-            return _files_in(location, location, location)
-        entry = next(one for one in os.scandir(location.parent) if one.name == location.name)
-        return [_raw_file(entry, location, location.parent)]
+            return _files_in(location, location)
+        entries = [one for one in os.scandir(location.parent) if one.name == location.name]
+        return _raw_files(location.parent, entries, Path("/"))
 
 
 def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
@@ -109,8 +107,7 @@ def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
     names = {name: table.name for table in tables for name in table.found_under}
     unused = {}
     with telling(folder):
-        entries: list[Any] = [*_entries(folder)]
-        for entry in sorted(entries, key=lambda entry: str(entry.name)):
+        for entry in sorted(_entries(folder), key=lambda entry: str(entry.name)):
             stem = entry.name.partition(".")[0]
             if _PASSED_OVER.fullmatch(entry.name) or stem in names:
                 continue
@@ -123,68 +120,55 @@ def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
     return unused
 
 
-def _entries(folder: Place) -> list[os.DirEntry[str]] | list[s3.S3Entry]:
+def _entries(folder: Place) -> Sequence[Entry]:
     if isinstance(folder, s3.S3Path):
         return folder.entries()
     return list(os.scandir(folder))
 
 
-def _with_etags(files: list[RawFile]) -> list[RawFile]:
-    """On S3 two versions of a key can have one size and one second: their ETags differ."""
-    on_s3 = [file.location for file in files if isinstance(file.location, s3.S3Path)]
-    if not on_s3:
-        return files
-    return [
-        replace(file, bytes=about.st_size, etag=about.etag)
-        for file, about in zip(files, s3.stats(on_s3), strict=True)
-    ]
-
-
-def _files_in(location: Place, folder: Place, root: Place) -> list[RawFile]:
-    entries = _entries(location)
+def _files_in(folder: Place, root: Place, prefix: str = "") -> list[RawFile]:
+    entries = _entries(folder)
     names = {entry.name for entry in entries}
     if "_temporary" in names:
-        raise DaybookError(f"{location}: _temporary is there, so it is still being written.")
-    files = []
-    for entry in entries:
-        if _PASSED_OVER.fullmatch(entry.name):
-            continue
-        if entry.is_symlink():
-            _check_inside(location / entry.name, root)
-        if entry.is_dir():
-            raise DaybookError(f"{entry.path}: a file is expected here, not a folder.")
-        files.append(_raw_file(entry, location / entry.name, folder))
+        raise DaybookError(f"{folder}: _temporary is there, so it is still being written.")
+    used = [entry for entry in entries if not _PASSED_OVER.fullmatch(entry.name)]
+    files = _raw_files(folder, used, root, prefix)
     if "_SUCCESS" not in names and any(file.format == "parquet" for file in files):
-        raise DaybookError(f"{location}: no _SUCCESS, so this Parquet output is not complete.")
+        raise DaybookError(f"{folder}: no _SUCCESS, so this Parquet output is not complete.")
     return sorted(files, key=lambda file: os.fsencode(file.path))
 
 
-def _raw_file(entry: os.DirEntry[str] | s3.S3Entry, location: Place, folder: Place) -> RawFile:
-    name = entry.name.lower()  # extensions count in any case, and names may have dots of their own
-    kind = next((FORMATS[suffix] for suffix in FORMATS if name.endswith(suffix)), None)
-    if kind is None:
-        raise DaybookError(f"{entry.path}: this kind of file can't be read; {_READABLE} can.")
-    about = entry.stat()
-    if not stat.S_ISREG(about.st_mode):
-        raise DaybookError(f"{entry.path}: not a regular file.")
-    if isinstance(location, Path) and not os.access(location, os.R_OK):
-        raise DaybookError(f"{entry.path}: no permission to read it.")
-    path = entry.path[len(str(folder)) + 1 :].replace(os.sep, "/")
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise DaybookError(f"{path!r}: the file's name is not UTF-8.") from None
-    zipped = name.endswith(".gz")
-    return RawFile(path, location, kind, zipped, about.st_size, about.st_mtime_ns)
+def _raw_files(
+    folder: Place, entries: Sequence[Entry], root: Place, prefix: str = ""
+) -> list[RawFile]:
+    """The files that a folder's entries are, their paths behind `prefix`."""
+    places = [folder / entry.name for entry in entries]
+    kinds = []
+    for entry, place in zip(entries, places, strict=True):
+        name = entry.name.lower()  # extensions count in any case; names may have dots of their own
+        if entry.is_symlink():
+            _check_inside(place, root)
+        if entry.is_dir():
+            raise DaybookError(f"{place}: a file is expected here, not a folder.")
+        kind = next((FORMATS[suffix] for suffix in FORMATS if name.endswith(suffix)), None)
+        if kind is None:
+            raise DaybookError(f"{place}: this kind of file can't be read; {_READABLE} can.")
+        if isinstance(entry, os.DirEntry) and not entry.is_file():
+            raise DaybookError(f"{place}: not a regular file.")
+        if isinstance(place, Path) and not os.access(place, os.R_OK):
+            raise DaybookError(f"{place}: no permission to read it.")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            path = prefix + entry.name
+            raise DaybookError(f"{path!r}: the file's name is not UTF-8.") from None
+        kinds.append((prefix + entry.name, place, kind, name.endswith(".gz")))
+    return [RawFile(*kind, *version) for kind, version in zip(kinds, versions(places), strict=True)]
 
 
-def _check_inside(location: Place, root: Place) -> None:
-    if isinstance(location, s3.S3Path) or isinstance(root, s3.S3Path):
-        return  # S3 has no links
-    if not location.resolve(strict=True).is_relative_to(root.resolve()):
-        raise DaybookError(
-            f"{location}: a link that leaves the data folder {root} is not followed."
-        )
+def _check_inside(link: Place, root: Place) -> None:
+    if not Path(str(link)).resolve(strict=True).is_relative_to(Path(str(root)).resolve()):
+        raise DaybookError(f"{link}: a link that leaves the data folder {root} is not followed.")
 
 
 def _days_there(root: Place) -> list[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loaders import s3
 from loaders.errors import DaybookError
-from loaders.raw_file import Format, Place, RawFile, opened, telling
+from loaders.raw_file import Format, Place, RawFile, opened, telling, versions
 from loaders.readers.formats import Scanned
 from loaders.readers.rows import PIECE, Found, UnreadableError
 from loaders.schema import Table
@@ -174,7 +174,4 @@ def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepare
 
 def _written(folder: Place, name: str, form: Format) -> RawFile:
     location = folder / name
-    with telling(location):
-        about: Any = location.stat()
-    etag = getattr(about, "etag", None)
-    return RawFile(name, location, form, False, about.st_size, about.st_mtime_ns, etag)
+    return RawFile(name, location, form, False, *versions([location])[0])

@@ -7,7 +7,7 @@ import hashlib
 import io
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,18 +123,22 @@ def sha256(file: RawFile) -> str:
         return hashlib.file_digest(raw, "sha256").hexdigest()
 
 
+def versions(places: Sequence[Place]) -> list[s3.Version]:
+    """Each place as it is now, all on disk or all in S3."""
+    if on_s3 := [place for place in places if isinstance(place, s3.S3Path)]:
+        return s3.versions(on_s3)
+    found: list[s3.Version] = []
+    for place in places:
+        with telling(place):
+            about = Path(str(place)).stat()
+        found.append((about.st_size, about.st_mtime_ns, None))
+    return found
+
+
 def check_unchanged(*files: RawFile) -> None:
     """DaybookError when a file is no longer the one that was listed."""
-    on_s3 = [file.location for file in files if isinstance(file.location, s3.S3Path)]
-    if on_s3:
-        for file, now in zip(files, s3.stats(on_s3), strict=True):
-            if (now.st_size, now.etag) != (file.bytes, file.etag):
-                raise _changed(file)
-        return
-    for file in files:
-        with telling(file.location):
-            about = file.location.stat()
-        if (about.st_size, about.st_mtime_ns) != (file.bytes, file.mtime_ns):
+    for file, now in zip(files, versions([file.location for file in files]), strict=True):
+        if (file.bytes, file.mtime_ns, file.etag) != now:
             raise _changed(file)
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from loaders.errors import DaybookError, UsageError
 
 if TYPE_CHECKING:
     from pyarrow import NativeFile
-    from pyarrow.fs import FileInfo, S3FileSystem
+    from pyarrow.fs import S3FileSystem
 
 SCHEME = "s3://"
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -34,26 +33,19 @@ TRIES = 8  # of a throttled or failed request, each later than the one before: a
 # Each read is a request of its own, so a small one would cost a round trip.
 READ = 4 << 20
 AT_ONCE = 16
+Version = tuple[int, int, str | None]  # bytes, mtime_ns (0 in S3) and ETag (None on disk)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _CODE = re.compile(r"AWS Error ([A-Z_]+)")
 _STATUS = re.compile(r"HTTP status(?: code)?:? (\d{3})")
 
 
-@dataclass(frozen=True)
-class Stat:
-    """What `os.stat` would say of a key, and its ETag where it was asked for."""
-
-    st_size: int
-    st_mtime_ns: int = 0
-    etag: str | None = None
-    st_mode: int = stat.S_IFREG
-
-
 @dataclass(frozen=True, order=True)
 class S3Path:
-    """A bucket and a key (`path` is `bucket/key`); str() gives the address."""
+    """A bucket and a key (`path` is `bucket/key`); str() gives the address. `listed`: what a
+    listing said it is."""
 
     path: str
+    listed: str | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return SCHEME + self.path
@@ -70,15 +62,13 @@ class S3Path:
         return self.path.rpartition("/")[2]
 
     def exists(self) -> bool:
-        return self._info().type.name != "NotFound"
+        return self._kind() != "NotFound"
 
     def is_dir(self) -> bool:
-        return self._info().type.name == "Directory"
+        return self._kind() == "Directory"
 
-    def stat(self) -> Stat:
-        """Size and ETag as they are now."""
-        with filesystem().open_input_file(self.path) as file:
-            return Stat(file.size(), etag=etag(file))
+    def is_symlink(self) -> bool:
+        return False
 
     def open(self) -> NativeFile:
         """Its bytes from the beginning, fetched piece by piece."""
@@ -88,32 +78,15 @@ class S3Path:
         """Its bytes, to be read at any place."""
         return filesystem().open_input_file(self.path)
 
-    def entries(self) -> list[S3Entry]:
+    def entries(self) -> list[S3Path]:
         """What is in the folder; FileNotFoundError when there is none."""
         from pyarrow.fs import FileSelector
 
-        return [S3Entry(info) for info in filesystem().get_file_info(FileSelector(self.path))]
+        found = filesystem().get_file_info(FileSelector(self.path))
+        return [S3Path(info.path, info.type.name) for info in found]
 
-    def _info(self) -> FileInfo:
-        return filesystem().get_file_info(self.path)
-
-
-class S3Entry:
-    """A key or a prefix in a listing: what `os.DirEntry` is for a folder on disk."""
-
-    def __init__(self, info: FileInfo) -> None:
-        self._info = info
-        self.name: str = info.base_name
-        self.path: str = SCHEME + info.path
-
-    def is_dir(self) -> bool:
-        return self._info.type.name == "Directory"
-
-    def is_symlink(self) -> bool:
-        return False
-
-    def stat(self) -> Stat:
-        return Stat(self._info.size, self._info.mtime_ns or 0)
+    def _kind(self) -> str:
+        return self.listed or str(filesystem().get_file_info(self.path).type.name)
 
 
 def etag(file: NativeFile) -> str:
@@ -138,15 +111,16 @@ def place(address: object) -> S3Path | Path:
     return parse(text) if text.startswith(SCHEME) else Path(text).absolute()
 
 
-def stats(paths: Iterable[S3Path]) -> list[Stat]:
-    """`stat()` of each, several requests at a time; DaybookError naming the one that failed."""
+def versions(paths: Iterable[S3Path]) -> list[Version]:
+    """Each as it is now, several requests at a time; DaybookError naming the one that failed."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(_stat, paths))
+        return list(pool.map(_version, paths))
 
 
-def _stat(path: S3Path) -> Stat:
+def _version(path: S3Path) -> Version:
     try:
-        return path.stat()
+        with path.open_anywhere() as file:
+            return file.size(), 0, etag(file)
     except OSError as error:
         raise error_of(path, error) from None
 

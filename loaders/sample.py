@@ -92,7 +92,7 @@ def _read_better(
         mark = max(";\t|", key=header.count)
         return replace(table, delimiter=mark) if mark in header else table
     lone = files[0].format == "json" and len(records) == len(files)
-    if lone and not any(map(is_key, first)) and (path := guess.list_in(first, table)):
+    if lone and not any(map(is_key, first)) and (path := guess.list_in(first)):
         return replace(table, records=tuple(path.split(".")))
     return table
 

@@ -84,6 +84,14 @@ def test_names_that_are_data_and_places_that_part_are_read_alike(records: tuple[
     assert len(outcomes[0][0]) == 200
 
 
+def test_names_beyond_those_that_are_learnt_are_kept() -> None:
+    extra = {f"n{n}": n for n in range(70)} | {"contact": {"new": 1}}
+    content = json.dumps({"id": 1} | extra).encode()
+    read = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Found())
+    (row,) = rows_of(b"".join(piece for piece, _ in read))
+    assert json.loads(row.extra or "") == extra
+
+
 def test_a_declared_name_may_have_what_json_escapes() -> None:
     places = (('say "a"',), ("in", "a\\b"))
     table = replace(TABLE, columns=(COLUMNS[0], Column("a", "text", places)))

@@ -14,8 +14,7 @@ from loaders.errors import DaybookError
 from loaders.raw_file import RawFile
 from loaders.readers import csv_count, csv_file
 from loaders.readers.csv_count import Count, MustBeParsed, QuickCount
-from loaders.readers.csv_file import read_csv, records_of
-from loaders.readers.csv_header import look
+from loaders.readers.csv_file import read_csv, read_csv_header, records_of
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Reject, Row, UnreadableError
 from loaders.schema import Column, Table
@@ -32,7 +31,7 @@ def raw_file(location: Path, content: bytes) -> RawFile:
 
 def parsed(location: Path, content: bytes, mapping: Mapping = MAPPING) -> list[Row | Reject]:
     file = raw_file(location, content)
-    header, _ = look(file, mapping)
+    header = read_csv_header(file, mapping)
     assert header is not None
     return list(read_csv(file, io.BytesIO(content), mapping, header))
 
@@ -170,7 +169,7 @@ def test_line_ends_and_a_missing_last_one(tmp_path: Path, end: bytes) -> None:
 
 
 def header(path: Path, content: bytes, mapping: Mapping = MAPPING) -> tuple[str, ...] | None:
-    found, _ = look(raw_file(path, content), mapping)
+    found = read_csv_header(raw_file(path, content), mapping)
     return None if found is None else found.names
 
 

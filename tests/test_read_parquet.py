@@ -144,6 +144,15 @@ def test_a_foreign_file_fails_and_a_missing_key_is_refused(
 
 
 @pytest.mark.usefixtures("warehouse")
+def test_a_nul_inside_of_a_list_is_repaired_too(tmp_path: Path) -> None:
+    found = read(tmp_path / "t.parquet", {"a_id": ["1", "2"], "v": [["a\0"], ["b"]]})
+    assert found == [
+        Reject(1, "nul byte", '{"a_id":"1","v":["a\\u0000"]}', landed=True),
+        Row(1, ["1", None, None], '{"v":["a\ufffd"]}'),
+        Row(2, ["2", None, None], '{"v":["b"]}'),
+    ]
+
+
 def test_a_nul_is_repaired_and_kept_raw(tmp_path: Path, db: psycopg.Connection) -> None:
     ids = [f"t{n}" for n in range(20)] + ["bad\0", "good"]
     rest = [{"x": "y"}] * 21 + [{"x": "\0"}]

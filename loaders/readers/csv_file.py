@@ -1,4 +1,5 @@
-"""CSV as Python's csv reads it: a quote inside an unquoted field is a character."""
+"""CSV as Python's csv reads it: a quote inside an unquoted field is a character. Where that is what
+COPY reads, too, the file's bytes go to it as they are."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from loaders.errors import DaybookError
-from loaders.raw_file import RawFile, Stream
+from loaders.raw_file import RawFile, Stream, opened
+from loaders.readers import guess
 from loaders.readers.csv_count import Count
-from loaders.readers.mapping import Header, Mapping
+from loaders.readers.mapping import Header, Mapping, check_names, keyed
 from loaders.readers.rows import (
     RECORD_LIMIT,
     UNSTORABLE,
@@ -20,8 +22,40 @@ from loaders.readers.rows import (
     raw_text,
     why_unstorable,
 )
+from loaders.schema import Table
 
+HEADER_LIMIT = 1 << 20
 BLANK = " \t\r\n\x0b\x0c"
+
+
+def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
+    """What the first line with content says; None when the file has no content. DaybookError for a
+    header that can't be used, with what it probably is."""
+    table = mapping.table
+    with opened(file, encoding=table.encoding) as stream:
+        head = stream.read(HEADER_LIMIT + 1)
+    if (kind := guess.kind_of_bytes(head)) is not None:
+        raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head, table)}")
+    first = next(records_of(io.BytesIO(head).read, file.path, table.delimiter), None)
+    if first is None:
+        return None
+    line, fields, open_quote = first
+    if len(head) > HEADER_LIMIT and (open_quote or not line.endswith(("\n", "\r"))):
+        raise DaybookError(f"{file.path}: the header is longer than 1 MiB.")
+    if open_quote:
+        raise DaybookError(f"{file.path}: the header leaves a quote open.")
+    if UNSTORABLE.search(line):
+        raise DaybookError(
+            f"{file.path}: the header is not UTF-8 ({why_unstorable(line)}): save the file as "
+            "UTF-8, or declare its encoding, such as cp1252."
+        )
+    return keyed(check_names(fields, file), file, mapping, f"The header as read: {line}", line)
+
+
+def _begins(head: bytes, table: Table) -> str:
+    """The first line, whatever it is: no value of the records behind it."""
+    text = head[: 8 * guess.HEADER_SHOWN].decode("utf-8", "replace").replace("\0", "")
+    return guess.begins(text.lstrip().partition("\n")[0], table)
 
 
 def records_of(

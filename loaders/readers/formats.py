@@ -10,7 +10,7 @@ from functools import partial
 from typing import IO
 
 from loaders.raw_file import RawFile, opened, sha256
-from loaders.readers import csv_file, csv_header, json_file, parquet_file, sheet_file
+from loaders.readers import csv_file, json_file, parquet_file, sheet_file
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Found, Pieces, Reject, UnreadableError, pieces
 
@@ -40,14 +40,12 @@ def scan(file: RawFile, mapping: Mapping) -> Scanned:
     if file.format == "parquet":
         header, records = parquet_file.scan_parquet(file, mapping)
         return Scanned(file, digest, header.names, records)
-    streamed = None
-    if file.format == "xlsx":
-        read = sheet_file.read_sheet_header(file, mapping)
-    else:
-        read, streamed = csv_header.look(file, mapping)
-    if read is None:
+    reading = csv_file.read_csv_header if file.format == "csv" else sheet_file.read_sheet_header
+    found = reading(file, mapping)
+    if found is None:
         return Scanned(file, digest, records=0)
-    return Scanned(file, digest, read.names, streamed=streamed)
+    streamed = found.streamed if file.format == "csv" else None
+    return Scanned(file, digest, found.names, streamed=streamed)
 
 
 def has_record(scanned: Scanned, mapping: Mapping) -> bool:

@@ -83,7 +83,7 @@ def meaning(first: Any, table: Table) -> str:
     """What a page is, where it is no record."""
     if isinstance(first, dict):
         empty = (name for name, value in first.items() if value == [])
-        path = list_in(first, table) or next(empty, None)
+        path = list_in(first) or next(empty, None)
         if path and path.partition(".")[0] not in _COMPLAINTS:
             return f"its list is under `{path}`: declare records: {path}"
         if first and all(isinstance(value, dict) for value in first.values()):
@@ -108,13 +108,13 @@ def meaning(first: Any, table: Table) -> str:
     return "it is no list of objects: fetch it again"
 
 
-def list_in(value: dict[str, Any], table: Table, depth: int = 3) -> str | None:
+def list_in(value: dict[str, Any], depth: int = 3) -> str | None:
     """The path to the first list of objects in an envelope, but for the one that is read anyhow."""
     for name, inner in value.items():
         if isinstance(inner, list) and inner and isinstance(inner[0], dict):
             return str(name)
     for name, inner in value.items():
-        if isinstance(inner, dict) and depth and (path := list_in(inner, table, depth - 1)):
+        if isinstance(inner, dict) and depth and (path := list_in(inner, depth - 1)):
             return f"{name}.{path}"
     return None
 
@@ -122,7 +122,7 @@ def list_in(value: dict[str, Any], table: Table, depth: int = 3) -> str | None:
 def no_record(record: dict[str, Any], table: Table) -> str | None:
     """What an object with the key may be all the same: an envelope, when its list's elements are
     more of a record than it is itself, or an error message, when it says nothing else."""
-    path = list_in(record, table)
+    path = list_in(record)
     if path is not None and path != ".".join(table.records):
         found: Any = record
         for name in path.split("."):

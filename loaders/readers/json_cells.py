@@ -31,8 +31,9 @@ _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 # What msgspec takes for no field's name.
 _ODD_NAME = re.compile(r'[\\"\0-\x1f]').search
 # Of values, each behind a NUL, those that are no cells: a list that has something or an object, and
-# what has an escape. By two patterns, since one letter is looked for at many times the speed.
-_ODD = (re.compile(rb"\0(?:\{|\[(?!\]))"), re.compile(rb"\\"))
+# what has an escape, once in a cell: a text may have a million. By two patterns, since one letter
+# is looked for at many times the speed.
+_ODD = (re.compile(rb"\0(?:\{|\[(?!\]))"), re.compile(rb"\\[^\0]*"))
 # Numbers that jsonb can't hold, or only perhaps; two for the exponents, as one letter is looked for
 # at many times the speed of either.
 _SMALL_E, _LARGE_E = (re.compile(mark + rb"[+-]?[0-9]{4}").search for mark in (b"e", b"E"))
@@ -74,6 +75,8 @@ class Shape:
         self._attributes: list[str] = []
         self.unknown: dict[int, str] = {}
         self._width = mapping.width
+        # of a record's own fields, those that have a meaning
+        self.names = {*mapping.tree.below, *self._list, *(path[0] for path in met)}
         record, self.others = self._struct(mapping.tree, (), "", columns)
         self.decode = msgspec.json.Decoder(record).decode
         firsts = [min(columns.get(at, [(0, "none")]))[1] for at in mapping.firsts]
@@ -139,15 +142,12 @@ class Shape:
         if len(self.met) >= MOST:
             return None
         try:
-            every = _beyond(_fields(raw), mapping.tree, ())
-            new = tuple(one for one in every if one not in self.met)
+            every = list(_beyond(_fields(raw), mapping.tree, ()))
         except (msgspec.DecodeError, RecursionError):
             return None
-        if not new or len(self.met) + len(new) > MOST or self._list in new:
-            return None
-        if any(_ODD_NAME(one[-1]) for one in new):
-            return None
-        return Shape(mapping, self.met + new)
+        met = self.met + tuple(one for one in every if one not in self.met)
+        odd = self._list in met or any(_ODD_NAME(one[-1]) for one in met)
+        return None if odd or met == self.met or len(met) > MOST else Shape(mapping, met)
 
 
 def _beyond(fields: dict[str, Any], node: Node, path: FieldPath) -> Iterator[FieldPath]:
@@ -185,16 +185,17 @@ class Cells:
         self._waiting = dict(enumerate(self._mapping.names)) if never is None else dict(never)
         self._waiting |= {at: name for at, name in shape.unknown.items() if name not in known}
 
-    def line(self, raw: bytes) -> bytes | None:
-        """A record's cells, its lineage not among them; None when json has to decide what it is."""
+    def line(self, raw: bytes, others: bytes = b"") -> bytes | None:
+        """A record's cells, its lineage not among them; None when json has to decide what it is.
+        `others`: an object of fields that it has besides."""
         shape = self._shape
         try:
             record = shape.decode(raw)
         except msgspec.ValidationError:
-            learnt = shape.learn(raw, self._mapping)
-            if learnt:
+            if learnt := shape.learn(raw, self._mapping):
                 self._take(learnt)
-            return self.line(raw) if learnt else None
+                return self.line(raw, others)
+            return None if others else self._without_others(raw)
         except (msgspec.DecodeError, RecursionError):
             return None
         values: Sequence[Any] | None
@@ -216,23 +217,38 @@ class Cells:
             self._found.keyed = all(first not in (b"n", b"{", b"[") for first in firsts)
         row = self._row(b"\0".join((b"", *values[: self._mapping.width])))
         extra = shape.others.json(values)
+        if others:
+            extra = extra[:-1] + b"," + others[1:] if extra else others
         if not (extra and self._keeps_extra):
             return row + b",null"
         if _SMALL_E(extra) or _LARGE_E(extra) or (len(extra) > 2000 and _LONG(extra)):
             extra = json_text(decode(extra.decode(), 0)[0], for_jsonb=True).encode()
         return row + b',"' + extra.replace(b'"', b'""') + b'"'
 
+    def _without_others(self, raw: bytes) -> bytes | None:
+        """The line of a record that has names beyond those that are learnt."""
+        try:
+            fields: dict[str, Any] = _fields(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        known = self._shape.names
+        others = {name: fields.pop(name) for name in [*fields] if name not in known}
+        line = None
+        if others:
+            line = self.line(msgspec.json.encode(fields), msgspec.json.encode(others))
+        for name in others if line else ():
+            self._found.know(name)
+        return line
+
     def _row(self, values: bytes) -> bytes:
         """The cells, each of the values behind a NUL: no JSON has one in it."""
         odd = {place + 1 for place in self._mapping.declared}
         for pattern in self._odd:
             place, begin, found = 0, 0, pattern.search(values)
-            while found:  # once in a cell: a text may have a million escapes
+            while found:
                 place += values.count(b"\0", begin, found.start() + 1)
                 odd.add(place)
-                begin = found.start() + 1
-                end = values.find(b"\0", begin)
-                found = pattern.search(values, end) if end >= 0 else None
+                begin, found = found.start() + 1, pattern.search(values, found.end())
         if not odd:
             return values[1:].replace(b"\0", b",")
         cells = values.split(b"\0")

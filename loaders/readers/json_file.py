@@ -123,9 +123,8 @@ class Reader:
         pages = on_lines or bool(self._mapping.table.records)
         cells_of, end = self._line, self._end
         made: list[bytes] = []
-        storable = _is_storable(b"\n".join(values))
         for place, raw in enumerate(values, start=1):
-            if (storable or _is_storable(raw)) and (cells := cells_of(raw)):
+            if _is_storable(raw) and (cells := cells_of(raw)):
                 self.number += 1
                 made.append(cells + end % self.number)
             elif on_lines:

@@ -7,9 +7,14 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
+from loaders.errors import DaybookError
+from loaders.raw_file import RawFile
+from loaders.readers import guess
 from loaders.readers.rows import Found, Row, json_text, text_of
 from loaders.readers.values import Treat, chained, declared_of, habit_of
 from loaders.schema import FieldPath, Table
+
+MOST_COLUMNS = 1_600  # what a table of Postgres can have
 
 
 class Mapping:
@@ -110,16 +115,16 @@ class Header:
         self._first = [found[0] if found else None for found in self.places]
 
     @cached_property
-    def one_to_one(self) -> tuple[str, ...] | None:
-        """The column of each name, where every name is one column's and nothing is asked of it."""
+    def streamed(self) -> tuple[str, ...] | None:
+        """The columns to COPY a CSV's bytes into as they are: every name is one column's, and
+        nothing is to be changed. None for a single one, of which COPY takes a blank line for a
+        record."""
         columns: dict[int, str] = {}
-        for place, found in enumerate(self.places):
-            name = self._mapping.names[place]
-            if len(found) > 1 or place in self._mapping.declared:
+        for name, found in zip(self._mapping.names, self.places, strict=True):
+            if found[1:] or (found and columns.setdefault(found[0], name) != name):
                 return None
-            if found and columns.setdefault(found[0], name) != name:
-                return None
-        if len(columns) < len(self.names):
+        changes = self._mapping.declared or self._mapping.table.encoding != "utf-8"
+        if changes or len(columns) < max(2, len(self.names)):
             return None
         return tuple(columns[index] for index in range(len(self.names)))
 
@@ -149,6 +154,48 @@ class Header:
             values[place] = fields[given[0]] if given else None
             extra |= {self.names[i]: fields[i] for i in given[1:]}
         return self._mapping.row(number, values, extra)
+
+
+def keyed(
+    names: Sequence[str], file: RawFile, mapping: Mapping, read: str, line: str = ""
+) -> Header:
+    """The header of these names; DaybookError when it lacks the key. `read`: what was read."""
+    header = mapping.header(names)
+    if missing := header.missing_key():
+        table = mapping.table
+        meant = guess.of_header(header.names, line, table.delimiter, table)
+        raise DaybookError(
+            f"{file.path}: the key column {', '.join(missing)} is missing. "
+            f"{guess.begins(read, table, guess.HEADER_SHOWN)} ({len(names)} names); {meant}."
+        )
+    return header
+
+
+def check_names(fields: list[str], file: RawFile) -> list[str]:
+    """The names of a header; DaybookError for names that can't be told apart."""
+    names = [name.strip() for name in fields]
+    if len(names) > MOST_COLUMNS:
+        raise DaybookError(
+            f"{file.path}: the header has {len(names)} columns; {MOST_COLUMNS} are the most."
+        )
+    first: dict[str, int] = {}
+    places = [place for place, name in enumerate(names, 1) if first.setdefault(name, place) < place]
+    if again := [str(place) for place in places if names[place - 1]]:
+        raise DaybookError(
+            f"{file.path}: the header repeats a name, in column {', '.join(again[:20])}. "
+            "Give each column a name of its own."
+        )
+    if "" in names:
+        index = names.index("")
+        hint = (
+            ". Is it pandas' index column? Write the file with index=False"
+            if not index
+            else f"; {guess.EXCELS_LINE}"
+            if names[0].lower() == "sep="
+            else ""
+        )
+        raise DaybookError(f"{file.path}: column {index + 1} of the header has no name{hint}.")
+    return names
 
 
 def folded(name: str) -> str:

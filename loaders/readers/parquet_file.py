@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from loaders.raw_file import RawFile, anywhere
-from loaders.readers.csv_header import check_names, keyed
-from loaders.readers.mapping import Header, Mapping, Node
+from loaders.readers.mapping import Header, Mapping, Node, check_names, keyed
 from loaders.readers.parquet_values import plain, too_large
 from loaders.readers.rows import (
     RECORD_LIMIT,
@@ -20,6 +19,7 @@ from loaders.readers.rows import (
     raw_text,
     repaired,
     text_of,
+    why_unstorable,
 )
 from loaders.s3 import S3Path, error_of
 
@@ -82,31 +82,34 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
         header = Header([".".join(path) for path in paths], mapping)
         declared = {index for places in header.places for index in places}
         for batch in parquet.iter_batches(batch_size=BATCH):
-            columns = []
-            for index, path in enumerate(paths):
-                values = plain(_at(batch, path), file)
-                columns.append(list(map(text_of, values)) if index in declared else values)
-            # one look at a whole column costs a hundredth of one at each of its values
-            odd = any(_is_odd(column) for column in columns)
-            for fields in zip(*columns, strict=True):
+            columns = [plain(_at(batch, path), file) for path in paths]
+            mended = [_repaired(column) for column in columns]
+            odd = {
+                place
+                for column, values in zip(columns, mended, strict=True)
+                for place in (range(len(column)) if values is not column else ())
+                if values[place] != column[place]
+            }
+            for index in declared:
+                mended[index] = list(map(text_of, mended[index]))
+            for place, fields in enumerate(zip(*mended, strict=True)):
                 number += 1
-                if odd and (mended := [repaired(value) for value in fields]) != list(fields):
-                    shown = json_text(dict(zip(header.names, fields, strict=True)))
-                    yield Reject(number, _why(shown), raw_text(shown), landed=True)
-                    fields = tuple(mended)
+                if place in odd:
+                    record = zip(header.names, [column[place] for column in columns], strict=True)
+                    shown = json_text(dict(record))
+                    why = why_unstorable(shown) or "nul byte"  # which is an escape in JSON
+                    yield Reject(number, why, raw_text(shown), landed=True)
                 yield header.row(number, fields)
 
 
-def _why(shown: str) -> str:
-    found = UNSTORABLE.search(shown)
-    return "not utf-8" if found and found[0] >= "\udc80" else "nul byte"
-
-
-def _is_odd(column: list[Any]) -> bool:
+def _repaired(column: list[Any]) -> list[Any]:
+    """Values that Postgres can store; the very column where all are. One look at a whole column
+    costs a hundredth of one at each of its texts."""
     if all(value is None or isinstance(value, str) for value in column):
         joined = "".join(filter(None, column))
-        return ("\0" in joined) or (not joined.isascii() and bool(UNSTORABLE.search(joined)))
-    return any(UNSTORABLE.search(json_text(value)) for value in column if value is not None)
+        if "\0" not in joined and (joined.isascii() or not UNSTORABLE.search(joined)):
+            return column
+    return list(map(repaired, column))
 
 
 def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:

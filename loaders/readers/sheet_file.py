@@ -9,8 +9,7 @@ from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, anywhere
-from loaders.readers.csv_header import check_names, keyed
-from loaders.readers.mapping import Header, Mapping
+from loaders.readers.mapping import Header, Mapping, check_names, keyed
 from loaders.readers.rows import RECORD_LIMIT, UNSTORABLE, Records, Reject, UnreadableError
 
 MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked
