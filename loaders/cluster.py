@@ -15,7 +15,6 @@ import tempfile
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from loaders.errors import WarehouseError
 
@@ -64,10 +63,10 @@ class Cluster:
             self.home.chmod(0o700)
         for folder in (self.sockets, self.log.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
-            found = folder.lstat()
-            expected = self.user.pw_uid if self.user else os.geteuid()
-            if folder.is_symlink() or found.st_uid not in (expected, os.geteuid()):
-                raise WarehouseError(f"{folder} belongs to someone else (uid {found.st_uid}).")
+            owner = folder.lstat().st_uid
+            ours = (os.geteuid(), self.user.pw_uid if self.user else os.geteuid())
+            if folder.is_symlink() or owner not in ours:
+                raise WarehouseError(f"{folder} belongs to someone else (uid {owner}).")
             self._hand_over(folder)
         if self.data.exists() and (not self.data.is_dir() or any(self.data.iterdir())):
             refuse_foreign(self.data)
@@ -141,14 +140,13 @@ def refuse_foreign(data: Path) -> None:
             f"{data} isn't a warehouse of ours, or is half made: it holds no {MARKER}. "
             "Nothing was changed. Move it away, or set DAYBOOK_HOME to another folder."
         )
-    version = data / "PG_VERSION"
-    found = version.read_text().strip() if version.exists() else ""
-    if not found or not (data / "global" / "pg_control").exists():
+    version, control = data / "PG_VERSION", data / "global" / "pg_control"
+    if not version.exists() or not control.exists():
         raise WarehouseError(f"{data} is damaged: PostgreSQL's own files are missing from it.")
-    if found != str(_major()):
+    if (made_by := version.read_text().strip()) != str(_major()):
         raise WarehouseError(
-            f"{data} was made by PostgreSQL {found}, not {_major()}: set DAYBOOK_PG_MAJOR={found}, "
-            "or set DAYBOOK_HOME to another folder."
+            f"{data} was made by PostgreSQL {made_by}, not {_major()}: set"
+            f" DAYBOOK_PG_MAJOR={made_by}, or set DAYBOOK_HOME to another folder."
         )
 
 
@@ -170,17 +168,12 @@ def _server_user(home: Path) -> pwd.struct_passwd | None:
     if owner:  # made by an unprivileged user before: stays theirs
         return pwd.getpwuid(owner)
     for name in ("postgres", "nobody"):
-        try:
+        with suppress(KeyError):
             return pwd.getpwnam(name)
-        except KeyError:
-            continue
     raise WarehouseError("PostgreSQL doesn't run as root, and there is no user postgres or nobody.")
 
 
 def _as(user: pwd.struct_passwd | None, *command: str) -> subprocess.CompletedProcess[str]:
-    own: dict[str, Any] = (
-        {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-    )
     return subprocess.run(
         command,
         cwd="/",
@@ -189,7 +182,9 @@ def _as(user: pwd.struct_passwd | None, *command: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        **own,
+        user=user.pw_uid if user else None,
+        group=user.pw_gid if user else None,
+        extra_groups=[] if user else None,
     )
 
 
