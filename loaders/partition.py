@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
 SWAP_TURNS = 15
-# A key as it is compared; null when it can't be read: no id, or what pandas writes for none.
-_READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
+# A key as it is compared; null when it can't be read.
+_READ = "bronze.id_text({})"
 
 
 def partition_name(table: str, day: Day) -> str:

@@ -14,7 +14,7 @@ NOT_ONE: Read = (None, False)
 INTEGER = re.compile(r"(-?[0-9]+)(\.0+)?")
 NUMERIC = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
-SHORTENED = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?[eE][-+][0-9]+")
+SHORTENED = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?[eE][-+][0-9]+")
 MOMENT = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"([Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})"
@@ -33,9 +33,10 @@ def _text(text: str) -> Read:
 
 
 def _id(text: str) -> Read:
-    """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened."""
+    """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened, no
+    nan."""
     bare = text.strip()
-    if SHORTENED.fullmatch(bare) or len(text.encode()) > 2500:
+    if SHORTENED.fullmatch(bare) or text.lower() == "nan" or len(text.encode()) > 2500:
         return NOT_ONE
     whole = WHOLE.fullmatch(bare)
     return (whole[1] if whole else bare), True

@@ -187,13 +187,9 @@ def check_names(fields: list[str], file: RawFile) -> list[str]:
         )
     if "" in names:
         index = names.index("")
-        hint = (
-            ". Is it pandas' index column? Write the file with index=False"
-            if not index
-            else f"; {guess.EXCELS_LINE}"
-            if names[0].lower() == "sep="
-            else ""
-        )
+        hint = f"; {guess.EXCELS_LINE}" if names[0].lower() == "sep=" else ""
+        if not index:
+            hint = ". Is it pandas' index column? Write the file with index=False"
         raise DaybookError(f"{file.path}: column {index + 1} of the header has no name{hint}.")
     return names
 
