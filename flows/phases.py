@@ -149,15 +149,11 @@ def match_names(run: Run) -> Matched:
 
 
 @timed
-def transform_day(run: Run, on_event: Callable[[Any], None] | None = None) -> Built:
+def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: None) -> Built:
     """dbt build in this process, with the day and the run in every session. Raises BuildError."""
     try:
         return transform.build(
-            run.day,
-            run.flow_run_id,
-            check=run.check,
-            on_event=on_event,
-            progress=run.progress,
+            run.day, run.flow_run_id, check=run.check, on_event=on_event, progress=run.progress
         )
     finally:
         run.check()

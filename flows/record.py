@@ -142,6 +142,7 @@ def write_pages(run: Run, *, lineage: bool = True) -> None:
             site.write_site(lineage=lineage)
     except Exception as error:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
+    # nor must a warehouse that has gone
     with contextlib.suppress(Exception), connected(run) as connection:
         note_times(connection, run.flow_run_id)
 

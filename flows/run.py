@@ -51,6 +51,7 @@ class Stop:
 
     def _end_sessions(self) -> None:
         while not self._over.is_set():
+            # A server that is away, or has no place left, is asked again.
             with contextlib.suppress(Exception), warehouse.connect(autocommit=True) as connection:
                 while not self._over.is_set():
                     end_sessions(connection, self.flow_run_id)

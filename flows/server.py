@@ -53,6 +53,8 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     if os.environ.get(api.ADDRESS) or "prefect" in sys.modules:
         meanwhile()
         return
+    # It has no pages and no automations that would read events; task runs are made of them as ever.
+    os.environ.setdefault("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED", "false")
     prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(own_home)))
     prefect_home.mkdir(parents=True, exist_ok=True)
     with process.only_one(prefect_home / "server.lock"):  # the first start migrates the database

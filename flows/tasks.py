@@ -175,7 +175,7 @@ def run_phases(run: Run, names: Iterable[str]) -> Done:
 
 
 async def tag(run: Run) -> None:
-    """Mark the flow run at work with the day and how it is run."""
+    """Mark the flow run at work with the day and how it is run, where Prefect can be reached."""
     flow_run = this_flow_run()
     tags = {*flow_run.tags, run.day.text, run.options.mode, run.options.engine}
     with contextlib.suppress(Exception):

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import timing
+from flows.run import silent
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
@@ -128,9 +130,9 @@ def build(
     flow_run_id: str,
     *,
     check: Callable[[], None] = lambda: None,
-    on_event: Callable[[Any], None] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-    arguments: list[str] | None = None,
+    on_event: Callable[[Any], None] = lambda _event: None,
+    progress: Callable[[str, int, int], None] = silent,
+    arguments: list[str] = BUILD,
 ) -> Built:
     """`dbt build` for one day. Raises BuildError naming the failed nodes.
 
@@ -141,24 +143,28 @@ def build(
     from dbt.cli.main import dbtRunner
 
     def begins(event: Any) -> None:
-        if progress and event.info.name == "LogStartLine":
+        if event.info.name == "LogStartLine":
             node = event.data.node_info.node_name
             progress(f"building · {node}", event.data.index, event.data.total)
         if event.info.name in CHECKED:
             check()
 
-    called, started = [*(arguments or BUILD), *_options()], time.monotonic()
+    called, started = [*arguments, *_options()], time.monotonic()
     with _surroundings(day, flow_run_id):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
             outcome = _prefects_runner().invoke(called)
         else:
-            callbacks = [begins, *([on_event] if on_event else [])]
-            runner = dbtRunner(manifest=manifest(), callbacks=callbacks)
+            runner = dbtRunner(manifest=manifest(), callbacks=[begins, on_event])
             outcome = runner.invoke([*called, *SILENT])
     seconds = time.monotonic() - started
     if day is not None:
-        _keep_node_runs(list(getattr(outcome.result, "results", None) or []), day, flow_run_id)
+        _keep_node_runs(_results(outcome), day, flow_run_id)
     return verdict(outcome, seconds)
+
+
+def _results(outcome: Any) -> list[Any]:
+    """Of each node that dbt came to; none where it ended before the first."""
+    return list(getattr(outcome.result, "results", None) or [])
 
 
 def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
@@ -234,10 +240,7 @@ def document() -> Path:
 
 def verdict(outcome: Any, seconds: float) -> Built:
     """What dbt's result comes to. Raises BuildError, or DaybookError when no node ran."""
-    results = list(getattr(outcome.result, "results", None) or [])
-    counted: dict[str, int] = {}
-    for result in results:
-        counted[str(result.status)] = counted.get(str(result.status), 0) + 1
+    results = _results(outcome)
     if not outcome.success:
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
         if not failed:
@@ -251,7 +254,7 @@ def verdict(outcome: Any, seconds: float) -> Built:
             can_retry=all(_LOST.search(str(result.message)) for result in failed),
         )
     warned = [result.node.name for result in results if str(result.status) == "warn"]
-    return Built(counted, warned, seconds)
+    return Built(Counter(str(result.status) for result in results), warned, seconds)
 
 
 def first_line(message: Any) -> str:

@@ -8,7 +8,7 @@ from unittest.mock import Mock, patch
 
 import msgspec
 
-from loaders.readers import json_cells, json_file, json_window
+from loaders.readers import json_blocks, json_cells, json_file
 from loaders.readers.rows import Row
 
 _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\n]*))([,\n])')
@@ -34,7 +34,7 @@ def by_python(*given: Any) -> list[tuple[bytes, int]]:
     """`read_json` where msgspec finds nothing that it could take."""
     refused = Mock(side_effect=msgspec.DecodeError)
     with (
-        patch.object(json_window, "_elements", refused),
+        patch.object(json_blocks, "_elements", refused),
         patch.object(json_cells.Cells, "line", return_value=None),
     ):
         return list(json_file.read_json(*given))

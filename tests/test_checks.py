@@ -63,6 +63,8 @@ def test_a_quarantined_tenth_fails_the_day_with_keys_and_no_value(world: World) 
     said = str(caught.value)
     assert "ledger.quarantine_share on metrics.row_ledger: " in said
     assert "txn-90" in said
+    assert said.startswith(f"1 of {len(found)} checks failed") and said.count("\n") == 2
+    assert str(run.CheckError([share, share], 9)).count("\n") == 2
     assert without_values(caught.value) == "checks failed: ledger.quarantine_share"
     written = world.db.execute("select to_jsonb(r)::text as row from metrics.check_results as r")
     for text in [said, *(row["row"] for row in written)]:

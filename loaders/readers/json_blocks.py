@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 import msgspec
 
 from loaders.raw_file import RawFile
-from loaders.readers.json_window import CHUNK, Broken, Window, as_bytes, decode
+from loaders.readers.json_window import Broken, Window, as_bytes, decode
 from loaders.schema import FieldPath
 
 PAGE = ("results",)  # where a page keeps its list, unless it is declared
@@ -116,8 +116,7 @@ def _run(window: Window) -> list[bytes]:
     A text up to a brace is whole elements if and only if it is JSON between brackets: so the last
     braces are tried, which may be inside of records.
     """
-    if len(window.text) - window.at < CHUNK // 2:
-        window.more()
+    window.refill()
     text, end = window.text, len(window.text)
     for _ in range(0 if window.tried else TRIES):
         end = text.rfind("}", window.at, end)

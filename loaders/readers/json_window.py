@@ -65,6 +65,11 @@ class Window:
             self.begins = self.text[:240]
         return True
 
+    def refill(self) -> None:
+        """Reads on where little is left."""
+        if len(self.text) - self.at < CHUNK // 2:
+            self.more()
+
     def _read(self, left: int) -> bytes:
         """More of the file. `left`: how much of a record was read before."""
         if left > RECORD_LIMIT:
