@@ -1,7 +1,4 @@
 {% macro generate_schema_name(custom_schema_name, node) -%}
-    {%- if custom_schema_name is none -%}
-    {{ target.schema }}
-    {%- else -%}
-    {{ '' if target.name in ('embedded', 'prod') else target.schema ~ '_' }}{{ custom_schema_name | trim }}
-    {%- endif -%}
+    {%- set prefix = '' if target.name in ('embedded', 'prod') else target.schema ~ '_' -%}
+    {{ prefix ~ custom_schema_name | trim if custom_schema_name is not none else target.schema }}
 {%- endmacro %}
