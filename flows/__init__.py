@@ -1,5 +1,6 @@
 """The order of a day: phases, retries, logging. What happens to data is in loaders/ and models/."""
 
+import atexit
 import gc
 import os
 
@@ -13,5 +14,6 @@ for _switch, _value in {
     os.environ.setdefault(_switch, _value)
 
 # They make hundreds of thousands of objects that stay: at Python's own threshold the collector
-# looks through them so often that it takes a fifth of a small day.
+# looks through them so often that it takes a fifth of a small day, and twice more at the end.
 gc.set_threshold(200_000)
+atexit.register(gc.freeze)

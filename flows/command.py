@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import atexit
-import gc
 from collections.abc import Callable
 
 from loaders.arguments import add_landing
@@ -22,13 +20,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds a day may take")
     parser.add_argument("--verbose", action="store_true", help="Prefect's log, and tracebacks")
-
-
-def collect_rarely() -> None:
-    """Look less often for what can be freed. What is imported stays, and to look through it again
-    and again, and twice more at the end, is a quarter of what dbt, Prefect and the checks cost."""
-    gc.set_threshold(50_000)
-    atexit.register(gc.freeze)
 
 
 def guarded(command: Callable[[], int], *, verbose: bool = False) -> int:

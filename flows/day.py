@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows import report, server, timing, transform
-from flows.command import add_options, collect_rarely, guarded
+from flows.command import add_options, guarded
 from flows.options import Options
 from flows.pages.verdict import AGAIN
 from flows.run import Stop, silent
@@ -95,7 +95,6 @@ def attempt_day(
 def get_ready(*, verbose: bool = False) -> None:
     """Start what a run by hand needs: the embedded warehouse, and Prefect's temporary server
     (dbt is imported and parses the project while that one comes up)."""
-    collect_rarely()
     with timing.part("warehouse"):
         if warehouse.is_embedded():
             warehouse.start()

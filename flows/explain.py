@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from flows.report import wrapped
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError, guess
-from loaders.personal import personal
+from loaders.personal import A_WORD, personal
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def read_story(
         if values or with_personal:
             fields = record["fields"]
             news = [name for name in fields if fields[name] is not None and record["is_first"]]
-            hidden = [] if with_personal else personal(entity, fields)
+            wrong = [name for name in fields if f"{name}_invalid" in (record["reasons"] or ())]
+            hidden = {name for name in wrong if not re.match(A_WORD, str(fields[name]))}
+            hidden = set() if with_personal else hidden.union(personal(entity, fields))
             days[-1]["values"] = {
                 name: MASK if name in hidden and fields[name] else fields[name]
                 for name in news or record["changed"]

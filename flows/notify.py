@@ -11,7 +11,7 @@ from typing import Any
 
 SETTING = "DAYBOOK_WEBHOOK_URL"
 SECONDS = 5.0
-NOT_NOW = (429, 502, 503, 504)  # whoever answers so has taken nothing
+NOT_NOW = (429, 503)  # whoever answers so has taken nothing
 
 
 def tell(

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from flows import api, timing
-from flows.command import collect_rarely
 from loaders import process
 
 SETTINGS = {
@@ -100,7 +99,6 @@ def stop_server() -> None:
 
 
 def _serve(descriptor: int) -> None:
-    collect_rarely()
     import uvicorn
     from prefect.server.api.server import create_app
 

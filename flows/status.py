@@ -38,7 +38,7 @@ def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     notes = story.by_severity
     return {
         "verdict": f"{run['day_name']} {said.word}: {said.said}",
-        "failed": [each.as_failure for each in story.failures(said.said) if story.has_failed],
+        "failed": [each.as_failure for each in story.failures() if story.has_failed],
         "advice": story.advice if story.has_failed else [],
         "warnings": [*([] if story.has_failed else notes["failed"]), *notes["warnings"]],
         "accepted": story.accepted,

@@ -111,8 +111,11 @@ class Cluster:
             "pg_hba.conf": ["local all all peer map=daybook"],
             "pg_ident.conf": [f'daybook "{name}" all' for name in sorted(names)],
         }
-        for name, lines in files.items():  # in place: they stay the server's user's to read
-            (self.data / name).write_text("\n".join(lines) + "\n")
+        for name, lines in files.items():  # whole, whosever the one before is
+            fresh = self.data / f"{name}.new"
+            fresh.write_text("\n".join(lines) + "\n")
+            fresh.chmod(0o644)
+            fresh.replace(self.data / name)
 
     def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs with nothing of our environment, secrets included."""

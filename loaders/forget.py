@@ -116,7 +116,8 @@ class Eraser:
     def records(self, table: Table, relation: str, has: set[str]) -> None:
         """Those rows of a table of records that the landed table's are: as typing anew has them."""
         own = f"_source_table = '{table.name}'"
-        if _lists(table) and (elements := _named(has, *declared_tables().values())):
+        is_list = bool(_lists(table)) and not _named(table.column_names, table)
+        if is_list and (elements := _named(has, *declared_tables().values())):
             self.run(relation, f"delete from {relation} where {own} and ({_names_one(elements)})")
         self._leave_out(table, relation, has, own)
         if has.issuperset({"_hash", *table.column_names}):
@@ -225,7 +226,7 @@ def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
             query = f"""
                 select distinct names.* from {relation}
                 cross join lateral (values {", ".join(naming)}) as names (_kind, _value)
-                where ({where}) and _value is not null
+                where ({where}) and _value ~ '\\S'
             """
             known.update(conn.execute(query.encode(), {"agent": [agent], "user": users}).fetchall())
     [(was_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()

@@ -240,7 +240,7 @@ def _record_failure(batch: Batch, reading: Reading, failure: Exception, how: How
         ledger.connect(batch.day, batch.flow_run_id) as conn,
         conn.transaction(),
     ):
-        drop_leaves(conn, batch, how.get("workers", 1))
+        drop_leaves(conn, batch)
         reading.read.records.clear()  # those of the files before the one that failed
         ledger.copy_rejects(conn, batch, islice(reading.rejects, REJECTS_OF_FAILED))
         ledger.finish(conn, batch.id, outcome, reading.source_files(), plan.fingerprint, said)

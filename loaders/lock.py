@@ -31,11 +31,13 @@ class Lock:
         """Within `wait` seconds, else LockedError naming who holds it and since when."""
         import psycopg
 
+        # Not as one of PostgreSQL's queue: builds by hand, which share it, would wait behind.
+        ask = "select pg_try_advisory_lock(%s::bigint)"
         try:
-            self._conn.execute(f"set lock_timeout = {max(1, round(wait * 1000))}")
-            self._conn.execute("select pg_advisory_lock(%s::bigint)", [KEY])
-        except psycopg.errors.LockNotAvailable:
-            raise LockedError(_who_holds(self._conn, wait)) from None
+            if not process.until(
+                lambda: self._conn.execute(ask, [KEY]).fetchone() == (True,), wait
+            ):
+                raise LockedError(_who_holds(self._conn, wait))
         except psycopg.errors.InsufficientPrivilege:
             raise WarehouseError(
                 f"{warehouse.where()} may not run a day: its login has to be in the roles"
@@ -71,6 +73,8 @@ class Lock:
             self._is_lost = True
             with suppress(DaybookError):  # another has it, or the server is gone once more
                 self._is_lost = not (process.until(self._is_back, WAIT) and is_safe())
+            if self._is_lost:
+                self.close()
             return not self._is_lost
 
     def _is_back(self) -> bool:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
 SWAP_TURNS = 15
-# A key as it is compared; null when it can't be read.
-_READ = "bronze.id_text({})"
+# A key as it is compared; null when it can't be read: no id, or what pandas writes for none.
+_READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
 
 
 def partition_name(table: str, day: Day) -> str:
@@ -229,10 +229,14 @@ def drop_partition(conn: Connection, table: str, day: Day) -> bool:
     return found
 
 
-def drop_leaves(conn: Connection, batch: Batch, many: int) -> None:
-    """Drops what so many workers may have committed of a batch that fails."""
+def drop_leaves(conn: Connection, batch: Batch) -> None:
+    """Drops what workers have committed of a batch that fails, unless it is the day's by now."""
     from psycopg import sql
 
-    for leaf in range(many):
-        name = _identifier(_new_name(batch, leaf))
-        conn.execute(sql.SQL("drop table if exists {}").format(name))
+    found = conn.execute(
+        "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
+        " and not relispartition and relname ~ %s",
+        [f"^{_new_name(batch)}_[0-9]+$"],
+    ).fetchall()
+    for (name,) in found:
+        conn.execute(sql.SQL("drop table {}").format(_identifier(name)))

@@ -33,10 +33,9 @@ def _text(text: str) -> Read:
 
 
 def _id(text: str) -> Read:
-    """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened, no
-    nan."""
+    """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened."""
     bare = text.strip()
-    if SHORTENED.fullmatch(bare) or text.lower() == "nan" or len(text.encode()) > 2500:
+    if SHORTENED.fullmatch(bare) or len(text.encode()) > 2500:
         return NOT_ONE
     whole = WHOLE.fullmatch(bare)
     return (whole[1] if whole else bare), True

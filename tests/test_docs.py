@@ -117,7 +117,8 @@ def test_each_guarantee_of_the_readme_is_one_of_all() -> None:
 
 def test_each_setting_that_is_read_is_explained() -> None:
     files = [*(PROJECT / "loaders").rglob("*.py"), *(PROJECT / "flows").rglob("*.py")]
-    files += [*(PROJECT / "macros").glob("*.sql"), PROJECT / "profiles.example.yml"]
+    files += [*(PROJECT / "macros").glob("*.sql"), *(PROJECT / "models").rglob("*.sql")]
+    files += [PROJECT / "profiles.example.yml"]
     read = {name for file in files for name in re.findall(r"\bDAYBOOK_[A-Z_]+\b", file.read_text())}
     assert read == set(re.findall(r"\bDAYBOOK_[A-Z_]+\b", PAGES["docs/settings.md"]))
 

@@ -66,12 +66,14 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
 def test_a_number_written_otherwise_has_not_changed_and_a_bad_value_is_shown(
     world: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for day, rate in (("day1", "1.10"), ("day2", "1.1"), ("day3", "1.2"), ("day4", "a lot")):
+    for day, rate in (("day1", "1.10"), ("day2", "1.1"), ("day3", "1.2"), ("day4", "much")):
         world.day(day, transactions=[transaction("t1", exchange_rate=rate)])
+    world.day("day5", transactions=[transaction("t1", exchange_rate="ada@example.com")])
     days = _story("transactions", "t1", "--values", capsys=capsys)["days"]
     assert (days[1]["outcome"], days[1]["changed"]) == ("unchanged", [])
     assert days[2]["values"]["exchange_rate"] == "1.2"
-    assert (days[3]["outcome"], days[3]["values"]["exchange_rate"]) == ("quarantined", "a lot")
+    assert (days[3]["outcome"], days[3]["values"]["exchange_rate"]) == ("quarantined", "much")
+    assert "ada@" not in json.dumps(days), "it may be in the wrong column"
 
 
 @pytest.mark.builds("agents")

@@ -98,6 +98,21 @@ def test_a_page_that_is_no_page_refuses_its_table(
     assert len(rows(db, table)) == 5
 
 
+@pytest.mark.parametrize(
+    ("table", "records"),
+    [
+        ("stg_group_memberships", [{"group_id": 1, "agent_id": 2, "error": "none"}]),
+        ("stg_transactions", [{"id": "t1", "message": "lunch"}, {"id": "t2", "uuid": "u2"}]),
+        ("stg_transactions", {"id": "t1", "message": None, "errors": []}),
+    ],
+)
+def test_a_record_of_little_but_its_key_is_one(tmp_path: Path, table: str, records: Any) -> None:
+    write(tmp_path, f"day1/{table.removeprefix('stg_')}.json", records)
+    assert land_one(tmp_path, table).rows_landed == len(
+        records if isinstance(records, list) else "1"
+    )
+
+
 def test_the_header_of_a_file_that_was_joined_is_nobody(
     tmp_path: Path, db: psycopg.Connection
 ) -> None:

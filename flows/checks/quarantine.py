@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loaders.days import Day
-from loaders.personal import personal
+from loaders.personal import A_WORD, personal
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 20  # keys of so many rows are shown
 # A key that is not one can hold anything, a person's name or address too: then file and row say it.
-# What could not be read may be in the wrong column: a sentence, an address or a name with blanks.
-IS_A_WORD = "^[^@[:space:][:cntrl:]]{1,40}$"
 IS_A_KEY = "^(?=.*[0-9])[A-Za-z0-9_:./=-][A-Za-z0-9_:./=+-]{0,199}$"
 
 
@@ -116,5 +114,5 @@ def _reasons(connection: Connection, view: str, day: Day) -> list[Reason]:
         value=value,
         view=sql.Identifier(view),
     )
-    values = {"is_a_key": IS_A_KEY, "is_a_word": IS_A_WORD, "sample": SAMPLE, "day": day.date}
+    values = {"is_a_key": IS_A_KEY, "is_a_word": A_WORD, "sample": SAMPLE, "day": day.date}
     return [Reason(*row) for row in connection.execute(statement, values)]

@@ -123,8 +123,9 @@ def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
     nodes, checks = ask(connection, "nodes", run=flow_run_id), read.checks(connection, flow_run_id)
     failures = ask(connection, "failures", run=flow_run_id)
     why = {row["name"]: row["error_message"] for row in failures}
+    status = {row["table_name"]: row["status"] for row in landings}  # of the last attempt
     tables = [row["name"] for row in failures if row["pipeline_name"] == "landing"]
-    tables += [row["table_name"] for row in landings if row["status"] == "failed"]
+    tables = [name for name in [*tables, *status] if status.get(name, "failed") == "failed"]
     notes = [*_of_landings(landings)]
     for table in dict.fromkeys(tables):
         said = (why.get(table) or "it is there").removeprefix(f"{table}: ")

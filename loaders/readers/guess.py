@@ -82,8 +82,9 @@ def _said(table: Table, name: str) -> str:
 def meaning(first: Any, table: Table) -> str:
     """What a page is, where it is no record."""
     if isinstance(first, dict):
-        empty = (name for name, value in first.items() if value == [])
-        path = list_in(first) or next(empty, None)
+        path = list_in(first)
+        if path is None and not _declared(first, table):
+            path = next((name for name, value in first.items() if value == []), None)
         if path and path.partition(".")[0] not in _COMPLAINTS:
             return f"its list is under `{path}`: declare records: {path}"
         if first and all(isinstance(value, dict) for value in first.values()):
@@ -119,9 +120,10 @@ def list_in(value: dict[str, Any], depth: int = 3) -> str | None:
     return None
 
 
-def no_record(record: dict[str, Any], table: Table) -> str | None:
+def no_record(record: dict[str, Any], table: Table, *, alone: bool) -> str | None:
     """What an object with the key may be all the same: an envelope, when its list's elements are
-    more of a record than it is itself, or an error message, when it says nothing else."""
+    more of a record than it is itself, or, `alone` in its file, an error message, when it says
+    nothing else of what the table has."""
     path = list_in(record)
     if path is not None and path != ".".join(table.records):
         found: Any = record
@@ -130,12 +132,15 @@ def no_record(record: dict[str, Any], table: Table) -> str | None:
         if len(_declared(found[0], table)) > len(_declared(record, table)):
             return f"it is an envelope, its list is under `{path}`: declare records: {path}"
     keys = {path[0] for one in table.columns if one.name in table.key for path in one.places}
-    declared = _declared(record, table)
-    if declared and declared <= keys and _ERRORS & set(record) - keys:
+    says_more = _declared(record, table) - keys or keys >= _tops(table)
+    if alone and not says_more and any(record.get(name) for name in _ERRORS - keys):
         return f"it is an error message ({', '.join(list(record)[:5])}): fetch it again"
     return None
 
 
 def _declared(record: dict[str, Any], table: Table) -> set[str]:
-    tops = {path[0] for column in table.columns for path in column.places}
-    return tops & set(record)
+    return _tops(table) & set(record)
+
+
+def _tops(table: Table) -> set[str]:
+    return {path[0] for column in table.columns for path in column.places}

@@ -60,7 +60,7 @@ def read_json(
             if not begin:
                 begin.append(_first(block))
                 if not reader.number:
-                    _check_page(file, begin[0], mapping, window)
+                    _check_page(file, begin[0], mapping, window, sum(map(bool, block[0])) == 1)
             if made := reader.lines(block):
                 yield b"".join(made), len(made)
     except (Broken, RecursionError) as error:
@@ -88,9 +88,9 @@ def _first(block: Block) -> Any:
         return None
 
 
-def _check_page(file: RawFile, first: Any, mapping: Mapping, window: Window) -> None:
+def _check_page(file: RawFile, first: Any, mapping: Mapping, window: Window, alone: bool) -> None:
     """An envelope or an error message with an id of its own would land as one record."""
-    if isinstance(first, dict) and (said := guess.no_record(first, mapping.table)):
+    if isinstance(first, dict) and (said := guess.no_record(first, mapping.table, alone=alone)):
         raise UnreadableError(
             f"{file.path}: {said}.",
             f"It begins with {guess.begins(window.begins, mapping.table)}",

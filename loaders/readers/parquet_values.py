@@ -31,9 +31,10 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
 
     kind, types = column.type, pyarrow.types
     if types.is_dictionary(kind):
-        column.validate(full=True)  # in a file that has suffered an index may lie beyond the values
-        known = plain(column.dictionary, file)
-        return [None if i is None else known[i] for i in column.indices.to_pylist()]
+        known, indices = plain(column.dictionary, file), column.indices.to_pylist()
+        if not all(i is None or 0 <= i < len(known) for i in indices):
+            raise UnreadableError(f"{file.path} is damaged: fetch it again. Nothing was replaced.")
+        return [None if i is None else known[i] for i in indices]
     if isinstance(column, pyarrow.ExtensionArray):
         return plain(column.storage, file)
     if types.is_struct(kind):

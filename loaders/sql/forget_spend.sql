@@ -4,9 +4,8 @@ with forgotten as (
 )
 
 insert into intermediate.int_spend_monthly as spend
-    (month, application, user_id, user_name, usd, transactions, is_looked_up, catalogue)
-select
-    month, application, '', '', sum(usd), sum(transactions), bool_and(is_looked_up), min(catalogue)
+    (month, application, user_id, user_name, usd, transactions, is_looked_up)
+select month, application, '', '', sum(usd), sum(transactions), bool_and(is_looked_up)
 from forgotten
 group by month, application
 on conflict (month, application, user_id, user_name) do update
