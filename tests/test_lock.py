@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from flows.record import close_dead_runs
 from loaders import warehouse
 from loaders.errors import LockedError, WarehouseError
-from loaders.lock import run_lock, sessions, under_parent
+from loaders.lock import KEY, run_lock, sessions, under_parent
+from loaders.process import until
 from loaders.sources import PROJECT
 
 HOLD = """
@@ -48,6 +50,23 @@ def test_two_runs_at_once_the_second_waits_and_is_told_who_holds_the_warehouse(h
     assert refused.value.exit_code == 3
     assert "daybook run other-run day2" in str(refused.value)
     assert re.search(r"since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(refused.value))
+
+
+def test_a_run_that_waits_stands_in_no_hand_builds_way(warehouse):
+    shared = "select pg_try_advisory_xact_lock_shared(%s::bigint)"
+    with psycopg.connect(warehouse) as building, psycopg.connect(warehouse) as another:
+        assert building.execute(shared, [KEY]).fetchone() == (True,)
+        with ThreadPoolExecutor() as threads:
+            waits = threads.submit(lambda: list(taken()))
+            until(lambda: "daybook run waits" in sessions(), 5)
+            assert another.execute(shared, [KEY]).fetchone() == (True,)
+            building.rollback(), another.rollback()
+            assert waits.result(10) == ["taken"]
+
+
+def taken():
+    with run_lock("daybook run waits", wait=10):
+        yield "taken"
 
 
 def test_the_lock_of_a_killed_run_is_free(holder):

@@ -14,10 +14,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from loaders import landing, slices, workers
+from loaders import landing, ledger, slices, workers
+from loaders.days import parse_day
 from loaders.errors import DaybookError
+from loaders.partition import drop_leaves
 from loaders.retention import sweep_orphans
-from loaders.sources import PROJECT
+from loaders.sources import PROJECT, declared_tables
 from tests.hard_day import LINES, PLAIN_LINE, WHOLE, csv, generated, one_each, records
 from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
 from tests.watching import until
@@ -124,6 +126,16 @@ def test_a_big_file_is_shared_and_its_parts_are_one_day(
     assert db.execute(leaves).fetchone() == {"n": 3}
     assert len({row["_loaded_at"] for row in rows(db)}) == 1
     assert land_one(tmp_path, workers=3).status == "unchanged"
+    [landed] = [row for row in batches(db) if row["rows_landed"]]
+    batch = ledger.Batch(
+        declared_tables()["stg_transactions"],
+        parse_day("day1"),
+        "",
+        landed["batch_id"],
+        landed["started_at"],
+    )
+    drop_leaves(db, batch)  # where the answer to its commit was lost
+    assert db.execute(leaves).fetchone() == {"n": 3}
     monkeypatch.setattr(slices, "WORTH", 1 << 20)  # not worth a process
     assert land_one(tmp_path, workers=3, force=True).rows_landed == 2000
     assert db.execute(leaves).fetchone() == {"n": 1}
