@@ -132,8 +132,9 @@ def no_record(record: dict[str, Any], table: Table, *, alone: bool) -> str | Non
         if len(_declared(found[0], table)) > len(_declared(record, table)):
             return f"it is an envelope, its list is under `{path}`: declare records: {path}"
     keys = {path[0] for one in table.columns if one.name in table.key for path in one.places}
-    says_more = _declared(record, table) - keys or keys >= _tops(table)
-    if alone and not says_more and any(record.get(name) for name in _ERRORS - keys):
+    declared = _declared(record, table)
+    says_more = declared - keys or keys >= _tops(table)
+    if alone and declared and not says_more and any(record.get(name) for name in _ERRORS - keys):
         return f"it is an error message ({', '.join(list(record)[:5])}): fetch it again"
     return None
 
