@@ -65,10 +65,8 @@
 {% macro tables_of_day() -%}
     {#- None of another target: it is nobody else's. -#}
     {%- set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') if target.name in ('embedded', 'prod') else [] -%}
-    {{ return(
-        models | selectattr('fqn.1', 'in', ['silver', 'metrics', 'marts']) | rejectattr('config.materialized', 'equalto', 'view')
-        | map(attribute='unique_id') | list
-    ) }}
+    {%- set tables = models | selectattr('fqn.1', 'in', ['silver', 'metrics', 'marts']) | rejectattr('config.materialized', 'equalto', 'view') -%}
+    {{ return(tables | map(attribute='unique_id') | list) }}
 {%- endmacro %}
 
 
