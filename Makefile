@@ -85,7 +85,7 @@ test-all: setup $(VENV)/.spark tools  ## all: needs chromium, chromium-driver, J
 faults: setup  ## kills and cuts in chains (SEED=7 CHAINS=1: one)
 	SEED="$(or $(SEED),1)" CHAINS="$(or $(CHAINS),65)" $(BIN)/python -m pytest -v tests/flow/test_faults.py
 
-coverage: setup $(VENV)/.spark  ## which branches test-all goes through
+coverage: setup $(VENV)/.spark tools  ## which branches test-all goes through
 	rm -f .coverage .coverage.*
 	COVERAGE_FILE="$(CURDIR)/.coverage" $(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m coverage combine --quiet

@@ -70,7 +70,7 @@ async def day_pipeline(
     its event loop, so the phases are simply waited for.
     """
     options = Options.of(locals()).checked()
-    logical_day = parse_day(day or _due_day())
+    logical_day = parse_day(_due_day() if day is None else day)
     flow_run_id = str(this_flow_run().id)
     if warehouse.is_embedded():
         warehouse.start()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from flows.checks.run import CheckError
 from flows.run import Stopped
 from flows.transform import BuildError
-from loaders.errors import DaybookError, DriverError, LockedError
+from loaders.errors import DaybookError, DriverError, LockedError, without_header
 from loaders.readers.rows import UnreadableError
 
 RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
@@ -58,8 +56,7 @@ def without_values(error: BaseException) -> str:
 def _on_one_line(text: str) -> str:
     """Storable whatever a folder is called."""
     lines = text.replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()
-    # Where a file has no header its first record is taken for one.
-    return " ".join(re.sub(r"(the header repeats) .*", r"\1 a name.", line) for line in lines)
+    return " ".join(map(without_header, lines))
 
 
 def can_retry(error: BaseException | None) -> bool:

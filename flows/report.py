@@ -153,7 +153,7 @@ def where_next(day: Day) -> str:
     return (
         "Look next:\n"
         f"  {daybook} status                which days are done, missing or failed\n"
-        f"  {daybook} explain agents 9001   one record's whole story\n"
+        f"  {daybook} explain agents ID     one record's whole story\n"
         f"  {daybook} psql                  for instance\n"
         f"    select * from metrics.row_ledger where day_name = '{day}';\n"
         "    select * from metrics.group_activity;"

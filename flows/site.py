@@ -89,7 +89,7 @@ def _write_offline(built: Path, page: Path) -> None:
 def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Write all pages anew: index, runs, days, groups and spend, lineage.",
+        description="Write all pages anew: index, runs, days, tables, groups and spend, lineage.",
         epilog="example: %(prog)s, and open the index that it names",
     )
     parser.parse_args(argv)

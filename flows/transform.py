@@ -258,7 +258,9 @@ def verdict(outcome: Any, seconds: float) -> Built:
 
 
 def first_line(message: Any) -> str:
-    """dbt's own summary without Postgres's DETAIL lines, which quote data."""
+    """dbt's own summary without Postgres's DETAIL lines, which quote data, and without the value
+    that a type does not take."""
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
     said = [line for line in lines if " Error in " not in line]  # that line repeats the node
-    return ((said or lines or ["no message"])[0])[:300]
+    line = (said or lines or ["no message"])[0]
+    return re.sub(r'(: |value )".*"', r'\1"…"', line)[:300]

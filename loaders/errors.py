@@ -79,6 +79,11 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
     return code
 
 
+def without_header(line: str) -> str:
+    """A message without the header that was read: where a file has none it is its first record."""
+    return re.sub(r"(is missing\.) .* (\(\d+ names\))", r"\1 \2", line)
+
+
 def readable(text: str) -> str:
     """`text` with U+FFFD for what would move a terminal; its line ends stay."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)

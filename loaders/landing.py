@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from loaders import ledger
 from loaders.days import Day
-from loaders.errors import DaybookError, LockedError, WarehouseError, plain
+from loaders.errors import DaybookError, LockedError, WarehouseError, plain, without_header
 from loaders.ledger import Batch, Kept, Outcome, reap_running
 from loaders.partition import NewPartition, drop_leaves, drop_partition
 from loaders.plan import Plan, plan_day, unused
@@ -233,6 +233,10 @@ def _record_failure(batch: Batch, reading: Reading, failure: Exception, how: How
         said = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
     elif isinstance(failure, UnreadableError):
         said = failure.said
+    elif isinstance(failure, DaybookError):
+        said = without_header(message)
+    elif not isinstance(failure, OSError):
+        said = type(failure).__name__
     outcome = Outcome(status="failed", rows_rejected=reading.read.rejected, error=message)
     # the server is gone: the row stays `running`, and the next run reaps it
     with (

@@ -58,7 +58,7 @@ def test_a_run_that_waits_stands_in_no_hand_builds_way(warehouse):
         assert building.execute(shared, [KEY]).fetchone() == (True,)
         with ThreadPoolExecutor() as threads:
             waits = threads.submit(lambda: list(taken()))
-            until(lambda: "daybook run waits" in sessions(), 5)
+            assert until(lambda: "daybook run waits" in sessions(), 5)
             assert another.execute(shared, [KEY]).fetchone() == (True,)
             building.rollback(), another.rollback()
             assert waits.result(10) == ["taken"]
@@ -80,7 +80,7 @@ def test_a_run_that_waits_gets_the_lock_when_it_is_given_back(warehouse):
         waiter = subprocess.Popen(
             [sys.executable, "-c", HOLD], cwd=PROJECT, stdout=subprocess.PIPE, text=True
         )
-        time.sleep(0.6)
+        assert until(lambda: "other-run" in sessions(), 30)
     try:
         assert waiter.stdout.readline() == "held\n"
     finally:

@@ -145,7 +145,7 @@ def test_a_service_that_comes_up_late_is_told(monkeypatch: pytest.MonkeyPatch) -
             caller.send(OK)
             caller.close()
 
-        service = threading.Thread(target=work)
+        service = threading.Thread(target=work, daemon=True)
         service.start()
         assert tell() is None
         service.join()

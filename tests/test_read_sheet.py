@@ -49,8 +49,9 @@ def test_cells_land_as_they_are_shown(tmp_path: Path, db: psycopg.Connection) ->
     assert first[0] == "00001" and second[0] == "00002"
     assert first[3:] == ("true", "0.5", "12", "2026-01-05T08:30:00", "2026-01-05T00:00:00")
     assert second[3:] == ("false", "08:30:00", "x", "2026-01-05", None)
-    ((_, row, reason, _),) = rejects(db)
+    ((_, row, reason, raw),) = rejects(db)
     assert (row, reason) == (12, "ragged: 9 fields, 8 expected")
+    assert "one too many" in raw
 
 
 def test_a_sheet_that_is_no_table_is_refused_with_what_was_found(

@@ -47,15 +47,17 @@ def connects_as(uid: int, home: Path) -> str:
     """What a process of another user gets: forked, as that user may not even run our Python."""
     child = os.fork()
     if child == 0:
-        os.setgroups([])
-        os.setgid(uid)
-        os.setuid(uid)
         try:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(cluster.socket_dir(home) / ".s.PGSQL.5432"))
+            os._exit(0)
         except PermissionError:
             os._exit(13)
-        os._exit(0)
+        finally:
+            os._exit(1)  # it is no second run of the tests
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return {0: "connected", 13: "refused"}[code]
 

@@ -32,7 +32,7 @@ QUOTED = "transaction_id,user_name\n" + "".join(f't{n},"a, ""{n}"""\n' for n in 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE", 3_000)
-    monkeypatch.setattr(slices, "WORTH", 8_000)
+    monkeypatch.setattr(slices, "WORTH", 2_000)
 
 
 def landed_by(db: psycopg.Connection, root: Path, many: int, **options: Any) -> Any:

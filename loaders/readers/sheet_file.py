@@ -10,7 +10,15 @@ from typing import Any
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, anywhere
 from loaders.readers.mapping import Header, Mapping, check_names, keyed
-from loaders.readers.rows import RECORD_LIMIT, UNSTORABLE, Records, Reject, UnreadableError
+from loaders.readers.rows import (
+    RECORD_LIMIT,
+    UNSTORABLE,
+    Records,
+    Reject,
+    UnreadableError,
+    json_text,
+    raw_text,
+)
 
 MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked
 
@@ -35,7 +43,9 @@ def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
     for number, row in enumerate(rows, start=1):
         beyond = [value for value in row[width:] if value is not None]
         if beyond:
-            yield Reject(number, f"ragged: {len(row)} fields, {width} expected", str(len(row)))
+            yield Reject(
+                number, f"ragged: {len(row)} fields, {width} expected", raw_text(json_text(row))
+            )
             continue
         fields = [*row[:width], *[None] * (width - len(row))]
         if any(value and UNSTORABLE.search(value) for value in fields):

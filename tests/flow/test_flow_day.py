@@ -18,7 +18,7 @@ from flows.day import main
 from flows.options import days_between
 from flows.pages.verdict import AGAIN
 from flows.run import Run
-from flows.transform import BuildError, verdict
+from flows.transform import BuildError, first_line, verdict
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.readers.rows import UnreadableError
@@ -272,9 +272,14 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
 
     secret = "jane@example.com"
     headless = PlanError(
-        f"stg_agents: agents.csv: the header repeats {secret}\nNothing was landed."
+        "stg_agents: agents.csv: the key column agent_id is missing. The header as read: "
+        f"9001,{secret},Jane (3 names); declare it.\nNothing was landed."
     )
-    assert reasons.without_values(headless).endswith("repeats a name. Nothing was landed.")
+    assert reasons.without_values(headless) == (
+        "stg_agents: agents.csv: the key column agent_id is missing. (3 names); declare it."
+        " Nothing was landed."
+    )
+    assert secret not in first_line(f'invalid input syntax for type numeric: "{secret}"')
     page = UnreadableError("agents.json: it is HTML.", f"It begins with {secret}")
     broken = psycopg.errors.CheckViolation(f"DETAIL: {secret}")
     both = reasons.LandError([_not_landed("stg_agents", page), _not_landed("stg_groups", broken)])
