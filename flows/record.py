@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
-from flows import notify, site, timing
+from flows import notify, server, site, timing
 from flows.pages.read import ask
 from flows.pages.verdict import read_story
 from flows.reasons import PhaseError, without_values
@@ -57,10 +57,12 @@ def recorded(run: Run) -> Iterator[list[str]]:
             """,
             [run.flow_run_id, run.day.date],
         ).fetchall()
-        connection.execute(  # what it is asked for
+        page = server.page_of(run.flow_run_id)
+        asked = {"day": run.day.text, "prefect": page, **asdict(run.options)}
+        connection.execute(  # what it is asked for, and where Prefect shows it
             "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
             " values (%s, 'day-pipeline', 0, %s)",
-            [run.flow_run_id, json.dumps({"day": run.day.text, **asdict(run.options)})],
+            [run.flow_run_id, json.dumps(asked)],
         )
     began = time.monotonic()
     try:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows import api, timing
 from loaders import process
@@ -96,6 +97,17 @@ def stop_server() -> None:
             child.wait(timeout=10)
         for name in (api.ADDRESS, api.SECRET):
             os.environ.pop(name, None)
+
+
+def page_of(flow_run_id: str) -> str | None:
+    """Where Prefect's own pages show a run, without the name and password that an address can hold;
+    None for a server that ends with this process."""
+    from prefect.utilities.urls import url_for
+
+    if _running:
+        return None
+    parts = urlsplit(url_for("flow-run", obj_id=flow_run_id) or "")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() or None
 
 
 def _serve(descriptor: int) -> None:

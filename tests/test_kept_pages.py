@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from flows import server
 from flows.checks import run as checks
 from flows.pages.verdict import read_story
 from flows.pages.write import write_pages
@@ -75,6 +76,50 @@ def test_only_what_changed_is_written_again_and_all_of_it_can_be(
     assert "day2 failed" in read(tmp_path, "runs/run-day2.html")
     write_pages(tmp_path, everything=True)
     assert "day1 is done" in kept.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ("http://127.0.0.1:4200/runs/flow-run/run", "http://127.0.0.1:4200/runs/flow-run/run"),
+        ('https://host/"><script>', "https://host/&#34;&gt;&lt;script&gt;"),
+        ("javascript:alert(1)", None),
+        (None, None),
+    ],
+)
+def test_a_run_on_a_server_that_stays_leads_to_it_in_prefect(
+    db: psycopg.Connection, tmp_path: Path, kept: str | None, shown: str | None
+) -> None:
+    a_run(db, "day1")
+    db.execute("update metrics.phase_runs set settings = %s", [json.dumps({"prefect": kept})])
+    text = pages(db, tmp_path)
+    assert (f'<a href="{shown}" rel="noreferrer">' in text) is bool(shown)
+    assert ("<code>/runs/flow-run/run-day1</code>" in text) is not bool(shown)
+    assert "javascript" not in text
+
+
+@pytest.mark.parametrize(
+    ("api", "ui", "page"),
+    [
+        ("http://127.0.0.1:4201/api", None, "http://127.0.0.1:4201"),
+        ("https://me:secret@host/in/api", None, "https://host/in"),
+        ("http://server:4200/api", "http://127.0.0.1:4202", "http://127.0.0.1:4202"),
+        (None, None, None),
+    ],
+)
+def test_prefects_page_of_a_run_is_where_the_users_settings_say(
+    api: str | None, ui: str | None, page: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+
+    monkeypatch.setattr(server, "_running", [])
+    given = {PREFECT_API_URL: api, PREFECT_UI_URL: ui}
+    with temporary_settings(
+        {name: value for name, value in given.items() if value}, restore_defaults=given
+    ):
+        assert server.page_of("run") == (page and f"{page}/runs/flow-run/run")
+        monkeypatch.setattr(server, "_running", ["one that ends with the run"])
+        assert server.page_of("run") is None
 
 
 def test_a_run_cannot_name_a_page_outside_of_the_site(

@@ -45,7 +45,7 @@ def _task_runs(flow_run_id: str) -> dict[str, str]:
     return until(written, 20)
 
 
-def test_a_day_runs_from_raw_files_to_a_balanced_ledger(after_day1, db):
+def test_a_day_runs_from_raw_files_to_a_balanced_ledger(after_day1, db, prefect_url):
     done = after_day1
     assert "day1 succeeded in" in done.stdout
     for word in ("42 landed", "37 new", "4 quarantined", "what is new: agents", "daybook psql"):
@@ -59,6 +59,9 @@ def test_a_day_runs_from_raw_files_to_a_balanced_ledger(after_day1, db):
     ).fetchall()
     assert (run["status"], run["pipeline_name"], run["table_name"]) == ("success", "day", None)
     assert run["duration_seconds"] > 0
+    asked = db.execute("select settings from metrics.phase_runs where phase = 'day-pipeline'")
+    page = asked.fetchone()["settings"]["prefect"]
+    assert page == f"{prefect_url.removesuffix('/api')}/runs/flow-run/{run['flow_run_id']}"
     assert db.execute("select count(*) from silver.agents").fetchone()["count"] > 0
     ledger = db.execute("select * from metrics.row_ledger").fetchall()
     assert ledger
