@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -216,6 +217,14 @@ def test_wrong_credentials_are_refused_and_never_shown(
     shown = "".join(capfd.readouterr())
     assert "the credentials were refused" in shown and "AWS_ACCESS_KEY_ID" in shown
     assert "of-a-test" not in shown
+
+
+def test_an_empty_setting_is_as_good_as_none(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As compose hands them over."""
+    put(door, **{"day1/groups.json": "[]"})
+    for name in s3.SETTINGS:
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    assert paths() == ["groups.json"]
 
 
 def test_a_server_that_is_not_there_is_named(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from flows import api
-from loaders import cluster, warehouse
+from loaders import cluster, s3, warehouse
 from loaders import server as pg
 from loaders.sources import PROJECT
 from tests.conftest import new_home
@@ -231,6 +231,18 @@ def test_every_setting_of_compose_is_explained_and_no_other() -> None:
             assert before.startswith("# "), f"{line} isn't explained"
 
 
+def test_a_run_in_a_container_can_read_days_in_s3() -> None:
+    told = {name for name in SERVICES["prefect-worker"]["environment"] if name.startswith("AWS_")}
+    assert told < {*s3.SETTINGS}
+    assert {name.split("_")[1] for name in told} == {
+        "ACCESS",
+        "SECRET",
+        "SESSION",
+        "REGION",
+        "ENDPOINT",
+    }
+
+
 def test_ports_are_on_localhost_and_data_is_in_named_volumes() -> None:
     for name, service in SERVICES.items():
         for port in service.get("ports", []):
@@ -256,6 +268,7 @@ def test_nobody_gets_in_from_a_page_of_another_origin_or_without_the_password() 
     assert told["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true"
     # A browser doesn't know the containers' names.
     assert told["PREFECT_SERVER_UI_API_URL"] == f"{origins[0]}/api"
+    assert SERVICES["prefect-worker"]["environment"]["PREFECT_UI_URL"] == origins[0]
 
 
 def test_in_a_container_without_settings_the_warehouse_is_the_service_db(
