@@ -103,6 +103,9 @@ def _warehouse() -> Iterator[Finding]:
     status = warehouse.status()
     kind = "embedded" if status.embedded else "external"
     if not status.running:
+        if status.embedded and not (warehouse.home() / "pg").exists():
+            yield _found("warehouse", f"{kind}: not there yet, the first run makes it")
+            return
         # our own server is started by whoever needs it
         state = "warn" if status.embedded else "fail"
         yield Finding(state, "warehouse", f"{kind}: {status.problem}")
@@ -133,6 +136,10 @@ def _stack() -> Iterator[Finding]:
         said = f"Prefect's server at {url}, {'a' if worker else 'no'} worker"
         yield _found("stack", said, "" if worker else "make up", "warn")
         return
+    if named := os.environ.get(api.ADDRESS):
+        said = f"nothing answers at {api.ADDRESS}, {named.rpartition('@')[2]}"
+        yield _found("stack", said, "start what is there, or unset it")
+        return
     yield _found("stack", "not running, and runs here need none (make up starts it)")
     wanted = os.environ.get("PREFECT_SERVER_API_PORT")
     port = int(wanted or api.PORT)
@@ -153,7 +160,8 @@ def _spark() -> Iterator[Finding]:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin" if home else None)
     if java is None:
-        yield _found("spark", f"{spark}, but no Java", f"install Java {JAVA}", "warn")
+        said = f"{spark}, but no Java{f' at JAVA_HOME, {home}' if home else ''}"
+        yield _found("spark", said, f"install Java {JAVA}" if not home else "set it right", "warn")
         return
     shown = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
     number = re.search(r'version "(\d+)', shown.stderr)

@@ -15,6 +15,7 @@ from flows.pages.read import Row
 from flows.pages.verdict import read_story, verdict
 from flows.report import wrapped
 from loaders import warehouse
+from loaders.errors import DaybookError
 from loaders.lock import holder
 
 if TYPE_CHECKING:
@@ -83,14 +84,17 @@ def print_status(status: dict[str, Any]) -> None:
         print("\ndays")
     for state, spans in status["days"].items():
         said = ", ".join(a if a == b else f"{a} to {b}" for a, b in spans)
-        print(wrapped(f"  {state:8} {said}", 11))
+        print(wrapped(f"  {state:10} {said}", 13))
     print(f"\nlast runs\n{'started (UTC)':21}{'day':12}{'status':9}{'seconds':>8}  run")
     for run in status["runs"]:
         line = f"{run['started']:21}{run['day']:12}{run['status']:9}{run['seconds']:>8}"
         print(wrapped(f"{line}  {run['run'][:8]}"))
+        if run["error"]:
+            print(wrapped(f"    {run['error']}", 4))
     if not status["runs"]:
         print("  no run yet: make demo")
-    print(f"\nlast landings\n{'landed':>9}{'rejected':>10}  {'day':12}{'status':11}table")
+    if status["landings"]:
+        print(f"\nlast landings\n{'landed':>9}{'rejected':>10}  {'day':12}{'status':11}table")
     for row in status["landings"]:
         landed, rejected = ("" if row[n] is None else row[n] for n in ("landed", "rejected"))
         line = f"{landed:>9}{rejected:>10}  {row['day']:12}{row['status']:11}{row['table']}"
@@ -108,6 +112,9 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.status") ->
     given = parser.parse_args(argv)
 
     def command() -> int:
+        if warehouse.is_embedded() and not (warehouse.home() / "pg").exists():
+            begin = "make demo, or daybook run DAY --data PATH"
+            raise DaybookError(f"Nothing has run in {warehouse.home()} yet: {begin}.")
         status = read_status(given.limit)
         print(json.dumps(status, indent=2)) if given.json else print_status(status)
         return 0

@@ -131,6 +131,25 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     code, found = findings()
     assert code == 1 and found["warehouse"]["state"] == "fail"
     assert "port 9" in found["warehouse"]["said"] and "secret" not in str(found)
+    monkeypatch.setenv("PREFECT_API_URL", "http://me:secret@127.0.0.1:9/api")
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    code, found = findings()
+    assert found["stack"]["state"] == "fail" and "secret" not in str(found)
+    assert "nothing answers at PREFECT_API_URL, 127.0.0.1:9/api" in found["stack"]["said"]
+    assert "no Java at JAVA_HOME, /nowhere: set it right" in found["spark"]["said"]
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_before_the_first_run_nothing_is_at_fault(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("DATABASE_URL", "PGHOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DAYBOOK_HOME", "/tmp/a-home-that-is-not-there")
+    assert main([command]) == (command == "status")
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "No connection" not in said
+    assert ("make demo" if command == "status" else "the first run makes it") in said
 
 
 @pytest.mark.parametrize("columns", [80, 100, 120])

@@ -13,6 +13,7 @@ import pytest
 
 from flows import server
 from flows.checks import run as checks
+from flows.cli import main
 from flows.pages.verdict import read_story
 from flows.pages.write import write_pages
 from loaders.days import parse_day
@@ -54,6 +55,38 @@ def test_runs_and_days_keep_their_pages_and_are_found_from_the_calendar(
         assert f"{day} is done" in read(tmp_path, f"runs/run-{day}.html")
         assert f'href="../runs/run-{day}.html"' in read(tmp_path, f"days/{day}.html")
     assert not (tmp_path / "days" / f"{gap}.html").exists()
+
+
+def test_a_day_whose_run_went_on_without_a_table_is_incomplete_and_says_why(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.day("day1", groups=[group(1)])
+    refused = "stg_roles: roles.json ends in the middle."
+    for day, ended in (("day1", "success"), ("day2", "failure")):
+        world.db.execute(
+            "insert into bronze.load_batches"
+            " (flow_run_id, day, table_name, status, error, started_at, finished_at)"
+            " values (%s, %s, 'stg_roles', 'failed', %s, now(), now())",
+            [f"run-{day}", parse_day(day).date, f"{refused} It begins with [Ada"],
+        )
+        world.db.execute(
+            "insert into metrics.pipeline_metrics (flow_run_id, day, task_name, pipeline_name,"
+            " table_name, status, error_message, started_at, finished_at)"
+            " values (%s, %s, 'land-table', 'landing', 'stg_roles', 'failure', %s, now(), now())",
+            [f"run-{day}", parse_day(day).date, refused],
+        )
+        a_run(world.db, day, ended, None if ended == "success" else f"{refused} Nothing landed.")
+    pages(world.db, tmp_path)
+    assert "day1: incomplete" in (index := read(tmp_path, "index.html"))
+    assert "day2: failed" in index and "<strong>day2 failed</strong></a>: stg_roles: roles" in index
+    page = read(tmp_path, "days/day1.html")
+    assert refused in page and "Ada" not in page, "no value of data"
+    text = read(tmp_path, "run.html")
+    assert "Nothing of a table that failed was replaced" in text and "--verbose" not in text
+    assert "is new since" not in text, "nobody has looked"
+    assert main(["status"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "failed day2 incomplete day1" in said and f"{refused} Nothing landed." in said
 
 
 def test_only_what_changed_is_written_again_and_all_of_it_can_be(

@@ -101,6 +101,8 @@ class Story:
         errors = [note.name.partition(".")[0] for note in self.notes if note.kind == "error"]
         suites = ", ".join(f"{suite}.json" for suite in sorted({*errors}))
         kinds = dict.fromkeys(note.kind for note in self.failures())
+        if self.run and (self.run["error_message"] or "").startswith("stg_"):  # no file was read
+            kinds["failed"] = None
         advice = [FAILING[kind].format(suites) for kind in kinds]
         return [*(advice or ["With --verbose a run says more."]), AGAIN]
 

@@ -51,14 +51,22 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
             if everything or (moment and pages.is_older(page, moment)):
                 pages.write_day(page, day, moment)
         if newest := [row["day"] for row in [*runs[:1], *pages.days[::-1]]]:
-            pages.write_run("run.html", runs[0] if runs else None, newest[0])
+            shown = pages.write_run("run.html", runs[0] if runs else None, newest[0])
         else:
+            shown = None
             pages.write("run.html", "empty.html.j2")
         pages.write_tables()
         pages.write_now()
         # last, for it leads to pages that are there
         landed = {name: rows[-1] for name, rows in pages.trends.items()}
-        pages.write("index.html", "index.html.j2", runs=runs[:RUNS], days=pages.days, landed=landed)
+        runs = runs[:RUNS]
+        pages.write(
+            *("index.html", "index.html.j2"),
+            newest=shown,
+            runs=runs,
+            days=pages.days,
+            landed=landed,
+        )
     return site / "run.html"
 
 
@@ -122,28 +130,33 @@ class _Pages:
             reasons=self.reasons(day)[:REASONS],
         )
 
-    def write_run(self, page: str, run: Row | None, date: date) -> None:
-        """What a run did, or (None) the warehouse as it is where no flow has run."""
+    def write_run(self, page: str, run: Row | None, date: date) -> dict[str, Any]:
+        """What a run did, or (None) the warehouse as it is where no flow has run. Returns what the
+        page says first."""
         connection, day = self.connection, Day(date, self.kind)
         run_id = run["flow_run_id"] if run else ""
         story = verdict.read_story(connection, run_id, date)
         ledger = self.ledger(day=date)
+        first = {
+            "day_name": run["day_name"] if run else day.text,
+            "story": story,
+            "verdict": verdict.verdict(story, ledger),
+            "news": verdict.read_news(connection, day, story, self.reasons),
+        }
         self.write(
             page,
             "run.html.j2",
             run["changed"] if run else None,
-            day_name=run["day_name"] if run else day.text,
             day=next((row["day"] for row in self.days if row["day"] == date), None),
-            story=story,
-            verdict=verdict.verdict(story, ledger),
-            news=verdict.read_news(connection, day, story, self.reasons),
             proof=next(iter(ask(connection, "proof")), None),
             landed_once=verdict.landed_once,
             time=shapes.time_line(ask(connection, "bars", run=run_id)),
             slow=ask(connection, "slow", run=run_id),
             ledger=ledger,
             reasons=self.reasons(day)[:REASONS],
+            **first,
         )
+        return first
 
     def write_tables(self) -> None:
         """A page a table; one of a table that is no more stays, for older pages lead to it."""

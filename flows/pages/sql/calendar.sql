@@ -1,19 +1,31 @@
 -- The last 400 days, each with the worst `state` of its tables and its last run, but for runs that
--- were asked for a day of the other calendar. A day is late that first landed after a later one
+-- were asked for a day of the other calendar. A table that failed while the run went on leaves its
+-- day incomplete. A day is late that first landed after a later one
 -- had; days in one state that follow each other have the same `span`.
-with states as (
-    select day, state from metrics.day_calendar
+with last_runs as (
+    select distinct on (runs.day)
+        runs.day, runs.status, runs.finished_at
+    from metrics.pipeline_metrics as runs
+    left join metrics.phase_runs as asked
+        on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
+    where runs.task_name = 'day-pipeline'
+        and coalesce(starts_with(asked.settings ->> 'day', 'day') = (%(kind)s = 'numbered'), true)
+    order by runs.day, runs.id desc
+),
+
+states as (
+    select
+        tables.day,
+        case
+            when tables.state = 'failed'
+                and last_runs.status = 'success'
+                and tables.last_finished_at <= last_runs.finished_at then 'incomplete'
+            else tables.state
+        end as state
+    from metrics.day_calendar as tables
+    left join last_runs using (day)
     union all
-    (
-        select distinct on (runs.day)
-            runs.day, case runs.status when 'failure' then 'failed' else runs.status end
-        from metrics.pipeline_metrics as runs
-        left join metrics.phase_runs as asked
-            on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
-        where runs.task_name = 'day-pipeline'
-            and coalesce(starts_with(asked.settings ->> 'day', 'day') = (%(kind)s = 'numbered'), true)
-        order by runs.day, runs.id desc
-    )
+    select day, case status when 'failure' then 'failed' else status end from last_runs
 ),
 
 arrivals as (
@@ -33,6 +45,7 @@ newest as (
         case
             when bool_or(state = 'failed') then 'failed'
             when bool_or(state = 'running') then 'running'
+            when bool_or(state = 'incomplete') then 'incomplete'
             when bool_or(state = 're-run') then 're-run'
             when bool_or(state in ('done', 'success')) then 'done'
             else 'missing'
