@@ -81,7 +81,7 @@ def land_day(run: Run) -> list[Landed]:
     return phases.land_day(run, _land_all)
 
 
-def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
+def _land_all(run: Run, plans: list[Plan]) -> list[Landed]:
     # Not the task runner's threads: Prefect warns of tasks there that wait for tasks.
     return phases.in_threads(
         run, plans, lambda run, plan: land_table(whole(run), whole(plan), plan.table.name)
@@ -178,17 +178,26 @@ async def tag(run: Run) -> None:
     """Mark the flow run at work with the day and how it is run, where Prefect can be reached."""
     flow_run = this_flow_run()
     tags = {*flow_run.tags, run.day.text, run.options.mode, run.options.engine}
-    with contextlib.suppress(Exception):
+    with _warned(run):
         async with get_client() as client:
             await client.update_flow_run(flow_run.id, tags=sorted(tags))
 
 
 async def leave(run: Run) -> None:
     """Tell how a run that had begun ended: rows of each table, warnings, and why it failed; never
-    a value of data. A Prefect or a warehouse that is away must not change how the day went."""
-    with contextlib.suppress(Exception):
+    a value of data."""
+    with _warned(run):
         if run.message:
             await _leave(run, *run.message)
+
+
+@contextlib.contextmanager
+def _warned(run: Run) -> Iterator[None]:
+    """A Prefect or a warehouse that is away must not change how the day goes."""
+    try:
+        yield
+    except Exception as error:
+        run.progress(f"warning: Prefect was not told of it all: {type(error).__name__}")
 
 
 async def _leave(

@@ -11,13 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from flows import timing
-from flows.run import silent
-from loaders import warehouse
+from flows.run import session, silent, unless_away
+from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
@@ -43,8 +42,8 @@ class BuildError(DaybookError):
 
     def __init__(self, message: str, *, nodes: list[str], can_retry: bool) -> None:
         super().__init__(message)
-        self.nodes = nodes
-        self.can_retry = can_retry
+        self.nodes, self.can_retry = nodes, can_retry
+        self.said = f"dbt failed: {', '.join(nodes)}"
 
 
 @dataclass(frozen=True)
@@ -168,44 +167,22 @@ def _results(outcome: Any) -> list[Any]:
 
 
 def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
-    """How long each node took, for the pages. A record of times must not fail the day that they
-    are of: errors are dropped."""
-    rows = [_row(result, day, flow_run_id) for result in results]
-    with (
-        contextlib.suppress(Exception),
-        warehouse.connect(
-            application_name=f"daybook {flow_run_id}",
-            flow_run_id=flow_run_id,
-            day=day,
-            role=warehouse.TRANSFORMER,
-        ) as connection,
-    ):
-        connection.cursor().executemany(
-            """
-            insert into metrics.node_runs (
-                flow_run_id, day, node, resource_type, status, started_at, finished_at, seconds,
-                depends_on
-            )
-            values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-            on conflict (flow_run_id, node) do update set
-                status = excluded.status, started_at = excluded.started_at,
-                finished_at = excluded.finished_at, seconds = excluded.seconds
-            """,
-            rows,
-        )
-
-
-def _row(result: Any, day: Day, flow_run_id: str) -> tuple[Any, ...]:
-    timed = [t for t in result.timing if t.started_at and t.completed_at]
-    started = min((t.started_at for t in timed), default=None)
-    ended = max((t.completed_at for t in timed), default=None)
-    waited_for = getattr(getattr(result.node, "depends_on", None), "nodes", [])
-    return (
-        *(flow_run_id, day.date, result.node.name, str(result.node.resource_type)),
-        *(str(result.status), started and started.replace(tzinfo=UTC)),
-        *(ended and ended.replace(tzinfo=UTC), result.execution_time),
-        [unique_id.split(".")[2] for unique_id in waited_for],
-    )
+    """How each node went and how long it took, for the pages."""
+    rows = []
+    for result in results:
+        timed = [time for time in result.timing if time.completed_at]  # naive, in UTC
+        inputs = getattr(getattr(result.node, "depends_on", None), "nodes", [])
+        row = {"flow_run_id": flow_run_id, "day": day.date, "node": result.node.name}
+        row |= {"resource_type": result.node.resource_type, "status": result.status}
+        row |= {"started_at": min((time.started_at for time in timed), default=None)}
+        row |= {"finished_at": max((time.completed_at for time in timed), default=None)}
+        row |= {"depends_on": [each.split(".")[2] for each in inputs]}
+        rows.append(row | {"seconds": result.execution_time})
+    again = "(flow_run_id, node) do update set status = excluded.status,"
+    again += " started_at = excluded.started_at, finished_at = excluded.finished_at,"
+    again += " seconds = excluded.seconds"
+    with unless_away(), session(flow_run_id, day) as connection:
+        ledger.note(connection, "node_runs", *rows, again=again)
 
 
 def _prefects_runner() -> Any:
