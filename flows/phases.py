@@ -5,6 +5,7 @@ Each can be called alone: `phases.land_day(Run.of("day1", "tests/sample"))`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from flows.checks.run import Checked
-    from flows.transform import Built
     from loaders.landing import Landed, Plan
     from loaders.match import Matched
 
@@ -142,7 +142,7 @@ def match_names(run: Run) -> Matched:
 
 
 @timed
-def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: None) -> Built:
+def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: None) -> Counter[str]:
     """dbt build in this process, with the day and the run in every session. Raises BuildError."""
     try:
         return transform.build(

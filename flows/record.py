@@ -43,6 +43,7 @@ def recorded(run: Run) -> Iterator[list[str]]:
         asked = {"day": run.day.text, **asdict(run.options)}
         phase = {"phase": "day-pipeline", "seconds": 0, "settings": asked}
         ledger.note(connection, "phase_runs", of_run | phase)
+    ended = functools.partial(notify.message, run.day.text, run.flow_run_id)
     began = time.monotonic()
     try:
         yield dead
@@ -57,13 +58,13 @@ def recorded(run: Run) -> Iterator[list[str]]:
                 said = "; ".join([said, *more])
             _close(connection, "failure", said, run.flow_run_id)
             found = findings(run)
-        run.message = ("failed", time.monotonic() - began, said, found, False)
+        run.message = ended("failed", time.monotonic() - began, said, found)
         write_pages(run, lineage=False)
         raise
     with run.connect("daybook flow") as connection:
         _close(connection, "success", None, run.flow_run_id)
         solved = _had_failed(connection, run)
-    run.message = ("succeeded", time.monotonic() - began, None, findings(run), solved)
+    run.message = ended("succeeded", time.monotonic() - began, None, findings(run), solved)
     write_pages(run)
 
 
@@ -107,10 +108,11 @@ def notified(run: Run) -> Iterator[None]:
         yield
     except DaybookError as error:
         if run.message is None and error.exit_code == 1:  # its day has not come
-            run.message = ("failed", 0.0, without_values(error), {}, False)
+            why = without_values(error)
+            run.message = notify.message(run.day.text, run.flow_run_id, "failed", why=why)
         raise
     finally:
-        if run.message and (complaint := notify.tell(run.day.text, run.flow_run_id, *run.message)):
+        if run.message and (complaint := notify.post(run.message)):
             run.progress(f"warning: {complaint}")
 
 

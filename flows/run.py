@@ -111,8 +111,7 @@ class Run:
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent
-    # how it ended (status, seconds, why, findings by heading, solved), told once its lock is free
-    message: tuple[str, float, str | None, dict[str, list[str]], bool] | None = None
+    message: dict[str, Any] | None = None  # how it ended, told once its lock is free
 
     @classmethod
     def of(cls, day: str, data: str, *, flow_run_id: str | None = None, **options: Any) -> Run:

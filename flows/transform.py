@@ -7,10 +7,8 @@ import gc
 import os
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +42,6 @@ class BuildError(DaybookError):
         super().__init__(message)
         self.nodes, self.can_retry = nodes, can_retry
         self.said = f"dbt failed: {', '.join(nodes)}"
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build did: nodes by dbt's status, warnings by node, wall-clock seconds."""
-
-    nodes: dict[str, int]
-    warnings: list[str]
-    seconds: float
 
 
 def target_path() -> Path:
@@ -132,8 +121,8 @@ def build(
     on_event: Callable[[Any], None] = lambda _event: None,
     progress: Callable[[str, int, int], None] = silent,
     arguments: list[str] = BUILD,
-) -> Built:
-    """`dbt build` for one day. Raises BuildError naming the failed nodes.
+) -> Counter[str]:
+    """`dbt build` for one day: nodes by dbt's status. Raises BuildError naming the failed nodes.
 
     `on_event` is called with each of dbt's events, in dbt's threads: it must be quick. `progress`
     is told which node of how many begins. `check` is called where each node begins and before it
@@ -148,17 +137,16 @@ def build(
         if event.info.name in CHECKED:
             check()
 
-    called, started = [*arguments, *_options()], time.monotonic()
+    called = [*arguments, *_options()]
     with _surroundings(day, flow_run_id):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
             outcome = _prefects_runner().invoke(called)
         else:
             runner = dbtRunner(manifest=manifest(), callbacks=[begins, on_event])
             outcome = runner.invoke([*called, *SILENT])
-    seconds = time.monotonic() - started
     if day is not None:
         _keep_node_runs(_results(outcome), day, flow_run_id)
-    return verdict(outcome, seconds)
+    return verdict(outcome)
 
 
 def _results(outcome: Any) -> list[Any]:
@@ -215,8 +203,8 @@ def document() -> Path:
     return target_path() / "static_index.html"
 
 
-def verdict(outcome: Any, seconds: float) -> Built:
-    """What dbt's result comes to. Raises BuildError, or DaybookError when no node ran."""
+def verdict(outcome: Any) -> Counter[str]:
+    """Nodes by status. Raises BuildError, or DaybookError when no node ran."""
     results = _results(outcome)
     if not outcome.success:
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
@@ -230,8 +218,7 @@ def verdict(outcome: Any, seconds: float) -> Built:
             nodes=nodes,
             can_retry=all(_LOST.search(str(result.message)) for result in failed),
         )
-    warned = [result.node.name for result in results if str(result.status) == "warn"]
-    return Built(Counter(str(result.status) for result in results), warned, seconds)
+    return Counter(str(result.status) for result in results)
 
 
 def first_line(message: Any) -> str:
