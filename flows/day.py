@@ -19,7 +19,7 @@ from flows import report, server, timing, transform
 from flows.command import add_options, guarded
 from flows.options import Options
 from flows.pages.verdict import AGAIN
-from flows.run import Stop, silent
+from flows.run import Stop, silent, unless_away
 from loaders import warehouse
 from loaders.arguments import add_day
 from loaders.days import Day, parse_day
@@ -41,32 +41,16 @@ class DayRun:
 
 def run_day(
     day: str,
-    data: str = "",
-    *,
-    verbose: bool = False,
-    progress: Callable[..., None] = silent,
-    **options: Any,
-) -> DayRun:
-    """Run day-pipeline in this process, and start the embedded warehouse if that is the one.
-
-    `data` and `options` are those of flows.options.Options. Raises UsageError before disk or
-    database is touched, LockedError when another run holds the warehouse for 10 s, DaybookError
-    (or what the phase raised) when the day fails.
-    """
-    done = attempt_day(day, Options(data, **options), verbose=verbose, progress=progress)
-    if done.error is not None:
-        raise done.error
-    return done
-
-
-def attempt_day(
-    day: str,
     options: Options,
     *,
     verbose: bool = False,
     progress: Callable[..., None] = silent,
 ) -> DayRun:
-    """As run_day, with the failure of the day in the result instead of raised."""
+    """Run day-pipeline in this process, and start the embedded warehouse if that is the one.
+
+    The failure of the day, LockedError too, is in the result. Raises UsageError before disk or
+    database is touched, WarehouseError where there is none.
+    """
     logical_day, options = parse_day(day), options.checked()
     day_folder(options.data, logical_day)  # a day that isn't there leaves nothing behind
     progress("starting")
@@ -82,14 +66,10 @@ def attempt_day(
         stop, lambda: flow(day=logical_day.text, **asdict(options), return_state=True)
     )
     outcome = state.result(raise_on_failure=False)
-    done = DayRun(
-        logical_day, str(state.state_details.flow_run_id or ""), time.monotonic() - started
-    )
+    flow_run_id, seconds = str(state.state_details.flow_run_id or ""), time.monotonic() - started
     if isinstance(outcome, BaseException):
-        done.error = outcome
-    else:
-        done.phases = outcome
-    return done
+        return DayRun(logical_day, flow_run_id, seconds, error=outcome)
+    return DayRun(logical_day, flow_run_id, seconds, phases=outcome)
 
 
 def get_ready(*, verbose: bool = False) -> None:
@@ -132,16 +112,15 @@ def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
 def show_day(day: str, options: Options, *, verbose: bool = False) -> int:
     """Run a day before somebody's eyes: its progress, its account, its error; the exit code."""
     with Progress(day, sys.stderr) as progress:
-        done = attempt_day(day, options, verbose=verbose, progress=progress)
+        done = run_day(day, options, verbose=verbose, progress=progress)
     _print_account(done)
     return 0 if done.error is None else ended_with(done.error, verbose=verbose)
 
 
 def _print_account(done: DayRun) -> None:
     outcome = "failed" if done.error else "succeeded"
-    # A warehouse that is gone has no account to give; the error says so.
     with (
-        contextlib.suppress(Exception) if done.error else contextlib.nullcontext(),
+        unless_away() if done.error else contextlib.nullcontext(),
         warehouse.connect() as connection,
     ):
         account = report.read_account(connection, done.flow_run_id, done.day)

@@ -13,12 +13,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State, StateType, WorkPoolStatus
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 
 from flows import phases, tasks
 from flows.api import POOL
@@ -107,7 +108,9 @@ def wait_for(started: dict[str, UUID], run: Run) -> Done:
         except BaseException:
             ended = State[Any](type=StateType.CANCELLING, message="Its day has ended.")
             for flow_run_id in names:
-                with contextlib.suppress(Exception):  # what they are cancelled for is to be told
+                with contextlib.suppress(
+                    HTTPError, PrefectException
+                ):  # what they are cancelled for is to be told
                     client.set_flow_run_state(flow_run_id, ended)
             raise
     for name, state in states.items():
@@ -144,7 +147,7 @@ def _phase(name: str, work: Callable[[Run], Any] | None = None) -> Any:
     return phase
 
 
-def _tables_of(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
+def _tables_of(run: Run, plans: list[Plan]) -> list[Landed]:
     names = [plan.table.name for plan in plans]
     wait_for({t: trigger(run, "land-table", f"land {t} {run.day}", table=t) for t in names}, run)
     return []

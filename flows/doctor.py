@@ -12,8 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from getpass import getuser
-from importlib.metadata import PackageNotFoundError, distributions, version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from flows import api, stack
@@ -21,7 +20,6 @@ from flows.command import guarded
 from flows.report import wrapped
 from loaders import process, warehouse
 from loaders.errors import DaybookError
-from loaders.sources import PROJECT, declared_tables
 
 LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces
 MUCH_DISK = 10e9
@@ -45,7 +43,7 @@ def _found(what: str, said: str, advice: str = "", state: str = "fail") -> Findi
 def examine() -> list[Finding]:
     """All findings; a look that fails by itself is one more of them."""
     findings: list[Finding] = []
-    for look in (_setup, _home, _warehouse, _stack, _spark):
+    for look in (_python, _home, _warehouse, _stack, _spark):
         try:
             findings += look()
         except Exception as error:
@@ -54,29 +52,9 @@ def examine() -> list[Finding]:
     return findings
 
 
-def _setup() -> Iterator[Finding]:
-    """Python, the packages against those of the lock, dbt's profile, the declaration."""
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    said = f"{platform.python_version()} at {sys.executable}"
-    yield _found("python", said, "" if sys.version_info >= (3, 11) else "3.11 is needed")
-    lines = re.findall(r"^[a-z].*==.*", (PROJECT / "requirements.lock").read_text(), re.M)
-    locked = [Requirement(line.rstrip(" \\")) for line in lines]
-    there = {str(canonicalize_name(each.name)): each.version for each in distributions()}
-    wrong = [
-        f"{each.name} {there.get(each.name, 'missing')} (locked: {each.specifier})"
-        for each in locked
-        if (not each.marker or each.marker.evaluate())  # else for another Python or machine
-        and there.get(each.name, "0") not in each.specifier
-    ]
-    more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    said = ", ".join(wrong[:5]) + more or "as requirements.lock has them"
-    yield _found("packages", said, "make setup" if wrong else "")
-    profile = Path(os.environ.get("DBT_PROFILES_DIR") or PROJECT) / "profiles.yml"
-    missing = "it is missing: make setup, or copy profiles.example.yml"
-    yield _found("profile", str(profile), "" if profile.exists() else missing)
-    yield _found("sources", f"{len(declared_tables())} tables are declared")
+def _python() -> Iterator[Finding]:
+    """The interpreter."""
+    yield _found("python", f"{platform.python_version()} at {sys.executable}")
 
 
 def _home() -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from flows import notify
 from flows.command import guarded
+from flows.pages.read import Row
 from loaders import ledger, warehouse
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
@@ -54,15 +55,10 @@ def late(day: Day, by: time, now: datetime) -> int:
         if complaint := notify.post(message):
             print(f"warning: {complaint}", file=sys.stderr)
             return 1
-        connection.execute(
-            """
-            insert into metrics.pipeline_metrics
-                (flow_run_id, task_name, pipeline_name, day, status, error_message, started_at,
-                finished_at)
-            values (%s, 'late', 'day', %s, 'failure', %s, clock_timestamp(), clock_timestamp())
-            """,
-            [f"late-{day}", day.date, said],
-        )
+        told: Row = {"task_name": "late", "pipeline_name": "day", "day": day.date}
+        told |= {"flow_run_id": f"late-{day}", "status": "failure", "error_message": said}
+        told |= {"started_at": "now", "finished_at": "now"}
+        ledger.note(connection, "pipeline_metrics", told)
     return 1
 
 

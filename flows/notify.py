@@ -14,35 +14,32 @@ SECONDS = 5.0
 NOT_NOW = (429, 503)  # whoever answers so has taken nothing
 
 
-def tell(
+def message(
     day: str,
     flow_run_id: str,
     status: str,
-    seconds: float,
-    why: str | None,
-    findings: dict[str, list[str]],
+    seconds: float = 0.0,
+    why: str | None = None,
+    findings: dict[str, list[str]] | None = None,
     solved: bool = False,
-) -> str | None:
-    """Tell how a day ended, as `post` does. `why` and `findings` (heading → lines, as
-    a Story's by_severity has them) carry no values of data; `solved`: it had failed, or was late,
+) -> dict[str, Any]:
+    """How a day ended, for `post` and for Prefect. `why` and `findings` (heading → lines, as a
+    Story's by_severity has them) carry no values of data; `solved`: it had failed, or was late,
     before."""
     text = f"Daybook: {day} {status} in {seconds:.0f} s (run {flow_run_id})"
     text += ", solved: it had failed or was late" if solved else ""
-    groups = ["\n- ".join([f"{name}:", *lines]) for name, lines in findings.items() if lines]
-    return post(
-        {
-            "text": "\n".join([f"{text}: {why}" if why else text, *groups]),
-            "day": day,
-            "flow_run_id": flow_run_id,
-            "status": status,
-            "solved": solved,
-            "seconds": round(seconds, 1),
-            "error": why,
-            "warnings": [
-                line for name, lines in findings.items() if name != "known" for line in lines
-            ],
-        }
-    )
+    groups = {name: lines for name, lines in (findings or {}).items() if lines}
+    said = ["\n- ".join([f"{name}:", *lines]) for name, lines in groups.items()]
+    return {
+        "text": "\n".join([f"{text}: {why}" if why else text, *said]),
+        "day": day,
+        "flow_run_id": flow_run_id,
+        "status": status,
+        "solved": solved,
+        "seconds": round(seconds, 1),
+        "error": why,
+        "warnings": [line for name in groups if name != "known" for line in groups[name]],
+    }
 
 
 def post(message: dict[str, Any]) -> str | None:

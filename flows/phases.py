@@ -5,6 +5,7 @@ Each can be called alone: `phases.land_day(Run.of("day1", "tests/sample"))`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flows import transform
 from flows.checks import run as checks
 from flows.reasons import LandError, LedgerError
-from flows.record import connected, timed
+from flows.record import timed
 from flows.run import Run
 from loaders import landing, match, rates, retention, warehouse
 from loaders.errors import DaybookError, PlanError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from flows.checks.run import Checked
-    from flows.transform import Built
     from loaders.landing import Landed, Plan
     from loaders.match import Matched
 
@@ -54,7 +54,7 @@ def run_in_order(run: Run, run_phases: Callable[[Run, Iterable[str]], Done]) -> 
 def prepare_day(run: Run) -> None:
     """Handshake, control tables, rates, dbt's manifest. Raises WarehouseError, or DaybookError when
     the project does not parse. Needs nothing of the day, so it runs beside the landing."""
-    with connected(run) as connection:
+    with run.connect() as connection:
         warehouse.check_ready(connection)
     rates.refresh_rates(
         application_name=f"daybook {run.flow_run_id}", flow_run_id=run.flow_run_id, day=run.day
@@ -75,7 +75,7 @@ def read_by_spark(run: Run) -> str:
 
 @timed
 def land_day(
-    run: Run, land_all: Callable[[Run, list[Plan]], list[Landed | BaseException]] | None = None
+    run: Run, land_all: Callable[[Run, list[Plan]], list[Landed]] | None = None
 ) -> list[Landed]:
     """Check all tables of the day, then land them, several at once.
 
@@ -86,14 +86,7 @@ def land_day(
     landing.note_unused(
         run.options.data, run.day, flow_run_id=run.flow_run_id, sources=run.options.sources
     )
-    outcomes = (land_all or in_threads)(run, planned)
-    run.check()
-    failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    if len(failed) == 1:
-        raise failed[0]
-    if failed:
-        raise LandError(failed) from failed[0]
-    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+    return (land_all or in_threads)(run, planned)
 
 
 def plans(run: Run, tables: list[str] | None = None) -> list[Plan]:
@@ -128,18 +121,18 @@ def land_table(run: Run, plan: Plan) -> Landed:
 
 def in_threads(
     run: Run, plans: list[Plan], land: Callable[[Run, Plan], Landed] = land_table
-) -> list[Landed | BaseException]:
-    """Land tables in threads of this process, several at once; each one's outcome, or its error."""
-
-    def attempt(plan: Plan) -> Landed | BaseException:
-        try:
-            return land(run, plan)
-        except Exception as error:
-            return error
-
+) -> list[Landed]:
+    """Land tables in threads of this process, several at once. What failed is raised when all have
+    ended: one error as it is, several as LandError."""
     with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
-        futures = [pool.submit(copy_context().run, attempt, plan) for plan in plans]
-        return [future.result() for future in futures]
+        futures = [pool.submit(copy_context().run, land, run, plan) for plan in plans]
+    run.check()
+    failed = [error for future in futures if (error := future.exception())]
+    if failed[1:]:
+        raise LandError(failed) from failed[0]
+    if failed:
+        raise failed[0]
+    return [future.result() for future in futures]
 
 
 @timed
@@ -149,7 +142,7 @@ def match_names(run: Run) -> Matched:
 
 
 @timed
-def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: None) -> Built:
+def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: None) -> Counter[str]:
     """dbt build in this process, with the day and the run in every session. Raises BuildError."""
     try:
         return transform.build(
@@ -171,7 +164,7 @@ def check_day(run: Run) -> list[Checked]:
 def finish_day(run: Run) -> int:
     """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
     tables that do not balance."""
-    with connected(run) as connection:
+    with run.connect() as connection:
         rows = connection.execute(
             """
             select table_name, target, balanced

@@ -23,7 +23,7 @@ from flows import site, transform
 from flows.command import guarded
 from flows.pages.read import ask
 from flows.run import silent
-from loaders import warehouse
+from loaders import ledger, warehouse
 from loaders.compare import Parting, compare
 from loaders.errors import DaybookError, WarehouseError
 from loaders.lock import run_lock
@@ -55,8 +55,6 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
     Holds the warehouse meanwhile, as a run does: LockedError where another holds it. DaybookError
     when there is a day that has landed and isn't built, or when dbt fails. `progress`: as dbt's.
     """
-    from psycopg.types.json import Jsonb
-
     run, started = f"prove {uuid4()}", datetime.now(UTC)
     # dbt's target is the scratch schemas, with a manifest of their own.
     target = {
@@ -76,13 +74,8 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
         tables, partings = compare(connection, SCRATCH)
         proof = Proof(started, days["days"], tables, days["expired"], partings)
         with connection.transaction():
-            connection.execute(
-                "insert into metrics.proofs"
-                " (started_at, is_equal, tables, days, expired_days, partings) values"
-                " (%(started_at)s, %(is_equal)s, %(tables)s, %(days)s, %(expired)s, %(partings)s)",
-                asdict(proof)
-                | {"is_equal": not partings, "partings": Jsonb(asdict(proof)["partings"])},
-            )
+            row = {**asdict(proof), "is_equal": not partings}
+            ledger.note(connection, "proofs", row | {"expired_days": row.pop("expired")})
             lock.check()
     return proof
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from flows.checks.run import CheckError
-from flows.run import Stopped
-from flows.transform import BuildError
-from loaders.errors import DaybookError, DriverError, LockedError, without_header
-from loaders.readers.rows import UnreadableError
+from loaders.errors import DaybookError, DriverError, without_header
 
 RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
 
@@ -16,11 +12,15 @@ class LandError(DaybookError):
 
     def __init__(self, errors: list[BaseException]) -> None:
         super().__init__("\n".join(map(str, errors)))
-        self.errors = errors
+        self.said = " ".join(map(without_values, errors))
 
 
 class PhaseError(DaybookError):
     """A run on the pool did not complete; the message, of its state, may quote data."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.said = f"{message.partition(':')[0]} failed"
 
 
 class LedgerError(DaybookError):
@@ -33,41 +33,24 @@ def without_values(error: BaseException) -> str:
     Our own errors say what was found and hold none, but for what a file begins with and what a
     driver says.
     """
-    if isinstance(error, BuildError):
-        return f"dbt failed: {', '.join(error.nodes)}"
-    if isinstance(error, CheckError):
-        return f"checks failed: {', '.join(error.checks)}"
-    if isinstance(error, LandError):
-        return " ".join(map(without_values, error.errors))
-    if isinstance(error, PhaseError):
-        return f"{str(error).partition(':')[0]} failed"
-    if isinstance(error, UnreadableError):
-        return _on_one_line(error.said)
-    if isinstance(error, DaybookError):
-        said, cause = str(error), error.__cause__
-        repeated = str(cause).strip()
-        if cause is not None and said != repeated and said.endswith(repeated):
-            said = said.removesuffix(repeated) + without_values(cause)
-        return _on_one_line(said)
-    state = getattr(error, "sqlstate", None)
-    return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
-
-
-def _on_one_line(text: str) -> str:
-    """Storable whatever a folder is called."""
-    lines = text.replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()
+    if not isinstance(error, DaybookError):
+        state = getattr(error, "sqlstate", None)
+        return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
+    said, repeated = error.said or str(error), str(error.__cause__).strip()
+    if error.__cause__ and said != repeated and said.endswith(repeated):
+        said = said.removesuffix(repeated) + without_values(error.__cause__)
+    # storable whatever a folder is called
+    lines = said.replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()
     return " ".join(map(without_header, lines))
 
 
 def can_retry(error: BaseException | None) -> bool:
     """True for a lost connection, a deadlock or a failed serialization, whoever wrapped it."""
-    if isinstance(error, BuildError):
-        return error.can_retry
-    if isinstance(error, LockedError | Stopped):
-        return False
-    while error is not None:
-        import psycopg
+    import psycopg
 
+    while error is not None:
+        if isinstance(error, DaybookError) and error.can_retry is not None:
+            return error.can_retry
         if isinstance(error, psycopg.Error | DriverError):
             state = error.sqlstate
             lost = isinstance(error, psycopg.OperationalError | DriverError) and state is None

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 from flows import notify, server, site, timing
-from flows.pages.read import ask
+from flows.pages.read import Row, ask
 from flows.pages.verdict import read_story
 from flows.reasons import PhaseError, without_values
-from flows.run import Run, end_sessions
+from flows.run import Run, end_sessions, unless_away
 from flows.transform import BuildError
 from loaders import landing, ledger, warehouse
 from loaders.errors import DaybookError, plain
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
     Phase = Callable[Concatenate[Run, P], T]
 
 
-def connected(run: Run, who: str = "daybook") -> Connection:
-    """A connection that can be told by its run; `daybook flow` ones survive a stop."""
-    return warehouse.connect(
-        application_name=f"{who} {run.flow_run_id}",
-        flow_run_id=run.flow_run_id,
-        day=run.day,
-        autocommit=True,
-        role=warehouse.TRANSFORMER,
-    )
-
-
 @contextlib.contextmanager
 def recorded(run: Run) -> Iterator[list[str]]:
     """Keep the run's own row in metrics.pipeline_metrics: running, then success or failure.
@@ -45,46 +33,40 @@ def recorded(run: Run) -> Iterator[list[str]]:
 
     Called under the lock; the context gives the ids of the dead runs that it has closed.
     """
-    with connected(run, "daybook flow") as connection:
+    with run.connect("daybook flow") as connection:
         ledger.check_calendar(connection, run.day)
         dead = close_dead_runs(connection)
-        [(row,)] = connection.execute(
-            """
-            insert into metrics.pipeline_metrics
-                (flow_run_id, task_name, pipeline_name, day, status, started_at)
-            values (%s, 'day-pipeline', 'day', %s, 'running', clock_timestamp())
-            returning id
-            """,
-            [run.flow_run_id, run.day.date],
-        ).fetchall()
+        of_run: Row = {"flow_run_id": run.flow_run_id}
+        begun = {"pipeline_name": "day", "day": run.day.date, "status": "running"}
+        begun |= {"task_name": "day-pipeline", "started_at": "now"}
+        ledger.note(connection, "pipeline_metrics", of_run | begun)
+        # what it is asked for, and where Prefect shows it
         page = server.page_of(run.flow_run_id)
         asked = {"day": run.day.text, "prefect": page, **asdict(run.options)}
-        connection.execute(  # what it is asked for, and where Prefect shows it
-            "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
-            " values (%s, 'day-pipeline', 0, %s)",
-            [run.flow_run_id, json.dumps(asked)],
-        )
+        phase = {"phase": "day-pipeline", "seconds": 0, "settings": asked}
+        ledger.note(connection, "phase_runs", of_run | phase)
+    ended = functools.partial(notify.message, run.day.text, run.flow_run_id)
     began = time.monotonic()
     try:
         yield dead
     except BaseException as error:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         said, found = without_values(error), {}
-        with contextlib.suppress(Exception), connected(run, "daybook flow") as connection:
+        with unless_away(), run.connect("daybook flow") as connection:
             if isinstance(error, PhaseError | BuildError):
                 # dbt's nodes, and runs on the pool, have noted theirs
                 noted = ask(connection, "failures", run=run.flow_run_id)[:3]
                 more = [f"{each['name']}: {each['error_message']}" for each in noted]
                 said = "; ".join([said, *more])
-            _close(connection, "failure", said, row)
+            _close(connection, "failure", said, run.flow_run_id)
             found = findings(run)
-        run.message = ("failed", time.monotonic() - began, said, found, False)
+        run.message = ended("failed", time.monotonic() - began, said, found)
         write_pages(run, lineage=False)
         raise
-    with connected(run, "daybook flow") as connection:
-        _close(connection, "success", None, row)
-        solved = _had_failed(connection, run, row)
-    run.message = ("succeeded", time.monotonic() - began, None, findings(run), solved)
+    with run.connect("daybook flow") as connection:
+        _close(connection, "success", None, run.flow_run_id)
+        solved = _had_failed(connection, run)
+    run.message = ended("succeeded", time.monotonic() - began, None, findings(run), solved)
     write_pages(run)
 
 
@@ -100,9 +82,9 @@ def close_dead_runs(connection: Connection) -> list[str]:
 
 
 def _close(
-    connection: Connection, status: str, message: str | None, row: int | None = None
+    connection: Connection, status: str, message: str | None, run: str | None = None
 ) -> list[str]:
-    """End the run of that row, or all that are `running`; their ids."""
+    """End a run's own row, or those of all that are `running`; their ids."""
     ended = connection.execute(
         """
         update metrics.pipeline_metrics
@@ -111,11 +93,11 @@ def _close(
             error_message = %(message)s,
             finished_at = clock_timestamp(),
             duration_seconds = extract(epoch from clock_timestamp() - started_at)
-        where id = %(row)s
-            or (%(row)s::bigint is null and task_name = 'day-pipeline' and status = 'running')
+        where task_name = 'day-pipeline'
+            and (flow_run_id = %(run)s or (%(run)s::text is null and status = 'running'))
         returning flow_run_id
         """,
-        {"status": status, "message": message, "row": row},
+        {"status": status, "message": message, "run": run},
     )
     return [flow_run_id for (flow_run_id,) in ended]
 
@@ -128,10 +110,11 @@ def notified(run: Run) -> Iterator[None]:
         yield
     except DaybookError as error:
         if run.message is None and error.exit_code == 1:  # its day has not come
-            run.message = ("failed", 0.0, without_values(error), {}, False)
+            why = without_values(error)
+            run.message = notify.message(run.day.text, run.flow_run_id, "failed", why=why)
         raise
     finally:
-        if run.message and (complaint := notify.tell(run.day.text, run.flow_run_id, *run.message)):
+        if run.message and (complaint := notify.post(run.message)):
             run.progress(f"warning: {complaint}")
 
 
@@ -144,17 +127,16 @@ def write_pages(run: Run, *, lineage: bool = True) -> None:
             site.write_site(lineage=lineage)
     except Exception as error:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
-    # nor must a warehouse that has gone
-    with contextlib.suppress(Exception), connected(run) as connection:
+    with unless_away(), run.connect() as connection:
         note_times(connection, run.flow_run_id)
 
 
-def _had_failed(connection: Connection, run: Run, row: int) -> bool:
+def _had_failed(connection: Connection, run: Run) -> bool:
     """Whether the last that was told of the day was that it failed, or is late."""
     before = connection.execute(
-        "select status from metrics.pipeline_metrics where day = %s and id < %s"
+        "select status from metrics.pipeline_metrics where day = %s and flow_run_id <> %s"
         " and task_name in ('day-pipeline', 'late') order by id desc limit 1",
-        [run.day.date, row],
+        [run.day.date, run.flow_run_id],
     ).fetchone()
     return before == ("failure",)
 
@@ -162,7 +144,7 @@ def _had_failed(connection: Connection, run: Run, row: int) -> bool:
 def findings(run: Run) -> dict[str, list[str]]:
     """What a person should look at, by severity: what was left out or mended, how fields changed,
     and what nodes and checks found; never a value of data."""
-    with connected(run) as connection:
+    with run.connect() as connection:
         return read_story(connection, run.flow_run_id, run.day.date).by_severity
 
 
@@ -181,7 +163,7 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
                 raise said from None  # what Prefect keeps of an error is all that it carries
             raise
         timing.add(phase.__name__.replace("_", "-"), time.monotonic() - started)
-        with connected(run) as connection:
+        with run.connect() as connection:
             note_times(connection, run.flow_run_id)
         return outcome
 
@@ -190,10 +172,10 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
 
 def note_times(connection: Connection, flow_run_id: str) -> None:
     """Keep what phases and parts have taken in this process; those of a run's processes add up."""
-    for part, (seconds, ended) in timing.taken().items():
-        connection.execute(
-            "insert into metrics.phase_runs (flow_run_id, phase, seconds, finished_at)"
-            " values (%s, %s, %s, to_timestamp(%s)) on conflict (flow_run_id, phase) do update set"
-            " seconds = phase_runs.seconds + excluded.seconds, finished_at = excluded.finished_at",
-            [flow_run_id, part, seconds, ended],
-        )
+    times = [
+        {"flow_run_id": flow_run_id, "phase": part, "seconds": seconds, "finished_at": ended}
+        for part, (seconds, ended) in timing.taken().items()
+    ]
+    again = "(flow_run_id, phase) do update set finished_at = excluded.finished_at,"
+    again += " seconds = phase_runs.seconds + excluded.seconds"
+    ledger.note(connection, "phase_runs", *times, again=again)

@@ -12,7 +12,7 @@ from uuid import uuid4
 from flows.options import Options
 from loaders import warehouse
 from loaders.days import Day, parse_day
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, WarehouseError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 class Stopped(DaybookError):
     """The run was told to stop; the message says by whom."""
+
+    can_retry = False
 
 
 class Stop:
@@ -52,11 +54,23 @@ class Stop:
     def _end_sessions(self) -> None:
         while not self._over.is_set():
             # A server that is away, or has no place left, is asked again.
-            with contextlib.suppress(Exception), warehouse.connect(autocommit=True) as connection:
+            with unless_away(), warehouse.connect(autocommit=True) as connection:
                 while not self._over.is_set():
                     end_sessions(connection, self.flow_run_id)
                     self._over.wait(0.1)
             self._over.wait(0.5)
+
+
+def session(flow_run_id: str, day: Day, who: str = "daybook") -> Connection:
+    """A session of a run, which can be told by it; those of `daybook flow` survive a stop. It
+    commits each statement: what has been read is held no longer."""
+    return warehouse.connect(
+        application_name=f"{who} {flow_run_id}",
+        flow_run_id=flow_run_id,
+        day=day,
+        autocommit=True,
+        role=warehouse.TRANSFORMER,
+    )
 
 
 def end_sessions(connection: Connection, flow_run_id: str) -> None:
@@ -76,6 +90,13 @@ def end_sessions(connection: Connection, flow_run_id: str) -> None:
     )
 
 
+def unless_away() -> contextlib.AbstractContextManager[None]:
+    """Passes over a warehouse that is away, or goes: what else is said of the run says it, too."""
+    from psycopg import OperationalError
+
+    return contextlib.suppress(WarehouseError, OperationalError)
+
+
 def silent(_what: str, _done: int | None = None, _total: int | None = None, at: str = "") -> None:
     """The progress of a run that nobody watches."""
 
@@ -90,13 +111,16 @@ class Run:
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent
-    # how it ended (status, seconds, why, findings by heading, solved), told once its lock is free
-    message: tuple[str, float, str | None, dict[str, list[str]], bool] | None = None
+    message: dict[str, Any] | None = None  # how it ended, told once its lock is free
 
     @classmethod
     def of(cls, day: str, data: str, *, flow_run_id: str | None = None, **options: Any) -> Run:
         """A run for calling a phase by hand, under an id of its own."""
         return cls(flow_run_id or str(uuid4()), parse_day(day), Options(data, **options))
+
+    def connect(self, who: str = "daybook") -> Connection:
+        """A session of this run."""
+        return session(self.flow_run_id, self.day, who)
 
     def check(self) -> None:
         """Stopped or LockedError, when this run may no longer change the warehouse."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -30,7 +31,6 @@ from loaders.landing import Landed, Plan
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
-    from flows.transform import Built
 
 T = TypeVar("T")
 NODES_AT_ONCE = 32  # at least as many as dbt has threads
@@ -62,11 +62,6 @@ _retried: dict[str, Any] = {
 }
 
 
-def _task(phase: Callable[[Run], T]) -> Task[[Run], T]:
-    name = phase.__name__.replace("_", "-")
-    return task(name=name, task_run_name=name, **_retried)(phase)
-
-
 @task(name="land-table", task_run_name="land {table}", **_retried)
 def land_table(run: Run, plan: Plan, table: str) -> Landed:
     """One table and day, in one transaction."""
@@ -81,7 +76,7 @@ def land_day(run: Run) -> list[Landed]:
     return phases.land_day(run, _land_all)
 
 
-def _land_all(run: Run, plans: list[Plan]) -> list[Landed | BaseException]:
+def _land_all(run: Run, plans: list[Plan]) -> list[Landed]:
     # Not the task runner's threads: Prefect warns of tasks there that wait for tasks.
     return phases.in_threads(
         run, plans, lambda run, plan: land_table(whole(run), whole(plan), plan.table.name)
@@ -138,24 +133,17 @@ def node_runs() -> Iterator[Callable[[Any], None]]:
 
 
 @task(name="transform-day", task_run_name="transform-day", **_retried)
-def transform_day(run: Run) -> Built:
+def transform_day(run: Run) -> Counter[str]:
     """dbt build, each node a task run of its own."""
     with node_runs() as seen:
         return phases.transform_day(run, seen)
 
 
-PHASES: dict[str, Task[[Run], Any]] = {
-    phase.name: phase
-    for phase in (
-        _task(phases.prepare_day),
-        land_day,
-        _task(phases.sweep_orphans),
-        _task(phases.match_names),
-        transform_day,
-        _task(phases.check_day),
-        _task(phases.finish_day),
-        _task(phases.expire_days),
-    )
+OWN: dict[str, Task[[Run], Any]] = {"land-day": land_day, "transform-day": transform_day}
+PHASES = OWN | {
+    name: task(name=name, task_run_name=name, **_retried)(getattr(phases, name.replace("-", "_")))
+    for name in (*phases.BESIDE_EACH_OTHER, *phases.IN_ORDER)
+    if name not in OWN
 }
 
 
@@ -178,50 +166,49 @@ async def tag(run: Run) -> None:
     """Mark the flow run at work with the day and how it is run, where Prefect can be reached."""
     flow_run = this_flow_run()
     tags = {*flow_run.tags, run.day.text, run.options.mode, run.options.engine}
-    with contextlib.suppress(Exception):
+    with _warned(run):
         async with get_client() as client:
             await client.update_flow_run(flow_run.id, tags=sorted(tags))
 
 
+@contextlib.contextmanager
+def _warned(run: Run) -> Iterator[None]:
+    """A Prefect or a warehouse that is away must not change how the day goes."""
+    try:
+        yield
+    except Exception as error:
+        run.progress(f"warning: Prefect was not told of it all: {type(error).__name__}")
+
+
 async def leave(run: Run) -> None:
     """Tell how a run that had begun ended: rows of each table, warnings, and why it failed; never
-    a value of data. A Prefect or a warehouse that is away must not change how the day went."""
-    with contextlib.suppress(Exception):
+    a value of data."""
+    with _warned(run):
         if run.message:
-            await _leave(run, *run.message)
+            await _leave(run, **run.message)
 
 
 async def _leave(
-    run: Run,
-    status: str,
-    seconds: float,
-    why: str | None,
-    findings: dict[str, list[str]],
-    solved: bool,
+    run: Run, *, text: str, error: str | None, warnings: list[str], **_beside: Any
 ) -> None:
     logger, site = get_run_logger(), warehouse.home() / "site"
-    with warehouse.connect(
-        application_name="daybook artifacts", autocommit=True, role=warehouse.TRANSFORMER
-    ) as connection:
+    with run.connect() as connection:
         account = report.read_account(connection, run.flow_run_id, run.day)
         rows = ask(connection, "ledger", day=run.day.date)
-    solves = ", solved: it had failed or was late" if solved else ""
-    said = [f"{run.day} {status} in {seconds:.0f} s{solves}", *report.table_lines(account.lines)]
-    said.append(account.ledger)
-    logger.info("\n".join(said))
-    warnings = [line for name, lines in findings.items() if name != "known" for line in lines]
+    tables = [*report.table_lines(account.lines), account.ledger]
+    logger.info("\n".join([text.partition("\n")[0], *tables]))
     for warning in warnings:
         logger.warning(warning)
-    if why:
-        logger.error(why)
+    if error:
+        logger.error(error)
     pages = {
         "the run": site / "runs" / file_of(run.flow_run_id),
         "all days and runs": site / "index.html",
         "dbt's docs": site / "lineage.html",
     }
     links = [f"[{name}]({page.as_uri()})" for name, page in pages.items() if page.exists()]
-    text = "\n".join([*said, *warnings, *findings.get("known", []), why or ""]).replace("`", "'")
-    summary = f"{' · '.join(links)}\n\n```text\n{text}\n```"
+    said = "\n".join([text, *tables]).replace("`", "'")
+    summary = f"{' · '.join(links)}\n\n```text\n{said}\n```"
     await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
     table = [{name: str(value) for name, value in row.items()} for row in rows]
     await acreate_table_artifact(

@@ -6,8 +6,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
-_spent: dict[str, tuple[float, float]] = {}
+_spent: dict[str, tuple[float, datetime]] = {}
 _counting = threading.Lock()  # phases run beside each other
 
 
@@ -24,10 +25,11 @@ def part(name: str) -> Iterator[None]:
 def add(name: str, seconds: float) -> None:
     """Count so many seconds more, up to now, of a phase or a part."""
     with _counting:
-        _spent[name] = (_spent.get(name, (0.0, 0.0))[0] + seconds, time.time())
+        before, _ = _spent.get(name, (0.0, None))
+        _spent[name] = (before + seconds, datetime.now(UTC))
 
 
-def taken() -> dict[str, tuple[float, float]]:
+def taken() -> dict[str, tuple[float, datetime]]:
     """What has been counted since this was last asked: seconds, and when it ended."""
     with _counting:
         spent = dict(_spent)

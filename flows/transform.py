@@ -7,17 +7,14 @@ import gc
 import os
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from flows import timing
-from flows.run import silent
-from loaders import warehouse
+from flows.run import session, silent, unless_away
+from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
@@ -43,17 +40,8 @@ class BuildError(DaybookError):
 
     def __init__(self, message: str, *, nodes: list[str], can_retry: bool) -> None:
         super().__init__(message)
-        self.nodes = nodes
-        self.can_retry = can_retry
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build did: nodes by dbt's status, warnings by node, wall-clock seconds."""
-
-    nodes: dict[str, int]
-    warnings: list[str]
-    seconds: float
+        self.nodes, self.can_retry = nodes, can_retry
+        self.said = f"dbt failed: {', '.join(nodes)}"
 
 
 def target_path() -> Path:
@@ -133,8 +121,8 @@ def build(
     on_event: Callable[[Any], None] = lambda _event: None,
     progress: Callable[[str, int, int], None] = silent,
     arguments: list[str] = BUILD,
-) -> Built:
-    """`dbt build` for one day. Raises BuildError naming the failed nodes.
+) -> Counter[str]:
+    """`dbt build` for one day: nodes by dbt's status. Raises BuildError naming the failed nodes.
 
     `on_event` is called with each of dbt's events, in dbt's threads: it must be quick. `progress`
     is told which node of how many begins. `check` is called where each node begins and before it
@@ -149,17 +137,16 @@ def build(
         if event.info.name in CHECKED:
             check()
 
-    called, started = [*arguments, *_options()], time.monotonic()
+    called = [*arguments, *_options()]
     with _surroundings(day, flow_run_id):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
             outcome = _prefects_runner().invoke(called)
         else:
             runner = dbtRunner(manifest=manifest(), callbacks=[begins, on_event])
             outcome = runner.invoke([*called, *SILENT])
-    seconds = time.monotonic() - started
     if day is not None:
         _keep_node_runs(_results(outcome), day, flow_run_id)
-    return verdict(outcome, seconds)
+    return verdict(outcome)
 
 
 def _results(outcome: Any) -> list[Any]:
@@ -168,44 +155,22 @@ def _results(outcome: Any) -> list[Any]:
 
 
 def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
-    """How long each node took, for the pages. A record of times must not fail the day that they
-    are of: errors are dropped."""
-    rows = [_row(result, day, flow_run_id) for result in results]
-    with (
-        contextlib.suppress(Exception),
-        warehouse.connect(
-            application_name=f"daybook {flow_run_id}",
-            flow_run_id=flow_run_id,
-            day=day,
-            role=warehouse.TRANSFORMER,
-        ) as connection,
-    ):
-        connection.cursor().executemany(
-            """
-            insert into metrics.node_runs (
-                flow_run_id, day, node, resource_type, status, started_at, finished_at, seconds,
-                depends_on
-            )
-            values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-            on conflict (flow_run_id, node) do update set
-                status = excluded.status, started_at = excluded.started_at,
-                finished_at = excluded.finished_at, seconds = excluded.seconds
-            """,
-            rows,
-        )
-
-
-def _row(result: Any, day: Day, flow_run_id: str) -> tuple[Any, ...]:
-    timed = [t for t in result.timing if t.started_at and t.completed_at]
-    started = min((t.started_at for t in timed), default=None)
-    ended = max((t.completed_at for t in timed), default=None)
-    waited_for = getattr(getattr(result.node, "depends_on", None), "nodes", [])
-    return (
-        *(flow_run_id, day.date, result.node.name, str(result.node.resource_type)),
-        *(str(result.status), started and started.replace(tzinfo=UTC)),
-        *(ended and ended.replace(tzinfo=UTC), result.execution_time),
-        [unique_id.split(".")[2] for unique_id in waited_for],
-    )
+    """How each node went and how long it took, for the pages."""
+    rows = []
+    for result in results:
+        timed = [time for time in result.timing if time.completed_at]  # naive, in UTC
+        inputs = getattr(getattr(result.node, "depends_on", None), "nodes", [])
+        row = {"flow_run_id": flow_run_id, "day": day.date, "node": result.node.name}
+        row |= {"resource_type": result.node.resource_type, "status": result.status}
+        row |= {"started_at": min((time.started_at for time in timed), default=None)}
+        row |= {"finished_at": max((time.completed_at for time in timed), default=None)}
+        row |= {"depends_on": [each.split(".")[2] for each in inputs]}
+        rows.append(row | {"seconds": result.execution_time})
+    again = "(flow_run_id, node) do update set status = excluded.status,"
+    again += " started_at = excluded.started_at, finished_at = excluded.finished_at,"
+    again += " seconds = excluded.seconds"
+    with unless_away(), session(flow_run_id, day) as connection:
+        ledger.note(connection, "node_runs", *rows, again=again)
 
 
 def _prefects_runner() -> Any:
@@ -238,8 +203,8 @@ def document() -> Path:
     return target_path() / "static_index.html"
 
 
-def verdict(outcome: Any, seconds: float) -> Built:
-    """What dbt's result comes to. Raises BuildError, or DaybookError when no node ran."""
+def verdict(outcome: Any) -> Counter[str]:
+    """Nodes by status. Raises BuildError, or DaybookError when no node ran."""
     results = _results(outcome)
     if not outcome.success:
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
@@ -253,8 +218,7 @@ def verdict(outcome: Any, seconds: float) -> Built:
             nodes=nodes,
             can_retry=all(_LOST.search(str(result.message)) for result in failed),
         )
-    warned = [result.node.name for result in results if str(result.status) == "warn"]
-    return Built(Counter(str(result.status) for result in results), warned, seconds)
+    return Counter(str(result.status) for result in results)
 
 
 def first_line(message: Any) -> str:

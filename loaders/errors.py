@@ -11,9 +11,15 @@ from typing import Any
 
 
 class DaybookError(Exception):
-    """The data or the run failed; the message says what to do about it."""
+    """The data or the run failed; the message says what to do about it.
+
+    `said`: what everybody may read of it, where the message has more than kinds and names;
+    `can_retry`: whether that may help, where its cause doesn't tell.
+    """
 
     exit_code = 1
+    said = ""
+    can_retry: bool | None = None
 
 
 class UsageError(DaybookError):
@@ -31,6 +37,7 @@ class LockedError(DaybookError):
     """Another run holds the warehouse."""
 
     exit_code = 3
+    can_retry = False
 
 
 class WarehouseError(DaybookError):

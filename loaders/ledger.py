@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders import warehouse
@@ -107,29 +109,21 @@ def finish(
     """Gives a batch its outcome and appends landing's run metrics, in the caller's transaction.
     The outcome's error may show what is in the files; `said` is what the metrics may say of it.
     Of who is forgotten neither tells, nor do the batch's rejects."""
+    from psycopg.rows import dict_row
     from psycopg.types.json import Jsonb
 
-    conn.execute(
+    [ended] = conn.cursor(row_factory=dict_row).execute(
         """
-        with ended as (
-            update bronze.load_batches
-            set status = %(status)s, rows_landed = %(rows_landed)s,
-                rows_in_files = %(rows_in_files)s, rows_rejected = %(rows_rejected)s,
-                source_files = %(source_files)s, fingerprint = %(fingerprint)s,
-                drift = %(drift)s, error = %(error)s, finished_at = clock_timestamp()
-            where batch_id = %(batch_id)s
-            returning *
-        )
-        insert into metrics.pipeline_metrics (
-            flow_run_id, task_name, pipeline_name, table_name, day, rows_landed,
-            status, error_message, started_at, finished_at, duration_seconds
-        )
-        select
-            flow_run_id, 'land-table', 'landing', table_name, day, coalesce(rows_landed, 0),
-            case status when 'failed' then 'failure' else 'success' end, %(said)s, started_at,
-            finished_at,
-            greatest(extract(epoch from finished_at - started_at), 0.000001)
-        from ended
+        update bronze.load_batches
+        set status = %(status)s, rows_landed = %(rows_landed)s,
+            rows_in_files = %(rows_in_files)s, rows_rejected = %(rows_rejected)s,
+            source_files = %(source_files)s, fingerprint = %(fingerprint)s,
+            drift = %(drift)s, error = %(error)s, finished_at = clock_timestamp()
+        where batch_id = %(batch_id)s
+        returning
+            flow_run_id, table_name, day, coalesce(rows_landed, 0) as rows_landed, started_at,
+            finished_at, case status when 'failed' then 'failure' else 'success' end as status,
+            greatest(extract(epoch from finished_at - started_at), 0.000001) as duration_seconds
         """,
         {
             **vars(outcome),
@@ -138,11 +132,27 @@ def finish(
             "fingerprint": fingerprint,
             "drift": Jsonb(outcome.drift) if outcome.drift else None,
             "error": _storable(outcome.error),
-            "said": _storable(said),
         },
     )
+    ended |= {"task_name": "land-table", "pipeline_name": "landing"}
+    note(conn, "pipeline_metrics", {**ended, "error_message": _storable(said)})
     if eraser := eraser_of_landing(conn):
         eraser.texts(batch_id)
+
+
+def note(conn: Connection, table: str, *rows: dict[str, Any], again: str = "") -> None:
+    """Adds rows, all of the same columns, to a table of metrics; `again`: what is to become of one
+    that is there already, as SQL has it after `on conflict`."""
+    from psycopg import sql
+    from psycopg.types.json import Jsonb
+
+    if not rows:
+        return
+    statement = "insert into {table} ({columns}) select {columns} from jsonb_populate_recordset"
+    statement += f"(null::{{table}}, %s) {'on conflict' if again else ''} {again}"
+    columns = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
+    insert = sql.SQL(statement).format(table=sql.Identifier("metrics", table), columns=columns)
+    conn.execute(insert, [Jsonb(rows, dumps=partial(json.dumps, default=str))])
 
 
 def _storable(text: str | None) -> str | None:

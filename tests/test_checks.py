@@ -24,7 +24,7 @@ from tests.silver_world import World, agent, group, transaction
 
 def check(day: str, **options: Path) -> dict[str, run.Checked]:
     found = run.check_day(parse_day(day), "run-1", **options)
-    return {f"{each.suite}.{each.check}": each for each in found}
+    return {each.name: each for each in found}
 
 
 def good(count: int = 12) -> list[dict[str, str]]:

@@ -297,6 +297,11 @@ def test_each_layer_knows_only_those_below_it() -> None:
             assert not known or place.startswith(allowed), f"{place} imports {known}"
 
 
+def test_no_error_is_passed_over_whatever_it_is() -> None:
+    for file in (f for name in ("loaders", "flows") for f in (PROJECT / name).rglob("*.py")):
+        assert "suppress(Exception)" not in file.read_text(), file
+
+
 def test_nothing_names_a_machine_or_a_registry() -> None:
     hosts = re.compile("pypi" + r"\.org|files\.pythonhosted|/ho" + "me/|/ro" + "ot/|/wo" + "rk/")
     for file in tracked():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from flows import cli, late, notify, record
+from flows import cli, late, notify, record, tasks
 from flows.run import Run
 from loaders import lock
 from loaders.errors import DaybookError, LockedError, UsageError
@@ -63,7 +64,7 @@ FOUND = {"failed": ["a: b"], "warnings": ["c: d", "e: f"], "known": ["accepted u
 
 
 def tell() -> str | None:
-    return notify.tell("day1", "r", "failed", 1.0, None, {})
+    return notify.post(notify.message("day1", "r", "failed", 1.0))
 
 
 def test_nobody_is_told_where_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +96,8 @@ def test_a_service_that_apprise_knows_is_told_the_text(
     asked = hook(answer)
     address = os.environ["DAYBOOK_WEBHOOK_URL"].replace("http://", "json://")
     monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
-    assert notify.tell("day1", "r", "succeeded", 1.0, None, FOUND, True) == (
-        said and f"DAYBOOK_WEBHOOK_URL {said}"
-    )
+    solved = notify.message("day1", "r", "succeeded", 1.0, None, FOUND, True)
+    assert notify.post(solved) == (said and f"DAYBOOK_WEBHOOK_URL {said}")
     told = json.loads(asked[0])["message"]
     assert told.endswith("failed:\n- a: b\nwarnings:\n- c: d\n- e: f\nknown:\n- accepted until g")
     assert "day1 succeeded" in told and "solved" in told
@@ -170,24 +170,32 @@ def test_a_run_is_told_when_its_lock_is_free_and_a_refusal_is_a_warning(
         with lock.run_lock("another run"):
             return "nobody took it"
 
-    monkeypatch.setattr(notify, "tell", refuse)
+    monkeypatch.setattr(notify, "post", refuse)
     run = Run.of("day1", "x")
     run.progress = said.append
     with record.notified(run), lock.run_lock("this run"):
-        run.message = ("succeeded", 1.0, None, {}, False)
+        run.message = notify.message("day1", "r", "succeeded")
     assert said == ["warning: nobody took it"]
+
+
+def test_that_prefect_was_not_told_is_a_warning() -> None:
+    said: list[str] = []
+    run = Run.of("day1", "x")
+    run.progress, run.message = said.append, notify.message("day1", "r", "succeeded")
+    asyncio.run(tasks.leave(run))  # outside of a flow
+    assert said == ["warning: Prefect was not told of it all: MissingContextError"]
 
 
 def test_a_day_that_has_not_come_is_told_and_a_run_that_is_locked_out_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(notify, "tell", lambda *said: told.append(said))
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(notify, "post", told.append)
     for error in (DaybookError("has no day1/"), LockedError("held"), UsageError("wrong")):
         run = Run.of("day1", "x", flow_run_id="r1")
         with pytest.raises(type(error)), record.notified(run):
             raise error
-    assert told == [("day1", "r1", "failed", 0.0, "has no day1/", {}, False)]
+    assert told == [notify.message("day1", "r1", "failed", 0.0, "has no day1/")]
 
 
 @pytest.mark.parametrize(
@@ -211,8 +219,8 @@ def test_a_day_that_comes_after_a_failure_is_solved(
     run = Run.of("day1", "x")
     with record.recorded(run):
         pass
-    assert run.message is not None and run.message[0] == "succeeded"
-    assert run.message[-1] == solved
+    assert run.message is not None and run.message["status"] == "succeeded"
+    assert run.message["solved"] == solved
 
 
 def came(db: psycopg.Connection, day: date, at: datetime, status: str = "success") -> None:

@@ -199,7 +199,7 @@ def test_a_day_shows_its_rows_checks_and_reasons_and_no_personal_value(
     for private in ("Lovelace", "Hopper", "@example.com", "+4420555"):
         assert private not in text
     assert "2 in a cycle" in read(tmp_path, "now.html")
-    assert [each.check for each in found if not each.success and each.severity == "error"] == [
+    assert [each.check_name for each in found if not each.success and each.severity == "error"] == [
         "quarantine_share"
     ]
     assert ">skipped" not in text

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from flows.checks.docs import write_docs
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
-from loaders import warehouse
+from flows.run import session
+from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError
 
@@ -36,11 +37,12 @@ Suite = dict[str, Any]
 
 
 class CheckError(DaybookError):
-    """Checks of severity `error` failed. `checks`: their names, without any value of data."""
+    """Checks of severity `error` failed."""
 
     def __init__(self, failed: list[Checked], of: int) -> None:
-        self.checks = [f"{found.suite}.{found.check}" for found in failed]
-        more = f"; and {', '.join(self.checks[1:])}" if failed[1:] else ""
+        names = [found.name for found in failed]
+        self.said = f"checks failed: {', '.join(names)}"
+        more = f"; and {', '.join(names[1:])}" if failed[1:] else ""
         super().__init__(
             f"{len(failed)} of {of} checks failed; what was built stays as it is:\n"
             f"  {failed[0].in_one_line}{more}\n"
@@ -50,11 +52,12 @@ class CheckError(DaybookError):
 
 @dataclass(frozen=True)
 class Checked:
-    """What one check found. `sample_keys`: keys of up to 20 failing rows."""
+    """What one check found, as metrics.check_results keeps it. `sample_keys`: keys of up to 20
+    failing rows."""
 
     suite: str
-    check: str
-    table: str
+    check_name: str
+    table_name: str
     description: str
     severity: str
     success: bool
@@ -63,13 +66,15 @@ class Checked:
     sample_keys: list[dict[str, Any]]
 
     @property
+    def name(self) -> str:
+        return f"{self.suite}.{self.check_name}"
+
+    @property
     def in_one_line(self) -> str:
-        """One line: what failed, where, how many, and the keys of a few rows."""
+        """What failed, where, how many, and the keys of a few rows."""
         keys = "; ".join(shown(key) for key in self.sample_keys[:3])
-        where = f"{self.suite}.{self.check} on {self.table}"
-        return f"{where}: {self.description}; found {self.observed}" + (
-            f" [{keys}]" if keys else ""
-        )
+        said = f"{self.name} on {self.table_name}: {self.description}; found {self.observed}"
+        return said + (f" [{keys}]" if keys else "")
 
 
 def shown(key: dict[str, Any]) -> str:
@@ -99,13 +104,7 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("warehouse")
-    with warehouse.connect(
-        application_name=f"daybook {flow_run_id}",
-        flow_run_id=flow_run_id,
-        day=day,
-        role=warehouse.TRANSFORMER,
-        autocommit=True,  # what has been read is held no longer
-    ) as connection:
+    with session(flow_run_id, day) as connection:
         found, validations, now = [], {}, datetime.now(UTC).isoformat()
         for suite in suites_of(day):
             checked, validation = _hold(gx, source, connection, suite, day)
@@ -116,8 +115,15 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
                     "batch_kwargs": {"data_asset_name": suite["meta"]["table"]},
                 }
                 validations[suite["name"]] = validation
+        of_run = {"flow_run_id": flow_run_id, "day": day.date}
         with connection.transaction():
-            _keep(connection, found, day, flow_run_id)
+            # A phase that is tried again says its last word only.
+            connection.execute(
+                "delete from metrics.check_results"
+                " where flow_run_id = %(flow_run_id)s and day = %(day)s",
+                of_run,
+            )
+            ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
     if docs is not None:
         described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
         write_docs(validations, docs, described)
@@ -160,12 +166,12 @@ def _hold(
     shares = bool(meta.get("shares"))
     try:
         cursor = connection.execute(_shares(suite) if shares else _rows(suite))
-        rows = cursor.fetchall()
+        columns = [column.name for column in cursor.description or ()]
+        frame = pandas.DataFrame(cursor.fetchall(), columns=columns)
     except psycopg.Error as error:
         # Postgres quotes values in its messages: the kind of error is all that is kept.
         kind = {"kind": type(error).__name__}
         return [_checked(suite, each, False, kind) for each in suite["expectations"]], None
-    frame = pandas.DataFrame(rows, columns=[column.name for column in cursor.description or ()])
     batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
     validation = batch.get_batch({"dataframe": frame}).validate(
         gx.ExpectationSuite(**suite),
@@ -179,8 +185,9 @@ def _hold(
     for result in (each.to_json_dict() for each in validation.results):
         config, counted = result["expectation_config"], result["result"]
         if shares:
-            column = config["kwargs"]["column"]
-            counted = _counted(frame, column)
+            column, of = config["kwargs"]["column"], int(frame["rows"][0])
+            count = round(float(frame[column][0]) * of) if of else 0
+            counted = {"element_count": of, "unexpected_count": count}
             if not result["success"]:
                 counted["partial_unexpected_index_list"] = _failing(connection, suite, column)
         elif config["meta"].get("sample") == "quarantine" and not result["success"]:
@@ -207,13 +214,6 @@ def _shares(suite: Suite) -> Composed:
     return select.format(shares, _rows(suite))
 
 
-def _counted(shares: Any, column: str) -> dict[str, Any]:
-    """What Great Expectations says of rows, of those in which the column is true."""
-    rows = int(shares["rows"][0])
-    count = round(float(shares[column][0]) * rows) if rows else 0
-    return {"element_count": rows, "unexpected_count": count}
-
-
 def _failing(connection: Connection, suite: Suite, column: str) -> list[dict[str, Any]]:
     """The keys of a few rows in which the column is true."""
     from psycopg import sql
@@ -230,8 +230,8 @@ def _checked(suite: Suite, config: Any, success: bool, counted: dict[str, Any]) 
     keys = [{name: _key(name, row[name]) for name in suite["meta"]["keys"]} for row in index]
     return Checked(
         suite=suite["name"],
-        check=config["meta"]["check"],
-        table=suite["meta"]["table"],
+        check_name=config["meta"]["check"],
+        table_name=suite["meta"]["table"],
         description=config["description"],
         severity=SEVERITIES[config["severity"]],
         success=bool(success),
@@ -255,30 +255,3 @@ def _observed(counted: dict[str, Any]) -> str:
     values = counted.get("partial_unexpected_list") or []
     figures = [f"{value:g}" for value in values if type(value) in (int, float)]
     return f"{text} ({', '.join(figures[:5])})" if figures else text
-
-
-def _keep(connection: Connection, found: list[Checked], day: Day, flow_run_id: str) -> None:
-    from psycopg.types.json import Jsonb
-
-    # A phase that is tried again says its last word only.
-    connection.execute(
-        "delete from metrics.check_results where flow_run_id = %s and day = %s",
-        [flow_run_id, day.date],
-    )
-    connection.cursor().executemany(
-        """
-        insert into metrics.check_results (
-            flow_run_id, day, suite, check_name, table_name, description, severity, success,
-            observed, unexpected_count, sample_keys
-        )
-        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-        """,
-        [
-            (
-                *(flow_run_id, day.date, each.suite, each.check, each.table, each.description),
-                *(each.severity, each.success, each.observed, each.unexpected_count),
-                Jsonb(each.sample_keys),
-            )
-            for each in found
-        ],
-    )

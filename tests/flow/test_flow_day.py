@@ -193,7 +193,7 @@ def test_phases_run_alone_in_python(after_day1, db):
     assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}
     told: list[tuple] = []
     run.progress = lambda *what: told.append(what)
-    assert phases.transform_day(run).nodes["success"] > 0
+    assert phases.transform_day(run)["success"] > 0
     nodes = sorted(done for _, done, _ in told)
     assert nodes == list(range(1, nodes[-1] + 1)) and nodes[-1] <= told[0][2]  # n of m
     assert phases.finish_day(run) > 0
@@ -322,10 +322,10 @@ def test_a_build_is_tried_again_only_when_every_failed_node_lost_its_connection_
     )
     skipped = _result("group_activity", "skipped", "")
     with pytest.raises(BuildError, match="agents: deadlock detected") as both_lost:
-        verdict(_outcome(lost, skipped), 1.0)
+        verdict(_outcome(lost, skipped))
     assert reasons.can_retry(both_lost.value)
     with pytest.raises(BuildError) as one_bad:
-        verdict(_outcome(lost, bad, skipped), 1.0)
+        verdict(_outcome(lost, bad, skipped))
     assert not reasons.can_retry(one_bad.value)
     assert one_bad.value.nodes == ["agents", "groups"]
     assert "jane" not in str(one_bad.value)

@@ -289,8 +289,9 @@ sys.addaudithook(seen)
 IN_PYTHON = f"""
 import json, os
 from flows.day import run_day
+from flows.options import Options
 from tests.watching import prefect
-done = run_day("day1", {str(SAMPLE)!r})
+done = run_day("day1", Options({str(SAMPLE)!r}))
 of_run = {{"id": {{"any_": [done.flow_run_id]}}}}
 known = prefect(os.environ["PREFECT_API_URL"], "/task_runs/filter", flow_runs=of_run)
 print(json.dumps([done.phases, [run["id"] for run in known]]))
