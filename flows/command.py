@@ -1,12 +1,10 @@
-"""What every command line of the flow has: options of a day, one sentence for an error."""
+"""The options of a day that command lines of the flow share."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 from loaders.arguments import add_landing
-from loaders.errors import ended_with
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +23,3 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, metavar="S", help="seconds a day may take (default: 7200)"
     )
     parser.add_argument("--verbose", action="store_true", help="Prefect's log, and tracebacks")
-
-
-def guarded(command: Callable[[], int], *, verbose: bool = False) -> int:
-    """A command's exit code: 0 done, 1 failed, 2 usage, 3 locked."""
-    try:
-        return command()
-    except (Exception, KeyboardInterrupt) as error:
-        return ended_with(error, verbose=verbose)

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows import api, stack
-from flows.command import guarded
 from flows.report import wrapped
 from loaders import process, warehouse
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, guarded
 from loaders.sources import PROJECT, declared_tables
 
 LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces

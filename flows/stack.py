@@ -14,9 +14,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from flows import api, deploy, reap
-from flows.command import guarded
 from loaders import process, warehouse
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, guarded
 from loaders.sources import PROJECT
 
 
@@ -31,8 +30,7 @@ def up() -> None:
     DaybookError when server or worker don't come up.
     """
     with _only_one():
-        if warehouse.is_embedded():
-            warehouse.start()
+        warehouse.wake()
         settings = api.environment()
         address = settings[api.ADDRESS]
         host, port = api.place(address)
@@ -136,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     parser.add_argument("command", choices=commands, help="what to do")
     command = commands[parser.parse_args(argv).command]
-    return guarded(lambda: command() or 0)
+    return guarded(command)
 
 
 if __name__ == "__main__":

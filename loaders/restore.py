@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from loaders import warehouse
-from loaders.backup import COMPARE, HASHES, SCHEMAS, answer, said, surroundings
+from loaders.backup import COMPARE, HASHES, SCHEMAS, said, surroundings
 from loaders.cluster import program
-from loaders.errors import UsageError, WarehouseError
+from loaders.errors import UsageError, WarehouseError, guarded
 from loaders.lock import run_lock
 
 # What hangs on the warehouse from elsewhere, such as a reader's view, would be dropped with it.
@@ -119,11 +119,12 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.rest
     )
     given = parser.parse_args(arguments)
 
-    def command() -> str:
+    def command() -> None:
+        warehouse.wake()
         restore(given.file, replace=given.replace)
-        return f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree."
+        print(f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree.")
 
-    return answer(command)
+    return guarded(command)
 
 
 if __name__ == "__main__":

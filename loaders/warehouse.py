@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from loaders.errors import WarehouseError, ended_with, plain
+from loaders.errors import WarehouseError, guarded, plain
 from loaders.session import (
     LOADER,
     TRANSFORMER,
@@ -66,6 +66,12 @@ def start() -> str:
     if behind:
         migrate()
     return uri()
+
+
+def wake() -> None:
+    """Start what is ours to start: any other server is there, or is said not to be."""
+    if is_embedded():
+        start()
 
 
 def stop() -> bool:
@@ -199,11 +205,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.ware
     parser.add_argument(
         "command", choices=COMMANDS, help="; ".join(f"{n}: {w}" for n, w in COMMANDS.items())
     )
-    try:
-        print(_answer(parser.parse_args(arguments).command))
-    except (Exception, KeyboardInterrupt) as error:
-        return ended_with(error)
-    return 0
+    given = parser.parse_args(arguments)
+    return guarded(lambda: print(_answer(given.command)))
 
 
 def _answer(command: str) -> str:
