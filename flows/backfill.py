@@ -6,9 +6,8 @@ import argparse
 import sys
 from functools import partial
 
-from flows.command import add_options
 from flows.day import show_day
-from flows.options import Options, chosen_days, stopped_at
+from flows.options import Options, add_options, chosen_days, stopped_at
 from flows.report import where_next
 from loaders.days import parse_day
 from loaders.errors import guarded

@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows import report, server, timing, transform
-from flows.command import add_options
-from flows.options import Options
+from flows.options import Options, add_options
 from flows.pages.verdict import AGAIN
 from flows.run import Stop, silent
 from loaders import warehouse

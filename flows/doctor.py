@@ -99,18 +99,18 @@ def _home() -> Iterator[Finding]:
 
 def _warehouse() -> Iterator[Finding]:
     """The server, its version, what it holds, and what this login may."""
-    status = warehouse.status()
-    kind = "embedded" if status.embedded else "external"
-    if not status.running:
+    version, problem = warehouse.status()
+    kind = "embedded" if warehouse.is_embedded() else "external"
+    if not version:
         # our own server is started by whoever needs it
-        state = "warn" if status.embedded else "fail"
-        yield Finding(state, "warehouse", f"{kind}: {status.problem}")
+        state = "warn" if warehouse.is_embedded() else "fail"
+        yield Finding(state, "warehouse", f"{kind}: {problem}")
         return
-    said = f"{kind}, PostgreSQL {status.version} at {status.where}"
-    fits = re.match(r"1[678]\b", status.version or "")
+    said = f"{kind}, PostgreSQL {version} at {warehouse.where()}"
+    fits = re.match(r"1[678]\b", version)
     yield _found("warehouse", said, "" if fits else "16 to 18 are supported")
-    if status.problem:
-        yield Finding("fail", "tables", status.problem)
+    if problem:
+        yield Finding("fail", "tables", problem)
         return
     with warehouse.connect(application_name="daybook doctor", autocommit=True) as connection:
         [(lacking,)] = connection.execute(

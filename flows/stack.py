@@ -73,9 +73,9 @@ def restart() -> None:
 
 def status() -> int:
     """Say what runs; 0 when all of it does."""
-    found = warehouse.status()
+    version, _ = warehouse.status()
     url = api.url()
-    lines = {"warehouse": f"PostgreSQL {found.version} at {found.where}" if found.running else None}
+    lines = {"warehouse": f"PostgreSQL {version} at {warehouse.where()}" if version else None}
     lines["prefect server"] = f"{url} (pid {api.server().pid() or 'elsewhere'})" if url else None
     lines["prefect worker"] = f"pool {api.POOL} (pid {pid})" if (pid := worker().pid()) else None
     for name, line in lines.items():

@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -118,7 +117,7 @@ def said(output: str) -> str:
     return re.sub("'[^']*'|\"[^\"]*\"", "…", first) + "."
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m loaders.backup") -> int:
+def main(arguments: list[str] | None = None, prog: str = "daybook backup") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Save landed days, all that was built from them and the runs' records.",
@@ -133,7 +132,3 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.back
         print(f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
 
     return guarded(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,8 +25,8 @@ def refresh_rates(**connection: Any) -> bool:
     there was anything to write. The caller holds the run lock.
 
     There is nothing when it holds that release already, or newer dates than the package has.
-    `connection` goes to `loaders.warehouse.connect`. DaybookError when the package or its file
-    can't be read.
+    `connection` goes to `loaders.warehouse.connect`. DaybookError when the package's file can't
+    be read.
     """
     from loaders import warehouse
 
@@ -101,9 +101,4 @@ def parse_history(lines: io.TextIOBase) -> Iterator[Rate]:
 def _distribution() -> Any:
     from importlib import metadata
 
-    try:
-        return metadata.distribution(PACKAGE)
-    except metadata.PackageNotFoundError:
-        raise DaybookError(
-            f"The package {PACKAGE}, which carries the ECB's rates, is missing."
-        ) from None
+    return metadata.distribution(PACKAGE)

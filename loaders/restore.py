@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from loaders import warehouse
@@ -107,7 +106,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
     warehouse.migrate()  # rights and owners, and what a newer Daybook adds
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m loaders.restore") -> int:
+def main(arguments: list[str] | None = None, prog: str = "daybook restore") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Put back what daybook backup saved, also on a newer PostgreSQL.",
@@ -125,7 +124,3 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.rest
         print(f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree.")
 
     return guarded(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
