@@ -6,11 +6,11 @@ import argparse
 import sys
 from functools import partial
 
-from flows.command import add_options, guarded
 from flows.day import show_day
-from flows.options import Options, chosen_days, stopped_at
+from flows.options import Options, add_options, chosen_days, stopped_at
 from flows.report import where_next
 from loaders.days import parse_day
+from loaders.errors import guarded
 
 EXAMPLE = """examples:
   %(prog)s --days day1 day2 --data tests/sample

@@ -16,14 +16,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows import report, server, timing, transform
-from flows.command import add_options, guarded
-from flows.options import Options
+from flows.options import Options, add_options
 from flows.pages.verdict import AGAIN
 from flows.run import Stop, silent, unless_away
 from loaders import warehouse
 from loaders.arguments import add_day
 from loaders.days import Day, parse_day
-from loaders.errors import ended_with
+from loaders.errors import ended_with, guarded
 from loaders.files import day_folder
 from loaders.progress import Progress
 
@@ -76,8 +75,7 @@ def get_ready(*, verbose: bool = False) -> None:
     """Start what a run by hand needs: the embedded warehouse, and Prefect's temporary server
     (dbt is imported and parses the project while that one comes up)."""
     with timing.part("warehouse"):
-        if warehouse.is_embedded():
-            warehouse.start()
+        warehouse.wake()
         with warehouse.connect(
             application_name="daybook flow handshake", role=warehouse.TRANSFORMER
         ) as connection:

@@ -13,9 +13,8 @@ import sys
 from typing import Any
 
 from flows import api
-from flows.command import guarded
 from loaders import process
-from loaders.errors import DaybookError, UsageError
+from loaders.errors import DaybookError, UsageError, guarded
 from loaders.sources import PROJECT
 
 FILE = "prefect.yaml"

@@ -16,10 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from flows import api, stack
-from flows.command import guarded
 from flows.report import wrapped
 from loaders import process, warehouse
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, guarded
 
 LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces
 MUCH_DISK = 10e9
@@ -78,21 +77,21 @@ def _home() -> Iterator[Finding]:
 
 def _warehouse() -> Iterator[Finding]:
     """The server, its version, what it holds, and what this login may."""
-    status = warehouse.status()
-    kind = "embedded" if status.embedded else "external"
-    if not status.running:
-        if status.embedded and not (warehouse.home() / "pg").exists():
+    version, problem = warehouse.status()
+    kind = "embedded" if warehouse.is_embedded() else "external"
+    if not version:
+        if warehouse.is_embedded() and not (warehouse.home() / "pg").exists():
             yield _found("warehouse", f"{kind}: not there yet, the first run makes it")
             return
         # our own server is started by whoever needs it
-        state = "warn" if status.embedded else "fail"
-        yield Finding(state, "warehouse", f"{kind}: {status.problem}")
+        state = "warn" if warehouse.is_embedded() else "fail"
+        yield Finding(state, "warehouse", f"{kind}: {problem}")
         return
-    said = f"{kind}, PostgreSQL {status.version} at {status.where}"
-    fits = re.match(r"1[678]\b", status.version or "")
+    said = f"{kind}, PostgreSQL {version} at {warehouse.where()}"
+    fits = re.match(r"1[678]\b", version)
     yield _found("warehouse", said, "" if fits else "16 to 18 are supported")
-    if status.problem:
-        yield Finding("fail", "tables", status.problem)
+    if problem:
+        yield Finding("fail", "tables", problem)
         return
     with warehouse.connect(application_name="daybook doctor", autocommit=True) as connection:
         [(lacking,)] = connection.execute(

@@ -9,12 +9,11 @@ import sys
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from flows.command import guarded
 from flows.pages.read import Row, ask, kind_of_days, question, rows
 from flows.report import wrapped
 from loaders import warehouse
 from loaders.days import Day
-from loaders.errors import DaybookError, UsageError, guess
+from loaders.errors import DaybookError, UsageError, guarded, guess
 from loaders.personal import A_WORD, personal
 from loaders.sources import declared_tables
 
@@ -146,8 +145,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.explain") -
 
     def command() -> int:
         _entity(given.table)  # before the warehouse is looked for
-        if warehouse.is_embedded():
-            warehouse.start()
+        warehouse.wake()
         with warehouse.connect(application_name="daybook explain", autocommit=True) as connection:
             warehouse.check_ready(connection)
             story = read_story(

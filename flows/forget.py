@@ -9,10 +9,9 @@ import sys
 from uuid import uuid4
 
 from flows import transform
-from flows.command import guarded
 from flows.pages.write import write_pages
 from loaders import warehouse
-from loaders.errors import UsageError
+from loaders.errors import UsageError, guarded
 from loaders.forget import forget
 from loaders.lock import run_lock
 from loaders.match import namesakes
@@ -97,8 +96,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") ->
         print("Forgotten." if done else "These rows would be erased; nothing was changed.")
 
     def command() -> int:
-        if warehouse.is_embedded():
-            warehouse.start()
+        warehouse.wake()
         if not given.dry_run and not given.yes and not sys.stdin.isatty():
             raise UsageError("Nobody can be asked here whether to erase: say --yes, or --dry-run.")
         if given.dry_run or not given.yes:

@@ -9,11 +9,10 @@ import sys
 from datetime import UTC, datetime, time, timedelta
 
 from flows import notify
-from flows.command import guarded
 from flows.pages.read import Row
 from loaders import ledger, warehouse
 from loaders.days import Day, parse_day
-from loaders.errors import UsageError
+from loaders.errors import UsageError, guarded
 
 MOMENT = "%Y-%m-%d %H:%M UTC"  # of a session, whose zone is UTC
 
@@ -24,8 +23,7 @@ def late(day: Day, by: time, now: datetime) -> int:
     if day.calendar == "numbered":
         raise UsageError(f"{day} is a number, and has no hour to come by: give a date.")
     due = datetime.combine(day.date + timedelta(days=1), by, UTC)
-    if warehouse.is_embedded():
-        warehouse.start()
+    warehouse.wake()
     with warehouse.connect(
         application_name="daybook late", autocommit=True, role=warehouse.TRANSFORMER
     ) as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from flows import api
 from loaders import retention
-from loaders.arguments import data_path
+from loaders.arguments import add_landing, data_path
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
 from loaders.sources import SETTING, declared_tables
@@ -63,6 +64,24 @@ class Options:
             data=data if "://" in data else str(Path(data).absolute()),
             sources=str(Path(sources).absolute()) if sources else None,
         )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that flows.day and flows.backfill share."""
+    add_landing(parser)
+    parser.add_argument(
+        "--mode",
+        choices=["local", "distributed"],
+        default="local",
+        help="distributed: each phase and table a run on Prefect's pool (default: local)",
+    )
+    parser.add_argument(
+        "--engine", choices=["python", "spark"], default="python", help="default: python"
+    )
+    parser.add_argument(
+        "--timeout", type=float, metavar="S", help="seconds a day may take (default: 7200)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="Prefect's log, and tracebacks")
 
 
 def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:

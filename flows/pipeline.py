@@ -72,8 +72,7 @@ async def day_pipeline(
     options = Options.of(locals()).checked()
     logical_day = parse_day(_due_day() if day is None else day)
     flow_run_id = str(this_flow_run().id)
-    if warehouse.is_embedded():
-        warehouse.start()
+    warehouse.wake()
     stop, progress = watched.get() or (Stop(), silent)
     run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
     stop.flow_run_id = flow_run_id
@@ -134,8 +133,7 @@ async def backfill(
     DaybookError says which days are done, failed and not run."""
     options = Options.of(locals()).checked()
     chosen = chosen_days(days, first, last)
-    if warehouse.is_embedded():
-        warehouse.start()
+    warehouse.wake()
     done = {}
     # The session shows that the backfill is alive, also between its days.
     alive = f"daybook backfill {this_flow_run().id}"

@@ -7,12 +7,12 @@ import json
 import sys
 from dataclasses import asdict
 
-from flows.command import guarded
 from flows.options import Options
 from flows.report import wrapped
 from loaders import warehouse
 from loaders.arguments import add_day, add_reading
 from loaders.days import parse_day
+from loaders.errors import guarded
 from loaders.preview import Preview, preview_day
 
 WIDTH = 19  # of a table's name
@@ -68,8 +68,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.plan") -> i
         day = parse_day(given.place if given.day is None else given.day)
         options = Options.of(vars(given)).checked()
         print(f"reading {day} in {options.data}", file=sys.stderr, flush=True)
-        if warehouse.is_embedded():
-            warehouse.start()
+        warehouse.wake()
         previews, unused = preview_day(
             options.data,
             day,

@@ -20,12 +20,11 @@ from unittest.mock import patch
 from uuid import uuid4
 
 from flows import site, transform
-from flows.command import guarded
 from flows.pages.read import ask
 from flows.run import silent
 from loaders import ledger, warehouse
 from loaders.compare import Parting, compare
-from loaders.errors import DaybookError, WarehouseError
+from loaders.errors import DaybookError, WarehouseError, guarded
 from loaders.lock import run_lock
 from loaders.progress import Progress
 
@@ -82,8 +81,7 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
 
 def shown(progress: Callable[..., None] = silent) -> Proof:
     """A proof for people to see: the newest run's page tells of it."""
-    if warehouse.is_embedded():
-        warehouse.start()
+    warehouse.wake()
     proof = prove(progress)
     site.write_site(lineage=False)
     return proof

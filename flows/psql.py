@@ -6,10 +6,9 @@ import argparse
 import os
 import sys
 
-from flows.command import guarded
 from loaders import warehouse
 from loaders.cluster import program
-from loaders.errors import WarehouseError
+from loaders.errors import WarehouseError, guarded
 from loaders.session import environment
 
 
@@ -22,11 +21,10 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> i
     _, rest = parser.parse_known_args(argv)
 
     def command() -> int:
-        if warehouse.is_embedded():
-            try:
-                warehouse.start()
-            except WarehouseError as error:  # a prompt may be what it takes to mend it
-                print(error, file=sys.stderr)
+        try:
+            warehouse.wake()
+        except WarehouseError as error:  # a prompt may be what it takes to mend it
+            print(error, file=sys.stderr)
         psql = program("psql")
         os.execve(psql, [psql, *rest], environment())
 

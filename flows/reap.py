@@ -11,7 +11,7 @@ import sys
 from uuid import UUID
 
 from flows import api
-from flows.command import guarded
+from loaders.errors import guarded
 from loaders.lock import sessions
 
 OPEN = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}

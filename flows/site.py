@@ -11,10 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows import transform
-from flows.command import guarded
 from flows.pages.write import write_pages
 from loaders import warehouse
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, guarded
 from loaders.sources import PROJECT
 
 COLIBRI = PROJECT / ".venv" / "tools" / "bin" / "colibri"  # where `make tools` has put it
@@ -96,8 +95,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> i
 
     def command() -> int:
         print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
-        if warehouse.is_embedded():
-            warehouse.start()
+        warehouse.wake()
         print(f"The pages are in {write_site(everything=True)}")
         return 0
 

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from flows import api, deploy, reap
-from flows.command import guarded
 from loaders import process, warehouse
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, guarded
 from loaders.sources import PROJECT
 
 
@@ -31,8 +30,7 @@ def up() -> None:
     DaybookError when server or worker don't come up.
     """
     with _only_one():
-        if warehouse.is_embedded():
-            warehouse.start()
+        warehouse.wake()
         settings = api.environment()
         address = settings[api.ADDRESS]
         host, port = api.place(address)
@@ -75,9 +73,9 @@ def restart() -> None:
 
 def status() -> int:
     """Say what runs; 0 when all of it does."""
-    found = warehouse.status()
+    version, _ = warehouse.status()
     url = api.url()
-    lines = {"warehouse": f"PostgreSQL {found.version} at {found.where}" if found.running else None}
+    lines = {"warehouse": f"PostgreSQL {version} at {warehouse.where()}" if version else None}
     lines["prefect server"] = f"{url} (pid {api.server().pid() or 'elsewhere'})" if url else None
     lines["prefect worker"] = f"pool {api.POOL} (pid {pid})" if (pid := worker().pid()) else None
     for name, line in lines.items():
@@ -136,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     parser.add_argument("command", choices=commands, help="what to do")
     command = commands[parser.parse_args(argv).command]
-    return guarded(lambda: command() or 0)
+    return guarded(command)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from flows.command import guarded
 from flows.pages import read
 from flows.pages.read import Row
 from flows.pages.verdict import read_story, verdict
 from flows.report import wrapped
 from loaders import warehouse
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, guarded
 from loaders.lock import holder
 
 if TYPE_CHECKING:

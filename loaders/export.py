@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from loaders import warehouse
-from loaders.backup import answer
-from loaders.errors import UsageError, guess
+from loaders.errors import UsageError, guarded, guess
 from loaders.personal import personal
 
-SCHEMAS = ("marts", "silver", "quarantine", "metrics")
 FORMATS = (".xlsx", ".csv", ".parquet")
+SCHEMAS = ("marts", "silver", "quarantine", "metrics")
 SHEET_ROWS = 1_048_575  # below a header, Excel has no more
 # What a spreadsheet takes for a formula: a cell that somebody else filled must not run.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -40,10 +39,9 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
         names = [column.name for column in cursor.description or ()]
     if form == ".xlsx" and len(rows) > SHEET_ROWS:
         raise UsageError(f"{schema}.{name} has {len(rows):,} rows, more than a sheet holds: .csv.")
-    is_parquet = form == ".parquet"
-    cells = [[_plain(value) if is_parquet else _cell(value) for value in row] for row in rows]
+    cell, dtype = (_plain, None) if form == ".parquet" else (_cell, object)
     left_out = [] if with_personal else personal(name, names)
-    frame = pandas.DataFrame(cells, columns=names, dtype=None if is_parquet else object)
+    frame = pandas.DataFrame([list(map(cell, row)) for row in rows], columns=names, dtype=dtype)
     frame = frame.drop(columns=left_out)
     if form == ".xlsx":
         frame.to_excel(to, index=False, sheet_name=name[:31])
@@ -55,18 +53,14 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
 
 
 def _relation(conn: Any, table: str) -> tuple[str, str]:
-    schemas = list(SCHEMAS)
-    relations = conn.execute(
-        """
-        select relnamespace::regnamespace::text, relname
-        from pg_class
-        where relkind in ('r', 'v') and relnamespace::regnamespace::text = any(%s)
-        order by array_position(%s, relnamespace::regnamespace::text), relname
-        """,
-        [schemas, schemas],
+    found = conn.execute(
+        "select relnamespace::regnamespace::text, relname from pg_class where relkind in ('r', 'v')"
     ).fetchall()
-    by_name = {name: (schema, name) for schema, name in reversed(relations)}
-    by_name |= {f"{schema}.{name}": (schema, name) for schema, name in relations}
+    by_name = {}
+    for wanted in reversed(SCHEMAS):
+        for schema, name in found:
+            if schema == wanted:
+                by_name[name] = by_name[f"{schema}.{name}"] = (schema, name)
     if table not in by_name:
         raise UsageError(f"{table}: no such table in {', '.join(SCHEMAS)}.{guess(table, by_name)}")
     return by_name[table]
@@ -96,9 +90,10 @@ def main(arguments: list[str] | None = None, prog: str = "daybook export") -> in
     parser.add_argument("--personal", action="store_true", help="with what is declared personal")
     options = parser.parse_args(arguments)
 
-    def command() -> str:
+    def command() -> None:
+        warehouse.wake()
         rows, left_out = export_table(options.table, Path(options.to), options.personal)
         without = f", without {', '.join(left_out)} (--personal has them)" if left_out else ""
-        return f"{options.to}: {rows:,} rows{without}"
+        print(f"{options.to}: {rows:,} rows{without}")
 
-    return answer(command)
+    return guarded(command)

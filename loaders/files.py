@@ -155,8 +155,6 @@ def _raw_files(
             raise DaybookError(f"{place}: this kind of file can't be read; {_READABLE} can.")
         if isinstance(entry, os.DirEntry) and not entry.is_file():
             raise DaybookError(f"{place}: not a regular file.")
-        if isinstance(place, Path) and not os.access(place, os.R_OK):
-            raise DaybookError(f"{place}: no permission to read it.")
         try:
             name.encode()
         except UnicodeEncodeError:

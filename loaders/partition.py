@@ -15,7 +15,7 @@ from loaders.ledger import Batch
 from loaders.slices import Slice
 
 if TYPE_CHECKING:
-    from psycopg import Connection, Cursor, sql
+    from psycopg import Connection, Cursor
 
 # Readers of the old partition are waited for in short turns: those that come later queue behind
 # the wait, and giving up at once would lose the whole COPY.
@@ -40,25 +40,25 @@ class NewPartition:
 
     def __init__(self, conn: Connection, batch: Batch, leaf: int | None = None) -> None:
         """`leaf`: which of several, that `assemble` makes the day's of."""
-        from psycopg import sql
-
         self._conn, self.batch = conn, batch
         self._table, self._day = batch.table, batch.day
+        # tables and columns are named by small letters, digits and _: the declaration is checked
         self._names = {
-            "new": _identifier(_new_name(batch, leaf)),
-            "parent": _identifier(self._table.name),
-            "old": _identifier(name := partition_name(self._table.name, self._day)),
-            "name": sql.Identifier(name),
-            "day": sql.Literal(self._day.date),
+            "new": f"bronze.{_new_name(batch, leaf)}",
+            "parent": f"bronze.{self._table.name}",
+            "name": partition_name(self._table.name, self._day),
+            "day": f"'{self._day.date}'",
             # what landed rows are found, joined and sorted by: of each column it costs as COPY does
             "compared": _listed([*self._table.key, "_day", "_batch_id", "_source_file"]),
         }
 
-    def _run(self, statement: str, **values: Any) -> Cursor[Any]:
+    def _run(self, statement: str, **more: Any) -> Cursor[Any]:
+        return self._conn.execute(statement.format(**self._names | more).encode())
+
+    def _literal(self, value: Any) -> str:
         from psycopg import sql
 
-        literals = {name: sql.Literal(value) for name, value in values.items()}
-        return self._conn.execute(sql.SQL(statement).format(**self._names | literals))
+        return sql.Literal(value).as_string(self._conn)
 
     @contextmanager
     def filled(self) -> Iterator[None]:
@@ -73,7 +73,7 @@ class NewPartition:
                 " alter _batch_id set default {batch}, alter _loaded_at set default {loaded_at},"
                 " alter _source_row set default nextval('pg_temp.landed_rows')",
                 batch=self.batch.id,
-                loaded_at=self.batch.started_at,
+                loaded_at=self._literal(self.batch.started_at),
             )
             yield
             self._run(
@@ -86,69 +86,62 @@ class NewPartition:
 
     def assemble(self, shares: Sequence[Sequence[Slice]]) -> None:
         """Make it of its leaves, one for each share of the files, in the files' order."""
-        from psycopg import sql
-
         self._run(
             "create table {new} (like {parent}, constraint one_day check (_day = {day}))"
             ' partition by range (_source_file collate "C", _source_row)'
         )
-        bounds = [sql.SQL("minvalue, minvalue"), *(_begin(share[0]) for share in shares[1:])]
-        attach = "alter table {} attach partition {} for values from ({}) to ({})"
-        for leaf, (first, last) in enumerate(pairwise([*bounds, sql.SQL("maxvalue, maxvalue")])):
-            name = _identifier(_new_name(self.batch, leaf))
-            self._conn.execute(sql.SQL(attach).format(self._names["new"], name, first, last))
+        bounds = ["minvalue, minvalue"]
+        for part, *_ in shares[1:]:
+            path, row = self._literal(part.scanned.file.path), part.start and part.first
+            bounds.append(f"{path}, {row or 'minvalue'}")
+        for leaf, (first, last) in enumerate(pairwise([*bounds, "maxvalue, maxvalue"])):
+            attach = (
+                "alter table {new} attach partition {new}_{leaf} for values from ({a}) to ({z})"
+            )
+            self._run(attach, leaf=leaf, a=first, z=last)
 
     def copy_bytes(self, part: Slice, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
         """COPY a CSV's bytes unparsed; rows landed. psycopg.DataError when Postgres refuses."""
-        from psycopg import sql
-
         self._run(
             "alter sequence landed_rows restart with {first};"
             "alter table {new} alter _source_file set default {path}",
             first=part.first or 1,
-            path=part.scanned.file.path,
+            path=self._literal(part.scanned.file.path),
         )
-        options = sql.SQL("format csv, header {}, delimiter {}, freeze true, force_null ({})")
-        header, delimiter = sql.Literal(not part.start), sql.Literal(self._table.delimiter)
-        return self._copy(columns, options.format(header, delimiter, _listed(columns)), pieces)
+        options = f"header {not part.start}, delimiter {self._literal(self._table.delimiter)}"
+        return self._copy(columns, f"{options}, force_null ({_listed(columns)})", pieces)
 
     def copy_pieces(self, pieces: Iterable[bytes]) -> int:
         """COPY rows that bring their lineage, NULL being a bare null; rows landed."""
-        from psycopg import sql
-
         columns = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
-        return self._copy(columns, sql.SQL("format csv, null 'null', freeze true"), pieces)
+        return self._copy(columns, "null 'null'", pieces)
 
-    def _copy(
-        self, columns: Sequence[str], options: sql.Composable, pieces: Iterable[bytes]
-    ) -> int:
-        from psycopg import sql
-
-        statement = sql.SQL("copy {} ({}) from stdin ({})")
+    def _copy(self, columns: Sequence[str], options: str, pieces: Iterable[bytes]) -> int:
+        into = f"copy {self._names['new']} ({_listed(columns)}) from stdin"
         cursor = self._conn.cursor()
-        with cursor.copy(statement.format(self._names["new"], _listed(columns), options)) as copy:
+        with cursor.copy(f"{into} (format csv, freeze true, {options})".encode()) as copy:
             for piece in pieces:
                 copy.write(piece)
         return cursor.rowcount
 
     def keys(self, before: Day | None) -> tuple[int, int, int, int]:
         """Rows, and keys that can be read: of the new rows, of an earlier landed day, of both."""
-        from psycopg import sql
-
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
         # a list of days has other dates each day: what it is about is in the rest of its key
         key = [name for name in self._table.key if name not in dated] or self._table.key
-        values = sql.SQL(", ").join(sql.SQL(_READ).format(sql.Identifier(name)) for name in key)
-        readable = "select distinct {values} from {%s} where row({values}) is not null"
-        counts = sql.SQL(
-            f"with fresh as materialized ({readable % 'new'}),"
-            f" earlier as materialized ({readable % 'parent'} and _day = {{before}})"
+        values = ", ".join(_READ.format(f'"{name}"') for name in key)
+        [counts] = self._run(
+            "with fresh as materialized"
+            " (select distinct {values} from {new} where row({values}) is not null),"
+            " earlier as materialized (select distinct {values} from {parent}"
+            " where row({values}) is not null and _day = {before})"
             " select (select count(*) from {new}), (select count(*) from fresh),"
             " (select count(*) from earlier), (select count(*) from"
-            " (select * from fresh intersect select * from earlier) as shared)"
-        ).format(**self._names, before=before and before.date, values=values)
-        [(rows, readable_keys, known, shared)] = self._conn.execute(counts).fetchall()
-        return rows, readable_keys, known, shared
+            " (select * from fresh intersect select * from earlier) as shared)",
+            values=values,
+            before=self._literal(before and before.date),
+        )
+        return counts
 
     def swap_in(self) -> None:
         """Takes the day's place, without who is forgotten; the parent is locked to the commit.
@@ -156,17 +149,17 @@ class NewPartition:
         import psycopg
 
         if eraser := eraser_of_landing(self._conn):
-            eraser.landed(self._table, self._names["new"].as_string(self._conn))
+            eraser.landed(self._table, self._names["new"])
         self._give_to_owner()
-        self._run("set local lock_timeout = {limit}", limit=SWAP_WAIT)
+        self._run(f"set local lock_timeout = '{SWAP_WAIT}'")
         for turn in range(SWAP_TURNS):
             # a deadlock: with a reader that has the old partition and waits for the parent
             try:
                 with self._conn.transaction():
                     self._run(
-                        "drop table if exists {old}; alter table {new} rename to {name};"
-                        "alter table {parent} attach partition {old} for values in ({day});"
-                        "alter table {old} drop constraint one_day"
+                        "drop table if exists bronze.{name}; alter table {new} rename to {name};"
+                        "alter table {parent} attach partition bronze.{name} for values in ({day});"
+                        "alter table bronze.{name} drop constraint one_day"
                     )
                 return
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
@@ -178,40 +171,23 @@ class NewPartition:
 
     def _give_to_owner(self) -> None:
         """The next login that lands must be able to drop it: it belongs to the parent's owner."""
-        from psycopg import sql
-
         owner = self._conn.execute(
-            "select pg_get_userbyid(relowner) from pg_class where oid = to_regclass(%s)"
+            "select quote_ident(pg_get_userbyid(relowner)) from pg_class"
+            " where oid = to_regclass(%s)"
             " and relowner <> current_user::regrole and pg_has_role(relowner, 'SET')",
-            [f"bronze.{self._table.name}"],
+            [self._names["parent"]],
         ).fetchone()
         if owner:
-            change = sql.SQL("alter table {} owner to {}")
-            self._conn.execute(change.format(self._names["new"], sql.Identifier(owner[0])))
+            self._run("alter table {new} owner to {owner}", owner=owner[0])
 
 
-def _identifier(name: str) -> sql.Identifier:
-    from psycopg import sql
-
-    return sql.Identifier("bronze", name)
-
-
-def _listed(names: Iterable[str]) -> sql.Composed:
-    from psycopg import sql
-
-    return sql.SQL(", ").join(map(sql.Identifier, names))
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _new_name(batch: Batch, leaf: int | None = None) -> str:
     name = f"{partition_name(batch.table.name, batch.day)}_{batch.id}"
     return name if leaf is None else f"{name}_{leaf}"
-
-
-def _begin(part: Slice) -> sql.Composed:
-    from psycopg import sql
-
-    row = sql.Literal(part.first) if part.start else sql.SQL("minvalue")
-    return sql.SQL("{}, {}").format(sql.Literal(part.scanned.file.path), row)
 
 
 def has_partition(conn: Connection, table: str, day: Day) -> bool:
@@ -222,21 +198,17 @@ def has_partition(conn: Connection, table: str, day: Day) -> bool:
 
 def drop_partition(conn: Connection, table: str, day: Day) -> bool:
     """Drops the day's partition, in the caller's transaction; False when there is none."""
-    from psycopg import sql
-
     if found := has_partition(conn, table, day):
-        conn.execute(sql.SQL("drop table {}").format(_identifier(partition_name(table, day))))
+        conn.execute(f"drop table bronze.{partition_name(table, day)}".encode())
     return found
 
 
 def drop_leaves(conn: Connection, batch: Batch) -> None:
     """Drops what workers have committed of a batch that fails, unless it is the day's by now."""
-    from psycopg import sql
-
     found = conn.execute(
         "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
         " and not relispartition and relname ~ %s",
         [f"^{_new_name(batch)}_[0-9]+$"],
     ).fetchall()
     for (name,) in found:
-        conn.execute(sql.SQL("drop table {}").format(_identifier(name)))
+        conn.execute(f"drop table bronze.{name}".encode())

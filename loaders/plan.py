@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from loaders import ledger, prepared, warehouse
@@ -36,11 +37,6 @@ class Plan:
     error: DaybookError | None = None
     prepared: prepared.Prepared | None = None
     may_be_blank: bool = False
-    # what the day has of the table and how it is read; None where it has none
-    fingerprint: str | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fingerprint", self._fingerprint())
 
     @property
     def to_read(self) -> tuple[RawFile, ...]:
@@ -49,7 +45,9 @@ class Plan:
             return self.prepared.rows
         return tuple(scanned.file for scanned in self.files or ())
 
-    def _fingerprint(self) -> str | None:
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """What the day has of the table and how it is read; None where it has none."""
         if self.files is None or (self.error and not self.files):
             return None
         content = {

@@ -88,7 +88,7 @@ def is_prepared(folder: Place) -> bool:
 def write(folder: Place, tables: list[Prepared], unused: dict[str, str]) -> None:
     """Write the manifest, whole or not at all: with it the day is complete."""
     entries = [table.as_json() for table in tables]
-    content = {"version": VERSION, "tables": entries, "unused": unused}
+    content = {"tables": entries, "unused": unused}
     # on disk it is renamed when it is whole; in S3 a key is there once it is
     draft = folder / (f"{MANIFEST}.new" if isinstance(folder, Path) else MANIFEST)
     system, path = system_of(draft)
@@ -117,8 +117,8 @@ def read(folder: Place, tables: list[Table]) -> list[Prepared]:
 
 
 def described(table: Table) -> Any:
-    """The declaration as the manifest keeps it: rows made for another one must not land."""
-    return json.loads(json.dumps(astuple(table)))
+    """What the manifest keeps of how a table was read: other rows must not land."""
+    return json.loads(json.dumps([VERSION, *astuple(table)]))
 
 
 def unused(folder: Place) -> dict[str, str]:
@@ -140,18 +140,14 @@ def _manifest(folder: Place) -> dict[str, Any]:
     system, path = system_of(folder / MANIFEST)
     with telling(folder / MANIFEST), system.open_input_stream(path) as file:
         manifest: dict[str, Any] = json.loads(file.read())
-    if manifest.get("version") != VERSION:
-        raise DaybookError(
-            f"{folder}: another Daybook wrote it. Run python -m loaders.spark again."
-        )
     return manifest
 
 
 def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepared:
     if entry is None or entry["declared"] != described(table):
         raise DaybookError(
-            f"{folder}: {table.name} was declared otherwise when Spark read it. "
-            "Run python -m loaders.spark again."
+            f"{folder}: {table.name} was declared otherwise when Spark read it, or another Daybook "
+            "read it. Run python -m loaders.spark again."
         )
     if entry["files"] is None:
         return Prepared(table, None)

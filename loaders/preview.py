@@ -120,8 +120,6 @@ def _preview(
 def _keys(conn: Connection, plan: Plan, before: ledger.Kept | None) -> Keys | None:
     """The new rows' keys beside those of the day itself where it has landed, else of the nearest
     earlier one."""
-    from psycopg import sql
-
     table, day = plan.table, plan.day
     held = day if has_partition(conn, table.name, day) else None
     if before and not held:
@@ -130,11 +128,13 @@ def _keys(conn: Connection, plan: Plan, before: ledger.Kept | None) -> Keys | No
         return None
     if table.kind == "delta":
         held = None
-    names = {"key": table.key, "columns": (*table.column_names, "_extra")}
-    lists = {what: sql.SQL(", ").join(map(sql.Identifier, each)) for what, each in names.items()}
-    new = sql.Identifier("bronze", f"{partition_name(table.name, day)}_{NO_BATCH}")
-    counts = sql.SQL(_COUNTS).format(new=new, landed=sql.Identifier("bronze", table.name), **lists)
-    [(fresh, changed, gone)] = conn.execute(counts, {"day": held and held.date}).fetchall()
+    new = f"bronze.{partition_name(table.name, day)}_{NO_BATCH}"
+    key, columns = (
+        ", ".join(f'"{name}"' for name in names)
+        for names in (table.key, (*table.column_names, "_extra"))
+    )
+    counts = _COUNTS.format(new=new, landed=f"bronze.{table.name}", key=key, columns=columns)
+    [(fresh, changed, gone)] = conn.execute(counts.encode(), {"day": held and held.date})
     return Keys(str(held or "all landed days"), fresh, changed, gone if held else 0)
 
 

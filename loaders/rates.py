@@ -6,7 +6,6 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
@@ -21,22 +20,13 @@ EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 Rate = tuple[date, str, Decimal]
 
 
-@dataclass(frozen=True)
-class Refreshed:
-    """What `bronze.fx_reference` holds now, and whether this refresh wrote it."""
+def refresh_rates(**connection: Any) -> bool:
+    """Bring `bronze.fx_reference` to the installed package's history, in one transaction; whether
+    there was anything to write. The caller holds the run lock.
 
-    rows: int
-    newest_date: date
-    changed: bool
-
-
-def refresh_rates(**connection: Any) -> Refreshed:
-    """Bring `bronze.fx_reference` to the installed package's history, in one transaction. The
-    caller holds the run lock.
-
-    Nothing is written when it holds that release already, or newer dates than the package has.
-    `connection` goes to `loaders.warehouse.connect`. DaybookError when the package or its file
-    can't be read.
+    There is nothing when it holds that release already, or newer dates than the package has.
+    `connection` goes to `loaders.warehouse.connect`. DaybookError when the package's file can't
+    be read.
     """
     from loaders import warehouse
 
@@ -44,14 +34,14 @@ def refresh_rates(**connection: Any) -> Refreshed:
     connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
     with warehouse.connect(**connection, autocommit=True) as conn:
         known = conn.execute(
-            "select version, rows, newest_date from bronze.fx_reference_state"
+            "select version, newest_date from bronze.fx_reference_state"
         ).fetchone()
         if known and known[0] == version:
-            return Refreshed(known[1], known[2], False)
+            return False
         rates = list(read_history())
         newest = max(rate[0] for rate in rates)
-        if known and known[2] > newest:
-            return Refreshed(known[1], known[2], False)
+        if known and known[1] > newest:
+            return False
         with conn.transaction():
             conn.execute("delete from bronze.fx_reference")
             with conn.cursor().copy(
@@ -69,7 +59,7 @@ def refresh_rates(**connection: Any) -> Refreshed:
                 """,
                 [version, newest, len(rates)],
             )
-    return Refreshed(len(rates), newest, True)
+    return True
 
 
 def read_history() -> Iterator[Rate]:
@@ -111,9 +101,4 @@ def parse_history(lines: io.TextIOBase) -> Iterator[Rate]:
 def _distribution() -> Any:
     from importlib import metadata
 
-    try:
-        return metadata.distribution(PACKAGE)
-    except metadata.PackageNotFoundError:
-        raise DaybookError(
-            f"The package {PACKAGE}, which carries the ECB's rates, is missing."
-        ) from None
+    return metadata.distribution(PACKAGE)

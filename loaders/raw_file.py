@@ -20,6 +20,10 @@ from loaders.readers.rows import UnreadableError
 Format = Literal["csv", "json", "parquet", "xlsx"]
 Place = Path | s3.S3Path
 READ = 1 << 20
+LOCALLY = {
+    FileNotFoundError: "it is no longer there",
+    PermissionError: "no permission to read it",
+}
 
 
 @dataclass(frozen=True)
@@ -156,13 +160,5 @@ def telling(location: Place) -> Iterator[None]:
     except OSError as error:
         if isinstance(location, s3.S3Path):
             raise s3.error_of(location, error) from None
-        raise _local_error(location, error) from error
-
-
-def _local_error(location: Path, error: OSError) -> DaybookError:
-    name = error.filename or location
-    if isinstance(error, FileNotFoundError):
-        return DaybookError(f"{name}: it is no longer there.")
-    if isinstance(error, PermissionError):
-        return DaybookError(f"{name}: no permission to read it.")
-    return DaybookError(f"{name}: {error.strerror or error}.")
+        said = LOCALLY.get(type(error), error.strerror or error)
+        raise DaybookError(f"{error.filename or location}: {said}.") from error

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from loaders import warehouse
-from loaders.backup import COMPARE, HASHES, SCHEMAS, answer, said, surroundings
+from loaders.backup import COMPARE, HASHES, SCHEMAS, said, surroundings
 from loaders.cluster import program
-from loaders.errors import UsageError, WarehouseError
+from loaders.errors import UsageError, WarehouseError, guarded
 from loaders.lock import run_lock
 
 # What hangs on the warehouse from elsewhere, such as a reader's view, would be dropped with it.
@@ -107,7 +106,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
     warehouse.migrate()  # rights and owners, and what a newer Daybook adds
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m loaders.restore") -> int:
+def main(arguments: list[str] | None = None, prog: str = "daybook restore") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Put back what daybook backup saved, also on a newer PostgreSQL.",
@@ -119,12 +118,9 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.rest
     )
     given = parser.parse_args(arguments)
 
-    def command() -> str:
+    def command() -> None:
+        warehouse.wake()
         restore(given.file, replace=given.replace)
-        return f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree."
+        print(f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree.")
 
-    return answer(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return guarded(command)

@@ -33,6 +33,10 @@ TRIES = 8  # of a throttled or failed request, each later than the one before: a
 # Each read is a request of its own, so a small one would cost a round trip.
 READ = 4 << 20
 AT_ONCE = 16
+REFUSED = (
+    *("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"),
+    *("ACCESS_DENIED", "UNRECOGNIZED_CLIENT"),
+)
 Version = tuple[int, int, str | None]  # bytes, mtime_ns (0 in S3) and ETag (None on disk)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _CODE = re.compile(r"AWS Error ([A-Z_]+)")
@@ -135,23 +139,17 @@ def error_of(path: object, error: Exception) -> DaybookError:
         return DaybookError(f"{path}: there is no such bucket.")
     if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND") or isinstance(error, FileNotFoundError):
         return DaybookError(f"{path}: it is no longer there.")
-    if code in ("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"):
-        return _refused(path, code)
-    if code in ("ACCESS_DENIED", "UNRECOGNIZED_CLIENT") or (status and status[1] in ("401", "403")):
-        return _refused(path, code or "ACCESS_DENIED")
+    if code in REFUSED or (status and status[1] in ("401", "403")):
+        return DaybookError(
+            f"{path}: the credentials were refused ({code or 'ACCESS_DENIED'}). Look at "
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and what they may read."
+        )
     if code in ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT"):
         return DaybookError(f"{path}: the server is too busy, asked {TRIES} times ({code}).")
     if code == "NETWORK_CONNECTION":
         where = next(filter(None, map(os.environ.get, ENDPOINTS)), "AWS")
         return DaybookError(f"{path}: {where.rpartition('@')[2]} can't be reached.")
     return DaybookError(f"{path}: S3 failed ({code or (status and status[1]) or 'no code'}).")
-
-
-def _refused(path: object, code: str) -> DaybookError:
-    return DaybookError(
-        f"{path}: the credentials were refused ({code}). Look at AWS_ACCESS_KEY_ID, "
-        "AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and what they may read."
-    )
 
 
 def filesystem() -> S3FileSystem:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loaders.declaration import build
-from loaders.errors import UsageError, ended_with, guess, readable
+from loaders.errors import UsageError, guarded, guess, readable
 from loaders.personal import usual_pii
 from loaders.sample import Field, has_value, read_sample
 from loaders.schema import Column, Table
@@ -129,21 +129,6 @@ def _reading(table: Table) -> dict[str, str]:
     return {word: _quoted(value) for word, value in words.items() if value != usual[word]}
 
 
-def write_all(files: dict[Path, str]) -> None:
-    """Write all of the files or none. OSError when one can't be written: all is as it was then."""
-    former = {path: path.read_bytes() if path.is_file() else None for path in files}
-    try:
-        for path, text in files.items():
-            path.write_text(text, encoding="utf-8")
-    except BaseException:
-        for path, before in former.items():
-            if before is not None:
-                path.write_bytes(before)
-            elif path.is_file():
-                path.unlink()
-        raise
-
-
 def _reserved() -> set[str]:
     """Words of SQL that no column can be called by, unquoted."""
     from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
@@ -230,8 +215,6 @@ def _quoted(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
-    import yaml
-
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Write what a new entity needs, from a sample; nothing is overwritten.",
@@ -251,15 +234,17 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
     add("--delta", action="store_true", help="a day's file has only what is new or changed")
     add("--encoding", default="utf-8", help="of a text file, when not UTF-8")
     given = parser.parse_args(arguments)
-    try:
-        table = look(
-            given.entity, given.sample, given.key, delta=given.delta, encoding=given.encoding
-        )
-        files = files_of(table)
-        build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
-        write_all(files)
-    except (Exception, KeyboardInterrupt) as error:
-        return ended_with(error)
+    return guarded(lambda: _write(given))
+
+
+def _write(given: argparse.Namespace) -> None:
+    import yaml
+
+    table = look(given.entity, given.sample, given.key, delta=given.delta, encoding=given.encoding)
+    files = files_of(table)
+    build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
     newest = _written_at(table)
     more = f"; the newest by {newest}" if newest else ""
     more += "".join(f"; {word}: {value}" for word, value in _reading(table).items())
@@ -271,7 +256,6 @@ def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
         print(f"  {column.name:{wide}}  {column.data_type:11}  from {source}{pii}")
     print("Written:", *(f"  {path.relative_to(PROJECT)}" for path in files), sep="\n")
     print(AFTERWARDS.format(table.entity))
-    return 0
 
 
 if __name__ == "__main__":

@@ -25,8 +25,6 @@ def start(home: Path) -> bool:
     """
     import psycopg
 
-    if answers(home):
-        return False
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with process.only_one(home / "server.lock"):

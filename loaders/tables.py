@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loaders.schema import Table
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from psycopg.sql import Composed
 
 LINEAGE = {
     "_extra": "jsonb",
@@ -27,16 +25,16 @@ def ensure_tables(conn: Connection) -> list[str]:
     In the caller's transaction. Nothing is ever dropped: a column no longer declared stays and
     lands null. Returns what was done, as `stg_x` or `stg_x.column`.
     """
-    from psycopg import sql
-
     gaps = missing(conn)
     for gap in gaps:
         name, _, column = gap.partition(".")
         if column:
-            add = sql.SQL("alter table {} add column {} text")
-            conn.execute(add.format(sql.Identifier("bronze", name), sql.Identifier(column)))
+            conn.execute(f'alter table bronze.{name} add "{column}" text'.encode())
         else:
-            conn.execute(_create(declared_tables()[name]))
+            columns = [f'"{one}" text' for one in declared_tables()[name].column_names]
+            columns += [f"{one} {kind}" for one, kind in LINEAGE.items()]
+            table = f"bronze.{name} ({', '.join(columns)}) partition by list (_day)"
+            conn.execute(f"create table {table}".encode())
     return gaps
 
 
@@ -61,15 +59,3 @@ def missing(conn: Connection) -> list[str]:
             columns = [f"{table.name}.{name}" for name in table.column_names]
             gaps += [column for column in columns if column not in there]
     return gaps
-
-
-def _create(table: Table) -> Composed:
-    from psycopg import sql
-
-    columns = [sql.SQL("{} text").format(sql.Identifier(name)) for name in table.column_names]
-    columns += [
-        sql.SQL("{} " + kind).format(sql.Identifier(name)) for name, kind in LINEAGE.items()
-    ]
-    return sql.SQL("create table {} ({}) partition by list (_day)").format(
-        sql.Identifier("bronze", table.name), sql.SQL(", ").join(columns)
-    )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from loaders.errors import WarehouseError, ended_with, plain
+from loaders.errors import WarehouseError, guarded, plain
 from loaders.session import (
     LOADER,
     TRANSFORMER,
@@ -41,17 +40,6 @@ COMMANDS = {
 }
 
 
-@dataclass(frozen=True)
-class Status:
-    """The warehouse as `status()` found it; `where` never holds a password."""
-
-    running: bool
-    embedded: bool
-    where: str
-    version: str | None = None
-    problem: str | None = None
-
-
 def start() -> str:
     """Start the embedded server if need be and leave the warehouse ready; returns its URI.
 
@@ -68,6 +56,12 @@ def start() -> str:
     return uri()
 
 
+def wake() -> None:
+    """Start what is ours to start: any other server is there, or is said not to be."""
+    if is_embedded():
+        start()
+
+
 def stop() -> bool:
     """Stop the embedded server; False if it didn't run. WarehouseError if the server isn't ours."""
     if not is_embedded():
@@ -77,14 +71,13 @@ def stop() -> bool:
     return server.stop(home())
 
 
-def status() -> Status:
-    """Whether the warehouse answers, where it is and its version."""
+def status() -> tuple[str | None, str | None]:
+    """The version of the server that answers, None where none does; and what is wrong with it."""
     try:
         with connect(application_name="daybook status") as conn:
-            version = conn.info.parameter_status("server_version")
-            return Status(True, is_embedded(), where(), version, _behind(conn))
+            return conn.info.parameter_status("server_version"), _behind(conn)
     except WarehouseError as error:
-        return Status(False, is_embedded(), where(), problem=str(error))
+        return None, str(error)
 
 
 def migrate() -> list[str]:
@@ -199,11 +192,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m loaders.ware
     parser.add_argument(
         "command", choices=COMMANDS, help="; ".join(f"{n}: {w}" for n, w in COMMANDS.items())
     )
-    try:
-        print(_answer(parser.parse_args(arguments).command))
-    except (Exception, KeyboardInterrupt) as error:
-        return ended_with(error)
-    return 0
+    given = parser.parse_args(arguments)
+    return guarded(lambda: print(_answer(given.command)))
 
 
 def _answer(command: str) -> str:
@@ -217,13 +207,11 @@ def _answer(command: str) -> str:
         return "Stopped." if stop() else "It wasn't running."
     if command == "start":
         start()
-        return f"PostgreSQL {status().version} is ready at {where()}.\n{uri_without_password()}"
-    server = status()
-    kind = "embedded" if server.embedded else "external"
-    if not server.running:
-        return f"stopped ({kind}): {server.where}\n{server.problem}"
-    note = f"\n{server.problem}" if server.problem else ""
-    return f"running ({kind}): PostgreSQL {server.version} at {server.where}{note}"
+        return f"PostgreSQL {status()[0]} is ready at {where()}.\n{uri_without_password()}"
+    version, problem = status()
+    kind = "embedded" if is_embedded() else "external"
+    found = f"running ({kind}): PostgreSQL {version} at " if version else f"stopped ({kind}): "
+    return found + where() + (f"\n{problem}" if problem else "")
 
 
 if __name__ == "__main__":

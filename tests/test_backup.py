@@ -69,7 +69,7 @@ def test_what_was_saved_takes_the_place_of_what_is_there(
 def test_a_restore_that_is_killed_changes_nothing(db: psycopg.Connection, saved: Path) -> None:
     landing.land_day(SAMPLE, parse_day("day2"))
     before = contents(db)
-    command = [sys.executable, "-m", "loaders.restore", str(saved), "--replace"]
+    command = [sys.executable, "-m", "flows.cli", "restore", str(saved), "--replace"]
     with warehouse.connect() as reader:
         reader.execute("select from bronze.load_batches")  # what is there can't be dropped yet
         running = subprocess.Popen(command, cwd=PROJECT)

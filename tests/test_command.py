@@ -13,8 +13,8 @@ import pytest
 
 from flows import report
 from flows.cli import COMMANDS, completion, main
-from flows.command import guarded
 from loaders.days import parse_day
+from loaders.errors import guarded
 from loaders.sources import PROJECT
 
 INSTALLED = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from flows.cli import main; "

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import yaml
 
-from loaders.scaffold import files_of, look, main, write_all
+from loaders.scaffold import files_of, look, main
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 from tests.test_conventions import tracked
 
@@ -256,17 +256,3 @@ def test_what_cannot_be_an_entity_is_said(
     assert main(line.format(**places).split()) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error
-
-
-def test_all_files_are_written_or_none(tmp_path: Path) -> None:
-    old, new, taken = tmp_path / "old.yml", tmp_path / "new.sql", tmp_path / "taken.sql"
-    old.write_text("before")
-    taken.mkdir()
-    with pytest.raises(OSError, match="taken"):
-        write_all({old: "after", new: "after", taken: "after"})
-    assert sorted(tmp_path.iterdir()) == [old, taken]
-    assert old.read_text() == "before"
-    taken.rmdir()
-    write_all({old: "after", new: "after", taken: "after"})
-    assert {path.read_text() for path in (old, new, taken)} == {"after"}
-    assert sorted(tmp_path.iterdir()) == [new, old, taken]

@@ -47,8 +47,21 @@ def test_a_terminal_shows_rows_and_rate(monkeypatch: pytest.MonkeyPatch) -> None
     out, seconds = Terminal(), iter(range(100))
     with Progress("day1", out) as progress:
         monkeypatch.setattr(watched.time, "monotonic", lambda: float(next(seconds)))
+        progress("landing")
         progress("stg_agents", 10**7, 10**8, 1000)
         progress("stg_agents", 5 * 10**7, 10**8, 5000)
-        (table,) = progress._tables.values()
-        shown = progress._bars.tasks[table].description
-    assert shown == "  stg_agents 50 of 100 MB, 5,000 rows, 4,000 a second"
+        progress("warning: [red] is a word")
+    shown = out.getvalue()
+    assert "day1: landing" in shown
+    assert "  stg_agents 50 of 100 MB, 5,000 rows, 4,000 a second" in shown
+    assert "day1: warning: [red] is a word" in shown
+
+
+def test_a_long_name_keeps_to_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with Progress("day1", out) as progress:
+        progress(f"building · {'test_' * 20}", 23, 59)
+    assert "day1: building 23 of 59 · test_test_" in out.getvalue()
+    assert "…" in out.getvalue()

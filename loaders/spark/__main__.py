@@ -8,25 +8,24 @@ import sys
 from loaders import warehouse
 from loaders.arguments import add_reading, data_path
 from loaders.days import parse_day
-from loaders.errors import ended_with
+from loaders.errors import guarded
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Read a day as the arguments say; prints the place to land. The exit code (0, 1 or 2)."""
     options = _parser().parse_args(arguments)
-    try:
-        day = parse_day(options.day)
-        data = data_path(options.data)
-        out = options.out or warehouse.home() / "spark"
+    return guarded(lambda: _read(options))
 
-        from loaders.spark.reading import read_day
 
-        how = {"allow_empty": options.allow_empty, "sources": options.sources}
-        read_day(data, day, out, **how, progress=_tell)
-    except (Exception, KeyboardInterrupt) as error:
-        return ended_with(error)
+def _read(options: argparse.Namespace) -> None:
+    day, data = parse_day(options.day), data_path(options.data)
+    out = options.out or warehouse.home() / "spark"
+
+    from loaders.spark.reading import read_day
+
+    how = {"allow_empty": options.allow_empty, "sources": options.sources}
+    read_day(data, day, out, **how, progress=_tell)
     print(out)
-    return 0
 
 
 def _tell(table: str, done: int, total: int) -> None:
