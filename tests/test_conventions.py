@@ -97,6 +97,14 @@ def test_every_column_says_more_than_its_name() -> None:
     }
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
+def test_a_row_of_silver_or_quarantine_leads_to_its_record(model: Path) -> None:
+    several = {"group_memberships_history", "transaction_pipeline_state"}  # records are behind one
+    if model.parent.name in ("silver", "quarantine") and model.stem not in several:
+        lineage = {"_day", "_batch_id", "_source_file", "_source_row", "_updated_at"}
+        assert lineage <= {column["name"] for column in described(model)["columns"]}
+
+
 def test_no_model_is_called_stg() -> None:
     assert [model.stem for model in MODELS if model.stem.startswith("stg_")] == []
 
