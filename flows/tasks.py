@@ -201,7 +201,7 @@ async def _leave(
 ) -> None:
     logger, site = get_run_logger(), warehouse.home() / "site"
     with warehouse.connect(
-        application_name="daybook artifacts", autocommit=True, role=warehouse.TRANSFORMER
+        application_name=f"daybook {run.flow_run_id}", autocommit=True, role=warehouse.TRANSFORMER
     ) as connection:
         account = report.read_account(connection, run.flow_run_id, run.day)
         rows = ask(connection, "ledger", day=run.day.date)

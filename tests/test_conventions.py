@@ -74,6 +74,12 @@ def test_every_yaml_of_a_model_has_its_sql() -> None:
             assert file.with_suffix(".sql").exists(), file
 
 
+@pytest.mark.parametrize("seed", sorted((PROJECT / "seeds").glob("*.yml")), ids=lambda p: p.stem)
+def test_a_seed_says_what_a_row_is(seed: Path) -> None:
+    (entry,) = yaml.safe_load(seed.read_text())["seeds"]
+    assert entry["description"].startswith("One row per ")
+
+
 def test_every_column_says_more_than_its_name() -> None:
     """In models and sources; and dbt's pages have a front door."""
     text = "".join(page.read_text() for page in (PROJECT / "models").glob("*.md"))
