@@ -186,10 +186,11 @@ def finish_day(run: Run) -> int:
 @timed
 def sweep_orphans(run: Run) -> list[str]:
     """Drop tables that only a dead run can have left; their names."""
-    return retention.sweep_orphans(flow_run_id=run.flow_run_id, lock=run.lock)
+    return retention.sweep_orphans(flow_run_id=run.flow_run_id, day=run.day, lock=run.lock)
 
 
 @timed
 def expire_days(run: Run) -> list[tuple[str, date]]:
     """Drop landed days past DAYBOOK_KEEP_DAYS that were applied; (table, day) of each."""
-    return retention.expire_days(retention.keep_days(), flow_run_id=run.flow_run_id, lock=run.lock)
+    keep = retention.keep_days()
+    return retention.expire_days(keep, flow_run_id=run.flow_run_id, day=run.day, lock=run.lock)

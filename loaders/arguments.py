@@ -29,7 +29,7 @@ def add_landing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--workers", type=int, default=1, metavar="N", help="processes that read big files")
     add("--force", action="store_true", help="land files that did not change, too")
-    shrink = "accept less than half of the keys of the nearest earlier day"
+    shrink = "accept a list that has, or leaves on, not half of what the earlier day did"
     add("--allow-shrink", action="store_true", help=shrink)
 
 

@@ -140,6 +140,7 @@ COLUMN: Words = {
     "shared": ("shared is true or false", _flag),
     "pii": ("", _one_of("kind of pii", "agent", "user", "personal")),
     "hash": ("hash is true or false", _flag),
+    "switches_off": ("switches_off is one value", _text),
 }
 # What a table has until its problems are mended.
 UNSAID: dict[str, Any] = {"found_under": (), "kind": "snapshot", "required": False, "key": ()}

@@ -37,7 +37,7 @@ __all__ = ["Landed", "Plan", "land_day", "land_table", "note_unused", "plan_day"
 
 Progress = Callable[[str, int, int, int], None]
 SHOWN_EVERY = 4 << 20  # bytes read, between two calls of progress
-SHRINK_FROM = 20  # keys of the earlier day: below, half of them says nothing
+SHRINK_FROM = 20  # of the earlier day: below, half of them says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,36 +190,49 @@ def checked(
     table, read = reading.plan.table, reading.read
     reading.check()
     if table.kind == "snapshot":
-        check_keys(reading.plan, partition, before, allow_shrink)
+        check_shrink(reading, partition, before, allow_shrink)
     drift = ledger.drift(read.found.missing(), read.found.unknown, before)
     counts = (read.records.total(), read.landed, read.rejected)
     return Outcome("succeeded", *counts, drift, rows_repaired=read.repaired)
 
 
-def check_keys(
-    plan: Plan, partition: NewPartition, before: Kept | None, allow_shrink: bool
+def check_shrink(
+    reading: Reading, partition: NewPartition, before: Kept | None, allow_shrink: bool
 ) -> None:
-    """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read.
+    """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read, and off
+    whom a field of it switches off.
 
-    DaybookError when no key can be, or when SHRINK_FROM or more were there and not half still are.
+    DaybookError when no key can be read, or when SHRINK_FROM or more were there, or switched on,
+    and not half still are. A list that is empty, and may be, is looked at no further.
     """
+    plan, earlier = reading.plan, before and before.day
     name, key = plan.table.name, ", ".join(plan.table.key)
-    earlier = before.day if before else None
-    rows, readable, known, shared = partition.keys(earlier)
-    if rows and not readable:
+    found = partition.compared(earlier)
+    if found.rows and not found.readable:
         raise DaybookError(
-            f"{name}: none of its {rows} keys ({key}) can be read: they are blank, or a "
+            f"{name}: none of its {found.rows} keys ({key}) can be read: they are blank, or a "
             "spreadsheet has shortened them (to 9.00101E+11 and the like). Export them as text. "
             "Nothing was replaced."
         )
-    if earlier and known >= SHRINK_FROM and 2 * shared < known and not allow_shrink:
-        few = 2 * rows < known
-        what = f"{rows} rows are" if few else f"{shared} known keys ({key}) are"
-        raise DaybookError(
-            f"{name}: {what} less than half of the {known} of {earlier}. A lost page, "
-            "another system's file, or keys that went through a spreadsheet look like that. If it "
-            "is right, land it with --allow-shrink."
+    if allow_shrink or (plan.may_be_empty and not reading.read.records.total()):
+        return
+    if found.known >= SHRINK_FROM and 2 * found.shared < found.known:
+        few = 2 * found.rows < found.known
+        what = f"{found.rows} rows are" if few else f"{found.shared} known keys ({key}) are"
+        problem = (
+            f"{what} less than half of the {found.known} of {earlier}. A lost page, another "
+            "system's file, or keys that went through a spreadsheet look like that."
         )
+    elif found.on >= SHRINK_FROM and 2 * found.still_on < found.on:
+        by = ", ".join(column.name for column in plan.table.columns if column.switches_off)
+        problem = (
+            f"it would switch off {found.on - found.still_on} of the {found.on} that are on in "
+            f"{earlier} (by {by}). A field that was exported or mapped "
+            "otherwise than before looks like that."
+        )
+    else:
+        return
+    raise DaybookError(f"{name}: {problem} If it is right, land it with --allow-shrink.")
 
 
 def _record_failure(batch: Batch, reading: Reading, failure: Exception, how: How) -> Outcome:

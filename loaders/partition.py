@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import DaybookError
@@ -23,11 +23,25 @@ SWAP_WAIT = "2s"
 SWAP_TURNS = 15
 # A key as it is compared; null when it can't be read: no id, or what pandas writes for none.
 _READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
+# Whether a column's value switches its record off, whatever its case and its blanks.
+_SWITCHES_OFF = "translate(lower({}), E' \\t\\r\\n', '') = {}"
 
 
 def partition_name(table: str, day: Day) -> str:
     """`stg_agents_p20260105`"""
     return f"{table}_p{day.date:%Y%m%d}"
+
+
+class Compared(NamedTuple):
+    """A snapshot beside an earlier landed day: its rows and keys that can be read, those that the
+    earlier day has, and those of both; of the earlier day's those switched on, in both."""
+
+    rows: int
+    readable: int
+    known: int
+    shared: int
+    on: int
+    still_on: int
 
 
 class NewPartition:
@@ -124,24 +138,34 @@ class NewPartition:
                 copy.write(piece)
         return cursor.rowcount
 
-    def keys(self, before: Day | None) -> tuple[int, int, int, int]:
-        """Rows, and keys that can be read: of the new rows, of an earlier landed day, of both."""
+    def compared(self, before: Day | None) -> Compared:
+        """The new rows beside those of an earlier landed day."""
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
         # a list of days has other dates each day: what it is about is in the rest of its key
         key = [name for name in self._table.key if name not in dated] or self._table.key
         values = ", ".join(_READ.format(f'"{name}"') for name in key)
-        [counts] = self._run(
-            "with fresh as materialized"
-            " (select distinct {values} from {new} where row({values}) is not null),"
-            " earlier as materialized (select distinct {values} from {parent}"
-            " where row({values}) is not null and _day = {before})"
-            " select (select count(*) from {new}), (select count(*) from fresh),"
-            " (select count(*) from earlier), (select count(*) from"
-            " (select * from fresh intersect select * from earlier) as shared)",
-            values=values,
-            before=self._literal(before and before.date),
+        off = [
+            _SWITCHES_OFF.format(f'"{one.name}"', self._literal(one.switches_off.lower()))
+            for one in self._table.columns
+            if one.switches_off
+        ]
+        readable = (
+            "select array[{values}] as key, bool_and(({off}) is not true) as is_on"
+            " from {%s} where row({values}) is not null"
         )
-        return counts
+        [counts] = self._run(
+            f"with fresh as materialized ({readable % 'new'} group by 1),"
+            f" earlier as materialized ({readable % 'parent'} and _day = {{before}} group by 1)"
+            " select (select count(*) from {new}), count(fresh), count(earlier),"
+            " count(*) filter (where fresh is not null and earlier is not null),"
+            " count(*) filter (where earlier.is_on),"
+            " count(*) filter (where fresh.is_on and earlier.is_on)"
+            " from fresh full join earlier using (key)",
+            before=self._literal(before and before.date),
+            values=values,
+            off=" or ".join(off) or "false",
+        )
+        return Compared(*counts)
 
     def swap_in(self) -> None:
         """Takes the day's place, without who is forgotten; the parent is locked to the commit.

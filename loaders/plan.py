@@ -28,15 +28,19 @@ READER_VERSION = 7
 @dataclass(frozen=True)
 class Plan:
     """One table of a day. `files` is None when it isn't there; `error` is why it can't land;
-    `prepared` is what Spark has read of them; `may_be_blank`: a file of no bytes is an empty list,
-    not a page that was lost."""
+    `prepared` is what Spark has read of them; `may_be_empty`: nothing in its files is no fault."""
 
     table: Table
     day: Day
     files: tuple[Scanned, ...] | None
     error: DaybookError | None = None
     prepared: prepared.Prepared | None = None
-    may_be_blank: bool = False
+    may_be_empty: bool = False
+
+    @property
+    def may_be_blank(self) -> bool:
+        """Whether a file of no bytes is an empty list, and not a page that was lost."""
+        return self.may_be_empty and len(self.files or ()) == 1
 
     @property
     def to_read(self) -> tuple[RawFile, ...]:
@@ -83,7 +87,7 @@ def plan_day(
         ledger.check_calendar(conn, day)
     if prepared.is_prepared(folder):
         read = prepared.read(folder, chosen)
-        return [Plan(one.table, day, one.files, one.error, one) for one in read]
+        return [Plan(one.table, day, one.files, one.error, one, allow_empty) for one in read]
     return plan_tables(folder, chosen, day, allow_empty=allow_empty)
 
 
@@ -154,4 +158,4 @@ def _plan_table(
             f"{folder}: no record in its files. An empty list would switch everything off; "
             "if that is right, land it with --allow-empty."
         )
-    return Plan(table, day, scanned, may_be_blank=may_be_empty and len(scanned) == 1)
+    return Plan(table, day, scanned, may_be_empty=may_be_empty)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from loaders.days import Day
     from loaders.lock import Lock
 
 SETTING = "DAYBOOK_KEEP_DAYS"
@@ -34,7 +35,7 @@ def keep_days() -> int | None:
 
 
 def expire_days(
-    keep: int | None, *, flow_run_id: str, lock: Lock | None = None
+    keep: int | None, *, flow_run_id: str, day: Day | None = None, lock: Lock | None = None
 ) -> list[tuple[str, date]]:
     """Drop the landed partitions older than `keep` days before the newest applied day, and note
     each in bronze.expired_days: the (table, day)s that went, oldest first.
@@ -47,10 +48,10 @@ def expire_days(
     if keep is None:
         return []
     expired = []
-    with _connect(flow_run_id, warehouse.LOADER) as conn:
+    with _connect(flow_run_id, day, warehouse.LOADER) as conn:
         snapshots = [t.name for t in declared_tables().values() if t.kind == "snapshot"]
         found = conn.execute(_EXPIRABLE, {"keep": keep, "snapshots": snapshots}).fetchall()
-        for table, day, batch_id, partition in found:
+        for table, expired_day, batch_id, partition in found:
             with suppress(errors.LockNotAvailable):
                 with _transaction(conn, lock):
                     drop = sql.SQL("drop table {}").format(sql.Identifier("bronze", partition))
@@ -58,16 +59,17 @@ def expire_days(
                     conn.execute(
                         "insert into bronze.expired_days (table_name, day, batch_id, flow_run_id)"
                         " values (%s, %s, %s, %s)",
-                        [table, day, batch_id, flow_run_id],
+                        [table, expired_day, batch_id, flow_run_id],
                     )
-                expired.append((table, day))
+                expired.append((table, expired_day))
     return expired
 
 
-def _connect(flow_run_id: str, role: str) -> Connection:
+def _connect(flow_run_id: str, day: Day | None, role: str) -> Connection:
     return warehouse.connect(
         application_name=f"daybook {flow_run_id}",
         flow_run_id=flow_run_id,
+        day=day,
         role=role,
         autocommit=True,
     )
@@ -125,7 +127,9 @@ order by batches.day, batches.table_name
 """
 
 
-def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
+def sweep_orphans(
+    *, flow_run_id: str, day: Day | None = None, lock: Lock | None = None
+) -> list[str]:
     """Drop what only a dead run can have left: tables named like a landed table's partition that
     hang on no parent, and relations that dbt builds under a passing name. The caller holds the
     run lock and has reaped dead batches: what workers have committed belongs to a running one, and
@@ -141,7 +145,7 @@ def sweep_orphans(*, flow_run_id: str, lock: Lock | None = None) -> list[str]:
         (warehouse.TRANSFORMER, list(SCHEMAS), passing),
     ):
         # by the role that makes such relations
-        with _connect(flow_run_id, role) as conn:
+        with _connect(flow_run_id, day, role) as conn:
             found = conn.execute(_ORPHANS, {"named": named, "schemas": schemas}).fetchall()
             for schema, relation, kind in found:
                 with suppress(errors.LockNotAvailable, errors.DependentObjectsStillExist):

@@ -16,7 +16,8 @@ class Column:
     `places` are the names or paths tried in order; `shared`: another column has them too;
     `values` is theirs → ours; `formats` are strptime's, of a date or a time;
     `scale`: how far a number's point moves to the right; `pii`: whether it names an agent or a card
-    `user`, or says something `personal` of the one whom the record names; `hash`: it lands hashed.
+    `user`, or says something `personal` of the one whom the record names; `hash`: it lands hashed;
+    `switches_off` is the value by which a record switches off what it names.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Column:
     scale: int = 0
     pii: str = ""
     hash: bool = False
+    switches_off: str = ""
 
     @property
     def json_path(self) -> FieldPath:

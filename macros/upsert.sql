@@ -17,8 +17,8 @@
     {%- for column in beside_key if column not in presence and not column.startswith('_') -%}{%- do values.append(column) -%}{%- endfor -%}
     {%- set same_key = columns_of('incoming', key) ~ ' = ' ~ columns_of('held', key) -%}
     {#- Between two equal records another may come to stand: then it counts on which of them a row stands. -#}
-    {%- set winner_moves = meta.records and '_batch_id' in columns and not work.whole
-        and (work.has_later or work.gone or work.pending | map(attribute='day') | unique | list | length > 1) -%}
+    {%- set several = work.has_later or work.gone or work.pending | map(attribute='day') | unique | list | length > 1 -%}
+    {%- set winner_moves = '_batch_id' in columns and (several and not work.whole if meta.records else meta.whole) -%}
     {%- set covered = work.covered -%}
     {%- if not covered and (meta.whole or (meta.records and work.whole and not meta.order)) -%}
         {%- set covered = 'true' -%}

@@ -216,8 +216,13 @@ class State:
             records = self.records(*TARGETS[target])
             return {r.place: errors for r in records if (errors := self.errors(r))}
         rows = {r.place: r.errors for r in self.records("stg_group_memberships") if r.errors}
-        lists = [r for r in self.records("stg_groups") if not r.errors and r.is_malformed_list]
-        return rows | {r.place: frozenset({"agent_ids_invalid"}) for r in lists}
+        for record in self.records("stg_groups"):
+            why = {"agent_ids_invalid"} if record.is_malformed_list else set()
+            if record.errors and (why or record.agent_ids):
+                why.add("group_invalid")
+            if why:
+                rows[record.place] = frozenset(why)
+        return rows
 
     @cached_property
     def ledger(self) -> dict[tuple[date, str, str], Counter[str]]:

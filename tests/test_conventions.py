@@ -74,6 +74,12 @@ def test_every_yaml_of_a_model_has_its_sql() -> None:
             assert file.with_suffix(".sql").exists(), file
 
 
+@pytest.mark.parametrize("seed", sorted((PROJECT / "seeds").glob("*.yml")), ids=lambda p: p.stem)
+def test_a_seed_says_what_a_row_is(seed: Path) -> None:
+    (entry,) = yaml.safe_load(seed.read_text())["seeds"]
+    assert entry["description"].startswith("One row per ")
+
+
 def test_every_column_says_more_than_its_name() -> None:
     """In models and sources; and dbt's pages have a front door."""
     text = "".join(page.read_text() for page in (PROJECT / "models").glob("*.md"))
@@ -95,6 +101,14 @@ def test_every_column_says_more_than_its_name() -> None:
     assert set(re.findall(r"`(\w+)`", blocks["__overview__"])) >= {
         model.parent.name for model in MODELS
     }
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
+def test_a_row_of_silver_or_quarantine_leads_to_its_record(model: Path) -> None:
+    several = {"group_memberships_history", "transaction_pipeline_state"}  # records are behind one
+    if model.parent.name in ("silver", "quarantine") and model.stem not in several:
+        lineage = {"_day", "_batch_id", "_source_file", "_source_row", "_updated_at"}
+        assert lineage <= {column["name"] for column in described(model)["columns"]}
 
 
 def test_no_model_is_called_stg() -> None:

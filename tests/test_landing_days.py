@@ -70,6 +70,61 @@ def test_a_shrunken_snapshot_is_refused(tmp_path: Path, db: psycopg.Connection) 
     assert allowed.rows_landed == 14
 
 
+@pytest.mark.parametrize(
+    ("table", "on", "off", "by"),
+    [
+        ("agents", {"deactivated": False}, {"deactivated": True}, "contact_active, deactivated"),
+        ("agents", {"contact": {"active": True}}, {"contact": {"active": False}}, "deactivated"),
+        ("agent_details", {"deactivated": False}, {"deactivated": "TRUE"}, "deactivated"),
+        ("groups", {"agent_ids": [1]}, {"agent_ids": []}, "agent_ids"),
+    ],
+)
+def test_a_snapshot_that_switches_off_more_than_half_is_refused(
+    tmp_path: Path,
+    db: psycopg.Connection,
+    table: str,
+    on: dict[str, Any],
+    off: dict[str, Any],
+    by: str,
+) -> None:
+    for day, many in (("day1", 2), ("day2", 16), ("day3", 17), ("day4", 30), ("day5", 30)):
+        said = [{"id": n} | (off if n < many else on) for n in range(30)]
+        write(tmp_path, f"{day}/{table}.json", said)
+    landed = f"stg_{table}"
+    assert land_one(tmp_path, landed).status == "succeeded"
+    for day, gone in (("day3", 15), ("day4", 28)):
+        refusal = rf"off {gone} of the 28 .* in day1 .*{by}\)\..* land it with --allow-shrink"
+        with pytest.raises(DaybookError, match=refusal):
+            if error := land_one(tmp_path, landed, day=day).error:
+                raise DaybookError(error)  # of an optional table
+    assert {str(row["_day"]) for row in rows(db, landed)} == {"1970-01-02"}
+    assert land_one(tmp_path, landed, day="day2").status == "succeeded"  # half of them stay
+    assert land_one(tmp_path, landed, day="day4", allow_shrink=True).rows_landed == 30
+    assert land_one(tmp_path, landed, day="day5").status == "succeeded"  # they were off before
+
+
+@pytest.mark.parametrize("empty", ["[]", '{"results": []}'])
+def test_one_flag_lands_an_empty_list(tmp_path: Path, empty: str) -> None:
+    agents = [{"id": n} for n in range(30)]
+    write_day(tmp_path, "day1", **{"agents.json": agents})
+    land(tmp_path)
+    write(tmp_path, "day2/agents.json", empty)
+    assert land_one(tmp_path, "stg_agents", day="day2", allow_empty=True).rows_landed == 0
+
+
+def test_a_list_whose_records_were_all_rejected_is_not_empty(tmp_path: Path) -> None:
+    lines = [f"{n},a@example.com,Ada" for n in range(30)]
+    header = "agent_id,email,name\n"
+    write(tmp_path, "day1/agents.csv", header + "\n".join(lines) + "\n")
+    land_one(tmp_path, "stg_agents")
+    write(tmp_path, "day2/agents.csv", header + "1,2,3,4\n5,6,7,8\n")
+    write(tmp_path, "over.yml", "stg_agents: {max_reject_share: 1}")
+    with pytest.raises(DaybookError, match="less than half of the 30 of day1"):
+        land_one(
+            tmp_path, "stg_agents", day="day2", allow_empty=True, sources=tmp_path / "over.yml"
+        )
+
+
 def test_missing_required_table_stops_the_day_before_any_write(
     tmp_path: Path, db: psycopg.Connection
 ) -> None:

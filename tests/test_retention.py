@@ -99,6 +99,24 @@ def test_a_setting_that_is_no_number_of_days_is_refused(text, monkeypatch) -> No
         retention.keep_days()
 
 
+def test_its_sessions_name_the_day_and_the_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, seen = warehouse.connect, set()
+
+    def noted(**how: Any) -> Any:
+        conn = connect(**how)
+        settings = ("app.day", "app.flow_run_id", "application_name")
+        asked = [f"current_setting('{name}', true)" for name in settings]
+        seen.add(conn.execute(f"select {', '.join(asked)}").fetchone())
+        return conn
+
+    monkeypatch.setattr(warehouse, "connect", noted)
+    retention.expire_days(1, flow_run_id="r", day=parse_day("day2"))
+    retention.sweep_orphans(flow_run_id="r", day=parse_day("day2"))
+    assert seen == {("1970-01-03", "r", "daybook r")}
+
+
 def test_what_a_dead_run_left_is_swept_and_nothing_else(world: World) -> None:
     write_days(world)
     landing.land_day(world.folder, parse_day("day1"))

@@ -67,6 +67,27 @@ def test_a_day_landed_again_takes_its_roles_back(world: World) -> None:
     assert events(world) == [("1", "5", 1, "assigned"), ("2", "5", 1, "assigned")]
 
 
+def test_what_is_said_of_a_role_leads_to_the_record_that_says_so(world: World) -> None:
+    def records() -> list[tuple[Any, ...]]:
+        rows = world.db.execute(
+            "select role_id, told._day - date '1970-01-01' as day, landed.role_ids"
+            " from silver.agent_roles as told join bronze.stg_agent_details as landed"
+            " using (agent_id, _day, _batch_id, _source_file, _source_row) order by 1"
+        )
+        return [tuple(row.values()) for row in rows]
+
+    for day, role_ids in (("day1", [5, 6]), ("day2", [5]), ("day3", [5])):
+        world.day(day, agent_details=[detail(1, role_ids)])
+    assert records() == [("5", 1, "[5, 6]"), ("6", 2, "[5]")]
+    # written again only where the record is another
+    times = "select role_id, _updated_at from silver.agent_roles order by 1"
+    before = world.db.execute(times).fetchall()
+    world.day("day2", agent_details=[detail(2, []), detail(1, [5])])
+    assert records() == [("5", 1, "[5, 6]"), ("6", 2, "[5]")]
+    after = world.db.execute(times).fetchall()
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
+
+
 def test_budgets_and_cards_keep_their_newest_valid_record(world: World) -> None:
     card = {"status": "active", "type": "virtual", "created_time": "2026-01-01T00:00:00Z"}
     world.day(

@@ -65,7 +65,8 @@ units as (
         groups.group_id,
         members.agent_id,
         case when cardinality(groups._errors) > 0 then '{group_invalid}' else '{}' end::text [] as _errors,
-        null::jsonb as _landed,
+        case when cardinality(groups._errors) > 0 then jsonb_build_object('group_id', groups._landed -> 'group_id') end as _landed,
+        null::jsonb as _extra,
         groups.updated_at as _list_written,
         groups.list_rank > 1 as _is_outdone,
         members.position as _source_position,
@@ -78,15 +79,15 @@ units as (
     cross join lateral unnest(groups._member_ids) with ordinality as members (agent_id, position)
     union all
     select
-        group_id, null, '{agent_ids_invalid}',
+        group_id, null, array_remove(array[case when cardinality(_errors) > 0 then 'group_invalid' end, 'agent_ids_invalid'], null),
         jsonb_build_object('group_id', _landed -> 'group_id', 'agent_ids', _landed -> 'agent_ids'),
-        null, false, 0, 'stg_groups',
+        _extra, null, false, 0, 'stg_groups',
         _day, _batch_id, _source_file, _source_row
     from groups
-    where _list_is_malformed and cardinality(_errors) = 0
+    where _list_is_malformed
     union all
     select
-        group_id, agent_id, _errors, _landed, null, false, 1,
+        group_id, agent_id, _errors, _landed, _extra, null, false, 1,
         'stg_group_memberships', _day, _batch_id, _source_file, _source_row
     from {{ ref('int_group_memberships_typed') }}
     where {{ work.is_pending }}
@@ -96,7 +97,7 @@ units as (
         group_id,
         agent_id,
         array_remove(array_remove(_errors, 'unknown_agent'), 'unknown_group'),
-        _landed, _list_written, _is_outdone, _source_position, _source_table, _day, _batch_id, _source_file,
+        _landed, _extra, _list_written, _is_outdone, _source_position, _source_table, _day, _batch_id, _source_file,
         _source_row
     from {{ this }} as held
     where _day = any({{ work.days }}) and _batch_id = any({{ array_of(work.again, 'bigint') }})
@@ -113,7 +114,7 @@ asked as (
             when cardinality(units._errors) > 0 then units._errors
             else {{ unknown }}
         end as _errors,
-        units._landed, units._list_written, units._is_outdone, units._source_position, units._source_table,
+        units._landed, units._extra, units._list_written, units._is_outdone, units._source_position, units._source_table,
         units._day, units._batch_id, units._source_file,
         units._source_row
     from units
@@ -139,9 +140,10 @@ select
     group_id,
     agent_id,
     -- a list that can't be read is no unit: it is shown in quarantine and counted nowhere
-    case when _errors <> '{agent_ids_invalid}' then _outcome end as _outcome,
+    case when 'agent_ids_invalid' <> all(_errors) then _outcome end as _outcome,
     _errors,
     _landed,
+    _extra,
     _list_written,
     _is_outdone,
     _hash,

@@ -1,12 +1,11 @@
--- An element of a list whose group is not valid is counted, but shown in quarantine.groups: there its
--- record stands whole.
+-- What is not valid, and each list that can't be read, which is no unit and has no outcome.
 
 {{ config(alias='group_memberships', tags=['groups']) }}
 
 with units as (
 
     select * from {{ ref('int_group_memberships_records') }}
-    where cardinality(_errors) > 0 and _errors <> '{group_invalid}'
+    where cardinality(_errors) > 0
 
 )
 
@@ -15,6 +14,7 @@ select
     coalesce(_landed ->> 'agent_id', agent_id) as agent_id,
     _landed ->> 'agent_ids' as agent_ids,
     _errors,
+    _extra,
     _source_table,
     _day,
     _batch_id,

@@ -1,5 +1,6 @@
 -- By the lists of agent_details: a day without a list says nothing. A day's list is held against the
--- one before it, so all days from the first that changes are worked out anew.
+-- one before it, so all days from the first that changes are worked out anew. Behind a row stands the
+-- record that has the role for the first time, or has it no more.
 
 {{
     config(
@@ -17,8 +18,11 @@ with lists as not materialized (
 
     select
         agent_id,
-        _day as day,
-        {{ ids_of('role_ids') }} as role_ids
+        {{ ids_of('role_ids') }} as role_ids,
+        _day,
+        _batch_id,
+        _source_file,
+        _source_row
     from {{ ref('int_agents_records') }}
     where _source_table = 'stg_agent_details' and role_ids is not null and _outcome not in ('quarantined', 'duplicate')
 
@@ -27,20 +31,18 @@ with lists as not materialized (
 steps as (
 
     select
-        todays.agent_id,
-        todays.day,
-        todays.role_ids,
+        todays.*,
         coalesce(former.role_ids, '{}') as former_role_ids
     from lists as todays
     left join
         lateral (
             select role_ids from lists
-            where lists.agent_id = todays.agent_id and lists.day < todays.day
-            order by lists.day desc
+            where lists.agent_id = todays.agent_id and lists._day < todays._day
+            order by lists._day desc
             limit 1
         ) as former
         on true
-    where todays.day >= '{{ since }}'
+    where todays._day >= '{{ since }}'
 
 ),
 
@@ -49,8 +51,11 @@ assigned as (
     select distinct
         steps.agent_id,
         roles.role_id,
-        steps.day,
-        'assigned' as action
+        'assigned' as action,
+        steps._day,
+        steps._batch_id,
+        steps._source_file,
+        steps._source_row
     from steps
     cross join lateral unnest(steps.role_ids) as roles (role_id)
     where roles.role_id <> all(steps.former_role_ids)
@@ -62,14 +67,33 @@ removed as (
     select distinct
         steps.agent_id,
         roles.role_id,
-        steps.day,
-        'removed' as action
+        'removed' as action,
+        steps._day,
+        steps._batch_id,
+        steps._source_file,
+        steps._source_row
     from steps
     cross join lateral unnest(steps.former_role_ids) as roles (role_id)
     where roles.role_id <> all(steps.role_ids)
 
+),
+
+happened as (
+
+    select * from assigned
+    union all
+    select * from removed
+
 )
 
-select * from assigned
-union all
-select * from removed
+select
+    agent_id,
+    role_id,
+    _day as day,
+    action,
+    _day,
+    _batch_id,
+    _source_file,
+    _source_row,
+    clock_timestamp() as _updated_at
+from happened

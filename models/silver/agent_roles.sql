@@ -14,20 +14,23 @@ with history as (
 
 latest as (
 
-    select
-        agent_id,
-        role_id,
-        max(day) filter (where action = 'assigned') as assigned_on,
-        max(day) filter (where action = 'removed') as last_removed_on
+    select distinct on (agent_id, role_id)
+        *,
+        max(day) filter (where action = 'assigned') over (partition by agent_id, role_id) as assigned_on
     from history
-    group by agent_id, role_id
+    order by agent_id asc, role_id asc, day desc
 
 )
 
 select
     agent_id,
     role_id,
-    case when last_removed_on > assigned_on then 'removed' else 'assigned' end as status,
+    action as status,
     assigned_on,
-    case when last_removed_on > assigned_on then last_removed_on end as removed_on
+    case action when 'removed' then day end as removed_on,
+    _day,
+    _batch_id,
+    _source_file,
+    _source_row,
+    clock_timestamp() as _updated_at
 from latest

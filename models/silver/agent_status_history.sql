@@ -37,8 +37,12 @@ spoken as (
 
     select
         agent_id,
+        deactivated is true or contact_active is false as is_off,
         _day,
-        deactivated is true or contact_active is false as is_off
+        _batch_id,
+        _source_file,
+        _source_row,
+        _updated_at
     from records
     where _outcome not in ('quarantined', 'duplicate')
 
@@ -47,7 +51,12 @@ spoken as (
 select
     agents.agent_id,
     applied_days.day as sync_date,
-    listed.agent_id is not null and spoken.is_off is not true as is_active
+    listed.agent_id is not null and spoken.is_off is not true as is_active,
+    spoken._day,
+    spoken._batch_id,
+    spoken._source_file,
+    spoken._source_row,
+    spoken._updated_at
 from agents
 inner join applied_days on agents.first_seen_day <= applied_days.day
 left join listed on agents.agent_id = listed.agent_id and applied_days.day = listed._day

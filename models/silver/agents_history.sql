@@ -36,7 +36,9 @@ select
     group_ids,
     _day as valid_from,
     lead(_day) over (partition by agent_id order by _day) - 1 as valid_to,
+    _day,
     _batch_id,
     _source_file,
-    _source_row
+    _source_row,
+    _updated_at
 from records

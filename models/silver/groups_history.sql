@@ -19,7 +19,9 @@ select
     updated_at,
     _day as valid_from,
     lead(_day) over (partition by group_id order by _day) - 1 as valid_to,
+    _day,
     _batch_id,
     _source_file,
-    _source_row
+    _source_row,
+    _updated_at
 from records

@@ -10,7 +10,8 @@ create table metrics.applied_batches (
     primary key (model, table_name, day)
 );
 comment on table metrics.applied_batches is
-    'One row per model, landed table and day: the batch it holds, and how often it was judged.';
+    'One row per model, landed table and day: the batch it holds, and how often it was judged. '
+    'A row of the table mark, on 1970-01-01, is no batch: by it a model sees that rates, or who is known, have changed.';
 
 create table metrics.pipeline_metrics (
     id bigint generated always as identity primary key,

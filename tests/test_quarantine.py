@@ -1,0 +1,42 @@
+"""What quarantine shows of memberships: what the ledger counts there, and lists as they came."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from loaders import landing
+from loaders.days import parse_day
+from tests.silver_world import World
+
+
+@pytest.mark.builds("groups")
+def test_the_lists_of_a_group_that_is_not_valid_are_in_quarantine(world: World) -> None:
+    world.write("day1")
+    groups = [
+        {"id": 10, "name": "G", "agent_ids": [1], "created_at": "03/04/2024"},
+        {"name": "no id", "agent_ids": [1, 2]},
+        {"name": "no id", "agent_ids": "nonsense", "region": "north"},
+        {"id": 11, "name": "H", "agent_ids": "nonsense", "region": "south"},
+    ]
+    (world.folder / "day1/groups.csv").unlink()
+    (world.folder / "day1/groups.json").write_text(json.dumps(groups))
+    pairs = [{"group_id": 11, "agent_id": 99, "since": "2020"}, {"group_id": 11}]
+    (world.folder / "day1/group_memberships.json").write_text(json.dumps(pairs))
+    landing.land_day(world.folder, parse_day("day1"))
+    world.build(day="day1")
+    assert world.ledger("day1", "group_memberships", "stg_groups") == {"quarantined": 3}
+    found = world.db.execute(
+        "select group_id, agent_id, agent_ids, _errors, _extra from quarantine.group_memberships"
+        " order by _source_table desc, _source_row, agent_id"
+    )
+    assert [tuple(row.values()) for row in found] == [
+        ("10", "1", None, ["group_invalid"], None),
+        (None, "1", None, ["group_invalid"], None),
+        (None, "2", None, ["group_invalid"], None),
+        (None, None, "nonsense", ["group_invalid", "agent_ids_invalid"], {"region": "north"}),
+        ("11", None, "nonsense", ["agent_ids_invalid"], {"region": "south"}),
+        ("11", "99", None, ["unknown_agent"], {"since": "2020"}),
+        ("11", None, None, ["agent_id_missing"], None),
+    ]
