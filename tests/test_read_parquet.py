@@ -260,6 +260,9 @@ def test_ids_and_numbers_of_foreign_writers(tmp_path: Path) -> None:
     for values in ([9001.0, 900101000000.0], [Decimal("9001.00"), Decimal("900101000000.00")]):
         found = read(tmp_path / "t.parquet", {"a_id": pyarrow.array(values)})
         assert [row.values[0] for row in found if isinstance(row, Row)] == ["9001", "900101000000"]
+    none = pyarrow.array([9001.0, float("nan"), float("-inf")])
+    found = read(tmp_path / "t.parquet", {"a_id": none})
+    assert [row.values[0] for row in found if isinstance(row, Row)] == ["9001", None, None]
     small = pyarrow.array([1.1, 2.0, 1e20, float("nan"), 16777216.0], pyarrow.float32())
     assert extra(tmp_path / "t.parquet", small) == [
         "1.1",
