@@ -145,7 +145,7 @@ def raw_text(raw: str) -> str:
 
 
 def json_text(value: Any, *, for_jsonb: bool = False) -> str:
-    """`value` as JSON, numbers with their own digits; for jsonb one that it can't hold is a string."""
+    """`value` as JSON, numbers with their own digits; for jsonb what it can't hold is text."""
     if value is None:
         return "null"
     if value is True or value is False:
