@@ -284,18 +284,6 @@ def test_words_and_numbers_that_jsonb_cannot_hold_land_as_text() -> None:
     assert rejects(found) == []
 
 
-def test_a_number_that_is_none_is_no_id() -> None:
-    """The text is one: people are called Nan."""
-    assert ids(read('[{"id": 1}, {"id": NaN}, {"id": -Infinity}, {"id": "NaN"}]')) == [
-        "1",
-        None,
-        None,
-        "NaN",
-    ]
-    with pytest.raises(UnreadableError, match="none of its records has the key"):
-        read('[{"id": NaN}, {"id": NaN}]')
-
-
 def test_ids_that_went_through_a_float_are_whole() -> None:
     content = (
         '[{"id": 9001.0}, {"id": "9002.00"}, {"id": 9003.5}, {"id": 9.00101E+11}, {"id": "x.0"}]'

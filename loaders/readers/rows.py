@@ -113,6 +113,13 @@ class Digits(str):
         return not self[-1:].isalpha()
 
 
+def is_key(value: Any) -> bool:
+    """Whether a JSON value can be (part of) a key."""
+    if isinstance(value, Digits):
+        return value.finite
+    return value is not None and not isinstance(value, (dict, list))
+
+
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # What stands for a NUL in JSON's text: json takes no control character inside a string.
 NUL = "\udc00"
