@@ -31,6 +31,11 @@ DBT_TABLE |= {"quoting", "external"}
 DBT_COLUMN = DBT | {"quote", "constraints"}
 
 
+NAME = r"[^.]*[^.\s][^.]*"
+PATH = rf"{NAME}(\.{NAME})*"
+HEADER = rf"{PATH}\.?"  # one may end with a dot: Budget-Nr.
+
+
 def _no(kind: str, word: object, allowed: Iterable[str], more: Iterable[str] = ()) -> str:
     """`word` is none of what is allowed; what it is like may be one of `more`, too."""
     known = list(allowed)
@@ -56,8 +61,8 @@ def _flag(value: Any) -> bool:
     return _text(value, "(?i)true|false").lower() == "true"
 
 
-def _path(value: Any) -> FieldPath:
-    return tuple(_text(value).split("."))  # a header may have dots anywhere: Budget-Nr.
+def _path(value: Any, pattern: str = PATH) -> FieldPath:
+    return tuple(_text(value, pattern).split("."))
 
 
 def _one_of(kind: str, *allowed: str) -> Callable[[Any], str]:
@@ -86,6 +91,8 @@ def _encoding(value: Any) -> str:
 def _values(value: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict):
         raise ValueError
+    if not all(theirs.strip() for theirs in value):
+        raise ValueError("values is for values that are there: say default for an empty one.")
     return tuple((theirs, _text(ours, "(?s).*")) for theirs, ours in value.items())
 
 
@@ -103,7 +110,8 @@ Words = dict[str, tuple[str, Callable[[Any], Any]]]
 READING: Words = {
     "found_under": (
         "found_under is what a day's files are called, without folder and ending",
-        lambda value: _texts(value, r"(?!.*\.(csv|jsonl?|ndjson|parquet|xlsx|gz)$)[^/\\]+"),
+        # other files are passed over, and what is behind a dot is the ending
+        lambda value: _texts(value, r"[^\s_~#./\\]([^./\\]*[^\s./\\])?"),
     ),
     "records": (
         "records is where a page keeps its list: a name or a dotted path",
@@ -128,9 +136,12 @@ COLUMN: Words = {
     "data_type": ("", _one_of("type", *TYPES)),
     "from": (
         "from is a name, a dotted path, or a list of them",
-        lambda value: tuple(map(_path, _texts(value))),
+        lambda value: tuple(_path(one, HEADER) for one in _texts(value)),
     ),
-    "default": ("default is one value", lambda value: _text(value) if value else None),
+    "default": (
+        "default is one value",
+        lambda value: _text(value, r"(?s).*\S.*") if value else None,
+    ),
     "values": ("values says what each of theirs is here: {theirs: ours}", _values),
     "format": (FORMAT, _formats),
     "scale": (
@@ -146,10 +157,12 @@ COLUMN: Words = {
 UNSAID: dict[str, Any] = {"found_under": (), "kind": "snapshot", "required": False, "key": ()}
 
 
-def build(declared: list[tuple[Path, Any]]) -> dict[str, Table]:
+def build(declared: list[tuple[Path, Any]], problems: Iterable[str] = ()) -> dict[str, Table]:
     """The tables of the base file, as the overlays after it change them. UsageError, naming each
-    table, column, what is allowed and the nearest match, when any of it can't be used."""
+    table, column, what is allowed and the nearest match, when any of it can't be used; `problems`
+    are what was found wrong before."""
     declaration = _Declaration()
+    declaration.problems += problems
     for number, (path, content) in enumerate(declared):
         declaration.read(path, content, is_base=number == 0)
     tables = {name: declaration.table(name) for name in declaration.words}

@@ -62,8 +62,6 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     nothing is written when there is nothing to say. DaybookError when a seed contradicts itself,
     LockedError when `lock` was lost.
     """
-    from psycopg.types.json import Jsonb
-
     from loaders import warehouse
 
     connect = partial(
@@ -99,8 +97,7 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
         with connect() as conn:
             for sort, meanings in ((MERCHANTS, applications), (USERS, people)):
                 if meanings:
-                    rows = Jsonb([{"name": name, **vars(m)} for name, m in meanings.items()])
-                    conn.execute(_about(sort, "keep_matches").encode(), context | {"matches": rows})
+                    _keep(conn, sort, meanings, context)
             conn.execute(
                 """
                 insert into bronze.match_state (catalogue, agents) values (%s, %s)
@@ -158,6 +155,18 @@ def _agents(conn: Connection, lists: dict[str, Any]) -> list[tuple[str, str]]:
     if conn.execute("select to_regclass('silver.agents')").fetchone() != (None,):
         agents += conn.execute("select agent_id, name from silver.agents").fetchall()
     return agents
+
+
+def _keep(
+    conn: Connection, sort: dict[str, str], meanings: dict[str, Match], context: dict[str, Any]
+) -> None:
+    """By COPY, which takes any number of names: one value of Postgres ends at a gigabyte."""
+    conn.execute("create temporary table found (name text, match text, score numeric, method text)")
+    with conn.cursor().copy("copy found from stdin") as copy:
+        for name, found in meanings.items():
+            copy.write_row((name, found.match, found.score, found.method))
+    conn.execute(_about(sort, "keep_matches").encode(), context)
+    conn.execute("drop table found")
 
 
 def _about(sort: dict[str, str], name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,22 +38,43 @@ def _changed(overlay: str) -> int:
 
 @lru_cache(maxsize=8)
 def _declared(overlay: str, _mtime: int) -> dict[str, Table]:
-    declared = [(SOURCES_FILE, _read(SOURCES_FILE))]
-    if overlay:
-        declared.append((Path(overlay), _read(Path(overlay))))
-    return build(declared)
+    problems: list[str] = []
+    files = [SOURCES_FILE, *([Path(overlay)] if overlay else [])]
+    return build([(file, _read(file, problems)) for file in files], problems)
 
 
-def _read(path: Path) -> Any:
-    """The file's content, every scalar as it is written: `no` stays no, 1.10 stays 1.10."""
+def _read(path: Path, problems: list[str]) -> Any:
+    """The file's content, every scalar as it is written: `no` stays no, 1.10 stays 1.10. What is
+    said twice, of which YAML keeps the last, goes to `problems`."""
     import yaml
 
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        text = path.read_text(encoding="utf-8")
+        problems += _said_twice(yaml.compose(text, Loader=loader), "", set())
+        return yaml.load(text, Loader=loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: the sources can't be read: {type(error).__name__}.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{where}: this is no YAML.") from None
+
+
+def _said_twice(node: Any, where: str, seen: set[int]) -> Iterator[str]:
+    """Each name that a mapping below the node has again, with its line."""
+    inner: list[Any] = node.value if node and isinstance(node.value, list) else []
+    if id(node) in seen or not inner:
+        return
+    seen.add(id(node))  # an alias leads here again
+    known: set[str] = set()
+    for one in inner:
+        if not isinstance(one, tuple):  # dbt's lists, whose entries have names
+            yield from _said_twice(one, where, seen)
+            continue
+        key, value = one
+        name = f"{where}.{key.value}".lstrip(".")
+        if name in known:
+            yield f"{name}: it is said again in line {key.start_mark.line + 1}."
+        known.add(name)
+        yield from _said_twice(value, name, seen)

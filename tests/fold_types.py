@@ -14,6 +14,7 @@ NOT_ONE: Read = (None, False)
 INTEGER = re.compile(r"(-?[0-9]+)(\.0+)?")
 NUMERIC = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
+SHEET_ERROR = re.compile(r"#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])")
 SHORTENED = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?[eE][-+][0-9]+")
 MOMENT = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -33,9 +34,10 @@ def _text(text: str) -> Read:
 
 
 def _id(text: str) -> Read:
-    """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened."""
+    """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened, no
+    spreadsheet's error."""
     bare = text.strip()
-    if SHORTENED.fullmatch(bare) or len(text.encode()) > 2500:
+    if SHORTENED.fullmatch(bare) or SHEET_ERROR.fullmatch(bare) or len(text.encode()) > 2500:
         return NOT_ONE
     whole = WHOLE.fullmatch(bare)
     return (whole[1] if whole else bare), True

@@ -51,6 +51,22 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {found_under: []}", "found_under is what a day's files are called"),
         ("stg_agents: {colums: {}}", "'colums' is no word.*Did you mean columns?"),
         ("stg_agents: [1]", "words and what they mean"),
+        ("stg_agents: {records: a..b}", "records is where a page keeps its list.*not 'a..b'"),
+        ("stg_agents: {records: .a}", "records is where a page keeps its list"),
+        ("stg_agents: {records: ' '}", "records is where a page keeps its list"),
+        ("stg_agents: {found_under: ' '}", "found_under is what a day's files are called"),
+        ("stg_agents: {found_under: [a, a.b]}", "found_under is what a day's files are called"),
+        ("stg_agents: {found_under: _a}", "found_under is what a day's files are called"),
+        ("stg_agents: {columns: {email: a..b}}", "stg_agents.email: from is a name"),
+        ("stg_agents: {columns: {email: {from: [a, .b]}}}", "stg_agents.email: from is a name"),
+        ("stg_agents: {columns: {email: {from: ' '}}}", "stg_agents.email: from is a name"),
+        ("stg_agents: {columns: {email: {default: ' '}}}", "default is one value"),
+        ("stg_agents: {columns: {email: {values: {'': x}}}}", "say default for an empty one"),
+        ("stg_agents: {}\nstg_agents: {kind: x}", "stg_agents: it is said again in line 2"),
+        ("stg_agents: {columns: {email: a, name: b, email: c}}", "columns.email: it is said again"),
+        ("stg_agents: {columns: {email: {from: a, from: b}}}", "email.from: it is said again"),
+        ("stg_agents: {columns: {email: {values: {a: b, a: c}}}}", "values.a: it is said again"),
+        ("stg_agents: &a {kind: *a}", "this is no YAML"),
         ("{", "this is no YAML"),
         ("7", "no tables are declared"),
     ],
@@ -76,6 +92,7 @@ def test_what_cannot_be_used_is_named_with_what_is_allowed(
         ("name: email,", "name: _day,", "_day: a column is called by small letters"),
         ("key: [agent_id]", "key: []", "key is the name of a column, or a list of them"),
         ("kind: snapshot", "tags: x", "stg_agents: kind is missing"),
+        ("name: email,", "name: email, name: mail,", "columns.name: it is said again in line"),
     ],
 )
 def test_the_sources_file_itself_is_checked(
@@ -95,10 +112,10 @@ def test_the_sources_file_itself_is_checked(
 
 
 def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
-    text = "stg_agents: {recods: x, columns: {mail: x}}\nstg_nope: {}"
+    text = "stg_agents: {recods: x, columns: {mail: x}}\nstg_nope: {}\nstg_nope: {}"
     with pytest.raises(UsageError) as raised:
         declared_tables(sources(tmp_path, text))
-    assert all(word in str(raised.value) for word in ("recods", "mail", "stg_nope"))
+    assert all(word in str(raised.value) for word in ("recods", "mail", "stg_nope", "line 3"))
     with pytest.raises(UsageError, match="can't be read"):
         declared_tables(tmp_path / "nowhere.yml")
 

@@ -14,7 +14,7 @@ from loaders.raw_file import RawFile
 from loaders.readers.json_cells import Cells
 from loaders.readers.json_file import Reader, read_json
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found
+from loaders.readers.rows import Found, UnreadableError
 from loaders.schema import Column, Table
 from tests.copied import by_python, rows_of
 
@@ -117,3 +117,16 @@ def test_a_text_is_looked_at_in_time_linear_in_its_escapes() -> None:
     cells = Cells(Mapping(TABLE), Found())._row(values)
     assert cells == b'"' + b"line\n" * 10_000 + b'","{""b"":1}",[]'
     assert Looked.seen <= len(values)
+
+
+def test_a_number_that_is_none_is_no_id() -> None:
+    """The text is one: people are called Nan."""
+
+    def ids(content: bytes) -> list[str | None]:
+        pieces = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Found())
+        return [row.values[0] for row in rows_of(b"".join(piece for piece, _ in pieces))]
+
+    found = ids(b'[{"id": 1}, {"id": NaN}, {"id": -Infinity}, {"id": "NaN"}]')
+    assert found == ["1", None, None, "NaN"]
+    with pytest.raises(UnreadableError, match="none of its records has the key"):
+        ids(b'[{"id": NaN}]')

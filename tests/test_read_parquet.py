@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from pyarrow.parquet import encryption
 
 from loaders.days import parse_day
 from loaders.errors import DaybookError
@@ -17,8 +20,10 @@ from loaders.landing import Landed, land_day
 from loaders.raw_file import RawFile
 from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import read_parquet, scan_parquet
+from loaders.readers.parquet_footer import TAIL
 from loaders.readers.rows import Reject, Row, UnreadableError
 from loaders.schema import Column, Table
+from loaders.sources import PROJECT
 
 IST = timezone(timedelta(hours=5, minutes=30))
 MAPPING = Mapping(
@@ -143,6 +148,70 @@ def test_a_foreign_file_fails_and_a_missing_key_is_refused(
         land(tmp_path)
 
 
+DAMAGED = """
+import sys
+from pathlib import Path
+from loaders.errors import DaybookError
+from loaders.raw_file import RawFile
+from loaders.readers.parquet_file import read_parquet, scan_parquet
+from tests.test_read_parquet import MAPPING
+
+path = Path(sys.argv[1])
+good = path.read_bytes()
+file = RawFile(path.name, path, "parquet", False, len(good), 0)
+footer = int.from_bytes(good[-8:-4], "little") + 8
+refused = 0
+for at in range(len(good) - footer, len(good)):
+    for mask in (0x01, 0x02, 0xFF):
+        path.write_bytes(good[:at] + bytes([good[at] ^ mask]) + good[at + 1 :])
+        try:
+            scan_parquet(file, MAPPING)
+            list(read_parquet(file, MAPPING))
+        except DaybookError:
+            refused += 1
+print(refused)
+"""
+
+
+def test_no_damage_of_a_footer_ends_the_process(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "t.parquet", {"a_id": ["1"], "v": [[1, 2]]}, store_schema=False)
+    command = [sys.executable, "-c", DAMAGED, str(tmp_path / "t.parquet")]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert int(ended.stdout) > 300
+
+
+class Vault(encryption.KmsClient):
+    """Keeps every key as it is."""
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
+        return key_bytes.hex()
+
+    def unwrap_key(self, wrapped_key: str, master_key_identifier: str) -> bytes:
+        return bytes.fromhex(wrapped_key)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_an_encrypted_file_is_refused(tmp_path: Path, readable: bool) -> None:
+    """One whose footer is readable would end the process as soon as pyarrow is asked about it."""
+    secret = encryption.CryptoFactory(lambda _: Vault()).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(
+            "key", column_keys={"key": ["v"]}, plaintext_footer=readable
+        ),
+    )
+    columns = {"a_id": ["1"], "v": ["x"]}
+    with pytest.raises(UnreadableError, match=r"not readable as Parquet \(.*[dD]ecrypt"):
+        read(tmp_path / "t.parquet", columns, encryption_properties=secret)
+
+
+def test_a_footer_of_any_size_is_read(tmp_path: Path) -> None:
+    columns = {"a_id": ["1"]} | {f"a rather long name, {n}": [str(n)] for n in range(900)}
+    (row,) = read(tmp_path / "t.parquet", columns)
+    assert (tmp_path / "t.parquet").stat().st_size > 2 * TAIL
+    assert isinstance(row, Row) and json.loads(row.extra or "")["a rather long name, 899"] == "899"
+
+
 def test_a_nul_inside_of_a_list_is_repaired_too(tmp_path: Path) -> None:
     found = read(tmp_path / "t.parquet", {"a_id": ["1", "2"], "v": [["a\0"], ["b"]]})
     assert found == [
@@ -191,6 +260,9 @@ def test_ids_and_numbers_of_foreign_writers(tmp_path: Path) -> None:
     for values in ([9001.0, 900101000000.0], [Decimal("9001.00"), Decimal("900101000000.00")]):
         found = read(tmp_path / "t.parquet", {"a_id": pyarrow.array(values)})
         assert [row.values[0] for row in found if isinstance(row, Row)] == ["9001", "900101000000"]
+    none = pyarrow.array([9001.0, float("nan"), float("-inf")])
+    found = read(tmp_path / "t.parquet", {"a_id": none})
+    assert [row.values[0] for row in found if isinstance(row, Row)] == ["9001", None, None]
     small = pyarrow.array([1.1, 2.0, 1e20, float("nan"), 16777216.0], pyarrow.float32())
     assert extra(tmp_path / "t.parquet", small) == [
         "1.1",

@@ -54,6 +54,37 @@ def test_cells_land_as_they_are_shown(tmp_path: Path, db: psycopg.Connection) ->
     assert "one too many" in raw
 
 
+def test_an_error_cell_is_no_value_and_its_record_is_kept(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    save(
+        tmp_path,
+        HEADER,
+        ["#N/A", "a@example.com", "A"],
+        [2, "b@example.com", "#REF!", *[None] * 5, "#NUM!"],
+        [3, "c@example.com", "C_x000D_\nD_x0000_"],
+        ["#VALUE!"],
+        *([number, "d@example.com", "D"] for number in range(5, 9)),
+    )
+    landed = land_one(tmp_path, "stg_agents")
+    assert (landed.rows_in_files, landed.rows_landed, landed.rows_repaired) == (8, 8, 4)
+    found = [(row["agent_id"], row["email"], row["name"]) for row in rows(db, "stg_agents")]
+    assert found[:4] == [
+        (None, "a@example.com", "A"),
+        ("2", "b@example.com", None),
+        ("3", "c@example.com", "C\r\nD\ufffd"),
+        (None, None, None),
+    ]
+    kept = [(row, reason, raw) for _, row, reason, raw in rejects(db)]
+    assert [one[:2] for one in kept] == [
+        (1, "error cell #N/A"),
+        (2, "error cell #REF!"),
+        (3, "nul byte"),
+        (4, "error cell #VALUE!"),
+    ]
+    assert "#REF!" in kept[1][2]
+
+
 def test_a_sheet_that_is_no_table_is_refused_with_what_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -277,6 +277,7 @@ BAD_TRANSACTIONS = [
 BAD_AGENTS = [
     ("agent_id", "9.00101E+11", "agent_id_invalid"),
     ("agent_id", "9,00101E+11", "agent_id_invalid"),
+    ("agent_id", "#N/A", "agent_id_invalid"),
     ("agent_id", "é" * 1251, "agent_id_invalid"),
     ("agent_id", "", "agent_id_missing"),
     ("email", "", "email_missing"),

@@ -15,7 +15,7 @@ CHUNK = 1 << 20
 # A BOM between two values is where two files were joined.
 BLANK = re.compile("[ \t\n\r\ufeff]*")
 
-decode = json.JSONDecoder(parse_float=Digits, parse_int=Digits, parse_constant=str).raw_decode
+decode = json.JSONDecoder(parse_float=Digits, parse_int=Digits, parse_constant=Digits).raw_decode
 
 
 def as_text(raw: bytes) -> str:

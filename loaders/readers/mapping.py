@@ -10,7 +10,7 @@ from typing import Any
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile
 from loaders.readers import guess
-from loaders.readers.rows import Found, Row, json_text, text_of
+from loaders.readers.rows import Found, Row, is_key, json_text, text_of
 from loaders.readers.values import Treat, chained, declared_of, habit_of
 from loaders.schema import FieldPath, Table
 
@@ -79,8 +79,7 @@ class Mapping:
         never = dict(enumerate(self.names)) if found.never is None else found.never
         found.never = {at: name for at, name in never.items() if self.firsts[at] not in taken}
         values = [taken.get(first) for first in self.firsts]
-        if not any(values[at] is None or isinstance(values[at], (dict, list)) for at in self.key):
-            found.keyed = True
+        found.keyed = found.keyed or all(is_key(values[at]) for at in self.key)
         return self.row(number, [text_of(value) for value in values], extra)
 
     def row(self, number: int, values: list[str | None], extra: dict[str, Any]) -> Row:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loaders.raw_file import RawFile, anywhere
 from loaders.readers.mapping import Header, Mapping, Node, check_names, keyed
+from loaders.readers.parquet_footer import chunks_of
 from loaders.readers.parquet_values import plain, too_large
 from loaders.readers.rows import (
     RECORD_LIMIT,
@@ -25,7 +26,7 @@ from loaders.s3 import S3Path, error_of
 
 if TYPE_CHECKING:
     import pyarrow
-    from pyarrow.parquet import ParquetFile
+    from pyarrow.parquet import ParquetFile, ParquetSchema
 
 BATCH = 10_000
 # Packed tighter than this and larger than a value may be, it is one value or a bomb.
@@ -77,7 +78,10 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
     UnreadableError for a value over 64 MiB.
     """
     number = 0
-    with opened_parquet(file) as parquet:
+    with opened_parquet(file) as about:
+        metadata, once_each = about.metadata, _check_sizes(about.schema, file)
+    options: Any = {"read_dictionary": once_each, "coerce_int96_timestamp_unit": "us"}
+    with opened_parquet(file, metadata=metadata, **options) as parquet:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         header = Header([".".join(path) for path in paths], mapping)
         declared = {index for places in header.places for index in places}
@@ -120,16 +124,12 @@ def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:
 
 
 @contextmanager
-def opened_parquet(file: RawFile) -> Iterator[ParquetFile]:
-    """The file, open; UnreadableError when it is not Parquet. It is looked at before: for values
-    over 64 MiB, and for those it holds once each."""
+def opened_parquet(file: RawFile, **options: Any) -> Iterator[ParquetFile]:
+    """The file, open; UnreadableError when it is not Parquet."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
     try:
-        with anywhere(file) as source, ParquetFile(source) as about:
-            once_each = _check_sizes(about, file)
-        options: Any = {"read_dictionary": once_each, "coerce_int96_timestamp_unit": "us"}
         with anywhere(file) as source, ParquetFile(source, **options) as parquet:
             yield parquet
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -139,19 +139,15 @@ def opened_parquet(file: RawFile) -> Iterator[ParquetFile]:
         raise UnreadableError(f"{file.location}: not readable as Parquet ({error}).") from error
 
 
-def _check_sizes(parquet: ParquetFile, file: RawFile) -> list[str]:
+def _check_sizes(schema: ParquetSchema, file: RawFile) -> list[str]:
     """The text columns whose values are kept once each: so they are read, too. A value is not
     seen before it is unpacked, but how tight its column is packed is."""
+    paths = [column.path for column in schema]
     coded: set[str] = set()
-    for group in range(parquet.metadata.num_row_groups):
-        about = parquet.metadata.row_group(group)
-        for place in range(about.num_columns):
-            column = about.column(place)
-            size = column.total_uncompressed_size
-            if size > RECORD_LIMIT and size > RATIO * max(column.total_compressed_size, 1):
-                raise too_large(file, column.path_in_schema)
-            if column.physical_type == "BYTE_ARRAY" and any(
-                "DICTIONARY" in encoding for encoding in column.encodings
-            ):
-                coded.add(column.path_in_schema)
+    for chunks in chunks_of(file, len(paths)):
+        for path, chunk in zip(paths, chunks, strict=True):
+            if chunk.unpacked > RECORD_LIMIT and chunk.unpacked > RATIO * max(chunk.packed, 1):
+                raise too_large(file, path)
+            if chunk.coded:
+                coded.add(path)
     return sorted(coded)

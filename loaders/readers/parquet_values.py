@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -131,10 +132,9 @@ def _time(text: str) -> str:
 
 
 def _float(value: Any) -> str:
-    # NaN and Infinity are no numbers in JSON: as text they land, and typing refuses them
     number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
-        return str(number)
+    if not math.isfinite(number):
+        return Digits(number)
     if number.is_integer():
         return Digits(int(number) if isinstance(value, float) else int(Decimal(value)))
     return Digits(value if isinstance(value, str) else repr(value))

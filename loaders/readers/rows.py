@@ -103,9 +103,21 @@ class Found:
 
 
 class Digits(str):
-    """A JSON number as the file wrote it: 1.10 stays 1.10, and 2^53 + 1 keeps its last digit."""
+    """A JSON number as the file wrote it: 1.10 stays 1.10, and 2^53 + 1 keeps its last digit. So do
+    NaN and Infinity, which JSON does not have."""
 
     __slots__ = ()
+
+    @property
+    def finite(self) -> bool:
+        return not self[-1:].isalpha()
+
+
+def is_key(value: Any) -> bool:
+    """Whether a JSON value can be (part of) a key."""
+    if isinstance(value, Digits):
+        return value.finite
+    return value is not None and not isinstance(value, (dict, list))
 
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -140,13 +152,14 @@ def raw_text(raw: str) -> str:
 
 
 def json_text(value: Any, *, for_jsonb: bool = False) -> str:
-    """`value` as JSON, numbers with their own digits; for jsonb one out of range is a string."""
+    """`value` as JSON, numbers with their own digits; for jsonb what it can't hold is text."""
     if value is None:
         return "null"
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, Digits):
-        return f'"{value}"' if for_jsonb and not _fits_jsonb(value) else value
+        held = not for_jsonb or (value.finite and _fits_jsonb(value))
+        return value if held else f'"{value}"'
     if isinstance(value, str):
         return encode_basestring(value)
     if isinstance(value, list):

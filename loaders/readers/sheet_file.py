@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
@@ -12,15 +13,23 @@ from loaders.raw_file import RawFile, anywhere
 from loaders.readers.mapping import Header, Mapping, check_names, keyed
 from loaders.readers.rows import (
     RECORD_LIMIT,
-    UNSTORABLE,
     Records,
     Reject,
     UnreadableError,
     json_text,
     raw_text,
+    repaired,
 )
 
+# A control character as Excel writes it; XML has none.
+_CONTROL = re.compile("_x00([01][0-9A-Fa-f])_")
 MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked
+
+
+class ErrorCell(str):
+    """What stands in a cell that has no value: #N/A, #REF! …"""
+
+    __slots__ = ()
 
 
 def read_sheet_header(file: RawFile, mapping: Mapping) -> Header | None:
@@ -41,16 +50,17 @@ def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
     rows = _rows(file)
     next(rows, None)
     for number, row in enumerate(rows, start=1):
-        beyond = [value for value in row[width:] if value is not None]
-        if beyond:
+        error = next((value for value in row if isinstance(value, ErrorCell)), None)
+        values = [None if isinstance(one, ErrorCell) else one and repaired(one) for one in row]
+        if any(value is not None for value in values[width:]):
             yield Reject(
                 number, f"ragged: {len(row)} fields, {width} expected", raw_text(json_text(row))
             )
             continue
-        fields = [*row[:width], *[None] * (width - len(row))]
-        if any(value and UNSTORABLE.search(value) for value in fields):
-            fields = [value and UNSTORABLE.sub("\ufffd", value) for value in fields]
-        yield header.row(number, fields)
+        if values != row:
+            why = f"error cell {error}" if error else "nul byte"
+            yield Reject(number, why, raw_text(json_text(row)), landed=True)
+        yield header.row(number, [*values[:width], *[None] * (width - len(row))])
 
 
 def _rows(file: RawFile) -> Iterator[list[str | None]]:
@@ -98,7 +108,9 @@ def _text(cell: Any) -> str | None:
         return _moment(value, cell.number_format or "")
     if isinstance(value, (date, time)):
         return value.isoformat()
-    return str(value)
+    if cell.data_type == "e":
+        return ErrorCell(value)
+    return _CONTROL.sub(lambda found: chr(int(found[1], 16)), str(value))
 
 
 def _number(value: float, shown_as: str) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 
 from loaders.errors import UsageError
+from loaders.readers.rows import Digits
 from loaders.schema import Column, Table
 
 HASH_KEY = "DAYBOOK_HASH_KEY"
@@ -24,7 +25,10 @@ NUMBERS = ("bigint", "integer", "numeric")
 
 
 def whole_id(text: str | None) -> str | None:
-    """An id that went through a float: 9001.0 is 9001. Everything else stays as it is."""
+    """An id that went through a float: 9001.0 is 9001, and a float that is no number is none.
+    Everything else stays as it is, the text `nan` too."""
+    if isinstance(text, Digits) and not text.finite:
+        return None
     return found[1] if text and (found := _WHOLE.fullmatch(text)) else text
 
 

@@ -1,8 +1,7 @@
 -- Keep what names mean, and count it in the run metrics in the same transaction.
 with written as (
     insert into bronze.{table} as known ({name}, {match}, score, method)
-    select * from jsonb_to_recordset(%(matches)s)
-        as found (name text, match text, score numeric, method text)
+    select * from found
     on conflict ({name}) do update
     set
         {match} = excluded.{match}, score = excluded.score, method = excluded.method,
@@ -19,6 +18,6 @@ insert into metrics.pipeline_metrics (
 select
     %(flow_run_id)s, 'match-names', 'matching', '{table}', %(day)s,
     count(*) filter (where inserted), count(*) filter (where not inserted),
-    jsonb_array_length(%(matches)s) - count(*), 'success', now(), clock_timestamp(),
+    (select count(*) from found) - count(*), 'success', now(), clock_timestamp(),
     greatest(extract(epoch from clock_timestamp() - now()), 0.000001)
 from written
