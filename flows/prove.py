@@ -26,7 +26,7 @@ from flows.run import silent
 from loaders import warehouse
 from loaders.compare import Parting, compare
 from loaders.errors import DaybookError, WarehouseError
-from loaders.lock import run_lock
+from loaders.lock import run_lock, transaction
 from loaders.progress import Progress
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
             )
         tables, partings = compare(connection, SCRATCH)
         proof = Proof(started, days["days"], tables, days["expired"], partings)
-        with connection.transaction():
+        with transaction(connection, lock):
             connection.execute(
                 "insert into metrics.proofs"
                 " (started_at, is_equal, tables, days, expired_days, partings) values"
@@ -83,7 +83,6 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
                 asdict(proof)
                 | {"is_equal": not partings, "partings": Jsonb(asdict(proof)["partings"])},
             )
-            lock.check()
     return proof
 
 

