@@ -83,7 +83,7 @@ test-all: setup $(VENV)/.spark tools  ## all: needs chromium, chromium-driver, J
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(if $(REST),-m "$(LEFT_OUT)")
 
 faults: setup  ## kills and cuts in chains (SEED=7 CHAINS=1: one)
-	SEED="$(or $(SEED),1)" CHAINS="$(or $(CHAINS),65)" $(BIN)/python -m pytest -v tests/flow/test_faults.py
+	SEED="$(or $(SEED),1)" CHAINS="$(or $(CHAINS),99)" $(BIN)/python -m pytest -v tests/flow -k chain_of_faults
 
 coverage: setup $(VENV)/.spark tools  ## which branches test-all goes through
 	rm -f .coverage .coverage.*

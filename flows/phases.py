@@ -57,7 +57,10 @@ def prepare_day(run: Run) -> None:
     with run.connect() as connection:
         warehouse.check_ready(connection)
     rates.refresh_rates(
-        application_name=f"daybook {run.flow_run_id}", flow_run_id=run.flow_run_id, day=run.day
+        lock=run.lock,
+        application_name=f"daybook {run.flow_run_id}",
+        flow_run_id=run.flow_run_id,
+        day=run.day,
     )
     transform.manifest()
 
@@ -155,7 +158,8 @@ def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: Non
 @timed
 def check_day(run: Run) -> list[Checked]:
     """Hold what the day built to its checks. Raises CheckError when one of severity error fails."""
-    found = checks.check_day(run.day, run.flow_run_id, docs=warehouse.home() / "site" / "checks")
+    docs = warehouse.home() / "site" / "checks"
+    found = checks.check_day(run.day, run.flow_run_id, lock=run.lock, docs=docs)
     checks.raise_failed(found)
     return found
 

@@ -25,7 +25,7 @@ from flows.run import silent
 from loaders import ledger, warehouse
 from loaders.compare import Parting, compare
 from loaders.errors import DaybookError, WarehouseError, guarded
-from loaders.lock import run_lock
+from loaders.lock import run_lock, transaction
 from loaders.progress import Progress
 
 if TYPE_CHECKING:
@@ -72,10 +72,9 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
             )
         tables, partings = compare(connection, SCRATCH)
         proof = Proof(started, days["days"], tables, days["expired"], partings)
-        with connection.transaction():
+        with transaction(connection, lock):
             row = {**asdict(proof), "is_equal": not partings}
             ledger.note(connection, "proofs", row | {"expired_days": row.pop("expired")})
-            lock.check()
     return proof
 
 

@@ -140,7 +140,7 @@ def build(
     called = [*arguments, *_options()]
     with _surroundings(day, flow_run_id):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
-            outcome = _prefects_runner().invoke(called)
+            outcome = _prefects_runner(begins).invoke(called)
         else:
             runner = dbtRunner(manifest=manifest(), callbacks=[begins, on_event])
             outcome = runner.invoke([*called, *SILENT])
@@ -173,12 +173,24 @@ def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
         ledger.note(connection, "node_runs", *rows, again=again)
 
 
-def _prefects_runner() -> Any:
+def _prefects_runner(begins: Callable[[Any], None]) -> Any:
     from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
+
+    class Watched(PrefectDbtRunner):  # type: ignore[misc]  # it has no types
+        """It takes no callbacks, and makes dbt one of its own: ours comes before it."""
+
+        def _create_unified_callback(self, *given: Any, **named: Any) -> Callable[[Any], None]:
+            theirs = super()._create_unified_callback(*given, **named)
+
+            def seen(event: Any) -> None:
+                begins(event)
+                theirs(event)
+
+            return seen
 
     options = _options()
     places = dict(zip(options[:-1:2], options[1::2], strict=True))
-    return PrefectDbtRunner(
+    return Watched(
         settings=PrefectDbtSettings(
             project_dir=Path(places["--project-dir"]),
             profiles_dir=Path(places["--profiles-dir"]),

@@ -40,7 +40,7 @@ def _land(options: argparse.Namespace) -> int:
         warehouse.start()
         with run_lock(f"daybook land {run} {day}") as lock:
             reap_running()
-            refresh_rates(application_name=f"daybook {run}")
+            refresh_rates(lock=lock, application_name=f"daybook {run}")
             landed = land_day(
                 data,
                 day,

@@ -10,6 +10,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -59,8 +60,7 @@ class Cluster:
     def make(self) -> None:
         """Make what is not there, and write the configuration: at each start, so that a newer
         Daybook's reaches an older warehouse. WarehouseError for a folder that isn't ours."""
-        if self.user is None:  # else its data may be in there, and it has to enter
-            self.home.chmod(0o700)
+        self._close()
         for folder in (self.sockets, self.log.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
             owner = folder.lstat().st_uid
@@ -73,6 +73,17 @@ class Cluster:
         else:
             self._initialise()
         self._configure()
+
+    def _close(self) -> None:
+        """The home is its owner's alone. A server of another user that has its data in there may
+        enter it, and no more; a folder like /tmp is nobody's to close."""
+        here, mode = self.home.stat(), 0o700
+        if here.st_mode & stat.S_ISVTX:
+            return
+        if self.user and self.place == self.home.resolve() and here.st_uid != self.user.pw_uid:
+            os.chown(self.home, -1, self.user.pw_gid)
+            mode = 0o710
+        self.home.chmod(mode)
 
     def _initialise(self) -> None:
         """initdb works beside the final place, and a rename ends it: a `pg` folder is whole or not

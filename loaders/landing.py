@@ -20,6 +20,7 @@ from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError, plain, without_header
 from loaders.ledger import Batch, Kept, Outcome, reap_running
+from loaders.lock import transaction
 from loaders.partition import NewPartition, drop_leaves, drop_partition
 from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
@@ -135,7 +136,7 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outc
     if plan.error:
         raise plan.error
     new: NewPartition | None = None
-    with conn.transaction():
+    with transaction(conn, how.get("lock")):
         held, before = ledger.kept(conn, table, day)
         same = held if not how.get("force") and unchanged(plan, held) else None
         if plan.files is None:
@@ -156,8 +157,6 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outc
         check_unchanged(*plan.to_read)
         if new:
             new.swap_in()  # from here on its readers wait for the commit
-        if lock := how.get("lock"):
-            lock.check()
     return outcome
 
 

@@ -19,7 +19,7 @@ WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
 
 class Lock:
     """The run lock, taken by a session of its own, which PostgreSQL shows under the holder's name.
-    `check()` before each commit: a lost connection is a lost lock."""
+    `transaction` asks before it commits: a lost connection is a lost lock."""
 
     def __init__(self, holder: str) -> None:
         self._holder = holder
@@ -114,6 +114,16 @@ def run_lock(holder: str, wait: float = WAIT) -> Iterator[Lock]:
     with closing(Lock(holder)) as lock:
         lock.take(wait)
         yield lock
+
+
+@contextmanager
+def transaction(conn: Connection[Any], lock: Lock | None) -> Iterator[None]:
+    """One that commits only while the run holds the warehouse: LockedError takes it back. With None
+    the caller stands for that."""
+    with conn.transaction():
+        yield
+        if lock is not None:
+            lock.check()
 
 
 @contextmanager

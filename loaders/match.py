@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from loaders.catalogue import Match, match_merchants, nearest, read_catalogue
 from loaders.days import Day
+from loaders.lock import transaction
 from loaders.names import person_key
 from loaders.sql import statement
 
@@ -94,7 +95,7 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     applications = dict(zip(merchants, match_merchants(merchants, catalogue), strict=True))
     people = dict(zip(users, match_people(users, agents), strict=True))
     if merchants or users or (catalogue.hash, lists_mark) != state:
-        with connect() as conn:
+        with connect() as conn, transaction(conn, lock):
             for sort, meanings in ((MERCHANTS, applications), (USERS, people)):
                 if meanings:
                     _keep(conn, sort, meanings, context)
@@ -106,8 +107,6 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
                 """,
                 [catalogue.hash, lists_mark],
             )
-            if lock is not None:
-                lock.check()
     matched = [sum(m.match is not None for m in of.values()) for of in (applications, people)]
     return Matched(new[0], matched[0], new[1], matched[1])
 

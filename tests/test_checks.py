@@ -17,14 +17,23 @@ from flows.checks.quarantine import read_reasons
 from flows.pages.write import write_pages
 from flows.reasons import without_values
 from loaders.days import parse_day
+from loaders.errors import LockedError
 from loaders.personal import personal
 from loaders.sources import PROJECT
 from tests.silver_world import World, agent, group, transaction
+from tests.watching import Lost
 
 
 def check(day: str, **options: Path) -> dict[str, run.Checked]:
     found = run.check_day(parse_day(day), "run-1", **options)
     return {each.name: each for each in found}
+
+
+def test_a_run_that_lost_its_lock_leaves_no_results(world: World) -> None:
+    world.day("day1", agents=[agent(1)])
+    with pytest.raises(LockedError):
+        run.check_day(parse_day("day1"), "run-1", lock=Lost())
+    assert world.db.execute("select 1 from metrics.check_results").fetchone() is None
 
 
 def good(count: int = 12) -> list[dict[str, str]]:

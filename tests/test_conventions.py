@@ -316,6 +316,24 @@ def test_no_error_is_passed_over_whatever_it_is() -> None:
         assert "suppress(Exception)" not in file.read_text(), file
 
 
+# Savepoints of a landing, and a leaf that nobody sees before it; what closes a failure or another
+# run's rows; a transaction that only reads.
+WITHOUT_THE_LOCK = {
+    *("loaders/partition.py", "loaders/workers.py", "loaders/landing.py", "loaders/ledger.py"),
+    "flows/pages/read.py",
+}
+
+
+def test_a_transaction_commits_under_the_runs_lock() -> None:
+    opens = {
+        str(file.relative_to(PROJECT))
+        for file in (*tracked("loaders/*.py"), *tracked("flows/*.py"))
+        if ".transaction()" in file.read_text()
+    }
+    assert opens - {"loaders/lock.py"} == WITHOUT_THE_LOCK
+    assert (PROJECT / "loaders" / "landing.py").read_text().count(".transaction()") == 1
+
+
 def test_nothing_names_a_machine_or_a_registry() -> None:
     hosts = re.compile("pypi" + r"\.org|files\.pythonhosted|/ho" + "me/|/ro" + "ot/|/wo" + "rk/")
     for file in tracked():

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from dbt.cli.main import dbtRunner
 from psycopg.rows import dict_row
@@ -21,7 +20,7 @@ from loaders.days import parse_day
 from loaders.sources import PROJECT
 from tests.conftest import DATABASE, copy_database
 from tests.silver_world import World, agent, group, transaction
-from tests.watching import until
+from tests.watching import is_gone, until
 
 LATER = "2026-01-06T00:00:00Z"
 DAY1 = {
@@ -112,7 +111,7 @@ def crash(home: Path) -> None:
     """The server ends at once, as in a crash: recovery follows its next start."""
     pid = int((home / "pg" / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGQUIT)
-    until(lambda: not psutil.pid_exists(pid))
+    until(lambda: is_gone(pid))
     server.start(home)
 
 

@@ -164,6 +164,7 @@ def write(folder: Path, kind: str, seed: int) -> tuple[RawFile, bytes]:
 @pytest.mark.parametrize("kind", MANY)
 def test_every_record_is_landed_or_rejected_or_its_file_refused(tmp_path: Path, kind: str) -> None:
     landed = refused = 0
+    most = max(1 << 20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # kB
     for seed in range(MANY[kind]):
         file, raw = write(tmp_path, kind, seed)
         try:
@@ -185,7 +186,7 @@ def test_every_record_is_landed_or_rejected_or_its_file_refused(tmp_path: Path, 
         landed += 1
     assert landed > MANY[kind] // 5
     assert refused > MANY[kind] // 50
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1 << 20  # kB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= most
 
 
 @pytest.mark.usefixtures("warehouse")
@@ -195,6 +196,7 @@ def test_postgres_takes_what_the_readers_give(
 ) -> None:
     folder = tmp_path / "day1"
     folder.mkdir()
+    succeeded = 0
     for seed in SEEDS_OF_POSTGRES:
         write(folder, kind, seed)
         try:
@@ -206,3 +208,5 @@ def test_postgres_takes_what_the_readers_give(
             assert count["n"] == landed.rows_landed
             rejected = landed.rows_rejected or 0
             assert landed.rows_in_files == (landed.rows_landed or 0) + rejected
+            succeeded += 1
+    assert succeeded > len(SEEDS_OF_POSTGRES) // 5

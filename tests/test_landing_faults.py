@@ -21,7 +21,7 @@ from loaders.landing import land_day, land_table, plan_day, reap_running
 from loaders.readers import parquet_file
 from loaders.sources import PROJECT
 from tests.raw_days import write, write_day
-from tests.watching import until
+from tests.watching import Lost, until
 
 DAY = parse_day("day1")
 HEADER = "transaction_id,amount_minor,currency\n"
@@ -142,10 +142,6 @@ def test_a_file_that_changes_meanwhile_fails(tmp_path: Path, db: psycopg.Connect
 
 
 def test_a_lost_lock_writes_nothing(tmp_path: Path, db: psycopg.Connection) -> None:
-    class Lost:
-        def check(self) -> None:
-            raise LockedError("lost")
-
     transactions(tmp_path, 10, "a")
     with pytest.raises(LockedError):
         land(tmp_path, lock=Lost())

@@ -10,7 +10,8 @@ from fractions import Fraction
 import pytest
 
 from loaders import rates
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, LockedError
+from tests.watching import Lost
 
 FILE = """Date,USD,JPY,XTS,CYP,
 2026-01-06,1.1,160.00,3,N/A,
@@ -82,6 +83,13 @@ def test_another_release_replaces_what_it_corrects(db, monkeypatch):
     release(monkeypatch, "1", newer[1:])
     assert not rates.refresh_rates()
     assert (state(db)["version"], state(db)["rows"]) == ("2", 2)
+
+
+def test_a_run_that_lost_its_lock_writes_none(db):
+    with pytest.raises(LockedError):
+        rates.refresh_rates(lock=Lost())
+    assert db.execute("select count(*) n from bronze.fx_reference").fetchone() == {"n": 0}
+    assert state(db) is None
 
 
 def test_a_release_that_cannot_be_read_leaves_the_rates_as_they_were(db, monkeypatch):

@@ -18,6 +18,7 @@ import pytest
 from loaders import cluster, server
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
+from tests.watching import until
 
 
 def command(home: Path, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -206,8 +207,8 @@ def test_a_file_where_the_data_belong_is_refused(home):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0.3, 0.6])
-def test_a_start_that_is_killed_half_way_is_made_good_by_the_next(home, after):
+@pytest.mark.parametrize("made", ["log", "pg.making/base", "pg"])
+def test_a_start_that_is_killed_half_way_is_made_good_by_the_next(home, made):
     starting = subprocess.Popen(
         [sys.executable, "-m", "loaders.warehouse", "start"],
         cwd=PROJECT,
@@ -216,7 +217,8 @@ def test_a_start_that_is_killed_half_way_is_made_good_by_the_next(home, after):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    time.sleep(after)
+    place = home / "log"  # links, where the server's user can't enter the home
+    until(lambda: (place.resolve().parent / made).exists(), 30)
     os.killpg(starting.pid, signal.SIGKILL)
     starting.wait()
     started = command(home, "start")
@@ -250,6 +252,29 @@ def test_only_the_owner_reaches_the_server(running):
         assert connects_as(12345, running) == "refused"
         # whoever else runs as the server's user can enter the folder, and no further
         assert connects_as((running / "pg").stat().st_uid, running) == "refused"
+
+
+def test_a_home_that_was_open_to_others_is_closed_to_all_but_its_server(home):
+    (home / "site").mkdir(parents=True)
+    (home / "site" / "index.html").write_text("figures")
+    home.chmod(0o755)
+    server.start(home)
+    if os.geteuid() == 0:  # only root can try as somebody else
+        page = home / "site" / "index.html"
+        assert seen_by(12345, "cat", page) == 1
+        data = (home / "pg").stat()
+        assert seen_by(data.st_uid, "ls", home, group=data.st_gid) == 2
+    server.stop(home)
+    assert server.start(home)
+    with owner(home) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+    assert not stat.S_IMODE(home.stat().st_mode) & 0o067
+
+
+def seen_by(uid: int, program: str, path: Path, group: int = 12345) -> int:
+    return subprocess.run(
+        [program, path], user=uid, group=group, extra_groups=[], capture_output=True
+    ).returncode
 
 
 def test_it_is_fit_for_loading_and_still_durable(running):

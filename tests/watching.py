@@ -6,15 +6,19 @@ import json
 import logging
 import os
 import time
+import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import psycopg
 
 from flows.api import SECRET
+from loaders.errors import LockedError
+from loaders.lock import Lock
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -28,6 +32,24 @@ def until(found: Callable[[], Any], seconds: float = 120) -> Any:
     return it
 
 
+class Lost(Lock):
+    """The lock of a run that has lost it."""
+
+    def __init__(self) -> None:
+        return
+
+    def check(self) -> None:
+        raise LockedError("lost")
+
+
+def is_gone(pid: int) -> bool:
+    """Whether that process has ended: one that nobody waits for stays as a zombie."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def prefect(api: str, path: str, secret: str | None = None, **body: Any) -> Any:
     """What Prefect's API at that address answers: with a body to POST, else to GET. The secret is
     that of this process's server, unless another one is given."""
@@ -37,8 +59,17 @@ def prefect(api: str, path: str, secret: str | None = None, **body: Any) -> Any:
     request = urllib.request.Request(
         api + path, json.dumps(body).encode() if body else None, headers
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+
+    def answered() -> list[Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return [json.load(answer)]
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # its database was held, which its own client tries again
+                raise
+            return []
+
+    return until(answered, 30)[0]
 
 
 def basic(secret: str) -> dict[str, str]:

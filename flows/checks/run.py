@@ -19,10 +19,13 @@ from flows.run import session
 from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError
+from loaders.lock import transaction
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.sql import Composed
+
+    from loaders.lock import Lock
 
 
 SUITES = Path(__file__).parent  # a file each, as Great Expectations keeps them
@@ -94,11 +97,14 @@ def suites_of(day: Day) -> list[Suite]:
     return [suite for suite in declared_suites() if suite["meta"].get("calendar") in calendars]
 
 
-def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[Checked]:
+def check_day(
+    day: Day, flow_run_id: str, *, lock: Lock | None = None, docs: Path | None = None
+) -> list[Checked]:
     """Hold what a day built to its suites, and write metrics.check_results.
 
-    `docs`: the folder that gets Great Expectations' own pages. Raises WarehouseError. Failing
-    checks are in the result, not raised: see `raise_failed`.
+    `docs`: the folder that gets Great Expectations' own pages. Raises WarehouseError,
+    or LockedError when `lock` was lost. Failing checks are in the result, not raised: see
+    `raise_failed`.
     """
     gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
@@ -116,7 +122,7 @@ def check_day(day: Day, flow_run_id: str, *, docs: Path | None = None) -> list[C
                 }
                 validations[suite["name"]] = validation
         of_run = {"flow_run_id": flow_run_id, "day": day.date}
-        with connection.transaction():
+        with transaction(connection, lock):
             # A phase that is tried again says its last word only.
             connection.execute(
                 "delete from metrics.check_results"

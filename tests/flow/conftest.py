@@ -164,6 +164,13 @@ class Stack:
         given = [word for each in (f"data={SAMPLE}", *parameters) for word in ("-p", each)]
         return self.run("prefect", "deployment", "run", name, *given, *["--watch"] * watch)
 
+    def begin(self, **parameters: Any) -> str:
+        """A run of the day's deployment, started as from its page; its id."""
+        found = self.prefect("/deployments/name/day-pipeline/day-pipeline")
+        given = {"data": str(SAMPLE), **parameters}
+        run = self.prefect(f"/deployments/{found['id']}/create_flow_run", parameters=given)
+        return run["id"]
+
     def allow(self, runs: int) -> None:
         """How many runs the work pool has at once."""
         done = self.run("prefect", "work-pool", "set-concurrency-limit", "daybook", runs)
@@ -197,8 +204,10 @@ def stack(dbt_folder: Path, forks: Forks) -> Iterator[Stack]:
         **dbt_settings(dbt_folder),
     }
     made = Stack(home, forks, environment, f"http://127.0.0.1:{port}/api")
-    made.up()
-    copy_database(home, "daybook", MIGRATED)
-    yield made
-    made.cold("flows.stack", "down")
-    remove_home(home)
+    try:
+        made.up()
+        copy_database(home, "daybook", MIGRATED)
+        yield made
+    finally:
+        made.cold("flows.stack", "down")
+        remove_home(home)

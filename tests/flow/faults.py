@@ -27,7 +27,7 @@ from loaders import server
 from tests.flow.conftest import SAMPLE
 from tests.flow.proxy import Proxy
 from tests.forks import Command
-from tests.watching import Connection, is_waited_for, until
+from tests.watching import Connection, is_gone, is_waited_for, until
 
 NEEDS = {
     "prepare-day": ["bronze.fx_reference_state"],
@@ -109,7 +109,7 @@ class Scene:
                 yield run
                 return
         time.sleep(self.later)
-        if what == "the flow":
+        if what not in ONLY_PHASE:
             self.phase = self.reached()
         yield run
 
@@ -154,9 +154,9 @@ def signal_to_postgres(number: int, scene: Scene) -> None:
         pid = _postmaster(scene)
         os.kill(pid, number)
         if number != SIGTERM:  # which waits for all sessions
-            until(lambda: not psutil.pid_exists(pid))
+            until(lambda: is_gone(pid))
     run.wait()
-    until(lambda: not psutil.pid_exists(pid))
+    until(lambda: is_gone(pid))
 
 
 def _postmaster(scene: Scene) -> int:

@@ -24,7 +24,7 @@ from flows import api
 from loaders import cluster, s3, warehouse
 from loaders import server as pg
 from loaders.sources import PROJECT
-from tests.conftest import new_home
+from tests.conftest import new_home, remove_home
 from tests.flow.conftest import SAMPLE, free_port
 from tests.watching import prefect
 
@@ -161,22 +161,23 @@ def make_logins(home: Path) -> None:
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    home = new_home()
-    (home / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
-    pg.start(home)
-    make_logins(home)
-    made = Machine(home)
-    forward(made.db_port, f"{pg.address(home)['host']}/.s.PGSQL.5432")
-    yield made
-    for process in reversed(made.processes):
-        process.terminate()
-    for process in reversed(made.processes):
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    pg.reset(home)
+    made = Machine(home := new_home())
+    try:
+        (home / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
+        pg.start(home)
+        make_logins(home)
+        forward(made.db_port, f"{pg.address(home)['host']}/.s.PGSQL.5432")
+        yield made
+    finally:
+        for process in reversed(made.processes):
+            process.terminate()
+        for process in reversed(made.processes):
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        remove_home(home)
 
 
 @pytest.mark.stack

@@ -1,140 +1,142 @@
-"""kill -9 of whatever is at work: the next run goes through by itself, to the same state."""
+"""Worker, Prefect server and runs on the pool are struck at work: `make up` puts them back, and the
+next run goes through by itself, to the same state."""
 
 from __future__ import annotations
 
-import os
 import signal
+import time
+from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
-import psutil
 import pytest
 
+from flows.prove import prove
+from loaders import warehouse
 from tests.conftest import MIGRATED, copy_database
+from tests.flow.chains import (
+    Fault,
+    Tried,
+    asked_for,
+    go_through,
+    is_as_if_nothing_had_been,
+    state,
+    told,
+)
 from tests.flow.conftest import SAMPLE, Stack
-from tests.flow.faults import caught_in
+from tests.flow.faults import NEEDS, caught_in, connect
+from tests.flow.stack_faults import FAULTS, StackScene
 from tests.flow.test_stack import DAY
-from tests.watching import holds, made_good, runs, until
+from tests.watching import is_gone, runs, until
 
 pytestmark = pytest.mark.stack
 
-
-def started(stack: Any, day: str) -> str:
-    """A run of the day's deployment that holds the warehouse; its id."""
-    stack.deployment(DAY, f"day={day}", "force=true", watch=False)
-
-    def holder() -> str | None:
-        with stack.connect() as connection:
-            row = connection.execute(
-                "select application_name as name from pg_stat_activity"
-                " where datname = 'daybook' and application_name like 'daybook run %'"
-            ).fetchone()
-        return row["name"].split()[2] if row else None
-
-    return until(holder)
+CERTAIN = [
+    ("SIGKILL to the worker and its runs, a day at work", "transform-day"),
+    ("SIGKILL to Prefect's server, a day at work", "land-day"),
+    ("SIGKILL to PostgreSQL, a day at work", "match-names"),
+    ("SIGKILL to a run's process, a day at work", "transform-day"),
+]
 
 
-def state(stack: Any, run: str) -> str:
-    return stack.prefect(f"/flow_runs/{run}")["state_type"]
+def chains() -> dict[int, list[Fault]]:
+    """Each fault once: the first chain is certain, the others are drawn in threes, with phase and
+    moment. Their numbers follow those of test_faults.py."""
+    chance = Random(66)
+    others = [fault for fault in FAULTS if fault not in dict(CERTAIN)]
+    chance.shuffle(others)
+    drawn = [
+        (fault, chance.choice(list(NEEDS)), chance.choice([0.0, chance.random()]))
+        for fault in others
+    ]
+    threes = [drawn[place : place + 3] for place in range(0, len(drawn), 3)]
+    return dict(enumerate([[(*place, 0.0) for place in CERTAIN], *threes], start=66))
 
 
-def test_a_killed_flow_and_postgres_need_no_cleaning_by_hand(stack):
+CHAINS = chains()
+
+
+def clean_run(stack: Stack) -> float:
+    """The day on the pool, with nothing in its way; its seconds."""
+    began = time.monotonic()
+    done = stack.deployment(DAY, "day=day2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return round(time.monotonic() - began, 1)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack: Stack) -> dict[str, Any]:
+    """Keeps the warehouse as it is after day1; what day2 leaves, and what it took."""
+    copy_database(stack.home, MIGRATED)  # without the runs of the tests before
     stack.day("day1")
-    with stack.connect() as connection:
-        before = holds(connection)
+    copy_database(stack.home, "daybook", "after_day1")
+    seconds = clean_run(stack)
+    with connect(stack.home) as db:
+        return {"seconds": seconds, "state": state(db)}
 
-    # The flow's process: its worker sees it, and the next run closes its row.
-    run = started(stack, "day1")
-    for process in stack.flow_processes():
-        process.kill()
-    until(lambda: state(stack, run) == "CRASHED")
 
-    # PostgreSQL.
-    started(stack, "day1")
-    os.kill(stack.postmaster(), signal.SIGKILL)
-    until(lambda: not stack.flow_processes(), 180)
+@pytest.fixture
+def kept(request: pytest.FixtureRequest, undisturbed: dict[str, Any]) -> Iterator[dict[str, Tried]]:
+    with told(request, "stack", FAULTS, undisturbed["seconds"]) as seen:
+        yield seen
+
+
+@pytest.fixture
+def ends_the_same(
+    stack: Stack, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], float]]:
+    """From after day1 on: once more the day, to the same state; its seconds."""
+    copy_database(stack.home, "after_day1")
+    for name, value in stack.environment.items():
+        if name.startswith(("DAYBOOK_", "DBT_")):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATABASE_URL", warehouse.uri())  # a copy has no rights to make schemas
+
+    def run() -> float:
+        seconds = clean_run(stack)
+        is_as_if_nothing_had_been(stack.home, undisturbed["state"], stack.prefect)
+        assert prove().partings == []
+        return seconds
+
+    yield run
     stack.up()
 
-    stack.day("day1")
-    with stack.connect() as connection:
-        assert holds(connection) == before
-        ended = [run["status"] for run in runs(connection)]
-        assert "running" not in ended
-        assert ended[-1] == "success"
+
+@pytest.mark.parametrize("number", asked_for(range(66, 66 + len(CHAINS)), 1))
+def test_a_clean_run_after_a_chain_of_faults_ends_as_if_nothing_had_been(
+    stack: Stack, number: int, kept: dict[str, Tried], ends_the_same: Callable[[], float]
+) -> None:
+    def struck(seed: int, fault: Fault, tried: Tried) -> None:
+        name, *place = fault
+        scene = StackScene(stack.home, stack.begin, Random(seed), *place, force=True, stack=stack)
+        tried.append({"fault": name, "phase": scene.phase, "ends": []})
+        FAULTS[name](scene)
+        tried[-1] |= {"phase": scene.phase, "ends": scene.settle()}
+
+    go_through(number, CHAINS[number], struck, ends_the_same, kept)
 
 
 def test_down_leaves_no_process_and_up_begins_again(stack):
     pids = [stack.pid("server"), stack.pid("worker")]
-    run = started(stack, "day1")
-    pids += [process.pid for process in stack.flow_processes()]
-    done = stack.cold("flows.stack", "down")
+    with caught_in(stack.home, "land-day") as wait:
+        run = stack.begin(day="day1", force=True)
+        wait()
+        pids += [process.pid for process in stack.flow_processes()]
+        done = stack.cold("flows.stack", "down")
     assert done.returncode == 0, done.stderr
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert all(map(is_gone, pids))
     assert stack.cold("flows.stack", "status").returncode == 1
     assert stack.cold("flows.stack", "down").returncode == 0
     stack.up()
-    assert state(stack, run) not in {"RUNNING", "PENDING", "CANCELLING"}
-
-
-@pytest.fixture(scope="module")
-def undisturbed_stack(stack: Stack) -> dict[str, list[str]]:
-    """Keeps the warehouse as it is after day1; what it holds after day2."""
-    copy_database(stack.home, MIGRATED)  # without the runs of the tests before
-    stack.day("day1")
-    copy_database(stack.home, "daybook", "after_day1")
-    stack.day("day2")
-    with stack.connect() as connection:
-        return holds(connection)
-
-
-def go_back(stack: Stack) -> None:
-    assert stack.cold("loaders.warehouse", "start").returncode == 0
-    copy_database(stack.home, "after_day1")
-
-
-def ends_the_same(stack: Stack, undisturbed: dict[str, list[str]]) -> list[str]:
-    """Run the day again; the ids of the runs before, which died."""
-    stack.day("day2")
-    with stack.connect() as connection:
-        assert holds(connection) == undisturbed
-        return made_good(connection)
-
-
-@pytest.mark.parametrize(("victim", "phase"), [("worker", "transform-day"), ("server", "land-day")])
-def test_a_killed_worker_or_prefect_server_is_made_good_by_up(
-    stack, undisturbed_stack, victim, phase
-):
-    go_back(stack)
-    with caught_in(stack.home, phase) as wait:
-        stack.deployment(DAY, "day=day2", watch=False)
-        wait()
-        children = stack.flow_processes() if victim == "worker" else []
-        os.kill(stack.pid(victim), signal.SIGKILL)
-        for process in children:
-            process.kill()
-        stack.up()
-    # What is left of the run goes on, or ends, before the next one gets the warehouse.
-    until(lambda: not stack.flow_processes())
-    with stack.connect() as connection:
-        _, dead = runs(connection)
-    if victim == "worker":
-        assert dead["status"] == "running"
-    if dead["status"] == "success":  # Prefect's server is not needed to end well
-        with stack.connect() as connection:
-            assert holds(connection) == undisturbed_stack
-    else:
-        assert ends_the_same(stack, undisturbed_stack) == [dead["flow_run_id"]]
-    states = {"worker": {"CRASHED"}, "server": {"COMPLETED", "FAILED", "CRASHED"}}
-    of_run = f"/flow_runs/{dead['flow_run_id']}"
-    until(lambda: stack.prefect(of_run)["state_type"] in states[victim], 60)
+    assert stack.prefect(f"/flow_runs/{run}")["state_type"] in {"FAILED", "CRASHED", "CANCELLED"}
 
 
 @pytest.mark.parametrize(
     ("number", "code", "left"), [(signal.SIGTERM, 1, "FAILED"), (signal.SIGKILL, -9, "CRASHED")]
 )
 def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
-    stack, undisturbed_stack, number, code, left
+    stack, ends_the_same, number, code, left
 ):
-    go_back(stack)
     with caught_in(stack.home, "transform-day") as wait:
         day = stack.start("flows.day", "--day", "day2", "--data", SAMPLE, "--mode", "distributed")
         wait()
@@ -142,6 +144,8 @@ def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
         assert day.wait(60) == code, day.stderr
         if number == signal.SIGTERM:  # while what it waits for is still held
             until(lambda: not stack.flow_processes(), 60)
-    [dead] = ends_the_same(stack, undisturbed_stack)
+    ends_the_same()
     until(lambda: not stack.flow_processes(), 60)
-    assert state(stack, dead) == left
+    with connect(stack.home) as db:
+        dead, _ = runs(db)
+    assert stack.prefect(f"/flow_runs/{dead['flow_run_id']}")["state_type"] == left

@@ -103,8 +103,10 @@ def test_a_websocket_without_the_secret_is_closed(door, path, first):
     url = door.url.replace("http", "ws", 1) + path
     with connect(url, subprotocols=["prefect"]) as caller:
         caller.send(json.dumps(first))
-        with pytest.raises(ConnectionClosed):
-            caller.recv(timeout=10)
+        with pytest.raises(ConnectionClosed) as closed:
+            caller.recv(timeout=30)
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 1008  # a policy's, said by the server
 
 
 @EVERYWHERE
