@@ -23,12 +23,20 @@ from urllib.parse import urlsplit
 from flows import api, timing
 from loaders import process
 
-SETTINGS = {
-    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # it has no automations
+SETTINGS = {  # but for what the user has set
+    # It has no pages and no automations that would read events.
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+    "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false",
+    # Task runs are made of them, by itself each of their three states in a transaction of its own.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     # Else it looks for blocks to register, in prefect-dbt and dbt: a third of its start.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
+RESTARTS = 5  # of a server that something else ends
 _running: list[subprocess.Popen[bytes]] = []
 
 
@@ -53,8 +61,6 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     if os.environ.get(api.ADDRESS) or "prefect" in sys.modules:
         meanwhile()
         return
-    # It has no pages and no automations that would read events; task runs are made of them as ever.
-    os.environ.setdefault("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED", "false")
     prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(own_home)))
     prefect_home.mkdir(parents=True, exist_ok=True)
     with process.only_one(prefect_home / "server.lock"):  # the first start migrates the database
@@ -63,28 +69,40 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
 
 def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None) -> None:
     """Start a server on a free port of this machine, with a secret of its own, and set
-    PREFECT_API_URL and PREFECT_API_AUTH_STRING to them."""
+    PREFECT_API_URL and PREFECT_API_AUTH_STRING to them. When something else ends it, it is started
+    again."""
     log, secret = prefect_home / "server.log", api.new_secret()
-    with socket.create_server((api.LOCAL, 0)) as listener:
-        port = listener.getsockname()[1]
-        child = process.spawn(
-            [sys.executable, "-m", "flows.server", str(listener.fileno())],
-            log,
-            {**os.environ, **SETTINGS, **api.server_settings(secret, port)},
-            stdin=subprocess.PIPE,
-            pass_fds=[listener.fileno()],
-        )
+    listener = socket.create_server((api.LOCAL, 0))
+    descriptor, port = listener.fileno(), listener.getsockname()[1]
+    settings = {**SETTINGS, **os.environ, **api.server_settings(secret, port)}
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "flows.server", str(descriptor)]
+        child = process.spawn(command, log, settings, stdin=subprocess.PIPE, pass_fds=[descriptor])
+        _running[:] = [child]
+        return child
+
+    def keep(child: subprocess.Popen[bytes]) -> None:
+        with listener:  # What is asked while no server listens waits in its backlog.
+            for _ in range(RESTARTS):
+                child.wait()
+                if child not in _running:
+                    return
+                child = start()
+            child.wait()
+
     os.environ.update({api.ADDRESS: api.local_address(port), api.SECRET: secret})
-    _running.append(child)
+    child = start()
     try:
         meanwhile()
         with timing.part("prefect-server"):
-            # Asked before it listens, the question waits in the backlog.
             api.wait_for(os.environ[api.ADDRESS], log, lambda: child.poll() is None)
     except BaseException:
         child.kill()
         stop_server()
+        listener.close()
         raise
+    threading.Thread(target=keep, args=[child], daemon=True, name="daybook-prefect").start()
 
 
 def stop_server() -> None:

@@ -192,6 +192,7 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(folder))
         patch.setenv("PREFECT_API_URL", "")
+        patch.setenv("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED", "true")  # for assets
         prefect_server.spawn_server(folder)
         url = os.environ["PREFECT_API_URL"]
     yield url

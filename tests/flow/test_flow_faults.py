@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -246,93 +244,6 @@ def test_a_loader_by_hand_says_in_a_sentence_what_ended_it(after_day1, flow_star
             said = "PostgreSQL: terminating connection due to administrator command (AdminShutdown)"
         assert run.wait(60) == 1
     assert run.stderr.splitlines()[-1] == f"error: {said}"
-
-
-@pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the servers that runs start by themselves: the first makes the database."""
-    return tmp_path_factory.mktemp("prefect")
-
-
-def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(prefect_home: Path):
-    script = (
-        "import os; from flows.server import start_server; start_server();"
-        "print(os.environ['PREFECT_API_URL'], flush=True); os.kill(os.getpid(), 9)"
-    )
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    killed = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=PROJECT,
-        env={**environment, "PREFECT_HOME": str(prefect_home)},
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    port = urlsplit(killed.stdout.strip()).port
-    assert port
-
-    def refused() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) != 0
-
-    until(refused, 20)
-
-
-HOOK = """
-import sys, os
-def seen(event, args):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
-        what = args[1] if event == "socket.connect" else args[0]
-        with open(os.environ["SEEN"], "a") as out:
-            out.write(event + " " + repr(what) + "\\n")
-sys.addaudithook(seen)
-"""
-
-
-IN_PYTHON = f"""
-import json, os
-from flows.day import run_day
-from flows.options import Options
-from tests.watching import prefect
-done = run_day("day1", Options({str(SAMPLE)!r}))
-of_run = {{"id": {{"any_": [done.flow_run_id]}}}}
-known = prefect(os.environ["PREFECT_API_URL"], "/task_runs/filter", flow_runs=of_run)
-print(json.dumps([done.phases, [run["id"] for run in known]]))
-"""
-
-
-def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
-    warehouse, dbt_environment, prefect_home: Path, monkeypatch, tmp_path: Path
-):
-    """Begun by Python, which gets each phase's run and state."""
-    (tmp_path / "script.py").write_text(IN_PYTHON)
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
-    for name in ("DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS", "PREFECT_API_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'hook'}:{PROJECT}")
-    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py")],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
-    seen = set((tmp_path / "seen").read_text().splitlines())
-    assert any("127.0.0.1" in line for line in seen), "the hook saw Prefect's own calls"
-    foreign = {line for line in seen if "127.0.0.1" not in line and "'localhost'" not in line}
-    assert foreign == set()
-    by_phase, known = json.loads(done.stdout)
-    assert list(by_phase) == [
-        *("prepare-day", "land-day", "sweep-orphans", "match-names", "transform-day"),
-        *("check-day", "finish-day", "expire-days"),
-    ]
-    assert {phase["state"] for phase in by_phase.values()} == {"Completed"}
-    assert {phase["run_id"] for phase in by_phase.values()} <= set(known)
 
 
 HEAVY = (

@@ -1,0 +1,142 @@
+"""The Prefect server that a run brings for itself, and whom a run calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from loaders import warehouse
+from loaders.sources import PROJECT
+from tests.flow.conftest import SAMPLE
+from tests.watching import is_waited_for, until
+
+
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the servers that runs start by themselves: the first makes the database."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(prefect_home: Path):
+    script = (
+        "import os; from flows.server import start_server; start_server();"
+        "print(os.environ['PREFECT_API_URL'], flush=True); os.kill(os.getpid(), 9)"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    killed = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env={**environment, "PREFECT_HOME": str(prefect_home)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    port = urlsplit(killed.stdout.strip()).port
+    assert port
+
+    def refused() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    until(refused, 20)
+
+
+def test_a_run_whose_own_prefect_server_is_killed_goes_on_with_another_and_nothing_is_lost(
+    after_day1, flow_started, db, prefect_home: Path
+):
+    own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(prefect_home)}
+    with warehouse.connect() as blocker:
+        blocker.execute("lock table silver.agents in access exclusive mode")
+        run = flow_started("flows.day", "--day", "day2", "--data", SAMPLE, **own)
+        until(lambda: is_waited_for(db, "silver.agents") or run.returncode is not None)
+        children = psutil.Process(run.pid).children()
+        (server,) = [child for child in children if "flows.server" in child.cmdline()]
+        server.kill()
+    assert run.wait(120) == 0, run.stderr
+
+    def states() -> dict[str, set[str]]:
+        """Of the newest run's task runs, by name."""
+        with closing(sqlite3.connect(prefect_home / "prefect.db")) as prefects:
+            rows = prefects.execute(
+                "select task_run.name, state.type from task_run_state as state"
+                " join task_run on task_run.id = state.task_run_id where flow_run_id ="
+                " (select id from flow_run order by created desc limit 1)"
+            ).fetchall()
+        return {name: {state for of, state in rows if of == name} for name, _ in rows}
+
+    each = {"PENDING", "RUNNING", "COMPLETED"}
+    until(lambda: all(found == each for found in states().values()))
+    assert states().keys() >= {"land stg_agents", "agents", "inactive_groups", "expire-days"}
+
+
+HOOK = """
+import sys, os
+def seen(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
+        what = args[1] if event == "socket.connect" else args[0]
+        with open(os.environ["SEEN"], "a") as out:
+            out.write(event + " " + repr(what) + "\\n")
+sys.addaudithook(seen)
+"""
+
+
+IN_PYTHON = f"""
+import json, os
+from flows.day import run_day
+from flows.options import Options
+from tests.watching import prefect, until
+done = run_day("day1", Options({str(SAMPLE)!r}))
+of_run = {{"id": {{"any_": [done.flow_run_id]}}}}
+known = []
+def is_known():
+    found = prefect(os.environ["PREFECT_API_URL"], "/task_runs/filter", flow_runs=of_run)
+    known[:] = [run["id"] for run in found]
+    return {{phase["run_id"] for phase in done.phases.values()}} <= set(known)
+until(is_known, 10)  # it writes each second
+print(json.dumps([done.phases, known]))
+"""
+
+
+def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
+    warehouse_url, dbt_environment, prefect_home: Path, monkeypatch, tmp_path: Path
+):
+    """Begun by Python, which gets each phase's run and state."""
+    (tmp_path / "script.py").write_text(IN_PYTHON)
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
+    for name in ("DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'hook'}:{PROJECT}")
+    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = set((tmp_path / "seen").read_text().splitlines())
+    assert any("127.0.0.1" in line for line in seen), "the hook saw Prefect's own calls"
+    foreign = {line for line in seen if "127.0.0.1" not in line and "'localhost'" not in line}
+    assert foreign == set()
+    by_phase, known = json.loads(done.stdout)
+    assert list(by_phase) == [
+        *("prepare-day", "land-day", "sweep-orphans", "match-names", "transform-day"),
+        *("check-day", "finish-day", "expire-days"),
+    ]
+    assert {phase["state"] for phase in by_phase.values()} == {"Completed"}
+    assert {phase["run_id"] for phase in by_phase.values()} <= set(known)
