@@ -7,8 +7,7 @@ newest landed lists and those that silver knows. Kept in `bronze.merchant_matche
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,6 +41,9 @@ USERS = {
     "name": "user_name",
     "match": "agent_id",
 }
+
+# A person's name, as `person_key` has it → the agent that it means, None for several.
+People = dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,10 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
         if state and state[1] != lists_mark:
             unmatched = "select user_name from bronze.agent_matches where agent_id is null"
             users += _column(conn, unmatched)
-        agents = _agents(conn, {table: list_day for table, list_day, _ in lists}) if users else []
+        days = {table: list_day for table, list_day, _ in lists}
+        known = known_people(_agents(conn, days) if users else ())
     applications = dict(zip(merchants, match_merchants(merchants, catalogue), strict=True))
-    people = dict(zip(users, match_people(users, agents), strict=True))
+    people = dict(zip(users, match_people(users, known), strict=True))
     if merchants or users or (catalogue.hash, lists_mark) != state:
         with connect() as conn, transaction(conn, lock):
             for sort, meanings in ((MERCHANTS, applications), (USERS, people)):
@@ -111,22 +114,30 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     return Matched(new[0], matched[0], new[1], matched[1])
 
 
-def match_people(names: Sequence[str], agents: Iterable[tuple[str, str]]) -> list[Match]:
-    """The agent that each name means, by (agent_id, name): exactly, else nearly; none if two fit.
+def known_people(agents: Iterable[tuple[str, str]]) -> People:
+    """What (agent_id, name) say that each name means: a name that several share means none."""
+    known: People = {}
+    for agent_id, name in agents:
+        if key := " ".join(person_key(name)):
+            known[key] = agent_id if known.get(key, agent_id) == agent_id else None
+    return known
+
+
+def match_people(names: Sequence[str], known: People) -> list[Match]:
+    """The agent that each name means: exactly, else nearly; none if two fit.
 
     The order of a person's names, initials, case and accents don't matter; names that differ in
     their initials or in a number are never near.
     """
-    ids: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for agent_id, name in agents:
-        if key := person_key(name):
-            ids[key].add(agent_id)
-    known: dict[tuple[str, ...], dict[str, str | None]] = defaultdict(dict)
-    for key, those in ids.items():
-        # a name that several agents share means none of them
-        known[_bucket(key)][" ".join(key)] = min(those) if len(those) == 1 else None
-    keys = map(person_key, names)
-    return [nearest(" ".join(key), known.get(_bucket(key), {}), PERSON_THRESHOLD) for key in keys]
+    keys = [" ".join(person_key(name)) for name in names]
+    near: dict[tuple[str, ...], People] = {_bucket(key): {} for key in keys if key not in known}
+    for name, agent_id in known.items():
+        if (those := near.get(_bucket(name))) is not None:
+            those[name] = agent_id
+    return [
+        nearest(key, known if key in known else near[_bucket(key)], PERSON_THRESHOLD)
+        for key in keys
+    ]
 
 
 def namesakes(conn: Connection, agent_id: str) -> int:
@@ -141,19 +152,22 @@ def namesakes(conn: Connection, agent_id: str) -> int:
     return sum(named is not None and person_key(name) == person_key(named[0]) for (name,) in users)
 
 
-def _bucket(key: tuple[str, ...]) -> tuple[str, ...]:
+def _bucket(key: str) -> tuple[str, ...]:
     """Initials, and numbers whole: only names in one bucket are compared, so that it stays fast."""
-    return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key)
+    return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key.split())
 
 
-def _agents(conn: Connection, lists: dict[str, Any]) -> list[tuple[str, str]]:
+def _agents(conn: Connection, lists: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Who is on the newest lists, and who left: known to silver, on no newest list, they keep the
     cards' history."""
-    days = {"stg_agents": None, "stg_agent_details": None} | lists
-    agents = conn.execute(statement("listed_agents").encode(), days).fetchall()
+    queries = [statement("listed_agents")]
     if conn.execute("select to_regclass('silver.agents')").fetchone() != (None,):
-        agents += conn.execute("select agent_id, name from silver.agents").fetchall()
-    return agents
+        queries.append("select agent_id, name from silver.agents")
+    for query in queries:
+        with conn.cursor("agents") as agents:  # the server keeps them: half a million are much
+            agents.itersize = 10_000
+            days = {"stg_agents": None, "stg_agent_details": None} | lists
+            yield from agents.execute(query.encode(), days)
 
 
 def _keep(

@@ -185,7 +185,8 @@ def test_people_are_met_by_their_names_in_any_order_and_near_ones_only_alone():
     agents += [("5", "Person 05"), ("6", "Christopher Robinson")]
     asked = ["SMITH, ZOE", "john underwood", "Ann Lee", "Person 06", "Cristopher Robinson"]
     asked += ["Zoe Smyth", "", "Chris Robinson"]
-    found = [(each.match, each.method) for each in match.match_people(asked, agents)]
+    matches = match.match_people(asked, match.known_people(agents))
+    found = [(each.match, each.method) for each in matches]
     assert found == [
         ("1", "exact"),
         ("2", "exact"),
@@ -201,7 +202,7 @@ def test_people_are_met_by_their_names_in_any_order_and_near_ones_only_alone():
 
 def test_near_to_a_name_that_two_agents_share_is_ambiguous():
     agents = [("1", "Christopher Robinson"), ("2", "Christopher Robinson")]
-    (found,) = match.match_people(["Cristopher Robinson"], agents)
+    (found,) = match.match_people(["Cristopher Robinson"], match.known_people(agents))
     assert found.method == "ambiguous"
 
 
