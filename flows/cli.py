@@ -15,7 +15,7 @@ COMMANDS = {
     "run": ("flows.day", "one day through the whole flow"),
     "backfill": ("flows.backfill", "several days, in order"),
     "plan": ("flows.plan", "what a run of a day would do; writes nothing"),
-    "status": ("flows.status", "which days are done, missing or failed; the last runs"),
+    "status": ("flows.status", "which days are done, incomplete, missing or failed; the last runs"),
     "late": ("flows.late", "whether a day has come by its hour, for a schedule"),
     "explain": ("flows.explain", "one record's whole story"),
     "land": ("loaders.__main__", "land a day's files, without the flow"),

@@ -103,7 +103,7 @@ def print_status(status: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None, prog: str = "python -m flows.status") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Which days are done, missing or failed; what the last runs did; the lock.",
+        description="Which days are done, incomplete, missing or failed; the last runs; the lock.",
         epilog="example: %(prog)s --limit 20",
     )
     parser.add_argument("--limit", type=int, default=10, help="rows of each (default 10)")

@@ -20,7 +20,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", metavar="PATH", help="folder that holds the days (default: DATA_BASE_PATH)")
     add("--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)")
-    add("--allow-empty", action="store_true", help="accept an empty list of a required snapshot")
+    add("--allow-empty", action="store_true", help="accept an empty list of a snapshot")
 
 
 def add_landing(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -132,3 +133,7 @@ def main(arguments: list[str] | None = None, prog: str = "daybook backup") -> in
         print(f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
 
     return guarded(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -211,7 +211,7 @@ def _place(home: Path, user: pwd.struct_passwd | None) -> Path:
     noted = home / "pg"
     if noted.is_symlink():
         return noted.resolve().parent
-    if user is None or _can_enter(home, user):
+    if user is None or noted.exists() or _can_enter(home, user):
         return home.resolve()
     place = Path(tempfile.mkdtemp(prefix="daybook-", dir="/var/lib")).resolve()
     place.chmod(0o711)

@@ -151,7 +151,7 @@ COLUMN: Words = {
     "shared": ("shared is true or false", _flag),
     "pii": ("", _one_of("kind of pii", "agent", "user", "personal")),
     "hash": ("hash is true or false", _flag),
-    "switches_off": ("switches_off is one value", _text),
+    "switches_off": ("switches_off is one value", lambda value: _text(value, r"(?s).*\S.*")),
 }
 # What a table has until its problems are mended.
 UNSAID: dict[str, Any] = {"found_under": (), "kind": "snapshot", "required": False, "key": ()}

@@ -225,9 +225,8 @@ def check_shrink(
     elif found.on >= SHRINK_FROM and 2 * found.still_on < found.on:
         by = ", ".join(column.name for column in plan.table.columns if column.switches_off)
         problem = (
-            f"it would switch off {found.on - found.still_on} of the {found.on} that are on in "
-            f"{earlier} (by {by}). A field that was exported or mapped "
-            "otherwise than before looks like that."
+            f"of the {found.on} that are on in {earlier} it would leave on {found.still_on} "
+            f"(by {by}). A field that was exported or mapped otherwise than before looks like that."
         )
     else:
         return

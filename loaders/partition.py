@@ -24,7 +24,8 @@ SWAP_TURNS = 15
 # A key as it is compared; null when it can't be read: no id, or what pandas writes for none.
 _READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
 # Whether a column's value switches its record off, whatever its case and its blanks.
-_SWITCHES_OFF = "translate(lower({}), E' \\t\\r\\n', '') = {}"
+_BARE = "translate(lower({}), E' \\t\\r\\n', '')"
+_SWITCHES_OFF = f"{_BARE} = {_BARE}"
 
 
 def partition_name(table: str, day: Day) -> str:
@@ -145,7 +146,7 @@ class NewPartition:
         key = [name for name in self._table.key if name not in dated] or self._table.key
         values = ", ".join(_READ.format(f'"{name}"') for name in key)
         off = [
-            _SWITCHES_OFF.format(f'"{one.name}"', self._literal(one.switches_off.lower()))
+            _SWITCHES_OFF.format(f'"{one.name}"', self._literal(one.switches_off))
             for one in self._table.columns
             if one.switches_off
         ]

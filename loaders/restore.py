@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from loaders import warehouse
@@ -124,3 +125,7 @@ def main(arguments: list[str] | None = None, prog: str = "daybook restore") -> i
         print(f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree.")
 
     return guarded(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -49,7 +49,7 @@ judged as materialized (
         or (
             {% if meta.order %}{{ last_write(meta.order, 'incoming') }} >= {{ last_write(meta.order, 'held') }} and {% endif -%}
             ({{ columns_of('held', values + presence) }} is distinct from {{ columns_of('incoming', values + presence) }}
-            {%- if winner_moves %} or held._batch_id <> incoming._batch_id{% endif %})
+            {%- if winner_moves %} or held._batch_id is distinct from incoming._batch_id{% endif %})
         )
 ),
 

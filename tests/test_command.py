@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows import report
+from flows import doctor, report
 from flows.cli import COMMANDS, completion, main
 from loaders.days import parse_day
 from loaders.errors import guarded
@@ -115,7 +115,11 @@ def test_psql_works_from_any_folder_and_shows_no_password(warehouse: str, tmp_pa
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(
-    warehouse: str, db: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    warehouse: str,
+    db: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     def findings() -> tuple[int, dict[str, dict[str, str]]]:
         code = main(["doctor", "--json"])
@@ -123,7 +127,6 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
 
     _, found = findings()
     assert found["warehouse"]["state"] == found["rights"]["state"] == "ok"
-    assert found["home"]["state"] == "warn" and "chmod 700" in found["home"]["said"]
     db.execute("update bronze.alembic_version set version_num = '0001'")
     code, found = findings()
     assert code == 1 and "migrate" in found["tables"]["said"]
@@ -133,10 +136,16 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     assert "port 9" in found["warehouse"]["said"] and "secret" not in str(found)
     monkeypatch.setenv("PREFECT_API_URL", "http://me:secret@127.0.0.1:9/api")
     monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    monkeypatch.setattr(doctor, "version", lambda _: "4.3.0")  # of PySpark, installed or not
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
+    tmp_path.chmod(0o755)
     code, found = findings()
     assert found["stack"]["state"] == "fail" and "secret" not in str(found)
     assert "nothing answers at PREFECT_API_URL, 127.0.0.1:9/api" in found["stack"]["said"]
     assert "no Java at JAVA_HOME, /nowhere: set it right" in found["spark"]["said"]
+    assert found["home"]["state"] == "warn" and "chmod 700" in found["home"]["said"]
+    tmp_path.chmod(0o710)
+    assert findings()[1]["home"]["state"] == "ok"
 
 
 @pytest.mark.parametrize("command", ["status", "doctor"])

@@ -168,7 +168,7 @@ def test_every_record_is_landed_or_rejected_or_its_file_refused(tmp_path: Path, 
     for seed in range(MANY[kind]):
         file, raw = write(tmp_path, kind, seed)
         try:
-            plan = Plan(TABLE, DAY, (scan(file, Mapping(TABLE)),), may_be_blank=True)
+            plan = Plan(TABLE, DAY, (scan(file, Mapping(TABLE)),), may_be_empty=True)
             reading = Reading(plan)
             copied = b"".join(reading.pieces(reading.parts))
         except DaybookError as error:

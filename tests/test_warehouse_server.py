@@ -265,6 +265,7 @@ def test_a_home_that_was_open_to_others_is_closed_to_all_but_its_server(home):
         data = (home / "pg").stat()
         assert seen_by(data.st_uid, "ls", home, group=data.st_gid) == 2
     server.stop(home)
+    home.chmod(0o700)
     assert server.start(home)
     with owner(home) as conn:
         assert conn.execute("select 1").fetchone() == (1,)

@@ -38,10 +38,12 @@ def read_reasons(connection: Connection, day: Day, tables: list[str] | None = No
     views = "select viewname from pg_views where schemaname = 'quarantine'"
     for (view,) in connection.execute(views).fetchall():
         of_view = [table for table in declared_tables().values() if table.entity == view]
+        declared = sorted({column.name for table in of_view for column in table.columns})
         asked = {
             "day": day.date,
             "key": [*declared_tables()[f"stg_{view}"].key],
-            "personal": personal(view, {c.name for table in of_view for c in table.columns}),
+            "declared": declared,
+            "personal": personal(view, declared),
             "sample": SAMPLE,
             "is_a_key": IS_A_KEY,
             "is_a_word": A_WORD,

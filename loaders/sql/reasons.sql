@@ -36,6 +36,8 @@ select
         when wrong = any(%(personal)s::text[]) then '(personal)'
         when record ->> wrong ~ %(is_a_word)s then record ->> wrong
         else '(not shown)'
-    end) filter (where right(reason, 8) = '_invalid' and record ->> wrong is not null), '{{}}')
+    end) filter (
+        where right(reason, 8) = '_invalid' and wrong = any(%(declared)s::text[]) and record ->> wrong is not null
+    ), '{{}}')
 from sampled
 group by _source_table, reason, rows

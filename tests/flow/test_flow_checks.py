@@ -37,4 +37,4 @@ def test_a_day_that_fails_its_checks_says_so_everywhere(
     status = flow_cli("flows.status")
     assert status.returncode == 0
     assert "day1 failed: Checks failed: ledger.quarantine_share" in status.stdout
-    assert "failed   day1" in status.stdout
+    assert "failed     day1" in status.stdout

@@ -43,8 +43,8 @@ newest as (
     select
         day, coalesce(bool_or(arrivals.is_late), false) as is_late,
         case
-            when bool_or(state = 'failed') then 'failed'
             when bool_or(state = 'running') then 'running'
+            when bool_or(state = 'failed') then 'failed'
             when bool_or(state = 'incomplete') then 'incomplete'
             when bool_or(state = 're-run') then 're-run'
             when bool_or(state in ('done', 'success')) then 'done'
