@@ -13,7 +13,7 @@ from flows.pages.write import write_pages
 from loaders import warehouse
 from loaders.errors import UsageError, guarded
 from loaders.forget import forget
-from loaders.lock import run_lock
+from loaders.lock import run_lock, transaction
 from loaders.match import namesakes
 
 # Figures that count people, of those that are there.
@@ -58,9 +58,13 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
         for folder in (site / "checks", site / "runs", site / "days", warehouse.home() / "spark"):
             shutil.rmtree(folder, ignore_errors=True)
         if figures:
-            transform.build(None, run, arguments=["run", "--select", *figures])
+            select = ["run", "--select", *figures]
+            transform.build(None, run, check=lock.check, arguments=select)
         if was_complete:
-            with warehouse.connect(application_name=f"daybook {run}") as conn:
+            with (
+                warehouse.connect(application_name=f"daybook {run}") as conn,
+                transaction(conn, lock),
+            ):
                 conn.execute("update metrics.current_day set is_complete = true")
         if site.exists():
             write_pages(site, everything=True)

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from flows import site, transform
 from flows.pages.read import ask
-from flows.run import silent
+from flows.run import silent, unless_away
 from loaders import ledger, warehouse
 from loaders.compare import Parting, compare
 from loaders.errors import DaybookError, WarehouseError, guarded
@@ -63,7 +63,7 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
     }
     with run_lock(f"daybook {run}") as lock, _scratch(run) as connection:
         with patch.dict(os.environ, target):
-            transform.build(None, run, arguments=BUILD, progress=progress)
+            transform.build(None, run, check=lock.check, arguments=BUILD, progress=progress)
         (days,) = ask(connection, "proof_days")
         if unbuilt := days["unbuilt"]:
             raise DaybookError(
@@ -116,7 +116,8 @@ def _scratch(run: str) -> Iterator[Connection]:
                 ) from None
             yield connection
         finally:
-            connection.execute(drop)
+            with unless_away():  # the next proof drops them
+                connection.execute(drop)
 
 
 def as_json(proof: Proof) -> str:

@@ -36,8 +36,8 @@ def without_values(error: BaseException) -> str:
     if not isinstance(error, DaybookError):
         state = getattr(error, "sqlstate", None)
         return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
-    said, repeated = error.said or str(error), str(error.__cause__).strip()
-    if error.__cause__ and said != repeated and said.endswith(repeated):
+    said, repeated = error.said or str(error), str(error.__cause__ or "").strip()
+    if error.__cause__ and repeated and said != repeated and said.endswith(repeated):
         said = said.removesuffix(repeated) + without_values(error.__cause__)
     # storable whatever a folder is called
     lines = said.replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()

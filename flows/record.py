@@ -37,14 +37,15 @@ def recorded(run: Run) -> Iterator[list[str]]:
         ledger.check_calendar(connection, run.day)
         dead = close_dead_runs(connection)
         of_run: Row = {"flow_run_id": run.flow_run_id}
+        # what it is asked for, and where Prefect shows it
+        page = server.page_of(run.flow_run_id)
         begun = {"pipeline_name": "day", "day": run.day.date, "status": "running"}
         begun |= {"task_name": "day-pipeline", "started_at": "now"}
         ledger.note(connection, "pipeline_metrics", of_run | begun)
-        # what it is asked for, and where Prefect shows it
-        page = server.page_of(run.flow_run_id)
         asked = {"day": run.day.text, "prefect": page, **asdict(run.options)}
         phase = {"phase": "day-pipeline", "seconds": 0, "settings": asked}
-        ledger.note(connection, "phase_runs", of_run | phase)
+        again = "(flow_run_id, phase) do update set settings = excluded.settings"
+        ledger.note(connection, "phase_runs", of_run | phase, again=again)  # Prefect may try again
     ended = functools.partial(notify.message, run.day.text, run.flow_run_id)
     began = time.monotonic()
     try:
@@ -53,12 +54,13 @@ def recorded(run: Run) -> Iterator[list[str]]:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
         said, found = without_values(error), {}
         with unless_away(), run.connect("daybook flow") as connection:
+            _close(connection, "failure", said, run.flow_run_id)
             if isinstance(error, PhaseError | BuildError):
                 # dbt's nodes, and runs on the pool, have noted theirs
                 noted = ask(connection, "failures", run=run.flow_run_id)[:3]
                 more = [f"{each['name']}: {each['error_message']}" for each in noted]
                 said = "; ".join([said, *more])
-            _close(connection, "failure", said, run.flow_run_id)
+                _close(connection, "failure", said, run.flow_run_id)
             found = findings(run)
         run.message = ended("failed", time.monotonic() - began, said, found)
         write_pages(run, lineage=False)
@@ -92,9 +94,15 @@ def _close(
             status = %(status)s,
             error_message = %(message)s,
             finished_at = clock_timestamp(),
-            duration_seconds = extract(epoch from clock_timestamp() - started_at)
-        where task_name = 'day-pipeline'
-            and (flow_run_id = %(run)s or (%(run)s::text is null and status = 'running'))
+            duration_seconds =
+                greatest(extract(epoch from clock_timestamp() - started_at), 0.000001)
+        where task_name = 'day-pipeline' and case
+            when %(run)s::text is null then status = 'running'
+            else id = (
+                select max(id) from metrics.pipeline_metrics
+                where task_name = 'day-pipeline' and flow_run_id = %(run)s
+            )
+        end
         returning flow_run_id
         """,
         {"status": status, "message": message, "run": run},

@@ -39,7 +39,7 @@ def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
     is newer than it. Data Docs are check-day's. dbt-colibri draws columns where it is there; its
     fault is a warning. Returns the index's path; DaybookError where dbt can't build its page."""
     site = warehouse.home() / "site"
-    site.mkdir(parents=True, exist_ok=True)
+    site.mkdir(mode=0o700, parents=True, exist_ok=True)
     page = site / "lineage.html"
     if lineage and (everything or _is_older(page)):
         _write_offline(transform.document(), page)

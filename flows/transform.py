@@ -156,7 +156,7 @@ def _results(outcome: Any) -> list[Any]:
 
 def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
     """How each node went and how long it took, for the pages."""
-    rows = []
+    rows = {}  # names may be had twice: a test's, a version's
     for result in results:
         timed = [time for time in result.timing if time.completed_at]  # naive, in UTC
         inputs = getattr(getattr(result.node, "depends_on", None), "nodes", [])
@@ -165,12 +165,12 @@ def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
         row |= {"started_at": min((time.started_at for time in timed), default=None)}
         row |= {"finished_at": max((time.completed_at for time in timed), default=None)}
         row |= {"depends_on": [each.split(".")[2] for each in inputs]}
-        rows.append(row | {"seconds": result.execution_time})
+        rows[result.node.name] = row | {"seconds": result.execution_time}
     again = "(flow_run_id, node) do update set status = excluded.status,"
     again += " started_at = excluded.started_at, finished_at = excluded.finished_at,"
     again += " seconds = excluded.seconds"
     with unless_away(), session(flow_run_id, day) as connection:
-        ledger.note(connection, "node_runs", *rows, again=again)
+        ledger.note(connection, "node_runs", *rows.values(), again=again)
 
 
 def _prefects_runner(begins: Callable[[Any], None]) -> Any:

@@ -80,8 +80,8 @@ def account(landed: list[Landed]) -> str:
             lines.append(f"warning: {one.error}")
         if one.rows_repaired:
             lines.append(
-                f"{one.table}: {one.rows_repaired:,} records landed repaired, with U+FFFD for what "
-                "can't be stored; bronze.load_rejects keeps their raw text"
+                f"{one.table}: {one.rows_repaired:,} records landed repaired; "
+                "bronze.load_rejects keeps their raw text and why"
             )
         if one.drift and one.status != "unchanged":
             said = "; ".join(f"{kind} {_few(names)}" for kind, names in one.drift.items())

@@ -33,7 +33,7 @@ DBT_COLUMN = DBT | {"quote", "constraints"}
 
 NAME = r"[^.]*[^.\s][^.]*"
 PATH = rf"{NAME}(\.{NAME})*"
-HEADER = rf"{PATH}\.?"  # one may end with a dot: Budget-Nr.
+HEADER = r"(?s).*\S.*"  # one may have dots anywhere: Budget-Nr. and Amount..USD.
 
 
 def _no(kind: str, word: object, allowed: Iterable[str], more: Iterable[str] = ()) -> str:

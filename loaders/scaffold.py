@@ -244,7 +244,9 @@ def _write(given: argparse.Namespace) -> None:
     files = files_of(table)
     build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
     for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
+        beside = path.with_name(f"{path.name}.new")  # the declaration is whole at any time
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
     newest = _written_at(table)
     more = f"; the newest by {newest}" if newest else ""
     more += "".join(f"; {word}: {value}" for word, value in _reading(table).items())

@@ -51,7 +51,7 @@ def _read(path: Path, problems: list[str]) -> Any:
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
         text = path.read_text(encoding="utf-8")
-        problems += _said_twice(yaml.compose(text, Loader=loader), "", set())
+        problems += _said_twice(yaml.compose(text, Loader=loader), "", path.name, set())
         return yaml.load(text, Loader=loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: the sources can't be read: {type(error).__name__}.") from None
@@ -61,8 +61,8 @@ def _read(path: Path, problems: list[str]) -> Any:
         raise UsageError(f"{path}{where}: this is no YAML.") from None
 
 
-def _said_twice(node: Any, where: str, seen: set[int]) -> Iterator[str]:
-    """Each name that a mapping below the node has again, with its line."""
+def _said_twice(node: Any, where: str, file: str, seen: set[int]) -> Iterator[str]:
+    """Each name that a mapping below the node has again, with its file and line."""
     inner: list[Any] = node.value if node and isinstance(node.value, list) else []
     if id(node) in seen or not inner:
         return
@@ -70,11 +70,13 @@ def _said_twice(node: Any, where: str, seen: set[int]) -> Iterator[str]:
     known: set[str] = set()
     for one in inner:
         if not isinstance(one, tuple):  # dbt's lists, whose entries have names
-            yield from _said_twice(one, where, seen)
+            entry = one.value if one.id == "mapping" else ()
+            named = next((f".{v.value}" for k, v in entry if k.value == "name"), "")
+            yield from _said_twice(one, where + named, file, seen)
             continue
         key, value = one
         name = f"{where}.{key.value}".lstrip(".")
         if name in known:
-            yield f"{name}: it is said again in line {key.start_mark.line + 1}."
+            yield f"{name}: it is said again in {file}, line {key.start_mark.line + 1}."
         known.add(name)
-        yield from _said_twice(value, name, seen)
+        yield from _said_twice(value, name, file, seen)

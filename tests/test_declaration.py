@@ -57,12 +57,13 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {found_under: ' '}", "found_under is what a day's files are called"),
         ("stg_agents: {found_under: [a, a.b]}", "found_under is what a day's files are called"),
         ("stg_agents: {found_under: _a}", "found_under is what a day's files are called"),
-        ("stg_agents: {columns: {email: a..b}}", "stg_agents.email: from is a name"),
-        ("stg_agents: {columns: {email: {from: [a, .b]}}}", "stg_agents.email: from is a name"),
         ("stg_agents: {columns: {email: {from: ' '}}}", "stg_agents.email: from is a name"),
         ("stg_agents: {columns: {email: {default: ' '}}}", "default is one value"),
         ("stg_agents: {columns: {email: {values: {'': x}}}}", "say default for an empty one"),
-        ("stg_agents: {}\nstg_agents: {kind: x}", "stg_agents: it is said again in line 2"),
+        (
+            "stg_agents: {}\nstg_agents: {kind: x}",
+            "stg_agents: it is said again in .*line 2",
+        ),
         ("stg_agents: {columns: {email: a, name: b, email: c}}", "columns.email: it is said again"),
         ("stg_agents: {columns: {email: {from: a, from: b}}}", "email.from: it is said again"),
         ("stg_agents: {columns: {email: {values: {a: b, a: c}}}}", "values.a: it is said again"),
@@ -92,7 +93,7 @@ def test_what_cannot_be_used_is_named_with_what_is_allowed(
         ("name: email,", "name: _day,", "_day: a column is called by small letters"),
         ("key: [agent_id]", "key: []", "key is the name of a column, or a list of them"),
         ("kind: snapshot", "tags: x", "stg_agents: kind is missing"),
-        ("name: email,", "name: email, name: mail,", "columns.name: it is said again in line"),
+        ("name: email,", "name: email, name: mail,", "columns.email.name: it is said again in"),
     ],
 )
 def test_the_sources_file_itself_is_checked(
@@ -200,14 +201,14 @@ stg_budgets:
   encoding: cp1252
   decimal: ","
   columns:
-    budget_id: {from: Budget-Nr.}
+    budget_id: {from: Budget..Nr.}
     name: {from: Bezeichnung}
     limit_amount: {from: Höchstbetrag}
     start_date: {from: Beginn, format: "%d.%m.%Y"}
 """
     monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, text)))
     content = (
-        'Budget-Nr.;Bezeichnung;Höchstbetrag;Beginn\n1;"Büro; Süd";1.234,50;31.01.2026\n2;x;7;\n'
+        'Budget..Nr.;Bezeichnung;Höchstbetrag;Beginn\n1;"Büro; Süd";1.234,50;31.01.2026\n2;x;7;\n'
     )
     target = tmp_path / "day1/budgets.csv"
     target.parent.mkdir()

@@ -152,13 +152,13 @@ def raw_text(raw: str) -> str:
 
 
 def json_text(value: Any, *, for_jsonb: bool = False) -> str:
-    """`value` as JSON, numbers with their own digits; for jsonb what it can't hold is text."""
+    """`value` as JSON, numbers with their own digits; NaN, and what jsonb can't hold, as text."""
     if value is None:
         return "null"
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, Digits):
-        held = not for_jsonb or (value.finite and _fits_jsonb(value))
+        held = value.finite and (not for_jsonb or _fits_jsonb(value))
         return value if held else f'"{value}"'
     if isinstance(value, str):
         return encode_basestring(value)

@@ -21,8 +21,8 @@ from loaders.readers.rows import (
     repaired,
 )
 
-# A control character as Excel writes it; XML has none.
-_CONTROL = re.compile("_x00([01][0-9A-Fa-f])_")
+# A control character as Excel writes it, and what only looks like one; XML has none.
+_CONTROL = re.compile("_x00(5F|[01][0-9A-F])_", re.IGNORECASE)
 MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked
 
 
