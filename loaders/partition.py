@@ -45,6 +45,21 @@ class Compared(NamedTuple):
     still_on: int
 
 
+class Leaf(NamedTuple):
+    """Which of several tables that make a day's, and where in the files it begins and ends: at a
+    path and a record's number, None where nothing is before or behind it."""
+
+    number: int
+    begin: tuple[str, int] | None
+    end: tuple[str, int] | None
+
+
+def leaves(shares: Sequence[Sequence[Slice]]) -> list[Leaf]:
+    """One for each share of the files, in the files' order."""
+    begins = [(part.scanned.file.path, part.first or 0) for part, *_ in shares[1:]]
+    return [Leaf(number, *ends) for number, ends in enumerate(pairwise([None, *begins, None]))]
+
+
 class NewPartition:
     """A table like the parent that nobody else sees; all of it in the caller's transaction.
 
@@ -53,18 +68,19 @@ class NewPartition:
     rows rather than none.
     """
 
-    def __init__(self, conn: Connection, batch: Batch, leaf: int | None = None) -> None:
-        """`leaf`: which of several, that `assemble` makes the day's of."""
+    def __init__(self, conn: Connection, batch: Batch, leaf: Leaf | None = None) -> None:
+        """`leaf`: it is one of several, that `assemble` makes the day's of."""
         self._conn, self.batch = conn, batch
         self._table, self._day = batch.table, batch.day
         # tables and columns are named by small letters, digits and _: the declaration is checked
         self._names = {
-            "new": f"bronze.{_new_name(batch, leaf)}",
+            "new": f"bronze.{_new_name(batch, leaf and leaf.number)}",
             "parent": f"bronze.{self._table.name}",
             "name": partition_name(self._table.name, self._day),
             "day": f"'{self._day.date}'",
             # what landed rows are found, joined and sorted by: of each column it costs as COPY does
             "compared": _listed([*self._table.key, "_day", "_batch_id", "_source_file"]),
+            "share": f", constraint its_share check ({self._within(leaf)})" if leaf else "",
         }
 
     def _run(self, statement: str, **more: Any) -> Cursor[Any]:
@@ -75,6 +91,21 @@ class NewPartition:
 
         return sql.Literal(value).as_string(self._conn)
 
+    def _within(self, leaf: Leaf) -> str:
+        """What is true of a leaf's rows, as the server itself says it: it need not look at them
+        again when the leaf is attached."""
+        (path, row), (end, until) = (
+            (self._literal(edge[0]), edge[1]) if edge else ("", 0) for edge in leaf[1:]
+        )
+        file = '_source_file collate "C"'
+        if path == end:
+            return f"{file} = {path} and _source_row >= {row} and _source_row < {until}"
+        edges = [(">", path, ">=", row)] * bool(path) + [("<", end, "<", until)] * bool(end)
+        return " and ".join(
+            f"({file} {beyond} {path} or ({file} = {path} and _source_row {sign} {row}))"
+            for beyond, path, sign, row in edges
+        )
+
     @contextmanager
     def filled(self) -> Iterator[None]:
         """Make it, empty, for the block's COPY; an error in the block leaves none."""
@@ -82,7 +113,8 @@ class NewPartition:
             # Cached, a number costs no lock; temporary, the sequence is never logged and ends with
             # the session.
             self._run(
-                "create table {new} (like {parent}, constraint one_day check (_day = {day}));"
+                "create table {new} (like {parent},"
+                " constraint one_day check (_day = {day}){share});"
                 "create temporary sequence landed_rows cache 10000;"
                 "alter table {new} alter _day set default {day},"
                 " alter _batch_id set default {batch}, alter _loaded_at set default {loaded_at},"
@@ -99,21 +131,23 @@ class NewPartition:
                 "set local default_statistics_target = 20; analyze {new} ({compared})"
             )
 
-    def assemble(self, shares: Sequence[Sequence[Slice]]) -> None:
-        """Make it of its leaves, one for each share of the files, in the files' order."""
+    def assemble(self, leaves: Sequence[Leaf]) -> None:
+        """Make it of its leaves."""
         self._run(
             "create table {new} (like {parent}, constraint one_day check (_day = {day}))"
             ' partition by range (_source_file collate "C", _source_row)'
         )
-        bounds = ["minvalue, minvalue"]
-        for part, *_ in shares[1:]:
-            path, row = self._literal(part.scanned.file.path), part.start and part.first
-            bounds.append(f"{path}, {row or 'minvalue'}")
-        for leaf, (first, last) in enumerate(pairwise([*bounds, "maxvalue, maxvalue"])):
-            attach = (
-                "alter table {new} attach partition {new}_{leaf} for values from ({a}) to ({z})"
+        for leaf in leaves:
+            self._run(
+                "alter table {new} attach partition {new}_{leaf} for values from ({a}) to ({z});"
+                "alter table {new}_{leaf} drop constraint its_share",
+                leaf=leaf.number,
+                a=self._bound(leaf.begin, "minvalue"),
+                z=self._bound(leaf.end, "maxvalue"),
             )
-            self._run(attach, leaf=leaf, a=first, z=last)
+
+    def _bound(self, edge: tuple[str, int] | None, none: str) -> str:
+        return f"{self._literal(edge[0])}, {edge[1]}" if edge else f"{none}, {none}"
 
     def copy_bytes(self, part: Slice, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
         """COPY a CSV's bytes unparsed; rows landed. psycopg.DataError when Postgres refuses."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from loaders import ledger
 from loaders.errors import DaybookError
 from loaders.ledger import Batch
-from loaders.partition import NewPartition
+from loaders.partition import Leaf, NewPartition, leaves
 from loaders.plan import Plan
 from loaders.reading import Reading
 from loaders.schema import Table
@@ -94,13 +94,14 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
     with ThreadPoolExecutor(many) as threads, hired(many - 1) as workers:
         counted = partial(_counted, threads, workers)
         parts = shares(plan.files or (), plan.table, many, counted)
+        mine, *theirs = leaves(parts)
         others = []
-        for leaf, (worker, share) in enumerate(zip(workers, parts[1:], strict=False), 1):
+        for worker, leaf, share in zip(workers, theirs, parts[1:], strict=False):
             order, rejects = (_land, leaf, share, plan, new.batch), Rejects()
             answer = threads.submit(worker.ask, order, reading.tell, rejects.add)
             others.append((answer, rejects))
         reading.parts = parts[0]
-        reading.copy_into(NewPartition(conn, new.batch, 0) if others else new)
+        reading.copy_into(NewPartition(conn, new.batch, mine) if others else new)
         for answer, rejects in others:
             read, error = answer.result()
             reading.read.add(read)
@@ -109,7 +110,7 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
             if error:
                 raise error
         if others:
-            new.assemble(parts)
+            new.assemble([mine, *theirs])
 
 
 def _counted(
@@ -143,7 +144,7 @@ def _look(_parent: Connection, part: Slice, table: Table) -> int | None:
 
 def _land(
     parent: Connection,
-    leaf: int,
+    leaf: Leaf,
     share: list[Slice],
     plan: Plan,
     batch: Batch,
