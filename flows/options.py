@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from flows import api
 from loaders import retention
-from loaders.arguments import add_landing, data_path
+from loaders.arguments import add_landing, check_workers, data_path
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
 from loaders.sources import SETTING, declared_tables
@@ -55,8 +55,7 @@ class Options:
         retention.keep_days()
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError("--timeout is a number of seconds above zero.")
-        if self.workers < 1:
-            raise UsageError("--workers is a number of processes from 1.")
+        check_workers(self.workers)
         sources = self.sources or os.environ.get(SETTING)
         declared_tables(sources)
         return replace(

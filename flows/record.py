@@ -157,23 +157,23 @@ def findings(run: Run) -> dict[str, list[str]]:
 
 
 def timed(phase: Phase[P, T]) -> Phase[P, T]:
-    """A phase that begins only while its run may change the warehouse, and notes when it is done,
-    with its seconds."""
+    """A phase that begins only while its run may change the warehouse, and notes when it ended,
+    well or not, with its seconds."""
 
     @functools.wraps(phase)
     def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
         started = time.monotonic()
         run.check()
         try:
-            outcome = phase(run, *arguments, **named)
+            return phase(run, *arguments, **named)
         except Exception as error:
             if (said := plain(error)) is not error:
                 raise said from None  # what Prefect keeps of an error is all that it carries
             raise
-        timing.add(phase.__name__.replace("_", "-"), time.monotonic() - started)
-        with run.connect() as connection:
-            note_times(connection, run.flow_run_id)
-        return outcome
+        finally:
+            timing.add(phase.__name__.replace("_", "-"), time.monotonic() - started)
+            with unless_away(), run.connect() as connection:
+                note_times(connection, run.flow_run_id)
 
     return cast("Phase[P, T]", noted)
 

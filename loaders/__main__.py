@@ -7,9 +7,9 @@ import sys
 import uuid
 from typing import TYPE_CHECKING
 
-from loaders.arguments import add_day, add_landing, data_path
+from loaders.arguments import add_day, add_landing, check_workers, data_path
 from loaders.days import parse_day
-from loaders.errors import UsageError, guarded, readable
+from loaders.errors import guarded, readable
 from loaders.progress import Progress
 from loaders.sources import declared_tables
 
@@ -32,8 +32,7 @@ def _land(options: argparse.Namespace) -> int:
 
     day = parse_day(options.place if options.day is None else options.day)
     declared_tables(options.sources)
-    if options.workers < 1:
-        raise UsageError("--workers is a number of processes from 1.")
+    check_workers(options.workers)
     data, run = data_path(options.data), f"land-{uuid.uuid4()}"
     with Progress(day.text, sys.stderr) as progress:
         progress("landing")

@@ -38,3 +38,9 @@ def data_path(given: str | None) -> str:
     if data := given or os.environ.get("DATA_BASE_PATH"):
         return data
     raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
+
+
+def check_workers(given: int) -> None:
+    """UsageError where that many processes can read nothing."""
+    if given < 1:
+        raise UsageError("--workers is a number of processes from 1.")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+UNREAD = 141  # what a shell says of a tool that SIGPIPE ended
 
 
 class DaybookError(Exception):
@@ -87,11 +91,25 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
 
 
 def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
-    """A command's exit code, by default 0, or that of what it raised, said in a sentence."""
+    """A command's exit code, by default 0, or that of what it raised, said in a sentence. Where
+    nobody reads on (`| head`) it ends without a word, as other tools do."""
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
+        return code
     except (Exception, KeyboardInterrupt) as error:
-        return ended_with(error, verbose=verbose)
+        is_unread = isinstance(error, BrokenPipeError) and _is_unread()
+        return UNREAD if is_unread else ended_with(error, verbose=verbose)
+
+
+def _is_unread() -> bool:
+    """Whether it is the output that nobody reads, and no other pipe that broke."""
+    output = select.poll()
+    output.register(1, 0)
+    is_unread = bool(output.poll(0))
+    if is_unread:  # what is left goes nowhere: the interpreter, too, writes it at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return is_unread
 
 
 def without_header(line: str) -> str:

@@ -211,7 +211,11 @@ def _shake_hands(given: dict[str, Any]) -> Connection:
     if "unsupported startup parameter" in reason:
         reason += f": {POOLER}"
     is_down = is_embedded() and "FATAL:" not in reason
-    hint = " Start it: python -m loaders.warehouse start." if is_down else ""
+    hint = (
+        " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
+        if is_down
+        else ""
+    )
     raise WarehouseError(f"No connection to PostgreSQL at {where()}: {reason}.{hint}") from None
 
 

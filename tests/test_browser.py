@@ -143,6 +143,19 @@ def test_the_groups_can_be_opened(size: str, site: Path, chromium: Callable[...,
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_a_suites_page_covers_nothing_and_offers_nothing_dead(
+    size: str, site: Path, chromium: Callable[..., Any]
+) -> None:
+    browser = chromium(size)
+    see(browser, site / "checks" / "groups.html")
+    above = browser.find_element(By.CSS_SELECTOR, ".breadcrumb").rect
+    assert above["y"] + above["height"] <= browser.find_element(By.TAG_NAME, "h4").rect["y"]
+    said = browser.find_element(By.TAG_NAME, "body").text
+    assert "No group is its own ancestor" in said and "Success Percent" in said
+    assert "Failed Only" not in said and "Show more info" not in said
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_the_calendar_leads_by_keyboard_to_a_day_its_run_and_back(
     size: str, site: Path, chromium: Callable[..., Any]
 ) -> None:

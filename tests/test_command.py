@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from flows import doctor, report
 from flows.cli import COMMANDS, completion, main
 from loaders.days import parse_day
-from loaders.errors import guarded
+from loaders.errors import UNREAD, guarded
 from loaders.sources import PROJECT
 
 INSTALLED = f"import sys; sys.path.insert(0, {str(PROJECT)!r}); from flows.cli import main; "
@@ -78,6 +79,23 @@ def test_a_fault_of_ours_is_a_sentence_that_names_its_place(
     assert "error: KeyError: 'day' (test_command.py, line" in capsys.readouterr().err
     assert guarded(faulty, verbose=True) == 1
     assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_who_reads_no_further_is_told_nothing(warehouse: str, tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    line = [sys.executable, "-m", "flows.status"]
+    done = subprocess.run(line, stdout=theirs, stderr=subprocess.PIPE, timeout=60)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (UNREAD, b"")
+
+
+def test_another_pipe_that_breaks_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def faulty() -> int:
+        raise BrokenPipeError("a worker's")
+
+    assert guarded(faulty) == 1
+    assert capsys.readouterr().err == "error: a worker's\n"
 
 
 def test_bash_completes_commands_and_their_options(tmp_path: Path) -> None:

@@ -99,7 +99,9 @@ def test_start_stop_and_status_can_be_said_twice(home):
     assert command(home, "stop").stdout == "It wasn't running.\n"
     stopped = command(home, "status")
     assert stopped.returncode == 0
-    assert "python -m loaders.warehouse start" in stopped.stdout
+    assert "Start it: daybook warehouse start (or python -m loaders.warehouse start)." in (
+        stopped.stdout
+    )
     assert command(home, "start").returncode == 0
 
 

@@ -33,9 +33,10 @@ SEVERITIES = {"critical": "error", "warning": "warn"}  # Great Expectations' wor
 
 # {"name", "expectations", "meta"}, and of the suite's meta: `query`, the rows of the day that is
 # in app.day; `table`, where they are from; `keys`, the columns that may be shown of a failing
-# row; `calendar`, dated or numbered, where the suite is for such days alone; `shares`: the
-# expectations are of one row, the share of rows where each column of the query is true. So a
-# million rows are read once, and none leaves the server.
+# row; `rows`, what a row is to a reader; `calendar`, dated or numbered, where the suite is for
+# such days alone; `shares`: the expectations are of one row, the share of rows where each column
+# of the query is true. So a million rows are read once, and none leaves the server. An
+# expectation's `unit` is that of its values, of which a few are shown; a share is shown in %.
 Suite = dict[str, Any]
 
 
@@ -43,12 +44,11 @@ class CheckError(DaybookError):
     """Checks of severity `error` failed."""
 
     def __init__(self, failed: list[Checked], of: int) -> None:
-        names = [found.name for found in failed]
-        self.said = f"checks failed: {', '.join(names)}"
-        more = f"; and {', '.join(names[1:])}" if failed[1:] else ""
+        self.said = f"checks failed: {', '.join(found.name for found in failed)}"
+        found = "; ".join(f"{found.name}: {found.observed}" for found in failed)
         super().__init__(
             f"{len(failed)} of {of} checks failed; what was built stays as it is:\n"
-            f"  {failed[0].in_one_line}{more}\n"
+            f"  {found}\n"
             "  look: select * from metrics.check_results where not success"
         )
 
@@ -71,13 +71,6 @@ class Checked:
     @property
     def name(self) -> str:
         return f"{self.suite}.{self.check_name}"
-
-    @property
-    def in_one_line(self) -> str:
-        """What failed, where, how many, and the keys of a few rows."""
-        keys = "; ".join(shown(key) for key in self.sample_keys[:3])
-        said = f"{self.name} on {self.table_name}: {self.description}; found {self.observed}"
-        return said + (f" [{keys}]" if keys else "")
 
 
 def shown(key: dict[str, Any]) -> str:
@@ -233,15 +226,16 @@ def _failing(connection: Connection, suite: Suite, column: str) -> list[dict[str
 
 def _checked(suite: Suite, config: Any, success: bool, counted: dict[str, Any]) -> Checked:
     index = counted.get("partial_unexpected_index_list") or []
-    keys = [{name: _key(name, row[name]) for name in suite["meta"]["keys"]} for row in index]
+    meta = suite["meta"]
+    keys = [{name: _key(name, row[name]) for name in meta["keys"]} for row in index]
     return Checked(
         suite=suite["name"],
         check_name=config["meta"]["check"],
-        table_name=suite["meta"]["table"],
+        table_name=meta["table"],
         description=config["description"],
         severity=SEVERITIES[config["severity"]],
         success=bool(success),
-        observed=_observed(counted),
+        observed=_observed(counted, meta.get("rows", "rows"), config["meta"].get("unit")),
         unexpected_count=counted.get("unexpected_count"),
         sample_keys=[] if success else (counted.get("keys") or keys)[:SAMPLE],
     )
@@ -253,11 +247,11 @@ def _key(name: str, value: Any) -> Any:
     return value if is_ours or re.match(IS_A_KEY, str(value)) else "(no id to show)"
 
 
-def _observed(counted: dict[str, Any]) -> str:
-    """How many rows are not as expected, with figures where the values are figures."""
+def _observed(counted: dict[str, Any], rows: str, unit: str | None) -> str:
+    """How many are not as expected, with their figures where those have a unit."""
     if counted.get("element_count") is None:
         return f"it could not be evaluated ({counted.get('kind', 'see the log')})"
-    text = f"{counted.get('unexpected_count') or 0:,} of {counted['element_count']:,} rows"
-    values = counted.get("partial_unexpected_list") or []
-    figures = [f"{value:g}" for value in values if type(value) in (int, float)]
-    return f"{text} ({', '.join(figures[:5])})" if figures else text
+    text = f"{counted.get('unexpected_count') or 0:,} of {counted['element_count']:,} {rows}"
+    values = (counted.get("partial_unexpected_list") or [])[:5] if unit else []
+    figures = [f"{value * 100 if unit == '%' else value:g} {unit}" for value in values]
+    return f"{text} ({', '.join(figures)})" if figures else text

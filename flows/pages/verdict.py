@@ -46,26 +46,20 @@ FAILING = {
 
 
 class Note(NamedTuple):
-    """What a person should look at of one table, file, dbt node or check: `kind` is a key of KINDS;
-    `expected` is what a check is about. No value of data."""
+    """What a person should look at of one table, file, dbt node or check: `kind` is a key of KINDS.
+    No value of data."""
 
     kind: str
     name: str
     said: str
-    expected: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.said}"
 
     @property
-    def sentence(self) -> str:
-        """With what a check is about."""
-        return f"{self.name}: {self.expected}; found {self.said}" if self.expected else str(self)
-
-    @property
     def as_failure(self) -> str:
         """As one of the things that failed a run."""
-        return f"{self.name} {self.said}" if self.kind == "failed" else self.sentence
+        return f"{self.name} {self.said}" if self.kind == "failed" else str(self)
 
 
 @dataclass(frozen=True)
@@ -140,18 +134,22 @@ def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
             else Note("node", f"dbt's {row['resource_type']} {row['node']}", said)
         )
     notes += [Note("unaccepted", *entry) for entry in read_accepted()[1].items()]
-    notes += [
-        Note(row["severity"], row["name"], row["observed"] or "failed", row["description"])
-        for row in checks
-        if not row["success"] and not row["accepted"]
-    ]
+    of_checks = [(_of_check(row), row["accepted"]) for row in checks if not row["success"]]
+    notes += [note for note, known in of_checks if not known]
     notes.sort(key=lambda note: [*KINDS].index(note.kind))
     accepted = [
-        f"accepted until {known['until']}: {row['name']}: {row['observed']} ({known['reason']})"
-        for row in checks
-        if (known := row["accepted"])
+        f"accepted until {known['until']}: {note} ({known['reason']})"
+        for note, known in of_checks
+        if known
     ]
     return Story(run, landings, checks, notes, accepted)
+
+
+def _of_check(row: Row) -> Note:
+    """What a failed check expects, and how many are against it."""
+    against = "" if row["unexpected_count"] is None else "against it: "
+    said = f"{row['description']}; {against}{row['observed'] or 'it failed'}"
+    return Note(row["severity"], row["name"], said)
 
 
 def _of_landings(landings: list[Row]) -> Iterator[Note]:
@@ -245,7 +243,7 @@ def _by_finding(notes: list[Note], reasons: list[Reason]) -> dict[tuple[str, str
     """What tells one finding from another → its line. A change of fields is news each time; all
     else is the same thing in other numbers."""
     lines = {
-        (note.kind, note.name, note.said if note.kind == "drift" else ""): note.sentence
+        (note.kind, note.name, note.said if note.kind == "drift" else ""): str(note)
         for note in notes
     }
     for one in reasons:

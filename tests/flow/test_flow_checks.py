@@ -17,12 +17,16 @@ def test_a_day_that_fails_its_checks_says_so_everywhere(
     World(tmp_path, None, db).write("day1", transactions=[*rows, *bad])
     done = flow_cli("flows.day", "--day", "day1", "--data", tmp_path, "--allow-empty")
     assert done.returncode == 1
-    assert "ledger.quarantine_share on metrics.row_ledger: " in done.stderr
-    assert "bad-0 · transactions.csv row 21" in done.stderr
+    shares = "19.23 %, 19.23 %, 19.23 %, 20 %"
+    assert f"  ledger.quarantine_share: 4 of 4 tables ({shares})\n" in done.stderr
+    assert "quarantined" not in done.stderr, "the account has said what is expected"
     assert "checks passed" in done.stdout
     said = done.stdout[done.stdout.index("error: ledger.quarantine_share") :].splitlines()
-    assert "4 of 4 rows" in said[0]
-    assert "most often: 5 currency_invalid of stg_transactions" in " ".join(said[1:4])
+    words = " ".join(" ".join(said).split())
+    assert "No more than 10 % of a table's rows are quarantined" in words
+    assert f"against it: 4 of 4 tables ({shares})" in words
+    assert "(bad-0 · transactions.csv row 21)" in words
+    assert "most often: 5 currency_invalid of stg_transactions" in words
     assert "look: select * from quarantine.transactions where _day = '1970-01-02'" in done.stdout
     assert "ada@example.com" not in done.stdout + done.stderr
     run = db.execute(
@@ -32,6 +36,10 @@ def test_a_day_that_fails_its_checks_says_so_everywhere(
     assert run["error_message"] == "checks failed: ledger.quarantine_share"
     page = (Path(os.environ["DAYBOOK_HOME"]) / "site" / "run.html").read_text(encoding="utf-8")
     assert "day1 failed" in page and "What to do" in page and "bad-0" in page
+    asked = "select seconds, finished_at from metrics.phase_runs where phase = 'check-day'"
+    failed = db.execute(asked).fetchone()
+    assert failed["seconds"] > 0 and failed["finished_at"], "the time chart has it"
+    assert "<title>check-day: " in page
     nodes = db.execute("select count(*) as n from metrics.node_runs").fetchone()
     assert nodes["n"] > 50
     status = flow_cli("flows.status")
