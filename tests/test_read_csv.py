@@ -15,6 +15,7 @@ from loaders.raw_file import RawFile
 from loaders.readers import csv_count, csv_file
 from loaders.readers.csv_count import Count, MustBeParsed, QuickCount
 from loaders.readers.csv_file import read_csv, read_csv_header, records_of
+from loaders.readers.guess import ENDS_SO
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Reject, Row, UnreadableError
 from loaders.schema import Column, Table
@@ -132,7 +133,7 @@ def test_what_the_quick_count_lets_through_postgres_reads_as_pythons_csv(
 
 
 def test_each_bad_row_is_one_reject_or_one_repair(tmp_path: Path) -> None:
-    content = b'a,b\n1,x\n2\n3,y,z\n4,caf\xe9\n5,\x00\n6,"q\nr"\n'
+    content = b'a,b\n1,x\n2\n3,y,z\n4,caf\xe9\n5,\x00\n6,"q\nr"\n7,x,\n'
     found = parsed(tmp_path / "t.csv", content)
     assert [(one.number, one.values) for one in found if isinstance(one, Row)] == [
         (1, ["1", "x"]),
@@ -145,6 +146,7 @@ def test_each_bad_row_is_one_reject_or_one_repair(tmp_path: Path) -> None:
         (3, "ragged: 3 fields, 2 expected", False),
         (4, "not utf-8", True),
         (5, "nul byte", True),
+        (7, f"ragged: 3 fields, 2 expected; the line {ENDS_SO}", False),
     ]
     shown = {one.number: one.raw for one in found if isinstance(one, Reject)}
     assert (shown[4], shown[5]) == ("4,caf\\xe9\n", "5,\\x00\n")
@@ -202,6 +204,16 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>", "HTML, an error page"),
         (b'{"message": "no"}', "it is JSON: name it .json"),
         (b"sep=,\na,b\n1,2\n", "Excel's sep="),
+        (b'"sep=;"\r\na;b\n', "Excel's sep=: delete that line, and declare delimiter: ';'\\.$"),
+        (b"sep=\t\na\tb\n", r'declare delimiter: "\\t"\.$'),
+        (b"sep=,,,\na,b\n", r"Excel's sep=: delete that line\.$"),
+        (
+            b"People of 2026\n\na,b\n1,2\n",
+            "header is further down: delete.*read: People of 2026\\.$",
+        ),
+        (b"People,\n,\na,b\n", "header is further down: delete what stands above it"),
+        (b"x,y\n1,a\n", "key column a is missing"),
+        (b"a,b,\n1,2,\n", "column 3 of the header has no name: the line ends with a delimiter"),
     ],
 )
 def test_headers_that_are_refused_say_what_they_probably_are(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,18 @@ def save(root: Path, *lines: list[Any], form: str = "General") -> None:
         row[0].number_format = form
     (root / "day1").mkdir(exist_ok=True)
     book.save(root / "day1/agents.xlsx")
+
+
+def rewrite(root: Path, text: str, other: str) -> None:
+    """Says something otherwise in the workbook's XML; charts lose what they are linked to."""
+    path = root / "day1/agents.xlsx"
+    with zipfile.ZipFile(path) as packed:
+        parts = {
+            name: packed.read(name) for name in packed.namelist() if "chartsheets/_rels" not in name
+        }
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in parts.items():
+            packed.writestr(name, content.replace(text.encode(), other.encode()))
 
 
 def test_cells_land_as_they_are_shown(tmp_path: Path, db: psycopg.Connection) -> None:
@@ -85,11 +98,55 @@ def test_an_error_cell_is_no_value_and_its_record_is_kept(
     assert "#REF!" in kept[1][2]
 
 
+def test_a_date_beyond_the_calendar_keeps_its_number(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    save(tmp_path, HEADER, [20260105, "a@example.com"], [46027, "b@example.com"], form="yyyy-mm-dd")
+    assert land_one(tmp_path, "stg_agents").rows_repaired == 0
+    assert [row["agent_id"] for row in rows(db, "stg_agents")] == ["20260105", "2026-01-05"]
+
+
+def test_a_formula_that_nobody_has_calculated_is_no_empty_cell(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    save(tmp_path, HEADER, [1, "a@example.com", '="A"'], [2, "b@example.com", None])
+    rewrite(tmp_path, "<v />", "<v></v>")
+    assert land_one(tmp_path, "stg_agents").rows_repaired == 1
+    ((_, row, reason, _),) = rejects(db)
+    assert (row, reason) == (1, "error cell (a formula without a value)")
+    rewrite(tmp_path, '<c r="C2"><f>', '<c r="C2" t="str"><f>')
+    assert land_one(tmp_path, "stg_agents").rows_repaired == 0
+
+
+@pytest.mark.parametrize("before", ["chart", "hidden", "chart and hidden"])
+def test_the_first_sheet_that_is_shown_is_read(tmp_path: Path, before: str) -> None:
+    book = Workbook()
+    book.active.append(HEADER)
+    book.active.append([1, "a@example.com", "A"])
+    if "hidden" in before:
+        book.create_sheet("hidden", 0).append([*HEADER, "other"])
+        book["hidden"].sheet_state = "hidden"
+    if "chart" in before:
+        book.create_chartsheet("chart", 0)
+    (tmp_path / "day1").mkdir()
+    book.save(tmp_path / "day1/agents.xlsx")
+    rewrite(tmp_path, '<drawing r:id="rId1" />', "")
+    assert land_one(tmp_path, "stg_agents").rows_landed == 1
+    book["Sheet"].sheet_state = "hidden"
+    book.create_chartsheet("shown")
+    book.save(tmp_path / "day1/agents.xlsx")
+    with pytest.raises(DaybookError, match="no sheet of cells is shown: unhide"):
+        land_one(tmp_path, "stg_agents")
+
+
 def test_a_sheet_that_is_no_table_is_refused_with_what_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path, ["email", "name", None, " "])
     with pytest.raises(DaybookError, match=r"agent_id is missing\. The first sheet's .* email, na"):
+        land_one(tmp_path, "stg_agents")
+    save(tmp_path, ["People"], [], HEADER, [1, "a@example.com", "A"])
+    with pytest.raises(DaybookError, match=r"its header is further down: .* read: People\."):
         land_one(tmp_path, "stg_agents")
     save(tmp_path)
     with pytest.raises(DaybookError, match="empty"):

@@ -6,13 +6,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import IO
 
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, Stream, opened
 from loaders.readers import guess
 from loaders.readers.csv_count import Count
-from loaders.readers.mapping import Header, Mapping, check_names, keyed
+from loaders.readers.heading import headed
+from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import (
     RECORD_LIMIT,
     UNSTORABLE,
@@ -36,7 +38,8 @@ def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
         head = stream.read(HEADER_LIMIT + 1)
     if (kind := guess.kind_of_bytes(head)) is not None:
         raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head, table)}")
-    first = next(records_of(io.BytesIO(head).read, file.path, table.delimiter), None)
+    records = records_of(io.BytesIO(head).read, file.path, table.delimiter)
+    first = next(records, None)
     if first is None:
         return None
     line, fields, open_quote = first
@@ -49,7 +52,10 @@ def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
             f"{file.path}: the header is not UTF-8 ({why_unstorable(line)}): save the file as "
             "UTF-8, or declare its encoding, such as cp1252."
         )
-    return keyed(check_names(fields, file), file, mapping, f"The header as read: {line}", line)
+    if (told := guess.excels_line(line, table.delimiter)) is not None:
+        raise DaybookError(f"{file.path}: {told}.")
+    below = (names for _, names, _ in islice(records, guess.TITLE_LINES))
+    return headed(fields, file, mapping, f"The header as read: {line}", below, line)
 
 
 def _begins(head: bytes, table: Table) -> str:
@@ -126,6 +132,8 @@ def read_csv(
             )
         if ragged:
             reason = f"ragged: {len(fields)} fields, {len(names)} expected"
+            if len(fields) > len(names) and not any(fields[len(names) :]):
+                reason += f"; the line {guess.ENDS_SO}"
             yield Reject(number, reason, raw_text(text))
         elif fields == names:
             yield Reject(number, "the header again: files were joined", raw_text(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from loaders.raw_file import RawFile
@@ -10,7 +11,9 @@ from loaders.schema import Table
 
 SHOWN = 60
 HEADER_SHOWN = 200
-EXCELS_LINE = "its first line is Excel's sep=: delete that line, and declare the delimiter"
+TITLE_LINES = 20  # so many may stand above a header that is looked for
+ENDS_SO = "ends with a delimiter, write the file without it"
+_EXCELS = re.compile(r'"?sep=(.)?"?[,;|\t]*\s*', re.IGNORECASE)
 _COMPLAINTS = {"message", "error", "errors", "code", "detail", "details", "status"}
 _ERRORS = {"message", "error", "errors"}  # what no record has that says nothing but its key
 _DELIMITERS = (";", "\t", "|", ",")
@@ -49,18 +52,28 @@ def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -
     """What is probably meant by a header that lacks the key."""
     if "\ufeff" in line.lstrip("\ufeff") or line.startswith("\ufeff"):
         return "it begins with a second BOM: save it as UTF-8 with one, or without"
-    if line.lower().startswith("sep="):
-        return EXCELS_LINE
     if line.lstrip().startswith(("{", "[")):
         return "it is JSON: name it .json"
     if len(names) == 1:
         counts = {mark: line.count(mark) for mark in _DELIMITERS if mark != delimiter}
         best = max(counts, key=lambda mark: counts[mark])
         if counts[best]:
-            shown = "\\t" if best == "\t" else best
-            return f"its delimiter is probably {shown!r}: declare delimiter: {shown!r}"
+            return f"its delimiter is probably {_mark(best)}: declare delimiter: {_mark(best)}"
     key = ", ".join(table.key)
     return f"declare from what is {key} there, in the sources file or an overlay (--sources)"
+
+
+def excels_line(line: str, delimiter: str) -> str | None:
+    """What to do about a first line that tells Excel what the delimiter is."""
+    if not (found := _EXCELS.fullmatch(line)):
+        return None
+    told = found[1] in (None, '"', delimiter)
+    what = "" if told else f", and declare delimiter: {_mark(found[1])}"
+    return f"its first line is Excel's sep=: delete that line{what}"
+
+
+def _mark(delimiter: str) -> str:
+    return '"\\t"' if delimiter == "\t" else repr(delimiter)
 
 
 def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> KeylessError:

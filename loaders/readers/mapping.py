@@ -7,14 +7,9 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
-from loaders.errors import DaybookError
-from loaders.raw_file import RawFile
-from loaders.readers import guess
 from loaders.readers.rows import Found, Row, is_key, json_text, text_of
 from loaders.readers.values import Treat, chained, declared_of, habit_of
 from loaders.schema import FieldPath, Table
-
-MOST_COLUMNS = 1_600  # what a table of Postgres can have
 
 
 class Mapping:
@@ -153,44 +148,6 @@ class Header:
             values[place] = fields[given[0]] if given else None
             extra |= {self.names[i]: fields[i] for i in given[1:]}
         return self._mapping.row(number, values, extra)
-
-
-def keyed(
-    names: Sequence[str], file: RawFile, mapping: Mapping, read: str, line: str = ""
-) -> Header:
-    """The header of these names; DaybookError when it lacks the key. `read`: what was read."""
-    header = mapping.header(names)
-    if missing := header.missing_key():
-        table = mapping.table
-        meant = guess.of_header(header.names, line, table.delimiter, table)
-        raise DaybookError(
-            f"{file.path}: the key column {', '.join(missing)} is missing. "
-            f"{guess.begins(read, table, guess.HEADER_SHOWN)} ({len(names)} names); {meant}."
-        )
-    return header
-
-
-def check_names(fields: list[str], file: RawFile) -> list[str]:
-    """The names of a header; DaybookError for names that can't be told apart."""
-    names = [name.strip() for name in fields]
-    if len(names) > MOST_COLUMNS:
-        raise DaybookError(
-            f"{file.path}: the header has {len(names)} columns; {MOST_COLUMNS} are the most."
-        )
-    first: dict[str, int] = {}
-    places = [place for place, name in enumerate(names, 1) if first.setdefault(name, place) < place]
-    if again := [str(place) for place in places if names[place - 1]]:
-        raise DaybookError(
-            f"{file.path}: the header repeats a name, in column {', '.join(again[:20])}. "
-            "Give each column a name of its own."
-        )
-    if "" in names:
-        index = names.index("")
-        hint = f"; {guess.EXCELS_LINE}" if names[0].lower() == "sep=" else ""
-        if not index:
-            hint = ". Is it pandas' index column? Write the file with index=False"
-        raise DaybookError(f"{file.path}: column {index + 1} of the header has no name{hint}.")
-    return names
 
 
 def folded(name: str) -> str:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from loaders.raw_file import RawFile, anywhere
-from loaders.readers.mapping import Header, Mapping, Node, check_names, keyed
+from loaders.readers.heading import check_names, keyed
+from loaders.readers.mapping import Header, Mapping, Node
 from loaders.readers.parquet_footer import chunks_of
 from loaders.readers.parquet_values import plain, too_large
 from loaders.readers.rows import (

@@ -1,4 +1,4 @@
-"""The first sheet of an .xlsx: cells as they are shown, numbers with all their digits."""
+"""The first shown sheet of an .xlsx: cells as they are shown, numbers with all their digits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import re
 import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
+from itertools import islice
 from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, anywhere
-from loaders.readers.mapping import Header, Mapping, check_names, keyed
+from loaders.readers import guess
+from loaders.readers.heading import headed
+from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import (
     RECORD_LIMIT,
     Records,
@@ -27,21 +30,21 @@ MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked
 
 
 class ErrorCell(str):
-    """What stands in a cell that has no value: #N/A, #REF! …"""
+    """What stands in a cell that has no value: #N/A, #REF!, a formula nobody has calculated"""
 
     __slots__ = ()
 
 
 def read_sheet_header(file: RawFile, mapping: Mapping) -> Header | None:
     """What the first row with content says; None for an empty sheet. DaybookError as for a CSV."""
-    names = next(_rows(file), None)
+    rows = ([value or "" for value in row] for row in _rows(file))
+    names = next(rows, None)
     if names is None:
         return None
-    texts = [str(name) if name is not None else "" for name in names]
-    while texts and not texts[-1].strip():
-        texts.pop()
-    read = f"The first sheet's header as read: {', '.join(texts)}"
-    return keyed(check_names(texts, file), file, mapping, read)
+    while names and not names[-1].strip():
+        names.pop()
+    read = f"The first sheet's header as read: {', '.join(names)}"
+    return headed(names, file, mapping, read, islice(rows, guess.TITLE_LINES))
 
 
 def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
@@ -65,21 +68,23 @@ def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
 
 def _rows(file: RawFile) -> Iterator[list[str | None]]:
     """The rows that have a cell with content."""
-    from openpyxl import load_workbook  # type: ignore[import-untyped]
+    from loaders.readers.workbook import Workbook
 
     try:
         with anywhere(file) as source:
             _check_size(file, source)
-            book = load_workbook(source, read_only=True, data_only=True, keep_links=False)
+            book = Workbook(source)
             try:
-                sheet: Any = book.worksheets[0]
-                sheet.reset_dimensions()  # what some writers say of it is wrong
-                for row in sheet.iter_rows():
+                if (sheet := book.shown()) is None:
+                    raise UnreadableError(
+                        f"{file.path}: no sheet of cells is shown: unhide the one with the records."
+                    )
+                for row in book.rows(sheet):
                     values = [_text(cell) for cell in row]
                     if any(value is not None for value in values):
                         yield values
             finally:
-                book.close()
+                book.wb.close()
     except DaybookError:
         raise
     except Exception as error:  # openpyxl raises what it stumbles over
