@@ -10,7 +10,7 @@ from flows.day import show_day
 from flows.options import Options, add_options, chosen_days, stopped_at
 from flows.report import where_next
 from loaders.days import parse_day
-from loaders.errors import guarded
+from loaders.errors import UNREAD, guarded
 
 EXAMPLE = """examples:
   %(prog)s --days day1 day2 --data tests/sample
@@ -23,7 +23,7 @@ def backfill(given: argparse.Namespace) -> int:
     options = Options.of(vars(given)).checked()
     for number, day in enumerate(days):
         one_day = partial(show_day, day, options, verbose=given.verbose)
-        if code := guarded(one_day, verbose=given.verbose):
+        if (code := guarded(one_day, verbose=given.verbose)) not in (0, UNREAD):
             print(stopped_at(days, number), file=sys.stderr)
             return code
     print(f"\n{where_next(parse_day(days[-1]))}")

@@ -111,8 +111,11 @@ def show_day(day: str, options: Options, *, verbose: bool = False) -> int:
     """Run a day before somebody's eyes: its progress, its account, its error; the exit code."""
     with Progress(day, sys.stderr) as progress:
         done = run_day(day, options, verbose=verbose, progress=progress)
-    _print_account(done)
-    return 0 if done.error is None else ended_with(done.error, verbose=verbose)
+    try:
+        _print_account(done)
+    finally:
+        code = 0 if done.error is None else ended_with(done.error, verbose=verbose)
+    return code
 
 
 def _print_account(done: DayRun) -> None:

@@ -16,7 +16,7 @@ from flows.reasons import PhaseError, without_values
 from flows.run import Run, end_sessions, unless_away
 from flows.transform import BuildError
 from loaders import landing, ledger, warehouse
-from loaders.errors import DaybookError, plain
+from loaders.errors import DaybookError, WarehouseError, plain
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -162,6 +162,8 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
 
     @functools.wraps(phase)
     def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
+        from psycopg import Error
+
         started = time.monotonic()
         run.check()
         try:
@@ -172,7 +174,8 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
             raise
         finally:
             timing.add(phase.__name__.replace("_", "-"), time.monotonic() - started)
-            with unless_away(), run.connect() as connection:
+            # what can't be noted is no fault of the phase, and hides none
+            with contextlib.suppress(WarehouseError, Error), run.connect() as connection:
                 note_times(connection, run.flow_run_id)
 
     return cast("Phase[P, T]", noted)

@@ -152,7 +152,7 @@ def where_next(day: Day) -> str:
     daybook = _typed()
     return (
         "Look next:\n"
-        f"  {daybook} status                which days are done, missing, failed\n"
+        f"  {daybook} status                which days are done, or not\n"
         f"  {daybook} explain agents ID     one record's whole story\n"
         f"  {daybook} psql                  for instance\n"
         f"    select * from metrics.row_ledger where day_name = '{day}';\n"

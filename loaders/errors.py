@@ -95,7 +95,8 @@ def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
     nobody reads on (`| head`) it ends without a word, as other tools do."""
     try:
         code = command() or 0
-        sys.stdout.flush()
+        if sys.stdout and not code:
+            sys.stdout.flush()
         return code
     except (Exception, KeyboardInterrupt) as error:
         is_unread = isinstance(error, BrokenPipeError) and _is_unread()
@@ -106,7 +107,7 @@ def _is_unread() -> bool:
     """Whether it is the output that nobody reads, and no other pipe that broke."""
     output = select.poll()
     output.register(1, 0)
-    is_unread = bool(output.poll(0))
+    is_unread = any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
     if is_unread:  # what is left goes nowhere: the interpreter, too, writes it at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return is_unread

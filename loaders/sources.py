@@ -71,7 +71,8 @@ def _said_twice(node: Any, where: str, file: str, seen: set[int]) -> Iterator[st
     for one in inner:
         if not isinstance(one, tuple):  # dbt's lists, whose entries have names
             entry = one.value if one.id == "mapping" else ()
-            named = next((f".{v.value}" for k, v in entry if k.value == "name"), "")
+            names = [v.value for k, v in entry if k.value == "name" and v.id == "scalar"]
+            named = "".join(f".{name}" for name in names[:1])
             yield from _said_twice(one, where + named, file, seen)
             continue
         key, value = one

@@ -109,9 +109,16 @@ def test_a_date_beyond_the_calendar_keeps_its_number(
 def test_a_formula_that_nobody_has_calculated_is_no_empty_cell(
     tmp_path: Path, db: psycopg.Connection
 ) -> None:
-    save(tmp_path, HEADER, [1, "a@example.com", '="A"'], [2, "b@example.com", None])
+    save(
+        tmp_path,
+        HEADER,
+        [1, "a@example.com", '="A"'],
+        [2, "b@example.com", None],
+        [None, None, '="A"'],
+    )
     rewrite(tmp_path, "<v />", "<v></v>")
-    assert land_one(tmp_path, "stg_agents").rows_repaired == 1
+    landed = land_one(tmp_path, "stg_agents")
+    assert (landed.rows_landed, landed.rows_repaired) == (2, 1)  # a row of nothing else is empty
     ((_, row, reason, _),) = rejects(db)
     assert (row, reason) == (1, "error cell (a formula without a value)")
     rewrite(tmp_path, '<c r="C2"><f>', '<c r="C2" t="str"><f>')

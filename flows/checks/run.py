@@ -252,6 +252,6 @@ def _observed(counted: dict[str, Any], rows: str, unit: str | None) -> str:
     if counted.get("element_count") is None:
         return f"it could not be evaluated ({counted.get('kind', 'see the log')})"
     text = f"{counted.get('unexpected_count') or 0:,} of {counted['element_count']:,} {rows}"
-    values = (counted.get("partial_unexpected_list") or [])[:5] if unit else []
-    figures = [f"{value * 100 if unit == '%' else value:g} {unit}" for value in values]
+    values = sorted(counted.get("partial_unexpected_list") or [], reverse=True) if unit else []
+    figures = [f"{value * 100 if unit == '%' else value:,.4g} {unit}" for value in values[:5]]
     return f"{text} ({', '.join(figures)})" if figures else text

@@ -67,8 +67,8 @@ def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
 
 
 def _rows(file: RawFile) -> Iterator[list[str | None]]:
-    """The rows that have a cell with content."""
-    from loaders.readers.workbook import Workbook
+    """The rows that have a cell with content; a formula that nobody has calculated is none."""
+    from loaders.readers.workbook import NOT_CALCULATED, Workbook
 
     try:
         with anywhere(file) as source:
@@ -81,7 +81,7 @@ def _rows(file: RawFile) -> Iterator[list[str | None]]:
                     )
                 for row in book.rows(sheet):
                     values = [_text(cell) for cell in row]
-                    if any(value is not None for value in values):
+                    if any(value not in (None, NOT_CALCULATED) for value in values):
                         yield values
             finally:
                 book.wb.close()

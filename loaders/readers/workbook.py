@@ -27,7 +27,9 @@ class Workbook(ExcelReader):  # type: ignore[misc]
 
     def read_chartsheet(self, _sheet: Any, _rel: Any) -> None:
         """A place among the sheets; openpyxl can't read a sheet without its chart."""
-        self.wb._sheets.append(Chartsheet(parent=self.wb))
+        chart = Chartsheet(parent=self.wb)
+        chart.defined_names = {}  # it may have some, and openpyxl no place for them
+        self.wb._sheets.append(chart)
 
     def shown(self) -> Any:
         """The first sheet of cells that is shown, None when none is."""

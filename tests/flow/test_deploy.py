@@ -228,7 +228,7 @@ def test_every_setting_of_compose_is_explained_and_no_other() -> None:
     assert set(re.findall(r"^#?([A-Z_0-9]+)=", containers, re.M)) <= used
     lines = text.splitlines()
     for before, line in itertools.pairwise(lines):
-        if re.match(r"#?[A-Z_0-9]+=", line) and not re.match(r"#?[A-Z_]+=", before):
+        if re.match(r"#?[A-Z_0-9]+=", line) and not re.match(r"#?[A-Z_0-9]+=", before):
             assert before.startswith("# "), f"{line} isn't explained"
 
 
