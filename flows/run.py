@@ -135,7 +135,7 @@ class Run:
             end_sessions(connection, self.flow_run_id)
             row = connection.execute(
                 "select status from metrics.pipeline_metrics"
-                " where flow_run_id = %s and task_name = 'day-pipeline'",
+                " where flow_run_id = %s and task_name = 'day-pipeline' order by id desc limit 1",
                 [self.flow_run_id],
             ).fetchone()
         return row == ("running",)
