@@ -115,7 +115,8 @@ def _is_unread() -> bool:
 
 def without_header(line: str) -> str:
     """A message without the header that was read: where a file has none it is its first record."""
-    return re.sub(r"(is missing\.) .* (\(\d+ names\))", r"\1 \2", line)
+    line = re.sub(r"(is missing\.) .* (\(\d+ names\))", r"\1 \2", line)
+    return re.sub(r"(stands above it\.) .*", r"\1", line)
 
 
 def readable(text: str) -> str:

@@ -282,6 +282,8 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
         "stg_agents: agents.csv: the key column agent_id is missing. (3 names); declare it."
         " Nothing was landed."
     )
+    titled = DaybookError(f"a.csv: delete what stands above it. The header as read: {secret}.")
+    assert reasons.without_values(titled) == "a.csv: delete what stands above it."
     assert secret not in first_line(f'invalid input syntax for type numeric: "{secret}"')
     page = UnreadableError("agents.json: it is HTML.", f"It begins with {secret}")
     broken = psycopg.errors.CheckViolation(f"DETAIL: {secret}")
