@@ -151,12 +151,18 @@ def warehouse_url(
 ) -> str:
     """A migrated database of this test's own, as DATABASE_URL; with a `world`, or by `built`, all
     models stand."""
-    host = quote(server.address(shared_home)["host"], safe="/")
-    url = f"postgresql://daybook@/{DATABASE}?host={host}&port=5432"
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setenv("DAYBOOK_HOME", str(shared_home))
+    url = point_at(shared_home, monkeypatch)
     built = {"world", "built"} & {*request.fixturenames}
     copy_database(shared_home, request.getfixturevalue("built") if built else MIGRATED)
+    return url
+
+
+def point_at(home: Path, patch: pytest.MonkeyPatch) -> str:
+    """Make the tests' database of that server the warehouse; its address."""
+    host = quote(server.address(home)["host"], safe="/")
+    url = f"postgresql://daybook@/{DATABASE}?host={host}&port=5432"
+    patch.setenv("DATABASE_URL", url)
+    patch.setenv("DAYBOOK_HOME", str(home))
     return url
 
 
@@ -164,7 +170,9 @@ def warehouse_url(
 def built(shared_home: Path, _dbt_session: Dbt) -> str:
     """The template of all models, built of nothing: a test's first build then is like any other."""
     copy_database(shared_home, MIGRATED)
-    result = _dbt_session.run("build", "--exclude-resource-type", "unit_test", "test")
+    with pytest.MonkeyPatch.context() as patch:
+        point_at(shared_home, patch)
+        result = _dbt_session.run("build", "--exclude-resource-type", "unit_test", "test")
     assert result.success
     copy_database(shared_home, DATABASE, BUILT)
     return BUILT
