@@ -15,5 +15,5 @@ for _switch, _value in {
 
 # They make hundreds of thousands of objects that stay: at Python's own threshold the collector
 # looks through them so often that it takes a fifth of a small day, and twice more at the end.
-gc.set_threshold(200_000)
+gc.set_threshold(1_000_000)
 atexit.register(gc.freeze)

@@ -69,8 +69,8 @@ class Worker:
                     tell(*answer)
         except (EOFError, ConnectionError):
             raise DaybookError(
-                "a worker ended while it read its share (killed, or out of memory?): nothing was "
-                "replaced. Land the day again, with fewer --workers if memory is short."
+                "A process of the run ended early (killed, or out of memory?): nothing was "
+                "replaced. Run the day again, with fewer --workers if memory is short."
             ) from None
         if isinstance(answer, Exception):
             raise answer

@@ -20,6 +20,7 @@ from loaders import server, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
 from tests.forks import Forks, remember
+from tests.watching import Here
 
 # Every test's database has the embedded one's name: dbt's parsed manifest carries it, and is kept.
 DATABASE = "daybook"
@@ -110,6 +111,11 @@ def new_home() -> Path:
 def remove_home(home: Path) -> None:
     server.reset(home)
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _checks_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.checks.run.Worker", Here)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 import psutil
 
 from loaders.sources import PROJECT
+from tests.watching import Here
 
 # What a day imports by the way, besides what the flow itself imports.
 PRELOADED = (
@@ -250,6 +251,7 @@ def _preload() -> None:
     from flows.checks import run
 
     run.great_expectations()
+    run.Worker = Here  # type: ignore[misc]
     for name in PRELOADED:
         importlib.import_module(name)
     remember()  # dbt after Prefect: what it imports would have the root logger write to the console

@@ -16,10 +16,12 @@ from flows.checks.docs import STYLE, offline
 from flows.checks.quarantine import read_reasons
 from flows.pages.write import write_pages
 from flows.reasons import without_values
-from loaders.days import parse_day
+from flows.run import end_sessions
+from loaders.days import Day, parse_day
 from loaders.errors import LockedError
 from loaders.personal import personal
 from loaders.sources import PROJECT
+from loaders.workers import Worker
 from tests.silver_world import World, agent, group, transaction
 from tests.watching import Lost
 
@@ -33,6 +35,31 @@ def test_a_run_that_lost_its_lock_leaves_no_results(world: World) -> None:
     world.day("day1", agents=[agent(1)])
     with pytest.raises(LockedError):
         run.check_day(parse_day("day1"), "run-1", lock=Lost())
+    assert world.db.execute("select 1 from metrics.check_results").fetchone() is None
+
+
+def test_a_process_of_their_own_has_the_library(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "Worker", Worker)
+    world.day("day1", agents=[agent(1)])
+    found = check("day1")
+    assert found == check("day1")
+    with pytest.raises(OSError, match="no_such"):
+        check("day1", docs=Path("/proc/no_such"))
+
+
+def test_a_lost_session_is_no_failed_check(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.day("day1", agents=[agent(1)])
+    suites = run.suites_of
+
+    def cut(day: Day) -> list[run.Suite]:
+        end_sessions(world.db, "run-1")
+        return suites(day)
+
+    monkeypatch.setattr(run, "suites_of", cut)
+    with pytest.raises(psycopg.OperationalError):
+        check("day1")
     assert world.db.execute("select 1 from metrics.check_results").fetchone() is None
 
 

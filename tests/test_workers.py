@@ -189,7 +189,7 @@ def test_a_worker_that_is_killed_leaves_what_stood(
         return ask(worker, order, *given)
 
     monkeypatch.setattr(workers.Worker, "ask", killed)
-    with pytest.raises(DaybookError, match="a worker ended while it read its share"):
+    with pytest.raises(DaybookError, match="A process of the run ended early"):
         land_one(tmp_path, workers=3)
     assert len(rows(db)) == 10
     assert [batch["status"] for batch in batches(db)] == ["succeeded", "failed"]

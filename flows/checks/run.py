@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import sys
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.lock import transaction
+from loaders.workers import Worker
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -99,6 +99,23 @@ def check_day(
     or LockedError when `lock` was lost. Failing checks are in the result, not raised: see
     `raise_failed`.
     """
+    with Worker() as worker:
+        found: list[Checked] = worker.ask((_held, day, flow_run_id, docs))
+    of_run = {"flow_run_id": flow_run_id, "day": day.date}
+    with session(flow_run_id, day) as connection, transaction(connection, lock):
+        # A phase that is tried again says its last word only.
+        connection.execute(
+            "delete from metrics.check_results"
+            " where flow_run_id = %(flow_run_id)s and day = %(day)s",
+            of_run,
+        )
+        ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
+    return found
+
+
+def _held(_parent: Any, day: Day, flow_run_id: str, docs: Path | None) -> list[Checked]:
+    """What each check found. Great Expectations takes as much memory as all else of a run: it is in
+    a process of its own, for as long as it is needed."""
     gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -114,15 +131,6 @@ def check_day(
                     "batch_kwargs": {"data_asset_name": suite["meta"]["table"]},
                 }
                 validations[suite["name"]] = validation
-        of_run = {"flow_run_id": flow_run_id, "day": day.date}
-        with transaction(connection, lock):
-            # A phase that is tried again says its last word only.
-            connection.execute(
-                "delete from metrics.check_results"
-                " where flow_run_id = %(flow_run_id)s and day = %(day)s",
-                of_run,
-            )
-            ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
     if docs is not None:
         described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
         write_docs(validations, docs, described)
@@ -141,15 +149,8 @@ def great_expectations() -> Any:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
-    main = sys.modules["__main__"]
-    nameless = not hasattr(main, "__file__")
-    if nameless:  # PySpark, where it is installed, takes that for its doctests and ends the process
-        main.__file__ = "-c"
-    try:
-        import great_expectations
-    finally:
-        if nameless:
-            del main.__file__
+    import great_expectations
+
     return great_expectations
 
 
@@ -168,6 +169,8 @@ def _hold(
         columns = [column.name for column in cursor.description or ()]
         frame = pandas.DataFrame(cursor.fetchall(), columns=columns)
     except psycopg.Error as error:
+        if connection.broken:
+            raise
         # Postgres quotes values in its messages: the kind of error is all that is kept.
         kind = {"kind": type(error).__name__}
         return [_checked(suite, each, False, kind) for each in suite["expectations"]], None
