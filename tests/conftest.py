@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -50,6 +51,8 @@ def pytest_configure() -> None:
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
     os.environ["DAYBOOK_HOME"] = "/nonexistent/no-test-asked-for-a-warehouse"
+    # PySpark, where it is installed, takes a worker of pytest for its doctests and ends it.
+    sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
 
 
 def group_of(nodeid: str) -> str | tuple[str, ...] | None:
