@@ -18,7 +18,7 @@ from loaders.files import sample_files
 from loaders.raw_file import RawFile
 from loaders.readers import guess
 from loaders.readers.formats import read_pieces, scan
-from loaders.readers.json_window import decode
+from loaders.readers.json_blocks import decode
 from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import structs_of
 from loaders.readers.rows import Digits, Found

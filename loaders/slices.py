@@ -18,8 +18,7 @@ from loaders.raw_file import opened
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.csv_file import BLANK
 from loaders.readers.formats import Scanned
-from loaders.readers.json_blocks import PAGE
-from loaders.readers.json_window import decode
+from loaders.readers.json_blocks import PAGE, decode
 from loaders.readers.rows import NUL
 from loaders.schema import Table
 

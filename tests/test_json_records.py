@@ -70,7 +70,7 @@ def test_names_that_are_data_and_places_that_part_are_read_alike(records: tuple[
     given = [
         {"id": "a", f"n{n}": n, "contact": [{"zip": n, f"m{n}": n}, f"c{n}", None][n % 3]}
         | ({"email": n} if n % 5 else {"email": None, "mails": {"first": 1, "last": 2}})
-        for n in range(200)
+        for n in range(400)
     ]
     content = "\n".join(map(json.dumps, given)).encode()
     outcomes = []
@@ -81,11 +81,11 @@ def test_names_that_are_data_and_places_that_part_are_read_alike(records: tuple[
         plain = [(row.values, json.loads(row.extra) if row.extra else None) for row in rows]
         outcomes.append((plain, found.missing(), len(found.unknown)))
     assert outcomes[0] == outcomes[1]
-    assert len(outcomes[0][0]) == 200
+    assert len(outcomes[0][0]) == 400
 
 
 def test_names_beyond_those_that_are_learnt_are_kept() -> None:
-    extra = {f"n{n}": n for n in range(70)} | {"contact": {"new": 1}}
+    extra = {f"n{n}": n for n in range(300)} | {"contact": {"new": 1}}
     content = json.dumps({"id": 1} | extra).encode()
     read = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Found())
     (row,) = rows_of(b"".join(piece for piece, _ in read))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from loaders.readers.rows import RECORD_LIMIT, UnreadableError
@@ -20,21 +19,26 @@ class MustBeParsed(Exception):
     """COPY reads the file otherwise than a spreadsheet, or it has what is put right by parsing."""
 
 
-class _Held(ABC):
-    """Holds the bytes that are not a whole record yet, and counts the others.
+class Count:
+    """Matches one record after the other: a quote opens a field only where the field begins.
 
-    They are looked at again once there are twice as many: a record costs time linear in its size.
+    What is not a whole record yet is held, and looked at again once there is twice as much: a
+    record costs time linear in its size. `so_far`: the whole records, a header among them.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, delimiter: str = ",") -> None:
         self._path = path
         self._pieces: list[bytes] = []
-        self._size = self._enough = 0
-        self._records = 0
-
-    @abstractmethod
-    def _count(self, text: bytes) -> bytes:
-        """Counts the whole records of the text; gives what is behind them."""
+        self._size = self._enough = self.so_far = 0
+        self._begun = False
+        mark = re.escape(delimiter.encode())
+        plain = rb"[^" + mark + rb"\r\n]*+"
+        # possessive: a field of any size costs no stack
+        quoted = rb'"[^"]*+(?:""[^"]*+)*+"' + plain
+        bare = rb'(?!")' + plain
+        field = rb"(?:" + quoted + rb"|" + bare + rb")"
+        line = field + rb"(?:" + mark + field + rb")*+"
+        self._match = re.compile(line + rb"(?:\r\n|\n|\r(?=[^\n]))").match
 
     def add(self, chunk: bytes) -> None:
         """Takes the next bytes; UnreadableError for a record over 64 MiB."""
@@ -46,58 +50,34 @@ class _Held(ABC):
             self._enough = min(2 * len(rest), RECORD_LIMIT + 1)
             if len(rest) > RECORD_LIMIT:
                 raise UnreadableError(
-                    f"{self._path}: record {max(self._records, 1)} is larger than 64 MiB; "
+                    f"{self._path}: record {max(self.so_far, 1)} is larger than 64 MiB; "
                     "is a quote left open?"
                 )
 
-    @property
-    def so_far(self) -> int:
-        """The records that are whole, a header among them."""
-        return self._records
-
-    def _last(self) -> bytes:
-        """What is behind the last line end, once all was added."""
-        return self._count(b"".join(self._pieces))
-
-
-class Count(_Held):
-    """Matches one record after the other: a quote opens a field only where the field begins."""
-
-    def __init__(self, path: str, delimiter: str = ",") -> None:
-        super().__init__(path)
-        self._started = False
-        mark = re.escape(delimiter.encode())
-        plain = rb"[^" + mark + rb"\r\n]*+"
-        # possessive: a field of any size costs no stack
-        quoted = rb'"[^"]*+(?:""[^"]*+)*+"' + plain
-        bare = rb'(?!")' + plain
-        field = rb"(?:" + quoted + rb"|" + bare + rb")"
-        line = field + rb"(?:" + mark + field + rb")*+"
-        self._match = re.compile(line + rb"(?:\r\n|\n|\r(?=[^\n]))").match
-
     def _count(self, text: bytes) -> bytes:
-        if not self._started and len(text) >= 3:
-            text, self._started = text.removeprefix(_BOM), True
+        """Counts the whole records of the text; gives what is behind them."""
+        if not self._begun and len(text) >= 3:
+            text, self._begun = text.removeprefix(_BOM), True
         if b'"' not in text:
             cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
-            self._records += sum(map(bool, (one.strip(BLANK) for one in text[:cut].splitlines())))
+            self.so_far += sum(map(bool, (one.strip(BLANK) for one in text[:cut].splitlines())))
         else:
             cut = 0
             while found := self._match(text, cut):
-                self._records += bool(text[cut : found.end()].strip(BLANK))
+                self.so_far += bool(text[cut : found.end()].strip(BLANK))
                 cut = found.end()
         return text[cut:]
 
     def records(self) -> int:
         """The records of the whole file; its header is none of them."""
-        last = self._last().removeprefix(b"" if self._started else _BOM)
+        last = self._count(b"".join(self._pieces)).removeprefix(b"" if self._begun else _BOM)
         more = sum(1 for one in re.split(rb"\r\n|\n|\r", last) if one.strip(BLANK))
         if b'"' in last:
             more = min(more, 1)
-        return max(0, self._records + more - 1)
+        return max(0, self.so_far + more - 1)
 
 
-class QuickCount(_Held):
+class QuickCount(Count):
     """Counts line ends outside quotes while COPY is at work, at a hundredth of its cost.
 
     Good only where every quote opens or closes a whole field, which it sees to: MustBeParsed is
@@ -116,7 +96,7 @@ class QuickCount(_Held):
         names: Sequence[str] = (),
         header: bool = True,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, delimiter)
         self._header = header
         self._names = delimiter.join(names).encode()
         self._headers = 0
@@ -125,13 +105,11 @@ class QuickCount(_Held):
         self._suspect = suspect(self._habits, delimiter)
         self._edges = (*b"\r\n", ord(delimiter))
         self.quoted = False
-        self._first = True
 
     def _count(self, text: bytes) -> bytes:
         """MustBeParsed too."""
-        if self._first:
-            text = text.removeprefix(_BOM)
-            self._first = False
+        if not self._begun:
+            text, self._begun = text.removeprefix(_BOM), True
             if text[:1].isspace():
                 raise MustBeParsed  # COPY takes a blank first line for the header
         # cut behind a line end, so that no quote's neighbour is in another piece
@@ -165,9 +143,9 @@ class QuickCount(_Held):
             piece = b'"'.join(outside)
         elif self.quoted:
             return
-        self._records += piece.count(b"\n")
+        self.so_far += piece.count(b"\n")
         if b"\r" in piece:
-            self._records += piece.count(b"\r") - piece.count(b"\r\n")
+            self.so_far += piece.count(b"\r") - piece.count(b"\r\n")
 
     def _check(self, before: bytes, behind: bytes, outside: bool) -> None:
         for edge in (before, behind) if outside else ():
@@ -183,6 +161,6 @@ class QuickCount(_Held):
 
     def records(self) -> int:
         """The records of all that was added, the header not among them. MustBeParsed."""
-        rest = self._last()
+        rest = self._count(b"".join(self._pieces))
         self._look(rest)
-        return max(0, self._records + (rest[-1:] not in b"\r\n") - self._header)
+        return max(0, self.so_far + (rest[-1:] not in b"\r\n") - self._header)

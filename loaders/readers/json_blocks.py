@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
 from collections.abc import Generator, Iterator
+from typing import IO, Any
 
 import msgspec
 
 from loaders.raw_file import RawFile
-from loaders.readers.json_window import Broken, Window, as_bytes, decode
+from loaders.readers.rows import NUL, RECORD_LIMIT, Digits, UnreadableError
 from loaders.schema import FieldPath
 
+CHUNK = 1 << 20
 PAGE = ("results",)  # where a page keeps its list, unless it is declared
 TRIES = 3
+# A BOM between two values is where two files were joined.
+BLANK = re.compile("[ \t\n\r\ufeff]*")
 _LINES = re.compile(r"\.(jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
 _ENDS = re.compile(r"[ \t\n\r\ufeff]*[,\]]")  # an element of an array
 
@@ -20,6 +26,121 @@ _ENDS = re.compile(r"[ \t\n\r\ufeff]*[,\]]")  # an element of an array
 Block = tuple[list[bytes], bool]
 
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode = json.JSONDecoder(parse_float=Digits, parse_int=Digits, parse_constant=Digits).raw_decode
+
+
+def as_text(raw: bytes) -> str:
+    """Bytes of a file, the bad ones and NULs as lone surrogates."""
+    return raw.decode("utf-8", "surrogateescape").replace("\0", NUL)
+
+
+def as_bytes(text: str) -> bytes:
+    """The bytes that a text is in its file."""
+    return text.replace(NUL, "\0").encode("utf-8", "surrogateescape")
+
+
+class Broken(Exception):
+    """The value at the window's position is no JSON; `cut`: because the file ends in it."""
+
+    def __init__(self, reason: str, *, cut: bool = False) -> None:
+        super().__init__(reason)
+        self.cut = cut
+
+
+class Window:
+    """`text` from `at` on is not consumed yet. Bad bytes and NULs are lone surrogates in it."""
+
+    def __init__(self, file: RawFile, stream: IO[bytes]) -> None:
+        self._path = file.path
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self.text = ""
+        self.at = 0
+        self.ended = False
+        self.begins = ""
+        self.kept: int | None = None  # where what is consumed is kept from
+        self.tried = False  # whether no run of elements was found in this text
+
+    def more(self) -> bool:
+        """Drops what is consumed and not kept, and reads on; False at the end of the file."""
+        if self.ended:
+            return False
+        start = self.at if self.kept is None else self.kept
+        data = self._read(len(self.text) - start)
+        text = self._decoder.decode(data, final=self.ended).replace("\0", NUL)
+        self.text = self.text[start:] + text
+        self.at -= start
+        self.kept = None if self.kept is None else 0
+        self.tried = False
+        if not self.begins.strip():
+            self.begins = self.text[:240]
+        return True
+
+    def _read(self, left: int) -> bytes:
+        """More of the file. `left`: how much of a record was read before."""
+        if left > RECORD_LIMIT:
+            raise UnreadableError(
+                f"{self._path}: a record is larger than 64 MiB; is a bracket left open, or is the "
+                "list of records inside an envelope (declare records)?"
+            )
+        data = self._stream.read(max(CHUNK, min(left, RECORD_LIMIT - left)))
+        self.ended = not data
+        return data
+
+    def next(self) -> str:
+        """The next character that isn't blank; empty at the end of the file."""
+        while True:
+            self.at = BLANK.match(self.text, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
+
+    def mark(self, wanted: str) -> str:
+        """The next character that isn't blank; Broken where it is none of those that are wanted."""
+        found = self.next()
+        if not found or found not in wanted:
+            raise Broken(f"no {wanted[0]!r} where it belongs", cut=not found)
+        return found
+
+    def value(self) -> tuple[Any, str]:
+        """The next value and its text, consumed; Broken."""
+        self.next()
+        while True:
+            try:
+                value, end = decode(self.text, self.at)
+            except RecursionError:
+                raise Broken("nested too deep") from None
+            except json.JSONDecodeError as error:
+                # An error near the end, or an open string, may be a value that goes on.
+                is_open = error.msg.startswith("Unterminated")
+                if (is_open or len(self.text) - error.pos <= 16) and self.more():
+                    continue
+                cut = is_open or error.pos >= len(self.text.rstrip())
+                raise Broken(error.msg.rstrip(": "), cut=cut) from None
+            # A number at the end may have more digits; objects, lists and strings end themselves.
+            if end == len(self.text) and isinstance(value, Digits) and self.more():
+                continue
+            start, self.at = self.at, end
+            return value, self.text[start:end]
+
+    def line(self) -> str:
+        """The rest of the line at `at`, without its end; nothing is consumed."""
+        while (end := self.text.find("\n", self.at)) < 0 and self.more():
+            pass
+        return self.text[self.at : end if end >= 0 else len(self.text)]
+
+    def lines(self) -> Iterator[list[bytes]]:
+        """All lines from `at` on, without their ends, many at a time; they are consumed. Behind one
+        that ends comes another, if only an empty one."""
+        data = as_bytes(self.text[self.at :]) + self._decoder.getstate()[0]
+        self.text, self.at = "", 0
+        while not self.ended:
+            if end := data.rfind(b"\n") + 1:
+                yield data[:end].split(b"\n")
+                data = data[end:]
+            data += self._read(len(data))
+        yield data.split(b"\n")
 
 
 def blocks_of(window: Window, file: RawFile, path: FieldPath, *, lines: bool) -> Iterator[Block]:
@@ -68,12 +189,11 @@ def _object(window: Window, path: FieldPath) -> Generator[Block, None, bool]:
     mark = "{"
     while mark != "}":
         window.at += 1
-        if window.next() != '"':
-            if mark == "{" and window.next() == "}":
-                break
-            raise Broken("no name where it belongs", cut=not window.next())
+        if window.mark('"}' if mark == "{" else '"') == "}":
+            break
         name, _ = window.value()
-        window.expect(":")
+        window.mark(":")
+        window.at += 1
         first = window.next()
         if name == path[0] and first == "[" and not path[1:]:
             there, window.kept = True, None
@@ -82,11 +202,7 @@ def _object(window: Window, path: FieldPath) -> Generator[Block, None, bool]:
             there = (yield from _object(window, path[1:])) or there
         else:
             window.value()
-        mark = window.next()
-        if not mark:
-            raise Broken("the object does not end", cut=True)
-        if mark not in (",", "}"):
-            raise Broken("no ',' where it belongs")
+        mark = window.mark(",}")
     window.at += 1
     return there
 
@@ -96,16 +212,9 @@ def _array(window: Window) -> Iterator[Block]:
     window.at += 1
     mark = window.next()
     while mark != "]":
-        if not window.next():
-            raise Broken("the array does not end", cut=True)
         yield _run(window) or [as_bytes(window.value()[1])], False
-        mark = window.next()
-        if mark not in (",", "]"):
-            raise Broken("no comma between two records", cut=not mark)
-        if mark == ",":
-            window.at += 1
-            if window.next() == "]":
-                raise Broken("no record behind a comma")
+        mark = window.mark(",]")
+        window.at += mark == ","
     window.at += 1
 
 
@@ -116,7 +225,8 @@ def _run(window: Window) -> list[bytes]:
     A text up to a brace is whole elements if and only if it is JSON between brackets: so the last
     braces are tried, which may be inside of records.
     """
-    window.refill()
+    if len(window.text) - window.at < CHUNK // 2:
+        window.more()
     text, end = window.text, len(window.text)
     for _ in range(0 if window.tried else TRIES):
         end = text.rfind("}", window.at, end)

@@ -1,23 +1,35 @@
 """A JSON record's values as cells of COPY's CSV: each value's own bytes, so every digit is kept.
 
-A string without a backslash is a CSV cell as it stands, a number and a word are bare, null is
-COPY's NULL: so most records are one join of raw values.
+Which fields a table's records have is learnt from them, as a struct for msgspec to fill. A string
+without a backslash is a CSV cell as it stands, a number and a word are bare, null is COPY's NULL:
+so most records are one join of raw values.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from json.encoder import encode_basestring
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from loaders.readers.json_shape import ABSENT, Shape, fields_of, newest_shape
-from loaders.readers.json_window import decode
-from loaders.readers.mapping import Mapping
+from loaders.readers.json_blocks import PAGE, decode
+from loaders.readers.mapping import Mapping, Node
 from loaders.readers.rows import Found, cell, json_text
 from loaders.readers.values import suspect
+from loaders.schema import FieldPath
 
+Raw = msgspec.Raw
+# What a record does not have; a null of its own is another object.
+ABSENT = Raw(b"null")
+MOST = 256  # names that are learnt besides the declared: names can be data
+_fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
+# What msgspec takes for no field's name.
+_ODD_NAME = re.compile(r'[\\"\0-\x1f]').search
 # Of values, each behind a NUL, those that are no cells: a list that has something or an object, and
 # what has an escape, once in a cell: a text may have a million. By two patterns, since one letter
 # is looked for at many times the speed.
@@ -28,79 +40,182 @@ _SMALL_E, _LARGE_E = (re.compile(mark + rb"[+-]?[0-9]{4}").search for mark in (b
 _LONG = re.compile(rb"[0-9]{2000}").search
 
 
+@dataclass(frozen=True)
+class Others:
+    """An object's undeclared fields, as JSON names and places among a record's values; and those of
+    the objects in it that may hold columns."""
+
+    fields: list[tuple[bytes, int]]
+    objects: list[tuple[bytes, Others]]
+
+    def json(self, values: Sequence[Any]) -> bytes:
+        """Those that a record has; empty without any."""
+        parts = [name + value for name, at in self.fields if (value := values[at]) is not ABSENT]
+        for name, others in self.objects:
+            if inner := others.json(values):
+                parts.append(name + inner)
+        return b"{" + b",".join(parts) + b"}" if parts else b""
+
+
+class Shape:
+    """A struct of the declared fields and of `met`, those that records had besides: any other field
+    is an error for `decode`. So are a page's list, which json takes apart, and odd names."""
+
+    def __init__(self, mapping: Mapping, met: tuple[FieldPath, ...]) -> None:
+        self.met = met
+        self._list = (mapping.table.records or PAGE)[:1]
+        self._numbers = count()
+        self._objects: list[tuple[Callable[[Any], Any], str, type]] = []
+        # of each column: rank and attribute of each of its places
+        self._columns: dict[int, list[tuple[int, str]]] = {}
+        self._attributes: list[str] = []
+        self.unknown: list[str] = []
+        self._width = mapping.width
+        record, self.others = self._struct(mapping.tree, (), "")
+        self.decode = msgspec.json.Decoder(record).decode
+        firsts = [min(self._columns.get(at, [(0, "none")]))[1] for at in mapping.firsts]
+        # of a column that has been met in several places, the columns' and the values' places
+        self._contested: list[tuple[list[int], list[int]]] = []
+        for column, places in self._columns.items():
+            if places[1:]:
+                taking = [at for at, first in enumerate(mapping.firsts) if first == column]
+                known = [self._add(attribute) for _, attribute in sorted(places)]
+                self._contested.append((taking, known))
+        self._get = attrgetter(*firsts, *self._attributes, "none")  # of one it gives no tuple
+
+    def _struct(self, node: Node, path: FieldPath, at: str) -> tuple[Any, Others]:
+        fields: list[Any] = []
+        others = Others([], [])
+        names: dict[str, str] = {}
+        besides = [one[-1] for one in self.met if one[:-1] == path]
+        for name in dict.fromkeys([*node.below, *besides]):
+            below = node.below.get(name)
+            own, known = (*path, name), encode_basestring(name).encode() + b":"
+            if own == self._list or _ODD_NAME(name):
+                continue
+            attribute = f"f{next(self._numbers)}"
+            if below is None:
+                place = self._add(at + attribute)
+                self.unknown.append(".".join(own))
+                others.fields.append((known, place))
+            elif below.below:
+                if below.column:
+                    continue  # an object or a value: json decides
+                inner, beyond = self._struct(below, own, f"{at}{attribute}.")
+                holder = attrgetter(at[:-1]) if at else lambda record: record
+                self._objects.insert(0, (holder, attribute, inner))
+                if beyond.fields or beyond.objects:
+                    others.objects.append((known, beyond))
+                fields.append((attribute, inner | None, msgspec.field(default_factory=inner)))
+                names[attribute] = name
+                continue
+            elif below.column:
+                column, rank = below.column
+                if rank and own not in self.met:
+                    continue
+                self._columns.setdefault(column, []).append((rank, at + attribute))
+            fields.append((attribute, Raw, ABSENT))
+            names[attribute] = name
+        how: Any = {"forbid_unknown_fields": True, "gc": False, "namespace": {"none": ABSENT}}
+        return msgspec.defstruct("Record", fields, rename=names, **how), others
+
+    def _add(self, attribute: str) -> int:
+        """The place that an attribute has among the values, behind the columns'."""
+        self._attributes.append(attribute)
+        return self._width + len(self._attributes) - 1
+
+    def values(self, record: Any) -> Sequence[Any] | None:
+        """Each column's value, then those of `met`; None where a column has several places with a
+        value: the others are no columns' then."""
+        values: Any
+        try:
+            values = self._get(record)
+        except AttributeError:  # null where an object is declared
+            for holder, attribute, empty in self._objects:
+                if getattr(holder(record), attribute) is None:
+                    setattr(holder(record), attribute, empty())
+            values = self._get(record)
+        for columns, places in self._contested:
+            values = list(values)
+            there = [values[at] for at in places if values[at] is not ABSENT]
+            given = [value for value in there if bytes(value) != b"null"]
+            if given[1:]:
+                return None
+            for column in columns:
+                values[column] = (given or there or [ABSENT])[0]
+        return values
+
+    def learn(self, raw: bytes, mapping: Mapping) -> Shape | None:
+        """One that has the record's fields too; None when it has no new ones, or too many."""
+        if len(self.met) >= MOST:
+            return None
+        try:
+            every = list(_beyond(_fields_of(raw), mapping.tree, ()))
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        met = self.met + tuple(one for one in every if one not in self.met)
+        fits = self._list not in met and len(met) <= MOST
+        return Shape(mapping, met) if fits and met != self.met else None
+
+
+def _beyond(fields: dict[str, Any], node: Node, path: FieldPath) -> Iterator[FieldPath]:
+    """The fields that are not a column's first place."""
+    for name, value in fields.items():
+        below = node.below.get(name)
+        if below is None or (below.column and below.column[1] and not below.below):
+            yield (*path, name)
+        elif below.below and not below.column and bytes(value)[:1] == b"{":
+            yield from _beyond(_fields_of(value), below, (*path, name))
+
+
 class Cells:
     """Makes the lines of one file's records, and notes in `found` what they have."""
 
     def __init__(self, mapping: Mapping, found: Found) -> None:
         self._mapping, self._found = mapping, found
-        self._treats = mapping.treats
         self._keeps_extra = not mapping.table.hashes
         suspects = suspect(mapping.habits, "\0")
         self._odd = (*_ODD, suspects) if suspects else _ODD
-        self._newest = newest_shape(mapping)
-        self._take(self._newest[0])
+        self._take(mapping.shape or Shape(mapping, ()))
 
     def _take(self, shape: Shape) -> None:
-        self._shape = self._newest[0] = shape
-        never, known = self._found.never, self._found.unknown
-        # what none of the file's records had so far, by its place among the values
-        self._waiting = dict(enumerate(self._mapping.names)) if never is None else dict(never)
-        self._waiting |= {at: name for at, name in shape.unknown.items() if name not in known}
+        self._shape = self._mapping.shape = shape
+        for name in shape.unknown:
+            self._found.know(name)
 
-    def line(self, raw: bytes, others: bytes = b"") -> bytes | None:
-        """A record's cells, its lineage not among them; None when json has to decide what it is.
-        `others`: an object of fields that it has besides."""
+    def line(self, raw: bytes) -> bytes | None:
+        """A record's cells, its lineage not among them; None when json has to decide what it is."""
         shape = self._shape
         try:
             record = shape.decode(raw)
         except msgspec.ValidationError:
             if learnt := shape.learn(raw, self._mapping):
                 self._take(learnt)
-                return self.line(raw, others)
-            return None if others else self._without_others(raw)
+                return self.line(raw)
+            return None
         except (msgspec.DecodeError, RecursionError):
             return None
-        values: Sequence[Any] | None
-        try:
-            values = shape.values(record)
-        except AttributeError:
-            shape.fill(record)
-            values = shape.values(record)
-        if shape.contested:
-            values = _settled(shape, values)
+        values = shape.values(record)
         if values is None:
             return None
-        for at in self._waiting:
+        found = self._found
+        if found.never is None:
+            found.never = dict(enumerate(self._mapping.names))
+        for at in found.never:
             if values[at] is not ABSENT:
-                self._note(values)
+                left = [(at, name) for at, name in found.never.items() if values[at] is ABSENT]
+                found.never = dict(left)
                 break
-        if not self._found.keyed:
+        if not found.keyed:
             firsts = (bytes(values[at])[:1] for at in self._mapping.key)
-            self._found.keyed = all(first not in (b"n", b"{", b"[") for first in firsts)
+            found.keyed = all(first not in (b"n", b"{", b"[") for first in firsts)
         row = self._row(b"\0".join((b"", *values[: self._mapping.width])))
         extra = shape.others.json(values)
-        if others:
-            extra = extra[:-1] + b"," + others[1:] if extra else others
         if not (extra and self._keeps_extra):
             return row + b",null"
         if _SMALL_E(extra) or _LARGE_E(extra) or (len(extra) > 2000 and _LONG(extra)):
             extra = json_text(decode(extra.decode(), 0)[0], for_jsonb=True).encode()
         return row + b',"' + extra.replace(b'"', b'""') + b'"'
-
-    def _without_others(self, raw: bytes) -> bytes | None:
-        """The line of a record that has names beyond those that are learnt."""
-        try:
-            fields: dict[str, Any] = fields_of(raw)
-        except (msgspec.DecodeError, RecursionError):
-            return None
-        known = self._shape.names
-        others = {name: fields.pop(name) for name in [*fields] if name not in known}
-        line = None
-        if others:
-            line = self.line(msgspec.json.encode(fields), msgspec.json.encode(others))
-        for name in others if line else ():
-            self._found.know(name)
-        return line
 
     def _row(self, values: bytes) -> bytes:
         """The cells, each of the values behind a NUL: no JSON has one in it."""
@@ -115,35 +230,9 @@ class Cells:
             return values[1:].replace(b"\0", b",")
         cells = values.split(b"\0")
         for place in odd:
-            text, treat = _text(cells[place]), self._treats.get(place - 1)
+            text, treat = _text(cells[place]), self._mapping.treats.get(place - 1)
             cells[place] = cell(treat(text) if treat else text).encode()
         return b",".join(cells[1:])
-
-    def _note(self, values: Sequence[Any]) -> None:
-        """What a record has and none before it had."""
-        found, width = self._found, self._mapping.width
-        if found.never is None:
-            found.never = dict(enumerate(self._mapping.names))
-        for at in [at for at in self._waiting if values[at] is not ABSENT]:
-            name = self._waiting.pop(at)
-            if at < width:
-                found.never.pop(at, None)
-            else:
-                found.know(name)
-
-
-def _settled(shape: Shape, values: Sequence[Any]) -> list[Any] | None:
-    """The values, each contested column's that of the place that has one; None where several have:
-    the others are no columns' then."""
-    settled = list(values)
-    for columns, places in shape.contested:
-        there = [values[at] for at in places if values[at] is not ABSENT]
-        given = [value for value in there if bytes(value) != b"null"]
-        if given[1:]:
-            return None
-        for column in columns:
-            settled[column] = (given or there or [ABSENT])[0]
-    return settled
 
 
 def _text(value: bytes) -> str | None:

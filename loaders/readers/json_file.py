@@ -17,9 +17,18 @@ from typing import IO, Any
 
 from loaders.raw_file import RawFile
 from loaders.readers import guess
-from loaders.readers.json_blocks import PAGE, Block, blocks_of
+from loaders.readers.json_blocks import (
+    BLANK,
+    PAGE,
+    Block,
+    Broken,
+    Window,
+    as_bytes,
+    as_text,
+    blocks_of,
+    decode,
+)
 from loaders.readers.json_cells import Cells
-from loaders.readers.json_window import BLANK, Broken, Window, as_bytes, as_text, decode
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import (
     UNSTORABLE,

@@ -37,6 +37,7 @@ class Mapping:
                     treats[place] = treat
         self.key = [table.column_names.index(name) for name in table.key]
         self._headers: dict[tuple[str, ...], Header] = {}
+        self.shape: Any = None  # what of JSON's records was learnt
         self.tree = Node()
         for place, column in enumerate(table.columns):
             for rank, path in enumerate(column.places[:1] if column.shared else column.places):
