@@ -20,9 +20,9 @@ from flows.options import Options, add_options
 from flows.pages.verdict import AGAIN
 from flows.run import Stop, silent, unless_away
 from loaders import warehouse
-from loaders.arguments import add_day
+from loaders.arguments import add_day, command
 from loaders.days import Day, parse_day
-from loaders.errors import ended_with, guarded
+from loaders.errors import ended_with
 from loaders.files import day_folder
 from loaders.progress import Progress
 
@@ -129,26 +129,21 @@ def _print_account(done: DayRun) -> None:
             report.print_account(account, f"{outcome} in {done.seconds:.1f} s")
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m flows.day") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Land a day of raw files and build the warehouse from it.",
-        epilog="example: %(prog)s day1 --data tests/sample",
-    )
-    add_day(parser)
-    add_options(parser)
-    given = parser.parse_args(argv)
+@command(
+    "flows.day",
+    "Land a day of raw files and build the warehouse from it.",
+    "example: %(prog)s day1 --data tests/sample",
+    add_day,
+    add_options,
+)
+def main(given: argparse.Namespace) -> int:
     day = given.place if given.day is None else given.day
-
-    def command() -> int:
-        code = show_day(day, Options.of(vars(given)), verbose=given.verbose)
-        if code == 0:
-            print(f"\n{report.where_next(parse_day(day))}")
-        elif code == 1:
-            print(AGAIN, file=sys.stderr)
-        return code
-
-    return guarded(command, verbose=given.verbose)
+    code = show_day(day, Options.of(vars(given)), verbose=given.verbose)
+    if code == 0:
+        print(f"\n{report.where_next(parse_day(day))}")
+    elif code == 1:
+        print(AGAIN, file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from flows.pages.read import Row, ask, kind_of_days, question, rows
 from flows.report import wrapped
 from loaders import warehouse
+from loaders.arguments import JSON, command, option
 from loaders.days import Day
-from loaders.errors import DaybookError, UsageError, guarded, guess
+from loaders.errors import DaybookError, UsageError, guess
 from loaders.personal import A_WORD, personal
 from loaders.sources import declared_tables
 
@@ -130,31 +131,25 @@ def print_story(story: dict[str, Any]) -> None:
         print(f"  {relation:<35} {count:,} row{'s' if count != 1 else ''}")
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m flows.explain") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Each day's record of a key, what it came to and why, who won, what reads it.",
-        epilog="examples: %(prog)s agents 9001; %(prog)s group_memberships GROUP AGENT",
-    )
-    parser.add_argument("table", help="agents, groups, group_memberships, transactions, cards …")
-    parser.add_argument("key", nargs="+", help="its key, each part a word")
-    parser.add_argument("--values", action="store_true", help="show what the fields say, too")
-    parser.add_argument("--personal", action="store_true", help="with what is declared personal")
-    parser.add_argument("--json", action="store_true", help="for a program")
-    given = parser.parse_args(argv)
-
-    def command() -> int:
-        _entity(given.table)  # before the warehouse is looked for
-        warehouse.wake()
-        with warehouse.connect(application_name="daybook explain", autocommit=True) as connection:
-            warehouse.check_ready(connection)
-            story = read_story(
-                connection, given.table, given.key, given.values, with_personal=given.personal
-            )
-        print(json.dumps(story, indent=2)) if given.json else print_story(story)
-        return 0
-
-    return guarded(command)
+@command(
+    "flows.explain",
+    "Each day's record of a key, what it came to and why, who won, what reads it.",
+    "examples: %(prog)s agents 9001; %(prog)s group_memberships GROUP AGENT",
+    option("table", help="agents, groups, group_memberships, transactions, cards …"),
+    option("key", nargs="+", help="its key, each part a word"),
+    option("--values", action="store_true", help="show what the fields say, too"),
+    option("--personal", action="store_true", help="with what is declared personal"),
+    JSON,
+)
+def main(given: argparse.Namespace) -> None:
+    _entity(given.table)  # before the warehouse is looked for
+    warehouse.wake()
+    with warehouse.connect(application_name="daybook explain", autocommit=True) as connection:
+        warehouse.check_ready(connection)
+        story = read_story(
+            connection, given.table, given.key, given.values, with_personal=given.personal
+        )
+    print(json.dumps(story, indent=2)) if given.json else print_story(story)
 
 
 if __name__ == "__main__":

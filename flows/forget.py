@@ -11,7 +11,8 @@ from uuid import uuid4
 from flows import transform
 from flows.pages.write import write_pages
 from loaders import warehouse
-from loaders.errors import UsageError, guarded
+from loaders.arguments import JSON, command, option
+from loaders.errors import UsageError
 from loaders.forget import forget
 from loaders.lock import run_lock, transaction
 from loaders.match import namesakes
@@ -71,21 +72,18 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
     return rows, shared
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Erase a person, by the agent's id: from all that landed and was made of it, as"
-        " a card's user too, and from whatever lands later. Sums and counts stay. Raw files and"
-        " backups are yours to mend.",
-        epilog="example: %(prog)s 9001 --dry-run",
-    )
-    add = parser.add_argument
-    add("id", help="the agent's id")
-    add("--dry-run", action="store_true", help="only say how many rows it concerns")
-    add("--yes", action="store_true", help="don't ask")
-    add("--json", action="store_true", help="for a program")
-    given = parser.parse_args(argv)
-
+@command(
+    "flows.forget",
+    "Erase a person, by the agent's id: from all that landed and was made of it, as a card's user"
+    " too, and from whatever lands later. Sums and counts stay. Raw files and backups are yours to"
+    " mend.",
+    "example: %(prog)s 9001 --dry-run",
+    option("id", help="the agent's id"),
+    option("--dry-run", action="store_true", help="only say how many rows it concerns"),
+    option("--yes", action="store_true", help="don't ask"),
+    JSON,
+)
+def main(given: argparse.Namespace) -> int:
     def show(rows: dict[str, int], shared: int, done: bool) -> None:
         if given.json:
             print(json.dumps({"forgotten": done, "rows": rows, "namesakes": shared}))
@@ -99,18 +97,15 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.forget") ->
             )
         print("Forgotten." if done else "These rows would be erased; nothing was changed.")
 
-    def command() -> int:
-        warehouse.wake()
-        if not given.dry_run and not given.yes and not sys.stdin.isatty():
-            raise UsageError("Nobody can be asked here whether to erase: say --yes, or --dry-run.")
-        if given.dry_run or not given.yes:
-            show(*forget_person(given.id, dry_run=True), done=False)
-            if given.dry_run or input("This can't be undone. Type yes: ") != "yes":
-                return int(not given.dry_run)
-        show(*forget_person(given.id), done=True)
-        return 0
-
-    return guarded(command)
+    warehouse.wake()
+    if not given.dry_run and not given.yes and not sys.stdin.isatty():
+        raise UsageError("Nobody can be asked here whether to erase: say --yes, or --dry-run.")
+    if given.dry_run or not given.yes:
+        show(*forget_person(given.id, dry_run=True), done=False)
+        if given.dry_run or input("This can't be undone. Type yes: ") != "yes":
+            return int(not given.dry_run)
+    show(*forget_person(given.id), done=True)
+    return 0
 
 
 if __name__ == "__main__":

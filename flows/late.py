@@ -11,8 +11,9 @@ from datetime import UTC, datetime, time, timedelta
 from flows import notify
 from flows.pages.read import Row
 from loaders import ledger, warehouse
+from loaders.arguments import command, option
 from loaders.days import Day, parse_day
-from loaders.errors import UsageError, guarded
+from loaders.errors import UsageError
 
 MOMENT = "%Y-%m-%d %H:%M UTC"  # of a session, whose zone is UTC
 
@@ -66,24 +67,17 @@ def _hour(text: str) -> time:
     return time.fromisoformat(text)
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m flows.late") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Whether a day has come by its hour: 0 in time, 1 late.",
-        epilog="example: %(prog)s --by 06:00",
-    )
-    parser.add_argument(
-        "--by", required=True, metavar="HH:MM", help="hour, UTC, of the day after the day"
-    )
-    parser.add_argument("--day", metavar="DAY", help="a date (default: yesterday, in UTC)")
-    given = parser.parse_args(argv)
-
-    def command() -> int:
-        now = datetime.now(UTC)
-        day = given.day or (now.date() - timedelta(days=1)).isoformat()
-        return late(parse_day(day), _hour(given.by), now)
-
-    return guarded(command)
+@command(
+    "flows.late",
+    "Whether a day has come by its hour: 0 in time, 1 late.",
+    "example: %(prog)s --by 06:00",
+    option("--by", required=True, metavar="HH:MM", help="hour, UTC, of the day after the day"),
+    option("--day", metavar="DAY", help="a date (default: yesterday, in UTC)"),
+)
+def main(given: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
+    day = given.day or (now.date() - timedelta(days=1)).isoformat()
+    return late(parse_day(day), _hour(given.by), now)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,29 @@ from flows import site, transform
 from flows.pages.read import ask
 from flows.run import silent, unless_away
 from loaders import ledger, warehouse
-from loaders.compare import Parting, compare
-from loaders.errors import DaybookError, WarehouseError, guarded
+from loaders.arguments import JSON, command
+from loaders.errors import DaybookError, WarehouseError
 from loaders.lock import run_lock, transaction
 from loaders.progress import Progress
+from loaders.sql import statement
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 SCRATCH = "daybook_prove"  # one name for all proofs: the lock keeps them apart, the next one sweeps
 LAYERS = ("intermediate", "silver", "quarantine", "metrics", "marts")
+KEYS_SHOWN = 5
 BUILD = ["build", "--exclude-resource-type", "unit_test", "test"]
+
+
+@dataclass(frozen=True)
+class Parting:
+    """A table whose two builds differ: rows that only one of them has, and some of their keys."""
+
+    table: str
+    only_built: int
+    only_rebuilt: int
+    keys: list[list[str | None]]
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,21 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
             row = {**asdict(proof), "is_equal": not partings}
             ledger.note(connection, "proofs", row | {"expired_days": row.pop("expired")})
     return proof
+
+
+def compare(connection: Connection, prefix: str) -> tuple[int, list[Parting]]:
+    """Hold silver, quarantine, marts, row ledger and group activity against what is of the same
+    name in the schemas with this prefix: how many tables there are, and which part.
+
+    A table that was never built, or not with all its columns, has no row.
+    """
+    twins = statement("twin_tables").encode()
+    tables = connection.execute(twins, {"prefix": f"{prefix}_"}).fetchall()
+    partings = []
+    for name, built, rebuilt in tables:
+        parted = statement("partings").format(built=built, rebuilt=rebuilt, most=KEYS_SHOWN)
+        partings += [Parting(name, *row) for row in connection.execute(parted.encode())]
+    return len(tables), partings
 
 
 def shown(progress: Callable[..., None] = silent) -> Proof:
@@ -149,17 +176,15 @@ def as_text(proof: Proof) -> str:
     return "\n".join([*lines, verdict(proof)])
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Build all landed days anew, in schemas of their own that go again, and hold"
-        " silver, quarantine, ledger, group activity and marts against it. Exit code 1 where they"
-        " part. It holds the warehouse meanwhile, and takes as long and as much room as all days.",
-        epilog="example: %(prog)s --json",
-    )
-    parser.add_argument("--json", action="store_true", help="for a program to read")
-    given = parser.parse_args(arguments)
-
+@command(
+    "flows.prove",
+    "Build all landed days anew, in schemas of their own that go again, and hold silver,"
+    " quarantine, ledger, group activity and marts against it. Exit code 1 where they part. It"
+    " holds the warehouse meanwhile, and takes as long and as much room as all days.",
+    "example: %(prog)s --json",
+    JSON,
+)
+def main(given: argparse.Namespace) -> int:
     stopped = False
 
     def stop(_number: int, _frame: Any) -> None:
@@ -167,22 +192,19 @@ def main(arguments: list[str] | None = None, prog: str = "python -m flows.prove"
         stopped = True
         raise KeyboardInterrupt
 
-    def command() -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-        try:
-            # in a log only what it came to
-            watched = Progress("proof", sys.stderr) if sys.stderr.isatty() else nullcontext(silent)
-            with watched as progress:
-                progress("starting")
-                proof = shown(progress)
-        finally:
-            if stopped:  # dbt may have made an error of its own of it
-                raise KeyboardInterrupt
-        print(as_json(proof) if given.json else as_text(proof))
-        return int(bool(proof.partings))
-
-    return guarded(command)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        # in a log only what it came to
+        watched = Progress("proof", sys.stderr) if sys.stderr.isatty() else nullcontext(silent)
+        with watched as progress:
+            progress("starting")
+            proof = shown(progress)
+    finally:
+        if stopped:  # dbt may have made an error of its own of it
+            raise KeyboardInterrupt
+    print(as_json(proof) if given.json else as_text(proof))
+    return int(bool(proof.partings))
 
 
 if __name__ == "__main__":

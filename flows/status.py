@@ -14,7 +14,8 @@ from flows.pages.read import Row
 from flows.pages.verdict import read_story, verdict
 from flows.report import wrapped
 from loaders import warehouse
-from loaders.errors import DaybookError, guarded
+from loaders.arguments import JSON, command, option
+from loaders.errors import DaybookError
 from loaders.lock import holder
 
 if TYPE_CHECKING:
@@ -100,25 +101,19 @@ def print_status(status: dict[str, Any]) -> None:
         print(wrapped(line, 45))
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m flows.status") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Which days are done, incomplete, missing or failed; the last runs; the lock.",
-        epilog="example: %(prog)s --limit 20",
-    )
-    parser.add_argument("--limit", type=int, default=10, help="rows of each (default 10)")
-    parser.add_argument("--json", action="store_true", help="for a program")
-    given = parser.parse_args(argv)
-
-    def command() -> int:
-        if warehouse.is_embedded() and not (warehouse.home() / "pg").exists():
-            begin = "make demo, or daybook run DAY --data PATH"
-            raise DaybookError(f"Nothing has run in {warehouse.home()} yet: {begin}.")
-        status = read_status(given.limit)
-        print(json.dumps(status, indent=2)) if given.json else print_status(status)
-        return 0
-
-    return guarded(command)
+@command(
+    "flows.status",
+    "Which days are done, incomplete, missing or failed; the last runs; the lock.",
+    "example: %(prog)s --limit 20",
+    option("--limit", type=int, default=10, help="rows of each (default 10)"),
+    JSON,
+)
+def main(given: argparse.Namespace) -> None:
+    if warehouse.is_embedded() and not (warehouse.home() / "pg").exists():
+        begin = "make demo, or daybook run DAY --data PATH"
+        raise DaybookError(f"Nothing has run in {warehouse.home()} yet: {begin}.")
+    status = read_status(given.limit)
+    print(json.dumps(status, indent=2)) if given.json else print_status(status)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,43 @@
-"""The options of a day that command lines share."""
+"""What command lines share: their frame, and the options of a day."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from typing import Any
 
-from loaders.errors import UsageError
+from loaders.errors import UsageError, guarded
+
+Adds = Callable[[argparse.ArgumentParser], object]
+Main = Callable[..., int]
+
+
+def command(
+    module: str, about: str, examples: str, *options: Adds
+) -> Callable[[Callable[[argparse.Namespace], int | None]], Main]:
+    """Makes of what a module does with its options its `main(arguments, prog)`, which ends with an
+    exit code (`guarded`) and tells of itself with --help."""
+
+    def framed(work: Callable[[argparse.Namespace], int | None]) -> Main:
+        def main(arguments: list[str] | None = None, prog: str = f"python -m {module}") -> int:
+            parser = argparse.ArgumentParser(prog=prog, description=about, epilog=examples)
+            for add in options:
+                add(parser)
+            given = parser.parse_args(arguments)
+            return guarded(lambda: work(given), verbose=getattr(given, "verbose", False))
+
+        return main
+
+    return framed
+
+
+def option(*names: str, **about: Any) -> Adds:
+    """An option of a command, as argparse's add_argument has it."""
+    return lambda parser: parser.add_argument(*names, **about)
+
+
+JSON = option("--json", action="store_true", help="for a program")
 
 
 def add_day(parser: argparse.ArgumentParser) -> None:

@@ -17,9 +17,8 @@ import pytest
 
 from flows.checks import accepted
 from flows.cli import COMMANDS, main
-from flows.prove import Proof, as_text
+from flows.prove import Parting, Proof, as_text
 from loaders.__main__ import main as loaders_main
-from loaders.compare import Parting
 from loaders.sources import PROJECT, declared_tables
 from tests.silver_world import World, agent, group
 
