@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import os
 import secrets
-import socket
 import stat
 import urllib.request
 from collections.abc import Callable
@@ -46,12 +45,13 @@ def own_home() -> Path:
 def environment() -> dict[str, str]:
     """What server, worker and deployments run with; what the user has set wins."""
     process.private_folder(folder())
-    chosen = dict(os.environ)
-    chosen.setdefault("PREFECT_HOME", str(own_home()))
-    chosen.setdefault(ADDRESS, local_address(_port()))
-    chosen.setdefault("PREFECT_WORKER_QUERY_SECONDS", "1")  # each phase waits for it: 10 is long
-    chosen["DAYBOOK_HOME"] = str(warehouse.home())
-    return chosen
+    return {
+        "PREFECT_HOME": str(own_home()),
+        ADDRESS: local_address(port()),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",  # each phase waits for it: 10 is long
+        **os.environ,
+        "DAYBOOK_HOME": str(warehouse.home()),
+    }
 
 
 def url() -> str | None:
@@ -137,12 +137,6 @@ def local_address(port: int) -> str:
     return f"http://{LOCAL}:{port}/api"
 
 
-def _port() -> int:
-    """The configured port; else the one in use; else 4200, or a free one where that is taken."""
-    if configured := os.environ.get("PREFECT_SERVER_API_PORT"):
-        return int(configured)
-    port: int | None = server().note().get("port")
-    if port and (server().pid() or process.is_free(port)):
-        return port
-    with socket.create_server((LOCAL, PORT if process.is_free(PORT) else 0)) as free:
-        return int(free.getsockname()[1])
+def port() -> int:
+    """That of the stack's API: the configured one; else the one in use, or Prefect's own."""
+    return int(os.environ.get("PREFECT_SERVER_API_PORT") or server().note().get("port", PORT))

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import subprocess
 import sys
-from typing import Any
 
 from flows import api
 from loaders import process
@@ -18,7 +16,6 @@ from loaders.errors import DaybookError, UsageError, guarded
 from loaders.sources import PROJECT
 
 FILE = "prefect.yaml"
-SLOTS = 8  # the pool's: a distributed day with its tables, and a second day that waits
 
 
 def declared() -> list[str]:
@@ -29,45 +26,19 @@ def declared() -> list[str]:
     return [each["name"] for each in found]
 
 
-def job_template() -> dict[str, Any]:
-    """What the pool's workers start: one command, with this Python (a worker's own may not be on
-    its path), and no variable by which a run could have another."""
-    return {
-        "job_configuration": {
-            "command": f"{shlex.quote(sys.prefix)}/bin/python3 -m prefect.engine",
-            "working_dir": str(PROJECT),
-        },
-        "variables": {"type": "object", "properties": {}, "additionalProperties": False},
-    }
-
-
-def project_folder() -> dict[str, str]:
-    """prefect.yaml's build step: where runs work. DaybookError, before anything is deployed, where
-    the pool's workers would start them otherwise: each run would crash, or obey whoever calls."""
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        pool = client.read_work_pool(api.POOL).base_job_template["job_configuration"]
-    if pool != job_template()["job_configuration"]:
-        raise DaybookError(
-            f"Workers of the pool {api.POOL} start a run by `{pool.get('command')}` in "
-            f"{pool.get('working_dir')}, which is not this environment and project: make deploy."
-        )
-    return {"folder": str(PROJECT)}
-
-
 def deploy(names: list[str], seconds: float = 60.0) -> None:
     """Make the pool what it has to be and deploy, by name. DaybookError when the server doesn't
     answer within `seconds` or refuses, or Prefect fails to deploy them all."""
-    settings = {**api.environment(), **api.connection()}
-    url = settings[api.ADDRESS]
+    os.environ.update({**api.environment(), **api.connection()})
+    url = os.environ[api.ADDRESS]
     if not process.until(lambda: api.answers(url), seconds):
         raise DaybookError(f"No Prefect server answers at {url}: make up, or PREFECT_API_URL.")
-    os.environ.update(settings)
     from prefect.exceptions import PrefectHTTPStatusError
 
+    from flows import pool
+
     try:
-        _make_pool()
+        pool.make()
     except PrefectHTTPStatusError as error:
         if error.response.status_code == 401:
             raise DaybookError(f"Prefect at {url} asks for a secret: set {api.SECRET}.") from None
@@ -76,29 +47,12 @@ def deploy(names: list[str], seconds: float = 60.0) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen],
         cwd=PROJECT,
-        env=settings,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
         raise DaybookError(f"Not deployed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
-
-
-def _make_pool() -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-    from prefect.exceptions import ObjectAlreadyExists
-
-    template = job_template()
-    pool = WorkPoolCreate(
-        name=api.POOL, type="process", concurrency_limit=SLOTS, base_job_template=template
-    )
-    with get_client(sync_client=True) as client:
-        try:
-            client.create_work_pool(pool)
-        except ObjectAlreadyExists:  # the user's limit stays
-            client.update_work_pool(api.POOL, WorkPoolUpdate(base_job_template=template))
 
 
 def main(argv: list[str] | None = None) -> int:

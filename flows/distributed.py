@@ -17,9 +17,9 @@ from httpx import HTTPError
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import State, StateType, WorkPoolStatus
+from prefect.client.schemas.objects import State, StateType
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.exceptions import PrefectException
 
 from flows import phases, tasks
 from flows.api import POOL
@@ -28,7 +28,7 @@ from flows.phases import Done
 from flows.reasons import PhaseError
 from flows.run import Run
 from loaders.days import parse_day
-from loaders.errors import DaybookError, LockedError, PlanError, UsageError
+from loaders.errors import DaybookError, LockedError, PlanError
 from loaders.landing import Landed, Plan
 from loaders.lock import under_parent
 
@@ -37,27 +37,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # for a worker to take a run and for its process to start
-
-
-def refuse_small_pool(*, on_pool: bool) -> None:
-    """UsageError unless the pool is there, has a worker, and holds parents and children at once.
-    `on_pool`: the day takes a place of it too."""
-    waiting = [*["the day"] * on_pool, "land-day", "a table"]  # each for the next
-    try:
-        with get_client(sync_client=True) as client:
-            pool = client.read_work_pool(POOL)
-    except ObjectNotFound:
-        raise UsageError(
-            f"This Prefect server has no work pool {POOL}: make up, or make deploy."
-        ) from None
-    limit = pool.concurrency_limit
-    if limit is not None and limit < len(waiting):
-        raise UsageError(
-            f"The work pool {POOL} runs {limit} at once, and {len(waiting)} wait for each other: "
-            f"{', '.join(waiting)}. Raise it: prefect work-pool set-concurrency-limit {POOL} 8."
-        )
-    if pool.status != WorkPoolStatus.READY:
-        raise UsageError(f"No worker is at work in the pool {POOL}: make up.")
 
 
 def run_phases(run: Run, names: Iterable[str]) -> Done:

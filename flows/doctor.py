@@ -42,7 +42,7 @@ def _found(what: str, said: str, advice: str = "", state: str = "fail") -> Findi
 def examine() -> list[Finding]:
     """All findings; a look that fails by itself is one more of them."""
     findings: list[Finding] = []
-    for look in (_python, _home, _warehouse, _stack, _spark):
+    for look in (_machine, _warehouse, _stack, _spark):
         try:
             findings += look()
         except Exception as error:
@@ -51,13 +51,9 @@ def examine() -> list[Finding]:
     return findings
 
 
-def _python() -> Iterator[Finding]:
-    """The interpreter."""
+def _machine() -> Iterator[Finding]:
+    """The interpreter, DAYBOOK_HOME and the room that it has."""
     yield _found("python", f"{platform.python_version()} at {sys.executable}")
-
-
-def _home() -> Iterator[Finding]:
-    """DAYBOOK_HOME and the room that it has."""
     home = warehouse.home()
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     mode = place.stat().st_mode & 0o777
@@ -80,12 +76,11 @@ def _warehouse() -> Iterator[Finding]:
     version, problem = warehouse.status()
     kind = "embedded" if warehouse.is_embedded() else "external"
     if not version:
-        if warehouse.is_embedded() and not (warehouse.home() / "pg").exists():
-            yield _found("warehouse", f"{kind}: not there yet, the first run makes it")
-            return
         # our own server is started by whoever needs it
-        state = "warn" if warehouse.is_embedded() else "fail"
-        yield Finding(state, "warehouse", f"{kind}: {problem}")
+        is_new = warehouse.is_embedded() and not (warehouse.home() / "pg").exists()
+        state = "ok" if is_new else "warn" if warehouse.is_embedded() else "fail"
+        said = "not there yet, the first run makes it" if is_new else problem
+        yield Finding(state, "warehouse", f"{kind}: {said}")
         return
     said = f"{kind}, PostgreSQL {version} at {warehouse.where()}"
     fits = re.match(r"1[678]\b", version)
@@ -118,13 +113,11 @@ def _stack() -> Iterator[Finding]:
         yield _found("stack", said, "start what is there, or unset it")
         return
     yield _found("stack", "not running, and runs here need none (make up starts it)")
-    wanted = os.environ.get("PREFECT_SERVER_API_PORT")
-    port = int(wanted or api.PORT)
-    free = process.is_free(port)
-    said = f"{port} is " + ("free for make up" if free else "another program's")
-    advice = "set PREFECT_SERVER_API_PORT to a free one" if wanted and not free else ""
-    instead = "" if wanted or free else ", so make up takes a free one"
-    yield _found("port", said + instead, advice, "warn")
+    if process.is_free(api.port()):
+        yield _found("port", f"{api.port()} is free for make up")
+    else:
+        advice = "set PREFECT_SERVER_API_PORT to a free one"
+        yield _found("port", f"{api.port()} is another program's", advice, "warn")
 
 
 def _spark() -> Iterator[Finding]:

@@ -1,7 +1,7 @@
-"""The stack on this machine: `python -m flows.stack up | down | restart | status | logs`.
+"""The stack on this machine: `python -m flows.stack up | down | restart | status | logs | work`.
 
 Warehouse, Prefect server and worker, as processes that outlive the command that started them.
-What runs is noted under DAYBOOK_HOME/stack.
+What runs is noted under DAYBOOK_HOME/stack. In a container `work` is the worker.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from flows import api, deploy, reap
+from flows import api, deploy
 from loaders import process, warehouse
 from loaders.errors import DaybookError, guarded
 from loaders.sources import PROJECT
+
+PREFECT = [sys.executable, "-m", "prefect"]
 
 
 def worker() -> process.Program:
@@ -45,10 +47,7 @@ def up() -> None:
         os.environ.update(settings)
         deploy.deploy(deploy.declared())
         if not worker().pid():
-            # Nobody else works for this pool: what still says Running belongs to the dead.
-            reap.reap()
-            command = ["worker", "start", "--pool", api.POOL, "--type", "process"]
-            worker().start(_prefect(*command, "--install-policy", "never"), settings)
+            worker().start(_worker_command(), settings)
     print(f"Prefect is at {address.removesuffix('/api')}")
     if host == api.LOCAL and api.secret_file().exists():
         print(f"Its pages ask for a password: what is in {api.secret_file()}")
@@ -93,6 +92,13 @@ def logs() -> int:
     return subprocess.run(["tail", "-n", "40", "--", *there], check=False).returncode
 
 
+def work() -> None:
+    """Deploy, close what a dead worker left, and be the pool's worker."""
+    deploy.deploy(deploy.declared())
+    command = _worker_command()
+    os.execv(command[0], command)
+
+
 def _at_home() -> bool:
     return warehouse.home() == PROJECT / ".daybook"
 
@@ -114,13 +120,19 @@ def _start_server(port: int, settings: dict[str, str]) -> None:
             f"Port {port} of this machine is taken by another program: set "
             "PREFECT_SERVER_API_PORT to a free one, or PREFECT_API_URL to the server to use."
         )
-    command = _prefect("server", "start", "--host", api.LOCAL, "--port", str(port))
+    command = [*PREFECT, "server", "start", "--host", api.LOCAL, "--port", str(port)]
     own = api.server_settings(settings[api.SECRET], port)
     api.server().start(command, settings | own, port=port)
 
 
-def _prefect(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", *arguments]
+def _worker_command() -> list[str]:
+    """How the pool's worker is started, with what a dead one left closed before: nobody else works
+    for this pool."""
+    from flows import pool
+
+    pool.reap()
+    command = ["worker", "start", "--pool", api.POOL, "--type", "process"]
+    return [*PREFECT, *command, "--install-policy", "never"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -130,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         epilog="example: python -m flows.stack up",
     )
     commands: dict[str, Callable[[], int | None]] = {
-        command.__name__: command for command in (up, down, restart, status, logs)
+        command.__name__: command for command in (up, down, restart, status, logs, work)
     }
     parser.add_argument("command", choices=commands, help="what to do")
     command = commands[parser.parse_args(argv).command]

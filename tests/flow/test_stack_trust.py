@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from flows import api, stack
-from flows.deploy import job_template
 from loaders import process
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
@@ -155,6 +154,8 @@ def test_what_a_deployment_says_of_the_command_changes_nothing(stack, tmp_path: 
 
 @pytest.mark.stack
 def test_deploying_takes_back_a_pool_that_took_commands_and_leaves_its_limit(stack):
+    from flows.pool import JOB_TEMPLATE
+
     door = Door(stack.api, stack.secret)
     open_to_all = {
         "job_configuration": {"command": "{{ command }}"},
@@ -169,7 +170,7 @@ def test_deploying_takes_back_a_pool_that_took_commands_and_leaves_its_limit(sta
         )
         assert stack.cold("flows.deploy", "backfill").returncode == 0
         pool = stack.prefect("/work_pools/daybook")
-        assert pool["base_job_template"] == job_template()
+        assert pool["base_job_template"] == JOB_TEMPLATE
         assert pool["concurrency_limit"] == 7
     finally:
         stack.allow(8)
