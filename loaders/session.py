@@ -210,13 +210,10 @@ def _shake_hands(given: dict[str, Any]) -> Connection:
             time.sleep(0.25)
     if "unsupported startup parameter" in reason:
         reason += f": {POOLER}"
-    is_down = is_embedded() and "FATAL:" not in reason
-    hint = (
-        " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
-        if is_down
-        else ""
-    )
-    raise WarehouseError(f"No connection to PostgreSQL at {where()}: {reason}.{hint}") from None
+    said = f"No connection to PostgreSQL at {where()}: {reason}."
+    if is_embedded() and "FATAL:" not in reason:
+        said += " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
+    raise WarehouseError(said) from None
 
 
 def _take_role(conn: Connection, role: str) -> None:
