@@ -33,9 +33,9 @@ def deploy(names: list[str], seconds: float = 60.0) -> None:
     url = os.environ[api.ADDRESS]
     if not process.until(lambda: api.answers(url), seconds):
         raise DaybookError(f"No Prefect server answers at {url}: make up, or PREFECT_API_URL.")
-    from flows import pool  # now that the environment says which server
+    from flows import distributed  # now that the environment says which server
 
-    pool.make()
+    distributed.make_pool()
     chosen = [word for name in names for word in ("--name", name)]
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen],

@@ -17,7 +17,7 @@ from prefect import flow
 from prefect.runtime import deployment, flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import distributed, phases, pool, record, tasks
+from flows import distributed, phases, record, tasks
 from flows import prove as proving
 from flows.options import Engine, Mode, Options, chosen_days, stopped_at
 from flows.phases import Done
@@ -77,7 +77,7 @@ async def day_pipeline(
     stop.flow_run_id = flow_run_id
     run_phases = tasks.run_phases
     if mode == "distributed":
-        pool.refuse_small(on_pool=deployment.id is not None)
+        distributed.refuse_small_pool(on_pool=deployment.id is not None)
         run_phases = distributed.run_phases
     await tasks.tag(run)
     seconds = timeout or DAY_SECONDS
@@ -92,7 +92,7 @@ async def day_pipeline(
                 record.recorded(run) as dead,
                 contextlib.ExitStack() as left_over,
             ):
-                pool.mark_crashed(dead)
+                distributed.mark_crashed(dead)
                 if engine == "spark":
                     run.progress("reading with Spark")
                     read = phases.read_by_spark(run)

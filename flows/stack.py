@@ -128,9 +128,9 @@ def _start_server(port: int, settings: dict[str, str]) -> None:
 def _worker_command() -> list[str]:
     """How the pool's worker is started, with what a dead one left closed before: nobody else works
     for this pool."""
-    from flows import pool
+    from flows import distributed
 
-    pool.reap()
+    distributed.reap()
     command = ["worker", "start", "--pool", api.POOL, "--type", "process"]
     return [*PREFECT, *command, "--install-policy", "never"]
 

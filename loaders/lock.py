@@ -19,11 +19,12 @@ WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
 
 class Lock:
     """The run lock, taken by a session of its own, which PostgreSQL shows under the holder's name.
-    `transaction` asks before it commits: a lost connection is a lost lock."""
+    `transaction` asks before it commits: a lost connection is a lost lock. A run on the pool is a
+    `child`: it takes none, and its session of that name shows that it is alive."""
 
-    def __init__(self, holder: str) -> None:
-        self._holder = holder
-        self._conn = _session(holder)
+    def __init__(self, holder: str, child: str = "") -> None:
+        self._holder, self._child = holder, child
+        self._conn = _session(child or holder)
         self._is_lost = False
         self._one_at_a_time = threading.Lock()
 
@@ -55,18 +56,17 @@ class Lock:
     def is_held(self) -> bool:
         import psycopg
 
-        try:
-            return not self._is_lost and self._is_held()
+        try:  # the lock lives as long as the session that took it
+            name, _ = holder(self._conn) or ("", 0)
+            return not self._is_lost and name.startswith(_fitted(self._holder))
         except psycopg.Error:
             return False
 
-    def _is_held(self) -> bool:
-        self._conn.execute("select")  # the lock lives as long as its session
-        return True
-
     def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
         """Take a lost lock again, once PostgreSQL is back; `is_safe` is asked under it. Tried once:
-        whoever asks later is told what that came to."""
+        whoever asks later is told what that came to. A child leaves that to its day."""
+        if self._child:
+            return False
         with self._one_at_a_time:
             if self._is_lost or self.is_held():
                 return not self._is_lost
@@ -88,23 +88,6 @@ class Lock:
     def close(self) -> None:
         """Give it back: it ends with its session, so a killed run leaves none behind."""
         self._conn.close()
-
-
-class ParentLock(Lock):
-    """The lock of the day that this process works for, which the day's own process holds. Its own
-    session only shows that `child` is alive."""
-
-    def __init__(self, flow_run_id: str, child: str) -> None:
-        super().__init__(f"daybook child {flow_run_id} {child[:8]}")
-        self._holder = f"daybook run {flow_run_id}"
-
-    def _is_held(self) -> bool:
-        name, _ = holder(self._conn) or ("", 0)
-        return name.startswith(self._holder)
-
-    def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
-        """That is for the day's own process."""
-        return False
 
 
 @contextmanager
@@ -130,7 +113,8 @@ def transaction(conn: Connection[Any], lock: Lock | None) -> Iterator[None]:
 def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
     """Work for the day `flow_run_id` as its run `child`. LockedError when that day doesn't hold the
     lock."""
-    with closing(ParentLock(flow_run_id, child)) as lock:
+    name = f"daybook child {flow_run_id} {child[:8]}"
+    with closing(Lock(f"daybook run {flow_run_id}", name)) as lock:
         lock.check()
         yield lock
 
@@ -172,11 +156,15 @@ def sessions() -> str:
 
 
 def _session(name: str) -> Connection:
-    """A connection that only waits, with a name as PostgreSQL shows it: 63 bytes of ASCII."""
-    fitted = "".join(c if " " <= c <= "~" else "?" for c in name)[:63]
+    """A connection that only waits, under that name."""
     return warehouse.connect(
-        application_name=fitted, autocommit=True, timeouts=False, role=warehouse.LOADER
+        application_name=_fitted(name), autocommit=True, timeouts=False, role=warehouse.LOADER
     )
+
+
+def _fitted(name: str) -> str:
+    """A name as PostgreSQL shows it: 63 bytes of ASCII."""
+    return "".join(c if " " <= c <= "~" else "?" for c in name)[:63]
 
 
 def _who_holds(conn: Connection, wait: float) -> str:

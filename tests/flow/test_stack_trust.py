@@ -154,7 +154,7 @@ def test_what_a_deployment_says_of_the_command_changes_nothing(stack, tmp_path: 
 
 @pytest.mark.stack
 def test_deploying_takes_back_a_pool_that_took_commands_and_leaves_its_limit(stack):
-    from flows.pool import JOB_TEMPLATE
+    from flows.distributed import JOB_TEMPLATE
 
     door = Door(stack.api, stack.secret)
     open_to_all = {
