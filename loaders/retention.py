@@ -11,6 +11,7 @@ from loaders import warehouse
 from loaders.errors import UsageError
 from loaders.lock import transaction
 from loaders.sources import declared_tables
+from loaders.sql import statement
 
 if TYPE_CHECKING:
     from datetime import date
@@ -48,10 +49,10 @@ def expire_days(
 
     if keep is None:
         return []
-    expired = []
+    expired, expirable = [], statement("expirable_days").encode()
     with _connect(flow_run_id, day, warehouse.LOADER) as conn:
         snapshots = [t.name for t in declared_tables().values() if t.kind == "snapshot"]
-        found = conn.execute(_EXPIRABLE, {"keep": keep, "snapshots": snapshots}).fetchall()
+        found = conn.execute(expirable, {"keep": keep, "snapshots": snapshots}).fetchall()
         for table, expired_day, batch_id, partition in found:
             with suppress(errors.LockNotAvailable):
                 with _transaction(conn, lock):
@@ -84,48 +85,6 @@ def _transaction(conn: Connection, lock: Lock | None) -> Iterator[None]:
         yield
 
 
-# to_char writes the partition's name as loaders.partition.partition_name does.
-_EXPIRABLE = """
-with current_batches as (
-    select distinct on (table_name, day) table_name, day, batch_id
-    from bronze.load_batches
-    where status in ('succeeded', 'skipped') and rows_landed is not null
-    order by table_name, day, batch_id desc
-),
-models as (
-    select * from metrics.applied_batches where model not like '%%:%%'
-),
-readers as (
-    select table_name, count(distinct model) as models from models group by table_name
-),
--- A model works on days that are not yet due for others: all that read the table must be through.
-applied as (
-    select table_name, day, min(batch_id) as lowest, max(batch_id) as highest
-    from models
-    join readers using (table_name)
-    group by table_name, day, readers.models
-    having count(*) = readers.models
-),
-newest as (
-    select table_name, max(day) as day from applied group by table_name
-)
-select
-    batches.table_name, batches.day, batches.batch_id,
-    batches.table_name || '_p' || to_char(batches.day, 'YYYYMMDD') as partition
-from current_batches as batches
-join applied
-    on applied.table_name = batches.table_name and applied.day = batches.day
-    and applied.lowest = batches.batch_id and applied.highest = batches.batch_id
-join newest on newest.table_name = batches.table_name
-where batches.day < (select max(day) from applied) - %(keep)s
-    and (batches.day < newest.day or batches.table_name <> all(%(snapshots)s))
-    and to_regclass(
-        'bronze.' || batches.table_name || '_p' || to_char(batches.day, 'YYYYMMDD')
-    ) is not null
-order by batches.day, batches.table_name
-"""
-
-
 def sweep_orphans(
     *, flow_run_id: str, day: Day | None = None, lock: Lock | None = None
 ) -> list[str]:
@@ -138,14 +97,14 @@ def sweep_orphans(
 
     landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)*$"
     passing = "__dbt_(tmp|backup)[0-9]*$"
-    swept = []
+    swept, orphans = [], statement("orphans").encode()
     for role, schemas, named in (
         (warehouse.LOADER, ["bronze"], landed),
         (warehouse.TRANSFORMER, list(SCHEMAS), passing),
     ):
         # by the role that makes such relations
         with _connect(flow_run_id, day, role) as conn:
-            found = conn.execute(_ORPHANS, {"named": named, "schemas": schemas}).fetchall()
+            found = conn.execute(orphans, {"named": named, "schemas": schemas}).fetchall()
             for schema, relation, kind in found:
                 with suppress(errors.LockNotAvailable, errors.DependentObjectsStillExist):
                     with _transaction(conn, lock):
@@ -153,18 +112,3 @@ def sweep_orphans(
                         conn.execute(drop.format(sql.Identifier(schema, relation)))
                     swept.append(f"{schema}.{relation}")
     return swept
-
-
-_ORPHANS = """
-select relnamespace::regnamespace::text, relname, relkind
-from pg_class
-where relkind in ('r', 'v')
-    and not relispartition
-    and relnamespace::regnamespace::text = any(%(schemas)s)
-    and relname ~ %(named)s
-    and not exists (
-        select from bronze.load_batches
-        where status = 'running' and relname ~ ('_' || batch_id || '_[0-9]+$')
-    )
-order by 1, 2
-"""

@@ -13,8 +13,8 @@ import pytest
 
 from flows import record
 from flows.checks import run as checks
-from flows.pages import shapes
 from flows.pages.read import ask
+from flows.pages.render import time_line
 from flows.pages.verdict import AGAIN
 from flows.pages.write import write_pages
 from flows.run import Run
@@ -282,11 +282,13 @@ def test_the_critical_path_follows_what_was_waited_for() -> None:
     bars += [bar("quick", 4.5, 5), bar("slow", 4.5, 6), bar("a", 6, 9), bar("b", 6, 7)]
     bars += [bar("aside", 7, 8, "b"), bar("c", 9, 10, "a", "b", "bronze")]
     bars += [bar("check-day", 10.5, 12)]
-    drawn = shapes.time_line(bars)
+    drawn = time_line(bars)
     names = [bar["name"] for bar in drawn["path"]]
     assert names == ["imports", "parse", "slow", "a", "c", "check-day"]
     assert drawn["seconds"] == 12 and drawn["bars"] == bars
-    assert shapes.time_line([])["bars"] == []
+    assert time_line([])["bars"] == []
+    twins = [bar("a", 0, 5), bar("a", 1, 2), bar("b", 5, 6, "a")]  # a test can be named as a model
+    assert time_line(twins)["path"] == [twins[0], twins[2]]
 
 
 def test_a_runs_bars_are_on_one_clock_without_what_is_drawn_in_parts(

@@ -5,23 +5,16 @@ from __future__ import annotations
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
 
 from flows.checks.run import declared_suites
 
 FILE = Path(__file__).with_name("accepted.yml")
 
 
-class Accepted(NamedTuple):
-    """What a check warns of is known up to that date, in UTC."""
-
-    until: date
-    reason: str
-
-
-def read_accepted() -> tuple[dict[str, Accepted], dict[str, str]]:
-    """What is accepted, by check; and by name what of the file accepts nothing, and why. A mistake
-    in it must neither hide a warning nor cost a day."""
+def read_accepted() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """What is accepted, by check, with its `reason` and the date `until` which it holds, in UTC;
+    and by name what of the file accepts nothing, and why. A mistake in it must neither hide a
+    warning nor cost a day."""
     import yaml
 
     try:
@@ -45,5 +38,5 @@ def read_accepted() -> tuple[dict[str, Accepted], dict[str, str]]:
         elif type(until) is not date or not isinstance(reason, str) or not reason.strip():
             wrong[name] = "accepted.yml names it without a `reason` or a date `until`: 2026-03-31"
         else:
-            found[name] = Accepted(until, " ".join(reason.split()))
+            found[name] = {"until": until.isoformat(), "reason": " ".join(reason.split())}
     return found, wrong

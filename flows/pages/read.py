@@ -67,8 +67,4 @@ def checks(connection: Connection, flow_run_id: str | None) -> list[Row]:
     """What the checks of a run, or of the last that checked (None), found; failures first."""
     from psycopg.types.json import Jsonb
 
-    known = {
-        name: {"until": str(one.until), "reason": one.reason}
-        for name, one in read_accepted()[0].items()
-    }
-    return ask(connection, "checks", run=flow_run_id, accepted=Jsonb(known))
+    return ask(connection, "checks", run=flow_run_id, accepted=Jsonb(read_accepted()[0]))

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from flows import transform
 from flows.checks.quarantine import read_reasons
-from flows.pages import read, shapes, tables, verdict
+from flows.pages import read, tables, verdict
 from flows.pages.read import Row, ask
-from flows.pages.render import file_of, render
+from flows.pages.render import columns, file_of, render, time_line
 from loaders import warehouse
 from loaders.days import Day
 
@@ -150,7 +150,7 @@ class _Pages:
             day=next((row["day"] for row in self.days if row["day"] == date), None),
             proof=next(iter(ask(connection, "proof")), None),
             landed_once=verdict.landed_once,
-            time=shapes.time_line(ask(connection, "bars", run=run_id)),
+            time=time_line(ask(connection, "bars", run=run_id)),
             slow=ask(connection, "slow", run=run_id),
             ledger=ledger,
             reasons=self.reasons(day)[:REASONS],
@@ -173,7 +173,7 @@ class _Pages:
                 table=table,
                 day_name=newest,
                 trend=trend,
-                drawn=shapes.columns(
+                drawn=columns(
                     [Day(row["day"], self.kind).text for row in trend],
                     {kind: [row[kind] for row in trend] for kind in read.DISPOSITIONS},
                 ),
@@ -202,7 +202,7 @@ class _Pages:
             cyclic=ask(self.connection, "cyclic"),
             lines=lines,
             months=months,
-            drawn=shapes.columns(months, {line["colour"]: line["usd"] for line in lines}),
+            drawn=columns(months, {line["colour"]: line["usd"] for line in lines}),
         )
 
 
