@@ -36,6 +36,17 @@ roles as (
 
 ),
 
+-- of the inactive alone: what all others spent need not be added up
+matches as (
+
+    select
+        agent_matches.user_name,
+        agent_matches.agent_id
+    from {{ source('ledger', 'agent_matches') }} as agent_matches
+    inner join agents on agent_matches.agent_id = agents.agent_id
+
+),
+
 -- a card names its user by id, a transaction by id and name
 users as (
 
@@ -43,8 +54,8 @@ users as (
         spend.user_id,
         matches.agent_id
     from {{ ref('int_spend_monthly') }} as spend
-    inner join {{ source('ledger', 'agent_matches') }} as matches on spend.user_name = matches.user_name
-    where matches.agent_id is not null
+    inner join matches on spend.user_name = matches.user_name
+    where spend.user_id in (select cards.user_id from {{ ref('cards') }} as cards)
 
 ),
 
@@ -84,7 +95,7 @@ spend as (
         matches.agent_id,
         monthly.usd
     from {{ ref('int_spend_monthly') }} as monthly
-    inner join {{ source('ledger', 'agent_matches') }} as matches on monthly.user_name = matches.user_name
+    inner join matches on monthly.user_name = matches.user_name
     where monthly.month >= (select since.whole_month from since)
     union all
     select
