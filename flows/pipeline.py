@@ -6,6 +6,7 @@ Importing this module imports Prefect; flows/day.py does so only when a day is r
 from __future__ import annotations
 
 import contextlib
+import gc
 import shutil
 import threading
 from contextvars import ContextVar
@@ -145,6 +146,7 @@ async def backfill(
             if isinstance(outcome, BaseException):
                 raise DaybookError(f"{stopped_at(chosen, number)}\n{outcome}") from outcome
             done[day] = {"run_id": str(state.state_details.flow_run_id), "state": str(state.name)}
+            gc.collect()  # it looks by itself once in many days
     return done
 
 

@@ -8,8 +8,12 @@ leaves hangs on no parent, so nobody sees it and the sweep finds it.
 from __future__ import annotations
 
 import os
+import pickle
+import select
 import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,8 +37,15 @@ if TYPE_CHECKING:
     from psycopg import Connection as Session
 
 
+LOST = "nothing was replaced. Run the day again, with fewer --workers if memory is short."
+
+
 class Worker:
-    """A process that does what it is told, as its context."""
+    """A process that does what it is told, as its context. `lost` is what to do where it ends
+    early."""
+
+    def __init__(self, lost: str) -> None:
+        self._lost = lost
 
     def __enter__(self) -> Worker:
         self._end, theirs = Pipe()
@@ -69,8 +80,7 @@ class Worker:
                     tell(*answer)
         except (EOFError, ConnectionError):
             raise DaybookError(
-                "A process of the run ended early (killed, or out of memory?): nothing was "
-                "replaced. Run the day again, with fewer --workers if memory is short."
+                f"A process of the run ended early (killed, or out of memory?): {self._lost}"
             ) from None
         if isinstance(answer, Exception):
             raise answer
@@ -81,7 +91,7 @@ class Worker:
 def hired(many: int) -> Iterator[list[Worker]]:
     """So many workers, who end with the block."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Worker()) for _ in range(many)]
+        yield [stack.enter_context(Worker(LOST)) for _ in range(many)]
 
 
 def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> None:
@@ -162,16 +172,30 @@ def _land(
     return [reading.read, error]
 
 
+def _end_with(descriptor: int) -> None:
+    """A parent that was killed waits for nothing: its sessions go with this process."""
+    gone = select.poll()
+    gone.register(descriptor, 0)
+    gone.poll()
+    os._exit(1)
+
+
 def main(descriptor: str, folder: str) -> None:
     """Do what the parent orders, until it is gone."""
     os.chdir(folder)
+    threading.Thread(target=_end_with, args=[int(descriptor)], daemon=True).start()
     with Connection(int(descriptor)) as parent, suppress(EOFError, ConnectionError):
         while True:
             work, *given = parent.recv()
             try:
                 answer = work(parent, *given)
             except Exception as error:
+                error.add_note(traceback.format_exc())
                 answer = error
+            try:
+                pickle.loads(pickle.dumps(answer))
+            except Exception:  # an error with a form of its own is known by its name
+                answer = DaybookError(f"{type(answer).__name__} in a process of the run")
             parent.send(answer)
 
 

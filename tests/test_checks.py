@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ from flows.pages.write import write_pages
 from flows.reasons import without_values
 from flows.run import end_sessions
 from loaders.days import Day, parse_day
-from loaders.errors import LockedError
+from loaders.errors import DaybookError, LockedError
 from loaders.personal import personal
 from loaders.sources import PROJECT
 from loaders.workers import Worker
@@ -38,15 +39,42 @@ def test_a_run_that_lost_its_lock_leaves_no_results(world: World) -> None:
     assert world.db.execute("select 1 from metrics.check_results").fetchone() is None
 
 
-def test_a_process_of_their_own_has_the_library(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "Worker", Worker)
+CHECKED = """
+import sys
+from flows.checks.run import check_day
+from loaders.days import parse_day
+print(len(check_day(parse_day("day1"), "run-1")), "great_expectations" in sys.modules)
+"""
+
+
+def test_a_process_of_their_own_has_the_library(world: World) -> None:
     world.day("day1", agents=[agent(1)])
-    found = check("day1")
-    assert found == check("day1")
+    said = subprocess.run(
+        [sys.executable, "-c", CHECKED], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == f"{len(check('day1'))} False\n"
+
+
+def test_results_are_kept_where_the_docs_can_not_be_written(world: World) -> None:
+    world.day("day1", agents=[agent(1)])
     with pytest.raises(OSError, match="no_such"):
         check("day1", docs=Path("/proc/no_such"))
+    assert world.db.execute("select 1 from metrics.check_results").fetchone()
+
+
+class Killed(Worker):
+    def ask(self, *order: Any) -> Any:
+        self._process.kill()
+        return super().ask(*order)
+
+
+def test_checks_that_are_killed_say_what_to_do(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.day("day1", agents=[agent(1)])
+    monkeypatch.setattr(run, "Worker", Killed)
+    with pytest.raises(DaybookError, match=r"ended early .*: run the day again\.$"):
+        check("day1")
 
 
 def test_a_lost_session_is_no_failed_check(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

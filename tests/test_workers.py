@@ -22,7 +22,7 @@ from loaders.retention import sweep_orphans
 from loaders.sources import PROJECT, declared_tables
 from tests.hard_day import LINES, PLAIN_LINE, WHOLE, csv, generated, one_each, records
 from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
-from tests.watching import until
+from tests.watching import fails_oddly, sleeps, until
 
 pytestmark = pytest.mark.usefixtures("warehouse")
 Hired = Callable[[int], AbstractContextManager[list[workers.Worker]]]
@@ -173,6 +173,18 @@ def _noting(real: Any, pids: list[int]) -> Any:
         return process
 
     return started
+
+
+def test_a_worker_at_work_ends_with_its_parent() -> None:
+    with workers.Worker("") as worker:
+        worker._end.send((sleeps,))
+        worker._end.close()
+        assert until(lambda: worker._process.poll() is not None, 20)
+
+
+def test_an_error_that_no_pipe_takes_is_known_by_its_name() -> None:
+    with workers.Worker("") as worker, pytest.raises(DaybookError, match=r"^DriverError in a"):
+        worker.ask((fails_oddly,))
 
 
 def test_a_worker_that_is_killed_leaves_what_stood(

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 
 from flows.api import SECRET
-from loaders.errors import LockedError
+from loaders.errors import DriverError, LockedError
 from loaders.lock import Lock
 from loaders.workers import Worker
 
@@ -55,6 +55,16 @@ class Here(Worker):
     def ask(self, order: tuple[Any, ...], *_: Any) -> Any:
         work, *given = order
         return work(None, *given)
+
+
+def sleeps(_parent: Any) -> None:
+    """What a worker may be told to do."""
+    time.sleep(600)
+
+
+def fails_oddly(_parent: Any) -> None:
+    """Work that ends with an error which pickle can't make anew."""
+    raise DriverError("a driver's own form", None)
 
 
 def is_gone(pid: int) -> bool:

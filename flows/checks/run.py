@@ -99,29 +99,41 @@ def check_day(
     or LockedError when `lock` was lost. Failing checks are in the result, not raised: see
     `raise_failed`.
     """
-    with Worker() as worker:
-        found: list[Checked] = worker.ask((_held, day, flow_run_id, docs))
-    of_run = {"flow_run_id": flow_run_id, "day": day.date}
-    with session(flow_run_id, day) as connection, transaction(connection, lock):
-        # A phase that is tried again says its last word only.
-        connection.execute(
-            "delete from metrics.check_results"
-            " where flow_run_id = %(flow_run_id)s and day = %(day)s",
-            of_run,
-        )
-        ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
+    # Great Expectations takes as much memory as all else of a run: another process has it, and
+    # ends with the checks.
+    with Worker("run the day again.") as worker:
+        found: list[Checked] = worker.ask((_held, day, flow_run_id))
+        of_run = {"flow_run_id": flow_run_id, "day": day.date}
+        with session(flow_run_id, day) as connection, transaction(connection, lock):
+            # A phase that is tried again says its last word only.
+            connection.execute(
+                "delete from metrics.check_results"
+                " where flow_run_id = %(flow_run_id)s and day = %(day)s",
+                of_run,
+            )
+            ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
+        if docs is not None:
+            worker.ask((_written, docs))
     return found
 
 
-def _held(_parent: Any, day: Day, flow_run_id: str, docs: Path | None) -> list[Checked]:
-    """What each check found. Great Expectations takes as much memory as all else of a run: it is in
-    a process of its own, for as long as it is needed."""
+_validations: dict[str, Any] = {}  # of the newest checks in this process, by suite
+
+
+def _written(_parent: Any, docs: Path) -> None:
+    described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
+    write_docs(_validations, docs, described)
+
+
+def _held(_parent: Any, day: Day, flow_run_id: str) -> list[Checked]:
+    """What each check found; Great Expectations' own results stay for the docs."""
     gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("warehouse")
+    _validations.clear()
     with session(flow_run_id, day) as connection:
-        found, validations, now = [], {}, datetime.now(UTC).isoformat()
+        found, now = [], datetime.now(UTC).isoformat()
         for suite in suites_of(day):
             checked, validation = _hold(gx, source, connection, suite, day)
             found += checked
@@ -130,10 +142,7 @@ def _held(_parent: Any, day: Day, flow_run_id: str, docs: Path | None) -> list[C
                     "run_id": {"run_name": f"{day} of run {flow_run_id}", "run_time": now},
                     "batch_kwargs": {"data_asset_name": suite["meta"]["table"]},
                 }
-                validations[suite["name"]] = validation
-    if docs is not None:
-        described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
-        write_docs(validations, docs, described)
+                _validations[suite["name"]] = validation
     return found
 
 
