@@ -137,10 +137,9 @@ def _print_account(done: DayRun) -> None:
     add_options,
 )
 def main(given: argparse.Namespace) -> int:
-    day = given.place if given.day is None else given.day
-    code = show_day(day, Options.of(vars(given)), verbose=given.verbose)
+    code = show_day(given.day, Options.of(vars(given)), verbose=given.verbose)
     if code == 0:
-        print(f"\n{report.where_next(parse_day(day))}")
+        print(f"\n{report.where_next(parse_day(given.day))}")
     elif code == 1:
         print(AGAIN, file=sys.stderr)
     return code

@@ -12,7 +12,8 @@ import sys
 
 from flows import api
 from loaders import process
-from loaders.errors import DaybookError, UsageError, guarded
+from loaders.arguments import command, option
+from loaders.errors import DaybookError, UsageError
 from loaders.sources import PROJECT
 
 FILE = "prefect.yaml"
@@ -33,9 +34,16 @@ def deploy(names: list[str], seconds: float = 60.0) -> None:
     url = os.environ[api.ADDRESS]
     if not process.until(lambda: api.answers(url), seconds):
         raise DaybookError(f"No Prefect server answers at {url}: make up, or PREFECT_API_URL.")
+    from prefect.exceptions import PrefectHTTPStatusError
+
     from flows import distributed  # now that the environment says which server
 
-    distributed.make_pool()
+    try:
+        distributed.make_pool()
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code == 401:
+            raise DaybookError(f"Prefect at {url} asks for a secret: set {api.SECRET}.") from None
+        raise
     chosen = [word for name in names for word in ("--name", name)]
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen],
@@ -48,26 +56,20 @@ def deploy(names: list[str], seconds: float = 60.0) -> None:
         raise DaybookError(f"Not deployed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.deploy",
-        description="Send prefect.yaml's deployments to the Prefect server.",
-        epilog="example: PREFECT_API_URL=http://127.0.0.1:4200/api python -m flows.deploy",
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a deployment (default: all)")
-    parser.add_argument("--wait", type=float, default=60.0, metavar="S", help="for the server")
-    given = parser.parse_args(argv)
-
-    def command() -> int:
-        known = declared()
-        if unknown := [name for name in given.names if name not in known]:
-            raise UsageError(f"{FILE} has no {unknown[0]}, but {', '.join(known)}.")
-        names = given.names or known
-        deploy(names, given.wait)
-        print("\n".join(f"deployed {name}" for name in names))
-        return 0
-
-    return guarded(command)
+@command(
+    "flows.deploy",
+    "Send prefect.yaml's deployments to the Prefect server.",
+    "example: PREFECT_API_URL=http://127.0.0.1:4200/api %(prog)s",
+    option("names", nargs="*", metavar="NAME", help="a deployment (default: all)"),
+    option("--wait", type=float, default=60.0, metavar="S", help="for the server"),
+)
+def main(given: argparse.Namespace) -> None:
+    known = declared()
+    if unknown := [name for name in given.names if name not in known]:
+        raise UsageError(f"{FILE} has no {unknown[0]}, but {', '.join(known)}.")
+    names = given.names or known
+    deploy(names, given.wait)
+    print("\n".join(f"deployed {name}" for name in names))
 
 
 if __name__ == "__main__":

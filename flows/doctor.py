@@ -18,7 +18,8 @@ from typing import NamedTuple
 from flows import api, stack
 from flows.report import wrapped
 from loaders import process, warehouse
-from loaders.errors import DaybookError, guarded
+from loaders.arguments import JSON, command
+from loaders.errors import DaybookError
 
 LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces
 MUCH_DISK = 10e9
@@ -140,25 +141,20 @@ def _spark() -> Iterator[Finding]:
     yield _found("spark", said, advice, "warn")
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m flows.doctor") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Look whether this machine and the warehouse are in order; changes nothing.",
-        epilog="example: %(prog)s --json. Exit code 1 where something fails.",
-    )
-    parser.add_argument("--json", action="store_true", help="for a program")
-    given = parser.parse_args(argv)
-
-    def command() -> int:
-        findings = examine()
-        if given.json:
-            print(json.dumps([each._asdict() for each in findings], indent=2))
-        else:
-            for each in findings:
-                print(wrapped(f"{each.state:4}  {each.what:10} {each.said}", 17))
-        return int(any(each.state == "fail" for each in findings))
-
-    return guarded(command)
+@command(
+    "flows.doctor",
+    "Look whether this machine and the warehouse are in order; changes nothing.",
+    "example: %(prog)s --json. Exit code 1 where something fails.",
+    JSON,
+)
+def main(given: argparse.Namespace) -> int:
+    findings = examine()
+    if given.json:
+        print(json.dumps([each._asdict() for each in findings], indent=2))
+    else:
+        for each in findings:
+            print(wrapped(f"{each.state:4}  {each.what:10} {each.said}", 17))
+    return int(any(each.state == "fail" for each in findings))
 
 
 if __name__ == "__main__":

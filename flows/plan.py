@@ -196,7 +196,7 @@ def _counted(counts: dict[str, int]) -> str:
     JSON,
 )
 def main(given: argparse.Namespace) -> int:
-    day = parse_day(given.place if given.day is None else given.day)
+    day = parse_day(given.day)
     options = Options.of(vars(given)).checked()
     print(f"reading {day} in {options.data}", file=sys.stderr, flush=True)
     warehouse.wake()

@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from flows import transform
 from flows.pages.write import write_pages
 from loaders import warehouse
-from loaders.errors import DaybookError, guarded
+from loaders.arguments import command
+from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
 COLIBRI = PROJECT / ".venv" / "tools" / "bin" / "colibri"  # where `make tools` has put it
@@ -85,21 +86,15 @@ def _write_offline(built: Path, page: Path) -> None:
     new.replace(page)
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m flows.site") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Write all pages anew: index, runs, days, tables, groups and spend, lineage.",
-        epilog="example: %(prog)s, and open the index that it names",
-    )
-    parser.parse_args(argv)
-
-    def command() -> int:
-        print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
-        warehouse.wake()
-        print(f"The pages are in {write_site(everything=True)}")
-        return 0
-
-    return guarded(command)
+@command(
+    "flows.site",
+    "Write all pages anew: index, runs, days, tables, groups and spend, lineage.",
+    "example: %(prog)s, and open the index that it names",
+)
+def main(_given: argparse.Namespace) -> None:
+    print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
+    warehouse.wake()
+    print(f"The pages are in {write_site(everything=True)}")
 
 
 if __name__ == "__main__":

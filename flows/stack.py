@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager
 
 from flows import api, deploy
 from loaders import process, warehouse
-from loaders.errors import DaybookError, guarded
+from loaders.arguments import command, option
+from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
 PREFECT = [sys.executable, "-m", "prefect"]
@@ -135,18 +136,19 @@ def _worker_command() -> list[str]:
     return [*PREFECT, *command, "--install-policy", "never"]
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.stack",
-        description="Warehouse, Prefect server and worker on this machine.",
-        epilog="example: python -m flows.stack up",
-    )
-    commands: dict[str, Callable[[], int | None]] = {
-        command.__name__: command for command in (up, down, restart, status, logs, work)
-    }
-    parser.add_argument("command", choices=commands, help="what to do")
-    command = commands[parser.parse_args(argv).command]
-    return guarded(command)
+COMMANDS: dict[str, Callable[[], int | None]] = {
+    each.__name__: each for each in (up, down, restart, status, logs, work)
+}
+
+
+@command(
+    "flows.stack",
+    "Warehouse, Prefect server and worker on this machine.",
+    "example: %(prog)s up",
+    option("command", choices=COMMANDS, help="what to do"),
+)
+def main(given: argparse.Namespace) -> int | None:
+    return COMMANDS[given.command]()
 
 
 if __name__ == "__main__":

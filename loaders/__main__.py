@@ -7,9 +7,9 @@ import sys
 import uuid
 from typing import TYPE_CHECKING
 
-from loaders.arguments import add_day, add_landing, check_workers, data_path
+from loaders.arguments import add_day, add_landing, check_workers, command, data_path, option
 from loaders.days import parse_day
-from loaders.errors import guarded, readable
+from loaders.errors import readable
 from loaders.progress import Progress
 from loaders.sources import declared_tables
 
@@ -17,23 +17,30 @@ if TYPE_CHECKING:
     from loaders.landing import Landed
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m loaders") -> int:
-    """Land a day as the arguments say; returns the exit code (0, 1, 2 or 3)."""
-    options = _parser(prog).parse_args(arguments)
-    return guarded(lambda: _land(options))
-
-
-def _land(options: argparse.Namespace) -> int:
+@command(
+    "loaders",
+    "Land a day's raw files in bronze.stg_*, one table and day per transaction.",
+    "example: %(prog)s --day 2026-01-05 --data exports --table stg_agents",
+    add_day,
+    add_landing,
+    option(
+        "--table",
+        action="append",
+        metavar="stg_x",
+        help="land this table only, whatever else is there; may be given again",
+    ),
+)
+def main(given: argparse.Namespace) -> int:
     from loaders import warehouse
     from loaders.landing import land_day, reap_running
     from loaders.lock import run_lock
     from loaders.match import match_names
     from loaders.rates import refresh_rates
 
-    day = parse_day(options.place if options.day is None else options.day)
-    declared_tables(options.sources)
-    check_workers(options.workers)
-    data, run = data_path(options.data), f"land-{uuid.uuid4()}"
+    day = parse_day(given.day)
+    declared_tables(given.sources)
+    check_workers(given.workers)
+    data, run = data_path(given.data), f"land-{uuid.uuid4()}"
     with Progress(day.text, sys.stderr) as progress:
         progress("landing")
         warehouse.start()
@@ -44,14 +51,14 @@ def _land(options: argparse.Namespace) -> int:
                 data,
                 day,
                 flow_run_id=run,
-                tables=options.table,
-                force=options.force,
-                allow_empty=options.allow_empty,
-                allow_shrink=options.allow_shrink,
-                sources=options.sources,
+                tables=given.table,
+                force=given.force,
+                allow_empty=given.allow_empty,
+                allow_shrink=given.allow_shrink,
+                sources=given.sources,
                 progress=progress,
                 lock=lock,
-                workers=options.workers,
+                workers=given.workers,
             )
             match_names(day, flow_run_id=run, lock=lock)
     print(readable(account(landed)))
@@ -91,23 +98,6 @@ def account(landed: list[Landed]) -> str:
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Land a day's raw files in bronze.stg_*, one table and day per transaction.",
-        epilog="Example: %(prog)s --day 2026-01-05 --data exports --table stg_agents",
-    )
-    add_day(parser)
-    add_landing(parser)
-    parser.add_argument(
-        "--table",
-        action="append",
-        metavar="stg_x",
-        help="land this table only, whatever else is there; may be given again",
-    )
-    return parser
 
 
 if __name__ == "__main__":

@@ -42,9 +42,10 @@ JSON = option("--json", action="store_true", help="for a program")
 
 def add_day(parser: argparse.ArgumentParser) -> None:
     """The day, by place or by name."""
-    day = parser.add_mutually_exclusive_group(required=True)
-    day.add_argument("place", nargs="?", metavar="DAY", help="2026-01-05, or day1 to day9999")
-    day.add_argument("--day", metavar="DAY", help="the same, by name")
+    either = parser.add_mutually_exclusive_group(required=True)
+    about: Any = {"metavar": "DAY", "default": argparse.SUPPRESS}
+    either.add_argument("day", nargs="?", help="2026-01-05, or day1 to day9999", **about)
+    either.add_argument("--day", help="the same, by name", **about)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 
 from loaders import warehouse
+from loaders.arguments import command, option
 from loaders.cluster import program
-from loaders.errors import UsageError, WarehouseError, guarded
+from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
 from loaders.session import environment
 
@@ -118,21 +119,16 @@ def said(output: str) -> str:
     return re.sub("'[^']*'|\"[^\"]*\"", "…", first) + "."
 
 
-def main(arguments: list[str] | None = None, prog: str = "daybook backup") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Save landed days, all that was built from them and the runs' records.",
-        epilog="example: %(prog)s warehouse.backup",
-    )
-    parser.add_argument("file", type=Path, help="where to; only its owner may read it")
-    given = parser.parse_args(arguments)
-
-    def command() -> None:
-        warehouse.wake()
-        tables, rows = backup(given.file)
-        print(f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
-
-    return guarded(command)
+@command(
+    "loaders.backup",
+    "Save landed days, all that was built from them and the runs' records.",
+    "example: %(prog)s warehouse.backup",
+    option("file", type=Path, help="where to; only its owner may read it"),
+)
+def main(given: argparse.Namespace) -> None:
+    warehouse.wake()
+    tables, rows = backup(given.file)
+    print(f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from loaders import warehouse
-from loaders.errors import UsageError, guarded, guess
+from loaders.arguments import command, option
+from loaders.errors import UsageError, guess
 from loaders.personal import personal
 
 FORMATS = (".xlsx", ".csv", ".parquet")
@@ -79,21 +81,20 @@ def _cell(value: Any) -> Any:
     return value.isoformat() if getattr(value, "tzinfo", None) else value
 
 
-def main(arguments: list[str] | None = None, prog: str = "daybook export") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Write a table of silver, quarantine, marts or metrics to a file for people.",
-        epilog="Example: %(prog)s marts.unused_access --to unused.xlsx",
-    )
-    parser.add_argument("table", help="marts.unused_access, silver.agents, quarantine.cards …")
-    parser.add_argument("--to", required=True, metavar="FILE", help="its ending says the format")
-    parser.add_argument("--personal", action="store_true", help="with what is declared personal")
-    options = parser.parse_args(arguments)
+@command(
+    "loaders.export",
+    "Write a table of silver, quarantine, marts or metrics to a file for people.",
+    "example: %(prog)s marts.unused_access --to unused.xlsx",
+    option("table", help="marts.unused_access, silver.agents, quarantine.cards …"),
+    option("--to", required=True, metavar="FILE", help="its ending says the format"),
+    option("--personal", action="store_true", help="with what is declared personal"),
+)
+def main(given: argparse.Namespace) -> None:
+    warehouse.wake()
+    rows, left_out = export_table(given.table, Path(given.to), given.personal)
+    without = f", without {', '.join(left_out)} (--personal has them)" if left_out else ""
+    print(f"{given.to}: {rows:,} rows{without}")
 
-    def command() -> None:
-        warehouse.wake()
-        rows, left_out = export_table(options.table, Path(options.to), options.personal)
-        without = f", without {', '.join(left_out)} (--personal has them)" if left_out else ""
-        print(f"{options.to}: {rows:,} rows{without}")
 
-    return guarded(command)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from loaders import warehouse
+from loaders.arguments import command, option
 from loaders.backup import COMPARE, HASHES, SCHEMAS, said, surroundings
 from loaders.cluster import program
-from loaders.errors import UsageError, WarehouseError, guarded
+from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
 
 # What hangs on the warehouse from elsewhere, such as a reader's view, would be dropped with it.
@@ -107,24 +108,17 @@ def restore(file: Path, *, replace: bool = False) -> None:
     warehouse.migrate()  # rights and owners, and what a newer Daybook adds
 
 
-def main(arguments: list[str] | None = None, prog: str = "daybook restore") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Put back what daybook backup saved, also on a newer PostgreSQL.",
-        epilog="example: %(prog)s warehouse.backup",
-    )
-    parser.add_argument("file", type=Path)
-    parser.add_argument(
-        "--replace", action="store_true", help="also where something has landed: that goes"
-    )
-    given = parser.parse_args(arguments)
-
-    def command() -> None:
-        warehouse.wake()
-        restore(given.file, replace=given.replace)
-        print(f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree.")
-
-    return guarded(command)
+@command(
+    "loaders.restore",
+    "Put back what daybook backup saved, also on a newer PostgreSQL.",
+    "example: %(prog)s warehouse.backup",
+    option("file", type=Path),
+    option("--replace", action="store_true", help="also where something has landed: that goes"),
+)
+def main(given: argparse.Namespace) -> None:
+    warehouse.wake()
+    restore(given.file, replace=given.replace)
+    print(f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree.")
 
 
 if __name__ == "__main__":

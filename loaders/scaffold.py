@@ -11,8 +11,9 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+from loaders.arguments import command, option
 from loaders.declaration import build
-from loaders.errors import UsageError, guarded, guess, readable
+from loaders.errors import UsageError, guess, readable
 from loaders.personal import usual_pii
 from loaders.sample import Field, has_value, read_sample
 from loaders.schema import Column, Table
@@ -214,30 +215,24 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def main(arguments: list[str] | None = None, prog: str = "daybook new") -> int:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Write what a new entity needs, from a sample; nothing is overwritten.",
-        epilog="Example: %(prog)s invoices --from invoices.json",
-    )
-    add = parser.add_argument
-    add("entity", help="what its files are called, such as invoices")
-    add(
+@command(
+    "loaders.scaffold",
+    "Write what a new entity needs, from a sample; nothing is overwritten.",
+    "example: %(prog)s invoices --from invoices.json",
+    option("entity", help="what its files are called, such as invoices"),
+    option(
         "--from",
         dest="sample",
         required=True,
         type=Path,
         metavar="FILE",
         help="a file of it, or a folder of pages: .json, .jsonl, .csv, .parquet or .xlsx",
-    )
-    add("--key", metavar="FIELD", help="what names a record; a,b for several")
-    add("--delta", action="store_true", help="a day's file has only what is new or changed")
-    add("--encoding", default="utf-8", help="of a text file, when not UTF-8")
-    given = parser.parse_args(arguments)
-    return guarded(lambda: _write(given))
-
-
-def _write(given: argparse.Namespace) -> None:
+    ),
+    option("--key", metavar="FIELD", help="what names a record; a,b for several"),
+    option("--delta", action="store_true", help="a day's file has only what is new or changed"),
+    option("--encoding", default="utf-8", help="of a text file, when not UTF-8"),
+)
+def main(given: argparse.Namespace) -> None:
     import yaml
 
     table = look(given.entity, given.sample, given.key, delta=given.delta, encoding=given.encoding)

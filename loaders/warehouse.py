@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from loaders.errors import WarehouseError, guarded, plain
+from loaders.arguments import command, option
+from loaders.errors import WarehouseError, plain
 from loaders.session import (
     LOADER,
     TRANSFORMER,
@@ -182,18 +183,14 @@ def _revision(conn: Connection) -> str | None:
     return cursor.execute("select max(version_num) from bronze.alembic_version").fetchone()
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m loaders.warehouse") -> int:
-    """`python -m loaders.warehouse …`; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="The warehouse: DATABASE_URL, else PGHOST …, else the embedded PostgreSQL.",
-        epilog='Example: psql "$(%(prog)s uri)"',
-    )
-    parser.add_argument(
-        "command", choices=COMMANDS, help="; ".join(f"{n}: {w}" for n, w in COMMANDS.items())
-    )
-    given = parser.parse_args(arguments)
-    return guarded(lambda: print(_answer(given.command)))
+@command(
+    "loaders.warehouse",
+    "The warehouse: DATABASE_URL, else PGHOST …, else the embedded PostgreSQL.",
+    'example: psql "$(%(prog)s uri)"',
+    option("command", choices=COMMANDS, help="; ".join(f"{n}: {w}" for n, w in COMMANDS.items())),
+)
+def main(given: argparse.Namespace) -> None:
+    print(_answer(given.command))
 
 
 def _answer(command: str) -> str:

@@ -68,7 +68,7 @@ def test_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(["--help"])
     assert raised.value.code == 0
-    assert "Example: python -m loaders --day" in capsys.readouterr().out
+    assert "example: python -m loaders --day" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("warehouse")

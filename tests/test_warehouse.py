@@ -364,7 +364,7 @@ def test_a_wrong_command_is_a_usage_error_and_help_has_an_example(capsys):
     assert refused.value.code == 2
     with pytest.raises(SystemExit):
         wh.main(["--help"])
-    assert "Example:" in capsys.readouterr().out
+    assert "example:" in capsys.readouterr().out
 
 
 def test_many_connections_at_once_are_fine(warehouse):
