@@ -55,5 +55,5 @@ def _day(
             for part, took in sorted(parts, key=lambda found: -found[1])
             if took > 0.03 * spent
         ),
-        Measure("day", f"{name}: peak memory of the flow", size, peaks[0], unit="MB"),
+        Measure("day", f"{name}: peak memory of its largest process", size, peaks[0], unit="MB"),
     ]

@@ -183,7 +183,8 @@ def psql(*arguments: str) -> None:
 
 
 def peak_of(module: str, *arguments: str, **environment: str | None) -> float:
-    """Run `python -m module …` in a process of its own; the most memory it held, in MB."""
+    """Run `python -m module …` in a process of its own; the most memory that it, or one that it
+    started, held, in MB."""
     env = {**os.environ, **{k: v for k, v in environment.items() if v is not None}}
     for name in (name for name, value in environment.items() if value is None):
         env.pop(name, None)
