@@ -1,0 +1,147 @@
+"""What landing a day would do, found by landing it in transactions that are rolled back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from loaders import ledger, warehouse
+from loaders.days import Day
+from loaders.errors import DaybookError, UsageError
+from loaders.files import day_folder
+from loaders.landing import checked, unchanged
+from loaders.partition import NewPartition, has_partition, partition_name
+from loaders.plan import Plan, plan_tables
+from loaders.reading import Reading
+from loaders.sources import declared_tables
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+NO_BATCH = 0  # batches begin with 1
+
+
+@dataclass(frozen=True)
+class Keys:
+    """How the keys differ from those of `against`, a landed day; of a delta nothing is gone, and
+    it is compared with all landed days."""
+
+    against: str
+    new: int
+    changed: int
+    gone: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would become of one table: `status` is lands, unchanged, absent, dropped (it was
+    there when the day landed) or refused."""
+
+    table: str
+    required: bool
+    status: str
+    files: tuple[str, ...] = ()
+    error: str | None = None
+    rows: int = 0
+    rejected: int = 0
+    repaired: int = 0
+    drift: ledger.Drift | None = None
+    keys: Keys | None = None
+
+
+def preview_day(
+    data: str,
+    day: Day,
+    *,
+    allow_empty: bool = False,
+    allow_shrink: bool = False,
+    sources: str | None = None,
+) -> list[Preview]:
+    """Each declared table's preview.
+
+    Leaves nothing in the warehouse, not even a number taken. DaybookError where there is no such
+    day, UsageError where the warehouse holds the other calendar.
+    """
+    folder, found = day_folder(data, day), []
+    with ledger.connect(day) as conn:
+        warehouse.check_ready(conn)
+        ledger.check_calendar(conn, day)
+        for table in declared_tables(sources).values():
+            try:
+                (plan,) = plan_tables(folder, [table], day, allow_empty=allow_empty)
+                found.append(_preview(conn, plan, allow_shrink))
+            except UsageError:
+                raise
+            except DaybookError as error:
+                said = (
+                    str(error).removeprefix(f"{table.name}: ").removesuffix("Nothing was landed.")
+                )
+                found.append(Preview(table.name, table.required, "refused", error=said.strip()))
+    return found
+
+
+def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
+    table, day = plan.table, plan.day
+    if plan.error:
+        raise plan.error
+    about = partial(Preview, table.name, table.required)
+    if plan.files is None:
+        return about("dropped" if has_partition(conn, table.name, day) else "absent")
+    about = partial(about, files=tuple(scanned.file.path for scanned in plan.files))
+    held, before = ledger.kept(conn, table.name, day)
+    if unchanged(plan, held):
+        return about("unchanged")
+    reading = Reading(plan)
+    batch = ledger.Batch(table, day, "", NO_BATCH, datetime.now(UTC))
+    with conn.transaction(force_rollback=True):
+        partition = NewPartition(conn, batch)
+        reading.copy_into(partition)
+        landed = checked(partition, reading, before, allow_shrink)
+        return about(
+            "lands",
+            rows=landed.rows_landed or 0,
+            rejected=landed.rows_rejected or 0,
+            repaired=landed.rows_repaired,
+            drift=landed.drift,
+            keys=_keys(conn, plan, before),
+        )
+
+
+def _keys(conn: Connection, plan: Plan, before: ledger.Kept | None) -> Keys | None:
+    """The new rows' keys beside those of the day itself where it has landed, else of the nearest
+    earlier one."""
+    table, held = plan.table, None
+    if table.kind == "snapshot":
+        held = plan.day if has_partition(conn, table.name, plan.day) else before and before.day
+        if held is None:
+            return None
+    new = f"bronze.{partition_name(table.name, plan.day)}_{NO_BATCH}"
+    key, columns = (
+        ", ".join(f'"{name}"' for name in names)
+        for names in (table.key, (*table.column_names, "_extra"))
+    )
+    counts = _COUNTS.format(new=new, landed=f"bronze.{table.name}", key=key, columns=columns)
+    [(fresh, changed, gone)] = conn.execute(counts.encode(), {"day": held and held.date})
+    return Keys(str(held or "all landed days"), fresh, changed, gone if held else 0)
+
+
+# A row a key; one that can't be read is nobody's.
+_COUNTS = """
+with fresh as (
+    select distinct on ({key}) {key}, row({columns})::text as content from {new}
+    where row({key}) is not null
+    order by {key}, _source_row desc
+),
+held as (
+    select distinct on ({key}) {key}, row({columns})::text as content from {landed}
+    where row({key}) is not null and (%(day)s::date is null or _day = %(day)s)
+    order by {key}, _day desc, _source_row desc
+)
+select
+    count(*) filter (where held.content is null),
+    count(*) filter (where fresh.content <> held.content),
+    count(*) filter (where fresh.content is null)
+from fresh full join held using ({key})
+"""
