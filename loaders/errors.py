@@ -51,7 +51,7 @@ class WarehouseError(DaybookError):
 class DriverError(WarehouseError):
     """What everybody may read of a driver's error; `sqlstate` is None for a lost connection."""
 
-    def __init__(self, message: str, sqlstate: str | None) -> None:
+    def __init__(self, message: str, sqlstate: str | None = None) -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
 

@@ -190,7 +190,8 @@ def main(descriptor: str, folder: str) -> None:
             try:
                 answer = work(parent, *given)
             except Exception as error:
-                error.add_note(traceback.format_exc())
+                # where it was; its message may quote a row
+                error.add_note("".join(traceback.format_tb(error.__traceback__)))
                 answer = error
             try:
                 pickle.loads(pickle.dumps(answer))

@@ -16,13 +16,13 @@ import pytest
 
 from loaders import landing, ledger, slices, workers
 from loaders.days import parse_day
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, DriverError
 from loaders.partition import drop_leaves
 from loaders.retention import sweep_orphans
 from loaders.sources import PROJECT, declared_tables
 from tests.hard_day import LINES, PLAIN_LINE, WHOLE, csv, generated, one_each, records
 from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
-from tests.watching import fails_oddly, sleeps, until
+from tests.watching import ROW, fails, sleeps, until
 
 pytestmark = pytest.mark.usefixtures("warehouse")
 Hired = Callable[[int], AbstractContextManager[list[workers.Worker]]]
@@ -182,9 +182,14 @@ def test_a_worker_at_work_ends_with_its_parent() -> None:
         assert until(lambda: worker._process.poll() is not None, 20)
 
 
-def test_an_error_that_no_pipe_takes_is_known_by_its_name() -> None:
-    with workers.Worker("") as worker, pytest.raises(DaybookError, match=r"^DriverError in a"):
-        worker.ask((fails_oddly,))
+def test_an_error_comes_whole_or_is_known_by_its_name() -> None:
+    with workers.Worker("") as worker:
+        with pytest.raises(DriverError) as told:
+            worker.ask((fails, True))
+        assert (told.value.args, told.value.sqlstate) == ((ROW,), "57P01")
+        assert "in fails" in told.value.__notes__[0] and ROW not in told.value.__notes__[0]
+        with pytest.raises(DaybookError, match=r"^OddError in a process of the run$"):
+            worker.ask((fails, False))
 
 
 def test_a_worker_that_is_killed_leaves_what_stood(

@@ -57,14 +57,24 @@ class Here(Worker):
         return work(None, *given)
 
 
+ROW = "Ada Lovelace"
+
+
 def sleeps(_parent: Any) -> None:
     """What a worker may be told to do."""
     time.sleep(600)
 
 
-def fails_oddly(_parent: Any) -> None:
-    """Work that ends with an error which pickle can't make anew."""
-    raise DriverError("a driver's own form", None)
+class OddError(Exception):
+    """One that pickle can't make anew."""
+
+    def __init__(self, message: str, more: str) -> None:
+        super().__init__(message + more)
+
+
+def fails(_parent: Any, by_driver: bool) -> None:
+    """Work that ends with an error."""
+    raise DriverError(ROW, "57P01") if by_driver else OddError(ROW, ROW)
 
 
 def is_gone(pid: int) -> bool:
