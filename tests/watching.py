@@ -91,20 +91,24 @@ def prefect(api: str, path: str, secret: str | None = None, **body: Any) -> Any:
     headers = {"Content-Type": "application/json"} | basic(secret or os.environ[SECRET])
     if body:
         headers |= csrf(api, headers)
-    request = urllib.request.Request(
-        api + path, json.dumps(body).encode() if body else None, headers
-    )
+    data = json.dumps(body).encode() if body else None
+    with opened(urllib.request.Request(api + path, data, headers)) as answer:
+        return json.load(answer)
 
-    def answered() -> list[Any]:
+
+def opened(request: urllib.request.Request) -> Any:
+    """A server's answer, asked for again while its database is held, as Prefect's own client does.
+    HTTPError for any other refusal."""
+
+    def answered() -> Any:
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return [json.load(answer)]
+            return urllib.request.urlopen(request, timeout=30)
         except urllib.error.HTTPError as error:
-            if error.code != 503:  # its database was held, which its own client tries again
+            if error.code != 503:
                 raise
-            return []
+            return None
 
-    return until(answered, 30)[0]
+    return until(answered, 30)
 
 
 def basic(secret: str) -> dict[str, str]:
@@ -116,7 +120,7 @@ def csrf(api: str, headers: dict[str, str]) -> dict[str, str]:
     """The headers with which the API takes what changes something, from whom it lets in."""
     client = str(uuid4())
     asked = urllib.request.Request(f"{api}/csrf-token?client={client}", headers=headers)
-    with urllib.request.urlopen(asked, timeout=30) as answer:
+    with opened(asked) as answer:
         return {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": json.load(answer)["token"]}
 
 

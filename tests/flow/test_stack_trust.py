@@ -24,7 +24,7 @@ from flows import api, stack
 from loaders import process
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
-from tests.watching import basic, csrf, until
+from tests.watching import basic, csrf, opened, until
 
 FOREIGN = {"Origin": "http://evil.example"}
 SOCKETS = (
@@ -49,7 +49,7 @@ class Door:
             self.url + path, json.dumps(body).encode(), headers, method=method
         )
         try:
-            with urllib.request.urlopen(asked, timeout=30) as answer:
+            with opened(asked) as answer:
                 return answer.status, answer.headers, answer.read().decode()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.headers, refused.read().decode()
