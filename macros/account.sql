@@ -20,6 +20,7 @@ happened (table_name, day, what) as (
                 else 'updated'
             end as what
         from judged
+        where not _is_gone
         union all
         select {{ batch_id }}, 'deleted' from deleted
     ) as written

@@ -4,10 +4,8 @@
     {%- set strategy = config.get('incremental_strategy') -%}
     {%- if is_building() and config.get('materialized') == 'incremental' and strategy in ('by_batch', 'upsert') -%}
     {%- set meta, work = model.config.meta or {}, plan() -%}
-    {%- if strategy == 'by_batch' and work.is_first %}
-create index {{ this.identifier }}_quarantined on {{ this }} (_day) where _outcome = 'quarantined';
-    {%- elif meta.pipeline and work.is_first %}
-with judged as (select *, true as _is_new, true as _differs from {{ this }}),
+    {%- if strategy == 'upsert' and meta.pipeline and work.is_first %}
+with judged as (select *, true as _is_new, true as _differs, false as _is_gone from {{ this }}),
 
 deleted as (select * from {{ this }} where false),
 

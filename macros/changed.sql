@@ -1,7 +1,7 @@
-{% macro records_of_changed_keys(records, key, also='') -%}
-    {#- While days come in order those of the pending days, and no key is looked up; else the last of
-        each key that won. -#}
-    {%- set work = plan() -%}
+{% macro winning_records(records, key, also='') -%}
+    {#- The last write of each key that may have changed. Of one day after all others that is what won
+        on it, and no key is looked up. -#}
+    {%- set work, won = plan(), "_outcome in ('inserted', 'updated', 'unchanged')" -%}
     {%- if not work.whole and (work.has_later or work.gone or also) -%}
     select winner.*
     from (
@@ -15,13 +15,15 @@
     ) as changed
     cross join lateral (
         select * from {{ records }}
-        where row({{ key }}) = row(changed.*) and _outcome in ('inserted', 'updated', 'unchanged')
+        where row({{ key }}) = row(changed.*) and {{ won }}
         order by _day desc
         limit 1
     ) as winner
     {%- else -%}
-    select * from {{ records }}
-    where {{ 'true' if work.whole else '_day = any(' ~ work.days ~ ')' }}
+    {%- set several = work.whole or work.spans_days -%}
+    select {{ 'distinct on (' ~ key ~ ') ' if several }}* from {{ records }}
+    where {{ won }}{{ ' and _day = any(' ~ work.days ~ ')' if not work.whole }}
+    {{ 'order by ' ~ key ~ ', _day desc' if several }}
     {%- endif -%}
 {%- endmacro %}
 

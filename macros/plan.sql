@@ -13,12 +13,14 @@
           is_first       whether there is no table yet
           whole          whether all is worked out anew: a full refresh, or a first build
           since          the first pending day, 'infinity' without one
+          spans_days     whether these are of more than one day
           has_later      whether days from that on are applied, beside the pending ones
           days           SQL: the pending days, as an array
           is_pending     SQL: whether a landed row, or its record, is of a batch that is new here
           is_replaced    SQL: whether the record `held` makes way for a pending batch
           covered        set by a model whose select speaks for more than its rows: SQL of the held
-                         ones for which it does, deleted where it does not bring them -#}
+                         ones for which it does, where all its rows stand too: deleted where it
+                         does not bring them -#}
     {#- a unit test has no graph -#}
     {%- set node = (graph.nodes or {}).get(model.unique_id, {}) if execute else {} -%}
     {%- if node.planned_by != invocation_id -%}
@@ -42,6 +44,7 @@
             'whole': whole,
             'mark': mark,
             'since': first.day or 'infinity',
+            'spans_days': pending | map(attribute='day') | unique | list | length > 1,
             'has_later': first.has_later,
             'days': array_of(pending | map(attribute='day') | unique, 'date'),
             'is_pending': '_day = any(' ~ array_of(new | map(attribute='day') | unique, 'date') ~ ')'

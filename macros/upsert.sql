@@ -17,14 +17,9 @@
     {%- for column in beside_key if column not in presence and not column.startswith('_') -%}{%- do values.append(column) -%}{%- endfor -%}
     {%- set same_key = columns_of('incoming', key) ~ ' = ' ~ columns_of('held', key) -%}
     {#- Between two equal records another may come to stand: then it counts on which of them a row stands. -#}
-    {%- set several = work.has_later or work.gone or work.pending | map(attribute='day') | unique | list | length > 1 -%}
+    {%- set several = work.has_later or work.gone or work.spans_days -%}
     {%- set winner_moves = '_batch_id' in columns and (several and not work.whole if meta.records else meta.whole) -%}
-    {%- set covered = work.covered -%}
-    {%- if not covered and (meta.whole or (meta.records and work.whole and not meta.order)) -%}
-        {%- set covered = 'true' -%}
-    {%- elif not covered -%}
-        {%- set covered = 'held._batch_id = any(' ~ array_of(work.gone, 'bigint') ~ ')' if work.gone and '_batch_id' in columns else 'false' -%}
-    {%- endif -%}
+    {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order)) -%}
 with incoming as (
     select {% if meta.order %}distinct on ({{ key | join(', ') }}) {% endif %}* from {{ arg_dict.temp_relation }}
     {%- if meta.order %}
@@ -35,17 +30,21 @@ with incoming as (
 judged as materialized (
     select
         incoming.*,
-        held.{{ key[0] }} is null as _is_new,
-        {{ columns_of('held', values) }} is distinct from {{ columns_of('incoming', values) }} as _differs
+        held._place,
+        held._place is null as _is_new,
+        {{ columns_of('held', values) }} is distinct from {{ columns_of('incoming', values) }} as _differs,
+        held._place is not null and incoming.{{ key[0] }} is null as _is_gone
     from incoming
-    {%- if meta.whole %}
-    left join {{ this }} as held on {{ same_key }}
+    {%- if covered %}
+    -- all that the select speaks for at once: what it does not bring is gone
+    full join (select held.*, held.ctid as _place from {{ this }} as held where {{ covered }}) as held on {{ same_key }}
     {%- else %}
     -- one look-up a key: what a day costs does not grow with what is held
-    left join lateral (select * from {{ this }} as held where {{ same_key }} limit 1) as held on true
+    left join lateral (select held.*, held.ctid as _place from {{ this }} as held where {{ same_key }} limit 1) as held on true
     {%- endif %}
     -- on conflict locks, and so writes, every row that it meets: equal ones must not get there
-    where held.{{ key[0] }} is null
+    where held._place is null
+        or incoming.{{ key[0] }} is null
         or (
             {% if meta.order %}{{ last_write(meta.order, 'incoming') }} >= {{ last_write(meta.order, 'held') }} and {% endif -%}
             ({{ columns_of('held', values + presence) }} is distinct from {{ columns_of('incoming', values + presence) }}
@@ -55,13 +54,21 @@ judged as materialized (
 
 deleted as (
     delete from {{ this }} as held
-    where {{ covered }} and not exists (select 1 from incoming where {{ same_key }})
+    {%- if covered %}
+    using judged
+    where judged._is_gone and held.ctid = judged._place
+    {%- elif work.gone and '_batch_id' in columns %}
+    where held._batch_id = any({{ array_of(work.gone, 'bigint') }}) and not exists (select 1 from incoming where {{ same_key }})
+    {%- else %}
+    where false
+    {%- endif %}
     returning held.*
 ){% if meta.pipeline %},
 
 written as ({% endif %}
     insert into {{ this }} as held ({{ columns | join(', ') }})
     select {{ columns | join(', ') }} from judged
+    where not _is_gone
     on conflict ({{ key | join(', ') }}) do update set
         {%- for column in beside_key or key[:1] %}
         {{ column }} = excluded.{{ column }}{% if not loop.last %},{% endif %}

@@ -4,7 +4,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['cards'],
-        indexes=[{'columns': ['card_id', '_day desc']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['card_id', '_day desc']}, {'columns': ['_day', '_outcome', '_source_table', '_batch_id']}],
         meta={'pipeline': 'cards', 'tables': ['stg_cards']},
     )
 }}
@@ -54,6 +54,6 @@ select
     _batch_id,
     _source_file,
     _source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from judged
 where _outcome is distinct from _outcome_before

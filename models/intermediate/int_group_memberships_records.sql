@@ -9,7 +9,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['groups'],
-        indexes=[{'columns': ['group_id', 'agent_id', '_day desc']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['group_id', 'agent_id', '_day desc']}, {'columns': ['_day', '_outcome', '_source_table', '_batch_id']}],
         meta={
             'pipeline': 'groups',
             'tables': ['stg_groups', 'stg_group_memberships'],
@@ -153,6 +153,6 @@ select
     _batch_id,
     _source_file,
     _source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from judged
 where _outcome is distinct from _outcome_before

@@ -8,10 +8,7 @@
         incremental_strategy='upsert',
         unique_key=['month', 'application', 'user_id', 'user_name'],
         tags=['marts', 'transactions'],
-        indexes=[
-            {'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true},
-            {'columns': ['is_looked_up', 'month']},
-        ],
+        indexes=[{'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true}],
         meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records'},
     )
 }}

@@ -7,7 +7,7 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['transactions'],
-        indexes=[{'columns': ['transaction_id', '_day desc']}, {'columns': ['_day']}],
+        indexes=[{'columns': ['transaction_id', '_day desc']}, {'columns': ['_day', '_outcome', '_source_table', '_batch_id']}],
         meta={'pipeline': 'transactions', 'tables': ['stg_transactions']},
     )
 }}
@@ -178,6 +178,6 @@ select
     _batch_id,
     _source_file,
     _source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from judged
 where _outcome is distinct from _outcome_before

@@ -34,17 +34,9 @@ with listed as (
 
 ),
 
-records as (
-
-    {{ records_of_changed_keys(ref('int_agents_records'), 'agent_id', also=listed_otherwise) }}
-
-),
-
 latest as (
 
-    select distinct on (agent_id) * from records
-    where _outcome in ('inserted', 'updated', 'unchanged')
-    order by agent_id, _day desc
+    {{ winning_records(ref('int_agents_records'), 'agent_id', also=listed_otherwise) }}
 
 )
 
@@ -84,7 +76,7 @@ select
     latest._batch_id,
     latest._source_file,
     latest._source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from latest
 left join listed on latest.agent_id = listed.agent_id
 cross join

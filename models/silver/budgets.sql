@@ -6,17 +6,9 @@
     )
 }}
 
-with records as (
+with latest as (
 
-    {{ records_of_changed_keys(ref('int_budgets_records'), 'budget_id') }}
-
-),
-
-latest as (
-
-    select distinct on (budget_id) * from records
-    where _outcome in ('inserted', 'updated', 'unchanged')
-    order by budget_id, _day desc
+    {{ winning_records(ref('int_budgets_records'), 'budget_id') }}
 
 )
 
@@ -39,5 +31,5 @@ select
     _batch_id,
     _source_file,
     _source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from latest

@@ -6,17 +6,9 @@
     )
 }}
 
-with records as (
+with latest as (
 
-    {{ records_of_changed_keys(ref('int_cards_records'), 'card_id') }}
-
-),
-
-latest as (
-
-    select distinct on (card_id) * from records
-    where _outcome in ('inserted', 'updated', 'unchanged')
-    order by card_id, _day desc
+    {{ winning_records(ref('int_cards_records'), 'card_id') }}
 
 )
 
@@ -43,5 +35,5 @@ select
     _batch_id,
     _source_file,
     _source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from latest

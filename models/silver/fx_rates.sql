@@ -6,17 +6,9 @@
     )
 }}
 
-with records as (
+with latest as (
 
-    {{ records_of_changed_keys(ref('int_fx_rates_records'), 'rate_date, currency') }}
-
-),
-
-latest as (
-
-    select distinct on (rate_date, currency) * from records
-    where _outcome in ('inserted', 'updated', 'unchanged')
-    order by rate_date, currency, _day desc
+    {{ winning_records(ref('int_fx_rates_records'), 'rate_date, currency') }}
 
 )
 
@@ -28,5 +20,5 @@ select
     _batch_id,
     _source_file,
     _source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from latest

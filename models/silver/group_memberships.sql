@@ -103,7 +103,7 @@ select
     pairs._batch_id,
     pairs._source_file,
     pairs._source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from pairs
 inner join groups on pairs.group_id = groups.group_id
 inner join agents on pairs.agent_id = agents.agent_id

@@ -22,17 +22,9 @@ with listed as (
 
 ),
 
-records as (
-
-    {{ records_of_changed_keys(ref('int_groups_records'), 'group_id', also=listed_otherwise) }}
-
-),
-
 latest as (
 
-    select distinct on (group_id) * from records
-    where _outcome in ('inserted', 'updated', 'unchanged')
-    order by group_id, _day desc
+    {{ winning_records(ref('int_groups_records'), 'group_id', also=listed_otherwise) }}
 
 )
 
@@ -49,6 +41,6 @@ select
     latest._batch_id,
     latest._source_file,
     latest._source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from latest
 left join listed on latest.group_id = listed.group_id

@@ -43,7 +43,7 @@ select
     reached.last_day,
     reached.last_batch_id,
     {%- endif %}
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from reached
 {% if is_incremental() -%}
 left join {{ this }} as held on held.pipeline_name = 'transactions'

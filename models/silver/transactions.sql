@@ -7,17 +7,9 @@
     )
 }}
 
-with records as (
+with latest as (
 
-    {{ records_of_changed_keys(ref('int_transactions_records'), 'transaction_id') }}
-
-),
-
-latest as (
-
-    select distinct on (transaction_id) * from records
-    where _outcome in ('inserted', 'updated', 'unchanged')
-    order by transaction_id, _day desc
+    {{ winning_records(ref('int_transactions_records'), 'transaction_id') }}
 
 )
 
@@ -51,5 +43,5 @@ select
     _batch_id,
     _source_file,
     _source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from latest

@@ -6,17 +6,9 @@
     )
 }}
 
-with records as (
+with latest as (
 
-    {{ records_of_changed_keys(ref('int_<< name >>_records'), '<< key | join(", ") >>') }}
-
-),
-
-latest as (
-
-    select distinct on (<< key | join(", ") >>) * from records
-    where _outcome in ('inserted', 'updated', 'unchanged')
-    order by << key | join(", ") >>, _day desc
+    {{ winning_records(ref('int_<< name >>_records'), '<< key | join(", ") >>') }}
 
 )
 
@@ -28,5 +20,5 @@ select
     _batch_id,
     _source_file,
     _source_row,
-    clock_timestamp() as _updated_at
+    statement_timestamp() as _updated_at
 from latest
