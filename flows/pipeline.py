@@ -15,8 +15,8 @@ from datetime import UTC, timedelta
 from typing import Any
 
 from prefect import flow
+from prefect.context import SyncClientContext
 from prefect.runtime import deployment, flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import distributed, phases, record, tasks
 from flows import prove as proving
@@ -44,13 +44,7 @@ def _due_day() -> str:
     return (flow_run.scheduled_start_time.astimezone(UTC).date() - timedelta(days=1)).isoformat()
 
 
-@flow(
-    name="day-pipeline",
-    flow_run_name=_run_name,
-    # Its type is one of its own futures, and the decorator's wants exactly PrefectFuture.
-    task_runner=ThreadPoolTaskRunner(len(phases.BESIDE_EACH_OTHER)),  # type: ignore[arg-type]
-    persist_result=False,
-)
+@flow(name="day-pipeline", flow_run_name=_run_name, persist_result=False)
 async def day_pipeline(
     day: str | None = None,
     data: str = "",
@@ -89,6 +83,7 @@ async def day_pipeline(
         with record.notified(run):
             day_folder(options.data, run.day)  # a day that isn't there leaves nothing behind
             with (
+                SyncClientContext.get_or_create(),  # one for all tasks
                 run_lock(f"daybook run {flow_run_id} {run.day}") as run.lock,
                 record.recorded(run) as dead,
                 contextlib.ExitStack() as left_over,

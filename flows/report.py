@@ -34,14 +34,15 @@ STATUSES = {
 
 @dataclass(frozen=True)
 class Account:
-    """A run's `lines`, as pages/sql/account.sql has them, what is to be looked at, the ledger's
-    word, and the checks that failed."""
+    """A run's `lines` and its day's `ledger`, as pages/sql/ has them, what is to be looked at, the
+    verdict in words, and the checks that failed."""
 
     flow_run_id: str
     day: Day
     lines: list[Row]
+    ledger: list[Row]
     remarks: list[str]
-    ledger: str = ""
+    verdict: str = ""
     checks: tuple[str, ...] = ()
 
 
@@ -61,6 +62,7 @@ def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
         flow_run_id,
         day,
         ask(connection, "account", run=flow_run_id, day=day.date, declared=[*declared_tables()]),
+        ledger,
         [str(note) for note in beside],
         "; ".join(words),
         (*(_of_check(connection, day, note, story) for note in of_checks), *story.accepted),
@@ -94,8 +96,8 @@ def print_account(account: Account, outcome: str, *, file: IO[str] | None = None
         print("\n" + "\n".join(table_lines(account.lines)), file=out)
     for remark in account.remarks:
         print(wrapped(f"  {remark}", 4), file=out)
-    if account.ledger:
-        print(f"\n{wrapped(account.ledger)}", file=out)
+    if account.verdict:
+        print(f"\n{wrapped(account.verdict)}", file=out)
     for check in account.checks:
         print("\n".join(wrapped(f"  {line}", 6) for line in check.split("\n")), file=out)
     page = warehouse.home() / "site" / "runs" / file_of(account.flow_run_id)

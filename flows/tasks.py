@@ -20,7 +20,6 @@ from prefect.transactions import CommitMode, transaction
 from prefect.utilities.annotations import quote
 
 from flows import phases, reasons, report
-from flows.pages.read import ask
 from flows.pages.render import file_of
 from flows.phases import Done
 from flows.run import Run
@@ -77,7 +76,6 @@ def land_day(run: Run) -> list[Landed]:
 
 
 def _land_all(run: Run, plans: list[Plan]) -> list[Landed]:
-    # Not the task runner's threads: Prefect warns of tasks there that wait for tasks.
     return phases.in_threads(
         run, plans, lambda run, plan: land_table(whole(run), whole(plan), plan.table.name)
     )
@@ -150,15 +148,21 @@ PHASES = OWN | {
 def run_phases(run: Run, names: Iterable[str]) -> Done:
     """Phases of a day beside each other, as tasks of its flow. Once all have ended the first
     failure is raised: a phase never starts beside a failed one."""
-    futures = {name: PHASES[name].submit(whole(run)) for name in names}
-    outcomes = [future.result(raise_on_failure=False) for future in futures.values()]
+    # In threads of our own, which know the flow's context: Prefect's task runner makes each task
+    # two clients of the API, and each client reads all certificates.
+    with ThreadPoolExecutor() as threads:
+        begun = {
+            name: threads.submit(copy_context().run, PHASES[name], whole(run), return_state=True)
+            for name in names
+        }
     run.check()
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
+    states = {name: future.result() for name, future in begun.items()}
+    for state in states.values():
+        # `_sync` as the flow is async; Prefect's types don't know it.
+        state.result(_sync=True)
     return {
-        name: {"run_id": str(future.task_run_id), "state": str(future.state.name)}
-        for name, future in futures.items()
+        name: {"run_id": str(state.state_details.task_run_id), "state": str(state.name)}
+        for name, state in states.items()
     }
 
 
@@ -194,8 +198,7 @@ async def _leave(
     logger, site = get_run_logger(), warehouse.home() / "site"
     with run.connect() as connection:
         account = report.read_account(connection, run.flow_run_id, run.day)
-        rows = ask(connection, "ledger", day=run.day.date)
-    tables = [*report.table_lines(account.lines), account.ledger]
+    tables = [*report.table_lines(account.lines), account.verdict]
     logger.info("\n".join([text.partition("\n")[0], *tables]))
     for warning in warnings:
         logger.warning(warning)
@@ -210,7 +213,7 @@ async def _leave(
     said = "\n".join([text, *tables]).replace("`", "'")
     summary = f"{' · '.join(links)}\n\n```text\n{said}\n```"
     await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
-    table = [{name: str(value) for name, value in row.items()} for row in rows]
+    table = [{name: str(value) for name, value in row.items()} for row in account.ledger]
     await acreate_table_artifact(
         key="daybook-ledger", table=table, description=f"{run.day}, run {run.flow_run_id}"
     )

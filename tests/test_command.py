@@ -196,7 +196,7 @@ def test_the_account_fits_with_all_its_figures(
         line("stg_fx_rates", None, "skipped"),
     ]
     remark = f"stg_agents: fields added: {', '.join(f'field_{n}' for n in range(40))}\x1b[2J"
-    account = report.Account("abcdefgh-1234", parse_day("day2"), lines, [remark])
+    account = report.Account("abcdefgh-1234", parse_day("day2"), lines, [], [remark])
     out = io.StringIO()
     report.print_account(account, "succeeded in 1.0 s", file=out)
     said = out.getvalue()

@@ -159,7 +159,7 @@ def test_the_run_page_is_named_only_where_it_is_this_runs(warehouse, monkeypatch
     (tmp_path / "site" / "runs" / "one.html").touch()
     for run_id, named in (("one", True), ("two", False)):
         out = io.StringIO()
-        print_account(Account(run_id, parse_day("day1"), [], []), "failed", file=out)
+        print_account(Account(run_id, parse_day("day1"), [], [], []), "failed", file=out)
         assert ("The run page" in out.getvalue()) == named
 
 
