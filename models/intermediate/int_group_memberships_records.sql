@@ -9,7 +9,11 @@
         incremental_strategy='by_batch',
         full_refresh=false,
         tags=['groups'],
-        indexes=[{'columns': ['group_id', 'agent_id', '_day desc']}, {'columns': ['_day', '_outcome', '_source_table', '_batch_id']}],
+        indexes=[
+            {'columns': ['group_id', 'agent_id', '_day desc']},
+            {'columns': ['_day', '_outcome', '_source_table', '_batch_id']},
+            {'columns': ['_outcome']},
+        ],
         meta={
             'pipeline': 'groups',
             'tables': ['stg_groups', 'stg_group_memberships'],

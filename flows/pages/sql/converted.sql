@@ -6,5 +6,7 @@ select
     count(*) filter (where fx_source = 'payload') as by_payload
 from intermediate.int_transactions_records
 where _day = %(day)s and _outcome in ('inserted', 'updated', 'unchanged')
+    -- as the ledger: once silver has applied them
+    and _batch_id in (select batch_id from metrics.applied_batches where model = 'transactions')
 group by currency
 order by count(*) desc, currency
