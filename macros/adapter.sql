@@ -23,8 +23,7 @@
     );
     {%- else -%}
     {%- if temporary and config.get('incremental_strategy') == 'by_batch' -%}
-    -- of two builds by hand the second takes the place of what the first brought
-    lock table {{ this }} in share row exclusive mode;
+    {{ hold_table() }}
     {%- endif %}
     {%- do plan() -%}{#- before the table is there, which a first build over a clone's view does not show -#}
     {{ dbt.postgres__create_table_as(temporary, relation, sql) }}

@@ -56,3 +56,10 @@
     $$
     {%- endif %}
 {%- endmacro %}
+
+
+{% macro hold_table() -%}
+    {#- Of two builds by hand the second sees what the first has written. A lock of the table itself
+        that shuts out the other would shut out autovacuum too, and wait for it. -#}
+    select pg_advisory_xact_lock(1684109666, '{{ this | replace("'", "''") }}'::regclass::oid::int);
+{%- endmacro %}

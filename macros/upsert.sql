@@ -21,8 +21,7 @@
     {%- set winner_moves = '_batch_id' in columns and (several and not work.whole if meta.records else meta.whole) -%}
     {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order)) -%}
 {%- if covered %}
--- of two builds by hand the second sees what the first has written: rows are deleted by their place
-lock table {{ this }} in share row exclusive mode;
+{{ hold_table() }}
 {% endif -%}
 with incoming as (
     select {% if meta.order %}distinct on ({{ key | join(', ') }}) {% endif %}* from {{ arg_dict.temp_relation }}
