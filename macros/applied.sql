@@ -25,9 +25,10 @@ on conflict (model, table_name, day) do update set
     batch_id = excluded.batch_id, revision = excluded.revision, flow_run_id = excluded.flow_run_id, applied_at = clock_timestamp();
     {%- endif %}
     {%- if work.pending or not work.takes_batches %}
--- a table that was looked at while it was empty is read once a row; a small sample does
+-- a table that was looked at while it was empty is read once a row; a small sample does, and where
+-- autovacuum is at work it looks itself
 set local default_statistics_target = 10;
-analyze {{ this }};
+analyze (skip_locked) {{ this }};
     {%- endif %}
     {%- if strategy == 'by_batch' and work.pending and not meta.unit %}
 do $$

@@ -62,6 +62,18 @@ def test_each_quarantine_is_found_by_its_day(world: World) -> None:
     assert [row["tablename"] for row in found] == records
 
 
+def test_a_build_waits_for_no_vacuum(world: World) -> None:
+    world.day("day1", **tables(2))
+    built = world.db.execute(
+        "select string_agg(format('%I.%I', schemaname, tablename), ', ') as names from pg_tables"
+        " where schemaname in ('intermediate', 'silver', 'metrics', 'marts')"
+    ).fetchone()
+    with warehouse.connect() as vacuuming:
+        vacuuming.execute(f"lock table {built['names']} in share update exclusive mode".encode())
+        world.day("day2", **tables(3))
+    assert len(world.rows("agents")) == 3
+
+
 def test_a_build_shows_the_day_before_or_the_day_after(world: World) -> None:
     world.day("day1", **tables(400))
     reader = Reader()
