@@ -101,13 +101,9 @@ def node_runs() -> Iterator[Callable[[Any], None]]:
     (Two calls of Prefect's API a node cost its server twice as much, PrefectDbtRunner three times
     a build.)"""
     at_work: dict[str, Future[Any]] = {}  # by dbt's id of the node
-    flow = FlowRunContext.get()
-    assert flow is not None
-    # Prefect numbers a flow's task runs with no thought of threads: in a detached one each has a
-    # number of its own. And when the build fails it would roll back all below it that hasn't been
-    # committed, and call that Completed. A line a node would drown the run's log.
+    # When the build fails Prefect would roll back all below it that hasn't been committed, and call
+    # that Completed. A line a node would drown the run's log.
     with (
-        flow.model_copy(update={"detached": True}),
         transaction(commit_mode=CommitMode.EAGER),
         temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),
     ):
