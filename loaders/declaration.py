@@ -29,8 +29,7 @@ DBT = {"name", "description", "config", "meta", "tags", "data_tests", "tests"}
 DBT_TABLE = DBT | {"columns", "freshness", "loaded_at_field", "loaded_at_query", "identifier"}
 DBT_TABLE |= {"quoting", "external"}
 DBT_COLUMN = DBT | {"quote", "constraints"}
-
-
+NULLS = ("", "~", "null", "Null", "NULL")
 NAME = r"[^.]*[^.\s][^.]*"
 PATH = rf"{NAME}(\.{NAME})*"
 HEADER = r"(?s).*\S.*"  # one may have dots anywhere: Budget-Nr. and Amount..USD.
@@ -93,7 +92,7 @@ def _values(value: Any) -> tuple[tuple[str, str], ...]:
         raise ValueError
     if not all(theirs.strip() for theirs in value):
         raise ValueError("values is for values that are there: say default for an empty one.")
-    return tuple((theirs, _text(ours, "(?s).*")) for theirs, ours in value.items())
+    return tuple((theirs, "" if ours in NULLS else _text(ours)) for theirs, ours in value.items())
 
 
 def _formats(value: Any) -> tuple[str, ...]:
@@ -140,7 +139,7 @@ COLUMN: Words = {
     ),
     "default": (
         "default is one value",
-        lambda value: _text(value, r"(?s).*\S.*") if value else None,
+        lambda value: None if value in NULLS else _text(value, r"(?s).*\S.*"),
     ),
     "values": ("values says what each of theirs is here: {theirs: ours}", _values),
     "format": (FORMAT, _formats),
@@ -211,6 +210,8 @@ class _Declaration:
                     continue
                 about = {"from": about} if isinstance(about, (str, list)) else about
                 words = self._read(where, about, COLUMN, is_base)
+                if "from" in words and not is_base:
+                    words["moved"] = True
                 before = known.get(name, {})
                 known[name] = before | words
                 if before.get("data_type") not in (None, known[name].get("data_type")):
@@ -275,14 +276,14 @@ class _Declaration:
         return Table(name=name, columns=tuple(self._made(name, columns)), **words)
 
     def _made(self, table: str, columns: dict[str, dict[str, Any]]) -> Iterable[Column]:
-        owners: dict[FieldPath, str] = {}
+        # a landed name gives its column, too, where no overlay says another place
+        owners = {(name,): name for name, words in columns.items() if not words.pop("moved", 0)}
         for name, words in columns.items():
             words.setdefault("from", ((name,),))
             for path in () if words.get("shared") else words["from"]:
-                if path in owners:
+                if owners.setdefault(path, name) != name:
                     what = f"it comes from {'.'.join(path)!r}, and so does {owners[path]}."
                     self.add(f"{table}.{name}", f"{what} If that is meant, say shared: true here.")
-                owners[path] = name
         for name, words in columns.items():
             where, data_type = f"{table}.{name}", words.setdefault("data_type", "")
             if not re.fullmatch("[a-z][a-z0-9_]*", name):
@@ -294,6 +295,6 @@ class _Declaration:
             if words.get("hash") and (data_type != "text" or words.get("pii", "agent") == "agent"):
                 self.add(where, "hash is for text with pii: user or personal.")
             places, formats = words.pop("from"), words.pop("format", ())
-            if (name,) not in places and (name,) not in owners:
+            if (name,) not in places and owners.get((name,), name) == name:
                 places += ((name,),)  # the landed name counts too
             yield Column(name, places=places, formats=formats, **words)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 MANIFEST = "_daybook.json"
-VERSION = 9
+VERSION = 10
 ROWS, REJECTED = ".csv.zst", ".jsonl"  # by the ending pyarrow packs and unpacks
 _PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.csv\.zst|\.jsonl)")
 

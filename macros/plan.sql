@@ -71,7 +71,8 @@ with whole_days as (
         where table_name = any({{ array_of(required, 'text') }}) and day = coalesce({{ app_day() }}, day)
         order by table_name, day, batch_id desc
     ) as newest
-    where status in ('succeeded', 'unchanged')
+    -- an overlay may have let a day do without: then what is not there is skipped, and not missing
+    where status in ('succeeded', 'unchanged', 'skipped')
     group by day
     having count(*) = {{ required | length }}
 ),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas
 import psycopg
 import pytest
 
@@ -36,6 +37,7 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {form: x}}}", "'form' is no word for a column.*from?"),
         ("stg_agents: {columns: {email: {identifier: x}}}", "'identifier' is no word for a column"),
         ("stg_agents: {columns: {email: {from: id}}}", "comes from 'id', and so does agent_id"),
+        ("stg_agents: {columns: {email: name}}", "comes from 'name', and so does name.*shared"),
         ("stg_agents: {columns: {email: {values: x}}}", "values says what each of theirs is"),
         ("stg_agents: {columns: {created_at: {format: iso}}}", "written as in '%d.%m.%Y"),
         ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),
@@ -283,3 +285,69 @@ def test_a_column_may_share_anothers_place(tmp_path: Path) -> None:
     text = "stg_transactions: {columns: {transaction_uuid: {from: id, shared: true}}}"
     table = declared_tables(sources(tmp_path, text))["stg_transactions"]
     assert [column.places[0] for column in table.columns[:2]] == [("id",), ("id",)]
+
+
+PLACES = """
+stg_transactions:
+  columns:
+    transaction_uuid: {from: [uuid, id], shared: true}
+    user_name: [login, mail]
+"""
+RECORDS = [
+    {"id": "a", "uuid": "ua", "login": "x", "mail": "y"},
+    {"id": "b", "uuid": " ", "login": "", "mail": "y"},
+    {"id": "c", "transaction_uuid": "uc", "login": "\n"},
+]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "parquet"])
+def test_of_several_places_the_first_that_has_a_value_counts(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, PLACES)))
+    (tmp_path / "day1").mkdir()
+    target, frame = tmp_path / f"day1/transactions.{form}", pandas.DataFrame(RECORDS)
+    if form == "json":
+        target.write_text("\n".join(map(json.dumps, RECORDS)))
+    else:
+        frame.to_csv(target, index=False) if form == "csv" else frame.to_parquet(target)
+    land_one(tmp_path, "stg_transactions")
+    found = rows(db, "stg_transactions")
+    assert [row["transaction_uuid"] for row in found] == ["ua", "b", "c"]
+    assert [(row["user_name"] or "").strip() for row in found] == ["x", "y", ""]
+    extras = [row["_extra"] for row in found]
+    assert extras == [{"mail": "y"}, None, {"transaction_uuid": "uc"}]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "parquet", "xlsx"])
+def test_a_comma_for_a_point_is_for_text_alone(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, "stg_budgets: {decimal: ','}")))
+    (tmp_path / "day1").mkdir()
+    target = tmp_path / f"day1/budgets.{form}"
+    values = ["1.085", "12,5"] if form == "csv" else [1.085, "12,5"]
+    records = [{"budget_id": "1", "name": "x", "limit_amount": value} for value in values]
+    if form == "json":
+        target.write_text(json.dumps(records))
+    elif form == "csv":
+        pandas.DataFrame(records).to_csv(target, index=False)
+    elif form == "xlsx":
+        pandas.DataFrame(records).to_excel(target, index=False)
+    else:
+        pandas.DataFrame(records[:1]).to_parquet(target)
+    land_one(tmp_path, "stg_budgets")
+    landed = [row["limit_amount"] for row in rows(db, "stg_budgets")]
+    assert landed == (["1085", "12.5"] if form == "csv" else ["1.085", "12.5"])[: len(landed)]
+
+
+def test_null_for_a_value_is_none(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "stg_budgets: {columns: {description: {values: {N/A: null, '-': ~}}}}"
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, text)))
+    (tmp_path / "day1").mkdir()
+    content = "budget_id,name,description\n1,a,N/A\n2,b,-\n3,c,x\n"
+    (tmp_path / "day1/budgets.csv").write_text(content)
+    land_one(tmp_path, "stg_budgets")
+    assert [row["description"] or None for row in rows(db, "stg_budgets")] == [None, None, "x"]

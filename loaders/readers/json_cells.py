@@ -19,7 +19,7 @@ import msgspec
 
 from loaders.readers.json_blocks import PAGE, decode
 from loaders.readers.mapping import Mapping, Node
-from loaders.readers.rows import Found, cell, json_text
+from loaders.readers.rows import Digits, Found, cell, json_text
 from loaders.readers.values import suspect
 from loaders.schema import FieldPath
 
@@ -38,6 +38,7 @@ _ODD = (re.compile(rb"\0(?:\{|\[(?!\]))"), re.compile(rb"\\[^\0]*"))
 # at many times the speed of either.
 _SMALL_E, _LARGE_E = (re.compile(mark + rb"[+-]?[0-9]{4}").search for mark in (b"e", b"E"))
 _LONG = re.compile(rb"[0-9]{2000}").search
+_MAY_BE_BLANK = re.compile(rb'"[^!-\[\]-~]*(?:"$|\\)').match
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,13 @@ class Shape:
         self._width = mapping.width
         record, self.others = self._struct(mapping.tree, (), "")
         self.decode = msgspec.json.Decoder(record).decode
-        firsts = [min(self._columns.get(at, [(0, "none")]))[1] for at in mapping.firsts]
-        # of a column that has been met in several places, the columns' and the values' places
-        self._contested: list[tuple[list[int], list[int]]] = []
-        for column, places in self._columns.items():
-            if places[1:]:
-                taking = [at for at, first in enumerate(mapping.firsts) if first == column]
-                known = [self._add(attribute) for _, attribute in sorted(places)]
-                self._contested.append((taking, known))
+        firsts = [min(self._columns.get(at, [(0, "none")]))[1] for at in range(self._width)]
+        # the columns that have been met in several places, and the places of their values
+        self._contested = [
+            (column, [self._add(attribute) for _, attribute in sorted(places)])
+            for column, places in self._columns.items()
+            if places[1:]
+        ]
         self._get = attrgetter(*firsts, *self._attributes, "none")  # of one it gives no tuple
 
     def _struct(self, node: Node, path: FieldPath, at: str) -> tuple[Any, Others]:
@@ -99,7 +99,7 @@ class Shape:
                 self.unknown.append(".".join(own))
                 others.fields.append((known, place))
             elif below.below:
-                if below.column:
+                if below.columns:
                     continue  # an object or a value: json decides
                 inner, beyond = self._struct(below, own, f"{at}{attribute}.")
                 holder = attrgetter(at[:-1]) if at else lambda record: record
@@ -109,11 +109,11 @@ class Shape:
                 fields.append((attribute, inner | None, msgspec.field(default_factory=inner)))
                 names[attribute] = name
                 continue
-            elif below.column:
-                column, rank = below.column
-                if rank and own not in self.met:
-                    continue
-                self._columns.setdefault(column, []).append((rank, at + attribute))
+            elif below.is_tried_late and own not in self.met:
+                continue
+            else:
+                for column, rank in below.columns:
+                    self._columns.setdefault(column, []).append((rank, at + attribute))
             fields.append((attribute, Raw, ABSENT))
             names[attribute] = name
         how: Any = {"forbid_unknown_fields": True, "gc": False, "namespace": {"none": ABSENT}}
@@ -126,7 +126,7 @@ class Shape:
 
     def values(self, record: Any) -> Sequence[Any] | None:
         """Each column's value, then those of `met`; None where a column has several places with a
-        value: the others are no columns' then."""
+        value, or one that may be blank: json decides what becomes of the others."""
         values: Any
         try:
             values = self._get(record)
@@ -135,14 +135,13 @@ class Shape:
                 if getattr(holder(record), attribute) is None:
                     setattr(holder(record), attribute, empty())
             values = self._get(record)
-        for columns, places in self._contested:
+        for column, places in self._contested:
             values = list(values)
             there = [values[at] for at in places if values[at] is not ABSENT]
             given = [value for value in there if bytes(value) != b"null"]
-            if given[1:]:
+            if given[1:] or any(map(_MAY_BE_BLANK, map(bytes, given))):
                 return None
-            for column in columns:
-                values[column] = (given or there or [ABSENT])[0]
+            values[column] = (given or there or [ABSENT])[0]
         return values
 
     def learn(self, raw: bytes, mapping: Mapping) -> Shape | None:
@@ -162,9 +161,9 @@ def _beyond(fields: dict[str, Any], node: Node, path: FieldPath) -> Iterator[Fie
     """The fields that are not a column's first place."""
     for name, value in fields.items():
         below = node.below.get(name)
-        if below is None or (below.column and below.column[1] and not below.below):
+        if below is None or (below.is_tried_late and not below.below):
             yield (*path, name)
-        elif below.below and not below.column and bytes(value)[:1] == b"{":
+        elif below.below and not below.columns and bytes(value)[:1] == b"{":
             yield from _beyond(_fields_of(value), below, (*path, name))
 
 
@@ -244,4 +243,6 @@ def _text(value: bytes) -> str | None:
         if b"{" in value or b"\\" in value:  # a name twice in an object counts once
             return json_text(decode(value.decode(), 0)[0])
         value = msgspec.json.format(value, indent=-1)
-    return None if value == b"null" else value.decode()
+    if value == b"null":
+        return None
+    return value.decode() if value[:1] in (b"t", b"f") else Digits(value.decode())

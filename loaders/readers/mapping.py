@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
-from loaders.readers.rows import Found, Row, is_key, json_text, text_of
+from loaders.readers.rows import Found, Row, has_value, is_key, json_text, text_of
 from loaders.readers.values import Treat, chained, declared_of, habit_of
 from loaders.schema import FieldPath, Table
 
@@ -40,10 +40,8 @@ class Mapping:
         self.shape: Any = None  # what of JSON's records was learnt
         self.tree = Node()
         for place, column in enumerate(table.columns):
-            for rank, path in enumerate(column.places[:1] if column.shared else column.places):
+            for rank, path in enumerate(column.places):
                 self.tree.add(path, place, rank)
-        # the column that a record's fields are taken for: of several of one place the first
-        self.firsts = [self.tree.column_at(column.json_path) for column in table.columns]
 
     def header(self, names: Sequence[str]) -> Header:
         """What the names of a file's header stand for; worked out once for all files with them."""
@@ -61,20 +59,24 @@ class Mapping:
         """A JSON record, as json reads it, as it lands; what it has is noted in `found`."""
         given: dict[int, list[tuple[int, FieldPath, Any]]] = {}
         extra = _spread(record, self.tree, (), given, found)
-        taken = {}
+        taken: dict[int, Any] = {}
+        used, others = set(), []
         for column, places in given.items():
             places.sort(key=itemgetter(0))
-            full = [place for place in places if place[2] is not None]
-            for _, path, value in full[1:]:
+            full = [place for place in places if has_value(place[2])]
+            _, path, taken[column] = (full or places)[0]
+            used.add(path)
+            others += full[1:]
+        for _, path, value in others:
+            if path not in used:
                 found.know(".".join(path))
                 holder = extra
                 for name in path[:-1]:
                     holder = holder.setdefault(name, {})
                 holder[path[-1]] = value
-            taken[column] = full[0][2] if full else None
         never = dict(enumerate(self.names)) if found.never is None else found.never
-        found.never = {at: name for at, name in never.items() if self.firsts[at] not in taken}
-        values = [taken.get(first) for first in self.firsts]
+        found.never = {at: name for at, name in never.items() if at not in taken}
+        values = [taken.get(at) for at in range(self.width)]
         found.keyed = found.keyed or all(is_key(values[at]) for at in self.key)
         return self.row(number, [text_of(value) for value in values], extra)
 
@@ -98,15 +100,17 @@ class Header:
         for index, name in enumerate(names):
             at[name.strip()] = index  # the very name before one in another case
         self.places: list[list[int]] = []
-        used: set[int] = set()
+        used: set[int] = set()  # by a column that shares it with none
         for column in mapping.table.columns:
             said = [".".join(path) for path in column.places]
             found = [at.get(name, at.get(folded(name), -1)) for name in said]
             indexes = list(dict.fromkeys(index for index in found if index >= 0))
             self.places.append([i for i in indexes if column.shared or i not in used])
             used.update(indexes if not column.shared else ())
-        self.unknown = [(name, i) for i, name in enumerate(names) if i not in used]
+        known = {index for indexes in self.places for index in indexes}
+        self.unknown = [(name, i) for i, name in enumerate(names) if i not in known]
         self._several = [(place, found) for place, found in enumerate(self.places) if found[1:]]
+        self._alone = {found[0] for found in self.places if len(found) == 1}
         self._first = [found[0] if found else None for found in self.places]
 
     @cached_property
@@ -144,10 +148,16 @@ class Header:
         """A record's fields (text, or None) as it lands."""
         values = [None if i is None else fields[i] or None for i in self._first]
         extra = {name: fields[i] for name, i in self.unknown if fields[i] not in (None, "")}
-        for place, indexes in self._several:
-            given = [i for i in indexes if fields[i] not in (None, "")]
-            values[place] = fields[given[0]] if given else None
-            extra |= {self.names[i]: fields[i] for i in given[1:]}
+        if self._several:
+            taken, others = set(self._alone), []
+            for place, indexes in self._several:
+                first, *rest = [i for i in indexes if has_value(fields[i])] or indexes
+                values[place] = fields[first] or None
+                taken.add(first)
+                others += rest
+            extra |= {
+                self.names[i]: fields[i] for i in others if has_value(fields[i]) and i not in taken
+            }
         return self._mapping.row(number, values, extra)
 
 
@@ -157,27 +167,23 @@ def folded(name: str) -> str:
 
 
 class Node:
-    """A step of declared paths: what is below it, and the column that ends here."""
+    """A step of declared paths: what is below it, and the columns that it gives."""
 
     def __init__(self) -> None:
         self.below: dict[str, Node] = {}
-        self.column: tuple[int, int] | None = None  # place and rank
+        self.columns: list[tuple[int, int]] = []  # place and rank of each
 
     def add(self, path: tuple[str, ...], place: int, rank: int) -> None:
-        """Says that the path ends at the column at `place`; of several the lowest rank wins."""
+        """Says that the path ends at the column at `place`, as one of the places tried for it."""
         node = self
         for name in path:
             node = node.below.setdefault(name, Node())
-        if node.column is None or node.column[1] > rank:
-            node.column = (place, rank)
+        node.columns.append((place, rank))
 
-    def column_at(self, path: tuple[str, ...]) -> int:
-        """The column that a path gives; of several the first."""
-        node = self
-        for name in path:
-            node = node.below[name]
-        assert node.column
-        return node.column[0]
+    @property
+    def is_tried_late(self) -> bool:
+        """Whether no column has this place for its first."""
+        return bool(self.columns) and all(rank for _, rank in self.columns)
 
 
 def _spread(
@@ -195,9 +201,9 @@ def _spread(
         if below and below.below and isinstance(value, dict):
             if inner := _spread(value, below, own, given, found):
                 objects[name] = inner
-        elif below and below.column:
-            column, rank = below.column
-            given.setdefault(column, []).append((rank, own, value))
+        elif below and below.columns:
+            for column, rank in below.columns:
+                given.setdefault(column, []).append((rank, own, value))
         elif below is None or value is not None:
             found.know(".".join(own))
             rest[name] = value

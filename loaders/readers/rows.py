@@ -120,6 +120,11 @@ def is_key(value: Any) -> bool:
     return value is not None and not isinstance(value, (dict, list))
 
 
+def has_value(value: Any) -> bool:
+    """Whether there is one: a blank text is none."""
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # What stands for a NUL in JSON's text: json takes no control character inside a string.
 NUL = "\udc00"

@@ -16,6 +16,7 @@ from loaders.readers.heading import headed
 from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import (
     RECORD_LIMIT,
+    Digits,
     Records,
     Reject,
     UnreadableError,
@@ -121,9 +122,9 @@ def _text(cell: Any) -> str | None:
 def _number(value: float, shown_as: str) -> str:
     """All digits, and the zeros that 00000 puts before them."""
     if isinstance(value, float) and not value.is_integer():
-        return repr(value)
+        return Digits(repr(value))
     text = str(int(value))
-    return text.zfill(len(shown_as)) if shown_as and set(shown_as) == {"0"} else text
+    return Digits(text.zfill(len(shown_as)) if shown_as and set(shown_as) == {"0"} else text)
 
 
 def _moment(value: datetime, shown_as: str) -> str:

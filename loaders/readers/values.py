@@ -44,8 +44,13 @@ def _ours(values: dict[str, str], text: str | None) -> str | None:
 
 
 def _point(text: str | None) -> str | None:
-    """1.234,50 as 1234.50; what is no number by these rules stays as it is."""
-    if text and re.fullmatch(r"\s*[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]+)?\s*", text):
+    """1.234,50 as 1234.50; what is no number by these rules stays as it is, and what a file has as
+    a number, not as its text."""
+    if (
+        text
+        and not isinstance(text, Digits)
+        and re.fullmatch(r"\s*[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]+)?\s*", text)
+    ):
         return text.strip().replace(".", "").replace(",", ".")
     return text
 
