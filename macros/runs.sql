@@ -5,6 +5,32 @@
 {%- endmacro %}
 
 
+{% macro refuse_other_day() -%}
+    {#- Of no day a build would take in nothing, and say that all is well. -#}
+    {% if execute and is_building() %}
+        {% set asked %}
+            select
+                setting,
+                -- a run says day1 as its date
+                case calendar.kind
+                    when 'dated' then setting like 'day%'
+                    when 'numbered' then setting not like 'day%' and setting not between '1970-01-02' and '1997-05-18'
+                end as is_of_other_calendar,
+                not (
+                    setting ~ '^day[1-9][0-9]{0,3}$'
+                    or setting ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' and pg_input_is_valid(setting, 'date')
+                ) as is_no_day
+            from current_setting('app.day', true) as app (setting)
+            left join {{ source('ledger', 'calendar') }} as calendar on true
+            where setting <> ''
+        {% endset %}
+        {% for row in run_query(asked).rows if row.is_no_day or row.is_of_other_calendar %}
+            {{ exceptions.raise_compiler_error('app.day is ' ~ row.setting ~ (': a day is 2026-01-05 or day1.' if row.is_no_day else ', and this warehouse holds days of the other calendar.')) }}
+        {% endfor %}
+    {% endif %}
+{%- endmacro %}
+
+
 {% macro refuse_without_expired_days() -%}
     {% if execute and flags.FULL_REFRESH and flags.WHICH in ('build', 'run') %}
         {% set expired %}

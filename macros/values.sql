@@ -45,7 +45,13 @@
                 end
     end
     {%- elif data_type == 'jsonb' -%}
-    case when {{ has_text(column) }} and pg_input_is_valid({{ column }}, 'jsonb') then nullif({{ column }}::jsonb, 'null') end
+    {#- What is too deep for Postgres' stack would end the statement. Few values have a thousand brackets. -#}
+    case
+        when {{ has_text(column) }}
+            and (length({{ column }}) - length(translate({{ column }}, '[{', '')) <= 1000 or bronze.json_depth({{ column }}) <= 1000)
+            and pg_input_is_valid({{ column }}, 'jsonb')
+            then nullif({{ column }}::jsonb, 'null')
+    end
     {%- else -%}
     {{ exceptions.raise_compiler_error("no rule types a landed text as " ~ data_type) }}
     {%- endif -%}

@@ -37,7 +37,7 @@ def _id(text: str) -> Read:
     """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened, no
     spreadsheet's error."""
     bare = text.strip()
-    if SHORTENED.fullmatch(bare) or SHEET_ERROR.fullmatch(bare) or len(text.encode()) > 2500:
+    if SHORTENED.fullmatch(bare) or SHEET_ERROR.fullmatch(bare) or len(text.encode()) > 1000:
         return NOT_ONE
     whole = WHOLE.fullmatch(bare)
     return (whole[1] if whole else bare), True

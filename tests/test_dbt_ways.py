@@ -208,6 +208,16 @@ def test_empty_is_refused_before_anything_is_written(two_days: World) -> None:
     assert seen(two_days.db) == before
 
 
+@pytest.mark.parametrize("day", ["foo", "day0", "2026-02-30", "2026-01-05"])
+def test_a_day_that_the_warehouse_cannot_hold_is_refused(
+    two_days: World, monkeypatch: pytest.MonkeyPatch, day: str
+) -> None:
+    monkeypatch.setattr(warehouse, "pgoptions", lambda *_: f"-c app.day={day}")
+    said = "the other calendar" if day == "2026-01-05" else "a day is 2026-01-05 or day1"
+    with pytest.raises(Exception, match=f"app.day is {day}.*{said}"):
+        two_days.dbt("build")
+
+
 def test_a_build_by_hand_says_who_holds_the_warehouse(two_days: World) -> None:
     before = seen(two_days.db)
     with lock.run_lock("daybook run r1 day2"):

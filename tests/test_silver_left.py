@@ -212,3 +212,19 @@ def test_nothing_is_planned_for_a_table_that_was_empty(world: World) -> None:
         f" where {tables} and collname <> 'C' and attname ~ '_id$'"
     )
     assert other.fetchall() == []
+
+
+@pytest.mark.builds("agents", "transactions")
+def test_a_day_does_without_a_table_where_an_overlay_lets_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write("day1")
+    (world.folder / "day1/transactions.csv").unlink()
+    overlay = world.folder / "sources.yml"
+    overlay.write_text("stg_transactions: {required: false}")
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(overlay))
+    landing.land_day(world.folder, parse_day("day1"), allow_empty=True)
+    world.build(day="day1")
+    assert world.ledger("day1", "agents") == {"inserted": 1}
+    world.day("day2", transactions=[transaction("t")])
+    assert world.ledger("day2", "transactions") == {"inserted": 1}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from typing import Any
 
 import pytest
 
-from tests.silver_world import World, transaction
+from tests.silver_world import World, agent, group, transaction
 
 pytestmark = pytest.mark.builds("transactions")
 
@@ -124,3 +126,27 @@ def test_parallel_workers_type_what_a_build_runs(world: World) -> None:
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     """A node of a plan and all below it."""
     return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
+
+
+@pytest.mark.builds("groups", "transactions", "marts")
+def test_no_value_is_too_much_for_a_later_build(world: World) -> None:
+    random = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(80))
+    deep = "[" * 25_000 + "]" * 25_000
+    many = json.dumps([{"id": number} for number in range(2_000)] + ['"[{'])
+    transactions = [
+        transaction("a", user_id=random[:900], user_name=random[:399], child_transaction_ids=many),
+        transaction("b", user_id=random[:900], user_name=random, child_transaction_ids="[]"),
+        transaction("c", user_id=random[:1001], child_transaction_ids=deep),
+    ]
+    groups = [group(random[:1000], ["1"]), group("g", deep)]
+    world.day("day1", agents=[agent(1)], groups=groups, transactions=transactions)
+    held = world.rows("transactions", "transaction_id")
+    assert [row["transaction_id"] for row in held] == ["a", "b"]
+    assert world.reasons("transactions") == [
+        ("user_id_invalid", "child_transaction_ids_invalid")
+    ]
+    spent = world.db.execute(
+        "select length(user_name) as length from intermediate.int_spend_monthly order by 1"
+    )
+    assert [row["length"] for row in spent] == [0, 399]
+    assert [row["agent_ids"] for row in world.rows("groups", "agent_ids")].count(None) == 1

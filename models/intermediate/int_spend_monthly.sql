@@ -71,7 +71,8 @@ select
     application,
     -- '' for a transaction without: a key
     coalesce(user_id, '') as user_id,
-    coalesce(user_name, '') as user_name,
+    -- a longer one is nobody's (loaders.match never looks for it), and no index would hold it
+    case when length(user_name) <= 400 then user_name else '' end as user_name,
     sum(usd) as usd,
     count(*) filter (where counts) as transactions,
     -- a name that nobody has looked up yet may get its application later

@@ -1,17 +1,29 @@
 -- An id is text, so that any vendor's fit: without outer blanks, a whole number without a sign + and
 -- without .0. 9.00101E+11 (or 9,00101E+11) is what a spreadsheet left of one, #N/A or #WERT! what it
--- has for none, and no index holds 2,700 bytes. Most are digits or begin with a letter, and need no
--- more than the first pattern.
+-- has for none, and no index holds 2,700 bytes, which can be two ids. Most are digits or begin with a
+-- letter, and need no more than the first pattern.
 create or replace function bronze.id_text(landed text) returns text
 language sql immutable parallel safe
 return case
-    when octet_length(landed) > 2500 then null
+    when octet_length(landed) > 1000 then null
     when landed ~ '^([0-9]+|[A-Za-z][!-~]*)$' then landed
     when landed ~ '^\s*[-+]?[0-9]+([.,][0-9]+)?[eE][-+][0-9]+\s*$' then null
     when landed ~ '^\s*#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])\s*$' then null
     when landed ~ '^\s*[-+]?[0-9]+([.]0*)?\s*$' then substring(landed from '^\s*[+]?(-?[0-9]+)')
     when landed ~ '\S' then regexp_replace(landed, '^\s+|\s+$', '', 'g')
 end collate "C";
+
+-- How deep a text's lists and objects stand in each other: what is in its strings does not count.
+create or replace function bronze.json_depth(landed text) returns bigint
+language sql immutable parallel safe
+return (
+    select max(depth) from (
+        select sum(case when bracket[1] in ('[', '{') then 1 else -1 end) over (order by place) as depth
+        from regexp_matches(
+            regexp_replace(landed, '"([^"\\]|\\.)*"', '', 'g'), '[][{}]', 'g'
+        ) with ordinality as brackets (bracket, place)
+    ) as depths
+);
 
 create or replace function bronze.is_forgotten(kind text, name text) returns boolean
 language sql stable parallel safe
