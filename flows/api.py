@@ -6,10 +6,13 @@ start a run with settings of its own runs commands as the worker.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import re
 import secrets
 import stat
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loaders import process, warehouse
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, UsageError
 
 ADDRESS = "PREFECT_API_URL"
 SECRET = "PREFECT_API_AUTH_STRING"
@@ -39,7 +42,13 @@ def server() -> process.Program:
 
 def own_home() -> Path:
     """Where Prefect keeps its own, unless PREFECT_HOME says so: what runs are told is in there."""
-    return process.private_folder(warehouse.home() / "prefect")
+    home = process.private_folder(warehouse.home() / "prefect")
+    if re.search("[?%]", str(home)):
+        raise UsageError(
+            f"{home}: Prefect's database can't be in a folder with ? or % in its name: set another"
+            " DAYBOOK_HOME, or PREFECT_HOME."
+        )
+    return home
 
 
 def environment() -> dict[str, str]:
@@ -83,6 +92,18 @@ def answers(address: str, seconds: float = 2.0) -> bool:
             return bool(answer.status == 200)
     except (OSError, ValueError, http.client.HTTPException):
         return False
+
+
+def check_is_there(address: str) -> None:
+    """DaybookError where no server, whatever it says, is at an address that the user has set."""
+    try:
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{address}/health", timeout=10).close()
+    except (OSError, ValueError, http.client.HTTPException):
+        named = address.rpartition("@")[2]
+        raise DaybookError(
+            f"Nothing answers at {ADDRESS}, {named}: start that server, or unset the variable."
+        ) from None
 
 
 def wait_for(address: str, log: Path, is_alive: Callable[[], Any]) -> None:

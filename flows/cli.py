@@ -8,7 +8,7 @@ import re
 import sys
 from importlib import import_module
 
-from loaders.errors import guess
+from loaders.errors import guarded, guess
 
 # Command → the module whose main(arguments, prog) does it, and what it is for.
 COMMANDS = {
@@ -51,7 +51,11 @@ complete -o default -F _daybook daybook
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the line says; the exit code (0 done, 1 failed, 2 usage, 3 locked)."""
-    command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    return guarded(lambda: _main((sys.argv[1:] if arguments is None else arguments) or [""]))
+
+
+def _main(line: list[str]) -> int:
+    command, *rest = line
     if command in COMMANDS:
         return import_module(COMMANDS[command][0]).main(rest, f"daybook {command}") or 0
     if command == "completion" and len(rest) == 1 and rest[0] in SHELLS:

@@ -19,7 +19,7 @@ from flows import api, stack
 from flows.report import wrapped
 from loaders import process, warehouse
 from loaders.arguments import JSON, command
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, plain
 
 LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces
 MUCH_DISK = 10e9
@@ -47,6 +47,7 @@ def examine() -> list[Finding]:
         try:
             findings += look()
         except Exception as error:
+            error = plain(error)
             said = str(error) if isinstance(error, DaybookError) else type(error).__name__
             findings.append(Finding("fail", look.__name__.lstrip("_"), said))
     return findings

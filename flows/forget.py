@@ -6,15 +6,16 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Iterable
 from uuid import uuid4
 
 from flows import transform
 from flows.pages.write import write_pages
 from loaders import warehouse
 from loaders.arguments import JSON, command, option
-from loaders.errors import UsageError
+from loaders.errors import DaybookError, UsageError
 from loaders.forget import forget
-from loaders.lock import run_lock, transaction
+from loaders.lock import Lock, run_lock, transaction
 from loaders.match import namesakes
 
 # Figures that count people, of those that are there.
@@ -52,24 +53,36 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
                 return rows, shared
             lock.check()
             conn.commit()
-            conn.autocommit = True
-            for relation in rows:  # what was erased is on disk, and in statistics, until then
-                conn.execute(f"vacuum (analyze) {relation}".encode())
-        site = warehouse.home() / "site"
-        for folder in (site / "checks", site / "runs", site / "days", warehouse.home() / "spark"):
-            shutil.rmtree(folder, ignore_errors=True)
-        if figures:
-            select = ["run", "--select", *figures]
-            transform.build(None, run, check=lock.check, arguments=select)
-        if was_complete:
-            with (
-                warehouse.connect(application_name=f"daybook {run}") as conn,
-                transaction(conn, lock),
-            ):
-                conn.execute("update metrics.current_day set is_complete = true")
-        if site.exists():
-            write_pages(site, everything=True)
+        try:
+            _make_anew(run, lock, rows, figures, was_complete)
+        except BaseException as error:
+            raise DaybookError(
+                "The person is erased, which can't be undone. What counted them, the pages and what"
+                f" is on disk of them are not made anew ({type(error).__name__}): run this again."
+            ) from error
     return rows, shared
+
+
+def _make_anew(
+    run: str, lock: Lock, rows: Iterable[str], figures: list[str], was_complete: bool
+) -> None:
+    with warehouse.connect(application_name=f"daybook {run}", autocommit=True) as conn:
+        for relation in rows:  # what was erased is on disk, and in statistics, until then
+            conn.execute(f"vacuum (analyze) {relation}".encode())
+    site = warehouse.home() / "site"
+    for folder in (site / "checks", site / "runs", site / "days", warehouse.home() / "spark"):
+        shutil.rmtree(folder, ignore_errors=True)
+    if figures:
+        select = ["run", "--select", *figures]
+        transform.build(None, run, check=lock.check, arguments=select)
+    if was_complete:
+        with (
+            warehouse.connect(application_name=f"daybook {run}") as conn,
+            transaction(conn, lock),
+        ):
+            conn.execute("update metrics.current_day set is_complete = true")
+    if site.exists():
+        write_pages(site, everything=True)
 
 
 @command(

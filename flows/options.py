@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -53,8 +54,8 @@ class Options:
         if needs_server and not api.url():
             raise UsageError("--mode distributed needs a Prefect server and a worker: make up.")
         retention.keep_days()
-        if self.timeout is not None and not self.timeout > 0:
-            raise UsageError("--timeout is a number of seconds above zero.")
+        if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
+            raise UsageError("--timeout is a number of seconds above zero that a timer can hold.")
         check_workers(self.workers)
         sources = self.sources or os.environ.get(SETTING)
         declared_tables(sources)

@@ -58,7 +58,9 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     )
     own_home = api.own_home()  # and DAYBOOK_HOME, where a run is the first to need one
     os.environ.update(api.connection())
-    if os.environ.get(api.ADDRESS) or "prefect" in sys.modules:
+    if address := os.environ.get(api.ADDRESS):
+        api.check_is_there(address)
+    if address or "prefect" in sys.modules:
         meanwhile()
         return
     prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(own_home)))

@@ -15,11 +15,14 @@ from flows.pages.verdict import read_story, verdict
 from flows.report import wrapped
 from loaders import warehouse
 from loaders.arguments import JSON, command, option
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, UsageError
 from loaders.lock import holder
 
 if TYPE_CHECKING:
     from psycopg import Connection
+
+
+MOST = 1_000_000  # rows of each that are shown
 
 
 def days_by_state(days: list[Row]) -> dict[str, list[list[str]]]:
@@ -112,6 +115,8 @@ def main(given: argparse.Namespace) -> None:
     if warehouse.is_embedded() and not (warehouse.home() / "pg").exists():
         begin = "make demo, or daybook run DAY --data PATH"
         raise DaybookError(f"Nothing has run in {warehouse.home()} yet: {begin}.")
+    if not 0 < given.limit <= MOST:
+        raise UsageError(f"--limit is a number of rows, from 1 to {MOST:,}.")
     status = read_status(given.limit)
     print(json.dumps(status, indent=2)) if given.json else print_status(status)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,8 +68,10 @@ def backup(file: Path) -> tuple[int, int]:
 
     LockedError while a run holds the warehouse. Only the file's owner may read it.
     """
-    if not file.parent.is_dir():
-        raise UsageError(f"{file}: there is no such folder.")
+    if file.is_dir() or not file.parent.is_dir():
+        raise UsageError(
+            f"{file}: {'a folder is' if file.is_dir() else 'no such folder is'} there."
+        )
     with (
         run_lock(f"daybook backup {os.getpid()}"),
         warehouse.connect(application_name="daybook backup", autocommit=True) as conn,
@@ -126,6 +129,8 @@ def said(output: str) -> str:
     option("file", type=Path, help="where to; only its owner may read it"),
 )
 def main(given: argparse.Namespace) -> None:
+    # what it has written so far must not stay where nobody knows of it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     warehouse.wake()
     tables, rows = backup(given.file)
     print(f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import select
@@ -75,7 +76,7 @@ def plain(error: Exception) -> Exception:
 
 def ended_with(error: BaseException, *, verbose: bool = False) -> int:
     """Say in a sentence what ended a command, with `verbose` below its traceback; its exit code.
-    Of a fault of ours it names the place."""
+    Of what nobody foresaw it names the place, as its own words may quote a value of data."""
     if isinstance(error, KeyboardInterrupt):
         error = DaybookError("interrupted")
     elif verbose:
@@ -85,7 +86,9 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
     if not isinstance(said, (DaybookError, OSError)):
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = "".join(f" ({Path(at.filename).name}, line {at.lineno})" for at in place)
-        said = f"{type(said).__name__}: {said}{where}"
+        said = (
+            f"{type(said).__name__}{where}: not foreseen, a fault of Daybook's or its libraries'."
+        )
     print(f"error: {readable(str(said))}", file=sys.stderr)
     return code
 
@@ -93,6 +96,10 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
 def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
     """A command's exit code, by default 0, or that of what it raised, said in a sentence. Where
     nobody reads on (`| head`) it ends without a word, as other tools do."""
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed by a shell
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8
     try:
         code = command() or 0
         if sys.stdout and not code:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from loaders.personal import personal
 FORMATS = (".xlsx", ".csv", ".parquet")
 SCHEMAS = ("marts", "silver", "quarantine", "metrics")
 SHEET_ROWS = 1_048_575  # below a header, Excel has no more
+CELL = 32_767  # characters
+_CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f]")  # no XML has one
 # What a spreadsheet takes for a formula: a cell that somebody else filled must not run.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -32,6 +35,8 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
     from psycopg import sql
 
     form = to.suffix.lower()
+    if not to.parent.is_dir():
+        raise UsageError(f"{to}: no such folder is there.")
     if form not in FORMATS:
         raise UsageError(f"{to.name}: the ending says the format: {', '.join(FORMATS)}.")
     with warehouse.connect(application_name="daybook export", autocommit=True) as conn:
@@ -46,6 +51,10 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
     frame = pandas.DataFrame([list(map(cell, row)) for row in rows], columns=names, dtype=dtype)
     frame = frame.drop(columns=left_out)
     if form == ".xlsx":
+        if too_long := [name for name in frame if frame[name].astype(str).str.len().max() > CELL]:
+            raise UsageError(
+                f"A cell holds {CELL:,} characters, a value of {too_long[0]} more: .csv."
+            )
         frame.to_excel(to, index=False, sheet_name=name[:31])
     elif form == ".csv":
         frame.to_csv(to, index=False)
@@ -74,9 +83,11 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """As a sheet may have it: no formula, and a moment as text, since its times have no zone."""
+    """As a sheet may have it: no formula or control character, and a moment as text, as its times
+    have no zone."""
     value = _plain(value)
     if isinstance(value, str):
+        value = _CONTROL.sub("\ufffd", value)
         return "'" + value if value.startswith(_FORMULA) else value
     return value.isoformat() if getattr(value, "tzinfo", None) else value
 

@@ -120,6 +120,14 @@ def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
     return unused
 
 
+def called_alike(folder: Place, table: Table) -> list[str]:
+    """The files and folders of a day whose names are nearly the table's."""
+    with telling(folder):
+        entries = {entry.name.partition(".")[0].lower(): entry.name for entry in _entries(folder)}
+    near = [get_close_matches(name.lower(), entries, 3, 0.8) for name in table.found_under]
+    return sorted({entries[stem] for stems in near for stem in stems})
+
+
 def _entries(folder: Place) -> Sequence[Entry]:
     if isinstance(folder, s3.S3Path):
         return folder.entries()

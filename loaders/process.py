@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loaders.errors import LockedError
 from loaders.sources import PROJECT
 
+LONGEST_START = 180  # seconds that one process may keep others from starting a server
 LOG_LIMIT = 10_000_000  # bytes; a larger log is set aside at the next start
 STOP_SECONDS = 20.0
 
@@ -101,9 +103,20 @@ def spawn(
 
 @contextlib.contextmanager
 def only_one(lock: Path) -> Iterator[None]:
-    """Wait until no other process is in here with the same lock file."""
+    """Wait until nobody else is in here with this lock file. LockedError where one stays."""
     with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def is_taken() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            return False
+
+        if not until(is_taken, LONGEST_START):
+            raise LockedError(
+                f"Another process has held {lock} for {LONGEST_START} s, in which it should have"
+                f" started a server: end it (`fuser {lock}` says which), and run this again."
+            )
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -159,6 +160,25 @@ def test_a_file_that_is_not_there_or_no_place_to_write_is_one_sentence(
     assert restore.main([str(tmp_path / "none")]) == 2
     assert backup.main([str(tmp_path / "no" / "folder")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_backup_that_is_ended_leaves_nothing(db: psycopg.Connection, tmp_path: Path) -> None:
+    landing.land_day(SAMPLE, parse_day("day1"))
+    script = (
+        "import sys; from loaders import backup; backup.program = lambda *_: sys.argv[2];"
+        "sys.exit(backup.main(sys.argv[1:2]))"
+    )
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    place = tmp_path / "to"
+    place.mkdir()
+    line = [sys.executable, "-c", script, str(place / "b"), str(slow)]
+    with subprocess.Popen(line, cwd=PROJECT) as saving:
+        assert until(lambda: [*place.rglob("b")] != [], 20)
+        saving.terminate()
+    assert saving.returncode == 128 + signal.SIGTERM
+    assert [*place.iterdir()] == []
 
 
 @pytest.fixture

@@ -52,6 +52,8 @@ def test_each_command_has_help_under_its_own_name(
         (["run", "day0", "--data", "x"], 2, "'day0' is not a logical day"),
         (["land", "day0"], 2, "'day0' is not a logical day"),
         (["explain", "agent", "1"], 2, "Did you mean agents?"),
+        (["status", "--limit", "0"], 2, "--limit is a number of rows, from 1"),
+        (["run", "day1", "--data", "x", "--timeout", "inf"], 2, "--timeout is a number"),
         (["plan", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
         (["run", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
         (["backfill", "--days", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
@@ -76,7 +78,9 @@ def test_a_fault_of_ours_is_a_sentence_that_names_its_place(
         raise KeyError("day")
 
     assert guarded(faulty) == 1
-    assert "error: KeyError: 'day' (test_command.py, line" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: KeyError (test_command.py, line" in said
+    assert "'day'" not in said, "its own words may quote a value of data"
     assert guarded(faulty, verbose=True) == 1
     assert capsys.readouterr().err.startswith("Traceback")
 
@@ -88,6 +92,25 @@ def test_who_reads_no_further_is_told_nothing(warehouse: str, tmp_path: Path) ->
     done = subprocess.run(line, stdout=theirs, stderr=subprocess.PIPE, timeout=60)
     os.close(theirs)
     assert (done.returncode, done.stderr) == (UNREAD, b"")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("daybook --help | true", UNREAD),
+        ("PYTHONIOENCODING=ascii daybook --help", 0),
+        ("daybook run day1 --data nowhere 2>&-", 1),
+    ],
+)
+def test_no_terminal_or_pipe_is_answered_with_a_traceback(
+    line: str, code: int, warehouse: str, tmp_path: Path
+) -> None:
+    installed = tmp_path / "daybook"
+    installed.write_text(f"#!{sys.executable}\n{INSTALLED}sys.exit(main())\n")
+    installed.chmod(0o755)
+    whole = f"set -o pipefail; PATH={tmp_path}:$PATH; {line}"
+    done = subprocess.run(["bash", "-c", whole], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_another_pipe_that_breaks_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,24 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
     assert frame["at"][0] == datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [("a\x1b[31m", "1 rows"), ("x" * 40_000, "A cell holds 32,767 characters")]
+)
+def test_what_no_sheet_holds_is_replaced_or_said(
+    tmp_path: Path,
+    db: psycopg.Connection,
+    capsys: pytest.CaptureFixture[str],
+    value: str,
+    said: str,
+) -> None:
+    db.execute("create table marts.odd (name text)")
+    db.execute("insert into marts.odd values (%s)", [value])
+    assert main(["export", "marts.odd", "--to", str(tmp_path / "odd.xlsx")]) == 2 * (said[0] == "A")
+    told = capsys.readouterr()
+    assert said in told.out + told.err
+    assert main(["export", "marts.odd", "--to", str(tmp_path / "none" / "odd.csv")]) == 2
+
+
 @pytest.mark.parametrize("name", ["agents", "agents_history"])
 def test_what_is_declared_personal_is_left_out_unless_it_is_asked_for(
     tmp_path: Path, db: psycopg.Connection, name: str, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,7 @@ import pytest
 from loaders.days import parse_day
 from loaders.errors import DaybookError
 from loaders.files import day_folder, entity_files
+from loaders.plan import plan_tables
 from loaders.raw_file import check_unchanged, opened
 from loaders.sources import declared_tables
 from tests.raw_days import write
@@ -56,6 +57,13 @@ def test_an_entity_is_found_under_any_of_its_names(tmp_path: Path) -> None:
     assert paths(tmp_path) is None
     write(tmp_path, "day1/admin_groups.ndjson.gz", "")
     assert paths(tmp_path) == ["admin_groups.ndjson.gz"]
+
+
+@pytest.mark.parametrize("name", ["agent.csv", "Agents.csv", "AGENTS.JSON"])
+def test_a_required_file_that_is_called_nearly_so_is_named(tmp_path: Path, name: str) -> None:
+    write(tmp_path, f"day1/{name}", "")
+    with pytest.raises(DaybookError, match=rf"no agents\.<ext> or agents/\. Is it {name}\?"):
+        plan_tables(tmp_path / "day1", [declared_tables()["stg_agents"]], parse_day("day1"))
 
 
 @pytest.mark.parametrize(

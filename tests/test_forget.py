@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flows import transform
 from flows.forget import main
 from flows.pages.write import write_pages
 from flows.prove import prove
@@ -263,6 +264,21 @@ def test_a_name_that_several_agents_share_is_said_to_stay(
     assert "Not erased: 1 names of card users" in capsys.readouterr().out
     assert main(["3", "--dry-run"]) == 0
     assert "Not erased" not in capsys.readouterr().out
+
+
+def test_who_is_interrupted_once_a_person_is_erased_is_told_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    world.day("day1", agents=[agent(ID), agent(2)])
+    with monkeypatch.context() as patch:
+        patch.setattr(transform, "build", interrupted)
+        assert main([ID, "--yes"]) == 1
+    assert "The person is erased, which can't be undone." in capsys.readouterr().err
+    assert [row["agent_id"] for row in world.rows("agents")] == ["2"]
+    assert main([ID, "--yes"]) == 0
 
 
 def test_the_list_of_the_forgotten_names_nobody(db: Any) -> None:

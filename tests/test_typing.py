@@ -142,9 +142,7 @@ def test_no_value_is_too_much_for_a_later_build(world: World) -> None:
     world.day("day1", agents=[agent(1)], groups=groups, transactions=transactions)
     held = world.rows("transactions", "transaction_id")
     assert [row["transaction_id"] for row in held] == ["a", "b"]
-    assert world.reasons("transactions") == [
-        ("user_id_invalid", "child_transaction_ids_invalid")
-    ]
+    assert world.reasons("transactions") == [("user_id_invalid", "child_transaction_ids_invalid")]
     spent = world.db.execute(
         "select length(user_name) as length from intermediate.int_spend_monthly order by 1"
     )
