@@ -201,8 +201,9 @@ def check_shrink(
     """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read, and off
     whom a field of it switches off.
 
-    DaybookError when no key can be read, or when SHRINK_FROM or more were there, or switched on,
-    and not half still are. A list that is empty, and may be, is looked at no further.
+    DaybookError when no key can be read, or when SHRINK_FROM or more were there, or switched on by
+    a field, or by what a list of theirs has, and not half still are. A list that is empty, and may
+    be, is looked at no further.
     """
     plan, earlier = reading.plan, before and before.day
     name, key = plan.table.name, ", ".join(plan.table.key)
@@ -222,14 +223,15 @@ def check_shrink(
             f"{what} less than half of the {found.known} of {earlier}. A lost page, another "
             "system's file, or keys that went through a spreadsheet look like that."
         )
-    elif found.on >= SHRINK_FROM and 2 * found.still_on < found.on:
-        by = ", ".join(column.name for column in plan.table.columns if column.switches_off)
-        problem = (
-            f"of the {found.on} that are on in {earlier} it would leave on {found.still_on} "
-            f"(by {by}). A field that was exported or mapped otherwise than before looks like that."
-        )
     else:
-        return
+        lost = [one for one in found.switches if one[1] >= SHRINK_FROM and 2 * one[2] < one[1]]
+        if not lost:
+            return
+        by, on, still_on = lost[0]
+        problem = (
+            f"of the {on} that are on in {earlier} it would leave on {still_on} (by {by}). "
+            "A field that was exported or mapped otherwise than before looks like that."
+        )
     raise DaybookError(f"{name}: {problem} If it is right, land it with --allow-shrink.")
 
 

@@ -26,6 +26,11 @@ _READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
 # Whether a column's value switches its record off, whatever its case and its blanks.
 _BARE = "translate(lower({}), E' \\t\\r\\n', '')"
 _SWITCHES_OFF = f"{_BARE} = {_BARE}"
+# What the lists of a key's records have, near enough to be compared.
+_LISTED = (
+    "array_remove(string_to_array(regexp_replace("
+    "string_agg({}, ','), '[][\\s\"]|\\.0+(?=[]\",])', '', 'g'), ','), '')"
+)
 
 
 def partition_name(table: str, day: Day) -> str:
@@ -35,14 +40,14 @@ def partition_name(table: str, day: Day) -> str:
 
 class Compared(NamedTuple):
     """A snapshot beside an earlier landed day: its rows and keys that can be read, those that the
-    earlier day has, and those of both; of the earlier day's those switched on, in both."""
+    earlier day has, and those of both; of each switch, its columns, the earlier day's keys that are
+    on, and those that still are."""
 
     rows: int
     readable: int
     known: int
     shared: int
-    on: int
-    still_on: int
+    switches: list[tuple[str, int, int]]
 
 
 class Leaf(NamedTuple):
@@ -179,28 +184,41 @@ class NewPartition:
         # a list of days has other dates each day: what it is about is in the rest of its key
         key = [name for name in self._table.key if name not in dated] or self._table.key
         values = ", ".join(_READ.format(f'"{name}"') for name in key)
-        off = [
-            _SWITCHES_OFF.format(f'"{one.name}"', self._literal(one.switches_off))
-            for one in self._table.columns
-            if one.switches_off
+        flags = [one for one in self._table.columns if one.switches_off]
+        lists = [one.name for one in flags if one.data_type == "jsonb"]
+        flags = [one for one in flags if one.data_type != "jsonb"]
+        off = [_SWITCHES_OFF.format(f'"{f.name}"', self._literal(f.switches_off)) for f in flags]
+        # of each switch: its columns, what is looked at, whether it was on, and whether it still is
+        switches = [
+            (
+                ", ".join(flag.name for flag in flags),
+                f"bool_and(({' or '.join(off) or 'false'}) is not true)",
+                "earlier.on_0",
+                "fresh.on_0",
+            )
         ]
+        for at, name in enumerate(lists, start=1):
+            still = f"fresh.on_{at} && earlier.on_{at}"  # it has something of what it had
+            what = _LISTED.format(f'"{name}"')
+            switches.append((name, what, f"cardinality(earlier.on_{at}) > 0", still))
+        shown = "".join(f", {what} as on_{at}" for at, (_, what, *_) in enumerate(switches))
         readable = (
-            "select array[{values}] as key, bool_and(({off}) is not true) as is_on"
-            " from {%s} where row({values}) is not null"
+            f"select array[{values}] as key{shown} from {{%s}} where row({values}) is not null"
         )
-        [counts] = self._run(
+        counted = "".join(
+            f", count(*) filter (where {was}), count(*) filter (where {was} and {still})"
+            for _, _, was, still in switches
+        )
+        [(rows, keys, known, shared, on)] = self._run(
             f"with fresh as materialized ({readable % 'new'} group by 1),"
             f" earlier as materialized ({readable % 'parent'} and _day = {{before}} group by 1)"
             " select (select count(*) from {new}), count(fresh), count(earlier),"
-            " count(*) filter (where fresh is not null and earlier is not null),"
-            " count(*) filter (where earlier.is_on),"
-            " count(*) filter (where fresh.is_on and earlier.is_on)"
-            " from fresh full join earlier using (key)",
+            " count(*) filter (where fresh.on_0 is not null and earlier.on_0 is not null)"
+            f", array[{counted[2:]}] from fresh full join earlier using (key)",
             before=self._literal(before and before.date),
-            values=values,
-            off=" or ".join(off) or "false",
         )
-        return Compared(*counts)
+        told = zip([name for name, *_ in switches], on[::2], on[1::2], strict=True)
+        return Compared(rows, keys, known, shared, list(told))
 
     def swap_in(self) -> None:
         """Takes the day's place, without who is forgotten; the parent is locked to the commit.

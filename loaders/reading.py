@@ -106,9 +106,9 @@ class Reading:
             if part.scanned.file.format in ANYWHERE:
                 self._on_read(part.bytes)
             if self.read.found.blank and not self.plan.may_be_blank:
-                raise UnreadableError(
-                    f"{path}: it has no bytes: fetch it again. Nothing was replaced."
-                )
+                is_sheet = part.scanned.file.format == "xlsx"
+                what = "its first sheet is empty" if is_sheet else "it has no bytes: fetch it again"
+                raise UnreadableError(f"{path}: {what}. Nothing was replaced.")
             self._count(part, rows + self.read.rejected - rejected)
 
     def _copy_as_it_is(

@@ -77,6 +77,7 @@ def test_a_shrunken_snapshot_is_refused(tmp_path: Path, db: psycopg.Connection) 
         ("agents", {"contact": {"active": True}}, {"contact": {"active": False}}, "deactivated"),
         ("agent_details", {"deactivated": False}, {"deactivated": "TRUE"}, "deactivated"),
         ("groups", {"agent_ids": [1]}, {"agent_ids": []}, "agent_ids"),
+        ("agent_details", {"role_ids": ["r"]}, {"role_ids": []}, "role_ids"),
     ],
 )
 def test_a_snapshot_that_switches_off_more_than_half_is_refused(
@@ -101,6 +102,16 @@ def test_a_snapshot_that_switches_off_more_than_half_is_refused(
     assert land_one(tmp_path, landed, day="day2").status == "succeeded"  # half of them stay
     assert land_one(tmp_path, landed, day="day4", allow_shrink=True).rows_landed == 30
     assert land_one(tmp_path, landed, day="day5").status == "succeeded"  # they were off before
+
+
+def test_lists_that_have_nothing_of_what_they_had_are_refused(tmp_path: Path) -> None:
+    lists = {"day1": [2, " 7"], "day2": ["2.0"], "day3": ["another system's"]}
+    for day, ids in lists.items():
+        write(tmp_path, f"{day}/groups.json", [{"id": n, "agent_ids": ids} for n in range(30)])
+        if day != "day3":
+            assert land_one(tmp_path, "stg_groups", day=day).status == "succeeded"
+    with pytest.raises(DaybookError, match="of the 30 that are on in day2 it would leave on 0"):
+        land_one(tmp_path, "stg_groups", day="day3")
 
 
 @pytest.mark.parametrize("empty", ["[]", '{"results": []}'])

@@ -263,6 +263,9 @@ def test_ids_and_numbers_of_foreign_writers(tmp_path: Path) -> None:
     none = pyarrow.array([9001.0, float("nan"), float("-inf")])
     found = read(tmp_path / "t.parquet", {"a_id": none})
     assert [row.values[0] for row in found if isinstance(row, Row)] == ["9001", None, None]
+    lists = pyarrow.array([[1.0, float("nan")]])
+    found = read(tmp_path / "t.parquet", {"a_id": ["x"], "day": lists})
+    assert [row.values[1] for row in found if isinstance(row, Row)] == ["[1,null]"]
     small = pyarrow.array([1.1, 2.0, 1e20, float("nan"), 16777216.0], pyarrow.float32())
     assert extra(tmp_path / "t.parquet", small) == [
         "1.1",

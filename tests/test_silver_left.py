@@ -214,6 +214,16 @@ def test_nothing_is_planned_for_a_table_that_was_empty(world: World) -> None:
     assert other.fetchall() == []
 
 
+@pytest.mark.builds("agents", "roles", "metrics")
+def test_a_table_that_is_gone_from_a_day_has_no_line_in_its_ledger(world: World) -> None:
+    world.day("day1", roles=[{"role_id": 1, "name": "Admin"}])
+    assert world.ledger("day1", "roles") == {"inserted": 1}
+    world.day("day1")
+    lines = world.db.execute("select table_name from metrics.row_ledger order by 1").fetchall()
+    assert "stg_roles" not in [row["table_name"] for row in lines]
+    assert "stg_agents" in [row["table_name"] for row in lines]
+
+
 @pytest.mark.builds("agents", "transactions")
 def test_a_day_does_without_a_table_where_an_overlay_lets_it(
     world: World, monkeypatch: pytest.MonkeyPatch

@@ -116,6 +116,11 @@ def meaning(first: Any, table: Table) -> str:
         shown = ", ".join(list(first)[:5])
         if _COMPLAINTS & set(map(str.lower, first)):
             return f"it is an error message ({shown}): fetch it again"
+        if table.records:
+            there = ".".join(table.records)
+            return (
+                f"records: {there} is declared, and no list of objects is there: is it elsewhere?"
+            )
         return f"its fields are {shown or 'none'}: is it another table's, or must `from` be said?"
     if first is None:
         return "it is no page of records: fetch it again"

@@ -157,14 +157,16 @@ def raw_text(raw: str) -> str:
 
 
 def json_text(value: Any, *, for_jsonb: bool = False) -> str:
-    """`value` as JSON, numbers with their own digits; NaN, and what jsonb can't hold, as text."""
+    """`value` as JSON, numbers with their own digits; NaN is null, and for jsonb, as all that it
+    can't hold, text."""
     if value is None:
         return "null"
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, Digits):
-        held = value.finite and (not for_jsonb or _fits_jsonb(value))
-        return value if held else f'"{value}"'
+        if for_jsonb:
+            return value if value.finite and _fits_jsonb(value) else f'"{value}"'
+        return value if value.finite else "null"
     if isinstance(value, str):
         return encode_basestring(value)
     if isinstance(value, list):

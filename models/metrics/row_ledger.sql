@@ -62,7 +62,8 @@ counted as (
         outcomes.rows_duplicate,
         outcomes.rows_quarantined
     from applied
-    inner join batches on applied.batch_id = batches.batch_id
+    -- what a day no longer has it has not brought
+    inner join batches on applied.batch_id = batches.batch_id and batches.status = 'succeeded'
     -- day by day: a question of one day reads that day's records alone
     cross join
         lateral (

@@ -151,7 +151,7 @@ def test_who_waits_for_another_start_waits_so_long_and_is_told(
     monkeypatch.setattr(process, "LONGEST_START", 0.3)
     with (
         process.only_one(tmp_path / "lock"),
-        pytest.raises(LockedError, match="lock for 0.3 s"),
+        pytest.raises(LockedError, match=r"lock for 0\.3 s"),
         process.only_one(tmp_path / "lock"),
     ):
         pass
