@@ -250,7 +250,7 @@ def test_a_declared_list_is_read_wherever_it_is() -> None:
     for content in (page, f"{page}\n{page}", f"[{page}]"):
         assert ids(read(content, table))[:2] == ["1", "2"]
     for users in ("null", '{"id": 1}', '{"1": {"name": "x"}, "2": {"name": "y"}}'):
-        with pytest.raises(UnreadableError, match="records: response.users is declared"):
+        with pytest.raises(UnreadableError, match=r"records: response\.users is declared"):
             read(f'{{"response": {{"users": {users}}}}}', table)
     assert read('{"response": {"users": []}}', table) == []
 
