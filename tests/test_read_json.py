@@ -249,9 +249,8 @@ def test_a_declared_list_is_read_wherever_it_is() -> None:
     page = '{"n": 1, "response": {"x": [], "users": [{"id": 1}, {"id": 2}], "y": 1}, "z": {}}'
     for content in (page, f"{page}\n{page}", f"[{page}]"):
         assert ids(read(content, table))[:2] == ["1", "2"]
-    for users in ("null", '{"id": 1}', '{"1": {"name": "x"}, "2": {"name": "y"}}'):
-        with pytest.raises(UnreadableError, match=r"records: response\.users is declared"):
-            read(f'{{"response": {{"users": {users}}}}}', table)
+    with pytest.raises(UnreadableError, match=r"records: response\.users is declared"):
+        read('{"response": {"users": null}}', table)
     assert read('{"response": {"users": []}}', table) == []
 
 
