@@ -11,6 +11,7 @@ import http.client
 import os
 import re
 import secrets
+import ssl
 import stat
 import urllib.error
 import urllib.request
@@ -42,20 +43,27 @@ def server() -> process.Program:
 
 def own_home() -> Path:
     """Where Prefect keeps its own, unless PREFECT_HOME says so: what runs are told is in there."""
-    home = process.private_folder(warehouse.home() / "prefect")
+    return process.private_folder(warehouse.home() / "prefect")
+
+
+def prefect_home() -> str:
+    """PREFECT_HOME, else ours; UsageError where Prefect's database could not be in it."""
+    home = own_home()
+    if given := os.environ.get("PREFECT_HOME"):
+        return given
     if re.search("[?%]", str(home)):
         raise UsageError(
             f"{home}: Prefect's database can't be in a folder with ? or % in its name: set another"
             " DAYBOOK_HOME, or PREFECT_HOME."
         )
-    return home
+    return str(home)
 
 
 def environment() -> dict[str, str]:
     """What server, worker and deployments run with; what the user has set wins."""
     process.private_folder(folder())
     return {
-        "PREFECT_HOME": str(own_home()),
+        "PREFECT_HOME": prefect_home(),
         ADDRESS: local_address(port()),
         "PREFECT_WORKER_QUERY_SECONDS": "1",  # each phase waits for it: 10 is long
         **os.environ,
@@ -88,7 +96,7 @@ def place(address: str) -> tuple[str, int]:
 def answers(address: str, seconds: float = 2.0) -> bool:
     """Whether an API is there and well; it needs no secret to say so."""
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=seconds) as answer:
+        with urllib.request.urlopen(f"{bare(address)}/health", timeout=seconds) as answer:
             return bool(answer.status == 200)
     except (OSError, ValueError, http.client.HTTPException):
         return False
@@ -98,12 +106,19 @@ def check_is_there(address: str) -> None:
     """DaybookError where no server, whatever it says, is at an address that the user has set."""
     try:
         with contextlib.suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(f"{address}/health", timeout=10).close()
-    except (OSError, ValueError, http.client.HTTPException):
-        named = address.rpartition("@")[2]
+            urllib.request.urlopen(f"{bare(address)}/health", timeout=10).close()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):
+            return  # whom to trust is Prefect's own setting
         raise DaybookError(
-            f"Nothing answers at {ADDRESS}, {named}: start that server, or unset the variable."
+            f"Nothing answers at {ADDRESS}, {bare(address)}: start that server, or unset it."
         ) from None
+
+
+def bare(address: str) -> str:
+    """An address without the name and password that it can hold."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def wait_for(address: str, log: Path, is_alive: Callable[[], Any]) -> None:

@@ -56,10 +56,13 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
         try:
             _make_anew(run, lock, rows, figures, was_complete)
         except BaseException as error:
-            raise DaybookError(
-                "The person is erased, which can't be undone. What counted them, the pages and what"
-                f" is on disk of them are not made anew ({type(error).__name__}): run this again."
-            ) from error
+            why = str(error) if isinstance(error, DaybookError) else type(error).__name__
+            failed = DaybookError(
+                "The person is erased, which can't be undone; but what counted them and the pages"
+                f" were not made anew ({why}). Run this again."
+            )
+            failed.exit_code = getattr(error, "exit_code", 1)
+            raise failed from error
     return rows, shared
 
 

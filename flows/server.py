@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from flows import api, timing
 from loaders import process
@@ -56,16 +55,17 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     os.environ.setdefault(
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(api.START_SECONDS)
     )
-    own_home = api.own_home()  # and DAYBOOK_HOME, where a run is the first to need one
+    api.own_home()  # and DAYBOOK_HOME, where a run is the first to need one
     os.environ.update(api.connection())
     if address := os.environ.get(api.ADDRESS):
         api.check_is_there(address)
     if address or "prefect" in sys.modules:
         meanwhile()
         return
-    prefect_home = Path(os.environ.setdefault("PREFECT_HOME", str(own_home)))
+    prefect_home = Path(os.environ.setdefault("PREFECT_HOME", api.prefect_home()))
     prefect_home.mkdir(parents=True, exist_ok=True)
-    with process.only_one(prefect_home / "server.lock"):  # the first start migrates the database
+    # the first start migrates the database
+    with process.only_one(prefect_home / "server.lock", 2 * api.START_SECONDS):
         spawn_server(prefect_home, meanwhile)
 
 
@@ -126,8 +126,7 @@ def page_of(flow_run_id: str) -> str | None:
 
     if _running:
         return None
-    parts = urlsplit(url_for("flow-run", obj_id=flow_run_id) or "")
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() or None
+    return api.bare(url_for("flow-run", obj_id=flow_run_id) or "") or None
 
 
 def _serve(descriptor: int) -> None:

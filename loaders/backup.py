@@ -130,9 +130,12 @@ def said(output: str) -> str:
 )
 def main(given: argparse.Namespace) -> None:
     # what it has written so far must not stay where nobody knows of it
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    warehouse.wake()
-    tables, rows = backup(given.file)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        warehouse.wake()
+        tables, rows = backup(given.file)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
 
 

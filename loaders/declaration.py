@@ -276,14 +276,14 @@ class _Declaration:
         return Table(name=name, columns=tuple(self._made(name, columns)), **words)
 
     def _made(self, table: str, columns: dict[str, dict[str, Any]]) -> Iterable[Column]:
-        # a landed name gives its column, too, where no overlay says another place
         owners = {(name,): name for name, words in columns.items() if not words.pop("moved", 0)}
         for name, words in columns.items():
             words.setdefault("from", ((name,),))
             for path in () if words.get("shared") else words["from"]:
                 if owners.setdefault(path, name) != name:
-                    what = f"it comes from {'.'.join(path)!r}, and so does {owners[path]}."
-                    self.add(f"{table}.{name}", f"{what} If that is meant, say shared: true here.")
+                    what = f"it comes from {'.'.join(path)!r}, and so does {owners[path]}. If that"
+                    more = f"is meant, say shared: true here, else where {owners[path]} is."
+                    self.add(f"{table}.{name}", f"{what} {more}")
         for name, words in columns.items():
             where, data_type = f"{table}.{name}", words.setdefault("data_type", "")
             if not re.fullmatch("[a-z][a-z0-9_]*", name):

@@ -86,9 +86,10 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
     if not isinstance(said, (DaybookError, OSError)):
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = "".join(f" ({Path(at.filename).name}, line {at.lineno})" for at in place)
-        said = (
-            f"{type(said).__name__}{where}: not foreseen, a fault of Daybook's or its libraries'."
-        )
+        told = "not foreseen, a fault of Daybook's or its libraries'."
+        if place and {"httpx", "httpcore", "prefect"} & {*Path(place[0].filename).parts}:
+            told = re.sub("//[^/@ ]*@", "//", str(said).partition("\n")[0])  # of an address
+        said = f"{type(said).__name__}{where}: {told}"
     print(f"error: {readable(str(said))}", file=sys.stderr)
     return code
 

@@ -47,6 +47,7 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
     if form == ".xlsx" and len(rows) > SHEET_ROWS:
         raise UsageError(f"{schema}.{name} has {len(rows):,} rows, more than a sheet holds: .csv.")
     cell, dtype = (_plain, None) if form == ".parquet" else (_cell, object)
+    cell = _shown if form == ".xlsx" else cell
     left_out = [] if with_personal else personal(name, names)
     frame = pandas.DataFrame([list(map(cell, row)) for row in rows], columns=names, dtype=dtype)
     frame = frame.drop(columns=left_out)
@@ -83,13 +84,16 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """As a sheet may have it: no formula or control character, and a moment as text, as its times
-    have no zone."""
+    """As a sheet may have it: no formula, and a moment as text, since its times have no zone."""
     value = _plain(value)
     if isinstance(value, str):
-        value = _CONTROL.sub("\ufffd", value)
         return "'" + value if value.startswith(_FORMULA) else value
     return value.isoformat() if getattr(value, "tzinfo", None) else value
+
+
+def _shown(value: Any) -> Any:
+    value = _cell(value)
+    return _CONTROL.sub("\ufffd", value) if isinstance(value, str) else value
 
 
 @command(

@@ -26,10 +26,12 @@ _READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
 # Whether a column's value switches its record off, whatever its case and its blanks.
 _BARE = "translate(lower({}), E' \\t\\r\\n', '')"
 _SWITCHES_OFF = f"{_BARE} = {_BARE}"
+COMPARED = 100  # of a list's elements: each is looked for in all of the other
 # What the lists of a key's records have, near enough to be compared.
 _LISTED = (
     "array_remove(string_to_array(regexp_replace("
-    "string_agg({}, ','), '[][\\s\"]|\\.0+(?=[]\",])', '', 'g'), ','), '')"
+    "string_agg(case when {0} ~ '^\\s*[[]' then {0} end, ','), "
+    "'[][\\s\"]|\\.0+(?=[]\",])', '', 'g'), ','), '')"
 )
 
 
@@ -198,15 +200,15 @@ class NewPartition:
             )
         ]
         for at, name in enumerate(lists, start=1):
-            still = f"fresh.on_{at} && earlier.on_{at}"  # it has something of what it had
+            # it has something of what it had; without a list it says nothing
+            still = f"(fresh.on_{at} is null or fresh.on_{at} && earlier.on_{at}[1:{COMPARED}])"
             what = _LISTED.format(f'"{name}"')
             switches.append((name, what, f"cardinality(earlier.on_{at}) > 0", still))
         shown = "".join(f", {what} as on_{at}" for at, (_, what, *_) in enumerate(switches))
-        readable = (
-            f"select array[{values}] as key{shown} from {{%s}} where row({values}) is not null"
-        )
+        readable = "select array[{values}] as key{shown} from {%s} where row({values}) is not null"
         counted = "".join(
-            f", count(*) filter (where {was}), count(*) filter (where {was} and {still})"
+            f", count(*) filter (where {was})"
+            f", count(*) filter (where {was} and fresh.on_0 is not null and {still})"
             for _, _, was, still in switches
         )
         [(rows, keys, known, shared, on)] = self._run(
@@ -214,8 +216,11 @@ class NewPartition:
             f" earlier as materialized ({readable % 'parent'} and _day = {{before}} group by 1)"
             " select (select count(*) from {new}), count(fresh), count(earlier),"
             " count(*) filter (where fresh.on_0 is not null and earlier.on_0 is not null)"
-            f", array[{counted[2:]}] from fresh full join earlier using (key)",
+            ", array[{counted}] from fresh full join earlier using (key)",
             before=self._literal(before and before.date),
+            values=values,
+            shown=shown,
+            counted=counted[2:],
         )
         told = zip([name for name, *_ in switches], on[::2], on[1::2], strict=True)
         return Compared(rows, keys, known, shared, list(told))

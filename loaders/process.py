@@ -20,7 +20,7 @@ from typing import Any
 from loaders.errors import LockedError
 from loaders.sources import PROJECT
 
-LONGEST_START = 180  # seconds that one process may keep others from starting a server
+LONGEST = 900  # seconds that a server's start may take, with the replay of its log
 LOG_LIMIT = 10_000_000  # bytes; a larger log is set aside at the next start
 STOP_SECONDS = 20.0
 
@@ -102,8 +102,8 @@ def spawn(
 
 
 @contextlib.contextmanager
-def only_one(lock: Path) -> Iterator[None]:
-    """Wait until nobody else is in here with this lock file. LockedError where one stays."""
+def only_one(lock: Path, seconds: float = LONGEST) -> Iterator[None]:
+    """Wait until nobody else is in here with this lock file; LockedError after so many seconds."""
     with lock.open("w") as file:
 
         def is_taken() -> bool:
@@ -112,10 +112,10 @@ def only_one(lock: Path) -> Iterator[None]:
                 return True
             return False
 
-        if not until(is_taken, LONGEST_START):
+        if not until(is_taken, seconds):
             raise LockedError(
-                f"Another process has held {lock} for {LONGEST_START} s, in which it should have"
-                f" started a server: end it (`fuser {lock}` says which), and run this again."
+                f"Another process has held {lock} for {seconds:g} s, longer than a server's start"
+                f" takes: wait, or end it (`fuser {lock}` says which), and run this again."
             )
         yield
 

@@ -20,9 +20,7 @@
     {%- set several = work.has_later or work.gone or work.spans_days -%}
     {%- set winner_moves = '_batch_id' in columns and (several and not work.whole if meta.records else meta.whole) -%}
     {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order)) -%}
-{%- if covered %}
 {{ hold_table() }}
-{% endif -%}
 with incoming as (
     select {% if meta.order %}distinct on ({{ key | join(', ') }}) {% endif %}* from {{ arg_dict.temp_relation }}
     {%- if meta.order %}

@@ -37,7 +37,10 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {form: x}}}", "'form' is no word for a column.*from?"),
         ("stg_agents: {columns: {email: {identifier: x}}}", "'identifier' is no word for a column"),
         ("stg_agents: {columns: {email: {from: id}}}", "comes from 'id', and so does agent_id"),
-        ("stg_agents: {columns: {email: name}}", "comes from 'name', and so does name.*shared"),
+        (
+            "stg_agents: {columns: {email: name}}",
+            "and so does name.*shared: true here, else where name",
+        ),
         ("stg_agents: {columns: {email: {values: x}}}", "values says what each of theirs is"),
         ("stg_agents: {columns: {created_at: {format: iso}}}", "written as in '%d.%m.%Y"),
         ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),

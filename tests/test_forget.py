@@ -276,7 +276,7 @@ def test_who_is_interrupted_once_a_person_is_erased_is_told_so(
     with monkeypatch.context() as patch:
         patch.setattr(transform, "build", interrupted)
         assert main([ID, "--yes"]) == 1
-    assert "The person is erased, which can't be undone." in capsys.readouterr().err
+    assert "The person is erased, which can't be undone; but" in capsys.readouterr().err
     assert [row["agent_id"] for row in world.rows("agents")] == ["2"]
     assert main([ID, "--yes"]) == 0
 

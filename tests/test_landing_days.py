@@ -105,13 +105,19 @@ def test_a_snapshot_that_switches_off_more_than_half_is_refused(
 
 
 def test_lists_that_have_nothing_of_what_they_had_are_refused(tmp_path: Path) -> None:
-    lists = {"day1": [2, " 7"], "day2": ["2.0"], "day3": ["another system's"]}
-    for day, ids in lists.items():
-        write(tmp_path, f"{day}/groups.json", [{"id": n, "agent_ids": ids} for n in range(30)])
-        if day != "day3":
-            assert land_one(tmp_path, "stg_groups", day=day).status == "succeeded"
-    with pytest.raises(DaybookError, match="of the 30 that are on in day2 it would leave on 0"):
-        land_one(tmp_path, "stg_groups", day="day3")
+    # no list says nothing of it
+    lists = ([2, " 7"], ["2.0"], None, [2], ["another system's"])
+    for day, ids in zip("12345", lists, strict=True):
+        listed = {"agent_ids": ids} if ids else {}
+        groups = [{"id": n, "name": "{x} 100%"} | listed for n in range(30)]
+        write(tmp_path, f"day{day}/groups.json", groups)
+        if day != "5":
+            assert land_one(tmp_path, "stg_groups", day=f"day{day}").status == "succeeded"
+    with pytest.raises(DaybookError, match="of the 30 that are on in day4 it would leave on 0"):
+        land_one(tmp_path, "stg_groups", day="day5")
+    write(tmp_path, "odd.yml", "stg_groups: {columns: {name: {switches_off: '{x} 100%'}}}")
+    with pytest.raises(DaybookError, match="it would leave on 0"):
+        land_one(tmp_path, "stg_groups", day="day5", sources=tmp_path / "odd.yml")
 
 
 @pytest.mark.parametrize("empty", ["[]", '{"results": []}'])

@@ -146,6 +146,15 @@ def test_the_first_sheet_that_is_shown_is_read(tmp_path: Path, before: str) -> N
         land_one(tmp_path, "stg_agents")
 
 
+def test_what_nobody_declared_is_kept_as_it_is_shown(
+    tmp_path: Path, db: psycopg.Connection
+) -> None:
+    header = ["PLZ", *HEADER[:3], "other"]
+    save(tmp_path, header, [123, 1, "a@example.com", "A", 0.5], form="00000")
+    assert land_one(tmp_path, "stg_agents").rows_landed == 1
+    assert rows(db, "stg_agents")[0]["_extra"] == {"PLZ": "00123", "other": 0.5}
+
+
 def test_a_sheet_that_is_no_table_is_refused_with_what_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,7 +116,7 @@ def meaning(first: Any, table: Table) -> str:
         shown = ", ".join(list(first)[:5])
         if _COMPLAINTS & set(map(str.lower, first)):
             return f"it is an error message ({shown}): fetch it again"
-        if table.records:
+        if table.records and table.records[0] in first:
             there = ".".join(table.records)
             return (
                 f"records: {there} is declared, and no list of objects is there: is it elsewhere?"

@@ -124,7 +124,9 @@ def _number(value: float, shown_as: str) -> str:
     if isinstance(value, float) and not value.is_integer():
         return Digits(repr(value))
     text = str(int(value))
-    return Digits(text.zfill(len(shown_as)) if shown_as and set(shown_as) == {"0"} else text)
+    # with zeros put before them it is no number any more
+    is_padded = shown_as and set(shown_as) == {"0"}
+    return text.zfill(len(shown_as)) if is_padded else Digits(text)
 
 
 def _moment(value: datetime, shown_as: str) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from flows import api
 from flows.server import start_server
 from loaders import process, warehouse
 from loaders.errors import DaybookError, LockedError, UsageError
@@ -145,21 +146,18 @@ def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
     assert {phase["run_id"] for phase in by_phase.values()} <= set(known)
 
 
-def test_who_waits_for_another_start_waits_so_long_and_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(process, "LONGEST_START", 0.3)
+def test_who_waits_for_another_start_waits_so_long_and_is_told(tmp_path: Path):
     with (
         process.only_one(tmp_path / "lock"),
         pytest.raises(LockedError, match=r"lock for 0\.3 s"),
-        process.only_one(tmp_path / "lock"),
+        process.only_one(tmp_path / "lock", 0.3),
     ):
         pass
 
 
 def test_an_address_where_nothing_answers_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://me:secret@127.0.0.1:1/api")
-    with pytest.raises(DaybookError, match=r"at PREFECT_API_URL, 127\.0\.0\.1:1/api"):
+    with pytest.raises(DaybookError, match=r"at PREFECT_API_URL, http://127\.0\.0\.1:1/api"):
         start_server()
 
 
@@ -168,5 +166,6 @@ def test_a_home_that_prefects_database_cannot_be_in_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path / name))
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
     with pytest.raises(UsageError, match="set another DAYBOOK_HOME, or PREFECT_HOME"):
-        start_server()
+        api.prefect_home()

@@ -17,10 +17,10 @@ end collate "C";
 create or replace function bronze.json_depth(landed text) returns bigint
 language sql immutable parallel safe
 return (
-    select max(depth) from (
+    select coalesce(max(depth), 0) from (
         select sum(case when bracket[1] in ('[', '{') then 1 else -1 end) over (order by place) as depth
         from regexp_matches(
-            regexp_replace(landed, '"([^"\\]|\\.)*"', '', 'g'), '[][{}]', 'g'
+            regexp_replace(landed, '"(?:[^"\\]|\\.)*"', '', 'g'), '[][{}]', 'g'
         ) with ordinality as brackets (bracket, place)
     ) as depths
 );
