@@ -146,7 +146,7 @@ def signal_to_all(number: int, scene: Scene) -> None:
         those = [flow, *flow.children(recursive=True)]
         for each in those:
             each.send_signal(number)
-        until(lambda: not any(each.is_running() for each in those), 60)
+        until(lambda: not any(each.is_running() for each in those), 150)
 
 
 def signal_to_postgres(number: int, scene: Scene) -> None:
