@@ -46,8 +46,8 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
         names = [column.name for column in cursor.description or ()]
     if form == ".xlsx" and len(rows) > SHEET_ROWS:
         raise UsageError(f"{schema}.{name} has {len(rows):,} rows, more than a sheet holds: .csv.")
-    cell, dtype = (_plain, None) if form == ".parquet" else (_cell, object)
-    cell = _shown if form == ".xlsx" else cell
+    cell = {".parquet": _plain, ".csv": _cell, ".xlsx": _shown}[form]
+    dtype = None if form == ".parquet" else object
     left_out = [] if with_personal else personal(name, names)
     frame = pandas.DataFrame([list(map(cell, row)) for row in rows], columns=names, dtype=dtype)
     frame = frame.drop(columns=left_out)
