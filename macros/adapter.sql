@@ -10,7 +10,15 @@
 
 
 {% macro postgres__create_view_as(relation, sql) -%}
-    {{ get_replace_view_sql(relation, sql) }}
+    {#- In place Postgres takes new columns behind the others alone, and no other type. -#}
+    do $replace$
+    begin
+        {{ get_replace_view_sql(relation, sql) }}
+    exception when invalid_table_definition then
+        drop view {{ relation }};
+        {{ get_replace_view_sql(relation, sql) }}
+    end
+    $replace$
 {%- endmacro %}
 
 

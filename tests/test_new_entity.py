@@ -123,6 +123,26 @@ def test_a_new_entity_lands_and_comes_to_silver(
     ).fetchall()
     assert [tuple(row.values()) for row in ledger] == [(True, 3, 2, 0, 0, 1), (True, 2, 0, 1, 1, 0)]
 
+    # a column more, where it belongs: between others. A project is parsed once.
+    project = project.rename(tmp_path / "changed")
+    before, more = "{name: issued, ", "{name: note, data_type: text, description: A remark.}"
+    where = project / SOURCES_FILE.relative_to(PROJECT)
+    where.write_text(where.read_text().replace(before, f"{more}\n          - {before}"))
+    for model in ("intermediate/int_invoices_records", "silver/invoices"):
+        sql, told = (project / f"models/{model}.{ending}" for ending in ("sql", "yml"))
+        sql.write_text(sql.read_text().replace("    issued,\n", "    note,\n    issued,\n"))
+        before = "      - name: issued\n"
+        more = "      - {name: note, description: A remark., data_type: text}\n"
+        told.write_text(told.read_text().replace(before, more + before))
+    (data / "day3").mkdir()
+    for name, text in REQUIRED.items():
+        (data / "day3" / name).write_text(text)
+    (data / "day3" / "invoices.json").write_text(json.dumps([PAID | {"note": "late"}]))
+    in_project(project, "loaders", "--day", "day3", "--data", str(data))
+    assert dbt("build", "--select", "tag:invoices", project=project).success
+    rows = db.execute("select note, total from silver.invoices order by invoice_id").fetchall()
+    assert [tuple(row.values()) for row in rows] == [("late", 12), (None, Decimal("1.1"))]
+
 
 def test_the_templates_are_the_models_of_roles() -> None:
     made = files_of(declared_tables()["stg_roles"])
