@@ -222,7 +222,7 @@ def test_a_broken_last_line_that_is_all_there_is_a_reject(last: str) -> None:
     ("content", "said"),
     [
         ('{"message": "Rate limit exceeded", "code": 429}', "an error message .message, code."),
-        ('{"data": [{"id": 1}]}', "its list is under `data`: declare records: data"),
+        ('{"data": [\n{"id": 1},\n{"id": 2}]}', "its list is under `data`: declare records: data"),
         ('{"response": {"users": [{"id": 1}]}}', "declare records: response.users"),
         ('[{"results": [{"id": 1}]}, {"results": []}]', "its list is under `results`"),
         ('{"id": {"0": 1, "1": 2}, "b": {"0": 3}}', "column-wise JSON: write it with orient"),

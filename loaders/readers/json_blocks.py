@@ -176,6 +176,8 @@ def _are_lines(window: Window) -> bool:
         return decode(line, 0)[1] > 0
     except (ValueError, RecursionError):
         pass
+    if line.rstrip()[-1] in "[{,:":  # the object goes on, as an envelope does at its list
+        return False
     window.kept, window.at = window.at, window.at + len(line)
     begins_like_one = window.text[window.at : window.at + 1] == "\n" and window.next() == "{"
     window.at, window.kept = window.kept, None
