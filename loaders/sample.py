@@ -54,19 +54,22 @@ class Field(NamedTuple):
 def read_sample(
     location: Path, encoding: str, is_key: Callable[[str], bool]
 ) -> tuple[Table, list[Field]]:
-    """How a file or a folder is read (a CSV's delimiter, where pages keep their list), and the
-    fields of its records. `is_key`: whether a field's name may be the key's.
+    """How a file or a folder is read (a CSV's delimiter; where files of one record each, without a
+    key, keep a list of records), and the fields of its records. `is_key`: whether a field's name
+    may be the key's.
 
     UsageError when there are no records.
     """
     files = sample_files(location)
     # without a column every field is one that nobody declared, and is kept as it is
     table = Table("sample", (), "delta", False, (), (), encoding=encoding)
+    table = _delimited(table, files[0])
     records = list(islice(_records(files, table), SAMPLED))
     if not records:
         raise UsageError(f"{location}: no record was found in it, so it says nothing of any field.")
-    if (better := _read_better(table, files, records, is_key)) != table:
-        table = better
+    lone = files[0].format == "json" and len(records) == len(files)
+    if lone and not any(map(is_key, records[0])) and (path := guess.list_in(records[0])):
+        table = replace(table, records=tuple(path.split(".")))
         records = list(islice(_records(files, table), SAMPLED))
     is_text = files[0].format in ("csv", "xlsx")
     structs = structs_of(files[0]) if files[0].format == "parquet" else None
@@ -78,22 +81,12 @@ def read_sample(
     ]
 
 
-def _read_better(
-    table: Table,
-    files: list[RawFile],
-    records: list[dict[str, Any]],
-    is_key: Callable[[str], bool],
-) -> Table:
-    """The table with the delimiter that a header of one name shows, or with the place where files
-    of one record each, which has no key, keep a list of records."""
-    first = records[0]
-    if files[0].format == "csv" and len(first) == 1:
-        (header,) = first
-        mark = max(";\t|", key=header.count)
-        return replace(table, delimiter=mark) if mark in header else table
-    lone = files[0].format == "json" and len(records) == len(files)
-    if lone and not any(map(is_key, first)) and (path := guess.list_in(first)):
-        return replace(table, records=tuple(path.split(".")))
+def _delimited(table: Table, file: RawFile) -> Table:
+    """The table with the delimiter that a CSV's header of one name shows; its records may have
+    commas."""
+    header = scan(file, Mapping(table)).header or () if file.format == "csv" else ()
+    if len(header) == 1 and (mark := max(";\t|", key=header[0].count)) in header[0]:
+        return replace(table, delimiter=mark)
     return table
 
 

@@ -185,6 +185,7 @@ def write_as(folder: Path, form: str) -> Path:
             "Due": ["2026-01-05", "2026-01-06"],
             "Seen at": ["2026-01-05T10:00:00Z", "2026-01-06"],
             "Note": [None, None],
+            "Remark": ["one, two", "three, four"],
         }
     )
     if form == "csv":
@@ -211,6 +212,7 @@ def test_each_format_says_the_same_of_an_entity(tmp_path: Path, form: str) -> No
         "due": ("date", "Due"),
         "seen_at": ("timestamptz", "Seen at"),
         "note": ("text", "Note"),
+        "remark": ("text", "Remark"),
     }
     words = {"found_under": ["invoices"], "kind": "delta", "required": False, "key": ["invoice_id"]}
     assert entry["config"]["meta"] == words | ({"delimiter": ";"} if form == "csv" else {})
