@@ -130,3 +130,36 @@ def test_a_number_that_is_none_is_no_id() -> None:
     assert found == ["1", None, None, "NaN"]
     with pytest.raises(UnreadableError, match="none of its records has the key"):
         ids(b'[{"id": NaN}]')
+
+
+@pytest.mark.parametrize(
+    ("members", "ids", "extra"),
+    [
+        ('[{"id": 1, "name": "a"}, {"id": "b"}]', '[1,"b"]', {"members": [{"name": "a"}, {}]}),
+        ('[{"id": 1}, {"name": "b"}]', "[1,null]", {"members": [{}, {"name": "b"}]}),
+        ('[{"id": 1}, {"id": 2}]', "[1,2]", None),
+        ('["u1", "u2"]', '["u1","u2"]', None),
+        ("[]", "[]", None),
+        ("null", None, None),
+    ],
+)
+def test_a_path_goes_through_a_list_of_objects_for_a_column_of_lists(
+    members: str, ids: str | None, extra: Any
+) -> None:
+    lists = Column("agent_ids", "jsonb", (("members", "id"), ("members",)))
+    mapping = Mapping(replace(TABLE, columns=(COLUMNS[0], lists)))
+    stream = io.BytesIO(f'{{"id": 1, "members": {members}}}\n'.encode())
+    pieces = read_json(FILE, stream, mapping, Found())
+    (row,) = rows_of(b"".join(piece for piece, _ in pieces))
+    assert list(row.values) == ["1", ids]
+    assert (json.loads(row.extra) if row.extra else None) == extra
+
+
+def test_what_a_list_has_of_a_column_that_is_none_is_kept_whole() -> None:
+    stream = io.BytesIO(b'{"id": 1, "contact": [{"email": "a"}]}\n')
+    pieces = read_json(FILE, stream, Mapping(TABLE), Found())
+    (row,) = rows_of(b"".join(piece for piece, _ in pieces))
+    assert (list(row.values), json.loads(row.extra or "")) == (
+        ["1", None, None],
+        {"contact": [{"email": "a"}]},
+    )

@@ -29,7 +29,7 @@ from loaders.readers.json_blocks import (
     decode,
 )
 from loaders.readers.json_cells import Cells
-from loaders.readers.mapping import Mapping
+from loaders.readers.mapping import Mapping, is_list_of_objects
 from loaders.readers.rows import (
     UNSTORABLE,
     Found,
@@ -187,8 +187,7 @@ def _list_at(value: Any, path: tuple[str, ...]) -> list[Any] | None:
     """The list of objects that an object has at `path`, if it has one."""
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
-    lists = isinstance(value, list) and all(isinstance(one, dict) for one in value)
-    return value if lists else None
+    return value if is_list_of_objects(value) else None
 
 
 def _values_of(text: str) -> Iterator[tuple[Any, str]]:

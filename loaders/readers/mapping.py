@@ -41,7 +41,7 @@ class Mapping:
         self.tree = Node()
         for place, column in enumerate(table.columns):
             for rank, path in enumerate(column.places):
-                self.tree.add(path, place, rank)
+                self.tree.add(path, place, rank, column.data_type == "jsonb")
 
     def header(self, names: Sequence[str]) -> Header:
         """What the names of a file's header stand for; worked out once for all files with them."""
@@ -172,11 +172,13 @@ class Node:
     def __init__(self) -> None:
         self.below: dict[str, Node] = {}
         self.columns: list[tuple[int, int]] = []  # place and rank of each
+        self.takes_lists = True  # whether all columns below are lists
 
-    def add(self, path: tuple[str, ...], place: int, rank: int) -> None:
+    def add(self, path: tuple[str, ...], place: int, rank: int, is_list: bool) -> None:
         """Says that the path ends at the column at `place`, as one of the places tried for it."""
         node = self
         for name in path:
+            node.takes_lists &= is_list
             node = node.below.setdefault(name, Node())
         node.columns.append((place, rank))
 
@@ -201,6 +203,10 @@ def _spread(
         if below and below.below and isinstance(value, dict):
             if inner := _spread(value, below, own, given, found):
                 objects[name] = inner
+        elif below and below.below and below.takes_lists and is_list_of_objects(value):
+            _each(value, below, own, given)
+            if any(inners := [_spread(one, below, own, {}, found) for one in value]):
+                objects[name] = inners
         elif below and below.columns:
             for column, rank in below.columns:
                 given.setdefault(column, []).append((rank, own, value))
@@ -208,3 +214,23 @@ def _spread(
             found.know(".".join(own))
             rest[name] = value
     return rest | objects
+
+
+def is_list_of_objects(value: Any) -> bool:
+    """Whether it is a list, and of objects where it has anything."""
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
+def _each(
+    objects: list[Any],
+    node: Node,
+    path: FieldPath,
+    given: dict[int, list[tuple[int, FieldPath, Any]]],
+) -> None:
+    """Adds what a list's objects give below `node`: to each column a list, null where one has
+    nothing."""
+    for name, below in node.below.items():
+        values = [one.get(name) if isinstance(one, dict) else None for one in objects]
+        for column, rank in below.columns:
+            given.setdefault(column, []).append((rank, (*path, name), values))
+        _each(values, below, (*path, name), given)
