@@ -97,13 +97,13 @@ def _values(value: Any) -> tuple[tuple[str, str], ...]:
 
 def _formats(value: Any) -> tuple[str, ...]:
     formats = _texts(value, "(?s).*%.*")
-    for form in formats:
-        if unknown := re.search("%[^aAbBcdfGHIjmMpSuUVwWxXyYzZ%]", form.replace("%%", "")):
+    for form in formats:  # of %Z no offset would come
+        if unknown := re.search("%[^aAbBcdfGHIjmMpSuUVwWxXyYz%]", re.sub("^%[sQ]$|%%", "", form)):
             raise ValueError(f"{FORMAT}; {unknown[0]!r} is no part of one.")
     return formats
 
 
-FORMAT = "format is written as in '%d.%m.%Y %H:%M'"
+FORMAT = "format is written as in '%d.%m.%Y %H:%M', or '%s', '%Q' (seconds, ms from 1970)"
 # What each word may say, for a message, and what reads it.
 Words = dict[str, tuple[str, Callable[[Any], Any]]]
 READING: Words = {

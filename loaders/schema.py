@@ -43,7 +43,7 @@ class Table:
     """A `stg_*` table: what it is found under in a day's folder and how its files are read.
 
     `records` is the path to a page's list where it is not `results`, `decimal` the sign before a
-    number's fraction.
+    number's fraction where numbers are written as people do.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Table:
     records: FieldPath = ()
     delimiter: str = ","
     encoding: str = "utf-8"
-    decimal: str = "."
+    decimal: str = ""
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -58,7 +58,9 @@ def _read(path: Path, problems: list[str]) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{where}: this is no YAML.") from None
+        raise UsageError(
+            f"{path}{where}: this is no YAML; a name with one of []{{}},:# in it stands in quotes."
+        ) from None
 
 
 def _said_twice(node: Any, where: str, file: str, seen: set[int]) -> Iterator[str]:

@@ -49,6 +49,7 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {from: []}}}", "from is a name, a dotted path"),
         ("stg_agents: {columns: {email: {shared: yess}}}", "shared is true or false, not 'yess'"),
         ("stg_agents: {columns: {created_at: {format: '%d.%Q'}}}", "'%Q' is no part of one"),
+        ("stg_agents: {columns: {created_at: {format: '%H:%M %Z'}}}", "'%Z' is no part of one"),
         ("stg_agents: {columns: [email]}", "columns are names, and what is said of each"),
         ("stg_agents: {encoding: base64}", "'base64' is no encoding"),
         ("stg_agents: {records: [a]}", "records is where a page keeps its list"),
@@ -74,6 +75,7 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {values: {a: b, a: c}}}}", "values.a: it is said again"),
         ("stg_agents: &a {kind: *a}", "this is no YAML"),
         ("{", "this is no YAML"),
+        ("stg_agents: {found_under: a [b]}", "no YAML; a name with .* in quotes"),
         ("7", "no tables are declared"),
     ],
 )
@@ -249,6 +251,46 @@ def test_amounts_in_major_units_land_in_minor_ones_exactly(
     text = "stg_transactions: {columns: {amount_minor: {from: amount, scale: 2}}}"
     mapping = Mapping(declared_tables(sources(tmp_path, text))["stg_transactions"])
     assert mapping.header(["id", "amount"]).row(1, ["1", theirs]).values[14] == minor
+
+
+@pytest.mark.parametrize(
+    ("decimal", "theirs", "ours"),
+    [
+        (",", "1.234,50", "1234.50"),
+        (",", "-1\u202f234,50 €", "-1234.50"),
+        (",", "1'234'567", "1234567"),
+        (",", "1,234.50", "1,234.50"),
+        (".", "$1,234.50", "1234.50"),
+        (".", "-12.5", "-12.5"),
+        (".", "1,234,567", "1234567"),
+        (".", "1.234,567.8", "1.234,567.8"),
+        (".", "12.50 USD", "12.50 USD"),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(
+    tmp_path: Path, decimal: str, theirs: str, ours: str
+) -> None:
+    overlay = sources(tmp_path, f"stg_budgets: {{decimal: '{decimal}'}}")
+    header = Mapping(declared_tables(overlay)["stg_budgets"]).header(["id", "limit_amount"])
+    assert ours in header.row(1, ["1", theirs]).values
+
+
+@pytest.mark.parametrize(
+    ("form", "theirs", "ours"),
+    [
+        ("%s", "1767340800", "2026-01-02T08:00:00+00:00"),
+        ("%s", "1767340800.25", "2026-01-02T08:00:00.250000+00:00"),
+        ("%Q", "1767340800123", "2026-01-02T08:00:00.123000+00:00"),
+        ("%s", "1767340800123", "1767340800123"),
+        ("%s", "nan", "nan"),
+    ],
+)
+def test_seconds_from_1970_land_as_a_time(
+    tmp_path: Path, form: str, theirs: str, ours: str
+) -> None:
+    text = f"stg_agents: {{columns: {{updated_at: {{from: updated, format: '{form}'}}}}}}"
+    mapping = Mapping(declared_tables(sources(tmp_path, text))["stg_agents"])
+    assert mapping.header(["id", "updated"]).row(1, ["1", theirs]).values[-1] == ours
 
 
 @pytest.mark.usefixtures("warehouse")

@@ -6,7 +6,7 @@ import hmac
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from loaders.errors import UsageError
@@ -22,6 +22,7 @@ _MIDNIGHT = re.compile(
     r"([0-9]{4,}-[0-9]{2}-[0-9]{2})[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]00:?(?:00)?)?"
 )
 NUMBERS = ("bigint", "integer", "numeric")
+EPOCHS = {"%s": "seconds", "%Q": "milliseconds"}  # since 1970
 
 
 def whole_id(text: str | None) -> str | None:
@@ -43,16 +44,24 @@ def _ours(values: dict[str, str], text: str | None) -> str | None:
     return values.get(text, values.get(text.strip(), text))
 
 
-def _point(text: str | None) -> str | None:
-    """1.234,50 as 1234.50; what is no number by these rules stays as it is, and what a file has as
-    a number, not as its text."""
-    if (
-        text
-        and not isinstance(text, Digits)
-        and re.fullmatch(r"\s*[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]+)?\s*", text)
-    ):
-        return text.strip().replace(".", "").replace(",", ".")
-    return text
+def _point(written: re.Pattern[str], text: str | None) -> str | None:
+    """1.234,50 as 1234.50 where that is how numbers are written; what is no number by these rules
+    stays as it is, and what a file has as a number, not as its text."""
+    found = text and not isinstance(text, Digits) and written.fullmatch(text)
+    if not found:
+        return text
+    sign, whole, part = found.group("sign", "whole", "part")
+    return sign + re.sub("[^0-9]", "", whole) + (f".{part}" if part else "")
+
+
+def _written(decimal: str) -> re.Pattern[str]:
+    """How numbers are written with this sign before a fraction: another one between thousands, and
+    perhaps a currency's before or behind it."""
+    between = ".,'\u2019 \u00a0\u202f".replace(decimal, "")
+    whole = rf"[0-9]+|[0-9]{{1,3}}(?P<by>[{between}])[0-9]{{3}}((?P=by)[0-9]{{3}})*"
+    return re.compile(
+        rf"\s*(?P<sign>[+-]?)\s*[$€£¥]?\s*(?P<whole>{whole})([{decimal}](?P<part>[0-9]+))?\s*[$€£¥]?\s*"
+    )
 
 
 def _scaled(places: int, text: str | None) -> str | None:
@@ -73,10 +82,13 @@ def _scaled(places: int, text: str | None) -> str | None:
 def _iso(formats: Sequence[str], date_only: bool, text: str | None) -> str | None:
     for form in formats if text else ():
         try:
-            moment = datetime.strptime(str(text).strip(), form)
-        except ValueError:
+            if unit := EPOCHS.get(form):
+                moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(**{unit: float(str(text))})
+            else:
+                moment = datetime.strptime(str(text).strip(), form)
+        except (ValueError, OverflowError):
             continue
-        if date_only or not re.search("%[HIMScXTRp]", form):
+        if date_only or not re.search("%[HIMScXTRpsQ]", form):
             return moment.date().isoformat()
         return moment.isoformat()
     return text
@@ -125,8 +137,8 @@ def declared_of(table: Table, column: Column) -> Treat | None:
     steps: list[Treat] = []
     if column.values:
         steps.append(partial(_ours, dict(column.values)))
-    if table.decimal == "," and column.data_type in NUMBERS:
-        steps.append(_point)
+    if table.decimal and column.data_type in NUMBERS:
+        steps.append(partial(_point, _written(table.decimal)))
     if column.scale:
         steps.append(partial(_scaled, column.scale))
     if column.formats:
