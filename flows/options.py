@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows import api
-from loaders import retention
+from loaders import retention, s3
 from loaders.arguments import add_landing, check_workers, data_path
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
@@ -61,7 +61,7 @@ class Options:
         declared_tables(sources)
         return replace(
             self,
-            data=data if "://" in data else str(Path(data).absolute()),
+            data=str(s3.place(data)),
             sources=str(Path(sources).absolute()) if sources else None,
         )
 

@@ -37,7 +37,7 @@ _PASSED_OVER = re.compile(
 
 def day_folder(data: str | Path, day: Day) -> Place:
     """`<data>/<day>` or `<data>/sync-<day>`; DaybookError when there is none, or both."""
-    root = s3.parse(str(data)) if str(data).startswith(s3.SCHEME) else Path(data)
+    root = s3.place(data)
     with telling(root):
         if not root.is_dir():
             raise DaybookError(f"{root}: there is no such data folder.")

@@ -110,9 +110,13 @@ def parse(address: str) -> S3Path:
 
 
 def place(address: object) -> S3Path | Path:
-    """Where an address leads: into S3, or to an absolute path on disk."""
-    text = str(address)
-    return parse(text) if text.startswith(SCHEME) else Path(text).absolute()
+    """Where an address leads: into S3, or to an absolute path on disk. UsageError for any other."""
+    scheme, is_address, _ = str(address).partition("://")
+    if not is_address:
+        return Path(scheme).absolute()
+    if scheme != "s3":
+        raise UsageError(f"{scheme}:// is not for Daybook: give a folder, or s3://bucket/prefix.")
+    return parse(str(address))
 
 
 def versions(paths: Iterable[S3Path]) -> list[Version]:

@@ -147,6 +147,9 @@ def test_what_spark_has_read_is_not_read_again(
     assert main(["--day", "day1", "--data", str(out), "--out", str(tmp_path)]) == 1
     assert "Spark has read this already" in capsys.readouterr().err
     assert main(["--day", "nay", "--data", "x"]) == 2
+    # it would be a folder called hdfs: on each machine
+    assert main(["--day", "day1", "--data", str(SAMPLE), "--out", "hdfs://node/read"]) == 2
+    assert "hdfs:// is not for Daybook" in capsys.readouterr().err
 
 
 def test_what_cannot_be_planned_writes_nothing(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def read_day(
     for the landing.
     """
     # absolute: the executors work in other folders than this process
-    folder, target = day_folder(str(s3.place(data)), day), s3.place(out) / day.text
+    folder, target = day_folder(data, day), s3.place(out) / day.text
     if folder == target:
         raise UsageError(f"{target}: the raw files are there; give --out another place.")
     if prepared.is_prepared(folder):
