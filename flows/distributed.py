@@ -83,7 +83,7 @@ def project_folder() -> dict[str, str]:
 
 
 def refuse_small_pool(*, on_pool: bool) -> None:
-    """UsageError unless the pool is there, has a worker, and holds parents and children at once.
+    """UsageError unless the pool is there and at work, and holds parents and children at once.
     `on_pool`: the day takes a place of it too."""
     waiting = [*["the day"] * on_pool, "land-day", "a table"]  # each for the next
     try:
@@ -99,6 +99,8 @@ def refuse_small_pool(*, on_pool: bool) -> None:
             f"The work pool {POOL} runs {limit} at once, and {len(waiting)} wait for each other: "
             f"{', '.join(waiting)}. Raise it: prefect work-pool set-concurrency-limit {POOL} 8."
         )
+    if pool.is_paused:
+        raise UsageError(f"The work pool {POOL} is paused: prefect work-pool resume {POOL}.")
     if pool.status != WorkPoolStatus.READY:
         raise UsageError(f"No worker is at work in the pool {POOL}: make up.")
 
@@ -136,17 +138,20 @@ def run_phases(run: Run, names: Iterable[str]) -> Done:
 
 
 def trigger(run: Run, name: str, run_name: str, **more: str) -> UUID:
-    """Start a run of a deployment on the pool, for the day; its id."""
+    """Start a run of a deployment on the pool, for the day; its id. DaybookError without it."""
     of_day = {"day": run.day.text, "run_id": run.flow_run_id, "options": asdict(run.options)}
-    # `_sync` is what Prefect's decorator takes, and its types don't say so.
-    started: FlowRun = run_deployment(  # type: ignore[call-arg, assignment]
-        f"{name}/{name}",
-        parameters=of_day | more,
-        flow_run_name=run_name,
-        tags=[run.day.text, "distributed"],
-        timeout=0,
-        _sync=True,
-    )
+    try:
+        # `_sync` is what Prefect's decorator takes, and its types don't say so.
+        started: FlowRun = run_deployment(  # type: ignore[call-arg, assignment]
+            f"{name}/{name}",
+            parameters=of_day | more,
+            flow_run_name=run_name,
+            tags=[run.day.text, "distributed"],
+            timeout=0,
+            _sync=True,
+        )
+    except ObjectNotFound:
+        raise DaybookError(f"Prefect has no deployment {name}: make deploy.") from None
     return started.id
 
 
@@ -170,8 +175,8 @@ def wait_for(started: dict[str, UUID], run: Run) -> Done:
                 if time.monotonic() - taken > START_SECONDS:
                     raise PhaseError(
                         f"No worker of the pool {POOL} took {', '.join(started)} within "
-                        f"{START_SECONDS:g} s: is it stopped, are all slots of the pool taken, or "
-                        "does its own --limit leave no room beside the runs that wait?"
+                        f"{START_SECONDS:g} s: is it stopped, is pool or queue paused, are all "
+                        "slots taken, or does its own --limit leave no room beside those that wait?"
                     )
                 time.sleep(POLL_SECONDS)
         except BaseException:
@@ -193,7 +198,9 @@ def _failure(name: str, state: State[Any]) -> DaybookError:
     said = said.removeprefix("Flow run encountered an exception: ")
     kind, _, message = said.partition(": ")
     known: dict[str, type[DaybookError]] = {"PlanError": PlanError, "LockedError": LockedError}
-    return known[kind](message) if kind in known else PhaseError(f"{name}: {said}")
+    if kind in known:
+        return known[kind](message)
+    return PhaseError(f"{name} {state.type.value.lower()}: {said}")
 
 
 @contextlib.contextmanager

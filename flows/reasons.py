@@ -20,7 +20,7 @@ class PhaseError(DaybookError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.said = f"{message.partition(':')[0]} failed"
+        self.said = message.partition(":")[0]
 
 
 class LedgerError(DaybookError):
@@ -33,6 +33,8 @@ def without_values(error: BaseException) -> str:
     Our own errors say what was found and hold none, but for what a file begins with and what a
     driver says.
     """
+    if not isinstance(error, Exception):
+        return "The run was ended from outside: cancelled in Prefect, or its worker was stopped."
     if not isinstance(error, DaybookError):
         state = getattr(error, "sqlstate", None)
         return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")

@@ -296,8 +296,11 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
         reasons.without_values(DaybookError("groups.csv: it is cut.")) == "groups.csv: it is cut."
     )
     assert secret not in reasons.without_values(psycopg.DataError(secret))
-    on_the_pool = reasons.PhaseError(f"land-day: it begins with {secret}")
+    on_the_pool = reasons.PhaseError(f"land-day failed: it begins with {secret}")
     assert reasons.without_values(on_the_pool) == "land-day failed"
+    not_taken = reasons.PhaseError("No worker took land-day: is it stopped?")
+    assert reasons.without_values(not_taken) == "No worker took land-day"
+    assert "cancelled in Prefect" in reasons.without_values(KeyboardInterrupt())
 
 
 def _not_landed(table: str, cause: Exception) -> DaybookError:

@@ -132,6 +132,20 @@ def test_a_pool_too_small_for_parent_and_children_is_refused(stack):
     assert "set-concurrency-limit" in done.stderr
 
 
+def test_a_paused_pool_and_a_deployment_that_is_gone_are_named_with_the_command_that_helps(stack):
+    day = ("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
+    stack.run("prefect", "work-pool", "pause", "daybook")
+    paused = stack.cold(*day)
+    stack.run("prefect", "work-pool", "resume", "daybook")
+    assert paused.returncode == 2
+    assert "prefect work-pool resume daybook" in paused.stderr
+    stack.run("prefect", "--no-prompt", "deployment", "delete", "land-day/land-day")
+    gone = stack.cold(*day)
+    assert stack.cold("flows.deploy", "land-day").returncode == 0
+    assert gone.returncode == 1
+    assert "Prefect has no deployment land-day: make deploy" in gone.stderr
+
+
 def test_a_worker_from_a_venv_that_is_not_activated_runs_what_prefects_own_command_deployed(
     stack, tmp_path
 ):
