@@ -213,7 +213,7 @@ def _for_the_day(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run
 
 def _phase(name: str, work: Callable[[Run], Any] | None = None) -> Any:
     """The flow of a phase, which is its task of flows.tasks unless `work` is another way."""
-    work = work or (lambda run: tasks.PHASES[name](tasks.whole(run)))
+    work = work or (lambda run: tasks.PHASES[name](tasks.opaque(run)))
 
     @flow(name=name, flow_run_name=f"{name} {{day}}", persist_result=False)
     async def phase(day: str, run_id: str, options: dict[str, Any]) -> None:
@@ -244,4 +244,4 @@ async def land_table(day: str, run_id: str, options: dict[str, Any], table: str)
     """Find, hash and check one table's files, and land them."""
     with _for_the_day(day, run_id, options) as run:
         for plan in phases.plans(run, [table]):
-            tasks.land_table(tasks.whole(run), tasks.whole(plan), table)
+            tasks.land_table(tasks.opaque(run), tasks.opaque(plan), table)

@@ -39,7 +39,7 @@ BUILD = ["build", "--exclude-resource-type", "unit_test", "test"]
 
 
 @dataclass(frozen=True)
-class Parting:
+class Difference:
     """A table whose two builds differ: rows that only one of them has, and some of their keys."""
 
     table: str
@@ -57,7 +57,7 @@ class Proof:
     days: int
     tables: int
     expired: list[date]
-    partings: list[Parting]
+    partings: list[Difference]
 
 
 def prove(progress: Callable[..., None] = silent) -> Proof:
@@ -90,7 +90,7 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
     return proof
 
 
-def compare(connection: Connection, prefix: str) -> tuple[int, list[Parting]]:
+def compare(connection: Connection, prefix: str) -> tuple[int, list[Difference]]:
     """Hold silver, quarantine, marts, row ledger and group activity against what is of the same
     name in the schemas with this prefix: how many tables there are, and which part.
 
@@ -101,7 +101,7 @@ def compare(connection: Connection, prefix: str) -> tuple[int, list[Parting]]:
     partings = []
     for name, built, rebuilt in tables:
         parted = statement("partings").format(built=built, rebuilt=rebuilt, most=KEYS_SHOWN)
-        partings += [Parting(name, *row) for row in connection.execute(parted.encode())]
+        partings += [Difference(name, *row) for row in connection.execute(parted.encode())]
     return len(tables), partings
 
 

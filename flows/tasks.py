@@ -35,7 +35,7 @@ T = TypeVar("T")
 NODES_AT_ONCE = 32  # at least as many as dbt has threads
 
 
-def whole(value: T) -> T:
+def opaque(value: T) -> T:
     """`value` for a task, as it is: Prefect would look through all it holds for futures."""
     return cast(T, quote(value))
 
@@ -77,7 +77,7 @@ def land_day(run: Run) -> list[Landed]:
 
 def _land_all(run: Run, plans: list[Plan]) -> list[Landed]:
     return phases.in_threads(
-        run, plans, lambda run, plan: land_table(whole(run), whole(plan), plan.table.name)
+        run, plans, lambda run, plan: land_table(opaque(run), opaque(plan), plan.table.name)
     )
 
 
@@ -113,7 +113,7 @@ def node_runs() -> Iterator[Callable[[Any], None]]:
         node: Any = getattr(event.data, "node_info", None)
         if event.info.name == "NodeStart" and node.resource_type != "exposure":
             ended = at_work[node.unique_id] = Future()
-            run = partial(dbt_node, node.node_name, whole(ended), return_state=True)
+            run = partial(dbt_node, node.node_name, opaque(ended), return_state=True)
             threads.submit(here.copy().run, run)
         elif event.info.name == "NodeFinished" and node.unique_id in at_work:
             at_work.pop(node.unique_id).set_result(event.data.run_result)
@@ -148,7 +148,7 @@ def run_phases(run: Run, names: Iterable[str]) -> Done:
     # two clients of the API, and each client reads all certificates.
     with ThreadPoolExecutor() as threads:
         begun = {
-            name: threads.submit(copy_context().run, PHASES[name], whole(run), return_state=True)
+            name: threads.submit(copy_context().run, PHASES[name], opaque(run), return_state=True)
             for name in names
         }
     run.check()

@@ -19,7 +19,7 @@ def command(
     """Makes of what a module does with its options its `main(arguments, prog)`, which ends with an
     exit code (`guarded`) and tells of itself with --help."""
 
-    def framed(work: Callable[[argparse.Namespace], int | None]) -> Main:
+    def decorated(work: Callable[[argparse.Namespace], int | None]) -> Main:
         def main(arguments: list[str] | None = None, prog: str = f"python -m {module}") -> int:
             parser = argparse.ArgumentParser(prog=prog, description=about, epilog=examples)
             for add in options:
@@ -29,7 +29,7 @@ def command(
 
         return main
 
-    return framed
+    return decorated
 
 
 def option(*names: str, **about: Any) -> Adds:

@@ -93,7 +93,7 @@ def backup(file: Path) -> tuple[int, int]:
                 check=False,
             )
             if done.returncode:
-                raise WarehouseError(f"Nothing was saved: {said(done.stderr)}")
+                raise WarehouseError(f"Nothing was saved: {first_error(done.stderr)}")
             conn.execute(COMPARE)  # somebody may have written beside the runs' lock
             found = conn.execute(f"select count(*), sum(rows)::bigint from {HASHES}").fetchone()
         finally:
@@ -115,7 +115,7 @@ def surroundings() -> dict[str, str]:
     }
 
 
-def said(output: str) -> str:
+def first_error(output: str) -> str:
     """The first error of one of PostgreSQL's programs, without what may be a value of data."""
     lines = [line for line in output.splitlines() if "error" in line.lower()]
     first = " ".join((lines or ["no reason given"])[0].split()).rstrip(".")

@@ -11,7 +11,7 @@ from pathlib import Path
 from loaders import s3
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
-from loaders.raw_file import Format, Place, RawFile, telling, versions
+from loaders.raw_file import Format, Place, RawFile, naming_errors_of, versions
 from loaders.schema import Table
 
 Entry = os.DirEntry[str] | s3.S3Path
@@ -38,7 +38,7 @@ _PASSED_OVER = re.compile(
 def day_folder(data: str | Path, day: Day) -> Place:
     """`<data>/<day>` or `<data>/sync-<day>`; DaybookError when there is none, or both."""
     root = s3.place(data)
-    with telling(root):
+    with naming_errors_of(root):
         if not root.is_dir():
             raise DaybookError(f"{root}: there is no such data folder.")
         found = [root / name for name in (day.text, f"sync-{day.text}") if (root / name).exists()]
@@ -67,7 +67,7 @@ def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
     DaybookError for two sources of one entity, a kind of file that can't be read, a Parquet
     folder that isn't finished, and links that leave the data folder.
     """
-    with telling(folder):
+    with naming_errors_of(folder):
         sources = [
             entry
             for entry in _entries(folder)
@@ -81,7 +81,7 @@ def entity_files(folder: Place, table: Table) -> list[RawFile] | None:
         return None
     (source,) = sources
     location = folder / source.name
-    with telling(location):
+    with naming_errors_of(location):
         if not source.is_dir():
             return _raw_files(folder, [source], folder.parent)
         if tuple(source.name.lower().partition(".")[1:]) not in (("", ""), (".", "parquet")):
@@ -95,7 +95,7 @@ def sample_files(location: Path) -> list[RawFile]:
     """A file, or a folder of them, wherever it lies; DaybookError as for a day's."""
     if not location.exists():
         raise UsageError(f"{location}: there is no such file or folder.")
-    with telling(location):
+    with naming_errors_of(location):
         if location.is_dir():
             return _files_in(location, location)
         entries = [one for one in os.scandir(location.parent) if one.name == location.name]
@@ -106,7 +106,7 @@ def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
     """The files and folders of a day that no table uses, and what each may be meant for."""
     names = {name: table.name for table in tables for name in table.found_under}
     unused = {}
-    with telling(folder):
+    with naming_errors_of(folder):
         for entry in sorted(_entries(folder), key=lambda entry: str(entry.name)):
             stem = entry.name.partition(".")[0]
             if _PASSED_OVER.fullmatch(entry.name) or stem in names:
@@ -122,7 +122,7 @@ def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
 
 def called_alike(folder: Place, table: Table) -> list[str]:
     """The files and folders of a day whose names are nearly the table's."""
-    with telling(folder):
+    with naming_errors_of(folder):
         names = [one.name for one in _entries(folder) if not _PASSED_OVER.fullmatch(one.name)]
     entries = {name.partition(".")[0].lower(): name for name in names}
     near = [get_close_matches(name.lower(), entries, 3, 0.8) for name in table.found_under]

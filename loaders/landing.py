@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError, plain, without_header
-from loaders.ledger import Batch, Kept, Outcome, reap_running
+from loaders.ledger import Batch, LandedDay, Outcome, reap_running
 from loaders.lock import transaction
 from loaders.partition import NewPartition, drop_leaves, drop_partition
 from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
 from loaders.readers.rows import UnreadableError
 from loaders.reading import REJECTS_OF_FAILED, Reading
-from loaders.slices import worth
+from loaders.slices import workers_for
 from loaders.workers import copy_into
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Landed(Outcome):
     batch_id: int | None = None
 
 
-class How(TypedDict, total=False):
+class LandingOptions(TypedDict, total=False):
     """How tables land. `progress(table, bytes done, bytes in all, rows so far)`; `lock` is checked
     before each commit; `workers`: so many processes read a table's files at most."""
 
@@ -70,7 +70,7 @@ def land_day(
     tables: list[str] | None = None,
     sources: str | Path | None = None,
     allow_empty: bool = False,
-    **how: Unpack[How],
+    **how: Unpack[LandingOptions],
 ) -> list[Landed]:
     """Land a day, one table after the other, as plan_day and land_table have it; the caller holds
     the run lock. DaybookError when a required table fails, after what went wrong is in the ledger;
@@ -100,7 +100,7 @@ def note_unused(
     return found
 
 
-def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
+def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[LandingOptions]) -> Landed:
     """Land one table of a day as planned, or record why not. DaybookError when a required table
     fails, after its failed batch is recorded."""
     import psycopg
@@ -130,14 +130,14 @@ def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[How]) -> Landed:
     )
 
 
-def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outcome:
+def _replace(conn: Connection, batch: Batch, reading: Reading, how: LandingOptions) -> Outcome:
     """The transaction that replaces a table's day: readers see the old rows until it commits."""
     plan, table, day = reading.plan, reading.plan.table.name, reading.plan.day
     if plan.error:
         raise plan.error
     new: NewPartition | None = None
     with transaction(conn, how.get("lock")):
-        held, before = ledger.kept(conn, table, day)
+        held, before = ledger.landed_days(conn, table, day)
         same = held if not how.get("force") and unchanged(plan, held) else None
         if plan.files is None:
             # an optional table that isn't there: what the day had of it is dropped
@@ -148,7 +148,7 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: How) -> Outc
         else:
             ledger.claim_calendar(conn, day)
             new = NewPartition(conn, batch)
-            many = 1 if plan.prepared else worth(plan.files, how.get("workers", 1))
+            many = 1 if plan.prepared else workers_for(plan.files, how.get("workers", 1))
             copy_into(new, reading, conn, many)
             outcome = checked(new, reading, before, how.get("allow_shrink", False))
             ledger.copy_rejects(conn, batch, reading.rejects)
@@ -175,7 +175,7 @@ def _paced(progress: Progress, plan: Plan) -> Callable[[int, int], None]:
     return tell
 
 
-def unchanged(plan: Plan, held: Kept | None) -> bool:
+def unchanged(plan: Plan, held: LandedDay | None) -> bool:
     """Whether what the table has of the day is exactly these files."""
     if plan.files is None or held is None or not held.stands:
         return False
@@ -183,7 +183,7 @@ def unchanged(plan: Plan, held: Kept | None) -> bool:
 
 
 def checked(
-    partition: NewPartition, reading: Reading, before: Kept | None, allow_shrink: bool
+    partition: NewPartition, reading: Reading, before: LandedDay | None, allow_shrink: bool
 ) -> Outcome:
     """What came of the files that were read into the partition; DaybookError."""
     table, read = reading.plan.table, reading.read
@@ -196,7 +196,7 @@ def checked(
 
 
 def check_shrink(
-    reading: Reading, partition: NewPartition, before: Kept | None, allow_shrink: bool
+    reading: Reading, partition: NewPartition, before: LandedDay | None, allow_shrink: bool
 ) -> None:
     """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read, and off
     whom a field of it switches off.
@@ -235,7 +235,9 @@ def check_shrink(
     raise DaybookError(f"{name}: {problem} If it is right, land it with --allow-shrink.")
 
 
-def _record_failure(batch: Batch, reading: Reading, failure: Exception, how: How) -> Outcome:
+def _record_failure(
+    batch: Batch, reading: Reading, failure: Exception, how: LandingOptions
+) -> Outcome:
     """On a connection of its own: the other may be what failed."""
     import psycopg
 

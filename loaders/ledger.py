@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     started_at: datetime
 
 
-class Kept(NamedTuple):
+class LandedDay(NamedTuple):
     """What a table has of a day since a batch. `stands`: its partition is there, and no later try
     to land the day has failed; `source_files` are None of another day than was asked for."""
 
@@ -167,7 +167,9 @@ def copy_rejects(conn: Connection, batch: Batch, rejects: Iterable[list[Any]]) -
             copy.write_row((batch.id, batch.table.name, batch.day.date, *reject))
 
 
-def kept(conn: Connection, table: str, day: Day) -> tuple[Kept | None, Kept | None]:
+def landed_days(
+    conn: Connection, table: str, day: Day
+) -> tuple[LandedDay | None, LandedDay | None]:
     """What a table has of the day, and of the nearest earlier day that has rows of it."""
     found = conn.execute(
         """
@@ -201,7 +203,7 @@ def kept(conn: Connection, table: str, day: Day) -> tuple[Kept | None, Kept | No
         """,
         {"table": table, "day": day.date},
     )
-    days = [Kept(Day(date, day.calendar), *about) for date, *about in found]
+    days = [LandedDay(Day(date, day.calendar), *about) for date, *about in found]
     own = days.pop(0) if days and days[0].day == day else None
     return own, days[0] if days else None
 
@@ -221,7 +223,7 @@ def reap_running() -> int:
     return len(running)
 
 
-def drift(missing: set[str], unknown: set[str], before: Kept | None) -> Drift | None:
+def drift(missing: set[str], unknown: set[str], before: LandedDay | None) -> Drift | None:
     """What the files lack and have beyond the declaration, and how that differs from the day
     before: {"missing", "unknown", "added", "gone"}, each only when it has names; None without.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loaders import s3
 from loaders.errors import DaybookError
-from loaders.raw_file import Format, Place, RawFile, opened, telling, versions
+from loaders.raw_file import Format, Place, RawFile, naming_errors_of, opened, versions
 from loaders.readers.formats import Scanned
 from loaders.readers.rows import PIECE, Found, UnreadableError
 from loaders.schema import Table
@@ -50,7 +50,7 @@ class Prepared:
         """The rows, for COPY; `on_read` is told of each file's bytes."""
         for file in self.rows:
             system, path = system_of(file.location)
-            with telling(file.location), system.open_input_stream(path) as stream:
+            with naming_errors_of(file.location), system.open_input_stream(path) as stream:
                 while piece := stream.read(PIECE):
                     yield piece
             on_read(file.bytes)
@@ -81,7 +81,7 @@ class Prepared:
 
 def is_prepared(folder: Place) -> bool:
     """Whether the day's folder is one that Spark wrote."""
-    with telling(folder):
+    with naming_errors_of(folder):
         return (folder / MANIFEST).exists()
 
 
@@ -138,7 +138,7 @@ def system_of(place: Place) -> tuple[FileSystem, str]:
 
 def _manifest(folder: Place) -> dict[str, Any]:
     system, path = system_of(folder / MANIFEST)
-    with telling(folder / MANIFEST), system.open_input_stream(path) as file:
+    with naming_errors_of(folder / MANIFEST), system.open_input_stream(path) as file:
         manifest: dict[str, Any] = json.loads(file.read())
     return manifest
 

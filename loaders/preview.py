@@ -90,7 +90,7 @@ def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
     if plan.files is None:
         return about("dropped" if has_partition(conn, table.name, day) else "absent")
     about = partial(about, files=tuple(scanned.file.path for scanned in plan.files))
-    held, before = ledger.kept(conn, table.name, day)
+    held, before = ledger.landed_days(conn, table.name, day)
     if unchanged(plan, held):
         return about("unchanged")
     reading = Reading(plan)
@@ -109,7 +109,7 @@ def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
         )
 
 
-def _keys(conn: Connection, plan: Plan, before: ledger.Kept | None) -> Keys | None:
+def _keys(conn: Connection, plan: Plan, before: ledger.LandedDay | None) -> Keys | None:
     """The new rows' keys beside those of the day itself where it has landed, else of the nearest
     earlier one."""
     table, held = plan.table, None

@@ -73,7 +73,7 @@ def opened(
     DaybookError naming the file when it can't be opened or is cut.
     """
     left = sys.maxsize if end is None else end - start
-    with telling(file.location), _bytes_of(file, start) as raw:
+    with naming_errors_of(file.location), _bytes_of(file, start) as raw:
 
         def counted(size: int) -> bytes:
             nonlocal left
@@ -102,16 +102,16 @@ def opened(
         yield io.BufferedReader(stream, s3.READ if start else READ)
 
 
-def anywhere(file: RawFile) -> Any:
+def seekable(file: RawFile) -> Any:
     """The file to be read at any place, as a context: what Parquet and sheets need."""
     if isinstance(file.location, s3.S3Path):
-        return file.location.open_anywhere()
+        return file.location.open_seekable()
     return nullcontext(file.location)
 
 
 def _bytes_of(file: RawFile, start: int = 0) -> Any:
     if isinstance(file.location, s3.S3Path):
-        stream: Any = file.location.open_anywhere() if start else file.location.open()
+        stream: Any = file.location.open_seekable() if start else file.location.open()
         if file.etag and s3.etag(stream) != file.etag:
             raise _changed(file)
     else:
@@ -123,7 +123,7 @@ def _bytes_of(file: RawFile, start: int = 0) -> Any:
 
 def sha256(file: RawFile) -> str:
     """The sha256 of the file's bytes, as hex."""
-    with telling(file.location), _bytes_of(file) as raw:
+    with naming_errors_of(file.location), _bytes_of(file) as raw:
         return hashlib.file_digest(raw, "sha256").hexdigest()
 
 
@@ -133,7 +133,7 @@ def versions(places: Sequence[Place]) -> list[s3.Version]:
         return s3.versions(on_s3)
     found: list[s3.Version] = []
     for place in places:
-        with telling(place):
+        with naming_errors_of(place):
             about = Path(str(place)).stat()
         found.append((about.st_size, about.st_mtime_ns, None))
     return found
@@ -151,7 +151,7 @@ def _changed(file: RawFile) -> DaybookError:
 
 
 @contextmanager
-def telling(location: Place) -> Iterator[None]:
+def naming_errors_of(location: Place) -> Iterator[None]:
     """What goes wrong with a place, said so that it names the place and what to do."""
     try:
         yield

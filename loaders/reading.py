@@ -24,7 +24,7 @@ FEW_FILES = 20
 PIECE = 1 << 16  # bytes that go to COPY at once
 SHORTEST = 8  # bytes of a record of JSON that has a key; one of a CSV has as many as columns
 REJECTS_OF_FAILED = 1000  # so many of a failed batch are kept
-ANYWHERE = ("parquet", "xlsx")  # formats that are read at any place, and not from the beginning
+SEEKABLE = ("parquet", "xlsx")  # formats that are read at any place, and not from the beginning
 
 
 class Reading:
@@ -103,7 +103,7 @@ class Reading:
                 if part.first is None:
                     raise
                 self.read.keyless.setdefault(path, error)
-            if part.scanned.file.format in ANYWHERE:
+            if part.scanned.file.format in SEEKABLE:
                 self._on_read(part.bytes)
             if self.read.found.blank and not self.plan.may_be_blank:
                 is_sheet = part.scanned.file.format == "xlsx"
@@ -204,7 +204,7 @@ def _most_rejects(plan: Plan) -> float:
     """How many rejects are too many, however many records the files may have in their bytes."""
     share, good = plan.table.max_reject_share, 0.0
     for scanned in plan.files or ():
-        if scanned.file.compressed or scanned.file.format in ANYWHERE or share == 1:
+        if scanned.file.compressed or scanned.file.format in SEEKABLE or share == 1:
             return math.inf
         good += scanned.file.bytes / (len(scanned.header or ()) or SHORTEST)
     return max(REJECTS_OF_FAILED, good * share / (1 - share))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loaders import warehouse
 from loaders.arguments import command, option
-from loaders.backup import COMPARE, HASHES, SCHEMAS, said, surroundings
+from loaders.backup import COMPARE, HASHES, SCHEMAS, first_error, surroundings
 from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
@@ -101,7 +101,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
             check=False,
         )
     if done.stdout != "restored\n":
-        why = said(done.stderr)
+        why = first_error(done.stderr)
         if "out of shared memory" in why:
             why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
         raise WarehouseError(f"Nothing was changed: {file} can't be restored: {why}")

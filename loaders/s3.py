@@ -78,7 +78,7 @@ class S3Path:
         """Its bytes from the beginning, fetched piece by piece."""
         return filesystem().open_input_stream(self.path, compression=None, buffer_size=READ)
 
-    def open_anywhere(self) -> NativeFile:
+    def open_seekable(self) -> NativeFile:
         """Its bytes, to be read at any place."""
         return filesystem().open_input_file(self.path)
 
@@ -127,7 +127,7 @@ def versions(paths: Iterable[S3Path]) -> list[Version]:
 
 def _version(path: S3Path) -> Version:
     try:
-        with path.open_anywhere() as file:
+        with path.open_seekable() as file:
             return file.size(), 0, etag(file)
     except OSError as error:
         raise error_of(path, error) from None

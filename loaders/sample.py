@@ -135,14 +135,18 @@ def _type_of(values: list[Any], name: str, *, is_text: bool) -> str:
     is_number = is_text or all(isinstance(value, Digits) for value in given)
     types: list[tuple[str, bool, Callable[[str], object]]] = [
         ("boolean", is_text, lambda text: text.lower() in ("true", "false")),
-        ("jsonb", is_text, lambda text: text[0] in "[{" and _is(json.loads, text)),
+        ("jsonb", is_text, lambda text: text[0] in "[{" and _can_be_read(json.loads, text)),
         ("bigint", is_number and not _MONEY.search(name), _WHOLE.fullmatch),
         ("numeric", is_number, _NUMBER.fullmatch),
-        ("date", True, lambda text: _DATE.fullmatch(text) and _is(date.fromisoformat, text)),
+        (
+            "date",
+            True,
+            lambda text: _DATE.fullmatch(text) and _can_be_read(date.fromisoformat, text),
+        ),
         (
             "timestamptz",
             True,
-            lambda text: _MOMENT.fullmatch(text) and _is(date.fromisoformat, text[:10]),
+            lambda text: _MOMENT.fullmatch(text) and _can_be_read(date.fromisoformat, text[:10]),
         ),
     ]
     fitting = (kind for kind, may_be, fits in types if may_be and all(map(fits, given)))
@@ -154,7 +158,7 @@ def has_value(value: Any) -> bool:
     return value is not None and not (isinstance(value, str) and not value.strip())
 
 
-def _is(read: Callable[[str], Any], text: str) -> bool:
+def _can_be_read(read: Callable[[str], Any], text: str) -> bool:
     try:
         return read(text) is not None
     except ValueError:

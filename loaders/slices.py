@@ -128,7 +128,7 @@ def shares(
     return [share for share in dealt if share]
 
 
-def worth(files: Sequence[Scanned], workers: int) -> int:
+def workers_for(files: Sequence[Scanned], workers: int) -> int:
     """How many of the workers the files are worth."""
     return max(1, min(workers, _weight(files) // WORTH))
 

@@ -88,7 +88,7 @@ class Worker:
 
 
 @contextmanager
-def hired(many: int) -> Iterator[list[Worker]]:
+def started_workers(many: int) -> Iterator[list[Worker]]:
     """So many workers, who end with the block."""
     with ExitStack() as stack:
         yield [stack.enter_context(Worker(LOST)) for _ in range(many)]
@@ -101,7 +101,7 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
     # waits for the others as long as they take
     conn.execute("set local idle_in_transaction_session_timeout = 0")
     # the workers end first: the pool waits for each thread that listens to one
-    with ThreadPoolExecutor(many) as threads, hired(many - 1) as workers:
+    with ThreadPoolExecutor(many) as threads, started_workers(many - 1) as workers:
         counted = partial(_counted, threads, workers)
         parts = shares(plan.files or (), plan.table, many, counted)
         mine, *theirs = leaves(parts)

@@ -17,7 +17,7 @@ import pytest
 
 from flows.checks import accepted
 from flows.cli import COMMANDS, main
-from flows.prove import Parting, Proof, as_text
+from flows.prove import Difference, Proof, as_text
 from loaders.__main__ import main as loaders_main
 from loaders.sources import PROJECT, declared_tables
 from tests.silver_world import World, agent, group
@@ -231,6 +231,6 @@ def test_what_the_pages_ask_of_a_built_warehouse_is_answered(world: World) -> No
 
 
 def test_what_a_proof_says_is_what_the_page_shows() -> None:
-    parting = Parting("silver.agents", 1, 1, [["9001"]])
+    parting = Difference("silver.agents", 1, 1, [["9001"]])
     said = as_text(Proof(datetime.now(UTC), days=3, tables=30, expired=[], partings=[parting]))
     assert said + "\n" in blocks("docs/operating.md", "")

@@ -85,12 +85,12 @@ DAYS: dict[str, dict[str, Any]] = {
 def staying() -> Iterator[Hired]:
     """Workers who stay for the next test's day, as starting them is most of it; but not after an
     error, when one may be in the middle of its share."""
-    hire = workers.hired
+    hire = workers.started_workers
     with ExitStack() as stack:
         at_work: dict[int, list[workers.Worker]] = {}
 
         @contextmanager
-        def hired(many: int) -> Iterator[list[workers.Worker]]:
+        def started_workers(many: int) -> Iterator[list[workers.Worker]]:
             if many not in at_work:
                 at_work[many] = stack.enter_context(hire(many))
             try:
@@ -100,7 +100,7 @@ def staying() -> Iterator[Hired]:
                 stack.close()
                 raise
 
-        yield hired
+        yield started_workers
 
 
 @pytest.mark.parametrize("day", DAYS)
@@ -111,7 +111,7 @@ def test_several_workers_land_what_one_does(
     staying: Hired,
     day: str,
 ) -> None:
-    monkeypatch.setattr(workers, "hired", staying)
+    monkeypatch.setattr(workers, "started_workers", staying)
     for path, content in DAYS[day].items():
         write(tmp_path / "day1", path, content)
     assert landed_by(db, tmp_path, 3) == landed_by(db, tmp_path, 1)

@@ -180,7 +180,7 @@ class Cells:
     def _take(self, shape: Shape) -> None:
         self._shape = self._mapping.shape = shape
         for name in shape.unknown:
-            self._found.know(name)
+            self._found.note_field(name)
 
     def line(self, raw: bytes) -> bytes | None:
         """A record's cells, its lineage not among them; None when json has to decide what it is."""

@@ -69,7 +69,7 @@ class Mapping:
             others += full[1:]
         for _, path, value in others:
             if path not in used:
-                found.know(".".join(path))
+                found.note_field(".".join(path))
                 holder = extra
                 for name in path[:-1]:
                     holder = holder.setdefault(name, {})
@@ -142,7 +142,7 @@ class Header:
             if not indexes and column.default is None:
                 found.absent.add(column.name)
         for name, _ in self.unknown:
-            found.know(name)
+            found.note_field(name)
 
     def row(self, number: int, fields: Sequence[Any]) -> Row:
         """A record's fields (text, or None) as it lands."""
@@ -211,7 +211,7 @@ def _spread(
             for column, rank in below.columns:
                 given.setdefault(column, []).append((rank, own, value))
         elif below is None or value is not None:
-            found.know(".".join(own))
+            found.note_field(".".join(own))
             rest[name] = value
     return rest | objects
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from loaders.raw_file import RawFile, anywhere
+from loaders.raw_file import RawFile, seekable
 from loaders.readers.heading import check_names, keyed
 from loaders.readers.mapping import Header, Mapping, Node
 from loaders.readers.parquet_footer import chunks_of
@@ -131,7 +131,7 @@ def opened_parquet(file: RawFile, **options: Any) -> Iterator[ParquetFile]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with anywhere(file) as source, ParquetFile(source, **options) as parquet:
+        with seekable(file) as source, ParquetFile(source, **options) as parquet:
             yield parquet
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         gone = isinstance(error, FileNotFoundError) or "AWS Error" in str(error)

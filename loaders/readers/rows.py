@@ -90,9 +90,9 @@ class Found:
             self.never = dict(self.never.items() & other.never.items())
         self.absent |= other.absent
         for name in sorted(other.unknown):
-            self.know(name)
+            self.note_field(name)
 
-    def know(self, name: str) -> None:
+    def note_field(self, name: str) -> None:
         """Notes a field that nobody declared; past UNKNOWN_LIMIT they are not kept."""
         if len(self.unknown) < UNKNOWN_LIMIT:
             self.unknown.add(name)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from loaders.errors import DaybookError
-from loaders.raw_file import RawFile, anywhere
+from loaders.raw_file import RawFile, seekable
 from loaders.readers import guess
 from loaders.readers.heading import headed
 from loaders.readers.mapping import Header, Mapping
@@ -72,7 +72,7 @@ def _rows(file: RawFile) -> Iterator[list[str | None]]:
     from loaders.readers.workbook import NOT_CALCULATED, Workbook
 
     try:
-        with anywhere(file) as source:
+        with seekable(file) as source:
             _check_size(file, source)
             book = Workbook(source)
             try:

@@ -38,13 +38,13 @@ def plain_date(text: str | None) -> str | None:
     return found[1] if text and (found := _MIDNIGHT.fullmatch(text)) else text
 
 
-def _ours(values: dict[str, str], text: str | None) -> str | None:
+def _mapped(values: dict[str, str], text: str | None) -> str | None:
     if text is None:
         return None
     return values.get(text, values.get(text.strip(), text))
 
 
-def _point(written: re.Pattern[str], text: str | None) -> str | None:
+def _decimal_point(written: re.Pattern[str], text: str | None) -> str | None:
     """1.234,50 as 1234.50 where that is how numbers are written; what is no number by these rules
     stays as it is, and what a file has as a number, not as its text."""
     found = text and not isinstance(text, Digits) and written.fullmatch(text)
@@ -94,7 +94,7 @@ def _iso(formats: Sequence[str], date_only: bool, text: str | None) -> str | Non
     return text
 
 
-def _or(default: str, text: str | None) -> str | None:
+def _default(default: str, text: str | None) -> str | None:
     return text if text and text.strip() else default
 
 
@@ -136,15 +136,15 @@ def declared_of(table: Table, column: Column) -> Treat | None:
     """What the declaration asks for, in the order in which it is done."""
     steps: list[Treat] = []
     if column.values:
-        steps.append(partial(_ours, dict(column.values)))
+        steps.append(partial(_mapped, dict(column.values)))
     if table.decimal and column.data_type in NUMBERS:
-        steps.append(partial(_point, _written(table.decimal)))
+        steps.append(partial(_decimal_point, _written(table.decimal)))
     if column.scale:
         steps.append(partial(_scaled, column.scale))
     if column.formats:
         steps.append(partial(_iso, column.formats, column.data_type == "date"))
     if column.default is not None:
-        steps.append(partial(_or, column.default))
+        steps.append(partial(_default, column.default))
     if column.hash:
         steps.append(hashed)
     return chained(*steps)
