@@ -357,6 +357,7 @@ def spend(db: Any, site: Path, *amounts: tuple[str, int, str]) -> str:
 
 def test_spend_keeps_its_colours_and_escapes_names(db: psycopg.Connection, tmp_path: Path) -> None:
     page = spend(db, tmp_path, (EVIL, 1, "30"), ("unmatched", 1, "10"))
+    assert "Fi\ufffd[2Jgma" in spend(db, tmp_path, ("Fi\x1b[2Jgma", 1, "30"))
     assert EVIL not in page and "25% of it" in page
     colours = re.findall(r'<rect class="(c\d)" width="10" height="10"/></svg> (.*?)</li>', page)
     assert colours == [("c0", "&lt;script&gt;alert(1)&lt;/script&gt;"), ("c8", "unmatched")]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from flows.checks.run import shown
 from flows.pages.read import Row
 from loaders.days import Day
+from loaders.errors import readable
 
 TEMPLATES = Path(__file__).parent / "templates"
 BARS = 30  # in the time line: what takes longest, and the critical path
@@ -28,6 +29,7 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: readable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
