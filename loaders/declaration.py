@@ -147,9 +147,8 @@ COLUMN: Words = {
         "scale is how many places a number's point moves, from 1 to 8",
         lambda value: int(_text(value, "[0-8]")),
     ),
-    "shared": ("shared is true or false", _flag),
+    **{word: (f"{word} is true or false", _flag) for word in ("shared", "join", "hash")},
     "pii": ("", _one_of("kind of pii", "agent", "user", "personal")),
-    "hash": ("hash is true or false", _flag),
     "switches_off": ("switches_off is one value", lambda value: _text(value, r"(?s).*\S.*")),
 }
 # What a table has until its problems are mended.
@@ -295,6 +294,7 @@ class _Declaration:
             if words.get("hash") and (data_type != "text" or words.get("pii", "agent") == "agent"):
                 self.add(where, "hash is for text with pii: user or personal.")
             places, formats = words.pop("from"), words.pop("format", ())
-            if (name,) not in places and owners.get((name,), name) == name:
-                places += ((name,),)  # the landed name counts too
+            own = (name,)  # the landed name counts too
+            if not words.get("join") and own not in places and owners.get(own, name) == name:
+                places += (own,)
             yield Column(name, places=places, formats=formats, **words)

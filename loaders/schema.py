@@ -13,8 +13,9 @@ FieldPath = tuple[str, ...]
 class Column:
     """A landed column: its name, the type it has once typed, and how a raw file gives it.
 
-    `places` are the names or paths tried in order; `shared`: another column has them too;
-    `values` is theirs → ours; `formats` are strptime's, of a date or a time;
+    `places` are the names or paths tried in order, or taken together where they `join`;
+    `shared`: another column has them too; `values` is theirs → ours; `formats` are strptime's, of a
+    date or a time;
     `scale`: how far a number's point moves to the right; `pii`: whether it names an agent or a card
     `user`, or says something `personal` of the one whom the record names; `hash`: it lands hashed;
     `switches_off` is the value by which a record switches off what it names.
@@ -27,6 +28,7 @@ class Column:
     values: tuple[tuple[str, str], ...] = ()
     formats: tuple[str, ...] = ()
     shared: bool = False
+    join: bool = False
     scale: int = 0
     pii: str = ""
     hash: bool = False

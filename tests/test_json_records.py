@@ -163,3 +163,26 @@ def test_what_a_list_has_of_a_column_that_is_none_is_kept_whole() -> None:
         ["1", None, None],
         {"contact": [{"email": "a"}]},
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "name"),
+    [
+        ("Ada", "Brook", "Ada Brook"),
+        (" Ada ", "Brook", "Ada Brook"),
+        ("Ada", " ", "Ada"),
+        (None, "Brook", "Brook"),
+        (None, None, None),
+    ],
+)
+def test_places_that_are_joined_come_together_in_each_format(
+    first: str | None, last: str | None, name: str | None
+) -> None:
+    both = Column("name", "text", (("p", "first"), ("p", "last")), join=True)
+    mapping = Mapping(replace(TABLE, columns=(COLUMNS[0], both)))
+    row = mapping.header(["id", "p.last", "P.First", "name"]).row(1, ["1", last, first, "own"])
+    assert (row.values[1], row.extra) == (name, '{"name":"own"}')
+    fields = {"id": 1, "p": {"last": last, "first": first}, "name": "own"}
+    pieces = read_json(FILE, io.BytesIO(json.dumps(fields).encode()), mapping, Found())
+    (read,) = rows_of(b"".join(piece for piece, _ in pieces))
+    assert (read.values[1], read.extra) == (row.values[1], row.extra)

@@ -60,13 +60,14 @@ class Mapping:
         given: dict[int, list[tuple[int, FieldPath, Any]]] = {}
         extra = _spread(record, self.tree, (), given, found)
         taken: dict[int, Any] = {}
-        used, others = set(), []
+        used: set[FieldPath] = set()
+        others: list[tuple[int, FieldPath, Any]] = []
         for column, places in given.items():
             places.sort(key=itemgetter(0))
-            full = [place for place in places if has_value(place[2])]
-            _, path, taken[column] = (full or places)[0]
-            used.add(path)
-            others += full[1:]
+            full = [place for place in places if has_value(place[2])] or places[:1]
+            many, taken[column] = self.taken(column, [value for *_, value in full])
+            used.update(path for _, path, _ in full[:many])
+            others += full[many:]
         for _, path, value in others:
             if path not in used:
                 found.note_field(".".join(path))
@@ -79,6 +80,12 @@ class Mapping:
         values = [taken.get(at) for at in range(self.width)]
         found.keyed = found.keyed or all(is_key(values[at]) for at in self.key)
         return self.row(number, [text_of(value) for value in values], extra)
+
+    def taken(self, column: int, given: Sequence[Any]) -> tuple[int, Any]:
+        """How many of the values that its places have a column takes, and what these come to."""
+        if self.table.columns[column].join and given[1:]:
+            return len(given), " ".join(str(text_of(value)).strip() for value in given)
+        return 1, given[0]
 
     def row(self, number: int, values: list[str | None], extra: dict[str, Any]) -> Row:
         """The record as it lands, once what the file calls its values is settled."""
@@ -151,10 +158,11 @@ class Header:
         if self._several:
             taken, others = set(self._alone), []
             for place, indexes in self._several:
-                first, *rest = [i for i in indexes if has_value(fields[i])] or indexes
-                values[place] = fields[first] or None
-                taken.add(first)
-                others += rest
+                full = [i for i in indexes if has_value(fields[i])] or indexes[:1]
+                many, value = self._mapping.taken(place, [fields[i] for i in full])
+                values[place] = value or None
+                taken.update(full[:many])
+                others += full[many:]
             extra |= {
                 self.names[i]: fields[i] for i in others if has_value(fields[i]) and i not in taken
             }
