@@ -89,18 +89,18 @@ def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> 
     unless one of both is given."""
     if bool(days) == bool(first or last) or bool(first) != bool(last):
         raise UsageError("Give --days D1 D2 …, or both --from D and --to D.")
-    return [parse_day(day).text for day in days] if days else days_between(first or "", last or "")
+    named = [parse_day(day) for day in days or (first or "", last or "")]
+    if others := [day.text for day in named if day.calendar != named[0].calendar]:
+        raise UsageError(f"{named[0]} and {others[0]} are not of one calendar.")
+    return [day.text for day in named] if days else days_between(*named)
 
 
-def days_between(first: str, last: str) -> list[str]:
-    """Every day from first to last, both included. UsageError when they don't make a range."""
-    start, end = parse_day(first), parse_day(last)
-    if start.calendar != end.calendar:
-        raise UsageError(f"{first} and {last} are not of one calendar.")
-    if end < start:
+def days_between(first: Day, last: Day) -> list[str]:
+    """Every day from first to last, both included. UsageError where last is the earlier one."""
+    if last < first:
         raise UsageError(f"--from {first} is after --to {last}.")
-    count = (end.date - start.date).days + 1
-    return [Day(start.date + timedelta(days=n), start.calendar).text for n in range(count)]
+    count = (last.date - first.date).days + 1
+    return [Day(first.date + timedelta(days=n), first.calendar).text for n in range(count)]
 
 
 def stopped_at(days: list[str], failed: int) -> str:

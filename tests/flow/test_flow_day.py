@@ -15,7 +15,7 @@ import pytest
 
 from flows import phases, reasons
 from flows.day import main
-from flows.options import days_between
+from flows.options import chosen_days
 from flows.pages.verdict import AGAIN
 from flows.run import Run
 from flows.transform import BuildError, first_line, verdict
@@ -246,11 +246,17 @@ def test_help_shows_an_example(capsys):
 
 
 def test_a_range_of_days_is_inclusive_and_of_one_calendar():
-    assert days_between("day9", "day11") == ["day9", "day10", "day11"]
-    assert days_between("2026-02-27", "2026-03-01") == ["2026-02-27", "2026-02-28", "2026-03-01"]
+    assert chosen_days(None, "day9", "day11") == ["day9", "day10", "day11"]
+    assert chosen_days(None, "2026-02-27", "2026-03-01") == [
+        "2026-02-27",
+        "2026-02-28",
+        "2026-03-01",
+    ]
     for wrong in (("day1", "2026-01-01"), ("day3", "day1")):
         with pytest.raises(UsageError):
-            days_between(*wrong)
+            chosen_days(None, *wrong)
+    with pytest.raises(UsageError, match="day1 and 2026-01-01 are not of one calendar"):
+        chosen_days(["day1", "2026-01-01"], None, None)
 
 
 def test_only_lost_connections_and_conflicts_are_retried():
