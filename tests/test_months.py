@@ -121,6 +121,30 @@ def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_anot
 
 
 @pytest.mark.builds("transactions")
+@pytest.mark.parametrize(
+    "part", ["--select=intermediate", "--exclude=silver", "--exclude=int_transactions_named"]
+)
+def test_a_part_built_by_hand_takes_in_no_spend_that_it_does_not_see(
+    world: World, part: str
+) -> None:
+    world.day("2026-01-05", transactions=[transaction("a", currency="USD")])
+    held = transaction(
+        "b",
+        transaction_type="AUTHORIZATION",
+        occurred_time="2025-12-31T23:30:00Z",
+        child_transaction_ids=["c"],
+        currency="USD",
+    )
+    for day, landed in (("2026-01-06", held), ("2026-01-07", transaction("c", currency="USD"))):
+        world.land(day, transactions=[landed])
+        refused = [one.message for one in world.dbt("run", part).result if one.status == "error"]
+        assert len(refused) == 1
+        assert "yet to take in stg_transactions of 2026-01-06" in refused[0]
+    world.build()
+    check(world)
+
+
+@pytest.mark.builds("transactions")
 def test_a_month_is_worked_out_again_until_its_names_were_looked_up(world: World) -> None:
     spent = [
         transaction(str(length), raw_merchant_name="x" * length)

@@ -1,5 +1,6 @@
 -- What the marts add up, so that a day costs what its months cost and not what all history does:
--- months in which a transaction came, changed or went are worked out again, and no others.
+-- months in which a transaction came, changed or went are worked out again, and no others. It takes in
+-- what int_transactions_named has, and that what silver.transactions has: whose spend is worked out here.
 
 {{
     config(
@@ -9,7 +10,7 @@
         unique_key=['month', 'application', 'user_id', 'user_name'],
         tags=['marts', 'transactions'],
         indexes=[{'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true}],
-        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records'},
+        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_named'},
     )
 }}
 
@@ -54,7 +55,6 @@
 {% set months = [] if is_all else run_query(changed_months).columns[0].values() | sort %}
 {% do work.update({'covered': 'true' if is_all else "held.month = any(" ~ array_of(months, 'date') ~ ")"}) %}
 
--- depends_on: {{ ref('transactions') }}
 with spend as (
 
     select * from {{ ref('int_spend') }}

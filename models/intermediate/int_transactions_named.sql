@@ -9,10 +9,11 @@
         unique_key=['transaction_id', 'month'],
         tags=['marts', 'transactions'],
         indexes=[{'columns': ['transaction_id', 'month'], 'unique': true}],
-        meta={'tables': ['stg_transactions'], 'records': 'int_transactions_records', 'order': ['month']},
+        meta={'tables': ['stg_transactions'], 'records': 'transactions', 'order': ['month']},
     )
 }}
 
+-- depends_on: {{ ref('transactions') }}
 with records as (
 
     select * from {{ ref('int_transactions_records') }}
