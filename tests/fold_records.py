@@ -28,7 +28,7 @@ _AGENT = (
 )
 COLUMNS = {
     "stg_agents": _columns(_AGENT),
-    "stg_agent_details": _columns(_AGENT + " role_ids:array group_ids:array"),
+    "stg_agent_details": _columns(_AGENT + " role_ids:ids group_ids:array"),
     "stg_groups": _columns(
         "group_id:id name description parent_group_id:id agent_ids:lenient "
         "created_at:timestamptz updated_at:timestamptz"

@@ -109,6 +109,12 @@ def _lenient(text: str) -> Read:
     return (None if list_of_ids(text) is None else _jsonb(text)[0]), True
 
 
+def _ids(text: str) -> Read:
+    """An array of ids; with what is none it is invalid."""
+    read = _array(text)
+    return read if read[0] is None or list_of_ids(text) is not None else NOT_ONE
+
+
 def list_of_ids(text: str | None) -> list[str] | None:
     """The ids of a JSON array of numbers and texts; None when one of them is no id."""
     value, _ = (None, False) if blank(text) else _jsonb(text)
@@ -135,5 +141,6 @@ READERS: dict[str, Callable[[str], Read]] = {
     "timestamptz": _timestamptz,
     "date": _date,
     "array": _array,
+    "ids": _ids,
     "lenient": _lenient,
 }

@@ -60,6 +60,20 @@ def test_role_history_does_not_depend_on_the_order_of_days(world: World) -> None
     assert held(world) == HELD
 
 
+def test_a_list_with_what_is_no_id_is_quarantined_and_changes_no_roles(world: World) -> None:
+    unreadable = [detail(1, [5, None]), detail(2, [{"id": 5}]), detail(3, 5)]
+    world.land("day1", agent_details=[detail(number, [5]) for number in (1, 2, 3)])
+    world.land("day2", agent_details=unreadable)
+    world.land("day3", agent_details=[detail(1, []), detail(2, [5]), detail(3, [])])
+    world.build()
+    assert world.reasons("agents") == [("role_ids_invalid",)] * 3
+    assert held(world) == [
+        ("1", "5", "removed", 1, 3),
+        ("2", "5", "assigned", 1, None),
+        ("3", "5", "removed", 1, 3),
+    ]
+
+
 def test_a_day_landed_again_takes_its_roles_back(world: World) -> None:
     world.day("day1", agent_details=[detail(1, [5]), detail(2, [5])])
     world.day("day2", agent_details=[detail(1, [5, 6]), detail(2, [7])])

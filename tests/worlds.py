@@ -64,7 +64,8 @@ def _agent(**more: st.SearchStrategy) -> st.SearchStrategy:
 _RECORDS = {
     "stg_agents": _agent(),
     "stg_agent_details": _agent(
-        role_ids=_mostly(["[]", "[501]", None], "oops", "{}", "501"), group_ids=st.just("[10]")
+        role_ids=_mostly(["[]", "[501]", None], "oops", "{}", "[501, null]"),
+        group_ids=st.just("[10]"),
     ),
     "stg_groups": st.fixed_dictionaries(
         {
