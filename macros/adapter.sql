@@ -39,6 +39,20 @@
 {%- endmacro %}
 
 
+{% macro postgres__create_indexes(relation) -%}
+    {#- An upsert's key is unique by an index or a primary key of the model's own, else by one made here. -#}
+    {{ default__create_indexes(relation) }}
+    {%- if config.get('materialized') == 'incremental' and config.get('incremental_strategy') == 'upsert' -%}
+    {%- set key, columns = config.get('unique_key') or [], adapter.get_columns_in_relation(relation) | map(attribute='name') | list -%}
+    {%- set key = [key] if key is string else key -%}
+    {%- set unique = "select from pg_index where indisunique and indrelid = to_regclass('" ~ relation | replace("'", "''") ~ "')" -%}
+    {%- if key and not key | reject('in', columns) | list and not run_query(unique).rows -%}
+    {%- do run_query(get_create_index_sql(relation, {'columns': key, 'unique': true})) -%}
+    {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro postgres__get_columns_in_relation(relation) -%}
     {#- From the catalogue itself: dbt asks information_schema, which was a fifth of Postgres' part of a build. -#}
     {%- call statement('columns', fetch_result=true) %}

@@ -7,7 +7,7 @@
           whole      the select is the whole table: what it does not have is deleted
           records    the records the rows come from; tables, pipeline: what the metrics name -#}
     {%- if not arg_dict.unique_key -%}
-        {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name ~ ", and an index or a constraint that holds it unique") }}
+        {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name) }}
     {%- endif -%}
     {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
     {%- set meta, work = model.config.meta or {}, plan() -%}

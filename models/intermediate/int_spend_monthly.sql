@@ -9,7 +9,6 @@
         incremental_strategy='upsert',
         unique_key=['month', 'application', 'user_id', 'user_name'],
         tags=['marts', 'transactions'],
-        indexes=[{'columns': ['month', 'application', 'user_id', 'user_name'], 'unique': true}],
         meta={'tables': ['stg_transactions'], 'records': 'int_transactions_named'},
     )
 }}

@@ -8,7 +8,6 @@
         incremental_strategy='upsert',
         unique_key=['transaction_id', 'month'],
         tags=['marts', 'transactions'],
-        indexes=[{'columns': ['transaction_id', 'month'], 'unique': true}],
         meta={'tables': ['stg_transactions'], 'records': 'transactions', 'order': ['month']},
     )
 }}
