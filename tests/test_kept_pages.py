@@ -129,6 +129,9 @@ def test_a_run_on_a_server_that_stays_leads_to_it_in_prefect(
     assert (f'<a href="{shown}" rel="noreferrer">' in text) is bool(shown)
     assert ("<code>/runs/flow-run/run-day1</code>" in text) is not bool(shown)
     assert "javascript" not in text
+    advice = read_story(db, "run-day1", parse_day("day1").date).advice
+    more = f"Its log says more: {kept}" if shown else "With --verbose a run says more."
+    assert advice[0] == more
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ class Story:
         if self.run and (self.run["error_message"] or "").startswith("stg_"):  # no file was read
             kinds["failed"] = None
         advice = [FAILING[kind].format(suites) for kind in kinds]
-        return [*(advice or ["With --verbose a run says more."]), AGAIN]
+        page = self.run and self.run["prefect"]  # a run of a worker's has no terminal
+        more = f"Its log says more: {page}" if page else "With --verbose a run says more."
+        return [*(advice or [more]), AGAIN]
 
     @property
     def by_severity(self) -> dict[str, list[str]]:
