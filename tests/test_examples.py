@@ -39,3 +39,5 @@ def test_an_example_comes_from_its_files_to_the_marts(
         assert db.execute(f"select count(*) as n from quarantine.{entity}").fetchone() == {"n": 0}
     spent = db.execute("select sum(usd) as usd from marts.application_spend_monthly").fetchone()
     assert spent and spent["usd"] > 0
+    users = "select user_name from silver.transactions except select name from silver.agents"
+    assert db.execute(users).fetchall() in ([], [{"user_name": None}])  # Brex names nobody
