@@ -157,8 +157,9 @@ def test_what_cannot_be_planned_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(DaybookError, match="no record in its files"):
         reading.read_day(tmp_path / "raw", DAY, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UsageError, match="the raw files are there"):
-        reading.read_day(tmp_path / "raw", DAY, tmp_path / "raw")
+    for out in (tmp_path / "raw", tmp_path / "raw" / DAY.text):
+        with pytest.raises(UsageError, match="the raw files are there"):
+            reading.read_day(tmp_path / "raw", DAY, out)
 
 
 def test_only_what_the_newest_reading_names_is_there(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def read_day(
     """
     # absolute: the executors work in other folders than this process
     folder, target = day_folder(data, day), s3.place(out) / day.text
-    if folder == target:
+    if f"{target}/".startswith(f"{folder}/"):
         raise UsageError(f"{target}: the raw files are there; give --out another place.")
     if prepared.is_prepared(folder):
         raise DaybookError(
