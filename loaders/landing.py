@@ -72,9 +72,9 @@ def land_day(
     allow_empty: bool = False,
     **how: Unpack[LandingOptions],
 ) -> list[Landed]:
-    """Land a day, one table after the other, as plan_day and land_table have it; the caller holds
-    the run lock. DaybookError when a required table fails, after what went wrong is in the ledger;
-    a failing optional table has the status `failed`, a file that no table uses `unused`."""
+    """Land a day, one table after the other (see plan_day and land_table); the caller holds the run
+    lock. DaybookError when a required table fails; the ledger has the reason by then. A failing
+    optional table has the status `failed`, a file that no table uses `unused`."""
     run = flow_run_id or f"land-{uuid.uuid4()}"
     plans = plan_day(data, day, tables, allow_empty=allow_empty, sources=sources)
     no_table = note_unused(data, day, flow_run_id=run, sources=sources) if tables is None else []
@@ -84,20 +84,20 @@ def land_day(
 def note_unused(
     data: str | Path, day: Day, *, flow_run_id: str, sources: str | Path | None = None
 ) -> list[Landed]:
-    """Put the day's files that no table uses into its account; what is said of each."""
-    found = [
+    """Record the day's files that no table uses in the ledger; one outcome for each."""
+    files = [
         Landed(table=name, day=day, status="unused", error=f"{name}: {why}")
         for name, why in unused(data, day, sources).items()
     ]
-    if found:
+    if files:
         with ledger.connect(day, flow_run_id) as conn:
             conn.cursor().executemany(
                 "insert into bronze.load_batches"
                 " (flow_run_id, day, table_name, status, error, finished_at)"
                 " values (%s, %s, %s, 'unused', %s, clock_timestamp())",
-                [(flow_run_id, day.date, one.table, one.error) for one in found],
+                [(flow_run_id, day.date, one.table, one.error) for one in files],
             )
-    return found
+    return files
 
 
 def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[LandingOptions]) -> Landed:
@@ -120,7 +120,7 @@ def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[LandingOptions]) -
         expected = isinstance(failure, (DaybookError, psycopg.Error, OSError))
         if isinstance(failure, LockedError) or not expected:
             raise failure
-        # That the server ended it is no fault of an optional table: worth another try.
+        # An optional table is not to blame when the server ended it: worth another try.
         if plan.table.required or isinstance(failure, psycopg.OperationalError):
             table = f"{plan.table.name} of {plan.day}"
             raise DaybookError(f"{table} did not land: {outcome.error}") from plain(failure)
@@ -137,10 +137,10 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: LandingOptio
         raise plan.error
     new: NewPartition | None = None
     with transaction(conn, how.get("lock")):
-        held, before = ledger.landed_days(conn, table, day)
-        same = held if not how.get("force") and unchanged(plan, held) else None
+        landed, before = ledger.landed_days(conn, table, day)
+        same = landed if not how.get("force") and unchanged(plan, landed) else None
         if plan.files is None:
-            # an optional table that isn't there: what the day had of it is dropped
+            # An optional table isn't there: its rows of the day are dropped.
             rows = 0 if drop_partition(conn, table, day) else None
             outcome = Outcome("skipped", rows, rows, rows)
         elif same:
@@ -148,8 +148,8 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: LandingOptio
         else:
             ledger.claim_calendar(conn, day)
             new = NewPartition(conn, batch)
-            many = 1 if plan.prepared else workers_for(plan.files, how.get("workers", 1))
-            copy_into(new, reading, conn, many)
+            workers = 1 if plan.prepared else workers_for(plan.files, how.get("workers", 1))
+            copy_into(new, reading, conn, workers)
             outcome = checked(new, reading, before, how.get("allow_shrink", False))
             ledger.copy_rejects(conn, batch, reading.rejects)
         files = same.source_files if same else reading.source_files()
@@ -161,13 +161,13 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: LandingOptio
 
 
 def _paced(progress: Progress, plan: Plan) -> Callable[[int, int], None]:
-    """Tells `progress` now and then what was read."""
+    """Add up what is read, and call `progress` every SHOWN_EVERY bytes."""
     total = sum(file.bytes for file in plan.to_read)
     done = shown = rows = 0
 
-    def tell(size: int, many: int) -> None:
+    def tell(size: int, more_rows: int) -> None:
         nonlocal done, shown, rows
-        done, rows = done + size, rows + many
+        done, rows = done + size, rows + more_rows
         if abs(done - shown) >= SHOWN_EVERY or done >= total:
             shown = done
             progress(plan.table.name, min(done, total), total, rows)
@@ -175,17 +175,17 @@ def _paced(progress: Progress, plan: Plan) -> Callable[[int, int], None]:
     return tell
 
 
-def unchanged(plan: Plan, held: LandedDay | None) -> bool:
-    """Whether what the table has of the day is exactly these files."""
-    if plan.files is None or held is None or not held.stands:
+def unchanged(plan: Plan, landed: LandedDay | None) -> bool:
+    """Whether the table's day was landed from exactly these files, read in the same way."""
+    if plan.files is None or landed is None or not landed.stands:
         return False
-    return held.fingerprint == plan.fingerprint
+    return landed.fingerprint == plan.fingerprint
 
 
 def checked(
     partition: NewPartition, reading: Reading, before: LandedDay | None, allow_shrink: bool
 ) -> Outcome:
-    """What came of the files that were read into the partition; DaybookError."""
+    """Check what was read into the partition, and return its outcome; DaybookError."""
     table, read = reading.plan.table, reading.read
     reading.check()
     if table.kind == "snapshot":
@@ -198,38 +198,42 @@ def checked(
 def check_shrink(
     reading: Reading, partition: NewPartition, before: LandedDay | None, allow_shrink: bool
 ) -> None:
-    """Whoever is not in a snapshot counts as gone: so is nobody whose key can't be read, and off
-    whom a field of it switches off.
+    """Refuse a snapshot that lost its keys, or would switch off more than half of what was on.
 
-    DaybookError when no key can be read, or when SHRINK_FROM or more were there, or switched on by
-    a field, or by what a list of theirs has, and not half still are. A list that is empty, and may
-    be, is looked at no further.
+    Whoever is not in a snapshot counts as gone. DaybookError when no key can be read. DaybookError
+    too, unless `allow_shrink`, when the earlier day had SHRINK_FROM keys or more and the new one
+    shares less than half of them; the same for keys that were on by a field or a list, and still
+    are. An empty list that may be empty is not compared.
     """
     plan, earlier = reading.plan, before and before.day
     name, key = plan.table.name, ", ".join(plan.table.key)
-    found = partition.compared(earlier)
-    if found.rows and not found.readable:
+    compared = partition.compared(earlier)
+    if compared.rows and not compared.readable:
         raise DaybookError(
-            f"{name}: none of its {found.rows} keys ({key}) can be read: they are blank, or a "
+            f"{name}: none of its {compared.rows} keys ({key}) can be read: they are blank, or a "
             "spreadsheet has shortened them (to 9.00101E+11 and the like). Export them as text. "
             "Nothing was replaced."
         )
     if allow_shrink or (plan.may_be_empty and not reading.read.records.total()):
         return
-    if found.known >= SHRINK_FROM and 2 * found.shared < found.known:
-        few = 2 * found.rows < found.known
-        what = f"{found.rows} rows are" if few else f"{found.shared} known keys ({key}) are"
+
+    def has_shrunk(count: int, left: int) -> bool:
+        return count >= SHRINK_FROM and 2 * left < count
+
+    if has_shrunk(compared.known, compared.shared):
+        is_short = 2 * compared.rows < compared.known
+        what = f"{compared.rows} rows" if is_short else f"{compared.shared} known keys ({key})"
         problem = (
-            f"{what} less than half of the {found.known} of {earlier}. A lost page, another "
+            f"{what} are less than half of the {compared.known} of {earlier}. A lost page, another "
             "system's file, or keys that went through a spreadsheet look like that."
         )
     else:
-        lost = [one for one in found.switches if one[1] >= SHRINK_FROM and 2 * one[2] < one[1]]
-        if not lost:
+        switched_off = [switch for switch in compared.switches if has_shrunk(*switch[1:])]
+        if not switched_off:
             return
-        by, on, still_on = lost[0]
+        columns, were_on, are_on = switched_off[0]
         problem = (
-            f"of the {on} that are on in {earlier} it would leave on {still_on} (by {by}). "
+            f"of the {were_on} that are on in {earlier} it would leave on {are_on} (by {columns}). "
             "A field that was exported or mapped otherwise than before looks like that."
         )
     raise DaybookError(f"{name}: {problem} If it is right, land it with --allow-shrink.")

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 # the wait, and giving up at once would lose the whole COPY.
 SWAP_WAIT = "2s"
 SWAP_TURNS = 15
-# A key as it is compared; null when it can't be read: no id, or what pandas writes for none.
-_READ = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
+# A key's value; null when it can't be read: it is no id, or it is what pandas writes for none.
+_READABLE = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
 # Whether a column's value switches its record off, whatever its case and its blanks.
 _BARE = "translate(lower({}), E' \\t\\r\\n', '')"
 _SWITCHES_OFF = f"{_BARE} = {_BARE}"
-COMPARED = 100  # of a list's elements: each is looked for in all of the other
-# What the lists of a key's records have, near enough to be compared.
-_LISTED = (
+# Of the earlier list's elements: each is searched for in the whole new list.
+ELEMENTS_COMPARED = 100
+# The elements of all lists that a key's records have, near enough to be compared.
+_ELEMENTS = (
     "array_remove(string_to_array(regexp_replace("
     "string_agg(case when {0} ~ '^\\s*[[]' then {0} end, ','), "
     "'[][\\s\"]|\\.0+(?=[]\",])', '', 'g'), ','), '')"
@@ -41,9 +42,9 @@ def partition_name(table: str, day: Day) -> str:
 
 
 class Compared(NamedTuple):
-    """A snapshot beside an earlier landed day: its rows and keys that can be read, those that the
-    earlier day has, and those of both; of each switch, its columns, the earlier day's keys that are
-    on, and those that still are."""
+    """A snapshot compared with an earlier landed day: its rows, its readable keys, the earlier
+    day's keys (`known`), and the keys of both (`shared`). `switches` has, for each way in which a
+    record is switched off, the columns, how many earlier keys are on, and how many still are."""
 
     rows: int
     readable: int
@@ -53,8 +54,8 @@ class Compared(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """Which of several tables that make a day's, and where in the files it begins and ends: at a
-    path and a record's number, None where nothing is before or behind it."""
+    """One of the tables that together hold a day. `begin`, and `end` behind its last record, are a
+    path and a record's number; None where nothing comes before or after."""
 
     number: int
     begin: tuple[str, int] | None
@@ -62,21 +63,21 @@ class Leaf(NamedTuple):
 
 
 def leaves(shares: Sequence[Sequence[Slice]]) -> list[Leaf]:
-    """One for each share of the files, in the files' order."""
+    """A leaf for each share of the files, in the files' order."""
     begins = [(part.scanned.file.path, part.first or 0) for part, *_ in shares[1:]]
     return [Leaf(number, *ends) for number, ends in enumerate(pairwise([None, *begins, None]))]
 
 
 class NewPartition:
-    """A table like the parent that nobody else sees; all of it in the caller's transaction.
+    """A table like the parent, made in the caller's transaction: nobody else sees it until then.
 
-    Lineage comes from column defaults, so a CSV's bytes go to COPY as they are. COPY may freeze,
-    since the table is made in the same transaction: a reader with an older snapshot sees the new
-    rows rather than none.
+    Lineage comes from column defaults, so a CSV's bytes go to COPY unchanged. COPY may freeze,
+    since the same transaction makes the table: a reader with an older snapshot sees the new rows
+    rather than none.
     """
 
     def __init__(self, conn: Connection, batch: Batch, leaf: Leaf | None = None) -> None:
-        """`leaf`: it is one of several, that `assemble` makes the day's of."""
+        """With a `leaf` it is only that one: `assemble` makes the day's partition of all leaves."""
         self._conn, self.batch = conn, batch
         self._table, self._day = batch.table, batch.day
         # tables and columns are named by small letters, digits and _: the declaration is checked
@@ -85,8 +86,8 @@ class NewPartition:
             "parent": f"bronze.{self._table.name}",
             "name": partition_name(self._table.name, self._day),
             "day": f"'{self._day.date}'",
-            # what landed rows are found, joined and sorted by: of each column it costs as COPY does
-            "compared": _listed([*self._table.key, "_day", "_batch_id", "_source_file"]),
+            # what rows are found, joined and sorted by: analyzing every column costs what COPY does
+            "analyzed": _listed([*self._table.key, "_day", "_batch_id", "_source_file"]),
             "share": f", constraint its_share check ({self._within(leaf)})" if leaf else "",
         }
 
@@ -99,23 +100,23 @@ class NewPartition:
         return sql.Literal(value).as_string(self._conn)
 
     def _within(self, leaf: Leaf) -> str:
-        """What is true of a leaf's rows, as the server itself says it: it need not look at them
-        again when the leaf is attached."""
-        (path, row), (end, until) = (
+        """SQL: what is true of each of a leaf's rows. It is in the server's own words, so that the
+        server need not read the rows again when the leaf is attached."""
+        (first, row), (last, end_row) = (
             (self._literal(edge[0]), edge[1]) if edge else ("", 0) for edge in leaf[1:]
         )
         file = '_source_file collate "C"'
-        if path == end:
-            return f"{file} = {path} and _source_row >= {row} and _source_row < {until}"
-        edges = [(">", path, ">=", row)] * bool(path) + [("<", end, "<", until)] * bool(end)
+        if first == last:
+            return f"{file} = {first} and _source_row >= {row} and _source_row < {end_row}"
+        edges = [(">", first, ">=", row)] * bool(first) + [("<", last, "<", end_row)] * bool(last)
         return " and ".join(
-            f"({file} {beyond} {path} or ({file} = {path} and _source_row {sign} {row}))"
-            for beyond, path, sign, row in edges
+            f"({file} {file_sign} {path} or ({file} = {path} and _source_row {row_sign} {number}))"
+            for file_sign, path, row_sign, number in edges
         )
 
     @contextmanager
     def filled(self) -> Iterator[None]:
-        """Make it, empty, for the block's COPY; an error in the block leaves none."""
+        """Make the empty table for the block's COPY; an error in the block takes it back."""
         with self._conn.transaction():
             # Cached, a number costs no lock; temporary, the sequence is never logged and ends with
             # the session.
@@ -135,29 +136,30 @@ class NewPartition:
                 " alter _loaded_at drop default, alter _source_row drop default,"
                 " alter _source_file drop default;"
                 "drop sequence landed_rows;"
-                "set local default_statistics_target = 20; analyze {new} ({compared})"
+                "set local default_statistics_target = 20; analyze {new} ({analyzed})"
             )
 
     def assemble(self, leaves: Sequence[Leaf]) -> None:
-        """Make it of its leaves."""
+        """Make the day's partition of its leaves, which become partitions of it."""
         self._run(
             "create table {new} (like {parent}, constraint one_day check (_day = {day}))"
             ' partition by range (_source_file collate "C", _source_row)'
         )
         for leaf in leaves:
             self._run(
-                "alter table {new} attach partition {new}_{leaf} for values from ({a}) to ({z});"
+                "alter table {new} attach partition {new}_{leaf}"
+                " for values from ({begin}) to ({end});"
                 "alter table {new}_{leaf} drop constraint its_share",
                 leaf=leaf.number,
-                a=self._bound(leaf.begin, "minvalue"),
-                z=self._bound(leaf.end, "maxvalue"),
+                begin=self._bound(leaf.begin, "minvalue"),
+                end=self._bound(leaf.end, "maxvalue"),
             )
 
-    def _bound(self, edge: tuple[str, int] | None, none: str) -> str:
-        return f"{self._literal(edge[0])}, {edge[1]}" if edge else f"{none}, {none}"
+    def _bound(self, edge: tuple[str, int] | None, unbounded: str) -> str:
+        return f"{self._literal(edge[0])}, {edge[1]}" if edge else f"{unbounded}, {unbounded}"
 
     def copy_bytes(self, part: Slice, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
-        """COPY a CSV's bytes unparsed; rows landed. psycopg.DataError when Postgres refuses."""
+        """COPY a CSV's bytes unparsed; returns the number of rows. psycopg.DataError: refused."""
         self._run(
             "alter sequence landed_rows restart with {first};"
             "alter table {new} alter _source_file set default {path}",
@@ -168,7 +170,7 @@ class NewPartition:
         return self._copy(columns, f"{options}, force_null ({_listed(columns)})", pieces)
 
     def copy_pieces(self, pieces: Iterable[bytes]) -> int:
-        """COPY rows that bring their lineage, NULL being a bare null; rows landed."""
+        """COPY rows with their lineage, NULL being a bare null; returns the number of rows."""
         columns = [*self._table.column_names, "_extra", "_source_file", "_source_row"]
         return self._copy(columns, "null 'null'", pieces)
 
@@ -181,53 +183,53 @@ class NewPartition:
         return cursor.rowcount
 
     def compared(self, before: Day | None) -> Compared:
-        """The new rows beside those of an earlier landed day."""
+        """Compare the new rows with those of an earlier landed day; None: there is no such day."""
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
-        # a list of days has other dates each day: what it is about is in the rest of its key
+        # The dates of a list of days change each day, so it is compared by the rest of its key.
         key = [name for name in self._table.key if name not in dated] or self._table.key
-        values = ", ".join(_READ.format(f'"{name}"') for name in key)
-        flags = [one for one in self._table.columns if one.switches_off]
-        lists = [one.name for one in flags if one.data_type == "jsonb"]
-        flags = [one for one in flags if one.data_type != "jsonb"]
-        off = [_SWITCHES_OFF.format(f'"{f.name}"', self._literal(f.switches_off)) for f in flags]
-        # of each switch: its columns, what is looked at, whether it was on, and whether it still is
-        switches = [
-            (
-                ", ".join(flag.name for flag in flags),
-                f"bool_and(({' or '.join(off) or 'false'}) is not true)",
-                "earlier.on_0",
-                "fresh.on_0",
-            )
+        switches = self._switches()
+        keys = "select array[{key}] as key{states} from {%s} where row({key}) is not null"
+        counts = [
+            f"count(*) filter (where {was_on}),"
+            f" count(*) filter (where {was_on} and fresh.state_0 is not null and {still_on})"
+            for _, _, was_on, still_on in switches
         ]
-        for at, name in enumerate(lists, start=1):
-            # it has something of what it had; without a list it says nothing
-            still = f"(fresh.on_{at} is null or fresh.on_{at} && earlier.on_{at}[1:{COMPARED}])"
-            what = _LISTED.format(f'"{name}"')
-            switches.append((name, what, f"cardinality(earlier.on_{at}) > 0", still))
-        shown = "".join(f", {what} as on_{at}" for at, (_, what, *_) in enumerate(switches))
-        readable = "select array[{values}] as key{shown} from {%s} where row({values}) is not null"
-        counted = "".join(
-            f", count(*) filter (where {was})"
-            f", count(*) filter (where {was} and fresh.on_0 is not null and {still})"
-            for _, _, was, still in switches
-        )
-        [(rows, keys, known, shared, on)] = self._run(
-            f"with fresh as materialized ({readable % 'new'} group by 1),"
-            f" earlier as materialized ({readable % 'parent'} and _day = {{before}} group by 1)"
+        [(rows, readable, known, shared, on)] = self._run(
+            f"with fresh as materialized ({keys % 'new'} group by 1),"
+            f" earlier as materialized ({keys % 'parent'} and _day = {{before}} group by 1)"
             " select (select count(*) from {new}), count(fresh), count(earlier),"
-            " count(*) filter (where fresh.on_0 is not null and earlier.on_0 is not null)"
-            ", array[{counted}] from fresh full join earlier using (key)",
+            " count(*) filter (where fresh.state_0 is not null and earlier.state_0 is not null)"
+            ", array[{counts}] from fresh full join earlier using (key)",
             before=self._literal(before and before.date),
-            values=values,
-            shown=shown,
-            counted=counted[2:],
+            key=", ".join(_READABLE.format(f'"{name}"') for name in key),
+            states="".join(f", {state} as state_{n}" for n, (_, state, *_) in enumerate(switches)),
+            counts=", ".join(counts),
         )
-        told = zip([name for name, *_ in switches], on[::2], on[1::2], strict=True)
-        return Compared(rows, keys, known, shared, list(told))
+        columns = (names for names, *_ in switches)
+        counted = zip(columns, on[::2], on[1::2], strict=True)
+        return Compared(rows, readable, known, shared, list(counted))
+
+    def _switches(self) -> list[tuple[str, str, str, str]]:
+        """The ways to switch a record off: one for all plain columns together, one for each list.
+        Of each: the columns; as SQL, a key's state, whether it was on, and whether it still is."""
+        columns = [column for column in self._table.columns if column.switches_off]
+        lists = [column.name for column in columns if column.data_type == "jsonb"]
+        plain = [column for column in columns if column.data_type != "jsonb"]
+        values = [(f'"{column.name}"', self._literal(column.switches_off)) for column in plain]
+        off = " or ".join(_SWITCHES_OFF.format(*value) for value in values) or "false"
+        names, is_on = ", ".join(column.name for column in plain), f"bool_and(({off}) is not true)"
+        switches = [(names, is_on, "earlier.state_0", "fresh.state_0")]
+        for n, name in enumerate(lists, start=1):
+            # One element of the earlier list is enough; without a list the new record says nothing.
+            overlap = f"fresh.state_{n} && earlier.state_{n}[1:{ELEMENTS_COMPARED}]"
+            still_on = f"(fresh.state_{n} is null or {overlap})"
+            elements = _ELEMENTS.format(f'"{name}"')
+            switches.append((name, elements, f"cardinality(earlier.state_{n}) > 0", still_on))
+        return switches
 
     def swap_in(self) -> None:
-        """Takes the day's place, without who is forgotten; the parent is locked to the commit.
-        DaybookError where readers hold the old one through all turns."""
+        """Erase the forgotten, then take the day's place: the parent is locked until the commit.
+        DaybookError when readers hold the old partition through all turns."""
         import psycopg
 
         if eraser := eraser_of_landing(self._conn):
@@ -235,7 +237,7 @@ class NewPartition:
         self._give_to_owner()
         self._run(f"set local lock_timeout = '{SWAP_WAIT}'")
         for turn in range(SWAP_TURNS):
-            # a deadlock: with a reader that has the old partition and waits for the parent
+            # A reader that has the old partition and waits for the parent makes a deadlock.
             try:
                 with self._conn.transaction():
                     self._run(
@@ -252,7 +254,7 @@ class NewPartition:
         )
 
     def _give_to_owner(self) -> None:
-        """The next login that lands must be able to drop it: it belongs to the parent's owner."""
+        """Give it to the parent's owner: the next login that lands must be able to drop it."""
         owner = self._conn.execute(
             "select quote_ident(pg_get_userbyid(relowner)) from pg_class"
             " where oid = to_regclass(%s)"
@@ -273,24 +275,24 @@ def _new_name(batch: Batch, leaf: int | None = None) -> str:
 
 
 def has_partition(conn: Connection, table: str, day: Day) -> bool:
-    """Whether the day's partition is there."""
+    """Whether the table has a partition of the day."""
     name = f"bronze.{partition_name(table, day)}"
     return conn.execute("select to_regclass(%s) is not null", [name]).fetchone() == (True,)
 
 
 def drop_partition(conn: Connection, table: str, day: Day) -> bool:
-    """Drops the day's partition, in the caller's transaction; False when there is none."""
-    if found := has_partition(conn, table, day):
+    """Drop the day's partition, in the caller's transaction; False when there is none."""
+    if exists := has_partition(conn, table, day):
         conn.execute(f"drop table bronze.{partition_name(table, day)}".encode())
-    return found
+    return exists
 
 
 def drop_leaves(conn: Connection, batch: Batch) -> None:
-    """Drops what workers have committed of a batch that fails, unless it is the day's by now."""
-    found = conn.execute(
+    """Drop the leaves that workers committed for a failed batch, but for attached ones."""
+    names = conn.execute(
         "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
         " and not relispartition and relname ~ %s",
         [f"^{_new_name(batch)}_[0-9]+$"],
     ).fetchall()
-    for (name,) in found:
+    for (name,) in names:
         conn.execute(f"drop table bronze.{name}".encode())
