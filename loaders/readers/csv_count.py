@@ -1,5 +1,5 @@
-"""How many records a CSV has, without reading one: what COPY's and the parser's counts are held
-against. Neither shares a line with the parser, which is Python's csv."""
+"""Counts a CSV's records without parsing them. The counts of COPY and of the parser must equal it,
+so it shares no code with the parser, which is Python's csv."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ BLANK = b" \t\r\n\x0b\x0c" + _BOM
 
 
 class MustBeParsed(Exception):
-    """COPY reads the file otherwise than a spreadsheet, or it has what is put right by parsing."""
+    """COPY would read the file otherwise than a spreadsheet, or a value has to be changed."""
 
 
 class Count:
-    """Matches one record after the other: a quote opens a field only where the field begins.
+    """Counts by matching one record after the other: a quote opens a field only at its beginning.
 
-    What is not a whole record yet is held, and looked at again once there is twice as much: a
-    record costs time linear in its size. `so_far`: the whole records, a header among them.
+    The bytes of an unfinished record are kept, and matched again once there are twice as many: so
+    the time is linear in the record's size. `so_far` is the number of whole records, header
+    included.
     """
 
     def __init__(self, path: str, delimiter: str = ",") -> None:
         self._path = path
         self._pieces: list[bytes] = []
-        self._size = self._enough = self.so_far = 0
-        self._begun = False
+        self._size = self._next_size = self.so_far = 0
+        self._bom_checked = False
         mark = re.escape(delimiter.encode())
         plain = rb"[^" + mark + rb"\r\n]*+"
         # possessive: a field of any size costs no stack
@@ -41,13 +42,13 @@ class Count:
         self._match = re.compile(line + rb"(?:\r\n|\n|\r(?=[^\n]))").match
 
     def add(self, chunk: bytes) -> None:
-        """Takes the next bytes; UnreadableError for a record over 64 MiB."""
+        """Count in the next bytes; UnreadableError for a record over 64 MiB."""
         self._pieces.append(chunk)
         self._size += len(chunk)
-        if self._size >= self._enough:
+        if self._size >= self._next_size:
             rest = self._count(b"".join(self._pieces))
             self._pieces, self._size = [rest], len(rest)
-            self._enough = min(2 * len(rest), RECORD_LIMIT + 1)
+            self._next_size = min(2 * len(rest), RECORD_LIMIT + 1)
             if len(rest) > RECORD_LIMIT:
                 raise UnreadableError(
                     f"{self._path}: record {max(self.so_far, 1)} is larger than 64 MiB; "
@@ -55,22 +56,22 @@ class Count:
                 )
 
     def _count(self, text: bytes) -> bytes:
-        """Counts the whole records of the text; gives what is behind them."""
-        if not self._begun and len(text) >= 3:
-            text, self._begun = text.removeprefix(_BOM), True
+        """Count the whole records in the text; returns the rest, behind the last."""
+        if not self._bom_checked and len(text) >= 3:
+            text, self._bom_checked = text.removeprefix(_BOM), True
         if b'"' not in text:
             cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
             self.so_far += sum(map(bool, (one.strip(BLANK) for one in text[:cut].splitlines())))
         else:
             cut = 0
-            while found := self._match(text, cut):
-                self.so_far += bool(text[cut : found.end()].strip(BLANK))
-                cut = found.end()
+            while record := self._match(text, cut):
+                self.so_far += bool(record[0].strip(BLANK))
+                cut = record.end()
         return text[cut:]
 
     def records(self) -> int:
-        """The records of the whole file; its header is none of them."""
-        last = self._count(b"".join(self._pieces)).removeprefix(b"" if self._begun else _BOM)
+        """The number of records in the whole file, without its header."""
+        last = self._count(b"".join(self._pieces)).removeprefix(b"" if self._bom_checked else _BOM)
         more = sum(1 for one in re.split(rb"\r\n|\n|\r", last) if one.strip(BLANK))
         if b'"' in last:
             more = min(more, 1)
@@ -78,13 +79,12 @@ class Count:
 
 
 class QuickCount(Count):
-    """Counts line ends outside quotes while COPY is at work, at a hundredth of its cost.
+    """Counts line ends outside quotes while COPY is at work, at a hundredth of COPY's cost.
 
-    Good only where every quote opens or closes a whole field, which it sees to: MustBeParsed is
-    raised for any other, for a BOM or the header's `names` behind the beginning, and for an id or
-    a date that a foreign writer has changed (`habits`: what puts them right, by column). It takes
-    blank lines for records, so a file that has some is parsed. `quoted`: the bytes end inside
-    quotes.
+    That is right only where every quote opens or closes a whole field. So MustBeParsed is raised
+    for any other quote, for a BOM or the header's `names` after the beginning, and for an id or a
+    date that a foreign writer has changed (`habits` undo that, by column). Blank lines are counted
+    as records, so a file that has some is parsed. `quoted`: the bytes so far end inside quotes.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class QuickCount(Count):
         super().__init__(path, delimiter)
         self._header = header
         self._names = delimiter.join(names).encode()
-        self._headers = 0
+        self._headers_seen = 0
         self._delimiter = delimiter
         self._habits = habits or {}
         self._suspect = suspect(self._habits, delimiter)
@@ -107,38 +107,40 @@ class QuickCount(Count):
         self.quoted = False
 
     def _count(self, text: bytes) -> bytes:
-        """MustBeParsed too."""
-        if not self._begun:
-            text, self._begun = text.removeprefix(_BOM), True
+        """As for Count; MustBeParsed."""
+        if not self._bom_checked:
+            text, self._bom_checked = text.removeprefix(_BOM), True
             if text[:1].isspace():
                 raise MustBeParsed  # COPY takes a blank first line for the header
-        # cut behind a line end, so that no quote's neighbour is in another piece
+        # cut after a line end, so that no quote's neighbour is in another piece
         cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
-        self._look(text[:cut])
+        self._count_whole(text[:cut])
         return text[cut:]
 
-    def _look(self, piece: bytes) -> None:
-        self._headers += piece.count(self._names) if self._names else 0
+    def _count_whole(self, piece: bytes) -> None:
+        self._headers_seen += piece.count(self._names) if self._names else 0
         # a single byte is looked for at many times the speed of three
-        if self._headers > self._header or (b"\xef" in piece and _BOM in piece):
+        if self._headers_seen > self._header or (b"\xef" in piece and _BOM in piece):
             raise MustBeParsed
-        inside = self.quoted
+        was_quoted = self.quoted
         self._count_lines(piece)
         if self._suspect and self._suspect.search(piece):
-            if inside or self.quoted:
-                raise MustBeParsed  # a record goes on in another piece: its columns can't be told
+            if was_quoted or self.quoted:
+                raise MustBeParsed  # a record is in two pieces: its columns can't be told apart
             self._check_values(piece)
 
     def _count_lines(self, piece: bytes) -> None:
         if b'"' in piece:
-            # pieces between quotes are outside and inside by turns
+            # the parts between quotes are outside and inside of them by turns
             parts = piece.split(b'"')
             last = len(parts) - 1
             outside = parts[self.quoted :: 2]
-            self._check(parts[0][-1:], b"", not self.quoted)
-            self._check(b"", parts[last][:1], self.quoted == last % 2)
-            for one in set(parts[2 - self.quoted : last : 2]):
-                self._check(one[-1:], one[:1], True)
+            if not self.quoted:
+                self._check_edges(parts[0][-1:])
+            if self.quoted == last % 2:
+                self._check_edges(parts[last][:1])
+            for part in set(parts[2 - self.quoted : last : 2]):
+                self._check_edges(part[:1], part[-1:])
             self.quoted ^= bool(last & 1)
             piece = b'"'.join(outside)
         elif self.quoted:
@@ -147,10 +149,10 @@ class QuickCount(Count):
         if b"\r" in piece:
             self.so_far += piece.count(b"\r") - piece.count(b"\r\n")
 
-    def _check(self, before: bytes, behind: bytes, outside: bool) -> None:
-        for edge in (before, behind) if outside else ():
-            if edge and edge[0] not in self._edges:
-                raise MustBeParsed
+    def _check_edges(self, *edges: bytes) -> None:
+        """MustBeParsed unless these bytes beside quotes are delimiters or line ends."""
+        if any(edge and edge[0] not in self._edges for edge in edges):
+            raise MustBeParsed
 
     def _check_values(self, piece: bytes) -> None:
         lines = io.StringIO(piece.decode("utf-8", "replace"), newline="")
@@ -160,7 +162,7 @@ class QuickCount(Count):
                     raise MustBeParsed
 
     def records(self) -> int:
-        """The records of all that was added, the header not among them. MustBeParsed."""
+        """The number of records in all that was added, without the header; MustBeParsed."""
         rest = self._count(b"".join(self._pieces))
-        self._look(rest)
+        self._count_whole(rest)
         return max(0, self.so_far + (rest[-1:] not in b"\r\n") - self._header)

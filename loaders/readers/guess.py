@@ -1,4 +1,4 @@
-"""What a file that can't be used probably is: the words that tell people what to do."""
+"""Guesses what a file that can't be used probably is, in words that say what to do."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from loaders.schema import Table
 
 SHOWN = 60
 HEADER_SHOWN = 200
-TITLE_LINES = 20  # so many may stand above a header that is looked for
+TITLE_LINES = 20  # a header is looked for below as many lines
 ENDS_SO = "ends with a delimiter, write the file without it"
 _EXCELS = re.compile(r'"?sep=(.)?"?[,;|\t]*\s*', re.IGNORECASE)
 _COMPLAINTS = {"message", "error", "errors", "code", "detail", "details", "status"}
-_ERRORS = {"message", "error", "errors"}  # what no record has that says nothing but its key
+_ERRORS = {"message", "error", "errors"}  # beside a bare key they make an error message
 _DELIMITERS = (";", "\t", "|", ",")
 
 
 def begins(text: str, table: Table, shown: int = SHOWN) -> str:
-    """What the file begins with, on one line; nothing of a table's that has columns hashed."""
+    """The first `shown` characters on one line; nothing where the table has hashed columns."""
     if table.hashes:
         return "(not shown: it may have what is to be hashed)"
     line = " ".join(UNSTORABLE.sub("\ufffd", text.lstrip("\ufeff")[: 4 * shown]).split())
@@ -28,7 +28,7 @@ def begins(text: str, table: Table, shown: int = SHOWN) -> str:
 
 
 def kind_of_bytes(head: bytes) -> str | None:
-    """What bytes that are no text of records probably are, and what to do about it."""
+    """What a file with these first bytes is, if no text of records, and what to do about it."""
     if head[:2] == b"\x1f\x8b":
         return "it is gzip: give it the ending .gz, or unzip it"
     if head[:4] == b"PK\x03\x04":
@@ -49,7 +49,7 @@ def kind_of_bytes(head: bytes) -> str | None:
 
 
 def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -> str:
-    """What is probably meant by a header that lacks the key."""
+    """What is probably wrong with a header that lacks the key, and what to do about it."""
     if "\ufeff" in line.lstrip("\ufeff") or line.startswith("\ufeff"):
         return "it begins with a second BOM: save it as UTF-8 with one, or without"
     if line.lstrip().startswith(("{", "[")):
@@ -58,42 +58,43 @@ def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -
         counts = {mark: line.count(mark) for mark in _DELIMITERS if mark != delimiter}
         best = max(counts, key=lambda mark: counts[mark])
         if counts[best]:
-            return f"its delimiter is probably {_mark(best)}: declare delimiter: {_mark(best)}"
+            return f"its delimiter is probably {_quoted(best)}: declare delimiter: {_quoted(best)}"
     key = ", ".join(table.key)
     return f"declare from what is {key} there, in the sources file or an overlay (--sources)"
 
 
 def excels_line(line: str, delimiter: str) -> str | None:
-    """What to do about a first line that tells Excel what the delimiter is."""
-    if not (found := _EXCELS.fullmatch(line)):
+    """What to do about a first line `sep=;` for Excel; None where it is another line."""
+    if not (match := _EXCELS.fullmatch(line)):
         return None
-    told = found[1] in (None, '"', delimiter)
-    what = "" if told else f", and declare delimiter: {_mark(found[1])}"
+    is_declared = match[1] in (None, '"', delimiter)
+    what = "" if is_declared else f", and declare delimiter: {_quoted(match[1])}"
     return f"its first line is Excel's sep=: delete that line{what}"
 
 
-def _mark(delimiter: str) -> str:
+def _quoted(delimiter: str) -> str:
     return '"\\t"' if delimiter == "\t" else repr(delimiter)
 
 
 def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> KeylessError:
-    """Why a JSON file none of whose records has the key can't be used; `first` is its first
-    value, None when there is none."""
+    """The error for a JSON file none of whose records has the key. `first` is the file's first
+    value, None when there is none; `text` is what the file begins with."""
     shown = f"It begins with {begins(text, table)}" if text.strip() else "It has no bytes."
-    keys = ", ".join(_said(table, name) for name in table.key)
+    keys = ", ".join(_described(table, name) for name in table.key)
     return KeylessError(
         f"{file.path}: none of its records has the key {keys}; {meaning(first, table)}.", shown
     )
 
 
-def _said(table: Table, name: str) -> str:
+def _described(table: Table, name: str) -> str:
+    """A column by its first place: `id (agent_id)`."""
     column = next(column for column in table.columns if column.name == name)
     paths = [".".join(path) for path in column.places]
     return paths[0] if paths[0] == name else f"{paths[0]} ({name})"
 
 
 def meaning(first: Any, table: Table) -> str:
-    """What a page is, where it is no record."""
+    """What the first value of a file without keys probably is, and what to do about it."""
     if isinstance(first, dict):
         path = list_in(first)
         if path is None and not _declared(first, table):
@@ -117,10 +118,8 @@ def meaning(first: Any, table: Table) -> str:
         if _COMPLAINTS & set(map(str.lower, first)):
             return f"it is an error message ({shown}): fetch it again"
         if table.records and table.records[0] in first:
-            there = ".".join(table.records)
-            return (
-                f"records: {there} is declared, and no list of objects is there: is it elsewhere?"
-            )
+            path = ".".join(table.records)
+            return f"records: {path} is declared, and no list of objects is there: is it elsewhere?"
         return f"its fields are {shown or 'none'}: is it another table's, or must `from` be said?"
     if first is None:
         return "it is no page of records: fetch it again"
@@ -128,7 +127,7 @@ def meaning(first: Any, table: Table) -> str:
 
 
 def list_in(value: dict[str, Any], depth: int = 3) -> str | None:
-    """The path to the first list of objects in an envelope, but for the one that is read anyhow."""
+    """The dotted path to an object's first list of objects, at most `depth` objects down."""
     for name, inner in value.items():
         if isinstance(inner, list) and inner and isinstance(inner[0], dict):
             return str(name)
@@ -139,27 +138,29 @@ def list_in(value: dict[str, Any], depth: int = 3) -> str | None:
 
 
 def no_record(record: dict[str, Any], table: Table, *, alone: bool) -> str | None:
-    """What an object with the key may be all the same: an envelope, when its list's elements are
-    more of a record than it is itself, or, `alone` in its file, an error message, when it says
-    nothing else of what the table has."""
+    """Why an object that has the key is no record after all; None when it is one.
+
+    It is an envelope when the elements of a list in it have more declared fields than it has
+    itself. `alone` in its file, with no other declared field than the key, it can be an error
+    message."""
     path = list_in(record)
     if path is not None and path != ".".join(table.records):
-        found: Any = record
+        inner: Any = record
         for name in path.split("."):
-            found = found[name]
-        if len(_declared(found[0], table)) > len(_declared(record, table)):
+            inner = inner[name]
+        if len(_declared(inner[0], table)) > len(_declared(record, table)):
             return f"it is an envelope, its list is under `{path}`: declare records: {path}"
     keys = {path[0] for one in table.columns if one.name in table.key for path in one.places}
     declared = _declared(record, table)
-    says_more = declared - keys or keys >= _tops(table)
-    if alone and declared and not says_more and any(record.get(name) for name in _ERRORS - keys):
+    has_more = declared - keys or keys >= _top_fields(table)
+    if alone and declared and not has_more and any(record.get(name) for name in _ERRORS - keys):
         return f"it is an error message ({', '.join(list(record)[:5])}): fetch it again"
     return None
 
 
 def _declared(record: dict[str, Any], table: Table) -> set[str]:
-    return _tops(table) & set(record)
+    return _top_fields(table) & set(record)
 
 
-def _tops(table: Table) -> set[str]:
+def _top_fields(table: Table) -> set[str]:
     return {path[0] for column in table.columns for path in column.places}

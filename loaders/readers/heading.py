@@ -1,4 +1,4 @@
-"""What stands where a file's header should: the header, or why it is none."""
+"""A file's header: its names checked and mapped to columns, or an error that says what is wrong."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def headed(
     below: Iterable[Sequence[str]],
     line: str = "",
 ) -> Header:
-    """The header that `fields` are, with the lines `below` it; DaybookError when they are none.
-    `read`: what was read."""
+    """The header in `fields`, checked. DaybookError when it can't be used, or when one of the lines
+    `below` it is the header. `read` quotes for the message what was read."""
     try:
         return keyed(check_names(fields, file), file, mapping, read, line)
     except DaybookError:
@@ -34,7 +34,7 @@ def headed(
 
 
 def _is_header(names: Sequence[str], mapping: Mapping) -> bool:
-    # a value may be a column's name by chance (the language id), two hardly
+    # one value may be a column's name by chance (the language id), two hardly
     header = Header([name.strip() for name in names], mapping)
     return not header.missing_key() and len(names) - len(header.unknown) > 1
 
@@ -42,28 +42,28 @@ def _is_header(names: Sequence[str], mapping: Mapping) -> bool:
 def keyed(
     names: Sequence[str], file: RawFile, mapping: Mapping, read: str, line: str = ""
 ) -> Header:
-    """The header of these names; DaybookError when it lacks the key. `read`: what was read."""
+    """The header of these names; DaybookError when it lacks the key. `read` as in `headed`."""
     header = mapping.header(names)
     if missing := header.missing_key():
         table = mapping.table
-        meant = guess.of_header(header.names, line, table.delimiter, table)
+        advice = guess.of_header(header.names, line, table.delimiter, table)
         raise DaybookError(
             f"{file.path}: the key column {', '.join(missing)} is missing. "
-            f"{guess.begins(read, table, guess.HEADER_SHOWN)} ({len(names)} names); {meant}."
+            f"{guess.begins(read, table, guess.HEADER_SHOWN)} ({len(names)} names); {advice}."
         )
     return header
 
 
 def check_names(fields: list[str], file: RawFile) -> list[str]:
-    """The names of a header; DaybookError for names that can't be told apart."""
+    """A header's names, stripped; DaybookError for too many, for an empty or a repeated one."""
     names = [name.strip() for name in fields]
     if len(names) > MOST_COLUMNS:
         raise DaybookError(
             f"{file.path}: the header has {len(names)} columns; {MOST_COLUMNS} are the most."
         )
     first: dict[str, int] = {}
-    places = [place for place, name in enumerate(names, 1) if first.setdefault(name, place) < place]
-    if again := [str(place) for place in places if names[place - 1]]:
+    repeated = [at for at, name in enumerate(names, 1) if first.setdefault(name, at) < at]
+    if again := [str(place) for place in repeated if names[place - 1]]:
         raise DaybookError(
             f"{file.path}: the header repeats a name, in column {', '.join(again[:20])}. "
             "Give each column a name of its own."
