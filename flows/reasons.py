@@ -1,4 +1,4 @@
-"""Why a run failed: what may be said of it where everybody reads, and what is worth a retry."""
+"""Why a run failed: its message without values of data, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class LandError(DaybookError):
 
     def __init__(self, errors: list[BaseException]) -> None:
         super().__init__("\n".join(map(str, errors)))
-        self.said = " ".join(map(without_values, errors))
+        self.public = " ".join(map(without_values, errors))
 
 
 class PhaseError(DaybookError):
@@ -20,7 +20,7 @@ class PhaseError(DaybookError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.said = message.partition(":")[0]
+        self.public = message.partition(":")[0]
 
 
 class LedgerError(DaybookError):
@@ -28,21 +28,20 @@ class LedgerError(DaybookError):
 
 
 def without_values(error: BaseException) -> str:
-    """What pipeline_metrics may say of an error: kinds and names, never a value of data.
+    """An error's message for pipeline_metrics: kinds and names, never a value of data.
 
-    Our own errors say what was found and hold none, but for what a file begins with and what a
-    driver says.
+    Our own messages have none, but for what a file begins with and what a driver says.
     """
     if not isinstance(error, Exception):
         return "The run was ended from outside: cancelled in Prefect, or its worker was stopped."
     if not isinstance(error, DaybookError):
         state = getattr(error, "sqlstate", None)
         return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
-    said, repeated = error.said or str(error), str(error.__cause__ or "").strip()
-    if error.__cause__ and repeated and said != repeated and said.endswith(repeated):
-        said = said.removesuffix(repeated) + without_values(error.__cause__)
-    # storable whatever a folder is called
-    lines = said.replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()
+    text, cause = error.public or str(error), str(error.__cause__ or "").strip()
+    if error.__cause__ and cause and text != cause and text.endswith(cause):
+        text = text.removesuffix(cause) + without_values(error.__cause__)
+    # a folder's name may have bytes that can't be stored
+    lines = text.replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()
     return " ".join(map(without_header, lines))
 
 

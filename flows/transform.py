@@ -41,7 +41,7 @@ class BuildError(DaybookError):
     def __init__(self, message: str, *, nodes: list[str], can_retry: bool) -> None:
         super().__init__(message)
         self.nodes, self.can_retry = nodes, can_retry
-        self.said = f"dbt failed: {', '.join(nodes)}"
+        self.public = f"dbt failed: {', '.join(nodes)}"
 
 
 def target_path() -> Path:

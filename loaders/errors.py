@@ -18,12 +18,12 @@ UNREAD = 141  # what a shell says of a tool that SIGPIPE ended
 class DaybookError(Exception):
     """The data or the run failed; the message says what to do about it.
 
-    `said`: what everybody may read of it, where the message has more than kinds and names;
-    `can_retry`: whether that may help, where its cause doesn't tell.
+    `public`: the message without values of data, where it differs; it may be stored and sent.
+    `can_retry`: whether another try may help, where the error's cause doesn't tell.
     """
 
     exit_code = 1
-    said = ""
+    public = ""
     can_retry: bool | None = None
 
 
@@ -50,7 +50,7 @@ class WarehouseError(DaybookError):
 
 
 class DriverError(WarehouseError):
-    """What everybody may read of a driver's error; `sqlstate` is None for a lost connection."""
+    """A driver's error without values of data; `sqlstate` is None for a lost connection."""
 
     def __init__(self, message: str, sqlstate: str | None = None) -> None:
         super().__init__(message)
@@ -58,45 +58,44 @@ class DriverError(WarehouseError):
 
 
 def plain(error: Exception) -> Exception:
-    """`error`, or in place of a driver's own (psycopg's, SQLAlchemy's around it) a DriverError.
+    """`error` itself; for a driver's error (psycopg's, or SQLAlchemy's around it) a DriverError.
 
     The driver's text carries DETAIL and CONTEXT, which hold whole rows, and errors of data
     (SQLSTATE 22…) quote the value in their first line too.
     """
-    of_driver: Any = getattr(error, "orig", error)
-    if not hasattr(of_driver, "diag"):
+    original: Any = getattr(error, "orig", error)
+    if not hasattr(original, "diag"):
         return error
-    state = of_driver.sqlstate
-    said = of_driver.diag.message_primary or str(of_driver).strip().partition("\n")[0]
+    state = original.sqlstate
+    message = original.diag.message_primary or str(original).strip().partition("\n")[0]
     if state and state.startswith("22"):
-        said = re.sub('".*"', "a value", said, flags=re.DOTALL)
-    kind = type(of_driver).__name__
-    return DriverError(f"PostgreSQL: {said} ({kind})", state)
+        message = re.sub('".*"', "a value", message, flags=re.DOTALL)
+    return DriverError(f"PostgreSQL: {message} ({type(original).__name__})", state)
 
 
 def ended_with(error: BaseException, *, verbose: bool = False) -> int:
-    """Say in a sentence what ended a command, with `verbose` below its traceback; its exit code.
-    Of what nobody foresaw it names the place, as its own words may quote a value of data."""
+    """Print the error that ended a command, with `verbose` its traceback too; the exit code.
+    Of an unforeseen error only the place is printed: its message may quote a value of data."""
     if isinstance(error, KeyboardInterrupt):
         error = DaybookError("interrupted")
     elif verbose:
         traceback.print_exception(error)
-    said: BaseException | str = plain(error) if isinstance(error, Exception) else error
-    code = getattr(said, "exit_code", 1)
-    if not isinstance(said, (DaybookError, OSError)):
+    shown: BaseException | str = plain(error) if isinstance(error, Exception) else error
+    code = getattr(shown, "exit_code", 1)
+    if not isinstance(shown, (DaybookError, OSError)):
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = "".join(f" ({Path(at.filename).name}, line {at.lineno})" for at in place)
-        told = "not foreseen, a fault of Daybook's or its libraries'."
+        message = "not foreseen, a fault of Daybook's or its libraries'."
         if place and {"httpx", "httpcore", "prefect"} & {*Path(place[0].filename).parts}:
-            told = re.sub("//[^/@ ]*@", "//", str(said).partition("\n")[0])  # of an address
-        said = f"{type(said).__name__}{where}: {told}"
-    print(f"error: {readable(str(said))}", file=sys.stderr)
+            message = re.sub("//[^/@ ]*@", "//", str(shown).partition("\n")[0])  # of an address
+        shown = f"{type(shown).__name__}{where}: {message}"
+    print(f"error: {readable(str(shown))}", file=sys.stderr)
     return code
 
 
 def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
-    """A command's exit code, by default 0, or that of what it raised, said in a sentence. Where
-    nobody reads on (`| head`) it ends without a word, as other tools do."""
+    """Run a command; returns its exit code (None is 0), or that of its error, which is printed.
+    When nobody reads the output (`| head`) it ends without a word, as other tools do."""
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed by a shell
     for stream in filter(None, (sys.stdout, sys.stderr)):
         if isinstance(stream, io.TextIOWrapper):
@@ -112,7 +111,7 @@ def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
 
 
 def _is_unread() -> bool:
-    """Whether it is the output that nobody reads, and no other pipe that broke."""
+    """Whether the pipe that broke is the output, and not another one."""
     output = select.poll()
     output.register(1, 0)
     is_unread = any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
@@ -122,18 +121,18 @@ def _is_unread() -> bool:
 
 
 def without_header(line: str) -> str:
-    """A message without the header that was read: where a file has none it is its first record."""
+    """A message without the header that it quotes: that may be a first record, with values."""
     line = re.sub(r"(is missing\.) .* (\(\d+ names\))", r"\1 \2", line)
     return re.sub(r"(stands above it\.) .*", r"\1", line)
 
 
 def readable(text: str) -> str:
-    """`text` with U+FFFD for what would move a terminal; its line ends stay."""
+    """`text` with U+FFFD for each character that is not printable; line ends stay."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def guess(word: str, known: Iterable[str], least: float = 0.6) -> str:
-    """` Did you mean …?`, the nearest of what is known; empty where nothing is near."""
+    """` Did you mean …?` with the nearest of the known words; empty when none is near."""
     from difflib import get_close_matches
 
     near = get_close_matches(word, list(known), 1, least)

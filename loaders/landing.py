@@ -200,10 +200,9 @@ def check_shrink(
 ) -> None:
     """Refuse a snapshot that lost its keys, or would switch off more than half of what was on.
 
-    Whoever is not in a snapshot counts as gone. DaybookError when no key can be read. DaybookError
-    too, unless `allow_shrink`, when the earlier day had SHRINK_FROM keys or more and the new one
-    shares less than half of them; the same for keys that were on by a field or a list, and still
-    are. An empty list that may be empty is not compared.
+    Whoever is not in a snapshot counts as gone. DaybookError when no key can be read, or (without
+    `allow_shrink`) when of SHRINK_FROM earlier keys or more not half are left, or are left on by a
+    field or list. An empty list that may be empty is not compared.
     """
     plan, earlier = reading.plan, before and before.day
     name, key = plan.table.name, ", ".join(plan.table.key)
@@ -242,22 +241,22 @@ def check_shrink(
 def _record_failure(
     batch: Batch, reading: Reading, failure: Exception, how: LandingOptions
 ) -> Outcome:
-    """On a connection of its own: the other may be what failed."""
+    """Record a failed batch, on a connection of its own: the batch's may be what failed."""
     import psycopg
 
     plan = reading.plan
-    said = message = str(failure) or type(failure).__name__
+    public = message = str(failure) or type(failure).__name__
     if isinstance(failure, psycopg.Error):
         message = f"{plan.table.name}: {plain(failure)}"
-        said = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
+        public = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
     elif isinstance(failure, UnreadableError):
-        said = failure.said
+        public = failure.public
     elif isinstance(failure, DaybookError):
-        said = without_header(message)
+        public = without_header(message)
     elif not isinstance(failure, OSError):
-        said = type(failure).__name__
+        public = type(failure).__name__
     outcome = Outcome(status="failed", rows_rejected=reading.read.rejected, error=message)
-    # the server is gone: the row stays `running`, and the next run reaps it
+    # If the server is gone the row stays `running`, and the next run reaps it.
     with (
         suppress(WarehouseError),
         ledger.connect(batch.day, batch.flow_run_id) as conn,
@@ -266,5 +265,5 @@ def _record_failure(
         drop_leaves(conn, batch)
         reading.read.records.clear()  # those of the files before the one that failed
         ledger.copy_rejects(conn, batch, islice(reading.rejects, REJECTS_OF_FAILED))
-        ledger.finish(conn, batch.id, outcome, reading.source_files(), plan.fingerprint, said)
+        ledger.finish(conn, batch.id, outcome, reading.source_files(), plan.fingerprint, public)
     return outcome

@@ -23,9 +23,9 @@ Drift = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a batch; rows are None where the status has none."""
+    """How a batch ended; counts are None where the status has none."""
 
-    status: str  # succeeded, unchanged, skipped, failed or (a file of no table) unused
+    status: str  # succeeded, unchanged, skipped, failed; unused: a file that no table uses
     rows_in_files: int | None = None
     rows_landed: int | None = None
     rows_rejected: int | None = None
@@ -35,7 +35,7 @@ class Outcome:
 
 
 class Batch(NamedTuple):
-    """A try to land a table of a day; `started_at` is when its rows are said to be loaded."""
+    """One try to land a table of a day; `started_at` becomes its rows' `_loaded_at`."""
 
     table: Table
     day: Day
@@ -45,8 +45,8 @@ class Batch(NamedTuple):
 
 
 class LandedDay(NamedTuple):
-    """What a table has of a day since a batch. `stands`: its partition is there, and no later try
-    to land the day has failed; `source_files` are None of another day than was asked for."""
+    """What the newest landed batch of a table's day left. `stands`: its partition is there, and no
+    later batch has failed. `source_files` are None for another day than was asked for."""
 
     day: Day
     stands: bool
@@ -58,7 +58,7 @@ class LandedDay(NamedTuple):
 
 
 def connect(day: Day, flow_run_id: str | None = None) -> Connection:
-    """A session of a run's landing, or of a plan's."""
+    """A session for landing in a run, or without a run for a plan."""
     return warehouse.connect(
         application_name=f"daybook land {flow_run_id}" if flow_run_id else "daybook plan",
         flow_run_id=flow_run_id,
@@ -71,17 +71,17 @@ def connect(day: Day, flow_run_id: str | None = None) -> Connection:
 
 def check_calendar(conn: Connection, day: Day) -> None:
     """UsageError when the warehouse holds the other calendar."""
-    held = conn.execute("select kind from bronze.calendar").fetchone()
-    if held and held[0] != day.calendar:
-        words = {"dated": "dates (2026-01-05)", "numbered": "numbered days (day1)"}
+    row = conn.execute("select kind from bronze.calendar").fetchone()
+    if row and row[0] != day.calendar:
+        kinds = {"dated": "dates (2026-01-05)", "numbered": "numbered days (day1)"}
         raise UsageError(
-            f"{day}: this warehouse holds {words[held[0]]}, and never both calendars. "
+            f"{day}: this warehouse holds {kinds[row[0]]}, and never both calendars. "
             "Use another DAYBOOK_HOME or database."
         )
 
 
 def claim_calendar(conn: Connection, day: Day) -> None:
-    """Makes the warehouse one of `day`'s calendar, in the caller's transaction."""
+    """Set the warehouse's calendar to that of `day`, in the caller's transaction; UsageError."""
     conn.execute(
         "insert into bronze.calendar (kind) values (%s) on conflict do nothing", [day.calendar]
     )
@@ -89,7 +89,7 @@ def claim_calendar(conn: Connection, day: Day) -> None:
 
 
 def begin(conn: Connection, flow_run_id: str, day: Day, table: Table) -> Batch:
-    """Adds a `running` batch."""
+    """Record a new batch as `running`."""
     [begun] = conn.execute(
         "insert into bronze.load_batches (flow_run_id, day, table_name, status)"
         " values (%s, %s, %s, 'running') returning batch_id, started_at",
@@ -104,11 +104,11 @@ def finish(
     outcome: Outcome,
     source_files: list[dict[str, Any]] | None = None,
     fingerprint: str | None = None,
-    said: str | None = None,
+    public_error: str | None = None,
 ) -> None:
-    """Gives a batch its outcome and appends landing's run metrics, in the caller's transaction.
-    The outcome's error may show what is in the files; `said` is what the metrics may say of it.
-    Of who is forgotten neither tells, nor do the batch's rejects."""
+    """Record a batch's outcome, and its row in pipeline_metrics, in the caller's transaction.
+    The outcome's error may quote the files; `public_error`, for the metrics, has no value of data.
+    The forgotten are erased from both and from the batch's rejects."""
     from psycopg.rows import dict_row
     from psycopg.types.json import Jsonb
 
@@ -135,14 +135,14 @@ def finish(
         },
     )
     ended |= {"task_name": "land-table", "pipeline_name": "landing"}
-    note(conn, "pipeline_metrics", {**ended, "error_message": _storable(said)})
+    note(conn, "pipeline_metrics", {**ended, "error_message": _storable(public_error)})
     if eraser := eraser_of_landing(conn):
         eraser.texts(batch_id)
 
 
 def note(conn: Connection, table: str, *rows: dict[str, Any], again: str = "") -> None:
-    """Adds rows, all of the same columns, to a table of metrics; `again`: what is to become of one
-    that is there already, as SQL has it after `on conflict`."""
+    """Insert rows, which all have the same columns, into a table of metrics. `again` is the SQL
+    after `on conflict`."""
     from psycopg import sql
     from psycopg.types.json import Jsonb
 
@@ -160,7 +160,7 @@ def _storable(text: str | None) -> str | None:
 
 
 def copy_rejects(conn: Connection, batch: Batch, rejects: Iterable[list[Any]]) -> None:
-    """Writes a batch's rejects: file, row, reason, raw text, and whether the record landed."""
+    """Record a batch's rejects: file, row, reason, raw text, and whether the record landed."""
     columns = "batch_id, table_name, _day, source_file, source_row, reason, raw_text, landed"
     with conn.cursor().copy(f"copy bronze.load_rejects ({columns}) from stdin") as copy:
         for reject in rejects:
@@ -170,8 +170,8 @@ def copy_rejects(conn: Connection, batch: Batch, rejects: Iterable[list[Any]]) -
 def landed_days(
     conn: Connection, table: str, day: Day
 ) -> tuple[LandedDay | None, LandedDay | None]:
-    """What a table has of the day, and of the nearest earlier day that has rows of it."""
-    found = conn.execute(
+    """The table's landed `day`, and its nearest earlier landed day; None for each that is not."""
+    rows = conn.execute(
         """
         with batches as (
             select * from bronze.load_batches
@@ -203,13 +203,13 @@ def landed_days(
         """,
         {"table": table, "day": day.date},
     )
-    days = [LandedDay(Day(date, day.calendar), *about) for date, *about in found]
+    days = [LandedDay(Day(date, day.calendar), *rest) for date, *rest in rows]
     own = days.pop(0) if days and days[0].day == day else None
     return own, days[0] if days else None
 
 
 def reap_running() -> int:
-    """Marks batches that a dead run left `running` as failed; call it under the run lock."""
+    """Mark as failed the batches that a dead run left `running`; call it under the run lock."""
     message = "the run ended in the middle of it; nothing was replaced"
     with (
         warehouse.connect(application_name="daybook reap", role=warehouse.LOADER) as conn,
@@ -219,16 +219,16 @@ def reap_running() -> int:
             "select batch_id from bronze.load_batches where status = 'running'"
         ).fetchall()
         for (batch_id,) in running:
-            finish(conn, batch_id, Outcome(status="failed", error=message), said=message)
+            finish(conn, batch_id, Outcome(status="failed", error=message), public_error=message)
     return len(running)
 
 
 def drift(missing: set[str], unknown: set[str], before: LandedDay | None) -> Drift | None:
-    """What the files lack and have beyond the declaration, and how that differs from the day
-    before: {"missing", "unknown", "added", "gone"}, each only when it has names; None without.
+    """The columns that the files lack (`missing`) and their undeclared fields (`unknown`), and the
+    fields that came (`added`) and went (`gone`) since the day before. Only what has names; or None.
 
-    A field is there unless it is missing, or when it is unknown: so the day before's drift says
-    which fields it had.
+    A day has the declared fields that are not missing, and the unknown ones: so the drift of the
+    day before says which fields it had.
     """
     names = {"missing": missing, "unknown": unknown}
     if before:
@@ -236,4 +236,4 @@ def drift(missing: set[str], unknown: set[str], before: LandedDay | None) -> Dri
         was_missing, was_unknown = (set(earlier.get(kind, [])) for kind in ("missing", "unknown"))
         names["added"] = (unknown - was_unknown) | (was_missing - missing)
         names["gone"] = (missing - was_missing) | (was_unknown - unknown)
-    return {kind: sorted(of) for kind, of in names.items() if of} or None
+    return {kind: sorted(fields) for kind, fields in names.items() if fields} or None

@@ -69,7 +69,7 @@ class Prepared:
             "declared": described(self.table),
             "files": files
             and [[one.file.path, one.file.format, one.file.bytes, one.sha256] for one in files],
-            "error": error and [error.said, error.begins],
+            "error": error and [error.public, error.begins],
             "rejected": self.read.rejected,
             "repaired": self.read.repaired,
             "records": self.read.records,

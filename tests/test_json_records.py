@@ -47,13 +47,13 @@ def test_only_what_is_in_doubt_goes_to_pythons_json(
     doubtful: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, looked = Reader._of_line, []
+    real, looked = Reader._lines_of, []
 
-    def watched(reader: Reader, text: str, *, cut: bool) -> Any:
+    def watched(reader: Reader, text: str, *, may_be_cut: bool) -> Any:
         looked.append(text)
-        return real(reader, text, cut=cut)
+        return real(reader, text, may_be_cut=may_be_cut)
 
-    monkeypatch.setattr(Reader, "_of_line", watched)
+    monkeypatch.setattr(Reader, "_lines_of", watched)
     stream = io.BytesIO(f"{line}\n".encode())
     pieces = read_json(FILE, stream, Mapping(TABLE), Found())
     (row,) = rows_of(b"".join(piece for piece, _ in pieces))

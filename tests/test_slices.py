@@ -60,9 +60,9 @@ def read(parts: list[Slice], mapping: Mapping = MAPPING) -> tuple[list[Any], Any
             for piece, _ in read_pieces(part.scanned, mapping, found, opening, part.first):
                 records += rows_of(piece)
         except KeylessError as failure:
-            keyless.append(failure.said)
+            keyless.append(failure.public)
         except UnreadableError as failure:
-            error = failure.said
+            error = failure.public
         every.add(found)
     records.sort(key=lambda one: (one.number, isinstance(one, Row)))
     if not error and len(keyless) == len(parts):

@@ -44,7 +44,7 @@ class CheckError(DaybookError):
     """Checks of severity `error` failed."""
 
     def __init__(self, failed: list[Checked], of: int) -> None:
-        self.said = f"checks failed: {', '.join(found.name for found in failed)}"
+        self.public = f"checks failed: {', '.join(found.name for found in failed)}"
         found = "; ".join(f"{found.name}: {found.observed}" for found in failed)
         super().__init__(
             f"{len(failed)} of {of} checks failed; what was built stays as it is:\n"

@@ -1,4 +1,4 @@
-"""A JSON file as blocks of whole values, in bounded memory, whatever its layout."""
+"""Reads a JSON file of any layout as blocks of whole values, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from loaders.schema import FieldPath
 
 CHUNK = 1 << 20
 PAGE = ("results",)  # where a page keeps its list, unless it is declared
-TRIES = 3
+TRIES = 3  # braces that are tried as the end of a run of elements
 # A BOM between two values is where two files were joined.
 BLANK = re.compile("[ \t\n\r\ufeff]*")
 _LINES = re.compile(r"\.(jsonl|ndjson)(\.gz)?$", re.IGNORECASE)
-_ENDS = re.compile(r"[ \t\n\r\ufeff]*[,\]]")  # an element of an array
+_ELEMENT_ENDS = re.compile(r"[ \t\n\r\ufeff]*[,\]]")
 
-# Whole values: lines, each with any number of them in it, or (False) elements of an array.
+# True: whole lines, each with any number of values. False: single values, as elements of an array.
 Block = tuple[list[bytes], bool]
 
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -30,17 +30,17 @@ decode = json.JSONDecoder(parse_float=Digits, parse_int=Digits, parse_constant=D
 
 
 def as_text(raw: bytes) -> str:
-    """Bytes of a file, the bad ones and NULs as lone surrogates."""
+    """A file's bytes as text; bad bytes and NULs become lone surrogates."""
     return raw.decode("utf-8", "surrogateescape").replace("\0", NUL)
 
 
 def as_bytes(text: str) -> bytes:
-    """The bytes that a text is in its file."""
+    """The file's bytes of such a text."""
     return text.replace(NUL, "\0").encode("utf-8", "surrogateescape")
 
 
 class Broken(Exception):
-    """The value at the window's position is no JSON; `cut`: because the file ends in it."""
+    """The value at the window's position is not JSON. `cut`: the file ends inside of it."""
 
     def __init__(self, reason: str, *, cut: bool = False) -> None:
         super().__init__(reason)
@@ -48,7 +48,8 @@ class Broken(Exception):
 
 
 class Window:
-    """`text` from `at` on is not consumed yet. Bad bytes and NULs are lone surrogates in it."""
+    """The part of a file in memory: `text`, as `as_text` makes it, which is consumed up to `at`.
+    What is consumed stays there from `keep_from` on, so that `at` can go back."""
 
     def __init__(self, file: RawFile, stream: IO[bytes]) -> None:
         self._path = file.path
@@ -57,55 +58,55 @@ class Window:
         self.text = ""
         self.at = 0
         self.ended = False
-        self.begins = ""
-        self.kept: int | None = None  # where what is consumed is kept from
-        self.tried = False  # whether no run of elements was found in this text
+        self.head = ""  # the file's first characters, for messages
+        self.keep_from: int | None = None
+        self.has_no_run = False  # no run of elements was found in this text
 
-    def more(self) -> bool:
-        """Drops what is consumed and not kept, and reads on; False at the end of the file."""
+    def read_more(self) -> bool:
+        """Drop what is consumed and not kept, and read on; False at the end of the file."""
         if self.ended:
             return False
-        start = self.at if self.kept is None else self.kept
+        start = self.at if self.keep_from is None else self.keep_from
         data = self._read(len(self.text) - start)
         text = self._decoder.decode(data, final=self.ended).replace("\0", NUL)
         self.text = self.text[start:] + text
         self.at -= start
-        self.kept = None if self.kept is None else 0
-        self.tried = False
-        if not self.begins.strip():
-            self.begins = self.text[:240]
+        self.keep_from = None if self.keep_from is None else 0
+        self.has_no_run = False
+        if not self.head.strip():
+            self.head = self.text[:240]
         return True
 
-    def _read(self, left: int) -> bytes:
-        """More of the file. `left`: how much of a record was read before."""
-        if left > RECORD_LIMIT:
+    def _read(self, pending: int) -> bytes:
+        """The next bytes of the file. `pending`: how much of a record was read before."""
+        if pending > RECORD_LIMIT:
             raise UnreadableError(
                 f"{self._path}: a record is larger than 64 MiB; is a bracket left open, or is the "
                 "list of records inside an envelope (declare records)?"
             )
-        data = self._stream.read(max(CHUNK, min(left, RECORD_LIMIT - left)))
+        data = self._stream.read(max(CHUNK, min(pending, RECORD_LIMIT - pending)))
         self.ended = not data
         return data
 
-    def next(self) -> str:
-        """The next character that isn't blank; empty at the end of the file."""
+    def peek(self) -> str:
+        """Skip blanks; returns the next character without consuming it, empty at the file's end."""
         while True:
             self.at = BLANK.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text):
                 return self.text[self.at]
-            if not self.more():
+            if not self.read_more():
                 return ""
 
-    def mark(self, wanted: str) -> str:
-        """The next character that isn't blank; Broken where it is none of those that are wanted."""
-        found = self.next()
-        if not found or found not in wanted:
-            raise Broken(f"no {wanted[0]!r} where it belongs", cut=not found)
-        return found
+    def expect(self, allowed: str) -> str:
+        """As `peek`; Broken when the next character is none of those that are allowed."""
+        mark = self.peek()
+        if not mark or mark not in allowed:
+            raise Broken(f"no {allowed[0]!r} where it belongs", cut=not mark)
+        return mark
 
-    def value(self) -> tuple[Any, str]:
-        """The next value and its text, consumed; Broken."""
-        self.next()
+    def take_value(self) -> tuple[Any, str]:
+        """Consume the next value; returns it and its text. Broken."""
+        self.peek()
         while True:
             try:
                 value, end = decode(self.text, self.at)
@@ -114,25 +115,25 @@ class Window:
             except json.JSONDecodeError as error:
                 # An error near the end, or an open string, may be a value that goes on.
                 is_open = error.msg.startswith("Unterminated")
-                if (is_open or len(self.text) - error.pos <= 16) and self.more():
+                if (is_open or len(self.text) - error.pos <= 16) and self.read_more():
                     continue
                 cut = is_open or error.pos >= len(self.text.rstrip())
                 raise Broken(error.msg.rstrip(": "), cut=cut) from None
             # A number at the end may have more digits; objects, lists and strings end themselves.
-            if end == len(self.text) and isinstance(value, Digits) and self.more():
+            if end == len(self.text) and isinstance(value, Digits) and self.read_more():
                 continue
             start, self.at = self.at, end
             return value, self.text[start:end]
 
-    def line(self) -> str:
-        """The rest of the line at `at`, without its end; nothing is consumed."""
-        while (end := self.text.find("\n", self.at)) < 0 and self.more():
+    def peek_line(self) -> str:
+        """The rest of the line at `at`, without its end and without consuming it."""
+        while (end := self.text.find("\n", self.at)) < 0 and self.read_more():
             pass
         return self.text[self.at : end if end >= 0 else len(self.text)]
 
-    def lines(self) -> Iterator[list[bytes]]:
-        """All lines from `at` on, without their ends, many at a time; they are consumed. Behind one
-        that ends comes another, if only an empty one."""
+    def take_lines(self) -> Iterator[list[bytes]]:
+        """Consume all lines from `at` on, many at a time; they are given without their ends. The
+        last line of a list is what follows its last line end, and may be empty."""
         data = as_bytes(self.text[self.at :]) + self._decoder.getstate()[0]
         self.text, self.at = "", 0
         while not self.ended:
@@ -144,102 +145,102 @@ class Window:
 
 
 def blocks_of(window: Window, file: RawFile, path: FieldPath, *, lines: bool) -> Iterator[Block]:
-    """The file's blocks; `path` leads to a page's list. `lines`: it is known that its records stand
-    on lines."""
-    looked = lines
-    while first := window.next():
-        if first == "[" and not (lines and window.line().rstrip(" \t\r").endswith("]")):
-            yield from _array(window)
+    """The file's blocks; `path` leads to a page's list. `lines`: each record is known to be a line
+    of its own; else that is found out once."""
+    is_known = lines
+    while first := window.peek():
+        if first == "[" and not (lines and window.peek_line().rstrip(" \t\r").endswith("]")):
+            yield from _take_array(window)
             continue
         if first == "{":
-            window.kept = window.at
+            window.keep_from = window.at
             try:
-                if (yield from _object(window, path)):
+                if (yield from _take_page(window, path)):
                     continue
             except Broken:
-                if window.kept is None:
+                if window.keep_from is None:
                     raise
-            window.at, window.kept = window.kept or 0, None
-        if not looked:
-            looked, lines = True, bool(_LINES.search(file.path)) or _are_lines(window)
+            # without a list at `path` it is a record: it is read again
+            window.at, window.keep_from = window.keep_from or 0, None
+        if not is_known:
+            is_known, lines = True, bool(_LINES.search(file.path)) or _are_lines(window)
         if lines:
-            for found in window.lines():
-                yield found, True
+            for block in window.take_lines():
+                yield block, True
         else:
-            yield [as_bytes(window.value()[1])], False
+            yield [as_bytes(window.take_value()[1])], False
 
 
 def _are_lines(window: Window) -> bool:
-    """Whether records stand on lines: the first does, or the next line begins like one."""
-    line = window.line()
+    """Whether each line is a record: the first is JSON, or the second begins as one."""
+    line = window.peek_line()
     try:
         return decode(line, 0)[1] > 0
     except (ValueError, RecursionError):
         pass
     if line.rstrip()[-1] in "[{,:":  # the object goes on, as an envelope does at its list
         return False
-    window.kept, window.at = window.at, window.at + len(line)
-    begins_like_one = window.text[window.at : window.at + 1] == "\n" and window.next() == "{"
-    window.at, window.kept = window.kept, None
-    return begins_like_one
+    window.keep_from, window.at = window.at, window.at + len(line)
+    is_followed = window.text[window.at : window.at + 1] == "\n" and window.peek() == "{"
+    window.at, window.keep_from = window.keep_from, None
+    return is_followed
 
 
-def _object(window: Window, path: FieldPath) -> Generator[Block, None, bool]:
-    """Consumes an object, and gives the elements of the list at `path`: the larger it is, the less
-    is it held whole. Returns whether there is one; Broken."""
-    there = False
+def _take_page(window: Window, path: FieldPath) -> Generator[Block, None, bool]:
+    """Consume an object and give the elements of its list at `path`; returns whether it has one.
+    Broken. From the list on nothing is kept, so it may have any size."""
+    has_list = False
     mark = "{"
     while mark != "}":
         window.at += 1
-        if window.mark('"}' if mark == "{" else '"') == "}":
+        if window.expect('"}' if mark == "{" else '"') == "}":
             break
-        name, _ = window.value()
-        window.mark(":")
+        name, _ = window.take_value()
+        window.expect(":")
         window.at += 1
-        first = window.next()
+        first = window.peek()
         if name == path[0] and first == "[" and not path[1:]:
-            there, window.kept = True, None
-            yield from _array(window)
+            has_list, window.keep_from = True, None
+            yield from _take_array(window)
         elif name == path[0] and first == "{" and path[1:]:
-            there = (yield from _object(window, path[1:])) or there
+            has_list = (yield from _take_page(window, path[1:])) or has_list
         else:
-            window.value()
-        mark = window.mark(",}")
+            window.take_value()
+        mark = window.expect(",}")
     window.at += 1
-    return there
+    return has_list
 
 
-def _array(window: Window) -> Iterator[Block]:
-    """Consumes an array, and gives its elements; Broken."""
+def _take_array(window: Window) -> Iterator[Block]:
+    """Consume an array, and give its elements; Broken."""
     window.at += 1
-    mark = window.next()
+    mark = window.peek()
     while mark != "]":
-        yield _run(window) or [as_bytes(window.value()[1])], False
-        mark = window.mark(",]")
+        yield _take_run(window) or [as_bytes(window.take_value()[1])], False
+        mark = window.expect(",]")
         window.at += mark == ","
     window.at += 1
 
 
-def _run(window: Window) -> list[bytes]:
-    """A run of whole elements that begins at the window's position, consumed; empty where they are
-    to be taken one by one.
+def _take_run(window: Window) -> list[bytes]:
+    """Consume the whole elements in the window; none where they have to be taken one by one.
 
-    A text up to a brace is whole elements if and only if it is JSON between brackets: so the last
-    braces are tried, which may be inside of records.
+    A text up to a brace is whole elements if and only if it is JSON between brackets. The last
+    braces of the text are tried; they may be inside of records.
     """
     if len(window.text) - window.at < CHUNK // 2:
-        window.more()
+        window.read_more()
     text, end = window.text, len(window.text)
-    for _ in range(0 if window.tried else TRIES):
+    for _ in range(0 if window.has_no_run else TRIES):
         end = text.rfind("}", window.at, end)
         if end < 0:
             break
-        if _ENDS.match(text, end + 1):
+        if _ELEMENT_ENDS.match(text, end + 1):
             try:
-                found = _elements(f"[{text[window.at : end + 1]}]".encode())
+                elements = _elements(f"[{text[window.at : end + 1]}]".encode())
             except (UnicodeEncodeError, msgspec.DecodeError, RecursionError):
                 continue
             window.at = end + 1
-            return list(map(bytes, found))
-    window.tried = True
+            return list(map(bytes, elements))
+    window.has_no_run = True
     return []

@@ -1,8 +1,8 @@
 """A JSON record's values as cells of COPY's CSV: each value's own bytes, so every digit is kept.
 
-Which fields a table's records have is learnt from them, as a struct for msgspec to fill. A string
-without a backslash is a CSV cell as it stands, a number and a word are bare, null is COPY's NULL:
-so most records are one join of raw values.
+msgspec fills a struct of all fields that records had so far; a record with others makes a new one.
+A string without a backslash is a CSV cell unchanged, numbers and true and false are bare, null is
+COPY's NULL: so most records are one join of raw values.
 """
 
 from __future__ import annotations
@@ -24,109 +24,112 @@ from loaders.readers.values import suspect
 from loaders.schema import FieldPath
 
 Raw = msgspec.Raw
-# What a record does not have; a null of its own is another object.
+# The value of a field that a record does not have; a null in the file is another object.
 ABSENT = Raw(b"null")
-MOST = 256  # names that are learnt besides the declared: names can be data
+MOST_LEARNT = 256  # undeclared fields in a struct: names can be data
 _fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
-# What msgspec takes for no field's name.
+# What msgspec does not accept in a field's name.
 _ODD_NAME = re.compile(r'[\\"\0-\x1f]').search
-# Of values, each behind a NUL, those that are no cells: a list that has something or an object, and
-# what has an escape, once in a cell: a text may have a million. By two patterns, since one letter
-# is looked for at many times the speed.
+# In values that each follow a NUL, what can't be a cell unchanged: an object, a list with elements,
+# and escapes, as one match a cell: a text may have a million. They are two patterns, since one that
+# begins with a single letter is searched for at many times the speed.
 _ODD = (re.compile(rb"\0(?:\{|\[(?!\]))"), re.compile(rb"\\[^\0]*"))
-# Numbers that jsonb can't hold, or only perhaps; two for the exponents, as one letter is looked for
-# at many times the speed of either.
+# Numbers that jsonb may not hold. The exponents have two patterns for the same reason.
 _SMALL_E, _LARGE_E = (re.compile(mark + rb"[+-]?[0-9]{4}").search for mark in (b"e", b"E"))
 _LONG = re.compile(rb"[0-9]{2000}").search
 _MAY_BE_BLANK = re.compile(rb'"[^!-\[\]-~]*(?:"$|\\)').match
 
 
 @dataclass(frozen=True)
-class Others:
-    """An object's undeclared fields, as JSON names and places among a record's values; and those of
-    the objects in it that may hold columns."""
+class Undeclared:
+    """An object's undeclared fields, each as `"name":` with its value's place among a record's
+    values, and the undeclared fields of the objects in it that hold columns."""
 
     fields: list[tuple[bytes, int]]
-    objects: list[tuple[bytes, Others]]
+    objects: list[tuple[bytes, Undeclared]]
 
     def json(self, values: Sequence[Any]) -> bytes:
-        """Those that a record has; empty without any."""
+        """The JSON object of those that a record has; empty without any."""
         parts = [name + value for name, at in self.fields if (value := values[at]) is not ABSENT]
-        for name, others in self.objects:
-            if inner := others.json(values):
+        for name, undeclared in self.objects:
+            if inner := undeclared.json(values):
                 parts.append(name + inner)
         return b"{" + b",".join(parts) + b"}" if parts else b""
 
 
 class Shape:
-    """A struct of the declared fields and of `met`, those that records had besides: any other field
-    is an error for `decode`. So are a page's list, which json takes apart, and odd names."""
+    """A struct of the declared fields and of those in `learnt`, which earlier records had. `decode`
+    fails for any other field, for odd names, and for a page's list, which json takes apart."""
 
-    def __init__(self, mapping: Mapping, met: tuple[FieldPath, ...]) -> None:
-        self.met = met
+    def __init__(self, mapping: Mapping, learnt: tuple[FieldPath, ...]) -> None:
+        self.learnt = learnt
         self._list = (mapping.table.records or PAGE)[:1]
         self._numbers = count()
+        # of each inner object, the outer ones first: its holder's getter, its attribute, its type
         self._objects: list[tuple[Callable[[Any], Any], str, type]] = []
         # of each column: rank and attribute of each of its places
         self._columns: dict[int, list[tuple[int, str]]] = {}
         self._attributes: list[str] = []
         self.unknown: list[str] = []
         self._width = mapping.width
-        record, self.others = self._struct(mapping.tree, (), "")
+        record, self.undeclared = self._struct(mapping.tree, (), "")
         self.decode = msgspec.json.Decoder(record).decode
         firsts = [min(self._columns.get(at, [(0, "none")]))[1] for at in range(self._width)]
-        # the columns that have been met in several places, and the places of their values
+        # the columns that have several places in the struct, and where those are among the values
         self._contested = [
             (column, [self._add(attribute) for _, attribute in sorted(places)])
             for column, places in self._columns.items()
             if places[1:]
         ]
-        self._get = attrgetter(*firsts, *self._attributes, "none")  # of one it gives no tuple
+        self._get = attrgetter(
+            *firsts, *self._attributes, "none"
+        )  # of a single one it gives no tuple
 
-    def _struct(self, node: Node, path: FieldPath, at: str) -> tuple[Any, Others]:
+    def _struct(self, node: Node, path: FieldPath, prefix: str) -> tuple[Any, Undeclared]:
+        """The struct type of the object at `path`, whose attributes are reached by `prefix`."""
         fields: list[Any] = []
-        others = Others([], [])
+        undeclared = Undeclared([], [])
         names: dict[str, str] = {}
-        besides = [one[-1] for one in self.met if one[:-1] == path]
-        for name in dict.fromkeys([*node.below, *besides]):
-            below = node.below.get(name)
-            own, known = (*path, name), encode_basestring(name).encode() + b":"
-            if own == self._list or _ODD_NAME(name):
+        learnt_here = [one[-1] for one in self.learnt if one[:-1] == path]
+        for name in dict.fromkeys([*node.children, *learnt_here]):
+            child, field = node.children.get(name), (*path, name)
+            json_name = encode_basestring(name).encode() + b":"
+            if field == self._list or _ODD_NAME(name):
                 continue
             attribute = f"f{next(self._numbers)}"
-            if below is None:
-                place = self._add(at + attribute)
-                self.unknown.append(".".join(own))
-                others.fields.append((known, place))
-            elif below.below:
-                if below.columns:
+            if child is None:
+                place = self._add(prefix + attribute)
+                self.unknown.append(".".join(field))
+                undeclared.fields.append((json_name, place))
+            elif child.children:
+                if child.columns:
                     continue  # an object or a value: json decides
-                inner, beyond = self._struct(below, own, f"{at}{attribute}.")
-                holder = attrgetter(at[:-1]) if at else lambda record: record
+                inner, beyond = self._struct(child, field, f"{prefix}{attribute}.")
+                holder = attrgetter(prefix[:-1]) if prefix else lambda record: record
                 self._objects.insert(0, (holder, attribute, inner))
                 if beyond.fields or beyond.objects:
-                    others.objects.append((known, beyond))
+                    undeclared.objects.append((json_name, beyond))
                 fields.append((attribute, inner | None, msgspec.field(default_factory=inner)))
                 names[attribute] = name
                 continue
-            elif below.is_tried_late and own not in self.met:
+            elif child.is_tried_late and field not in self.learnt:
                 continue
             else:
-                for column, rank in below.columns:
-                    self._columns.setdefault(column, []).append((rank, at + attribute))
+                for column, rank in child.columns:
+                    self._columns.setdefault(column, []).append((rank, prefix + attribute))
             fields.append((attribute, Raw, ABSENT))
             names[attribute] = name
-        how: Any = {"forbid_unknown_fields": True, "gc": False, "namespace": {"none": ABSENT}}
-        return msgspec.defstruct("Record", fields, rename=names, **how), others
+        options: Any = {"forbid_unknown_fields": True, "gc": False, "namespace": {"none": ABSENT}}
+        return msgspec.defstruct("Record", fields, rename=names, **options), undeclared
 
     def _add(self, attribute: str) -> int:
-        """The place that an attribute has among the values, behind the columns'."""
+        """Add an attribute to the values after the columns'; returns its place among them."""
         self._attributes.append(attribute)
         return self._width + len(self._attributes) - 1
 
     def values(self, record: Any) -> Sequence[Any] | None:
-        """Each column's value, then those of `met`; None where a column has several places with a
-        value, or one that may be blank: json decides what becomes of the others."""
+        """Each column's value, then the other attributes' values. None when several places of a
+        column have a value, or one that may be blank: then json decides which is used."""
         values: Any
         try:
             values = self._get(record)
@@ -137,59 +140,59 @@ class Shape:
             values = self._get(record)
         for column, places in self._contested:
             values = list(values)
-            there = [values[at] for at in places if values[at] is not ABSENT]
-            given = [value for value in there if bytes(value) != b"null"]
-            if given[1:] or any(map(_MAY_BE_BLANK, map(bytes, given))):
+            present = [values[at] for at in places if values[at] is not ABSENT]
+            not_null = [value for value in present if bytes(value) != b"null"]
+            if not_null[1:] or any(map(_MAY_BE_BLANK, map(bytes, not_null))):
                 return None
-            values[column] = (given or there or [ABSENT])[0]
+            values[column] = (not_null or present or [ABSENT])[0]
         return values
 
     def learn(self, raw: bytes, mapping: Mapping) -> Shape | None:
-        """One that has the record's fields too; None when it has no new ones, or too many."""
-        if len(self.met) >= MOST:
+        """A shape with this record's fields, too; None when it has no new ones, or too many."""
+        if len(self.learnt) >= MOST_LEARNT:
             return None
         try:
-            every = list(_beyond(_fields_of(raw), mapping.tree, ()))
+            fields = list(_to_learn(_fields_of(raw), mapping.tree, ()))
         except (msgspec.DecodeError, RecursionError):
             return None
-        met = self.met + tuple(one for one in every if one not in self.met)
-        fits = self._list not in met and len(met) <= MOST
-        return Shape(mapping, met) if fits and met != self.met else None
+        learnt = self.learnt + tuple(field for field in fields if field not in self.learnt)
+        fits = self._list not in learnt and len(learnt) <= MOST_LEARNT
+        return Shape(mapping, learnt) if fits and learnt != self.learnt else None
 
 
-def _beyond(fields: dict[str, Any], node: Node, path: FieldPath) -> Iterator[FieldPath]:
-    """The fields that are not a column's first place."""
+def _to_learn(fields: dict[str, Any], node: Node, path: FieldPath) -> Iterator[FieldPath]:
+    """The paths of an object's fields that are not the first place of a column."""
     for name, value in fields.items():
-        below = node.below.get(name)
-        if below is None or (below.is_tried_late and not below.below):
+        child = node.children.get(name)
+        if child is None or (child.is_tried_late and not child.children):
             yield (*path, name)
-        elif below.below and not below.columns and bytes(value)[:1] == b"{":
-            yield from _beyond(_fields_of(value), below, (*path, name))
+        elif child.children and not child.columns and bytes(value)[:1] == b"{":
+            yield from _to_learn(_fields_of(value), child, (*path, name))
 
 
 class Cells:
-    """Makes the lines of one file's records, and notes in `found` what they have."""
+    """Makes the lines of one file's records, and notes their fields in `found`."""
 
     def __init__(self, mapping: Mapping, found: Found) -> None:
         self._mapping, self._found = mapping, found
         self._keeps_extra = not mapping.table.hashes
         suspects = suspect(mapping.habits, "\0")
         self._odd = (*_ODD, suspects) if suspects else _ODD
-        self._take(mapping.shape or Shape(mapping, ()))
+        self._use(mapping.shape or Shape(mapping, ()))
 
-    def _take(self, shape: Shape) -> None:
+    def _use(self, shape: Shape) -> None:
         self._shape = self._mapping.shape = shape
         for name in shape.unknown:
             self._found.note_field(name)
 
     def line(self, raw: bytes) -> bytes | None:
-        """A record's cells, its lineage not among them; None when json has to decide what it is."""
+        """A record's cells without its lineage; None when Python's json has to read the record."""
         shape = self._shape
         try:
             record = shape.decode(raw)
         except msgspec.ValidationError:
             if learnt := shape.learn(raw, self._mapping):
-                self._take(learnt)
+                self._use(learnt)
                 return self.line(raw)
             return None
         except (msgspec.DecodeError, RecursionError):
@@ -202,14 +205,14 @@ class Cells:
             found.never = dict(enumerate(self._mapping.names))
         for at in found.never:
             if values[at] is not ABSENT:
-                left = [(at, name) for at, name in found.never.items() if values[at] is ABSENT]
-                found.never = dict(left)
+                never = [(at, name) for at, name in found.never.items() if values[at] is ABSENT]
+                found.never = dict(never)
                 break
         if not found.keyed:
             firsts = (bytes(values[at])[:1] for at in self._mapping.key)
             found.keyed = all(first not in (b"n", b"{", b"[") for first in firsts)
         row = self._row(b"\0".join((b"", *values[: self._mapping.width])))
-        extra = shape.others.json(values)
+        extra = shape.undeclared.json(values)
         if not (extra and self._keeps_extra):
             return row + b",null"
         if _SMALL_E(extra) or _LARGE_E(extra) or (len(extra) > 2000 and _LONG(extra)):
@@ -217,14 +220,14 @@ class Cells:
         return row + b',"' + extra.replace(b'"', b'""') + b'"'
 
     def _row(self, values: bytes) -> bytes:
-        """The cells, each of the values behind a NUL: no JSON has one in it."""
+        """The cells of values that each follow a NUL, which no JSON contains."""
         odd = {place + 1 for place in self._mapping.declared}
         for pattern in self._odd:
-            place, begin, found = 0, 0, pattern.search(values)
-            while found:
-                place += values.count(b"\0", begin, found.start() + 1)
+            place, begin, match = 0, 0, pattern.search(values)
+            while match:
+                place += values.count(b"\0", begin, match.start() + 1)
                 odd.add(place)
-                begin, found = found.start() + 1, pattern.search(values, found.end())
+                begin, match = match.start() + 1, pattern.search(values, match.end())
         if not odd:
             return values[1:].replace(b"\0", b",")
         cells = values.split(b"\0")
@@ -235,12 +238,12 @@ class Cells:
 
 
 def _text(value: bytes) -> str | None:
-    """A value as text: lists and objects as JSON without blanks."""
+    """The text of a raw value: lists and objects as JSON without blanks."""
     if value[:1] == b'"':
         text: str = msgspec.json.decode(value)
         return text
     if value[:1] in (b"{", b"["):
-        if b"{" in value or b"\\" in value:  # a name twice in an object counts once
+        if b"{" in value or b"\\" in value:  # a name that is twice in an object counts once
             return json_text(decode(value.decode(), 0)[0])
         value = msgspec.json.format(value, indent=-1)
     if value == b"null":

@@ -4,8 +4,7 @@ The file is a sequence of values. An array gives its elements, an object with a 
 `records` gives that list's elements, any other object is a record. A broken line rejects its
 record; a broken element of an array or a page fails its file, and so does an end inside a record.
 
-Records are taken apart by msgspec, and where that has a doubt, by Python's json, which is the judge
-of what a record is.
+msgspec reads the records, and Python's json those that leave a doubt. What json says counts.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from loaders.readers.rows import (
     why_unstorable,
 )
 
-# Escapes that Postgres can't store: a NUL, half of a pair; behind another backslash, perhaps.
+# Escapes that Postgres can't store: a NUL, half of a pair; after another backslash only perhaps.
 _UNSTORABLE = re.compile(
     rb"\\(?:u0000|u[dD][89abAB]..(?!\\u[dD][c-fC-F])|\\u(?:0000|[dD])"
     rb"|u[dD][c-fC-F](?<!\\u[dD][89abAB]..\\u[dD][c-fC-F]))"
@@ -54,43 +53,44 @@ _UNSTORABLE = re.compile(
 def read_json(
     file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, first: int | None = None
 ) -> Pieces:
-    """The file's records as bytes for COPY, rejects to `found`. `first`: the stream has some of the
-    file's lines alone, each one record, and this is the number of the first.
+    """The file's records as bytes for COPY; rejects go to `found`. With `first` the stream is some
+    of the file's lines, each one record, and `first` is the number of the first.
 
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
     records has the key.
     """
     window, reader = Window(file, stream), Reader(mapping, found, file.path, first or 1)
     found.keyed = False
-    begin: list[Any] = []
+    first_values: list[Any] = []  # of the first block
     try:
         page = mapping.table.records or PAGE
         for block in blocks_of(window, file, page, lines=first is not None):
-            if not begin:
-                begin.append(_first(block))
+            if not first_values:
+                first_values.append(_first_value(block))
                 if not reader.number:
-                    _check_page(file, begin[0], mapping, window, sum(map(bool, block[0])) == 1)
-            if made := reader.lines(block):
-                yield b"".join(made), len(made)
+                    is_alone = sum(map(bool, block[0])) == 1
+                    _check_page(file, first_values[0], mapping, window, is_alone)
+            if lines := reader.lines(block):
+                yield b"".join(lines), len(lines)
     except (Broken, RecursionError) as error:
         broken = error if isinstance(error, Broken) else Broken("nested too deep")
         what = "ends in the middle" if broken.cut else "is broken"
         number = reader.number + 1
-        begins = guess.begins(window.begins, mapping.table)
+        begins = guess.begins(window.head, mapping.table)
         begins = f"It begins with {begins}" if number == 1 else ""
-        if number == 1 and (kind := guess.kind_of_bytes(as_bytes(window.begins))):
+        if number == 1 and (kind := guess.kind_of_bytes(as_bytes(window.head))):
             raise UnreadableError(f"{file.path}: {kind}.", begins) from None
         raise UnreadableError(
             f"{file.path} {what}: fetch it again. Nothing was replaced. Record {number}: {broken}.",
             begins,
         ) from None
-    if begin and not found.keyed:
-        raise guess.refuse_page(file, mapping.table, begin[0], window.begins)
-    found.blank = not window.begins.strip(" \t\r\n\ufeff")
+    if first_values and not found.keyed:
+        raise guess.refuse_page(file, mapping.table, first_values[0], window.head)
+    found.blank = not window.head.strip(" \t\r\n\ufeff")
 
 
-def _first(block: Block) -> Any:
-    """The first value, None for one that is broken."""
+def _first_value(block: Block) -> Any:
+    """The first value; None when it is broken."""
     try:
         return decode(as_text(block[0][0]), 0)[0]
     except (ValueError, RecursionError):
@@ -98,16 +98,16 @@ def _first(block: Block) -> Any:
 
 
 def _check_page(file: RawFile, first: Any, mapping: Mapping, window: Window, alone: bool) -> None:
-    """An envelope or an error message with an id of its own would land as one record."""
-    if isinstance(first, dict) and (said := guess.no_record(first, mapping.table, alone=alone)):
+    """UnreadableError for an envelope or an error message with an id: it would be a record."""
+    if isinstance(first, dict) and (problem := guess.no_record(first, mapping.table, alone=alone)):
         raise UnreadableError(
-            f"{file.path}: {said}.",
-            f"It begins with {guess.begins(window.begins, mapping.table)}",
+            f"{file.path}: {problem}.",
+            f"It begins with {guess.begins(window.head, mapping.table)}",
         )
 
 
 class Reader:
-    """Takes a file's blocks apart; `number` is that of the last record."""
+    """Turns a file's blocks into lines for COPY; `number` is that of the last record."""
 
     def __init__(self, mapping: Mapping, found: Found, path: str, first: int = 1) -> None:
         self.number = first - 1
@@ -117,58 +117,59 @@ class Reader:
         self._page = mapping.table.records or PAGE
 
     def lines(self, block: Block) -> list[bytes]:
-        """A line for COPY of each record. A broken line is a reject; Broken for a broken element of
-        an array, and where the file ends in a line."""
+        """A line for COPY of each record. A broken line is a reject. Broken for a broken element of
+        an array, and when the file ends inside a line."""
         values, on_lines = block
-        pages = on_lines or bool(self._mapping.table.records)
+        may_be_pages = on_lines or bool(self._mapping.table.records)
         cells_of, end = self._line, self._end
-        made: list[bytes] = []
+        lines: list[bytes] = []
         for place, raw in enumerate(values, start=1):
             if _is_storable(raw) and (cells := cells_of(raw)):
                 self.number += 1
-                made.append(cells + end % self.number)
+                lines.append(cells + end % self.number)
             elif on_lines:
-                made += self._of_line(as_text(raw), cut=place == len(values))
+                lines += self._lines_of(as_text(raw), may_be_cut=place == len(values))
             else:
-                for value, shown in _values_of(as_text(raw)):
-                    made += self._record(value, shown, pages=pages)
-        return made
+                for value, text in _values_of(as_text(raw)):
+                    lines += self._record(value, text, may_be_page=may_be_pages)
+        return lines
 
-    def _of_line(self, text: str, *, cut: bool) -> Iterator[bytes]:
-        """The records in a line, none of a blank one. `cut`: the file may end in it."""
+    def _lines_of(self, text: str, *, may_be_cut: bool) -> Iterator[bytes]:
+        """The lines for COPY of the records in a line of the file, none of a blank one."""
         text = text.strip(" \t\r\ufeff")
         try:
             values = list(_values_of(text))
         except Broken as broken:
-            if cut and text[:1] in ("{", "[") and text[-1:] not in ("}", "]"):
+            if may_be_cut and text[:1] in ("{", "[") and text[-1:] not in ("}", "]"):
                 raise Broken(str(broken), cut=True) from None
             bad_bytes = why_unstorable(text) == "not utf-8"
             self._reject("not utf-8" if bad_bytes else f"broken json: {broken}", text)
             return
-        for value, shown in values:
-            for inner in value if isinstance(value, list) else [value]:
-                if isinstance(inner, dict):
-                    yield from self._record(inner, shown, pages=True)
+        for value, raw in values:
+            for record in value if isinstance(value, list) else [value]:
+                if isinstance(record, dict):
+                    yield from self._record(record, raw, may_be_page=True)
                 else:
-                    self._reject("not an object", shown)
+                    self._reject("not an object", raw)
 
-    def _reject(self, reason: str, shown: str) -> None:
+    def _reject(self, reason: str, raw: str) -> None:
         self.number += 1
-        self._found.put_aside(Reject(self.number, reason, raw_text(shown)))
+        self._found.put_aside(Reject(self.number, reason, raw_text(raw)))
 
-    def _record(self, value: Any, shown: str, *, pages: bool) -> Iterator[bytes]:
+    def _record(self, value: Any, raw: str, *, may_be_page: bool) -> Iterator[bytes]:
+        """The line for COPY of a record, or of each in a page's list. `raw` is its text."""
         if not isinstance(value, dict):
             raise Broken("an element is no object")
-        if pages and (inner := _list_at(value, self._page)) is not None:
-            for one in inner:
-                yield from self._record(one, shown, pages=False)
+        if may_be_page and (records := _list_at(value, self._page)) is not None:
+            for record in records:
+                yield from self._record(record, raw, may_be_page=False)
             return
         self.number += 1
-        if (UNSTORABLE.search(shown) or "\\u" in shown) and (mended := repaired(value)) != value:
+        if (UNSTORABLE.search(raw) or "\\u" in raw) and (storable := repaired(value)) != value:
             surrogate = UNSTORABLE.search(json_text(value))  # in which a NUL is an escape
-            why = why_unstorable(shown) or ("lone surrogate" if surrogate else "nul byte")
-            self._found.put_aside(Reject(self.number, why, raw_text(shown), landed=True))
-            value = mended
+            why = why_unstorable(raw) or ("lone surrogate" if surrogate else "nul byte")
+            self._found.put_aside(Reject(self.number, why, raw_text(raw), landed=True))
+            value = storable
         row = self._mapping.record(self.number, value, self._found)
         yield line(row) + self._end % self.number
 
@@ -191,7 +192,7 @@ def _list_at(value: Any, path: tuple[str, ...]) -> list[Any] | None:
 
 
 def _values_of(text: str) -> Iterator[tuple[Any, str]]:
-    """Each value of a text with nothing but values in it, and its own text. Broken."""
+    """Each value in a text that has nothing but values, with the value's own text; Broken."""
     at = BLANK.match(text).end()  # type: ignore[union-attr]
     while at < len(text):
         try:

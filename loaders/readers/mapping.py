@@ -186,7 +186,7 @@ class Node:
     """A name in the tree of all declared paths: the names below it, and the columns it is for."""
 
     def __init__(self) -> None:
-        self.below: dict[str, Node] = {}
+        self.children: dict[str, Node] = {}
         # a column's place in the table, and this path's rank among those tried for it
         self.columns: list[tuple[int, int]] = []
         self.takes_lists = True  # whether all columns below are lists
@@ -196,7 +196,7 @@ class Node:
         node = self
         for name in path:
             node.takes_lists &= is_list
-            node = node.below.setdefault(name, Node())
+            node = node.children.setdefault(name, Node())
         node.columns.append((place, rank))
 
     @property
@@ -216,18 +216,18 @@ def _spread(
     undeclared: dict[str, Any] = {}
     objects: dict[str, Any] = {}
     for name, value in record.items():
-        below, field = node.below.get(name), (*path, name)
-        if below and below.below and isinstance(value, dict):
-            if inner := _spread(value, below, field, candidates, found):
+        child, field = node.children.get(name), (*path, name)
+        if child and child.children and isinstance(value, dict):
+            if inner := _spread(value, child, field, candidates, found):
                 objects[name] = inner
-        elif below and below.below and below.takes_lists and is_list_of_objects(value):
-            _spread_list(value, below, field, candidates)
-            if any(inners := [_spread(one, below, field, {}, found) for one in value]):
+        elif child and child.children and child.takes_lists and is_list_of_objects(value):
+            _spread_list(value, child, field, candidates)
+            if any(inners := [_spread(one, child, field, {}, found) for one in value]):
                 objects[name] = inners
-        elif below and below.columns:
-            for column, rank in below.columns:
+        elif child and child.columns:
+            for column, rank in child.columns:
                 candidates.setdefault(column, []).append((rank, field, value))
-        elif below is None or value is not None:
+        elif child is None or value is not None:
             found.note_field(".".join(field))
             undeclared[name] = value
     return undeclared | objects
@@ -241,8 +241,8 @@ def is_list_of_objects(value: Any) -> bool:
 def _spread_list(objects: list[Any], node: Node, path: FieldPath, candidates: Candidates) -> None:
     """Add the values of a list of objects to the candidates of the columns below `node`. A column
     gets a list with an element for each object, null where the object has no value."""
-    for name, below in node.below.items():
+    for name, child in node.children.items():
         values = [one.get(name) if isinstance(one, dict) else None for one in objects]
-        for column, rank in below.columns:
+        for column, rank in child.columns:
             candidates.setdefault(column, []).append((rank, (*path, name), values))
-        _spread_list(values, below, (*path, name), candidates)
+        _spread_list(values, child, (*path, name), candidates)

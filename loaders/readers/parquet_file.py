@@ -50,8 +50,8 @@ def _paths(schema: Any, tree: Node) -> list[tuple[str, ...]]:
 
     paths: list[tuple[str, ...]] = []
     for field in schema:
-        node = tree.below.get(field.name)
-        if node is not None and node.below and pyarrow.types.is_struct(field.type):
+        node = tree.children.get(field.name)
+        if node is not None and node.children and pyarrow.types.is_struct(field.type):
             paths += [(field.name, *inner) for inner in _paths(field.type, node)]
         else:
             paths.append((field.name,))

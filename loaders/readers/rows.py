@@ -1,4 +1,4 @@
-"""What every reader gives: rows as text or as bytes for COPY, rejects, and what a file has."""
+"""What every reader returns: rows as text or as bytes for COPY, rejects, and a file's fields."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ RECORD_LIMIT = 64 << 20
 RAW_TEXT_LIMIT = 1 << 20
 # Field names can be data (a map keyed by ids): the ledger needs the fact, not all of them.
 UNKNOWN_LIMIT = 100
-PIECE = 1 << 18  # bytes of rows that are handed on at once
+PIECE = 1 << 18  # bytes of rows in one piece for COPY
 
 
 class UnreadableError(DaybookError):
-    """A file's content is no use as a whole: its table fails, and the ledger says so.
+    """A file's content can't be used at all: its table fails, and the ledger says so.
 
-    `begins` is what the file begins with: shown to people, kept out of metrics and webhooks.
+    `begins` quotes what the file begins with: people see it, metrics and webhooks don't get it.
     """
 
     def __init__(self, message: str, begins: str = "") -> None:
         super().__init__(f"{message} {begins}".rstrip())
-        self.said, self.begins = message, begins
+        self.public, self.begins = message, begins
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.said, self.begins)
+        return type(self), (self.public, self.begins)
 
 
 class KeylessError(UnreadableError):
@@ -37,7 +37,7 @@ class KeylessError(UnreadableError):
 
 
 class Row(NamedTuple):
-    """A record as it lands: its number in the file, the declared columns' text, and the rest."""
+    """A record to land: its number in the file, its columns' text, its other fields as JSON."""
 
     number: int
     values: Sequence[str | None]
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Reject:
-    """A record whose raw text is kept: it can't be landed, or `landed` repaired."""
+    """A record whose raw text is kept, since it can't be landed or has `landed` repaired."""
 
     number: int
     reason: str
@@ -55,21 +55,21 @@ class Reject:
 
 
 Records = Iterator[Row | Reject]
-# Rows as COPY's CSV, NULL being a bare null, and how many of them.
+# Rows as CSV for COPY, in which NULL is a bare null, and the number of rows.
 Pieces = Iterator[tuple[bytes, int]]
 
 
 def nowhere(_reject: Reject) -> None:
-    """Where rejects go that nobody asks for."""
+    """Drops a reject that nobody asks for."""
 
 
 @dataclass
 class Found:
-    """What reading a table's files has found beside rows.
+    """What reading a table's files found besides rows.
 
-    `never` are the columns that no JSON record had, by their place, None before the first record;
-    `absent` those that a header lacks, `unknown` the fields that nobody declared. `keyed`: whether
-    a record of the file at hand has the key; `blank`: whether there is nothing in it.
+    `never`: the columns that no JSON record had, by place; None before the first record. `absent`:
+    the columns that a header lacks. `unknown`: undeclared fields. Of the file being read, `keyed`:
+    one of its records has the key; `blank`: there is nothing in it.
     """
 
     put_aside: Callable[[Reject], None] = nowhere
@@ -83,7 +83,7 @@ class Found:
         return {**vars(self), "put_aside": nowhere}
 
     def add(self, other: Found) -> None:
-        """Takes what was found in other files of the table."""
+        """Add what was found in other files of the table."""
         if self.never is None or other.never is None:
             self.never = other.never if self.never is None else self.never
         else:
@@ -93,12 +93,12 @@ class Found:
             self.note_field(name)
 
     def note_field(self, name: str) -> None:
-        """Notes a field that nobody declared; past UNKNOWN_LIMIT they are not kept."""
+        """Add an undeclared field; after UNKNOWN_LIMIT none is kept."""
         if len(self.unknown) < UNKNOWN_LIMIT:
             self.unknown.add(name)
 
     def missing(self) -> set[str]:
-        """The declared columns that a header lacks, or that no JSON record had."""
+        """The declared columns that a header lacks or that no JSON record had."""
         return self.absent | set((self.never or {}).values())
 
 
@@ -121,18 +121,18 @@ def is_key(value: Any) -> bool:
 
 
 def has_value(value: Any) -> bool:
-    """Whether there is one: a blank text is none."""
+    """Whether a value is more than null or blank text."""
     return value is not None and not (isinstance(value, str) and not value.strip())
 
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-# What stands for a NUL in JSON's text: json takes no control character inside a string.
+# Stands for a NUL in JSON text: json accepts no control character inside a string.
 NUL = "\udc00"
 _WHY = {"\0": "nul byte", NUL: "nul byte"}
 
 
 def why_unstorable(text: str) -> str | None:
-    """Why Postgres can't store `text` as it is; bad bytes are \\udc80 to \\udcff in it."""
+    """Why Postgres can't store `text`, or None; bad bytes are \\udc80 to \\udcff in it."""
     if not (bad := UNSTORABLE.search(text)):
         return None
     return _WHY.get(bad[0]) or ("not utf-8" if "\udc80" <= bad[0] <= "\udcff" else "lone surrogate")
@@ -157,8 +157,8 @@ def raw_text(raw: str) -> str:
 
 
 def json_text(value: Any, *, for_jsonb: bool = False) -> str:
-    """`value` as JSON, numbers with their own digits; NaN is null, and for jsonb, as all that it
-    can't hold, text."""
+    """`value` as JSON, numbers with their own digits. NaN and Infinity become null. For jsonb they,
+    and numbers that it can't hold, become text."""
     if value is None:
         return "null"
     if value is True or value is False:
@@ -179,7 +179,7 @@ def json_text(value: Any, *, for_jsonb: bool = False) -> str:
 
 
 def text_of(value: Any) -> str | None:
-    """A value as the text that lands: lists and objects as JSON."""
+    """The text that lands for a value: lists and objects as JSON."""
     return value if value is None or isinstance(value, str) else json_text(value)
 
 
@@ -195,22 +195,22 @@ def _fits_jsonb(number: str) -> bool:
 
 
 def cell(text: str | None) -> str:
-    """A value as COPY's CSV has it."""
+    """A value as a cell of COPY's CSV."""
     return "null" if text is None else '"' + text.replace('"', '""') + '"'
 
 
 def line(row: Row) -> bytes:
-    """A row's cells, its lineage not among them."""
+    """A row's cells, without its lineage."""
     return ",".join([*map(cell, row.values), cell(row.extra)]).encode()
 
 
 def line_end(path: str) -> bytes:
-    """What ends a file's lines, with %d for the record's number."""
+    """The lineage that ends each line of a file, with %d for the record's number."""
     return f",{cell(path)},".replace("%", "%%").encode() + b"%d\n"
 
 
 def pieces(records: Records, path: str, found: Found) -> Pieces:
-    """Rows as bytes for COPY, rejects to `found`."""
+    """Rows as bytes for COPY; rejects go to `found`."""
     end = line_end(path)
     lines: list[bytes] = []
     size = 0
