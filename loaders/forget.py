@@ -1,9 +1,8 @@
-"""A person forgotten: erased from all that the warehouse keeps, and from whatever lands later.
+"""Forgets a person: erases them from all that the warehouse keeps, and from whatever lands later.
 
-What names the person stays as salted hashes in `bronze.forgotten`, and the statements that erase
-hold each table that lands against them. A record of the person stays in the account: of a list of
-agents as a row of nothing, quarantined as `forgotten`; of a transaction or a card without its user.
-So no count and no sum of money changes, and silver stays what bronze gives.
+Salted hashes of what names them stay in `bronze.forgotten`; each table that lands is held against
+these. Their records stay in the account: an agent's as an empty row, quarantined as `forgotten`; a
+transaction or a card without its user. So counts and sums stay, and silver still follows bronze.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from loaders.sql import statement
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# What may tell of a row: relation, column, what is put there.
+# Texts that may quote a row: relation, column, SQL of what replaces them.
 TEXTS = (
     ("bronze.load_rejects", "raw_text", "null"),
     ("bronze.load_rejects", "source_file", "'forgotten'"),
@@ -35,9 +34,9 @@ TEXTS = (
 
 
 def forget(conn: Connection, agent_id: str) -> dict[str, int]:
-    """Erase a person in the caller's transaction, which holds the run lock: rows by relation.
+    """Erase a person in the caller's transaction, under the run lock; the rows by relation.
 
-    UsageError for what is no id, DaybookError where nothing tells of such an agent.
+    UsageError for what is no id, DaybookError when nothing here names such an agent.
     """
     [(agent,)] = conn.execute("select bronze.id_text(%s)", [agent_id]).fetchall()
     if agent is None:
@@ -55,7 +54,7 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
                 eraser.records(table, relation, columns)
         else:
             eraser.built(relation, columns)
-    matched = _names_one({"agent_id": "agent", "user_name": "user"})
+    matched = _names_forgotten({"agent_id": "agent", "user_name": "user"})
     eraser.run("bronze.agent_matches", f"delete from bronze.agent_matches where {matched}")
     eraser.texts()
     if is_new and not eraser.rows:
@@ -64,63 +63,67 @@ def forget(conn: Connection, agent_id: str) -> dict[str, int]:
 
 
 def eraser_of_landing(conn: Connection) -> Eraser | None:
-    """What erases the forgotten from a table that lands, before anybody sees it; None while there
-    is nobody."""
-    anybody = conn.execute("select from bronze.forgotten limit 1").fetchone()
-    return None if anybody is None else Eraser(conn)
+    """The eraser for a table that lands, before anybody sees it; None if nobody is forgotten."""
+    forgotten = conn.execute("select from bronze.forgotten limit 1").fetchone()
+    return None if forgotten is None else Eraser(conn)
 
 
 class Eraser:
-    """Erases the forgotten in the caller's transaction; `rows` are counted by relation."""
+    """Erases the forgotten in the caller's transaction; `rows` counts the changes by relation."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self.rows: Counter[str] = Counter()
 
     def run(self, relation: str, change: str) -> None:
-        """Execute it; its rows count as the relation's."""
+        """Execute a change, and count its rows as the relation's."""
         if changed := max(0, self._conn.execute(change.encode()).rowcount):
             self.rows[relation] += changed
 
-    def _set(self, relation: str, values: dict[str, str], has: set[str], where: str) -> None:
-        changes = ", ".join(f'"{name}" = {value}' for name, value in values.items() if name in has)
-        self.run(relation, f"update {relation} set {changes} where {where}")
+    def _set(self, relation: str, values: dict[str, str], columns: set[str], where: str) -> None:
+        sets = (f'"{name}" = {value}' for name, value in values.items() if name in columns)
+        self.run(relation, f"update {relation} set {', '.join(sets)} where {where}")
 
     def landed(self, table: Table, relation: str) -> None:
-        """A landed table, or a partition that is to be one."""
-        has = {*table.column_names, "_extra", "_source_file"}
-        self._leave_out(table, relation, has, list_type="text")
+        """Erase from a landed table, or from a new partition of it."""
+        columns = {*table.column_names, "_extra", "_source_file"}
+        self._blank(table, relation, columns, list_type="text")
 
-    def _leave_out(
+    def _blank(
         self,
         table: Table,
         relation: str,
-        has: set[str],
-        own: str = "true",
+        columns: set[str],
+        where: str = "true",
         list_type: str = "jsonb",
     ) -> None:
-        """Whom the rows of a relation with the table's columns name; `own`: which are its rows."""
-        if named := _named(has, table):
-            self._set(relation, _nothing(table), has, f"{own} and ({_names_one(named)})")
-        for name in _lists(table) if "_landed" in has else has.intersection(_lists(table)):
-            landed = f"_landed ->> '{name}'" if "_landed" in has else f'"{name}"::text'
-            others = {
+        """Blank what names the forgotten in the table's columns of a relation, and take them out of
+        its lists. `where` finds the rows that come from the table."""
+        if named := _named(columns, table):
+            self._set(
+                relation, _blanked(table), columns, f"{where} and ({_names_forgotten(named)})"
+            )
+        for name in _lists(table) if "_landed" in columns else columns.intersection(_lists(table)):
+            landed = f"_landed ->> '{name}'" if "_landed" in columns else f'"{name}"::text'
+            values = {
                 name: f'bronze.without_forgotten("{name}"::text)::{list_type}',
                 "_member_ids": _MEMBERS,
                 "_landed": f"_landed || jsonb_build_object('{name}',"
                 f" bronze.without_forgotten({landed}))",
                 "_updated_at": "now()",
             }
-            self._set(relation, others, has, f"{own} and bronze.tells_of_forgotten({landed})")
+            names_one = f"{where} and bronze.tells_of_forgotten({landed})"
+            self._set(relation, values, columns, names_one)
 
-    def records(self, table: Table, relation: str, has: set[str]) -> None:
-        """Those rows of a table of records that the landed table's are: as typing anew has them."""
-        own = f"_source_table = '{table.name}'"
+    def records(self, table: Table, relation: str, columns: set[str]) -> None:
+        """Erase from a landed table's rows among the records, as if they were typed anew."""
+        where = f"_source_table = '{table.name}'"
         is_list = bool(_lists(table)) and not _named(table.column_names, table)
-        if is_list and (elements := _named(has, *declared_tables().values())):
-            self.run(relation, f"delete from {relation} where {own} and ({_names_one(elements)})")
-        self._leave_out(table, relation, has, own)
-        if has.issuperset({"_hash", *table.column_names}):
+        if is_list and (ids := _named(columns, *declared_tables().values())):
+            delete = f"delete from {relation} where {where} and ({_names_forgotten(ids)})"
+            self.run(relation, delete)
+        self._blank(table, relation, columns, where)
+        if columns.issuperset({"_hash", *table.column_names}):
             judge = statement("judge_changed").format(
                 records=relation,
                 table=table.name,
@@ -129,74 +132,76 @@ class Eraser:
             )
             self._conn.execute(judge.encode())
 
-    def built(self, relation: str, has: set[str]) -> None:
-        """What is made of records, in silver of those of one entity: a row about an agent goes, any
-        other stays without whom it names."""
+    def built(self, relation: str, columns: set[str]) -> None:
+        """Erase from a relation that models build: a row about a forgotten agent is deleted, any
+        other row stays without their names."""
         tables = [*declared_tables().values()]
         own = [table for table in tables if relation == f"silver.{table.entity}"]
-        named = _named(has, *(own or tables))
+        named = _named(columns, *(own or tables))
         agents = {name: kind for name, kind in named.items() if kind == "agent"}
         if relation == "intermediate.int_spend_monthly":
-            self.run(relation, statement("forget_spend").format(_names_one(named)))
+            self.run(relation, statement("forget_spend").format(_names_forgotten(named)))
         elif agents and (not own or any(map(_is_of_person, own))):
-            self.run(relation, f"delete from {relation} where {_names_one(agents)}")
+            self.run(relation, f"delete from {relation} where {_names_forgotten(agents)}")
         else:
             for table in own or tables:
-                self._leave_out(table, relation, has)
+                self._blank(table, relation, columns)
 
     def texts(self, batch_id: int | None = None) -> None:
-        """Messages, raw text and paths: all, or what one batch left."""
+        """Erase from messages, raw text and paths: all of them, or those of one batch."""
         of_batch = f"batch_id = {batch_id or 'batch_id'}"
-        for relation, column, instead in TEXTS:
+        for relation, column, replacement in TEXTS:
             where = f"bronze.tells_of_forgotten({column}::text)"
             if relation.startswith("bronze."):
                 where += f" and {of_batch}"
             elif batch_id is not None:
                 continue
-            self._set(relation, {column: instead}, {column}, where)
+            self._set(relation, {column: replacement}, {column}, where)
         self.run("bronze.load_batches", statement("forget_paths").format(of_batch))
 
 
-def _named(has: Iterable[str], *tables: Table) -> dict[str, str]:
-    """Which of a relation's columns name a person, and whom, by what is declared of the tables."""
+def _named(columns: Iterable[str], *tables: Table) -> dict[str, str]:
+    """The columns that name one person, as the tables are declared → `agent` or `user`."""
     return {
         column.name: column.pii
         for table in tables
         for column in table.columns
-        if column.pii in ("agent", "user") and column.data_type != "jsonb" and column.name in has
+        if column.pii in ("agent", "user")
+        and column.data_type != "jsonb"
+        and column.name in columns
     }
 
 
 def _lists(table: Table) -> list[str]:
-    """The columns that list agents."""
+    """The columns with a list of agents."""
     listing = [column for column in table.columns if column.pii in ("agent", "user")]
     return [column.name for column in listing if column.data_type == "jsonb"]
 
 
 def _is_of_person(table: Table) -> bool:
-    """Whether a row is about one agent, and not about something that an agent has."""
+    """Whether a row is about an agent, and not about something that an agent has."""
     return "agent" in _named(table.key, table).values()
 
 
-def _nothing(table: Table) -> dict[str, str]:
-    """What is left of a record that names a forgotten person, by column. A record of nothing is
-    marked by its _extra, which in every other is an object or null."""
+def _blanked(table: Table) -> dict[str, str]:
+    """What is left of a record that names a forgotten person: SQL by column. An empty record is
+    known by its _extra, a JSON string: in any other it is an object or null."""
     pii = [one.name for one in table.columns if one.pii and one.name not in _lists(table)]
-    left = {
+    values = {
         "_source_file": "case when bronze.tells_of_forgotten(_source_file) then 'forgotten'"
         " else _source_file end",
         "_updated_at": "now()",
     }
     if not _is_of_person(table):
         landed = f"_landed - '{{{','.join([*pii, '_extra'])}}}'::text[]"
-        return left | dict.fromkeys([*pii, "_extra"], "null") | {"_landed": landed}
-    left |= dict.fromkeys([*table.column_names, "_landed"], "null")
-    left |= {"_errors": "'{forgotten}'", "_outcome": "'quarantined'"}
-    return left | {"_extra": """'"forgotten"'"""}
+        return values | dict.fromkeys([*pii, "_extra"], "null") | {"_landed": landed}
+    values |= dict.fromkeys([*table.column_names, "_landed"], "null")
+    values |= {"_errors": "'{forgotten}'", "_outcome": "'quarantined'"}
+    return values | {"_extra": """'"forgotten"'"""}
 
 
-def _names_one(ids: dict[str, str]) -> str:
-    """SQL: whether a row's columns name a forgotten agent or card user; one look-up for each."""
+def _names_forgotten(ids: dict[str, str]) -> str:
+    """SQL: whether a row names a forgotten agent or card user; one look-up for each column."""
     salt = "(select salt from bronze.forgotten limit 1)"
     return " or ".join(
         f"sha256(convert_to({salt} || '{kind} ' || {_normal(name)}, 'UTF8'))"
@@ -210,7 +215,7 @@ def _normal(name: str) -> str:
 
 
 def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
-    """Keep hashes of what names the agent, as a card's user too; whether the id was none yet."""
+    """Keep hashes of what names the agent, as a card's user too; whether the id is a new one."""
     matched = "select user_name from bronze.agent_matches where agent_id = %s"
     users = [name for (name,) in conn.execute(matched, [agent]).fetchall()]
     known = {("agent", agent), *(("user", name) for name in users)}

@@ -18,9 +18,9 @@ WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
 
 
 class Lock:
-    """The run lock, taken by a session of its own, which PostgreSQL shows under the holder's name.
-    `transaction` asks before it commits: a lost connection is a lost lock. A run on the pool is a
-    `child`: it takes none, and its session of that name shows that it is alive."""
+    """The run lock, held by a session of its own, which PostgreSQL shows under the holder's name.
+    A lost connection is a lost lock: `transaction` checks it before it commits. A run on the pool
+    is a `child`: it takes no lock, and its session, under its name, shows that it is alive."""
 
     def __init__(self, holder: str, child: str = "") -> None:
         self._holder, self._child = holder, child
@@ -29,14 +29,14 @@ class Lock:
         self._one_at_a_time = threading.Lock()
 
     def take(self, wait: float) -> None:
-        """Within `wait` seconds, else LockedError naming who holds it and since when."""
+        """Take the lock within `wait` seconds; LockedError says who holds it, and since when."""
         import psycopg
 
-        # Not as one of PostgreSQL's queue: builds by hand, which share it, would wait behind.
-        ask = "select pg_try_advisory_lock(%s::bigint)"
+        # Not in PostgreSQL's queue: builds by hand, which share the lock, would wait behind this.
+        query = "select pg_try_advisory_lock(%s::bigint)"
         try:
             if not process.until(
-                lambda: self._conn.execute(ask, [KEY]).fetchone() == (True,), wait
+                lambda: self._conn.execute(query, [KEY]).fetchone() == (True,), wait
             ):
                 raise LockedError(_who_holds(self._conn, wait))
         except psycopg.errors.InsufficientPrivilege:
@@ -46,7 +46,7 @@ class Lock:
             ) from None
 
     def check(self) -> None:
-        """LockedError unless this run holds the lock still."""
+        """LockedError unless this run still holds the lock."""
         if not self.is_held():
             raise LockedError(
                 f"{self._holder} lost its lock on the warehouse (its connection ended): "
@@ -58,35 +58,35 @@ class Lock:
 
         try:  # the lock lives as long as the session that took it
             name, _ = holder(self._conn) or ("", 0)
-            return not self._is_lost and name.startswith(_fitted(self._holder))
+            return not self._is_lost and name.startswith(_as_shown(self._holder))
         except psycopg.Error:
             return False
 
     def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
-        """Take a lost lock again, once PostgreSQL is back; `is_safe` is asked under it. Tried once:
-        whoever asks later is told what that came to. A child leaves that to its day."""
+        """Take a lost lock again when PostgreSQL is back, and call `is_safe` under it. It is tried
+        once: later calls return its result. A child leaves it to its day."""
         if self._child:
             return False
         with self._one_at_a_time:
             if self._is_lost or self.is_held():
                 return not self._is_lost
             self._is_lost = True
-            with suppress(DaybookError):  # another has it, or the server is gone once more
-                self._is_lost = not (process.until(self._is_back, WAIT) and is_safe())
+            with suppress(DaybookError):  # another run has it, or the server is gone again
+                self._is_lost = not (process.until(self._reconnected, WAIT) and is_safe())
             if self._is_lost:
                 self.close()
             return not self._is_lost
 
-    def _is_back(self) -> bool:
+    def _reconnected(self) -> bool:
         self.close()
         with suppress(WarehouseError):  # PostgreSQL is still away
             self._conn = _session(self._holder)
-            self.take(2)  # the session that was lost may be there for a moment
+            self.take(2)  # the server may keep the lost session for a moment
             return True
         return False
 
     def close(self) -> None:
-        """Give it back: it ends with its session, so a killed run leaves none behind."""
+        """Release the lock: it ends with its session, so a killed run leaves none behind."""
         self._conn.close()
 
 
@@ -101,8 +101,8 @@ def run_lock(holder: str, wait: float = WAIT) -> Iterator[Lock]:
 
 @contextmanager
 def transaction(conn: Connection[Any], lock: Lock | None) -> Iterator[None]:
-    """One that commits only while the run holds the warehouse: LockedError takes it back. With None
-    the caller stands for that."""
+    """A transaction that commits only while the run holds `lock`; LockedError rolls it back. None:
+    the caller answers for that."""
     with conn.transaction():
         yield
         if lock is not None:
@@ -111,8 +111,8 @@ def transaction(conn: Connection[Any], lock: Lock | None) -> Iterator[None]:
 
 @contextmanager
 def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
-    """Work for the day `flow_run_id` as its run `child`. LockedError when that day doesn't hold the
-    lock."""
+    """Work as the run `child` of the day's run `flow_run_id`; LockedError when that does not hold
+    the lock."""
     name = f"daybook child {flow_run_id} {child[:8]}"
     with closing(Lock(f"daybook run {flow_run_id}", name)) as lock:
         lock.check()
@@ -120,7 +120,7 @@ def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
 
 
 def holder(conn: Connection[Any]) -> tuple[str, int] | None:
-    """Who holds the run lock: its session's name with its start, and its pid."""
+    """Who holds the run lock: the session's name with its start, and its pid; None: nobody."""
     from psycopg.rows import tuple_row
 
     # PostgreSQL doesn't tell another role's start to a login without pg_monitor.
@@ -145,8 +145,8 @@ def holder(conn: Connection[Any]) -> tuple[str, int] | None:
 
 
 def sessions() -> str:
-    """The names of the warehouse's open sessions. Days, their children and backfills have one for
-    as long as they live, with the id of their run in its name."""
+    """The names of the warehouse's open sessions, in one text. A day, its children and a backfill
+    each have one while they live, with the id of their run in its name."""
     with warehouse.connect(application_name="daybook watch", role=warehouse.LOADER) as conn:
         [(names,)] = conn.execute(
             "select string_agg(application_name, ' ') from pg_stat_activity"
@@ -156,14 +156,14 @@ def sessions() -> str:
 
 
 def _session(name: str) -> Connection:
-    """A connection that only waits, under that name."""
+    """A connection of this name, on which nothing but the lock is asked for."""
     return warehouse.connect(
-        application_name=_fitted(name), autocommit=True, timeouts=False, role=warehouse.LOADER
+        application_name=_as_shown(name), autocommit=True, timeouts=False, role=warehouse.LOADER
     )
 
 
-def _fitted(name: str) -> str:
-    """A name as PostgreSQL shows it: 63 bytes of ASCII."""
+def _as_shown(name: str) -> str:
+    """A name as PostgreSQL shows it: ASCII, cut at 63 bytes."""
     return "".join(c if " " <= c <= "~" else "?" for c in name)[:63]
 
 

@@ -1,8 +1,8 @@
 """Slices of a big file, cut at line ends, so that several readers share it.
 
-What is read of a slice is what reading the whole file gives of it: a file is cut only where its
-lines are its records, one each. `cut` gives the slices, `look` counts what is in one, without the
-readers, and tells when that is in doubt; `numbered` decides, and `shares` deals out all files.
+A file is cut only when each of its lines is one record, so that its slices give the same records as
+the whole. `cut` makes the slices. `look` counts a slice's records without the readers, or says that
+it is in doubt. `numbered` then numbers the slices or keeps the file whole. `shares` deals out all.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from loaders.readers.rows import NUL
 from loaders.schema import Table
 
 SLICE = 4 << 20
-# A file with a longer line at a cut is read whole.
+# A file that has a longer line at a cut is read whole.
 LINE_LIMIT = 1 << 20
-# What opening a file costs, as bytes read; and what is too little for a process of its own.
+# In bytes: what opening a file costs, as reading them; the least that is worth a process.
 OPENING, WORTH = 4 << 10, 8 << 20
 _BOM = b"\xef\xbb\xbf"
 _BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:\n|(?<!\n)\Z)")
-# Behind an object's end, inside a string perhaps: what may be another value.
-_GOES_ON = re.compile(rb"\}[ \t\r]*[^ \t\r\n,}\]]")
-# A letter or a digit in another writing: so may a page's name be written.
+# What may be another value after an object's end (or is inside a string).
+_MORE_FOLLOWS = re.compile(rb"\}[ \t\r]*[^ \t\r\n,}\]]")
+# An escaped letter or digit: a page's name may be written so.
 _ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Bytes of a file, to its end where `end` is None. `first` is the number of the first record
-    in them, 0 for a CSV's header, and `records` how many there are: None, the slice is the file."""
+    """Some bytes of a file; with `end` None, to its end. `first` is the number of their first
+    record, 0 for a CSV's header, and `records` their number; None where the slice is the file."""
 
     scanned: Scanned
     start: int = 0
@@ -51,17 +51,17 @@ class Slice:
         return (self.scanned.file.bytes if self.end is None else self.end) - self.start
 
 
-# What gives of each slice what `look` gives.
+# Calls `look` for each slice.
 Counted = Callable[[list[Slice], Table], list[int | None]]
 
 
 def cut(scanned: Scanned, table: Table) -> list[Slice]:
-    """A file's slices, not numbered yet; one that is the file when it is small or can't be cut."""
+    """A file's slices, without numbers; a single one when it is small or can't be cut."""
     file = scanned.file
-    plain = not file.compressed and table.encoding == "utf-8"
-    lines = scanned.header is not None if file.format == "csv" else file.format == "json"
+    is_plain = not file.compressed and table.encoding == "utf-8"
+    has_lines = scanned.header is not None if file.format == "csv" else file.format == "json"
     ends = [0]
-    while plain and lines and (table.records or PAGE)[0].isascii():
+    while is_plain and has_lines and (table.records or PAGE)[0].isascii():
         if (at := ends[-1] + SLICE) >= file.bytes:
             break
         with opened(file, start=at, end=min(at + LINE_LIMIT, file.bytes)) as stream:
@@ -77,7 +77,7 @@ def cut(scanned: Scanned, table: Table) -> list[Slice]:
 
 
 def look(part: Slice, table: Table) -> int | None:
-    """How many records are in a slice's lines; None when that is in doubt."""
+    """The number of records in a slice (a CSV's header counts); None when that is in doubt."""
     with opened_slice(part) as stream:
         data = stream.read(part.bytes)
     data = data if part.start else data.removeprefix(_BOM)
@@ -87,19 +87,19 @@ def look(part: Slice, table: Table) -> int | None:
 
 
 def numbered(parts: list[Slice], counts: list[int | None]) -> list[Slice]:
-    """The slices of a file with their records' numbers; when one is in doubt, the whole file."""
+    """A file's slices with the numbers of their records; if a count is in doubt, the whole file."""
     number = 0 if parts[0].scanned.file.format == "csv" else 1
-    found = []
+    slices = []
     for part, count in zip(parts, counts, strict=True):
         if count is None:
             return [Slice(part.scanned)]
-        found.append(replace(part, first=number, records=count - (number == 0)))
+        slices.append(replace(part, first=number, records=count - (number == 0)))
         number += count
-    return found
+    return slices
 
 
 def slices_of(files: Sequence[Scanned], table: Table, counted: Counted) -> list[list[Slice]]:
-    """Each file's slices, big ones' numbered."""
+    """Each file's slices; where there are several, with numbers."""
     cuts = [cut(scanned, table) for scanned in files]
     counts = iter(counted([part for parts in cuts if parts[1:] for part in parts], table))
     return [
@@ -110,26 +110,26 @@ def slices_of(files: Sequence[Scanned], table: Table, counted: Counted) -> list[
 def shares(
     files: Sequence[Scanned], table: Table, workers: int, counted: Counted
 ) -> list[list[Slice]]:
-    """The files in their order, dealt out to so many workers: what each reads."""
+    """The slices that each of so many workers reads, in the files' order."""
     if workers == 1:
         return [[Slice(scanned) for scanned in files]]
     dealt: list[list[Slice]] = [[] for _ in range(workers)]
-    weight, done = _weight(files), 0
+    total, done = _weight(files), 0
     for parts in slices_of(files, table, counted):
         for part in parts:
             middle = done + (part.bytes + OPENING) // 2
-            share = dealt[min(middle * workers // weight, workers - 1)]
+            share = dealt[min(middle * workers // total, workers - 1)]
             done += part.bytes + OPENING
-            if part.start and share:  # what goes on where the one before ends is one
+            if part.start and share:  # neighbours in one share become one slice
                 before = share.pop()
-                many = (before.records or 0) + (part.records or 0)
-                part = replace(before, end=part.end, records=many)
+                records = (before.records or 0) + (part.records or 0)
+                part = replace(before, end=part.end, records=records)
             share.append(part)
     return [share for share in dealt if share]
 
 
 def workers_for(files: Sequence[Scanned], workers: int) -> int:
-    """How many of the workers the files are worth."""
+    """How many workers, of those at hand, are worth their cost for these files."""
     return max(1, min(workers, _weight(files) // WORTH))
 
 
@@ -140,12 +140,12 @@ def _weight(files: Sequence[Scanned]) -> int:
 def opened_slice(
     part: Slice, encoding: str = "utf-8", on_read: Callable[[int], None] = lambda size: None
 ) -> AbstractContextManager[IO[bytes]]:
-    """The slice's bytes, as `opened` has those of a whole file."""
+    """The slice's bytes as a stream; see `opened`."""
     return opened(part.scanned.file, on_read, encoding, part.start, part.end)
 
 
 def _csv_lines(data: bytes, delimiter: str) -> int:
-    """0 where a record may go on behind its line, or end within it."""
+    """The number of records, header included; 0 when a record may not be exactly one line."""
     if (b"\xef" in data and _BOM in data) or (
         b"\r" in data and data.count(b"\r") != data.count(b"\r\n")
     ):
@@ -161,26 +161,26 @@ def _csv_lines(data: bytes, delimiter: str) -> int:
         lines = count.records()
     except MustBeParsed:
         return 0
-    # where each slice that begins outside quotes ends so, each does
+    # If each slice that begins outside quotes ends outside, then all begin outside.
     return 0 if blanks or count.quoted else lines
 
 
 def _json_lines(data: bytes, page: tuple[str, ...]) -> int:
-    """0 where a line may be anything but one record."""
+    """The number of records; 0 when a line may be anything but one record."""
     if b'"%s"' % page[0].encode() in data or _ESCAPED.search(data):
         return 0  # a page perhaps, whose list has the records
-    goes_on = _GOES_ON.search(data)
+    more_follows = _MORE_FOLLOWS.search(data)
     records = 0
     for line in data.split(b"\n"):
         text = line.strip(b" \t\r")
-        if text and (text[:1] != b"{" or (goes_on and not _is_one(text))):
+        if text and (text[:1] != b"{" or (more_follows and not _is_single(text))):
             return 0
         records += bool(text)
     return records
 
 
-def _is_one(line: bytes) -> bool:
-    """Whether a line that begins with a brace is one record: a broken one is."""
+def _is_single(line: bytes) -> bool:
+    """Whether a line that begins with a brace is one record; a broken one counts as one."""
     text = line.decode("utf-8", "surrogateescape").replace("\0", NUL)
     try:
         return decode(text, 0)[1] == len(text)
