@@ -1,4 +1,4 @@
-"""What a run notes of itself in metrics: its own row, its phases with their seconds, warnings."""
+"""What a run records about itself in metrics: its own row, and its phases with their seconds."""
 
 from __future__ import annotations
 
@@ -31,50 +31,49 @@ def recorded(run: Run) -> Iterator[list[str]]:
     """Keep the run's own row in metrics.pipeline_metrics: running, then success or failure.
     UsageError, and no row, for a day of the calendar that the warehouse does not hold.
 
-    Called under the lock; the context gives the ids of the dead runs that it has closed.
+    Called under the lock. The context gives the ids of the dead runs that were closed.
     """
     with run.connect("daybook flow") as connection:
         ledger.check_calendar(connection, run.day)
         dead = close_dead_runs(connection)
-        of_run: Row = {"flow_run_id": run.flow_run_id}
-        # what it is asked for, and where Prefect shows it
+        run_id: Row = {"flow_run_id": run.flow_run_id}
         page = server.page_of(run.flow_run_id)
         begun = {"pipeline_name": "day", "day": run.day.date, "status": "running"}
         begun |= {"task_name": "day-pipeline", "started_at": "now"}
-        ledger.note(connection, "pipeline_metrics", of_run | begun)
-        asked = {"day": run.day.text, "prefect": page, **asdict(run.options)}
-        phase = {"phase": "day-pipeline", "seconds": 0, "settings": asked}
+        ledger.note(connection, "pipeline_metrics", run_id | begun)
+        settings = {"day": run.day.text, "prefect": page, **asdict(run.options)}
+        phase = {"phase": "day-pipeline", "seconds": 0, "settings": settings}
         again = "(flow_run_id, phase) do update set settings = excluded.settings"
-        ledger.note(connection, "phase_runs", of_run | phase, again=again)  # Prefect may try again
-    ended = functools.partial(notify.message, run.day.text, run.flow_run_id)
+        ledger.note(connection, "phase_runs", run_id | phase, again=again)  # Prefect may try again
+    message = functools.partial(notify.message, run.day.text, run.flow_run_id)
     began = time.monotonic()
     try:
         yield dead
     except BaseException as error:
         # If the warehouse is gone the row stays `running`, and the next run reaps it.
-        said, found = without_values(error), {}
+        why, to_look_at = without_values(error), {}
         with unless_away(), run.connect("daybook flow") as connection:
-            _close(connection, "failure", said, run.flow_run_id)
+            _close(connection, "failure", why, run.flow_run_id)
             if isinstance(error, PhaseError | BuildError):
-                # dbt's nodes, and runs on the pool, have noted theirs
-                noted = ask(connection, "failures", run=run.flow_run_id)[:3]
-                more = [f"{each['name']}: {each['error_message']}" for each in noted]
-                said = "; ".join([said, *more])
-                _close(connection, "failure", said, run.flow_run_id)
-            found = findings(run)
-        run.message = ended("failed", time.monotonic() - began, said, found)
+                # dbt's nodes and runs on the pool have recorded their own failures
+                failures = ask(connection, "failures", run=run.flow_run_id)[:3]
+                whys = [f"{failure['name']}: {failure['error_message']}" for failure in failures]
+                why = "; ".join([why, *whys])
+                _close(connection, "failure", why, run.flow_run_id)
+            to_look_at = findings(run)
+        run.message = message("failed", time.monotonic() - began, why, to_look_at)
         write_pages(run, lineage=False)
         raise
     with run.connect("daybook flow") as connection:
         _close(connection, "success", None, run.flow_run_id)
         solved = _had_failed(connection, run)
-    run.message = ended("succeeded", time.monotonic() - began, None, findings(run), solved)
+    run.message = message("succeeded", time.monotonic() - began, None, findings(run), solved)
     write_pages(run)
 
 
 def close_dead_runs(connection: Connection) -> list[str]:
-    """Close as failures what earlier runs left `running`; the ids of their days. Under the lock
-    they belong to the dead. Phases of theirs that live on, on the pool, lose their sessions."""
+    """Close as failures the rows that earlier runs left `running`; the ids of these runs. Under the
+    lock they are dead. Their phases that still run on the pool lose their sessions."""
     dead = _close(connection, "failure", "the run ended without closing its row")
     with warehouse.connect(autocommit=True) as owner:
         for flow_run_id in dead:
@@ -86,7 +85,7 @@ def close_dead_runs(connection: Connection) -> list[str]:
 def _close(
     connection: Connection, status: str, message: str | None, run: str | None = None
 ) -> list[str]:
-    """End a run's own row, or those of all that are `running`; their ids."""
+    """Close a run's own row, or (None) all that are `running`; the ids of the runs."""
     ended = connection.execute(
         """
         update metrics.pipeline_metrics
@@ -112,8 +111,8 @@ def _close(
 
 @contextlib.contextmanager
 def notified(run: Run) -> Iterator[None]:
-    """Tell the webhook how the run ended, around its lock: nobody waits for a slow answer. That
-    nobody took the message is a warning, never the day's failure."""
+    """Tell the webhook how the run ended, once its lock is free: no run waits for a slow answer. If
+    nobody takes the message, that is a warning and never the day's failure."""
     try:
         yield
     except DaybookError as error:
@@ -127,9 +126,8 @@ def notified(run: Run) -> Iterator[None]:
 
 
 def write_pages(run: Run, *, lineage: bool = True) -> None:
-    """The pages, once the run's own row is closed, whatever it came to. Where they can't be
-    written that is a warning: it must not hide how the day went. `lineage`: as write_site has it.
-    """
+    """Write the pages once the run's own row is closed. If that fails it is a warning: it must not
+    hide how the day went. `lineage`: see write_site."""
     try:
         with timing.part("pages"):
             site.write_site(lineage=lineage)
@@ -140,7 +138,7 @@ def write_pages(run: Run, *, lineage: bool = True) -> None:
 
 
 def _had_failed(connection: Connection, run: Run) -> bool:
-    """Whether the last that was told of the day was that it failed, or is late."""
+    """Whether the last message about the day was that it failed or is late."""
     before = connection.execute(
         "select status from metrics.pipeline_metrics where day = %s and flow_run_id <> %s"
         " and task_name in ('day-pipeline', 'late') order by id desc limit 1",
@@ -150,15 +148,15 @@ def _had_failed(connection: Connection, run: Run) -> bool:
 
 
 def findings(run: Run) -> dict[str, list[str]]:
-    """What a person should look at, by severity: what was left out or mended, how fields changed,
-    and what nodes and checks found; never a value of data."""
+    """What a person should look at, by severity: unused and repaired input, changed fields, and
+    what dbt and the checks found; never a value of data."""
     with run.connect() as connection:
         return read_story(connection, run.flow_run_id, run.day.date).by_severity
 
 
 def timed(phase: Phase[P, T]) -> Phase[P, T]:
-    """A phase that begins only while its run may change the warehouse, and notes when it ended,
-    well or not, with its seconds."""
+    """A phase that begins only while its run may change the warehouse, and whose end and seconds
+    are recorded, also when it fails."""
 
     @functools.wraps(phase)
     def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
@@ -169,12 +167,12 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
         try:
             return phase(run, *arguments, **named)
         except Exception as error:
-            if (said := plain(error)) is not error:
-                raise said from None  # what Prefect keeps of an error is all that it carries
+            if (without_rows := plain(error)) is not error:
+                raise without_rows from None  # Prefect keeps all that an error carries
             raise
         finally:
             timing.add(phase.__name__.replace("_", "-"), time.monotonic() - started)
-            # what can't be noted is no fault of the phase, and hides none
+            # if it can't be recorded the phase has not failed, and its own error is not hidden
             with contextlib.suppress(WarehouseError, Error), run.connect() as connection:
                 note_times(connection, run.flow_run_id)
 
@@ -182,7 +180,7 @@ def timed(phase: Phase[P, T]) -> Phase[P, T]:
 
 
 def note_times(connection: Connection, flow_run_id: str) -> None:
-    """Keep what phases and parts have taken in this process; those of a run's processes add up."""
+    """Record the seconds of phases and parts in this process; those of all processes add up."""
     times = [
         {"flow_run_id": flow_run_id, "phase": part, "seconds": seconds, "finished_at": ended}
         for part, (seconds, ended) in timing.taken().items()

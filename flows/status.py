@@ -38,10 +38,10 @@ def days_by_state(days: list[Row]) -> dict[str, list[list[str]]]:
 def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """What a run did, in words: the verdict, what failed, what to do, what to look at."""
     story = read_story(connection, run["flow_run_id"], run["day"])
-    said = verdict(story, read.ask(connection, "ledger", day=run["day"]))
+    how = verdict(story, read.ask(connection, "ledger", day=run["day"]))
     notes = story.by_severity
     return {
-        "verdict": f"{run['day_name']} {said.word}: {said.said}",
+        "verdict": f"{run['day_name']} {how.word}: {how.sentence}",
         "failed": [each.as_failure for each in story.failures() if story.has_failed],
         "advice": story.advice if story.has_failed else [],
         "warnings": [*([] if story.has_failed else notes["failed"]), *notes["warnings"]],

@@ -221,5 +221,5 @@ def test_a_thousand_new_fields_are_counted_and_few_are_named(db: psycopg.Connect
     )
     with psycopg.connect(db.info.dsn) as connection:
         (note,) = read_story(connection, "run", parse_day("day1").date).notes
-    assert "field_11" in note.said and "field_12" not in note.said
-    assert note.said.endswith(" and 988 more") and len(note.said) < 1000
+    assert "field_11" in note.text and "field_12" not in note.text
+    assert note.text.endswith(" and 988 more") and len(note.text) < 1000

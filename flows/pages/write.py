@@ -1,7 +1,7 @@
-"""Write the pages below DAYBOOK_HOME/site: the index, a page for each run, day and table, the
-newest run's once more as run.html, and what the warehouse says now of groups and spend.
+"""Writes the pages below DAYBOOK_HOME/site: the index, a page for each run, day and table, the
+newest run's again as run.html, and groups and spend as they are now.
 
-All are made from the ledgers and dbt's manifest, so that they can be made anew at any time.
+All come from the ledgers and dbt's manifest, so they can be written anew at any time.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from loaders.days import Day
 if TYPE_CHECKING:
     from psycopg import Connection
 
-REASONS = 40
-RUNS = 60  # listed on the index, and looked at for pages that are to be written
+REASONS = 40  # of quarantine, so many on a page
+RUNS = 60  # the newest ones, which the index lists and whose pages may have changed
 
 
 def write_pages(site: Path, *, everything: bool = False) -> Path:
-    """Write the pages of the newest runs and their days that are new or changed, or (`everything`)
-    of all runs and days; all others always. Returns run.html's path."""
+    """Write the pages of the newest runs, and their days, that changed; with `everything` of all
+    runs and days. All other pages are always written. Returns the path of run.html."""
     with warehouse.connect(
         application_name="daybook pages", autocommit=True, role=warehouse.TRANSFORMER
     ) as connection:
-        # Pages are written when a day has failed, too: they wait for nobody's lock.
+        # Pages are written also when a day has failed: they must not wait for a lock.
         connection.execute("set lock_timeout = '5s'")
         connection.execute("set statement_timeout = '2min'")
         pages = _Pages(connection, site)
@@ -51,18 +51,18 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
             if everything or (moment and pages.is_older(page, moment)):
                 pages.write_day(page, day, moment)
         if newest := [row["day"] for row in [*runs[:1], *pages.days[::-1]]]:
-            shown = pages.write_run("run.html", runs[0] if runs else None, newest[0])
+            summary = pages.write_run("run.html", runs[0] if runs else None, newest[0])
         else:
-            shown = None
+            summary = None
             pages.write("run.html", "empty.html.j2")
         pages.write_tables()
         pages.write_now()
-        # last, for it leads to pages that are there
+        # last, since it links only to pages that exist
         landed = {name: rows[-1] for name, rows in pages.trends.items()}
         runs = runs[:RUNS]
         pages.write(
             *("index.html", "index.html.j2"),
-            newest=shown,
+            newest=summary,
             runs=runs,
             days=pages.days,
             landed=landed,
@@ -71,8 +71,8 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
 
 
 class _Pages:
-    """The pages of one warehouse. `days`: its calendar; `tables`: what has a page of its own;
-    `trends`: what its last days brought."""
+    """The pages of one warehouse. `days`: its calendar; `tables`: those that have a page; `trends`:
+    the counts of each table's last days."""
 
     def __init__(self, connection: Connection, site: Path) -> None:
         self.connection, self.site = connection, site
@@ -82,20 +82,20 @@ class _Pages:
         self.trends: dict[str, list[Row]] = defaultdict(list)
         for row in ask(connection, "trends"):
             self.trends[row["name"]].append(row)
-        # Several pages show them, and each time a day's rows are counted.
+        # Several pages show these, and each query counts a day's rows.
         self.ledger = cache(partial(ask, connection, "ledger"))
         self.reasons = cache(partial(read_reasons, connection))
 
     def is_older(self, page: str, changed: datetime) -> bool:
-        """Whether a page is not of that moment: a file's time is that of the newest entry which it
-        shows, by the warehouse's clock."""
-        place = self.site / page
-        return not place.exists() or place.stat().st_mtime_ns != _ns(changed)
+        """Whether a page does not show the state of `changed`. A page's file has the time of the
+        newest entry that it shows, by the warehouse's clock."""
+        file = self.site / page
+        return not file.exists() or file.stat().st_mtime_ns != _ns(changed)
 
     def write(
         self, page: str, template: str, changed: datetime | None = None, **values: Any
     ) -> None:
-        """Fill in a page. A reader sees the old page or the new one."""
+        """Write a page from its template. A reader sees the old page or the new one."""
         text = render(
             template,
             self.kind,
@@ -106,16 +106,16 @@ class _Pages:
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"),
             **values,
         )
-        place = self.site / page
-        place.parent.mkdir(parents=True, exist_ok=True)
-        new = place.with_name(f".{place.name}.new")
+        file = self.site / page
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f".{file.name}.new")
         new.write_text(text, encoding="utf-8")
         if changed:
             os.utime(new, ns=(_ns(changed), _ns(changed)))
-        new.replace(place)
+        new.replace(file)
 
     def write_day(self, page: str, row: Row, changed: datetime | None) -> None:
-        """What became of a day, whichever runs brought it."""
+        """Write the page of a day: what became of it, in all runs."""
         day = Day(row["day"], self.kind)
         self.write(
             page,
@@ -131,13 +131,13 @@ class _Pages:
         )
 
     def write_run(self, page: str, run: Row | None, date: date) -> dict[str, Any]:
-        """What a run did, or (None) the warehouse as it is where no flow has run. Returns what the
-        page says first."""
+        """Write the page of a run, or (None) of the warehouse where no flow has run. Returns what
+        the index shows of it."""
         connection, day = self.connection, Day(date, self.kind)
         run_id = run["flow_run_id"] if run else ""
         story = verdict.read_story(connection, run_id, date)
         ledger = self.ledger(day=date)
-        first = {
+        summary = {
             "day_name": run["day_name"] if run else day.text,
             "story": story,
             "verdict": verdict.verdict(story, ledger),
@@ -154,12 +154,12 @@ class _Pages:
             slow=ask(connection, "slow", run=run_id),
             ledger=ledger,
             reasons=self.reasons(day)[:REASONS],
-            **first,
+            **summary,
         )
-        return first
+        return summary
 
     def write_tables(self) -> None:
-        """A page a table; one of a table that is no more stays, for older pages lead to it."""
+        """Write a page for each table. That of a dropped table stays: older pages link to it."""
         checks = read.checks(self.connection, None)
         days = [rows[-1]["day"] for rows in self.trends.values()]
         newest = Day(max(days), self.kind) if days else None
@@ -177,7 +177,7 @@ class _Pages:
                     [Day(row["day"], self.kind).text for row in trend],
                     {kind: [row[kind] for row in trend] for kind in read.DISPOSITIONS},
                 ),
-                checks=[  # its own, and those of a ledger that failed by rows of it
+                checks=[  # its own, and checks of a ledger that failed by its rows
                     row
                     for row in checks
                     if row["table_name"] == f"{table['layer']}.{name}"
@@ -187,7 +187,7 @@ class _Pages:
             )
 
     def write_now(self) -> None:
-        """Groups and spend as they are: no ledger keeps what they were."""
+        """Write groups and spend as they are now: no ledger keeps what they were."""
         groups, below = ask(self.connection, "groups"), defaultdict(list)
         for group in groups:
             below[group["parent_group_id"] if group["depth"] else None].append(group)
