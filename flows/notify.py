@@ -29,9 +29,9 @@ def message(
     text = f"Daybook: {day} {status} in {seconds:.0f} s (run {flow_run_id})"
     text += ", solved: it had failed or was late" if solved else ""
     groups = {name: lines for name, lines in (findings or {}).items() if lines}
-    said = ["\n- ".join([f"{name}:", *lines]) for name, lines in groups.items()]
+    lists = ["\n- ".join([f"{name}:", *lines]) for name, lines in groups.items()]
     return {
-        "text": "\n".join([f"{text}: {why}" if why else text, *said]),
+        "text": "\n".join([f"{text}: {why}" if why else text, *lists]),
         "day": day,
         "flow_run_id": flow_run_id,
         "status": status,
@@ -43,31 +43,31 @@ def message(
 
 
 def post(message: dict[str, Any]) -> str | None:
-    """Send a message, `text` for chat services and its parts. Why nobody took it, without the
-    address, which can hold a secret; None when it was taken, or none is wanted."""
+    """Send a message. Returns why nobody took it, without the address, which can hold a secret;
+    None when it was taken, or when there is no webhook."""
     url = os.environ.get(SETTING)
     if not url:
         return None
-    said: list[str | None] = [f"{SETTING} did not answer within {SECONDS:g} s."]
+    answer: list[str | None] = [f"{SETTING} did not answer within {SECONDS:g} s."]
 
     def work() -> None:
         try:
-            by = _by_http if url.lower().startswith(("http://", "https://")) else _by_apprise
-            said[0] = by(url, message)
+            send = _by_http if url.lower().startswith(("http://", "https://")) else _by_apprise
+            answer[0] = send(url, message)
         except Exception as error:
-            said[0] = f"{SETTING} was not told: {type(error).__name__}."
+            answer[0] = f"{SETTING} was not told: {type(error).__name__}."
 
-    # A name that is looked up for ever, or an answer that comes byte by byte, has no time limit of
-    # any library; the thread ends with the process.
+    # No library's time limit covers a name look-up that hangs or an answer that comes byte by byte;
+    # the thread ends with the process.
     thread = threading.Thread(target=work, daemon=True, name="daybook-webhook")
     thread.start()
     thread.join(SECONDS)
-    return said[0]
+    return answer[0]
 
 
 def _by_http(url: str, message: dict[str, Any]) -> str | None:
-    """POST all of it as JSON, again where nobody has heard it. What is sent on elsewhere would
-    arrive where nobody meant it to."""
+    """POST the message as JSON, and again if nobody answered. No redirect is followed: the message
+    would arrive where nobody meant it to."""
     import httpx
 
     waits = [1, 0.5]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Done = dict[str, dict[str, str]]  # phase → id and state of its run
 TABLES_AT_ONCE = 4
 BESIDE_EACH_OTHER = ("prepare-day", "land-day", "sweep-orphans")
-# What depends on all that was before it, with what a watching person is told.
+# Phases that depend on all before them, each with what progress calls it.
 IN_ORDER = {
     "match-names": "matching names",
     "transform-day": "building",
@@ -41,7 +41,7 @@ IN_ORDER = {
 
 
 def run_in_order(run: Run, run_phases: Callable[[Run, Iterable[str]], Done]) -> Done:
-    """A day's phases by `run_phases`, which raises the failure of one: then none follows."""
+    """Run a day's phases by `run_phases`, which raises the failure of one: none follows then."""
     run.progress("landing")
     done = run_phases(run, BESIDE_EACH_OTHER)
     for name, doing in IN_ORDER.items():
@@ -66,7 +66,7 @@ def prepare_day(run: Run) -> None:
 
 
 def read_by_spark(run: Run) -> str:
-    """Where Spark has put the day for the landing, which goes on as with any other data."""
+    """Let Spark read the day; returns the folder that is then landed like any other data."""
     return read_apart(
         run.options.data,
         run.day,
@@ -93,7 +93,7 @@ def land_day(
 
 
 def plans(run: Run, tables: list[str] | None = None) -> list[Plan]:
-    """What the day's files make of each table, or of some. PlanError where they can't land."""
+    """The plan of each table, or of some, by the day's files. PlanError when they can't land."""
     try:
         return landing.plan_day(
             run.options.data,
@@ -125,8 +125,8 @@ def land_table(run: Run, plan: Plan) -> Landed:
 def in_threads(
     run: Run, plans: list[Plan], land: Callable[[Run, Plan], Landed] = land_table
 ) -> list[Landed]:
-    """Land tables in threads of this process, several at once. What failed is raised when all have
-    ended: one error as it is, several as LandError."""
+    """Land tables in threads of this process, several at once. When all have ended the failures are
+    raised: one error as it is, several as LandError."""
     with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
         futures = [pool.submit(copy_context().run, land, run, plan) for plan in plans]
     run.check()
@@ -157,7 +157,7 @@ def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: Non
 
 @timed
 def check_day(run: Run) -> list[Checked]:
-    """Hold what the day built to its checks. Raises CheckError when one of severity error fails."""
+    """Run the checks on what the day built. Raises CheckError when one of severity error fails."""
     docs = warehouse.home() / "site" / "checks"
     found = checks.check_day(run.day, run.flow_run_id, lock=run.lock, docs=docs)
     checks.raise_failed(found)

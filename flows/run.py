@@ -1,4 +1,4 @@
-"""One run of a day: what it is asked for, who may stop it, who watches it, and how it ended."""
+"""One run of a day: its options, its stop switch, its sessions, and how it ended."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Stop:
 
 
 def session(flow_run_id: str, day: Day, who: str = "daybook") -> Connection:
-    """A session of a run, which can be told by it; those of `daybook flow` survive a stop. It
-    commits each statement: what has been read is held no longer."""
+    """A session that has the run's id in its name; those of `daybook flow` survive a stop. It
+    commits each statement, so that no lock outlives what was read."""
     return warehouse.connect(
         application_name=f"{who} {flow_run_id}",
         flow_run_id=flow_run_id,
@@ -91,7 +91,7 @@ def end_sessions(connection: Connection, flow_run_id: str) -> None:
 
 
 def unless_away() -> contextlib.AbstractContextManager[None]:
-    """Passes over a warehouse that is away, or goes: what else is said of the run says it, too."""
+    """Ignore that the warehouse is away or goes away: the run's own error says it too."""
     from psycopg import OperationalError
 
     return contextlib.suppress(WarehouseError, OperationalError)
@@ -129,8 +129,8 @@ class Run:
             self.lock.check()
 
     def _goes_on(self) -> bool:
-        """Whether no other run has closed this one meanwhile. What it had begun under a lock that
-        is lost ends here, and begins anew as after any lost connection."""
+        """Whether no other run has closed this one meanwhile. Its sessions under the lost lock end:
+        they begin anew, as after any lost connection."""
         with warehouse.connect(application_name="daybook flow", autocommit=True) as connection:
             end_sessions(connection, self.flow_run_id)
             row = connection.execute(

@@ -97,12 +97,11 @@ class Eraser:
         where: str = "true",
         list_type: str = "jsonb",
     ) -> None:
-        """Blank what names the forgotten in the table's columns of a relation, and take them out of
-        its lists. `where` finds the rows that come from the table."""
+        """Blank a relation's rows that name the forgotten, by the table's columns, and take them
+        off its lists; `where`: which rows are the table's."""
         if named := _named(columns, table):
-            self._set(
-                relation, _blanked(table), columns, f"{where} and ({_names_forgotten(named)})"
-            )
+            forgotten = f"{where} and ({_names_forgotten(named)})"
+            self._set(relation, _blanked(table), columns, forgotten)
         for name in _lists(table) if "_landed" in columns else columns.intersection(_lists(table)):
             landed = f"_landed ->> '{name}'" if "_landed" in columns else f'"{name}"::text'
             values = {
@@ -112,16 +111,16 @@ class Eraser:
                 f" bronze.without_forgotten({landed}))",
                 "_updated_at": "now()",
             }
-            names_one = f"{where} and bronze.tells_of_forgotten({landed})"
-            self._set(relation, values, columns, names_one)
+            forgotten = f"{where} and bronze.tells_of_forgotten({landed})"
+            self._set(relation, values, columns, forgotten)
 
     def records(self, table: Table, relation: str, columns: set[str]) -> None:
         """Erase from a landed table's rows among the records, as if they were typed anew."""
         where = f"_source_table = '{table.name}'"
         is_list = bool(_lists(table)) and not _named(table.column_names, table)
         if is_list and (ids := _named(columns, *declared_tables().values())):
-            delete = f"delete from {relation} where {where} and ({_names_forgotten(ids)})"
-            self.run(relation, delete)
+            forgotten = f"{where} and ({_names_forgotten(ids)})"
+            self.run(relation, f"delete from {relation} where {forgotten}")
         self._blank(table, relation, columns, where)
         if columns.issuperset({"_hash", *table.column_names}):
             judge = statement("judge_changed").format(

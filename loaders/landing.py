@@ -200,10 +200,9 @@ def check_shrink(
 ) -> None:
     """Refuse a snapshot that lost its keys, or would switch off more than half of what was on.
 
-    Whoever is not in a snapshot counts as gone. DaybookError when no key can be read, or (without
+    Whoever is not in it counts as gone. DaybookError when no key can be read, or (without
     `allow_shrink`) when of SHRINK_FROM earlier keys or more not half are left, or are left on by a
-    field or list. An empty list that may be empty is not compared.
-    """
+    field or list. An empty list that may be empty is not compared."""
     plan, earlier = reading.plan, before and before.day
     name, key = plan.table.name, ", ".join(plan.table.key)
     compared = partition.compared(earlier)

@@ -26,8 +26,7 @@ _READABLE = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
 # Whether a column's value switches its record off, whatever its case and its blanks.
 _BARE = "translate(lower({}), E' \\t\\r\\n', '')"
 _SWITCHES_OFF = f"{_BARE} = {_BARE}"
-# Of the earlier list's elements: each is searched for in the whole new list.
-ELEMENTS_COMPARED = 100
+ELEMENTS_COMPARED = 100  # of the earlier list: each is searched for in all of the new one
 # The elements of all lists that a key's records have, near enough to be compared.
 _ELEMENTS = (
     "array_remove(string_to_array(regexp_replace("

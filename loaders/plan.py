@@ -1,4 +1,4 @@
-"""What there is to land: every table's files, looked at and hashed before any write."""
+"""What there is to land: every table's files, scanned and hashed before any write."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READER_VERSION = 10
 @dataclass(frozen=True)
 class Plan:
     """One table of a day. `files` is None when it isn't there; `error` is why it can't land;
-    `prepared` is what Spark has read of them; `may_be_empty`: nothing in its files is no fault."""
+    `prepared` is the files as Spark read them; `may_be_empty`: it may have no records."""
 
     table: Table
     day: Day
@@ -51,12 +51,12 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """What the day has of the table and how it is read; None where it has none."""
+        """A hash of the table's files and of how they are read; None when it has none."""
         if self.files is None or (self.error and not self.files):
             return None
         content = {
-            "files": [(found.file.path, found.file.bytes, found.sha256) for found in self.files],
-            # whatever the declaration says of how they are read
+            "files": [(one.file.path, one.file.bytes, one.sha256) for one in self.files],
+            # all that the declaration says about how they are read
             "table": astuple(self.table),
             "reader": READER_VERSION,
             # another key gives other hashes
@@ -73,7 +73,7 @@ def plan_day(
     allow_empty: bool = False,
     sources: str | Path | None = None,
 ) -> list[Plan]:
-    """Look at all that `day` has for `tables` (all declared ones by default); writes nothing.
+    """Scan the files that `day` has for `tables` (by default all declared ones); writes nothing.
 
     `sources` is an overlay of the declaration (default: DAYBOOK_SOURCES). DaybookError, naming
     every problem, when a required table is missing, its names, paths or headers can't be used, or
@@ -107,7 +107,7 @@ def plan_tables(
     allow_empty: bool = False,
     scan: Callable[[list[RawFile], Table], list[Scanned]] | None = None,
 ) -> list[Plan]:
-    """As plan_day, for a day's folder and without a warehouse; `scan` looks at a table's files."""
+    """As plan_day, for a day's folder and without a warehouse; `scan` scans a table's files."""
     plans, problems = [], []
     if any(table.hashes for table in tables):
         hashed(None)  # a key that is missing is found before anything is looked at

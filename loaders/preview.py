@@ -1,4 +1,4 @@
-"""What landing a day would do, found by landing it in transactions that are rolled back."""
+"""What landing a day would do: it is landed in transactions that are rolled back."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NO_BATCH = 0  # batches begin with 1
 
 @dataclass(frozen=True)
 class Keys:
-    """How the keys differ from those of `against`, a landed day; of a delta nothing is gone, and
-    it is compared with all landed days."""
+    """How the keys differ from those of the landed day `against`. A delta is compared with all
+    landed days, and none of its keys is gone."""
 
     against: str
     new: int
@@ -61,57 +61,56 @@ def preview_day(
 ) -> list[Preview]:
     """Each declared table's preview.
 
-    Leaves nothing in the warehouse, not even a number taken. DaybookError where there is no such
-    day, UsageError where the warehouse holds the other calendar.
+    Nothing stays in the warehouse, and no sequence advances. DaybookError when there is no such
+    day, UsageError when the warehouse holds the other calendar.
     """
-    folder, found = day_folder(data, day), []
+    folder, previews = day_folder(data, day), []
     with ledger.connect(day) as conn:
         warehouse.check_ready(conn)
         ledger.check_calendar(conn, day)
         for table in declared_tables(sources).values():
             try:
                 (plan,) = plan_tables(folder, [table], day, allow_empty=allow_empty)
-                found.append(_preview(conn, plan, allow_shrink))
+                previews.append(_preview(conn, plan, allow_shrink))
             except UsageError:
                 raise
             except DaybookError as error:
-                said = (
-                    str(error).removeprefix(f"{table.name}: ").removesuffix("Nothing was landed.")
-                )
-                found.append(Preview(table.name, table.required, "refused", error=said.strip()))
-    return found
+                why = str(error).removeprefix(f"{table.name}: ").removesuffix("Nothing was landed.")
+                refused = Preview(table.name, table.required, "refused", error=why.strip())
+                previews.append(refused)
+    return previews
 
 
 def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
     table, day = plan.table, plan.day
     if plan.error:
         raise plan.error
-    about = partial(Preview, table.name, table.required)
+    preview = partial(Preview, table.name, table.required)
     if plan.files is None:
-        return about("dropped" if has_partition(conn, table.name, day) else "absent")
-    about = partial(about, files=tuple(scanned.file.path for scanned in plan.files))
-    held, before = ledger.landed_days(conn, table.name, day)
-    if unchanged(plan, held):
-        return about("unchanged")
+        return preview("dropped" if has_partition(conn, table.name, day) else "absent")
+    preview = partial(preview, files=tuple(scanned.file.path for scanned in plan.files))
+    landed, before = ledger.landed_days(conn, table.name, day)
+    if unchanged(plan, landed):
+        return preview("unchanged")
     reading = Reading(plan)
     batch = ledger.Batch(table, day, "", NO_BATCH, datetime.now(UTC))
     with conn.transaction(force_rollback=True):
         partition = NewPartition(conn, batch)
         reading.copy_into(partition)
-        landed = checked(partition, reading, before, allow_shrink)
-        return about(
+        outcome = checked(partition, reading, before, allow_shrink)
+        return preview(
             "lands",
-            rows=landed.rows_landed or 0,
-            rejected=landed.rows_rejected or 0,
-            repaired=landed.rows_repaired,
-            drift=landed.drift,
+            rows=outcome.rows_landed or 0,
+            rejected=outcome.rows_rejected or 0,
+            repaired=outcome.rows_repaired,
+            drift=outcome.drift,
             keys=_keys(conn, plan, before),
         )
 
 
 def _keys(conn: Connection, plan: Plan, before: ledger.LandedDay | None) -> Keys | None:
-    """The new rows' keys beside those of the day itself where it has landed, else of the nearest
-    earlier one."""
+    """The new rows' keys compared with those of the day itself where it has landed, else with the
+    nearest earlier landed day's."""
     table, held = plan.table, None
     if table.kind == "snapshot":
         held = plan.day if has_partition(conn, table.name, plan.day) else before and before.day

@@ -28,8 +28,8 @@ LOCALLY = {
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file. `path` is relative to the day's folder; `bytes`, `mtime_ns` and (on S3) `etag`
-    as listed."""
+    """A raw file; `path` is relative to the day's folder. `bytes`, `mtime_ns` and (on S3) `etag`
+    are those of the listing."""
 
     path: str
     location: Place
@@ -41,7 +41,7 @@ class RawFile:
 
 
 class Stream(io.RawIOBase):
-    """What `more(size)` gives, as a stream."""
+    """The bytes that calls of `more(size)` return, as a stream."""
 
     def __init__(self, more: Callable[[int], bytes]) -> None:
         self._more = more
@@ -66,8 +66,8 @@ def opened(
     start: int = 0,
     end: int | None = None,
 ) -> Iterator[IO[bytes]]:
-    """The file's content, unzipped and in UTF-8, or its bytes from `start` to `end`; `on_read`
-    gets the number of bytes that were read from disk.
+    """The file's content as a stream, unzipped and in UTF-8, or its bytes from `start` to `end`.
+    `on_read` is called with the number of bytes read from disk.
 
     Bytes that are wrong in a one-byte `encoding` stay as they are, for the reader to repair.
     DaybookError naming the file when it can't be opened or is cut.
@@ -103,7 +103,7 @@ def opened(
 
 
 def seekable(file: RawFile) -> Any:
-    """The file to be read at any place, as a context: what Parquet and sheets need."""
+    """A context with the file for random access, which Parquet and sheets need."""
     if isinstance(file.location, s3.S3Path):
         return file.location.open_seekable()
     return nullcontext(file.location)
@@ -128,14 +128,14 @@ def sha256(file: RawFile) -> str:
 
 
 def versions(places: Sequence[Place]) -> list[s3.Version]:
-    """Each place as it is now, all on disk or all in S3."""
+    """Size, time and etag of each place now; all are on disk, or all in S3."""
     if on_s3 := [place for place in places if isinstance(place, s3.S3Path)]:
         return s3.versions(on_s3)
     found: list[s3.Version] = []
     for place in places:
         with naming_errors_of(place):
-            about = Path(str(place)).stat()
-        found.append((about.st_size, about.st_mtime_ns, None))
+            status = Path(str(place)).stat()
+        found.append((status.st_size, status.st_mtime_ns, None))
     return found
 
 
@@ -152,7 +152,7 @@ def _changed(file: RawFile) -> DaybookError:
 
 @contextmanager
 def naming_errors_of(location: Place) -> Iterator[None]:
-    """What goes wrong with a place, said so that it names the place and what to do."""
+    """Raise a place's OSError, or that of its gzip, as a DaybookError that names the place."""
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -160,5 +160,5 @@ def naming_errors_of(location: Place) -> Iterator[None]:
     except OSError as error:
         if isinstance(location, s3.S3Path):
             raise s3.error_of(location, error) from None
-        said = LOCALLY.get(type(error), error.strerror or error)
-        raise DaybookError(f"{error.filename or location}: {said}.") from error
+        reason = LOCALLY.get(type(error), error.strerror or error)
+        raise DaybookError(f"{error.filename or location}: {reason}.") from error

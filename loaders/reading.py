@@ -1,4 +1,4 @@
-"""One reading of a table's files: rows for COPY, what is put aside, and what was found besides."""
+"""Reads a table's files once: rows for COPY, rejects, and what the files' fields are."""
 
 from __future__ import annotations
 
@@ -21,18 +21,15 @@ from loaders.tally import Read, Rejects
 # Among many files a CSV below this is parsed: a COPY of its own would cost more.
 SMALL_CSV = 64 << 10
 FEW_FILES = 20
-PIECE = 1 << 16  # bytes that go to COPY at once
-SHORTEST = 8  # bytes of a record of JSON that has a key; one of a CSV has as many as columns
-REJECTS_OF_FAILED = 1000  # so many of a failed batch are kept
-SEEKABLE = ("parquet", "xlsx")  # formats that are read at any place, and not from the beginning
+PIECE = 1 << 16  # bytes of a CSV in one write to COPY
+SHORTEST = 8  # bytes of a JSON record with a key; a CSV's has a byte for each column
+REJECTS_OF_FAILED = 1000  # a failed batch keeps so many
+SEEKABLE = ("parquet", "xlsx")  # formats that are not read from beginning to end
 
 
 class Reading:
-    """`read` is what it came to, `rejects` what was put aside.
-
-    `tell(bytes, rows)` hears how much more was read, less than nothing where it begins again.
-    `parts`: what is read here of the table's files, by default all of them.
-    """
+    """Reads the `parts` of a table's files, by default all. `read` is the result, with `rejects`.
+    `tell(bytes, rows)` is called with how much more was read; negative when reading restarts."""
 
     def __init__(
         self,
@@ -48,7 +45,7 @@ class Reading:
         self._begin()
 
     def _begin(self) -> None:
-        """All from the start, as if nothing had been read."""
+        """Start from the beginning: nothing has been read."""
         self.rejects = Rejects()
         self.read = Read(found=Found(put_aside=self._put_aside))
         headers = {scanned.header for scanned in self.plan.files or () if scanned.header}
@@ -56,8 +53,8 @@ class Reading:
             self.mapping.header(header).note(self.read.found)
 
     def copy_into(self, partition: NewPartition) -> None:
-        """Make the partition of all that is to be read, large plain CSVs as they are, the others
-        parsed, in one stream; all are parsed where one of the former can't be taken so."""
+        """Fill the partition: COPY takes large plain CSVs unchanged, and all other files parsed. If
+        it can't take one of those CSVs, all are parsed."""
         try:
             with partition.filled():
                 self._copy(partition, SMALL_CSV if len(self.parts) > FEW_FILES else -1)
@@ -68,7 +65,7 @@ class Reading:
                 self._copy(partition, math.inf)
 
     def _copy(self, partition: NewPartition, smallest: float) -> None:
-        """MustBeParsed, of CSVs larger than `smallest`."""
+        """CSVs larger than `smallest` bytes go to COPY unchanged where they may; MustBeParsed."""
         if prepared := self.plan.prepared:
             self.read = prepared.read
             for text in prepared.rejects():
@@ -78,25 +75,25 @@ class Reading:
         parsed = []
         for part in self.parts:
             if part.scanned.streamed and part.bytes > smallest:
-                self._copy_as_it_is(partition, part, part.scanned.streamed)
+                self._copy_unparsed(partition, part, part.scanned.streamed)
             else:
                 parsed.append(part)
         if parsed:
             self.read.landed += partition.copy_pieces(self.pieces(parsed))
 
     def pieces(self, parts: Iterable[Slice]) -> Iterator[bytes]:
-        """The parts' rows as COPY's CSV; DaybookError for one that can't land."""
+        """The rows of the parts as CSV for COPY; DaybookError for a part that can't land."""
         for part in parts:
             self._part = part
             path = part.scanned.file.path
-            rows, rejected = 0, self.read.rejected
+            rows, rejected_before = 0, self.read.rejected
             opening = partial(opened_slice, part, self.plan.table.encoding, self._on_read)
             try:
-                for piece, many in read_pieces(
+                for piece, count in read_pieces(
                     part.scanned, self.mapping, self.read.found, opening, part.first
                 ):
-                    rows += many
-                    self._on_read(0, many)
+                    rows += count
+                    self._on_read(0, count)
                     yield piece
                 self.read.keyed.add(path)
             except KeylessError as error:
@@ -109,9 +106,9 @@ class Reading:
                 is_sheet = part.scanned.file.format == "xlsx"
                 what = "its first sheet is empty" if is_sheet else "it has no bytes: fetch it again"
                 raise UnreadableError(f"{path}: {what}. Nothing was replaced.")
-            self._count(part, rows + self.read.rejected - rejected)
+            self._count(part, rows + self.read.rejected - rejected_before)
 
-    def _copy_as_it_is(
+    def _copy_unparsed(
         self, partition: NewPartition, part: Slice, columns: tuple[str, ...]
     ) -> None:
         import psycopg
@@ -122,19 +119,19 @@ class Reading:
         count = QuickCount(path, delimiter, habits, names=names, header=not part.start)
 
         def pieces() -> Iterator[bytes]:
-            seen = 0
+            reported = 0
             with opened_slice(part, on_read=self._on_read) as stream:
                 while piece := stream.read(PIECE):
                     yield piece
                     count.add(piece)  # while Postgres is at work
-                    self._on_read(0, count.so_far - seen)
-                    seen = count.so_far
+                    self._on_read(0, count.so_far - reported)
+                    reported = count.so_far
 
         try:
             rows = partition.copy_bytes(part, columns, pieces())
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded):
             raise MustBeParsed from None
-        # Blank lines, or the \\. that ends the data for servers before 18: parsing tells them.
+        # Blank lines, or \\. which ends the data for servers before 18: parsing handles both.
         if rows != count.records():
             raise MustBeParsed
         self.read.landed += rows
@@ -154,7 +151,7 @@ class Reading:
         self.tell(size, rows)
 
     def _put_aside(self, reject: Reject) -> None:
-        """DaybookError once the rest of the files can't bring the rejects below the limit."""
+        """Keep a reject. DaybookError once the rest of the files can't get below the limit."""
         path, raw = self._part.scanned.file.path, "" if self.plan.table.hashes else reject.raw
         columns = [path, reject.number, reject.reason, raw, reject.landed]
         self.rejects.add(json.dumps(columns) + "\n")
@@ -164,7 +161,7 @@ class Reading:
             raise self._too_many(f"already {self.read.rejected}", "")
 
     def source_files(self) -> list[dict[str, Any]]:
-        """The files as the ledger keeps them, with how many records each has."""
+        """The files as the ledger keeps them, each with its number of records."""
         return [
             {
                 "path": scanned.file.path,
@@ -176,19 +173,19 @@ class Reading:
         ]
 
     def check(self) -> None:
-        """DaybookError where no slice of a file has the key, where records are missing, or when
-        the rejects are more than the table allows."""
+        """DaybookError for a file without the key, for records that are lost, and for more
+        rejects than the table allows."""
         read, table = self.read, self.plan.table
         read.check_keys()
-        among = read.records.total()
-        if read.landed + read.rejected != among:
+        total = read.records.total()
+        if read.landed + read.rejected != total:
             raise DaybookError(
-                f"{table.name}: {among} records are in the files, but {read.landed} landed and "
+                f"{table.name}: {total} records are in the files, but {read.landed} landed and "
                 f"{read.rejected} were rejected."
             )
-        if read.rejected > table.max_reject_share * among:
-            share = f"{read.rejected / among:.1%}, "
-            raise self._too_many(f"{read.rejected} of {among}", share)
+        if read.rejected > table.max_reject_share * total:
+            share = f"{read.rejected / total:.1%}, "
+            raise self._too_many(f"{read.rejected} of {total}", share)
 
     def _too_many(self, count: str, share: str) -> DaybookError:
         table = self.plan.table
@@ -201,10 +198,10 @@ class Reading:
 
 
 def _most_rejects(plan: Plan) -> float:
-    """How many rejects are too many, however many records the files may have in their bytes."""
-    share, good = plan.table.max_reject_share, 0.0
+    """The number of rejects that is too many even if the files have the most records they can."""
+    share, most_records = plan.table.max_reject_share, 0.0
     for scanned in plan.files or ():
         if scanned.file.compressed or scanned.file.format in SEEKABLE or share == 1:
             return math.inf
-        good += scanned.file.bytes / (len(scanned.header or ()) or SHORTEST)
-    return max(REJECTS_OF_FAILED, good * share / (1 - share))
+        most_records += scanned.file.bytes / (len(scanned.header or ()) or SHORTEST)
+    return max(REJECTS_OF_FAILED, most_records * share / (1 - share))

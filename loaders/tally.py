@@ -1,4 +1,4 @@
-"""What reading a table's files comes to: how many records of which kind, and what was put aside."""
+"""The result of reading a table's files: how many records of which kind, and the rejects."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ IN_MEMORY = 8 << 20  # characters of rejects; more are kept on disk
 
 @dataclass
 class Read:
-    """What reading came to: rows that landed, records that were rejected and that landed repaired,
-    the records of each file, and what its fields are. `keyed`: the files of which a slice has the
-    key; `keyless`: what to say of one where no slice has."""
+    """The counts of a reading, and the fields that it found; `records` counts by file. `keyed`: the
+    files of which a slice has the key; `keyless`: for a slice without it, the file's error."""
 
     landed: int = 0
     rejected: int = 0
@@ -30,7 +29,7 @@ class Read:
     keyless: dict[str, KeylessError] = field(default_factory=dict)
 
     def add(self, other: Read) -> None:
-        """Takes what another has read of the same table."""
+        """Add what another process has read of the same table."""
         self.landed += other.landed
         self.rejected += other.rejected
         self.repaired += other.repaired
@@ -47,8 +46,8 @@ class Read:
 
 
 class Rejects:
-    """What was put aside, a line of JSON each: path, number, reason, raw text, and whether the
-    record landed repaired."""
+    """Rejects, each a line of JSON: path, record number, reason, raw text, whether it landed
+    repaired."""
 
     def __init__(self) -> None:
         self._lines = tempfile.SpooledTemporaryFile(  # noqa: SIM115
@@ -59,7 +58,7 @@ class Rejects:
         self._lines.write(text)
 
     def blocks(self) -> Iterator[str]:
-        """All of their text, in pieces."""
+        """All lines as text, in pieces."""
         self._lines.seek(0)
         return iter(partial(self._lines.read, IN_MEMORY), "")
 

@@ -1,8 +1,8 @@
 """Landing with several processes: each reads its share of the files into a table of its own.
 
-The landing's own process reads the first, so one process is the case of no others. A worker has
-committed its table when it says what it has read, and ends when its parent does: what a dead run
-leaves hangs on no parent, so nobody sees it and the sweep finds it.
+The landing's own process reads the first share. A worker commits its table before it answers, and
+ends when its parent does. What a dead run leaves has no parent table: nobody sees it, and the sweep
+drops it.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ LOST = "nothing was replaced. Run the day again, with fewer --workers if memory 
 
 
 class Worker:
-    """A process that does what it is told, as its context. `lost` is what to do where it ends
-    early."""
+    """A context with a process that calls the functions it is sent. `lost` ends the message for a
+    process that died: what to do."""
 
     def __init__(self, lost: str) -> None:
         self._lost = lost
@@ -69,8 +69,8 @@ class Worker:
         tell: Callable[[int, int], None] = lambda size, rows: None,
         put_aside: Callable[[str], None] = lambda text: None,
     ) -> Any:
-        """What comes of a function and its arguments; `tell` and `put_aside` hear meanwhile what
-        is read and what of it is rejected."""
+        """The result of `order`, a function and its arguments. Meanwhile `tell` is called with what
+        was read and `put_aside` with rejects. The function's error is raised here."""
         try:
             self._end.send(order)
             while isinstance(answer := self._end.recv(), (tuple, str)):
@@ -89,16 +89,16 @@ class Worker:
 
 @contextmanager
 def started_workers(many: int) -> Iterator[list[Worker]]:
-    """So many workers, who end with the block."""
+    """So many workers, which end with the block."""
     with ExitStack() as stack:
         yield [stack.enter_context(Worker(LOST)) for _ in range(many)]
 
 
 def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> None:
-    """Make the partition of what so many processes read of the files, this one among them.
-    DaybookError of the first share that has one, or for a worker that died."""
+    """Fill the partition with `many` processes, this one among them. DaybookError: that of the
+    first share that failed, or for a worker that died."""
     plan = reading.plan
-    # waits for the others as long as they take
+    # this session waits for the workers as long as they take
     conn.execute("set local idle_in_transaction_session_timeout = 0")
     # the workers end first: the pool waits for each thread that listens to one
     with ThreadPoolExecutor(many) as threads, started_workers(many - 1) as workers:
@@ -126,7 +126,7 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
 def _counted(
     threads: ThreadPoolExecutor, workers: Sequence[Worker], parts: list[Slice], table: Table
 ) -> list[int | None]:
-    """Whoever is through takes the next slice, so that nobody waits for a process that starts."""
+    """Count each slice's records. A process that is done takes the next, so that none waits."""
     counts: list[int | None] = [None] * len(parts)
     left = iter(enumerate(parts))
 
@@ -134,18 +134,18 @@ def _counted(
         for place, part in left:
             counts[place] = count(part)
 
-    def by(worker: Worker) -> Future[None]:
+    def look_with(worker: Worker) -> Future[None]:
         return threads.submit(look_at, lambda part: worker.ask((_look, part, table)))
 
-    others = [by(worker) for worker in workers]
+    others = [look_with(worker) for worker in workers]
     look_at(lambda part: look(part, table))
     for other in others:
         other.result()
     return counts
 
 
-# What a worker is told to do. Its parent hears a tuple for what is read, text for what is rejected,
-# and then the answer.
+# The functions for workers. The parent gets tuples of what was read, rejects as text, and last the
+# result.
 
 
 def _look(_parent: Connection, part: Slice, table: Table) -> int | None:
@@ -159,7 +159,7 @@ def _land(
     plan: Plan,
     batch: Batch,
 ) -> list[Any]:
-    """Reads a share; what that came to, and the error that ended it or None."""
+    """Land a share; the reading's result, and the error that ended it or None."""
     reading = Reading(plan, lambda *read: parent.send(read), share)
     error: Exception | None = None
     try:
@@ -181,14 +181,14 @@ def _end_with(descriptor: int) -> None:
 
 
 def main(descriptor: str, folder: str) -> None:
-    """Do what the parent orders, until it is gone."""
+    """Call the functions that the parent sends, until it is gone."""
     os.chdir(folder)
     threading.Thread(target=_end_with, args=[int(descriptor)], daemon=True).start()
     with Connection(int(descriptor)) as parent, suppress(EOFError, ConnectionError):
         while True:
-            work, *given = parent.recv()
+            function, *arguments = parent.recv()
             try:
-                answer = work(parent, *given)
+                answer = function(parent, *arguments)
             except Exception as error:
                 # where it was; its message may quote a row
                 error.add_note("".join(traceback.format_tb(error.__traceback__)))

@@ -22,9 +22,8 @@ class MustBeParsed(Exception):
 class Count:
     """Counts by matching one record after the other: a quote opens a field only at its beginning.
 
-    The bytes of an unfinished record are kept, and matched again once there are twice as many: so
-    the time is linear in the record's size. `so_far` is the number of whole records, header
-    included.
+    The bytes of an unfinished record are matched again once there are twice as many: the time is
+    linear in its size. `so_far` is the number of whole records, header included.
     """
 
     def __init__(self, path: str, delimiter: str = ",") -> None:

@@ -1,5 +1,5 @@
-"""CSV as Python's csv reads it: a quote inside an unquoted field is a character. Where that is what
-COPY reads, too, the file's bytes go to it as they are."""
+"""CSV as Python's csv reads it: a quote inside an unquoted field is a character. Where COPY
+reads the same, it gets the file's bytes unchanged."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ BLANK = " \t\r\n\x0b\x0c"
 
 
 def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
-    """What the first line with content says; None when the file has no content. DaybookError for a
-    header that can't be used, with what it probably is."""
+    """The header, which is the first line with content; None when the file has no content.
+    DaybookError for one that can't be used, with what it probably is."""
     table = mapping.table
     with opened(file, encoding=table.encoding) as stream:
         head = stream.read(HEADER_LIMIT + 1)
@@ -52,14 +52,14 @@ def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
             f"{file.path}: the header is not UTF-8 ({why_unstorable(line)}): save the file as "
             "UTF-8, or declare its encoding, such as cp1252."
         )
-    if (told := guess.excels_line(line, table.delimiter)) is not None:
-        raise DaybookError(f"{file.path}: {told}.")
+    if (advice := guess.excels_line(line, table.delimiter)) is not None:
+        raise DaybookError(f"{file.path}: {advice}.")
     below = (names for _, names, _ in islice(records, guess.TITLE_LINES))
     return headed(fields, file, mapping, f"The header as read: {line}", below, line)
 
 
 def _begins(head: bytes, table: Table) -> str:
-    """The first line, whatever it is: no value of the records behind it."""
+    """The first line, whatever it is, and no value of the records after it."""
     text = head[: 8 * guess.HEADER_SHOWN].decode("utf-8", "replace").replace("\0", "")
     return guess.begins(text.lstrip().partition("\n")[0], table)
 
@@ -76,28 +76,28 @@ def records_of(
     buffered = io.BufferedReader(Stream(more), 1 << 18)
     lines = io.TextIOWrapper(buffered, "utf-8-sig", "surrogateescape", newline="")
     # the record's text: as a list of lines it would cost sixty bytes for each, however short
-    taken = io.StringIO(newline="")
+    record = io.StringIO(newline="")
     open_quote = False
 
-    def taking() -> Iterator[str]:
+    def lines_of_record() -> Iterator[str]:
         nonlocal open_quote
         while line := lines.readline(RECORD_LIMIT):
-            size = taken.tell()
+            size = record.tell()
             if not size and line[0] == "\ufeff":
                 line = line[1:]
             if size + len(line) >= RECORD_LIMIT:
                 raise UnreadableError(
                     f"{path}: a record is larger than 64 MiB; is a quote left open?"
                 )
-            taken.write(line)
+            record.write(line)
             yield line
-        open_quote = taken.tell() > 0  # csv has asked for more of a record
+        open_quote = record.tell() > 0  # csv has asked for more of a record
 
     csv.field_size_limit(2 * RECORD_LIMIT)
-    for fields in csv.reader(taking(), delimiter=delimiter):
-        text = taken.getvalue()
-        taken.seek(0)
-        taken.truncate()
+    for fields in csv.reader(lines_of_record(), delimiter=delimiter):
+        text = record.getvalue()
+        record.seek(0)
+        record.truncate()
         if text.strip(BLANK):
             yield text, fields, open_quote
 
@@ -143,6 +143,6 @@ def read_csv(
                 yield Reject(number, why, raw_text(text), landed=True)
             yield header.row(number, fields)
         number += 1
-    read = max(number - first - 1, 0)  # but for the first, as Count has it
+    read = max(number - first - 1, 0)  # Count leaves out the first, as a header
     if read != count.records():
         raise DaybookError(f"{file.path}: {count.records()} records counted, {read} read.")

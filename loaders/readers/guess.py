@@ -140,9 +140,8 @@ def list_in(value: dict[str, Any], depth: int = 3) -> str | None:
 def no_record(record: dict[str, Any], table: Table, *, alone: bool) -> str | None:
     """Why an object that has the key is no record after all; None when it is one.
 
-    It is an envelope when the elements of a list in it have more declared fields than it has
-    itself. `alone` in its file, with no other declared field than the key, it can be an error
-    message."""
+    It is an envelope when its list's elements have more declared fields than itself. `alone` in its
+    file, without any but the key, it may be an error message."""
     path = list_in(record)
     if path is not None and path != ".".join(table.records):
         inner: Any = record

@@ -145,8 +145,7 @@ class Window:
 
 
 def blocks_of(window: Window, file: RawFile, path: FieldPath, *, lines: bool) -> Iterator[Block]:
-    """The file's blocks; `path` leads to a page's list. `lines`: each record is known to be a line
-    of its own; else that is found out once."""
+    """The file's blocks; `path` leads to a page's list. `lines`: each record is surely a line."""
     is_known = lines
     while first := window.peek():
         if first == "[" and not (lines and window.peek_line().rstrip(" \t\r").endswith("]")):

@@ -157,7 +157,6 @@ class Reader:
         self._found.put_aside(Reject(self.number, reason, raw_text(raw)))
 
     def _record(self, value: Any, raw: str, *, may_be_page: bool) -> Iterator[bytes]:
-        """The line for COPY of a record, or of each in a page's list. `raw` is its text."""
         if not isinstance(value, dict):
             raise Broken("an element is no object")
         if may_be_page and (records := _list_at(value, self._page)) is not None:

@@ -11,17 +11,15 @@ from loaders.readers.rows import Found, Row, has_value, is_key, json_text, text_
 from loaders.readers.values import Treat, chained, declared_of, habit_of
 from loaders.schema import FieldPath, Table
 
-# A value that a record has for a column: the rank and path of its place, and the value.
-Candidate = tuple[int, FieldPath, Any]
+Candidate = tuple[int, FieldPath, Any]  # a value for a column, with the rank and path of its place
 Candidates = dict[int, list[Candidate]]  # by the column's place
 
 
 class Mapping:
     """A table's declaration, made ready for reading.
 
-    `habits`, `declared` and `treats` change a column's text, by the column's place. `habits` undo
-    what a foreign writer does to ids and dates, which few files have. `declared` are what the
-    declaration asks for. `treats` do both.
+    By a column's place, `habits` undo what a foreign writer does to ids and dates (few files have
+    it), `declared` do what the declaration asks for, and `treats` do both.
     """
 
     def __init__(self, table: Table) -> None:
@@ -128,11 +126,9 @@ class Header:
 
     @cached_property
     def streamed(self) -> tuple[str, ...] | None:
-        """The columns into which COPY can take a CSV's bytes unchanged, in the file's order.
-
-        None unless every name is that of one column and no value has to be changed. None for a
-        single column, too: there COPY takes a blank line for a record.
-        """
+        """The columns, in the file's order, for COPY of a CSV's unchanged bytes. None unless every
+        name is one column's and no value has to be changed, and for a single column: there COPY
+        takes a blank line for a record."""
         columns: dict[int, str] = {}
         for name, indexes in zip(self._mapping.names, self.places, strict=True):
             if indexes[1:] or (indexes and columns.setdefault(indexes[0], name) != name):

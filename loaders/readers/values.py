@@ -1,4 +1,4 @@
-"""What landing does to a single value: what a foreign writer did to it, and what is declared."""
+"""Changes to single values: they undo a foreign writer's habits and do what is declared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loaders.readers.rows import Digits
 from loaders.schema import Column, Table
 
 HASH_KEY = "DAYBOOK_HASH_KEY"
-SHORTEST_KEY = 16  # characters: a shorter one is soon guessed, and with it each name
+SHORTEST_KEY = 16  # characters: if a shorter one is guessed, so is each name
 Treat = Callable[[str | None], str | None]
 
 _WHOLE = re.compile(r"[ \t]*([+-]?[0-9]+)\.0+[ \t]*")
@@ -26,16 +26,16 @@ EPOCHS = {"%s": "seconds", "%Q": "milliseconds"}  # since 1970
 
 
 def whole_id(text: str | None) -> str | None:
-    """An id that went through a float: 9001.0 is 9001, and a float that is no number is none.
-    Everything else stays as it is, the text `nan` too."""
+    """An id that went through a float: 9001.0 becomes 9001, and a float NaN or Infinity null.
+    Everything else stays, the text `nan` too."""
     if isinstance(text, Digits) and not text.finite:
         return None
-    return found[1] if text and (found := _WHOLE.fullmatch(text)) else text
+    return match[1] if text and (match := _WHOLE.fullmatch(text)) else text
 
 
 def plain_date(text: str | None) -> str | None:
-    """A date that was kept as midnight: 2026-01-05T00:00:00Z is 2026-01-05."""
-    return found[1] if text and (found := _MIDNIGHT.fullmatch(text)) else text
+    """A date that was kept as midnight: 2026-01-05T00:00:00Z becomes 2026-01-05."""
+    return match[1] if text and (match := _MIDNIGHT.fullmatch(text)) else text
 
 
 def _mapped(values: dict[str, str], text: str | None) -> str | None:
@@ -44,19 +44,19 @@ def _mapped(values: dict[str, str], text: str | None) -> str | None:
     return values.get(text, values.get(text.strip(), text))
 
 
-def _decimal_point(written: re.Pattern[str], text: str | None) -> str | None:
-    """1.234,50 as 1234.50 where that is how numbers are written; what is no number by these rules
-    stays as it is, and what a file has as a number, not as its text."""
-    found = text and not isinstance(text, Digits) and written.fullmatch(text)
-    if not found:
+def _decimal_point(pattern: re.Pattern[str], text: str | None) -> str | None:
+    """1.234,50 becomes 1234.50. What the pattern does not match stays, and so does a value that is
+    a number in the file, and not text."""
+    match = text and not isinstance(text, Digits) and pattern.fullmatch(text)
+    if not match:
         return text
-    sign, whole, part = found.group("sign", "whole", "part")
+    sign, whole, part = match.group("sign", "whole", "part")
     return sign + re.sub("[^0-9]", "", whole) + (f".{part}" if part else "")
 
 
-def _written(decimal: str) -> re.Pattern[str]:
-    """How numbers are written with this sign before a fraction: another one between thousands, and
-    perhaps a currency's before or behind it."""
+def _number_pattern(decimal: str) -> re.Pattern[str]:
+    """Matches a number as text: with this decimal sign, another sign between thousands, and perhaps
+    a currency's before or after it."""
     between = ".,'\u2019 \u00a0\u202f".replace(decimal, "")
     whole = rf"[0-9]+|[0-9]{{1,3}}(?P<by>[{between}])[0-9]{{3}}((?P=by)[0-9]{{3}})*"
     return re.compile(
@@ -65,11 +65,11 @@ def _written(decimal: str) -> re.Pattern[str]:
 
 
 def _scaled(places: int, text: str | None) -> str | None:
-    """12.5 as 1250 where the point moves two places: by its digits, so it is exact."""
-    found = text and re.fullmatch(r"\s*([+-]?[0-9]+)(?:\.([0-9]+))?([eE][+-]?[0-9]{1,9})?\s*", text)
-    if not found:
+    """12.5 becomes 1250 where the point moves two places: exact, as only digits move."""
+    match = text and re.fullmatch(r"\s*([+-]?[0-9]+)(?:\.([0-9]+))?([eE][+-]?[0-9]{1,9})?\s*", text)
+    if not match:
         return text
-    whole, part, power = found.groups(default="")
+    whole, part, power = match.groups(default="")
     if power:
         return f"{whole}.{part or 0}e{int(power[1:]) + places}"
     part = part.ljust(places, "0")
@@ -99,8 +99,8 @@ def _default(default: str, text: str | None) -> str | None:
 
 
 def hashed(text: str | None) -> str | None:
-    """The value's HMAC-SHA256 by DAYBOOK_HASH_KEY, as hex: equal for equal values, whatever table
-    has them and whatever blanks are around them. UsageError without a key that is long enough."""
+    """The value's HMAC-SHA256 by DAYBOOK_HASH_KEY, as hex. Blanks around a value don't count, so
+    equal values are equal in all tables. UsageError without a key that is long enough."""
     key = os.environ.get(HASH_KEY, "").encode()
     if len(key) < SHORTEST_KEY:
         raise UsageError(
@@ -118,7 +118,7 @@ def _chain(steps: Sequence[Treat], text: str | None) -> str | None:
 
 
 def suspect(habits: Mapping[int, Treat], delimiter: str) -> re.Pattern[bytes] | None:
-    """What finds in bytes of cells what one of the habits may change."""
+    """A pattern that finds, in bytes of cells, values that a habit may change; None without any."""
     end = re.escape(delimiter.encode())
     marks = {whole_id: rb"\.0+[ \t]*(?:[\"\r\n%b]|$)" % end, plain_date: rb"[T ]00:00"}
     looks = [mark for habit, mark in marks.items() if habit in habits.values()]
@@ -126,19 +126,19 @@ def suspect(habits: Mapping[int, Treat], delimiter: str) -> re.Pattern[bytes] | 
 
 
 def habit_of(table: Table, column: Column) -> Treat | None:
-    """What puts right that a foreign writer made an id a float, or a date a moment."""
+    """What undoes a foreign writer's habit: ids as floats, dates as moments."""
     if table.is_id(column):
         return whole_id
     return plain_date if column.data_type == "date" else None
 
 
 def declared_of(table: Table, column: Column) -> Treat | None:
-    """What the declaration asks for, in the order in which it is done."""
+    """What the declaration asks for, as one function; None for nothing."""
     steps: list[Treat] = []
     if column.values:
         steps.append(partial(_mapped, dict(column.values)))
     if table.decimal and column.data_type in NUMBERS:
-        steps.append(partial(_decimal_point, _written(table.decimal)))
+        steps.append(partial(_decimal_point, _number_pattern(table.decimal)))
     if column.scale:
         steps.append(partial(_scaled, column.scale))
     if column.formats:
@@ -151,7 +151,7 @@ def declared_of(table: Table, column: Column) -> Treat | None:
 
 
 def chained(*steps: Treat | None) -> Treat | None:
-    """One after the other; None of none."""
+    """One function that does the steps in order; None when there are none."""
     wanted = [step for step in steps if step]
     if len(wanted) < 2:
         return wanted[0] if wanted else None
