@@ -115,7 +115,11 @@ def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
     the lock."""
     name = f"daybook child {flow_run_id} {child[:8]}"
     with closing(Lock(f"daybook run {flow_run_id}", name)) as lock:
-        lock.check()
+        if not lock.is_held():
+            raise LockedError(
+                f"daybook run {flow_run_id} does not hold the warehouse at {warehouse.where()}: it "
+                "has ended, or its worker has another warehouse (DATABASE_URL, DAYBOOK_HOME)."
+            )
         yield lock
 
 
