@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 SLOTS = 8  # a distributed day with its tables, and a second day that waits
+OURS = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
 OPEN = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
 # What its workers start: one command, with this Python (a worker's own may not be on its path),
 # and no variable by which a run could have another.
@@ -69,17 +70,20 @@ def make_pool() -> None:
             client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=JOB_TEMPLATE))
 
 
-def project_folder() -> dict[str, str]:
-    """prefect.yaml's build step: where runs work. DaybookError, before anything is deployed, where
-    the pool's workers would start them otherwise: each run would crash, or obey whoever calls."""
+def project_folder() -> dict[str, Any]:
+    """prefect.yaml's build step: where runs work, and which schedules somebody has switched on.
+    DaybookError, before anything is deployed, where the pool's workers would start runs otherwise:
+    each would crash, or obey whoever calls."""
     with get_client(sync_client=True) as client:
         found = client.read_work_pool(POOL).base_job_template["job_configuration"]
+        there = client.read_deployments(work_pool_filter=OURS)
     if found != JOB_TEMPLATE["job_configuration"]:
         raise DaybookError(
             f"Workers of the pool {POOL} start a run by `{found.get('command')}` in "
             f"{found.get('working_dir')}, which is not this environment and project: make deploy."
         )
-    return {"folder": str(PROJECT)}
+    on = {schedule.slug: schedule.active for each in there for schedule in each.schedules}
+    return {"folder": str(PROJECT)} | {slug: on.get(slug, False) for slug in ("nightly", "weekly")}
 
 
 def refuse_small_pool(*, on_pool: bool) -> None:
@@ -110,7 +114,7 @@ def reap() -> None:
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(OPEN),
-            work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [POOL]}}),
+            work_pool_filter=OURS,
         )
     alive = sessions()
     mark_crashed([str(run.id) for run in runs if str(run.id)[:8] not in alive])
@@ -157,8 +161,8 @@ def trigger(run: Run, name: str, run_name: str, **more: str) -> UUID:
 
 def wait_for(started: dict[str, UUID], run: Run) -> Done:
     """Wait until all have completed: name → run id and state. Raises what the first that failed
-    said, as PhaseError, PlanError or LockedError, or, when the run may not go on, what its check
-    raises: then the others are cancelled."""
+    said, as PhaseError, PlanError or LockedError; at once when one crashed, or the run may not go
+    on, which raises what its check does: then the others are cancelled."""
     names = {flow_run_id: name for name, flow_run_id in started.items()}
     wanted = FlowRunFilter.model_validate({"id": {"any_": list(names)}})
     taken = time.monotonic()
@@ -170,6 +174,9 @@ def wait_for(started: dict[str, UUID], run: Run) -> Done:
                 states = {names[each.id]: each.state for each in found if each.state}
                 if len(states) == len(names) and all(s.is_final() for s in states.values()):
                     break
+                for name, state in states.items():
+                    if state.is_crashed():  # with its worker, perhaps: nobody takes the others
+                        raise _failure(name, state)
                 if any(state.is_running() for state in states.values()):
                     taken = time.monotonic()
                 if time.monotonic() - taken > START_SECONDS:

@@ -72,6 +72,17 @@ def test_every_declared_deployment_is_there_and_the_schedules_are_switched_off(s
     assert "day" not in found["day-pipeline"]["parameters"]
 
 
+def test_deploying_leaves_a_schedule_as_somebody_has_switched_it(stack):
+    def nightly() -> tuple[str, bool]:
+        found = stack.prefect(f"/deployments/name/{DAY}")
+        return found["schedules"][0]["id"], found["schedules"][0]["active"]
+
+    for word, is_on in (("resume", True), ("pause", False)):
+        stack.run("prefect", "deployment", "schedule", word, DAY, nightly()[0])
+        assert stack.cold("flows.deploy", "day-pipeline").returncode == 0
+        assert nightly()[1] is is_on
+
+
 def test_prefects_database_is_apart_from_the_data(stack):
     assert (stack.home / "prefect" / "prefect.db").exists()
     with stack.connect() as connection:

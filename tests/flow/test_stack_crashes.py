@@ -3,6 +3,7 @@ next run goes through by itself, to the same state."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -149,3 +150,17 @@ def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
     with connect(stack.home) as db:
         *_, dead, _ = runs(db)
     assert stack.prefect(f"/flow_runs/{dead['flow_run_id']}")["state_type"] == left
+
+
+def test_a_distributed_day_ends_when_a_run_crashed_though_nobody_takes_the_others(stack):
+    os.kill(stack.pid("worker"), signal.SIGSTOP)
+    try:
+        day = stack.start("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
+        name, state = {"any_": ["prepare-day day1"]}, {"type": {"any_": ["SCHEDULED"]}}
+        (run,) = until(lambda: stack.flow_runs(name=name, state=state), 60)
+        crashed = {"type": "CRASHED", "message": "Its worker is gone."}
+        stack.prefect(f"/flow_runs/{run['id']}/set_state", state=crashed, force=True)
+        assert day.wait(60) == 1
+    finally:
+        os.kill(stack.pid("worker"), signal.SIGCONT)
+    assert "prepare-day crashed: Its worker is gone." in day.stderr
