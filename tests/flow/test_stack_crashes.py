@@ -153,6 +153,7 @@ def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
 
 
 def test_a_distributed_day_ends_when_a_run_crashed_though_nobody_takes_the_others(stack):
+    until(lambda: stack.prefect("/work_pools/daybook")["status"] == "READY")
     os.kill(stack.pid("worker"), signal.SIGSTOP)
     try:
         day = stack.start("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
