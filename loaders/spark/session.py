@@ -83,7 +83,7 @@ def session(name: str) -> Iterator[SparkContext]:
         master = settings["spark.master"]
         spark = SparkContext(conf=conf.setAll(settings.items()))
         try:
-            spark.setLogLevel("ERROR")
+            spark.setLogLevel("WARN")
             with tempfile.TemporaryDirectory(prefix="daybook-spark-") as folder:
                 # the loaders as a zip, for executors on machines that don't have the project
                 spark.addPyFile(shutil.make_archive(f"{folder}/daybook", "zip", PROJECT, "loaders"))
