@@ -1,7 +1,7 @@
-"""Prefect's API: where it is, the secret that it asks for, what server and callers are told.
+"""Prefect's API: its address, its secret, and the settings of its server and callers.
 
-A page of any origin and any other user of the machine can reach a port on localhost, and who may
-start a run with settings of its own runs commands as the worker.
+Any web page and any user of the machine can reach a port on localhost, and whoever may start a run
+with settings of their own can run commands as the worker.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ START_SECONDS = 90  # for a server: the first one makes its database
 
 
 def folder() -> Path:
-    """Where notes and logs of the stack are."""
+    """The folder of the stack's pid notes, logs and lock."""
     return warehouse.home() / "stack"
 
 
@@ -42,15 +42,15 @@ def server() -> process.Program:
 
 
 def own_home() -> Path:
-    """Where Prefect keeps its own, unless PREFECT_HOME says so: what runs are told is in there."""
+    """Our folder for Prefect's files, private: they hold the parameters of runs."""
     return process.private_folder(warehouse.home() / "prefect")
 
 
 def prefect_home() -> str:
-    """PREFECT_HOME, else ours; UsageError where Prefect's database could not be in it."""
+    """PREFECT_HOME, else our folder; UsageError when Prefect's database can't be in ours."""
     home = own_home()
-    if given := os.environ.get("PREFECT_HOME"):
-        return given
+    if users := os.environ.get("PREFECT_HOME"):
+        return users
     if re.search("[?%]", str(home)):
         raise UsageError(
             f"{home}: Prefect's database can't be in a folder with ? or % in its name: set another"
@@ -60,41 +60,41 @@ def prefect_home() -> str:
 
 
 def environment() -> dict[str, str]:
-    """What server, worker and deployments run with; what the user has set wins."""
+    """The variables of server, worker and deployments; those that the user has set win."""
     process.private_folder(folder())
     return {
         "PREFECT_HOME": prefect_home(),
         ADDRESS: local_address(port()),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",  # each phase waits for it: 10 is long
+        "PREFECT_WORKER_QUERY_SECONDS": "1",  # by default 10: each phase would wait it out
         **os.environ,
         "DAYBOOK_HOME": str(warehouse.home()),
     }
 
 
 def url() -> str | None:
-    """The API that PREFECT_API_URL names, else the stack's, if it answers."""
+    """The address of PREFECT_API_URL, else of the stack's API; None when it doesn't answer."""
     address = _address()
     return address if address and answers(address) else None
 
 
 def connection() -> dict[str, str]:
-    """Address and secret of the stack's API; empty when it is down or another one is named."""
+    """Variables for the stack's API; none when it is down or PREFECT_API_URL is another's."""
     address = _address()
     if place(address) != (LOCAL, server().note().get("port")) or not answers(address):
         return {}
-    # Nobody but a server of our own is told it, even on its port.
+    # Only a server of ours gets the secret: another program may have taken its port.
     return {ADDRESS: address, **({SECRET: secret()} if server().pid() else {})}
 
 
 def place(address: str) -> tuple[str, int]:
-    """Host and port of an API, this machine by one name."""
+    """Host and port of an API; this machine is always LOCAL."""
     parts = urlsplit(address)
     host = str(parts.hostname)
     return LOCAL if host in ("localhost", "::1") else host, parts.port or 80
 
 
 def answers(address: str, seconds: float = 2.0) -> bool:
-    """Whether an API is there and well; it needs no secret to say so."""
+    """Whether a healthy API is at `address`. It needs no secret to answer this."""
     try:
         with urllib.request.urlopen(f"{bare(address)}/health", timeout=seconds) as answer:
             return bool(answer.status == 200)
@@ -103,33 +103,33 @@ def answers(address: str, seconds: float = 2.0) -> bool:
 
 
 def check_is_there(address: str) -> None:
-    """DaybookError where no server, whatever it says, is at an address that the user has set."""
+    """DaybookError unless some server answers, whatever it says, at an address of the user's."""
     try:
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(f"{bare(address)}/health", timeout=10).close()
     except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLError):
-            return  # whom to trust is Prefect's own setting
+            return  # which certificates to trust is Prefect's own setting
         raise DaybookError(
             f"Nothing answers at {ADDRESS}, {bare(address)}: start that server, or unset it."
         ) from None
 
 
 def bare(address: str) -> str:
-    """An address without the name and password that it can hold."""
+    """An address without the name and password that may be in it."""
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def wait_for(address: str, log: Path, is_alive: Callable[[], Any]) -> None:
-    """Wait until a server that has just been started answers. DaybookError where it doesn't."""
+    """Wait until a server that was just started answers. DaybookError when it doesn't."""
     process.until(lambda: answers(address, START_SECONDS) or not is_alive(), START_SECONDS)
     if not is_alive() or not answers(address):
         raise DaybookError(f"Prefect's server did not start: see {log}.")
 
 
 def new_secret() -> str:
-    """Who may call, in Prefect's form: a name and a password."""
+    """A new secret in Prefect's form, `name:password`."""
     return f"daybook:{secrets.token_urlsafe(32)}"
 
 
@@ -139,10 +139,10 @@ def secret_file() -> Path:
 
 
 def secret() -> str:
-    """The stack's secret, made where there is none; PREFECT_API_AUTH_STRING wins. DaybookError for
-    a file that others may read."""
-    if given := os.environ.get(SECRET):
-        return given
+    """PREFECT_API_AUTH_STRING, else the stack's secret, made when there is none. DaybookError when
+    others may read its file."""
+    if users := os.environ.get(SECRET):
+        return users
     path = secret_file()
     if not path.exists():
         process.write_private(path, new_secret())
@@ -153,7 +153,7 @@ def secret() -> str:
 
 
 def server_settings(secret: str, port: int) -> dict[str, str]:
-    """What a server is started with: no call without the secret, from no page but its own."""
+    """A server's variables: it takes no call without the secret, and none from foreign pages."""
     origins = [f"http://{host}:{port}" for host in (LOCAL, "localhost")]
     return {
         "PREFECT_SERVER_API_AUTH_STRING": secret,
@@ -163,16 +163,16 @@ def server_settings(secret: str, port: int) -> dict[str, str]:
 
 
 def _address() -> str:
-    """Empty where PREFECT_API_URL names none and the stack has none."""
+    """PREFECT_API_URL, else the stack's address; empty when there is neither."""
     port = server().note().get("port")
     return os.environ.get(ADDRESS) or (local_address(port) if port else "")
 
 
 def local_address(port: int) -> str:
-    """That of an API on this machine."""
+    """The address of an API on this machine."""
     return f"http://{LOCAL}:{port}/api"
 
 
 def port() -> int:
-    """That of the stack's API: the configured one; else the one in use, or Prefect's own."""
+    """The stack's port: the configured one, else the one in use, else Prefect's default."""
     return int(os.environ.get("PREFECT_SERVER_API_PORT") or server().note().get("port", PORT))

@@ -20,16 +20,16 @@ FILE = "prefect.yaml"
 
 
 def declared() -> list[str]:
-    """The names of prefect.yaml's deployments, each that of its flow."""
+    """The names of prefect.yaml's deployments; each has the name of its flow."""
     import yaml
 
-    found = yaml.safe_load((PROJECT / FILE).read_text(encoding="utf-8"))["deployments"]
-    return [each["name"] for each in found]
+    deployments = yaml.safe_load((PROJECT / FILE).read_text(encoding="utf-8"))["deployments"]
+    return [deployment["name"] for deployment in deployments]
 
 
 def deploy(names: list[str], seconds: float = 60.0) -> None:
-    """Make the pool what it has to be and deploy, by name. DaybookError when the server doesn't
-    answer within `seconds` or refuses, or Prefect fails to deploy them all."""
+    """Make or mend the pool, then deploy the deployments of these names. DaybookError when the
+    server doesn't answer within `seconds` or refuses, or when `prefect deploy` fails."""
     os.environ.update({**api.environment(), **api.connection()})
     url = os.environ[api.ADDRESS]
     if not process.until(lambda: api.answers(url), seconds):

@@ -1,9 +1,9 @@
-"""The work pool, and `--mode distributed`: each phase, and each table, a run of its own on it.
+"""The work pool, and `--mode distributed`: each phase and each table is a run of its own on it.
 
 The day triggers runs, waits for their states in Prefect, and holds its lock in PostgreSQL: a run
-on the pool that finds its day without the lock changes nothing more. When a worker and its flow
-processes are killed, Prefect shows their runs as Running for ever and keeps their slots. Whether a
-run is at work is PostgreSQL's to say: its session.
+on the pool whose day has lost the lock changes nothing more. When a worker and its flow processes
+are killed, Prefect shows their runs as Running for ever and keeps their slots. So PostgreSQL says
+which runs are alive: those that have a session.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 SLOTS = 8  # a distributed day with its tables, and a second day that waits
 OURS = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
 OPEN = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-# What its workers start: one command, with this Python (a worker's own may not be on its path),
-# and no variable by which a run could have another.
+# How the pool's workers start a run: by one command, with this Python (the worker's PATH may lead
+# to another), and without variables by which a run could have another command.
 JOB_TEMPLATE: dict[str, Any] = {
     "job_configuration": {
         "command": f"{shlex.quote(sys.prefix)}/bin/python3 -m prefect.engine",
@@ -55,11 +55,11 @@ JOB_TEMPLATE: dict[str, Any] = {
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
 }
 POLL_SECONDS = 0.5
-START_SECONDS = 120.0  # for a worker to take a run and for its process to start
+START_SECONDS = 120.0  # for a worker to take a run and start its process
 
 
 def make_pool() -> None:
-    """Make the pool; of one that is there, make what it starts what it has to be."""
+    """Make the pool, or give the one that is there our job template."""
     pool = WorkPoolCreate(
         name=POOL, type="process", concurrency_limit=SLOTS, base_job_template=JOB_TEMPLATE
     )
@@ -71,25 +71,26 @@ def make_pool() -> None:
 
 
 def project_folder() -> dict[str, Any]:
-    """prefect.yaml's build step: where runs work, and which schedules somebody has switched on.
-    DaybookError, before anything is deployed, where the pool's workers would start runs otherwise:
-    each would crash, or obey whoever calls."""
+    """prefect.yaml's build step: the folder that runs work in, and which schedules are switched on.
+    DaybookError, before anything is deployed, when the pool has another job template: each run
+    would crash, or run any command."""
     with get_client(sync_client=True) as client:
-        found = client.read_work_pool(POOL).base_job_template["job_configuration"]
-        there = client.read_deployments(work_pool_filter=OURS)
-    if found != JOB_TEMPLATE["job_configuration"]:
+        job = client.read_work_pool(POOL).base_job_template["job_configuration"]
+        deployments = client.read_deployments(work_pool_filter=OURS)
+    if job != JOB_TEMPLATE["job_configuration"]:
         raise DaybookError(
-            f"Workers of the pool {POOL} start a run by `{found.get('command')}` in "
-            f"{found.get('working_dir')}, which is not this environment and project: make deploy."
+            f"Workers of the pool {POOL} start a run by `{job.get('command')}` in "
+            f"{job.get('working_dir')}, which is not this environment and project: make deploy."
         )
-    on = {schedule.slug: schedule.active for each in there for schedule in each.schedules}
-    return {"folder": str(PROJECT)} | {slug: on.get(slug, False) for slug in ("nightly", "weekly")}
+    is_on = {each.slug: each.active for one in deployments for each in one.schedules}
+    schedules = {slug: is_on.get(slug, False) for slug in ("nightly", "weekly")}
+    return {"folder": str(PROJECT)} | schedules
 
 
 def refuse_small_pool(*, on_pool: bool) -> None:
-    """UsageError unless the pool is there and at work, and holds parents and children at once.
-    `on_pool`: the day takes a place of it too."""
-    waiting = [*["the day"] * on_pool, "land-day", "a table"]  # each for the next
+    """UsageError unless the pool is there, has a worker, and has slots for parents and children at
+    once. `on_pool`: the day itself takes a slot too."""
+    waiting = [*["the day"] * on_pool, "land-day", "a table"]  # each waits for the next
     try:
         with get_client(sync_client=True) as client:
             pool = client.read_work_pool(POOL)
@@ -110,7 +111,7 @@ def refuse_small_pool(*, on_pool: bool) -> None:
 
 
 def reap() -> None:
-    """Mark the pool's open runs Crashed whose processes are gone: before a worker starts."""
+    """Before a worker starts: mark the pool's open runs Crashed when their processes are gone."""
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(OPEN),
@@ -121,7 +122,7 @@ def reap() -> None:
 
 
 def mark_crashed(flow_run_ids: list[str]) -> None:
-    """Close runs that ended without a word; one that outlived PostgreSQL has said why it ended."""
+    """Close runs whose process died. A run that outlived PostgreSQL has a final state: it stays."""
     if not flow_run_ids:
         return
     crashed: State[None] = Crashed(message="Its worker or its process is gone.")
@@ -136,19 +137,19 @@ def mark_crashed(flow_run_ids: list[str]) -> None:
 
 
 def run_phases(run: Run, names: Iterable[str]) -> Done:
-    """Phases of a day beside each other, each a run of its deployment. Raises as wait_for does."""
+    """Run phases of a day side by side, each a run of its deployment. Raises as wait_for does."""
     run.check()
     return wait_for({name: trigger(run, name, f"{name} {run.day}") for name in names}, run)
 
 
 def trigger(run: Run, name: str, run_name: str, **more: str) -> UUID:
-    """Start a run of a deployment on the pool, for the day; its id. DaybookError without it."""
-    of_day = {"day": run.day.text, "run_id": run.flow_run_id, "options": asdict(run.options)}
+    """Start a run of the deployment `name`; returns its id. DaybookError when there is none."""
+    parameters = {"day": run.day.text, "run_id": run.flow_run_id, "options": asdict(run.options)}
     try:
-        # `_sync` is what Prefect's decorator takes, and its types don't say so.
+        # Prefect's decorator takes `_sync`, which its types lack.
         started: FlowRun = run_deployment(  # type: ignore[call-arg, assignment]
             f"{name}/{name}",
-            parameters=of_day | more,
+            parameters=parameters | more,
             flow_run_name=run_name,
             tags=[run.day.text, "distributed"],
             timeout=0,
@@ -201,30 +202,30 @@ def wait_for(started: dict[str, UUID], run: Run) -> Done:
 
 
 def _failure(name: str, state: State[Any]) -> DaybookError:
-    said = (state.message or str(state.name)).strip()
-    said = said.removeprefix("Flow run encountered an exception: ")
-    kind, _, message = said.partition(": ")
+    text = (state.message or str(state.name)).strip()
+    text = text.removeprefix("Flow run encountered an exception: ")
+    kind, _, message = text.partition(": ")
     known: dict[str, type[DaybookError]] = {"PlanError": PlanError, "LockedError": LockedError}
     if kind in known:
         return known[kind](message)
-    return PhaseError(f"{name} {state.type.value.lower()}: {said}")
+    return PhaseError(f"{name} {state.type.value.lower()}: {text}")
 
 
 @contextlib.contextmanager
-def _for_the_day(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run]:
-    """What a run on the pool works under: the day's lock, and a session that shows it lives."""
+def _locked_run(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run]:
+    """The Run of a run on the pool, under the day's lock; its session shows that it is alive."""
     run = Run(run_id, parse_day(day), Options(**options))
     with under_parent(run_id, str(tasks.this_flow_run().id)) as run.lock:
         yield run
 
 
 def _phase(name: str, work: Callable[[Run], Any] | None = None) -> Any:
-    """The flow of a phase, which is its task of flows.tasks unless `work` is another way."""
+    """The flow of a phase, which runs its task of flows.tasks, or `work` instead."""
     work = work or (lambda run: tasks.PHASES[name](tasks.opaque(run)))
 
     @flow(name=name, flow_run_name=f"{name} {{day}}", persist_result=False)
     async def phase(day: str, run_id: str, options: dict[str, Any]) -> None:
-        with _for_the_day(day, run_id, options) as run:
+        with _locked_run(day, run_id, options) as run:
             work(run)
 
     return phase
@@ -249,6 +250,6 @@ expire_days = _phase("expire-days")
 @flow(name="land-table", flow_run_name="land {table} {day}", persist_result=False)
 async def land_table(day: str, run_id: str, options: dict[str, Any], table: str) -> None:
     """Find, hash and check one table's files, and land them."""
-    with _for_the_day(day, run_id, options) as run:
+    with _locked_run(day, run_id, options) as run:
         for plan in phases.plans(run, [table]):
             tasks.land_table(tasks.opaque(run), tasks.opaque(plan), table)

@@ -1,6 +1,6 @@
 """Prefect's API for a run by hand: a temporary server that lives as long as this process.
 
-Prefect can start one itself, but that one outlives a killed flow, gets the terminal's Ctrl-C
+Prefect can start one itself. But that one outlives a killed flow, gets the terminal's Ctrl-C
 before the flow has closed its runs, and two first starts race for one database.
 """
 
@@ -22,40 +22,40 @@ from typing import Any
 from flows import api, timing
 from loaders import process
 
-SETTINGS = {  # but for what the user has set
-    # It has no pages and no automations that would read events.
+SETTINGS = {  # the user's own variables win
+    # Events are for pages and automations, and this server has neither.
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
     "PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED": "false",
-    # Task runs are made of them, by itself each of their three states in a transaction of its own.
+    # It records task runs from events. By default each of a run's three states is a transaction.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    # Else it looks for blocks to register, in prefect-dbt and dbt: a third of its start.
+    # Looking for blocks to register, in prefect-dbt and dbt, takes a third of its start.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
-RESTARTS = 5  # of a server that something else ends
+RESTARTS = 5  # of a server that was ended by something else
 _running: list[subprocess.Popen[bytes]] = []
 
 
 def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda: None) -> None:
     """Make PREFECT_API_URL answer: the user's own, that of `make up`, or a temporary server.
 
-    Its database is in PREFECT_HOME, by default DAYBOOK_HOME/prefect. Called before Prefect is
-    imported (it reads its settings once); where it already is, Prefect starts its own.
+    Its database is in PREFECT_HOME, by default DAYBOOK_HOME/prefect. Call it before Prefect is
+    imported, which reads its settings once; when Prefect already is, it starts its own server.
     `meanwhile` is called while the server starts, which takes seconds.
     Raises DaybookError when the server does not answer within START_SECONDS.
     """
     if not verbose:
-        # The console belongs to our account; Prefect's API still gets every log line.
+        # The console is for the run's account; Prefect's API still gets every log line.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-        # A library that logs to a root logger without handlers would give it one for the console.
+        # Without a handler, the first library that logs gives the root logger one for the console.
         logging.getLogger().addHandler(logging.NullHandler())
     os.environ.setdefault(
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(api.START_SECONDS)
     )
-    api.own_home()  # and DAYBOOK_HOME, where a run is the first to need one
+    api.own_home()  # makes DAYBOOK_HOME too, which the first run lacks
     os.environ.update(api.connection())
     if address := os.environ.get(api.ADDRESS):
         api.check_is_there(address)
@@ -70,9 +70,8 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
 
 
 def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None) -> None:
-    """Start a server on a free port of this machine, with a secret of its own, and set
-    PREFECT_API_URL and PREFECT_API_AUTH_STRING to them. When something else ends it, it is started
-    again."""
+    """Start a server on a free port of this machine, with a new secret, and set PREFECT_API_URL and
+    PREFECT_API_AUTH_STRING to them. When something else ends it, it is started again."""
     log, secret = prefect_home / "server.log", api.new_secret()
     listener = socket.create_server((api.LOCAL, 0))
     descriptor, port = listener.fileno(), listener.getsockname()[1]
@@ -85,7 +84,7 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
         return child
 
     def keep(child: subprocess.Popen[bytes]) -> None:
-        with listener:  # What is asked while no server listens waits in its backlog.
+        with listener:  # while no server listens, requests wait in its backlog
             for _ in range(RESTARTS):
                 child.wait()
                 if child not in _running:
@@ -108,7 +107,7 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
 
 
 def stop_server() -> None:
-    """Let the temporary server finish what it has been told and end."""
+    """Let the temporary server finish its open requests, and end it."""
     while _running:
         child = _running.pop()
         if child.stdin:
@@ -120,8 +119,8 @@ def stop_server() -> None:
 
 
 def page_of(flow_run_id: str) -> str | None:
-    """Where Prefect's own pages show a run, without the name and password that an address can hold;
-    None for a server that ends with this process."""
+    """The address of Prefect's page of a run, without name and password; None for the temporary
+    server, which ends with this process."""
     from prefect.utilities.urls import url_for
 
     if _running:
@@ -135,7 +134,7 @@ def _serve(descriptor: int) -> None:
 
     server = uvicorn.Server(
         uvicorn.Config(
-            # without pages, and what looks after deployments, schedules and workers
+            # without pages and without services for deployments, schedules and workers
             create_app(ephemeral=True),
             fd=descriptor,
             log_level="error",
@@ -150,7 +149,7 @@ def _serve(descriptor: int) -> None:
         os._exit(0)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
-    # Nothing else ends it: who signals to all of a run's processes leaves the flow its last words.
+    # It ignores signals to all of a run's processes, so that the flow can still record its end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]

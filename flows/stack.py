@@ -1,7 +1,7 @@
 """The stack on this machine: `python -m flows.stack up | down | restart | status | logs | work`.
 
-Warehouse, Prefect server and worker, as processes that outlive the command that started them.
-What runs is noted under DAYBOOK_HOME/stack. In a container `work` is the worker.
+Warehouse, Prefect server and worker are processes that outlive the command that started them;
+DAYBOOK_HOME/stack has a note of each. In a container, `work` becomes the worker.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def worker() -> process.Program:
 
 
 def up() -> None:
-    """Start what doesn't run yet, deploy, and close what a dead worker left. Idempotent.
+    """Start what doesn't run yet, deploy, and close the runs that a dead worker left. Idempotent.
 
-    DaybookError when server or worker don't come up.
+    DaybookError when server or worker don't start.
     """
     with _only_one():
         warehouse.wake()
@@ -43,7 +43,7 @@ def up() -> None:
             if not server.pid():
                 _start_server(port, settings)
             api.wait_for(address, server.log, server.pid)
-        if _at_home():  # so that the prefect command finds the server with nothing exported
+        if _at_home():  # so that the prefect command finds the server without variables
             _tell_prefect(settings)
         os.environ.update(settings)
         deploy.deploy(deploy.declared())
@@ -55,7 +55,7 @@ def up() -> None:
 
 
 def down(*, keep_warehouse: bool = False) -> None:
-    """Stop worker, server and the embedded warehouse; what runs is interrupted and recorded."""
+    """Stop worker, server and the embedded warehouse; open runs are interrupted and recorded."""
     with _only_one():
         worker().stop()
         api.server().stop()
@@ -72,7 +72,7 @@ def restart() -> None:
 
 
 def status() -> int:
-    """Say what runs; 0 when all of it does."""
+    """Print which of the three run; returns 0 when all do, else 1."""
     version, _ = warehouse.status()
     url = api.url()
     lines = {"warehouse": f"PostgreSQL {version} at {warehouse.where()}" if version else None}
@@ -84,17 +84,17 @@ def status() -> int:
 
 
 def logs() -> int:
-    """Print the end of each log that there is."""
-    found = [api.server().log, worker().log, *sorted((warehouse.home() / "log").glob("*"))]
-    there = [path for path in found if path.exists()]
-    if not there:
+    """Print the end of each log; returns tail's exit code."""
+    paths = [api.server().log, worker().log, *sorted((warehouse.home() / "log").glob("*"))]
+    existing = [path for path in paths if path.exists()]
+    if not existing:
         print("no log yet")
         return 0
-    return subprocess.run(["tail", "-n", "40", "--", *there], check=False).returncode
+    return subprocess.run(["tail", "-n", "40", "--", *existing], check=False).returncode
 
 
 def work() -> None:
-    """Deploy, close what a dead worker left, and be the pool's worker."""
+    """Deploy, close the runs that a dead worker left, and become the pool's worker."""
     deploy.deploy(deploy.declared())
     command = _worker_command()
     os.execv(command[0], command)
@@ -127,8 +127,8 @@ def _start_server(port: int, settings: dict[str, str]) -> None:
 
 
 def _worker_command() -> list[str]:
-    """How the pool's worker is started, with what a dead one left closed before: nobody else works
-    for this pool."""
+    """The command of the pool's worker. Closes the runs that a dead worker left first: the pool has
+    only this one."""
     from flows import distributed
 
     distributed.reap()
