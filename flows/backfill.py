@@ -34,7 +34,7 @@ def main(given: argparse.Namespace) -> int:
         if (code := guarded(one_day, verbose=given.verbose)) not in (0, UNREAD):
             print(stopped_at(days, number), file=sys.stderr)
             return code
-        gc.collect()  # it looks by itself once in many days
+        gc.collect()  # by itself it runs once in many days
     print(f"\n{where_next(parse_day(days[-1]))}")
     return 0
 

@@ -1,4 +1,4 @@
-"""`daybook`: one command for what the modules do, from any folder."""
+"""`daybook`: the command lines of the modules below as one command, from any folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import import_module
 
 from loaders.errors import guarded, guess
 
-# Command → the module whose main(arguments, prog) does it, and what it is for.
+# Command → its module, which has main(arguments, prog), and its line in the help.
 COMMANDS = {
     "run": ("flows.day", "one day through the whole flow"),
     "backfill": ("flows.backfill", "several days, in order"),
@@ -50,7 +50,7 @@ complete -o default -F _daybook daybook
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the line says; the exit code (0 done, 1 failed, 2 usage, 3 locked)."""
+    """Run one command; returns its exit code (0 done, 1 failed, 2 usage, 3 locked)."""
     return guarded(lambda: _main((sys.argv[1:] if arguments is None else arguments) or [""]))
 
 
@@ -61,7 +61,7 @@ def _main(line: list[str]) -> int:
     if command == "completion" and len(rest) == 1 and rest[0] in SHELLS:
         print(SHELLS[rest[0]] + completion(), end="")
         return 0
-    listed = "\n".join(f"  {name:10}  {what}" for name, (_, what) in COMMANDS.items())
+    listed = "\n".join(f"  {name:10}  {purpose}" for name, (_, purpose) in COMMANDS.items())
     if command in ("", "-h", "--help", "help"):
         print(USAGE.format(listed), end="")
         return 0 if command else 2
@@ -73,17 +73,17 @@ def _main(line: list[str]) -> int:
 
 
 def completion() -> str:
-    """What bash completes with: commands, and each one's options as its help has them."""
+    """The completion script: all commands, and each one's options as its help lists them."""
     cases = "\n".join(f'    {name}) words="{" ".join(_words_of(name))}" ;;' for name in COMMANDS)
     return COMPLETE.format(cases, " ".join(COMMANDS))
 
 
 def _words_of(command: str) -> list[str]:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         main([command, "--help"])
-    choices = ",".join(re.findall(r"\{([a-z,_]+)\}", said.getvalue())).split(",")
-    options = re.findall(r"--[a-z][a-z-]*", said.getvalue())
+    choices = ",".join(re.findall(r"\{([a-z,_]+)\}", output.getvalue())).split(",")
+    options = re.findall(r"--[a-z][a-z-]*", output.getvalue())
     return sorted({word for word in [*options, *choices] if word})
 
 

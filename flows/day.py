@@ -29,7 +29,7 @@ from loaders.progress import Progress
 
 @dataclass
 class DayRun:
-    """How a run of a day ended. `phases`: phase → run id and state; `error`: why it failed."""
+    """How a run of a day ended. `phases`: phase → run id and state; `error`: why the day failed."""
 
     day: Day
     flow_run_id: str
@@ -45,10 +45,10 @@ def run_day(
     verbose: bool = False,
     progress: Callable[..., None] = silent,
 ) -> DayRun:
-    """Run day-pipeline in this process, and start the embedded warehouse if that is the one.
+    """Run day-pipeline in this process; starts the embedded warehouse when it is the one in use.
 
     The failure of the day, LockedError too, is in the result. Raises UsageError before disk or
-    database is touched, WarehouseError where there is none.
+    database is touched, WarehouseError when there is no warehouse.
     """
     logical_day, options = parse_day(day), options.checked()
     day_folder(options.data, logical_day)  # a day that isn't there leaves nothing behind
@@ -72,8 +72,8 @@ def run_day(
 
 
 def get_ready(*, verbose: bool = False) -> None:
-    """Start what a run by hand needs: the embedded warehouse, and Prefect's temporary server
-    (dbt is imported and parses the project while that one comes up)."""
+    """Start what a run by hand needs: the embedded warehouse and Prefect's temporary server.
+    While the server comes up, dbt is imported and parses the project."""
     with timing.part("warehouse"):
         warehouse.wake()
         with warehouse.connect(
@@ -84,8 +84,8 @@ def get_ready(*, verbose: bool = False) -> None:
 
 
 def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
-    """Run the flow in a thread of its own, so that Ctrl-C and SIGTERM end it in good order:
-    in the main thread Prefect would turn SIGTERM into an exception in the middle of a phase."""
+    """Run the flow in a thread of its own, so that Ctrl-C and SIGTERM end it in good order.
+    In the main thread Prefect would turn SIGTERM into an exception in the middle of a phase."""
     before: dict[int, Any] = {}
 
     def restore() -> None:
@@ -96,7 +96,7 @@ def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
         stop.request(f"The run was interrupted by {signal.Signals(number).name}.")
         restore()  # a second one ends the process at once
 
-    if threading.current_thread() is threading.main_thread():  # no other is given signals
+    if threading.current_thread() is threading.main_thread():  # only it gets signals
         before = {
             number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -108,7 +108,7 @@ def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
 
 
 def show_day(day: str, options: Options, *, verbose: bool = False) -> int:
-    """Run a day before somebody's eyes: its progress, its account, its error; the exit code."""
+    """Run a day and print its progress, its account and its error; returns the exit code."""
     with Progress(day, sys.stderr) as progress:
         done = run_day(day, options, verbose=verbose, progress=progress)
     try:

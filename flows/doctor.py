@@ -1,4 +1,4 @@
-"""Whether this machine and the warehouse are in order: a line each, with what to do."""
+"""Whether this machine and the warehouse are in order: a line for each part, with advice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
 
 
 class Finding(NamedTuple):
-    """`state` is ok, warn or fail; `said` is what was found, and what to do unless it is ok."""
+    """`state`: ok, warn or fail; `said`: what was found of `what`, with advice unless it is ok."""
 
     state: str
     what: str
@@ -36,25 +36,25 @@ class Finding(NamedTuple):
 
 
 def _found(what: str, said: str, advice: str = "", state: str = "fail") -> Finding:
-    """What is ok unless there is something to do."""
+    """A finding: ok when there is no advice, else `state`."""
     return Finding(state, what, f"{said}: {advice}") if advice else Finding("ok", what, said)
 
 
 def examine() -> list[Finding]:
-    """All findings; a look that fails by itself is one more of them."""
+    """All findings; an examination that fails itself is a finding too."""
     findings: list[Finding] = []
-    for look in (_machine, _warehouse, _stack, _spark):
+    for examination in (_machine, _warehouse, _stack, _spark):
         try:
-            findings += look()
+            findings += examination()
         except Exception as error:
             error = plain(error)
-            said = str(error) if isinstance(error, DaybookError) else type(error).__name__
-            findings.append(Finding("fail", look.__name__.lstrip("_"), said))
+            why = str(error) if isinstance(error, DaybookError) else type(error).__name__
+            findings.append(Finding("fail", examination.__name__.lstrip("_"), why))
     return findings
 
 
 def _machine() -> Iterator[Finding]:
-    """The interpreter, DAYBOOK_HOME and the room that it has."""
+    """The interpreter, DAYBOOK_HOME and its free disk space."""
     yield _found("python", f"{platform.python_version()} at {sys.executable}")
     home = warehouse.home()
     place = next(folder for folder in (home, *home.parents) if folder.exists())
@@ -78,15 +78,15 @@ def _warehouse() -> Iterator[Finding]:
     version, problem = warehouse.status()
     kind = "embedded" if warehouse.is_embedded() else "external"
     if not version:
-        # our own server is started by whoever needs it
+        # the embedded server may be down: whatever needs it starts it
         is_new = warehouse.is_embedded() and not (warehouse.home() / "pg").exists()
         state = "ok" if is_new else "warn" if warehouse.is_embedded() else "fail"
-        said = "not there yet, the first run makes it" if is_new else problem
-        yield Finding(state, "warehouse", f"{kind}: {said}")
+        why = "not there yet, the first run makes it" if is_new else problem
+        yield Finding(state, "warehouse", f"{kind}: {why}")
         return
-    said = f"{kind}, PostgreSQL {version} at {warehouse.where()}"
-    fits = re.match(r"1[678]\b", version)
-    yield _found("warehouse", said, "" if fits else "16 to 18 are supported")
+    server = f"{kind}, PostgreSQL {version} at {warehouse.where()}"
+    is_supported = re.match(r"1[678]\b", version)
+    yield _found("warehouse", server, "" if is_supported else "16 to 18 are supported")
     if problem:
         yield Finding("fail", "tables", problem)
         return
@@ -99,20 +99,21 @@ def _warehouse() -> Iterator[Finding]:
             """,
             [list(SCHEMAS)],
         )
-    said = f"this login can't write {lacking}" if lacking else "all schemas are writable"
-    yield _found("rights", said, "grant it daybook_loader and daybook_transformer" * bool(lacking))
+    rights = f"this login can't write {lacking}" if lacking else "all schemas are writable"
+    advice = "grant it daybook_loader and daybook_transformer" if lacking else ""
+    yield _found("rights", rights, advice)
 
 
 def _stack() -> Iterator[Finding]:
     """Prefect's server and worker, or the port that they would take."""
     if url := api.url():
         worker = stack.worker().pid()
-        said = f"Prefect's server at {url}, {'a' if worker else 'no'} worker"
-        yield _found("stack", said, "" if worker else "make up", "warn")
+        running = f"Prefect's server at {url}, {'a' if worker else 'no'} worker"
+        yield _found("stack", running, "" if worker else "make up", "warn")
         return
-    if named := os.environ.get(api.ADDRESS):
-        said = f"nothing answers at {api.ADDRESS}, {named.rpartition('@')[2]}"
-        yield _found("stack", said, "start what is there, or unset it")
+    if address := os.environ.get(api.ADDRESS):
+        problem = f"nothing answers at {api.ADDRESS}, {address.rpartition('@')[2]}"
+        yield _found("stack", problem, "start what is there, or unset it")
         return
     yield _found("stack", "not running, and runs here need none (make up starts it)")
     if process.is_free(api.port()):
@@ -123,7 +124,7 @@ def _stack() -> Iterator[Finding]:
 
 
 def _spark() -> Iterator[Finding]:
-    """PySpark, which nobody has to have, and the Java that it needs."""
+    """PySpark, which is optional, and the Java that it needs."""
     try:
         spark = f"PySpark {version('pyspark')}"
     except PackageNotFoundError:
@@ -132,14 +133,15 @@ def _spark() -> Iterator[Finding]:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin" if home else None)
     if java is None:
-        said = f"{spark}, but no Java{f' at JAVA_HOME, {home}' if home else ''}"
-        yield _found("spark", said, f"install Java {JAVA}" if not home else "set it right", "warn")
+        no_java = f"{spark}, but no Java{f' at JAVA_HOME, {home}' if home else ''}"
+        advice = "set it right" if home else f"install Java {JAVA}"
+        yield _found("spark", no_java, advice, "warn")
         return
     shown = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
     number = re.search(r'version "(\d+)', shown.stderr)
     advice = "" if number and int(number[1]) >= JAVA else f"{JAVA} is needed"
-    said = f"{spark}, Java {number[1] if number else 'unknown'} at {java}"
-    yield _found("spark", said, advice, "warn")
+    versions = f"{spark}, Java {number[1] if number else 'unknown'} at {java}"
+    yield _found("spark", versions, advice, "warn")
 
 
 @command(

@@ -29,11 +29,11 @@ MASK = "(personal: --personal shows it)"
 def read_story(
     connection: Connection, table: str, key: list[str], values: bool, with_personal: bool = False
 ) -> dict[str, Any]:
-    """Each day's record of a key with what it came to, what silver says, and what reads it.
+    """A key's records with their outcomes, day by day; its row in silver; and what reads that row.
 
-    What fields say is in it only with `values`, and what the declaration calls personal only
-    `with_personal`. UsageError for a table or a key that can't be, DaybookError where no record has
-    the key.
+    Values of fields are included only with `values`, and personal ones, as the declaration names
+    them, only with `with_personal`. UsageError when there is no such table or the key has another
+    number of columns, DaybookError when no record has the key.
     """
     from psycopg import sql
 
@@ -42,23 +42,23 @@ def read_story(
     if len(key) != len(names):
         wanted = " ".join(name.upper() for name in names)
         raise UsageError(f"{entity} has the key {', '.join(names)}: explain {entity} {wanted}.")
-    of_key = dict(zip(names, key, strict=True))
+    values_by_name = dict(zip(names, key, strict=True))
     snapshots = [each.name for each in declared_tables().values() if each.kind == "snapshot"]
     equal = [sql.SQL("{}::text = {}").format(sql.Identifier(n), sql.Placeholder(n)) for n in names]
 
-    def about(query: str, *relation: str) -> list[Row]:
+    def rows_of_key(query: str, *relation: str) -> list[Row]:
         whole = sql.SQL(query).format(
             relation=sql.Identifier(*relation), is_it=sql.SQL(" and ").join(equal)
         )
-        return rows(connection, whole, {**of_key, "entity": entity, "snapshots": snapshots})
+        return rows(connection, whole, {**values_by_name, "entity": entity, "snapshots": snapshots})
 
-    records = about(question("records"), "intermediate", f"int_{entity}_records")
+    records = rows_of_key(question("records"), "intermediate", f"int_{entity}_records")
     if not records:
         raise DaybookError(
             f"No record of {entity} with the key {' '.join(key)} has been landed and built. "
             "bronze.load_rejects has what could not be landed."
         )
-    held = next(iter(about("select * from {relation} where {is_it}", "silver", entity)), None)
+    held = next(iter(rows_of_key("select * from {relation} where {is_it}", "silver", entity)), None)
     kind = kind_of_days(connection)
 
     def shown(value: Any) -> str:
@@ -67,13 +67,13 @@ def read_story(
     read_by = {}
     for each in ask(connection, "readers", entity=entity, key=[*names]):
         count = "select count(*) from {relation} where {is_it}"
-        [counted] = about(count, each["layer"], each["name"])
-        read_by[f"{each['layer']}.{each['name']}"] = counted["count"]
+        [row] = rows_of_key(count, each["layer"], each["name"])
+        read_by[f"{each['layer']}.{each['name']}"] = row["count"]
     days = []
     for record in records:
         day = {"day": shown(record["_day"]), "table": record["_source_table"]}
         days.append(day | {"outcome": record["outcome"]})
-        if record["fields"] is None:  # its complete list lacks the key
+        if record["fields"] is None:  # no record: the day's snapshot lacks the key
             continue
         days[-1] |= {
             "file": record["_source_file"],
@@ -84,17 +84,17 @@ def read_story(
         }
         if values or with_personal:
             fields = record["fields"]
-            news = [name for name in fields if fields[name] is not None and record["is_first"]]
+            first = [name for name in fields if fields[name] is not None and record["is_first"]]
             wrong = [name for name in fields if f"{name}_invalid" in (record["reasons"] or ())]
             hidden = {name for name in wrong if not re.match(A_WORD, str(fields[name]))}
             hidden = set() if with_personal else hidden.union(personal(entity, fields))
             days[-1]["values"] = {
                 name: MASK if name in hidden and fields[name] else fields[name]
-                for name in news or record["changed"]
+                for name in first or record["changed"]
             }
     return {
         "table": entity,
-        "key": of_key,
+        "key": values_by_name,
         "silver": held and {name: shown(held[name]) for name in PRESENCE if name in held},
         "days": days,
         "read_by": {relation: count for relation, count in read_by.items() if count},
@@ -102,7 +102,7 @@ def read_story(
 
 
 def _entity(table: str) -> str:
-    """What keeps the table's records; UsageError for one that is not there."""
+    """The entity that has the table's records; UsageError when there is no such table."""
     name = table.rpartition(".")[2].removeprefix("stg_")
     entities = [declared.removeprefix("stg_") for declared in declared_tables()]
     if name not in entities:
@@ -112,19 +112,19 @@ def _entity(table: str) -> str:
 
 
 def print_story(story: dict[str, Any]) -> None:
-    """The story for people, a day after the other."""
+    """The story for people, one day after the other."""
     held = story["silver"]
-    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (held or {}).items())
-    state = f"in silver{': ' if said else ''}{said}" if held is not None else "not in silver"
+    facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (held or {}).items())
+    state = f"in silver{': ' if facts else ''}{facts}" if held is not None else "not in silver"
     print(wrapped(f"{story['table']} {' '.join(story['key'].values())} is {state}") + "\n")
     for day in story["days"]:
         won = "  ← what silver holds" if day.get("in_silver") else ""
         where = f"{day['file']} row {day['row']}{won}" if "file" in day else f"in {day['table']}"
         print(wrapped(f"{day['day']:<12}{day['outcome']:<13}{where}", 25))
         lists = {name: ", ".join(day.get(name) or []) for name in ("reasons", "changed")}
-        for name, said in {"reasons": lists["reasons"], **day.get("values", lists)}.items():
-            if said != "":
-                print(wrapped(f"{' ' * 25}{name}: {said}", 27))
+        for name, value in {"reasons": lists["reasons"], **day.get("values", lists)}.items():
+            if value != "":
+                print(wrapped(f"{' ' * 25}{name}: {value}", 27))
     if story["read_by"]:
         print("\nread by")
     for relation, count in story["read_by"].items():

@@ -1,4 +1,4 @@
-"""A person forgotten: `daybook forget 9001`."""
+"""Erase a person: `daybook forget 9001`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from loaders.forget import forget
 from loaders.lock import Lock, run_lock, transaction
 from loaders.match import namesakes
 
-# Figures that count people, of those that are there.
+# The tables of figures that count people, those of them that have been built.
 FIGURES = """
 select relname from pg_class
 where relkind = 'r' and (
     relnamespace = to_regnamespace('marts') or oid = to_regclass('metrics.group_activity')
 )
 """
-# Silver is without the person before the figures are.
+# The day is incomplete from now on: silver has lost the person, the figures still count them.
 BEGIN = """
 update metrics.current_day set is_complete = false
 from metrics.current_day as before
@@ -34,11 +34,11 @@ returning before.is_complete
 
 
 def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, int], int]:
-    """Erase a person from the warehouse and from DAYBOOK_HOME: rows by relation, and how many card
-    users stay whose name is the person's and other agents' too.
+    """Erase a person from the warehouse and from DAYBOOK_HOME. Returns the erased rows by relation,
+    and how many card users stay because other agents have the person's name too.
 
-    All rows in one transaction; then the figures that counted the person and the pages are made
-    anew. LockedError while a run holds the warehouse.
+    All rows go in one transaction; then the figures that counted the person, and the pages, are
+    made anew. `dry_run` rolls back. LockedError while a run holds the warehouse.
     """
     run = f"forget {uuid4()}"
     with run_lock(f"daybook {run}") as lock:
@@ -70,7 +70,7 @@ def _make_anew(
     run: str, lock: Lock, rows: Iterable[str], figures: list[str], was_complete: bool
 ) -> None:
     with warehouse.connect(application_name=f"daybook {run}", autocommit=True) as conn:
-        for relation in rows:  # what was erased is on disk, and in statistics, until then
+        for relation in rows:  # until then the erased values are on disk and in statistics
             conn.execute(f"vacuum (analyze) {relation}".encode())
     site = warehouse.home() / "site"
     for folder in (site / "checks", site / "runs", site / "days", warehouse.home() / "spark"):

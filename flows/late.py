@@ -15,12 +15,12 @@ from loaders.arguments import command, option
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
 
-MOMENT = "%Y-%m-%d %H:%M UTC"  # of a session, whose zone is UTC
+MOMENT = "%Y-%m-%d %H:%M UTC"  # of times from a session, whose zone is UTC
 
 
 def late(day: Day, by: time, now: datetime) -> int:
-    """Say whether `day` had succeeded by that hour, UTC, of the day after. 1 when it had not: then
-    the webhook is told, once a day. UsageError for a numbered day."""
+    """Say whether `day` succeeded by the hour `by`, in UTC, of the day after it. Returns 1 when it
+    is late, else 0; the webhook hears of a late day once. UsageError for a numbered day."""
     if day.calendar == "numbered":
         raise UsageError(f"{day} is a number, and has no hour to come by: give a date.")
     due = datetime.combine(day.date + timedelta(days=1), by, UTC)
@@ -30,7 +30,7 @@ def late(day: Day, by: time, now: datetime) -> int:
     ) as connection:
         warehouse.check_ready(connection)
         ledger.check_calendar(connection, day)
-        [(came, is_told)] = connection.execute(
+        [(came, is_noted)] = connection.execute(
             """
             select
                 min(finished_at) filter (where task_name = 'day-pipeline' and status = 'success'),
@@ -39,25 +39,25 @@ def late(day: Day, by: time, now: datetime) -> int:
             """,
             [day.date],
         )
-        how = f"came at {came:{MOMENT}}" if came else "has not come"
+        arrival = f"came at {came:{MOMENT}}" if came else "has not come"
         if came and came <= due:
-            print(f"{day} {how}, in time for {due:{MOMENT}}.")
+            print(f"{day} {arrival}, in time for {due:{MOMENT}}.")
             return 0
         if now < due:
-            print(f"{day} {how}; it is due by {due:{MOMENT}}.")
+            print(f"{day} {arrival}; it is due by {due:{MOMENT}}.")
             return 0
-        said = f"{day} is late: it {how}, and was due by {due:{MOMENT}}."
-        print(said)
-        message = {"text": f"Daybook: {said}", "day": day.text, "status": "late"}
-        if is_told or not os.environ.get(notify.SETTING):
+        sentence = f"{day} is late: it {arrival}, and was due by {due:{MOMENT}}."
+        print(sentence)
+        message = {"text": f"Daybook: {sentence}", "day": day.text, "status": "late"}
+        if is_noted or not os.environ.get(notify.SETTING):
             return 1
         if complaint := notify.post(message):
             print(f"warning: {complaint}", file=sys.stderr)
             return 1
-        told: Row = {"task_name": "late", "pipeline_name": "day", "day": day.date}
-        told |= {"flow_run_id": f"late-{day}", "status": "failure", "error_message": said}
-        told |= {"started_at": "now", "finished_at": "now"}
-        ledger.note(connection, "pipeline_metrics", told)
+        row: Row = {"task_name": "late", "pipeline_name": "day", "day": day.date}
+        row |= {"flow_run_id": f"late-{day}", "status": "failure", "error_message": sentence}
+        row |= {"started_at": "now", "finished_at": "now"}
+        ledger.note(connection, "pipeline_metrics", row)
     return 1
 
 

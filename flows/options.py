@@ -1,4 +1,4 @@
-"""What a run may be asked for. Everything here raises UsageError before anything is touched."""
+"""The options of a run. All functions raise UsageError before disk or database is touched."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Engine = Literal["python", "spark"]
 
 @dataclass(frozen=True)
 class Options:
-    """What a day is run with, as the command line and the flow's parameters name it.
+    """The options of a day, with the names that the command line and the flow's parameters have.
 
-    `data`: the folder of days; `sources`: an overlay of the sources file; `timeout`: seconds that
-    the whole day may take; `workers`: processes that read a big table's files.
+    `data`: the folder of days; `sources`: an overlay of the sources file; `timeout`: the seconds
+    that the whole day may take; `workers`: how many processes read a big table's files.
     """
 
     data: str = ""
@@ -41,14 +41,14 @@ class Options:
     workers: int = 1
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Options:
-        """Those of what was given that are options; None stands for the default."""
+    def of(cls, values: Mapping[str, Any]) -> Options:
+        """The options among `values`, by name; None, like an absent one, means the default."""
         names = [field.name for field in fields(cls)]
-        return cls(**{name: given[name] for name in names if given.get(name) is not None})
+        return cls(**{name: values[name] for name in names if values.get(name) is not None})
 
     def checked(self) -> Options:
-        """The same with paths as every process of the run finds them: dbt changes the working
-        directory. Raises UsageError; touches neither disk nor database but to read the overlay."""
+        """The same options with absolute paths, since dbt changes the working directory. Raises
+        UsageError; reads the overlay, and touches nothing else of disk or database."""
         data = data_path(self.data)
         needs_server = self.mode == "distributed" and "PREFECT_API_URL" not in os.environ
         if needs_server and not api.url():
@@ -85,8 +85,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:
-    """The days that were named, or all from first to last, in the order they will run. UsageError
-    unless one of both is given."""
+    """The days of a backfill, in the order of their runs: `days`, or all from `first` to `last`.
+    UsageError unless exactly one of the two is given."""
     if bool(days) == bool(first or last) or bool(first) != bool(last):
         raise UsageError("Give --days D1 D2 …, or both --from D and --to D.")
     named = [parse_day(day) for day in days or (first or "", last or "")]
@@ -96,7 +96,7 @@ def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> 
 
 
 def days_between(first: Day, last: Day) -> list[str]:
-    """Every day from first to last, both included. UsageError where last is the earlier one."""
+    """Every day from first to last, both included. UsageError when last is before first."""
     if last < first:
         raise UsageError(f"--from {first} is after --to {last}.")
     count = (last.date - first.date).days + 1
@@ -104,7 +104,7 @@ def days_between(first: Day, last: Day) -> list[str]:
 
 
 def stopped_at(days: list[str], failed: int) -> str:
-    """What a backfill says whose day `failed` (its place in `days`) did not go through."""
+    """The message of a backfill that stopped at `days[failed]`: done, not run, how to go on."""
     done, left = days[:failed], days[failed + 1 :]
     return (
         f"backfill stopped at {days[failed]}: done {', '.join(done) or 'none'}; "

@@ -1,4 +1,4 @@
-"""What a run of a day would do, and nothing done: `daybook plan day2 --data tests/sample`."""
+"""What a run of a day would do; writes nothing: `daybook plan day2 --data tests/sample`."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from loaders.plan import unused
 from loaders.preview import Preview, preview_day
 
 WIDTH = 19  # of a table's name
-FILES = 3  # named; a folder can have thousands
+FILES = 3  # names shown of a table's files, which can be thousands
 
 
-def print_plan(previews: list[Preview], beside: dict[str, str]) -> None:
-    """What would become of each table, for people."""
-    for each in previews:
-        said = f"\n{' ' * WIDTH}".join(_said(each))
-        print(wrapped(f"{each.table.removeprefix('stg_'):<{WIDTH}}{said}", WIDTH))
-    if beside:
+def print_plan(previews: list[Preview], unused_files: dict[str, str]) -> None:
+    """Print what would become of each table, and the files that no table uses, each with why."""
+    for preview in previews:
+        lines = f"\n{' ' * WIDTH}".join(_lines(preview))
+        print(wrapped(f"{preview.table.removeprefix('stg_'):<{WIDTH}}{lines}", WIDTH))
+    if unused_files:
         print("\nfiles that no table uses")
-    for name, why in beside.items():
+    for name, why in unused_files.items():
         print(wrapped(f"  {name}: {why}", 4))
 
 
-def _said(each: Preview) -> list[str]:
-    if each.status == "absent":
+def _lines(preview: Preview) -> list[str]:
+    if preview.status == "absent":
         return ["not in the day's files; what it said before stays"]
-    if each.status == "dropped":
+    if preview.status == "dropped":
         return ["no longer in the day's files: what landed of it is dropped"]
-    if each.status == "refused":
-        return [f"REFUSED: {each.error}"]
-    more = f" and {len(each.files) - FILES} more" if len(each.files) > FILES else ""
-    files = ", ".join(each.files[:FILES]) + more
-    if each.status == "unchanged":
+    if preview.status == "refused":
+        return [f"REFUSED: {preview.error}"]
+    more = f" and {len(preview.files) - FILES} more" if len(preview.files) > FILES else ""
+    files = ", ".join(preview.files[:FILES]) + more
+    if preview.status == "unchanged":
         return [f"{files}: the same as has landed, nothing to do"]
-    rows = {"rows": each.rows, "rejected": each.rejected, "repaired": each.repaired}
-    said = [f"{files}: {_counted(rows) or 'no rows'}"]
-    if keys := each.keys:
+    rows = {"rows": preview.rows, "rejected": preview.rejected, "repaired": preview.repaired}
+    lines = [f"{files}: {_nonzero(rows) or 'no rows'}"]
+    if keys := preview.keys:
         changes = {"new": keys.new, "changed": keys.changed, "gone": keys.gone}
-        said.append(f"against {keys.against}: {_counted(changes) or 'no key differs'}")
-    return said + [f"fields {kind}: {', '.join(of)}" for kind, of in (each.drift or {}).items()]
+        lines.append(f"against {keys.against}: {_nonzero(changes) or 'no key differs'}")
+    return lines + [f"fields {kind}: {', '.join(f)}" for kind, f in (preview.drift or {}).items()]
 
 
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+def _nonzero(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 @command(
@@ -67,15 +67,15 @@ def main(given: argparse.Namespace) -> int:
     options = Options.of(vars(given)).checked()
     print(f"reading {day} in {options.data}", file=sys.stderr, flush=True)
     warehouse.wake()
-    how = {"allow_empty": options.allow_empty, "allow_shrink": options.allow_shrink}
-    previews = preview_day(options.data, day, sources=options.sources, **how)
-    beside = unused(options.data, day, options.sources)
+    allowed = {"allow_empty": options.allow_empty, "allow_shrink": options.allow_shrink}
+    previews = preview_day(options.data, day, sources=options.sources, **allowed)
+    unused_files = unused(options.data, day, options.sources)
     refused = [each.table for each in previews if each.status == "refused" and each.required]
     if given.json:
         tables = [asdict(each) for each in previews]
-        print(json.dumps({"day": day.text, "tables": tables, "unused": beside}, indent=2))
+        print(json.dumps({"day": day.text, "tables": tables, "unused": unused_files}, indent=2))
     else:
-        print_plan(previews, beside)
+        print_plan(previews, unused_files)
         if refused:
             print(f"\n{day} would fail: {', '.join(refused)} is required.")
     return int(bool(refused))

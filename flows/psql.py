@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> i
     def command() -> int:
         try:
             warehouse.wake()
-        except WarehouseError as error:  # a prompt may be what it takes to mend it
+        except WarehouseError as error:  # a prompt may be needed to mend it
             print(error, file=sys.stderr)
         psql = program("psql")
         os.execve(psql, [psql, *rest], environment())

@@ -18,17 +18,16 @@ from loaders.errors import DaybookError
 from loaders.sources import PROJECT
 
 COLIBRI = PROJECT / ".venv" / "tools" / "bin" / "colibri"  # where `make tools` has put it
-# All that these pages need is in them; dbt's tracker, which only its own hosting starts, could not
-# be reached either.
+# The pages are complete in themselves: the browser may load nothing else, nor reach dbt's tracker.
 _NO_REQUESTS = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     'img-src data: blob:; font-src data:">'
 )
-# dbt's page has a placeholder for its icon, and templates whose links are looked up before Angular
-# has filled them in: both would have the browser look for files that are not there.
 _HEAD = re.compile(r"<head\b[^>]*>")
-_MENDED = [
+# For a placeholder as icon, and for templates' links before Angular fills them in, the browser
+# would look for files that are not there.
+_REPLACEMENTS = [
     (re.compile(r'<link rel="shortcut icon"[^>]*>'), '<link rel="icon" href="data:,">'),
     (re.compile(r"(?<!ng-attr-)xlink:href=(?=.{0,2}{{ getIcon)"), "ng-attr-xlink:href="),
 ]
@@ -36,9 +35,9 @@ _DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
 
 
 def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
-    """Write what is new of the pages, or `everything`; dbt's page too (`lineage`), when the project
-    is newer than it. Data Docs are check-day's. dbt-colibri draws columns where it is there; its
-    fault is a warning. Returns the index's path; DaybookError where dbt can't build its page."""
+    """Write the pages that are out of date, or `everything`; returns the index's path. `lineage`:
+    dbt's page too, when the project is newer; DaybookError when dbt can't build it. `everything`:
+    dbt-colibri, if installed, draws columns too; if it fails, a warning is printed."""
     site = warehouse.home() / "site"
     site.mkdir(mode=0o700, parents=True, exist_ok=True)
     page = site / "lineage.html"
@@ -63,24 +62,24 @@ def _write_columns(page: Path) -> None:
     with TemporaryDirectory() as folder:
         command: list[str | Path] = [COLIBRI, "generate", "--light", "--output-dir", folder]
         command += ["--manifest", target / "manifest.json", "--catalog", target / "catalog.json"]
-        environment = {**os.environ, "PYTHONUTF8": "1"}  # it prints pictures
+        environment = {**os.environ, "PYTHONUTF8": "1"}  # it prints emoji
         try:
             subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            said = getattr(error, "stderr", "") or str(error)
-            print(f"warning: dbt-colibri drew no columns: {said.strip()[-300:]}", file=sys.stderr)
+            why = getattr(error, "stderr", "") or str(error)
+            print(f"warning: dbt-colibri drew no columns: {why.strip()[-300:]}", file=sys.stderr)
             return
         _write_offline(Path(folder, "index.html"), page)
 
 
 def _write_offline(built: Path, page: Path) -> None:
-    """Another tool's page, which is one file, as one that asks nothing of any machine."""
+    """Write another tool's one-file page so that it requests nothing from any machine."""
     text = built.read_text(encoding="utf-8")
     text, heads = _HEAD.subn(lambda head: head[0] + _NO_REQUESTS, text, count=1)
     if not heads:
         raise DaybookError(f"{built} is not a page that is known to be built.")
-    for pattern, instead in _MENDED:
-        text = pattern.sub(instead, text)
+    for pattern, replacement in _REPLACEMENTS:
+        text = pattern.sub(replacement, text)
     new = page.with_suffix(".new")
     new.write_text(text, encoding="utf-8")
     new.replace(page)

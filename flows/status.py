@@ -1,4 +1,4 @@
-"""Which days are done, missing, failed, and what the last runs did: `python -m flows.status`."""
+"""Which days are done, missing or failed, and the last runs: `python -m flows.status`."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 
-MOST = 1_000_000  # rows of each that are shown
+MOST = 1_000_000  # the highest --limit
 
 
 def days_by_state(days: list[Row]) -> dict[str, list[list[str]]]:
-    """State → the days that are in it, as first and last of each row of days."""
+    """State → its spans of consecutive days, each as [first, last]."""
     spans: dict[str, list[list[str]]] = {}
-    order = itemgetter("state", "span")
-    for (state, _), of_span in groupby(sorted(days, key=order), order):
-        names = [row["day_name"] for row in of_span]
+    state_and_span = itemgetter("state", "span")
+    for (state, _), group in groupby(sorted(days, key=state_and_span), state_and_span):
+        names = [row["day_name"] for row in group]
         spans.setdefault(state, []).append([names[0], names[-1]])
     return spans
 
 
 def last_run(connection: Connection, run: Row) -> dict[str, Any]:
-    """What a run did, in words: the verdict, what failed, what to do, what to look at."""
+    """A run in words: its verdict, what failed, advice, warnings, and the accepted ones."""
     story = read_story(connection, run["flow_run_id"], run["day"])
-    how = verdict(story, read.ask(connection, "ledger", day=run["day"]))
+    judged = verdict(story, read.ask(connection, "ledger", day=run["day"]))
     notes = story.by_severity
     return {
-        "verdict": f"{run['day_name']} {how.word}: {how.sentence}",
+        "verdict": f"{run['day_name']} {judged.word}: {judged.sentence}",
         "failed": [each.as_failure for each in story.failures() if story.has_failed],
         "advice": story.advice if story.has_failed else [],
         "warnings": [*([] if story.has_failed else notes["failed"]), *notes["warnings"]],
@@ -50,7 +50,7 @@ def last_run(connection: Connection, run: Row) -> dict[str, Any]:
 
 
 def read_status(limit: int) -> dict[str, Any]:
-    """All that the command says, as a program may have it."""
+    """The command's --json; `limit`: how many runs and landings."""
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
         held, newest = holder(connection), read.runs(connection, limit)
@@ -77,7 +77,7 @@ def read_status(limit: int) -> dict[str, Any]:
 
 
 def print_status(status: dict[str, Any]) -> None:
-    """The same for people, as wide as there is room."""
+    """Print the status for people, as wide as the terminal."""
     print(f"lock: {status['lock'] or 'free'}")
     if last := status["last_run"]:
         print("\nlast run\n" + wrapped(f"  {last['verdict']}", 4))
@@ -86,8 +86,8 @@ def print_status(status: dict[str, Any]) -> None:
     if status["days"]:
         print("\ndays")
     for state, spans in status["days"].items():
-        said = ", ".join(a if a == b else f"{a} to {b}" for a, b in spans)
-        print(wrapped(f"  {state:10} {said}", 13))
+        days = ", ".join(a if a == b else f"{a} to {b}" for a, b in spans)
+        print(wrapped(f"  {state:10} {days}", 13))
     print(f"\nlast runs\n{'started (UTC)':21}{'day':12}{'status':9}{'seconds':>8}  run")
     for run in status["runs"]:
         line = f"{run['started']:21}{run['day']:12}{run['status']:9}{run['seconds']:>8}"
