@@ -30,7 +30,7 @@ from loaders.errors import DaybookError
 from loaders.files import day_folder
 from loaders.lock import run_lock
 
-# What the command line hands to a flow beside its parameters, which Prefect would serialise.
+# The command line's stop switch and progress. As parameters of the flow they would be serialised.
 watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
 DAY_SECONDS = 7200.0  # a day takes minutes: one that takes this long hangs
 
@@ -59,9 +59,9 @@ async def day_pipeline(
 ) -> Done:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
-    `day` is for the schedule to leave out: then it is the day before the run was due, in UTC.
-    Async, since Prefect makes a synchronous flow wait a second at its end; nothing else uses
-    its event loop, so the phases are simply waited for.
+    The schedule leaves `day` out: it is then the day before the run was due, in UTC.
+    Async because Prefect makes a synchronous flow wait a second at its end. Nothing else uses its
+    event loop, so the phases may block it.
     """
     options = Options.of(locals()).checked()
     logical_day = parse_day(_due_day() if day is None else day)
@@ -92,7 +92,7 @@ async def day_pipeline(
                 if engine == "spark":
                     run.progress("reading with Spark")
                     read = phases.read_by_spark(run)
-                    # whole records of the day, which no DAYBOOK_KEEP_DAYS would find
+                    # it holds the day's records, and DAYBOOK_KEEP_DAYS would not delete it
                     left_over.callback(shutil.rmtree, read, ignore_errors=True)
                     run.options = replace(options, data=read)
                 return phases.run_in_order(run, run_phases)
@@ -103,8 +103,8 @@ async def day_pipeline(
 
 
 def _days_name() -> str:
-    given = flow_run.parameters
-    days = given.get("days") or [given.get("first"), given.get("last")]
+    parameters = flow_run.parameters
+    days = parameters.get("days") or [parameters.get("first"), parameters.get("last")]
     return f"backfill {days[0]} to {days[-1]}"
 
 
@@ -123,14 +123,14 @@ async def backfill(
     timeout: float | None = None,
     workers: int = 1,
 ) -> dict[str, dict[str, str]]:
-    """day-pipeline for each of `days`, or each from `first` to `last`, in order, and none after
-    one that failed: day → run id and state. A day is a run below this one, in its process.
-    DaybookError says which days are done, failed and not run."""
+    """Run day-pipeline for each of `days`, or each from `first` to `last`, in order, until one
+    fails: day → run id and state. Each day is a subflow run, in this process. DaybookError names
+    the days that are done, the one that failed and those that have not run."""
     options = Options.of(locals()).checked()
     chosen = chosen_days(days, first, last)
     warehouse.wake()
     done = {}
-    # The session shows that the backfill is alive, also between its days.
+    # This session shows that the backfill is alive, between its days too.
     alive = f"daybook backfill {this_flow_run().id}"
     with warehouse.connect(
         application_name=alive, autocommit=True, timeouts=False, role=warehouse.LOADER
@@ -141,14 +141,14 @@ async def backfill(
             if isinstance(outcome, BaseException):
                 raise DaybookError(f"{stopped_at(chosen, number)}\n{outcome}") from outcome
             done[day] = {"run_id": str(state.state_details.flow_run_id), "state": str(state.name)}
-            gc.collect()  # it looks by itself once in many days
+            gc.collect()  # by itself it runs once in many days
     return done
 
 
 @flow(name="prove", persist_result=False)
 async def prove() -> str:
-    """All landed days built anew and held against what they built: fails where they part."""
-    said = proving.verdict(proof := proving.shown())
+    """Build all landed days anew and compare: the verdict. DaybookError when they differ."""
+    verdict = proving.verdict(proof := proving.shown())
     if proof.partings:
-        raise DaybookError(f"{said} By table and key: daybook prove.")
-    return said
+        raise DaybookError(f"{verdict} By table and key: daybook prove.")
+    return verdict

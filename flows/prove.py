@@ -1,7 +1,7 @@
 """Whether what the days built is what they build anew: `python -m flows.prove`.
 
-All landed days are built once more, in schemas of their own that go again, and each table is held
-against its twin by one hash of its rows, whatever their order.
+All landed days are built once more in scratch schemas, which are dropped afterwards. Each table is
+compared with its twin there, by the hashes of its rows in any order.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BUILD = ["build", "--exclude-resource-type", "unit_test", "test"]
 
 @dataclass(frozen=True)
 class Difference:
-    """A table whose two builds differ: rows that only one of them has, and some of their keys."""
+    """A table whose two builds differ: the counts of rows that only one has, and some keys."""
 
     table: str
     only_built: int
@@ -50,8 +50,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a proof came to. `expired`: days whose landed rows are gone; what was made of them
-    when they came is taken for granted."""
+    """The result of a proof. `days` and `tables` are counts; `expired`: days whose landed rows are
+    gone, so that the records typed from them are taken as right; `partings`: what differs."""
 
     started_at: datetime
     days: int
@@ -61,13 +61,13 @@ class Proof:
 
 
 def prove(progress: Callable[..., None] = silent) -> Proof:
-    """Build all landed days anew beside what they built, compare, and note what it came to.
+    """Build all landed days anew in scratch schemas, compare, and record the proof.
 
-    Holds the warehouse meanwhile, as a run does: LockedError where another holds it. DaybookError
-    when there is a day that has landed and isn't built, or when dbt fails. `progress`: as dbt's.
+    It holds the run lock: LockedError when another run has it. DaybookError when a landed day is
+    not built, or when dbt fails. `progress` is that of transform.build.
     """
     run, started = f"prove {uuid4()}", datetime.now(UTC)
-    # dbt's target is the scratch schemas, with a manifest of their own.
+    # dbt builds into the scratch schemas, and keeps their manifest apart.
     target = {
         "DBT_TARGET": "dev",
         "DBT_DEV_SCHEMA": SCRATCH,
@@ -91,22 +91,22 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
 
 
 def compare(connection: Connection, prefix: str) -> tuple[int, list[Difference]]:
-    """Hold silver, quarantine, marts, row ledger and group activity against what is of the same
-    name in the schemas with this prefix: how many tables there are, and which part.
+    """Compare silver, quarantine, marts, row ledger and group activity with the tables of the same
+    names in the schemas with this prefix. Returns how many were compared, and the differences.
 
-    A table that was never built, or not with all its columns, has no row.
+    A table that was never built, or not with all its columns, counts as one without rows.
     """
     twins = statement("twin_tables").encode()
     tables = connection.execute(twins, {"prefix": f"{prefix}_"}).fetchall()
     partings = []
     for name, built, rebuilt in tables:
-        parted = statement("partings").format(built=built, rebuilt=rebuilt, most=KEYS_SHOWN)
-        partings += [Difference(name, *row) for row in connection.execute(parted.encode())]
+        query = statement("partings").format(built=built, rebuilt=rebuilt, most=KEYS_SHOWN)
+        partings += [Difference(name, *row) for row in connection.execute(query.encode())]
     return len(tables), partings
 
 
 def shown(progress: Callable[..., None] = silent) -> Proof:
-    """A proof for people to see: the newest run's page tells of it."""
+    """Prove, and write the pages anew: the newest run's page shows the proof."""
     warehouse.wake()
     proof = prove(progress)
     site.write_site(lineage=False)
@@ -115,13 +115,13 @@ def shown(progress: Callable[..., None] = silent) -> Proof:
 
 @contextmanager
 def _scratch(run: str) -> Iterator[Connection]:
-    """A connection under which there are scratch schemas, with what has expired; they are gone
-    afterwards, and those of a proof that was killed before."""
+    """A connection with new scratch schemas, into which the expired days' records are copied. They
+    are dropped at the end; those that a killed proof left are dropped first."""
     import psycopg
 
     layers = ", ".join(f"{SCRATCH}_{layer}" for layer in LAYERS)
     drop = f"drop schema if exists {layers} cascade"
-    # Elsewhere as the login itself, as in dbt's target dev: it is its right to make schemas.
+    # An external warehouse: as the login itself, as in dbt's target dev; it may create schemas.
     role = warehouse.TRANSFORMER if warehouse.is_embedded() else None
     with warehouse.connect(
         application_name=f"daybook {run}", autocommit=True, role=role
@@ -135,11 +135,11 @@ def _scratch(run: str) -> Iterator[Connection]:
             except psycopg.errors.InsufficientPrivilege as error:
                 user, database = connection.info.user, connection.info.dbname
                 may_create = "select has_database_privilege(current_database(), 'create')"
-                said = f"make them: grant create on database {database} to {user}"
+                lacking = f"make them: grant create on database {database} to {user}"
                 if connection.execute(may_create).fetchone() == (True,):
-                    said = f"fill them: {error.diag.message_primary}"
+                    lacking = f"fill them: {error.diag.message_primary}"
                 raise WarehouseError(
-                    f"A proof builds in schemas of its own, and {user} may not {said}."
+                    f"A proof builds in schemas of its own, and {user} may not {lacking}."
                 ) from None
             yield connection
         finally:
@@ -148,21 +148,21 @@ def _scratch(run: str) -> Iterator[Connection]:
 
 
 def as_json(proof: Proof) -> str:
-    """What a program reads."""
+    """The proof for programs."""
     fields: dict[str, Any] = {"equal": not proof.partings, **asdict(proof)}
     return json.dumps(fields, default=lambda moment: moment.isoformat())
 
 
 def verdict(proof: Proof) -> str:
-    """In a line, with no value of data."""
-    of_all = f"{proof.tables} tables of {proof.days} days"
+    """The proof in a line, with no value of data."""
+    compared = f"{proof.tables} tables of {proof.days} days"
     if proof.partings:
-        return f"{len(proof.partings)} of {of_all} part from what the days build."
-    return f"{of_all}: what the days built is what they build anew."
+        return f"{len(proof.partings)} of {compared} part from what the days build."
+    return f"{compared}: what the days built is what they build anew."
 
 
 def as_text(proof: Proof) -> str:
-    """What people read: a line for each table that parts; text of data is escaped."""
+    """The proof for people: a line for each table that differs; keys are escaped."""
     lines = [
         f"{each.table}: {each.only_built:,} rows only as built, {each.only_rebuilt:,} only as"
         f" rebuilt; keys: {', '.join(json.dumps(key)[1:-1] for key in each.keys)}"
@@ -195,13 +195,13 @@ def main(given: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        # in a log only what it came to
-        watched = Progress("proof", sys.stderr) if sys.stderr.isatty() else nullcontext(silent)
-        with watched as progress:
+        # a log gets the result only
+        shows = Progress("proof", sys.stderr) if sys.stderr.isatty() else nullcontext(silent)
+        with shows as progress:
             progress("starting")
             proof = shown(progress)
     finally:
-        if stopped:  # dbt may have made an error of its own of it
+        if stopped:  # dbt may have turned it into an error of its own
             raise KeyboardInterrupt
     print(as_json(proof) if given.json else as_text(proof))
     return int(bool(proof.partings))

@@ -34,8 +34,8 @@ STATUSES = {
 
 @dataclass(frozen=True)
 class Account:
-    """A run's `lines` and its day's `ledger`, as pages/sql/ has them, what is to be looked at, the
-    verdict in words, and the checks that failed."""
+    """The account of one run. `lines`: the rows of pages/sql/account.sql; `ledger`: those of
+    ledger.sql; `remarks`: notes that need a look; `checks`: the failed ones, as text."""
 
     flow_run_id: str
     day: Day
@@ -55,25 +55,25 @@ def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
     passed = sum(row["success"] for row in story.checks)
     words = [f"the ledger {balance}"] if ledger else []
     words += [f"{passed} of {len(story.checks)} checks passed"] if story.checks else []
-    of_checks = [note for note in story.notes if note.kind in ("error", "warn")]
-    # what fails a build is said as the run's error
-    beside = [note for note in story.notes if note not in of_checks and note.kind != "node"]
+    failed_checks = [note for note in story.notes if note.kind in ("error", "warn")]
+    # a failed dbt node is in the run's error
+    remarks = [note for note in story.notes if note.kind not in ("error", "warn", "node")]
     return Account(
         flow_run_id,
         day,
         ask(connection, "account", run=flow_run_id, day=day.date, declared=[*declared_tables()]),
         ledger,
-        [str(note) for note in beside],
+        [str(note) for note in remarks],
         "; ".join(words),
-        (*(_of_check(connection, day, note, story) for note in of_checks), *story.accepted),
+        (*(_check_text(connection, day, note, story) for note in failed_checks), *story.accepted),
     )
 
 
-def _of_check(connection: Connection, day: Day, note: Note, story: Story) -> str:
-    """A failed check: how many of how many; an error's commonest reasons, and where to look."""
-    said = f"{note.kind}: {note}"
+def _check_text(connection: Connection, day: Day, note: Note, story: Story) -> str:
+    """A failed check with its counts; an error also with its commonest reasons, where to look."""
+    text = f"{note.kind}: {note}"
     if note.kind != "error":
-        return said
+        return text
     row = next(row for row in story.checks if row["name"] == note.name)
     keys, where = row["sample_keys"], f"select * from {row['table_name']}"
     often = [shown(key) for key in keys[:5]]
@@ -84,11 +84,11 @@ def _of_check(connection: Connection, day: Day, note: Note, story: Story) -> str
         where = "; ".join(
             f"select * from quarantine.{n} where _day = '{day.date}'" for n in entities
         )
-    return f"{said}\n  most often: {'; '.join(often) or 'no rows to show'}\n  look: {where}"
+    return f"{text}\n  most often: {'; '.join(often) or 'no rows to show'}\n  look: {where}"
 
 
 def print_account(account: Account, outcome: str, *, file: IO[str] | None = None) -> None:
-    """The account in words, as wide as there is room."""
+    """Print the account for people, as wide as the terminal."""
     out = file or sys.stdout
     print(f"\n{account.day} {outcome} (run {account.flow_run_id[:8]})", file=out)
     if account.lines:
@@ -101,22 +101,22 @@ def print_account(account: Account, outcome: str, *, file: IO[str] | None = None
     for check in account.checks:
         print("\n".join(wrapped(f"  {line}", 6) for line in check.split("\n")), file=out)
     page = warehouse.home() / "site" / "runs" / file_of(account.flow_run_id)
-    if page.exists():  # not where it could not be written
+    if page.exists():  # it may have failed to be written
         print(f"\nThe run page:  {page}", file=out)
 
 
 def _new(lines: list[Row]) -> str:
-    """What changed in silver, entity by entity, whichever table brought it."""
+    """What changed in silver, by entity; one entity can have several tables."""
     entities = {table.removeprefix("stg_"): Counter[str]() for table in declared_tables()}
     for line in lines:
         if line["target"] in entities:
             entities[line["target"]].update({name: line[name] or 0 for name in NEW})
-    said = [f"{entity} {_words(found)}" for entity, found in entities.items() if found.total()]
-    return "; ".join(said) or "nothing"
+    news = [f"{entity} {_counts(counts)}" for entity, counts in entities.items() if counts.total()]
+    return "; ".join(news) or "nothing"
 
 
 def table_lines(lines: list[Row]) -> list[str]:
-    """A line a table and target."""
+    """The account's rows as text: one item for each table and target."""
     names = [
         f"  {line['target']}" if line["status"] is None else line["table_name"].removeprefix("stg_")
         for line in lines
@@ -124,18 +124,18 @@ def table_lines(lines: list[Row]) -> list[str]:
     width = max(map(len, names), default=0) + 2
     texts = []
     for name, line in zip(names, lines, strict=True):
-        said = [words for words in (STATUSES.get(line["status"]), _words(line)) if words]
-        texts.append(wrapped(f"{name:<{width}}{'; '.join(said) or 'nothing new'}", width))
+        parts = [part for part in (STATUSES.get(line["status"]), _counts(line)) if part]
+        texts.append(wrapped(f"{name:<{width}}{'; '.join(parts) or 'nothing new'}", width))
     return texts
 
 
-def _words(figures: Row | Counter[str]) -> str:
+def _counts(figures: Row | Counter[str]) -> str:
     return ", ".join(f"{figures[name]:,} {name}" for name in FIGURES if figures.get(name))
 
 
 def wrapped(text: str, indent: int = 2) -> str:
-    """Text in lines that fit, those after the first set in; its own line ends stay, and what would
-    move a terminal does not."""
+    """The text in lines that fit the terminal; those after the first are indented. Line ends stay,
+    characters that control a terminal don't."""
     room = max(shutil.get_terminal_size().columns, 40)
     return "\n".join(
         textwrap.fill(
@@ -151,7 +151,7 @@ def wrapped(text: str, indent: int = 2) -> str:
 
 def where_next(day: Day) -> str:
     """Where to look after a run."""
-    daybook = _typed()
+    daybook = _command()
     return (
         "Look next:\n"
         f"  {daybook} status                which days are done, or not\n"
@@ -162,8 +162,8 @@ def where_next(day: Day) -> str:
     )
 
 
-def _typed() -> str:
-    """The command as it can be typed here, whether or not its environment is activated."""
+def _command() -> str:
+    """`daybook` as it can be typed here: the name when it is on PATH, else its place."""
     place = Path(sys.executable).with_name("daybook")
     if shutil.which("daybook"):
         return "daybook"

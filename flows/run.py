@@ -36,24 +36,24 @@ class Stop:
         self._over = threading.Event()
 
     def request(self, reason: str) -> None:
-        """Make `check` raise from now on, and end the run's sessions until it is over. May be
-        called from any thread, or a signal handler."""
+        """Make `check` raise from now on, and end the run's sessions until it is over. It may be
+        called from any thread and from a signal handler."""
         if self.reason is None:
             self.reason = reason
             threading.Thread(target=self._end_sessions, daemon=True, name="daybook-stop").start()
 
     def check(self) -> None:
-        """Stopped, when a stop was requested."""
+        """Raise Stopped when a stop was requested."""
         if self.reason is not None:
             raise Stopped(self.reason)
 
     def over(self) -> None:
-        """The phases have ended: leave the sessions alone."""
+        """Call this when the phases have ended: no more sessions are ended."""
         self._over.set()
 
     def _end_sessions(self) -> None:
         while not self._over.is_set():
-            # A server that is away, or has no place left, is asked again.
+            # When the server is away, or has no connection left, it is tried again.
             with unless_away(), warehouse.connect(autocommit=True) as connection:
                 while not self._over.is_set():
                     end_sessions(connection, self.flow_run_id)
@@ -74,8 +74,8 @@ def session(flow_run_id: str, day: Day, who: str = "daybook") -> Connection:
 
 
 def end_sessions(connection: Connection, flow_run_id: str) -> None:
-    """End a run's sessions, wherever its phases are at work. The lock's own and the one that
-    records the run stay: a failure is still recorded under the lock."""
+    """End a run's sessions in all processes. The sessions of its lock and of its record stay: a
+    failure is still recorded under the lock."""
     connection.execute(
         """
         select pg_terminate_backend(pid)
@@ -98,7 +98,7 @@ def unless_away() -> contextlib.AbstractContextManager[None]:
 
 
 def silent(_what: str, _done: int | None = None, _total: int | None = None, at: str = "") -> None:
-    """The progress of a run that nobody watches."""
+    """A progress callback that shows nothing."""
 
 
 @dataclass
@@ -111,11 +111,11 @@ class Run:
     lock: Lock | None = None
     stop: Stop = field(default_factory=Stop)
     progress: Callable[..., None] = silent
-    message: dict[str, Any] | None = None  # how it ended, told once its lock is free
+    message: dict[str, Any] | None = None  # how it ended; sent once its lock is free
 
     @classmethod
     def of(cls, day: str, data: str, *, flow_run_id: str | None = None, **options: Any) -> Run:
-        """A run for calling a phase by hand, under an id of its own."""
+        """A run for calling a phase by hand, with a new id unless one is given."""
         return cls(flow_run_id or str(uuid4()), parse_day(day), Options(data, **options))
 
     def connect(self, who: str = "daybook") -> Connection:
@@ -123,7 +123,7 @@ class Run:
         return session(self.flow_run_id, self.day, who)
 
     def check(self) -> None:
-        """Stopped or LockedError, when this run may no longer change the warehouse."""
+        """Raise Stopped or LockedError when this run may no longer change the warehouse."""
         self.stop.check()
         if self.lock and not (self.lock.is_held() or self.lock.is_taken_again(self._goes_on)):
             self.lock.check()

@@ -1,4 +1,4 @@
-"""The phases of a day as Prefect tasks, what may be retried of them, and what Prefect shows."""
+"""The phases of a day as Prefect tasks, which errors are retried, and what Prefect shows."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ NODES_AT_ONCE = 32  # at least as many as dbt has threads
 
 
 def opaque(value: T) -> T:
-    """`value` for a task, as it is: Prefect would look through all it holds for futures."""
+    """Wrap a task's argument, so that Prefect doesn't search all that it holds for futures."""
     return cast(T, quote(value))
 
 
 def this_flow_run() -> FlowRun:
-    """The flow run at work, in this task too; RuntimeError where there is none."""
+    """The current flow run, inside its tasks too; RuntimeError outside of one."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("This is called by a flow at work only.")
@@ -71,7 +71,7 @@ def land_table(run: Run, plan: Plan, table: str) -> Landed:
 
 @task(name="land-day", task_run_name="land-day", cache_policy=NO_CACHE, persist_result=False)
 def land_day(run: Run) -> list[Landed]:
-    """Find, hash and check all files; then land-table × N in parallel."""
+    """Find, hash and check all files; then land the tables in parallel, a land-table task each."""
     return phases.land_day(run, _land_all)
 
 
@@ -81,71 +81,71 @@ def _land_all(run: Run, plans: list[Plan]) -> list[Landed]:
     )
 
 
-# No tags: Prefect asks its server for a place of each before a task begins.
+# It has no tags: for each tag Prefect asks its server for a slot before a task begins.
 @task(name="dbt-node", task_run_name="{node}", cache_policy=NO_CACHE, persist_result=False)
 def dbt_node(node: str, ended: Future[Any]) -> State[Any]:
-    """A node of a build: dbt runs it, and this waits for its result, None when it was interrupted,
-    and says it as Completed, Failed or Cancelled."""
+    """A node of a dbt build, as a task run. dbt runs the node; this waits for its result (None when
+    it was interrupted) and ends as Completed, Failed or Cancelled."""
     result = ended.result()
     if result is None or result.status == "skipped":
         return Cancelled(message=result.status if result else "the build was interrupted")
-    said = f"{result.status}: {first_line(result.message)}" if result.message else None
+    message = f"{result.status}: {first_line(result.message)}" if result.message else None
     state = Completed if result.status in ("success", "pass", "warn") else Failed
-    return state(message=said)
+    return state(message=message)
 
 
 @contextlib.contextmanager
 def node_runs() -> Iterator[Callable[[Any], None]]:
-    """Gives what takes dbt's events and makes a task run of each node, while dbt is at it. Each
-    waits in a thread of its own: dbt waits for none, and one that fails does not fail the build.
-    (Two calls of Prefect's API a node cost its server twice as much, PrefectDbtRunner three times
-    a build.)"""
-    at_work: dict[str, Future[Any]] = {}  # by dbt's id of the node
-    # When the build fails Prefect would roll back all below it that hasn't been committed, and call
-    # that Completed. A line a node would drown the run's log.
+    """A context with a callback for dbt's events, which makes a task run of each node. Each task
+    waits in a thread of its own: dbt waits for no task, and a failed task fails no build.
+    (Two API calls a node cost Prefect's server twice as much; PrefectDbtRunner makes a build take
+    three times as long.)"""
+    running: dict[str, Future[Any]] = {}  # by dbt's id of the node
+    # EAGER: else Prefect rolls back the uncommitted tasks of a failed build, and shows that as
+    # Completed. No logging: a line for each node would drown the run's log.
     with (
         transaction(commit_mode=CommitMode.EAGER),
         temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),
     ):
         here = copy_context()  # for dbt's threads, which don't know the flow
 
-    def seen(event: Any) -> None:
+    def on_event(event: Any) -> None:
         node: Any = getattr(event.data, "node_info", None)
         if event.info.name == "NodeStart" and node.resource_type != "exposure":
-            ended = at_work[node.unique_id] = Future()
+            ended = running[node.unique_id] = Future()
             run = partial(dbt_node, node.node_name, opaque(ended), return_state=True)
             threads.submit(here.copy().run, run)
-        elif event.info.name == "NodeFinished" and node.unique_id in at_work:
-            at_work.pop(node.unique_id).set_result(event.data.run_result)
+        elif event.info.name == "NodeFinished" and node.unique_id in running:
+            running.pop(node.unique_id).set_result(event.data.run_result)
 
     with ThreadPoolExecutor(NODES_AT_ONCE, "dbt-node") as threads:
         try:
-            yield seen
+            yield on_event
         finally:
-            for ended in at_work.values():
+            for ended in running.values():
                 ended.set_result(None)
 
 
 @task(name="transform-day", task_run_name="transform-day", **_retried)
 def transform_day(run: Run) -> Counter[str]:
-    """dbt build, each node a task run of its own."""
-    with node_runs() as seen:
-        return phases.transform_day(run, seen)
+    """dbt build, with a task run for each node."""
+    with node_runs() as on_event:
+        return phases.transform_day(run, on_event)
 
 
-OWN: dict[str, Task[[Run], Any]] = {"land-day": land_day, "transform-day": transform_day}
-PHASES = OWN | {
+WITH_SUBTASKS: dict[str, Task[[Run], Any]] = {"land-day": land_day, "transform-day": transform_day}
+PHASES = WITH_SUBTASKS | {
     name: task(name=name, task_run_name=name, **_retried)(getattr(phases, name.replace("-", "_")))
     for name in (*phases.BESIDE_EACH_OTHER, *phases.IN_ORDER)
-    if name not in OWN
+    if name not in WITH_SUBTASKS
 }
 
 
 def run_phases(run: Run, names: Iterable[str]) -> Done:
-    """Phases of a day beside each other, as tasks of its flow. Once all have ended the first
-    failure is raised: a phase never starts beside a failed one."""
-    # In threads of our own, which know the flow's context: Prefect's task runner makes each task
-    # two clients of the API, and each client reads all certificates.
+    """Run phases of a day side by side, as tasks of its flow. When all have ended, the first
+    failure is raised."""
+    # In our own threads, with the flow's context: for each task Prefect's task runner would make
+    # two API clients, and each client reads all certificates.
     with ThreadPoolExecutor() as threads:
         begun = {
             name: threads.submit(copy_context().run, PHASES[name], opaque(run), return_state=True)
@@ -154,7 +154,7 @@ def run_phases(run: Run, names: Iterable[str]) -> Done:
     run.check()
     states = {name: future.result() for name, future in begun.items()}
     for state in states.values():
-        # `_sync` as the flow is async; Prefect's types don't know it.
+        # `_sync`, which Prefect's types lack, because the flow is async.
         state.result(_sync=True)
     return {
         name: {"run_id": str(state.state_details.task_run_id), "state": str(state.name)}
@@ -163,17 +163,17 @@ def run_phases(run: Run, names: Iterable[str]) -> Done:
 
 
 async def tag(run: Run) -> None:
-    """Mark the flow run at work with the day and how it is run, where Prefect can be reached."""
+    """Tag the current flow run with day, mode and engine; when Prefect is away, only warn."""
     flow_run = this_flow_run()
     tags = {*flow_run.tags, run.day.text, run.options.mode, run.options.engine}
-    with _warned(run):
+    with _errors_as_warnings(run):
         async with get_client() as client:
             await client.update_flow_run(flow_run.id, tags=sorted(tags))
 
 
 @contextlib.contextmanager
-def _warned(run: Run) -> Iterator[None]:
-    """A Prefect or a warehouse that is away must not change how the day goes."""
+def _errors_as_warnings(run: Run) -> Iterator[None]:
+    """Turn any error into a warning: a Prefect or warehouse that is away must not fail the day."""
     try:
         yield
     except Exception as error:
@@ -181,9 +181,9 @@ def _warned(run: Run) -> Iterator[None]:
 
 
 async def leave(run: Run) -> None:
-    """Tell how a run that had begun ended: rows of each table, warnings, and why it failed; never
-    a value of data."""
-    with _warned(run):
+    """Log in Prefect how a run ended, and leave it artifacts: rows by table, warnings, the error;
+    never a value of data. Does nothing for a run that never began."""
+    with _errors_as_warnings(run):
         if run.message:
             await _leave(run, **run.message)
 
@@ -206,8 +206,8 @@ async def _leave(
         "dbt's docs": site / "lineage.html",
     }
     links = [f"[{name}]({page.as_uri()})" for name, page in pages.items() if page.exists()]
-    said = "\n".join([text, *tables]).replace("`", "'")
-    summary = f"{' · '.join(links)}\n\n```text\n{said}\n```"
+    account_text = "\n".join([text, *tables]).replace("`", "'")
+    summary = f"{' · '.join(links)}\n\n```text\n{account_text}\n```"
     await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
     table = [{name: str(value) for name, value in row.items()} for row in account.ledger]
     await acreate_table_artifact(

@@ -1,4 +1,4 @@
-"""What a run spends in its phases and beside them, and when: kept in metrics.phase_runs."""
+"""How long a run's phases and other parts take, and when they end; see metrics.phase_runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 _spent: dict[str, tuple[float, datetime]] = {}
-_counting = threading.Lock()  # phases run beside each other
+_lock = threading.Lock()  # phases run side by side
 
 
 @contextlib.contextmanager
 def part(name: str) -> Iterator[None]:
-    """Count what happens here as a part of the run that this process is at work for."""
+    """Time the block as the part `name` of this process's run."""
     started = time.monotonic()
     try:
         yield
@@ -23,15 +23,15 @@ def part(name: str) -> Iterator[None]:
 
 
 def add(name: str, seconds: float) -> None:
-    """Count so many seconds more, up to now, of a phase or a part."""
-    with _counting:
+    """Add seconds, which end now, to a phase or a part."""
+    with _lock:
         before, _ = _spent.get(name, (0.0, None))
         _spent[name] = (before + seconds, datetime.now(UTC))
 
 
 def taken() -> dict[str, tuple[float, datetime]]:
-    """What has been counted since this was last asked: seconds, and when it ended."""
-    with _counting:
+    """Phase or part → its seconds and end, of all added since the last call."""
+    with _lock:
         spent = dict(_spent)
         _spent.clear()
     return spent

@@ -21,9 +21,9 @@ from loaders.sources import PROJECT
 
 # Unit tests prove a model's rules with rows of their own: CI runs them, a day need not.
 BUILD = ["build", "--exclude-resource-type", "unit_test"]
-# PrefectDbtRunner knows no such level. A file of its own costs dbt a tenth, and would quote rows.
+# A log file would take a tenth of dbt's time and quote rows. PrefectDbtRunner has no such level.
 SILENT = ["--log-level", "none", "--log-level-file", "none"]
-# dbt's events as a node takes a connection, and as it commits.
+# dbt's events when a node takes a connection and when it commits: then the run is checked.
 CHECKED = ("NewConnection", "ConnectionReused", "SQLCommit")
 _LOST = re.compile(
     r"server closed the connection|terminating connection|connection already closed"
@@ -31,12 +31,12 @@ _LOST = re.compile(
     r"|deadlock detected|could not serialize access|the database system is (starting|shutting)",
     re.IGNORECASE,
 )
-_kept: dict[tuple[str, ...], Any] = {}
+_manifests: dict[tuple[str, ...], Any] = {}  # by `_options()`
 _parsing = threading.Lock()
 
 
 class BuildError(DaybookError):
-    """dbt ended with failed nodes. `can_retry`: all of them lost their connection or a lock."""
+    """dbt ended with failed nodes. `can_retry`: all lost a connection or a lock conflict."""
 
     def __init__(self, message: str, *, nodes: list[str], can_retry: bool) -> None:
         super().__init__(message)
@@ -45,15 +45,15 @@ class BuildError(DaybookError):
 
 
 def target_path() -> Path:
-    """Where dbt keeps what it parsed and compiled: DBT_TARGET_PATH, or below our home."""
+    """dbt's target folder: DBT_TARGET_PATH, or one in DAYBOOK_HOME."""
     return Path(os.environ.get("DBT_TARGET_PATH") or warehouse.home() / "dbt" / "target")
 
 
 def _options() -> list[str]:
-    """Where dbt finds the project and its profile. DaybookError where there is no profiles.yml."""
+    """dbt's options for project, profile, target and logs. DaybookError without a profiles.yml."""
     project = os.environ.get("DBT_PROJECT_DIR") or str(PROJECT)
-    given = os.environ.get("DBT_PROFILES_DIR")
-    places = [Path(given)] if given else [PROJECT, Path.home() / ".dbt"]
+    users = os.environ.get("DBT_PROFILES_DIR")
+    places = [Path(users)] if users else [PROJECT, Path.home() / ".dbt"]
     profiles = next((place for place in places if (place / "profiles.yml").exists()), None)
     if profiles is None:
         raise DaybookError(
@@ -74,29 +74,29 @@ def manifest() -> Any:
 
     options = _options()
     with _parsing:
-        if tuple(options) not in _kept:
-            # A build writes it too, at its end: this one is for a day that fails before.
+        if tuple(options) not in _manifests:
+            # A build writes the file too, at its end; a day that fails before needs this one.
             written = ["--no-write-json"] if (target_path() / "manifest.json").exists() else []
-            with _surroundings(), timing.part("parse"):
+            with _dbt_environment(), timing.part("parse"):
                 parsed = dbtRunner().invoke(["parse", *written, *options, *SILENT])
             if not parsed.success:
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
-            _kept[tuple(options)] = parsed.result
-            gc.freeze()  # it stays: to look through it again is a tenth of a build
-        return _kept[tuple(options)]
+            _manifests[tuple(options)] = parsed.result
+            gc.freeze()  # the manifest stays: to scan it again would take a tenth of a build
+        return _manifests[tuple(options)]
 
 
 @contextlib.contextmanager
-def _surroundings(day: Day | None = None, flow_run_id: str | None = None) -> Iterator[None]:
-    """dbt changes into the project and stays there, while paths given to a later day are relative;
-    and the profile can't know where the project is when it is read from elsewhere. Every session
-    that dbt opens gets the day and the run, and is known by the run: environment, not --vars,
-    which would have dbt parse the project again for each day."""
+def _dbt_environment(day: Day | None = None, flow_run_id: str | None = None) -> Iterator[None]:
+    """Set the variables that a call of dbt needs; restore them and the working directory after it.
+    dbt changes into the project and stays there, but a later day's paths may be relative. The
+    profile needs DAYBOOK_HOME, and each of dbt's sessions the day and the run. They are variables
+    because --vars would make dbt parse the project again for each day."""
     ours: dict[str, str | None] = {"DAYBOOK_HOME": str(warehouse.home())}
     if flow_run_id is not None:
         ours["PGOPTIONS"] = warehouse.pgoptions(day, flow_run_id)
         ours["PGAPPNAME"] = f"daybook dbt {flow_run_id}"
-        ours["PGTZ"] = None  # it would beat the options' time zone
+        ours["PGTZ"] = None  # it would override the time zone in PGOPTIONS
     folder, before = os.getcwd(), {name: os.environ.get(name) for name in ours}  # noqa: PTH109
     _set(ours)
     try:
@@ -122,11 +122,11 @@ def build(
     progress: Callable[[str, int, int], None] = silent,
     arguments: list[str] = BUILD,
 ) -> Counter[str]:
-    """`dbt build` for one day: nodes by dbt's status. Raises BuildError naming the failed nodes.
+    """`dbt build` for one day: dbt's status → how many nodes. BuildError names the failed nodes.
 
-    `on_event` is called with each of dbt's events, in dbt's threads: it must be quick. `progress`
-    is told which node of how many begins. `check` is called where each node begins and before it
-    commits: what it raises fails the nodes that are still to run.
+    `on_event` gets each of dbt's events, in dbt's threads: it must be quick. `progress` gets the
+    name and number of each node that begins, and how many there are. `check` is called when a node
+    begins and before it commits: what it raises fails the nodes that have not run yet.
     """
     from dbt.cli.main import dbtRunner
 
@@ -137,26 +137,26 @@ def build(
         if event.info.name in CHECKED:
             check()
 
-    called = [*arguments, *_options()]
-    with _surroundings(day, flow_run_id):
+    command = [*arguments, *_options()]
+    with _dbt_environment(day, flow_run_id):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
-            outcome = _prefects_runner(begins).invoke(called)
+            outcome = _prefects_runner(begins).invoke(command)
         else:
             runner = dbtRunner(manifest=manifest(), callbacks=[begins, on_event])
-            outcome = runner.invoke([*called, *SILENT])
+            outcome = runner.invoke([*command, *SILENT])
     if day is not None:
         _keep_node_runs(_results(outcome), day, flow_run_id)
     return verdict(outcome)
 
 
 def _results(outcome: Any) -> list[Any]:
-    """Of each node that dbt came to; none where it ended before the first."""
+    """The results of the nodes that dbt reached; none when it ended before the first."""
     return list(getattr(outcome.result, "results", None) or [])
 
 
 def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
-    """How each node went and how long it took, for the pages."""
-    rows = {}  # names may be had twice: a test's, a version's
+    """Record each node's status, times and inputs, for the pages."""
+    rows = {}  # by name: two tests, or two versions of a model, can share one
     for result in results:
         timed = [time for time in result.timing if time.completed_at]  # naive, in UTC
         inputs = getattr(getattr(result.node, "depends_on", None), "nodes", [])
@@ -177,16 +177,16 @@ def _prefects_runner(begins: Callable[[Any], None]) -> Any:
     from prefect_dbt import PrefectDbtRunner, PrefectDbtSettings
 
     class Watched(PrefectDbtRunner):  # type: ignore[misc]  # it has no types
-        """It takes no callbacks, and makes dbt one of its own: ours comes before it."""
+        """It takes no callbacks, so its own callback is replaced by ours and its own."""
 
-        def _create_unified_callback(self, *given: Any, **named: Any) -> Callable[[Any], None]:
-            theirs = super()._create_unified_callback(*given, **named)
+        def _create_unified_callback(self, *args: Any, **named: Any) -> Callable[[Any], None]:
+            theirs = super()._create_unified_callback(*args, **named)
 
-            def seen(event: Any) -> None:
+            def both(event: Any) -> None:
                 begins(event)
                 theirs(event)
 
-            return seen
+            return both
 
     options = _options()
     places = dict(zip(options[:-1:2], options[1::2], strict=True))
@@ -201,32 +201,32 @@ def _prefects_runner(begins: Callable[[Any], None]) -> Any:
 
 
 def document() -> Path:
-    """dbt's page of models, columns and lineage, all in one file. Raises DaybookError if it can't
-    be built. What this process has built is shown as it was compiled, else it is compiled anew."""
+    """Build dbt's page of models, columns and lineage, one file, and return its path. DaybookError
+    if it can't be built. The project is compiled unless this process has a manifest already."""
     from dbt.cli.main import dbtRunner
 
-    built = _kept.get(tuple(_options()))
-    compiled = ["--no-compile"] if built else []
-    called = ["docs", "generate", "--static", *compiled, *_options(), *SILENT]
-    with _surroundings(flow_run_id="docs"):
-        outcome = dbtRunner(manifest=built).invoke(called)
+    kept = _manifests.get(tuple(_options()))
+    no_compile = ["--no-compile"] if kept else []
+    command = ["docs", "generate", "--static", *no_compile, *_options(), *SILENT]
+    with _dbt_environment(flow_run_id="docs"):
+        outcome = dbtRunner(manifest=kept).invoke(command)
     if not outcome.success:
         raise DaybookError(f"dbt could not document the project: {first_line(outcome.exception)}")
     return target_path() / "static_index.html"
 
 
 def verdict(outcome: Any) -> Counter[str]:
-    """Nodes by status. Raises BuildError, or DaybookError when no node ran."""
+    """dbt's status → how many nodes. BuildError when nodes failed, DaybookError when dbt did."""
     results = _results(outcome)
     if not outcome.success:
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
         if not failed:
             raise DaybookError(f"dbt ended early: {first_line(outcome.exception)}")
         nodes = [result.node.name for result in failed]
-        said = "; ".join(f"{r.node.name}: {first_line(r.message)}" for r in failed[:5])
+        reasons = "; ".join(f"{r.node.name}: {first_line(r.message)}" for r in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise BuildError(
-            f"dbt failed: {said}{more}",
+            f"dbt failed: {reasons}{more}",
             nodes=nodes,
             can_retry=all(_LOST.search(str(result.message)) for result in failed),
         )
@@ -234,9 +234,9 @@ def verdict(outcome: Any) -> Counter[str]:
 
 
 def first_line(message: Any) -> str:
-    """dbt's own summary without Postgres's DETAIL lines, which quote data, and without the value
-    that a type does not take."""
+    """The summary line of dbt's message. It leaves out Postgres's DETAIL lines, which quote data,
+    and a value that Postgres could not read as its type."""
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    said = [line for line in lines if " Error in " not in line]  # that line repeats the node
-    line = (said or lines or ["no message"])[0]
+    reasons = [line for line in lines if " Error in " not in line]  # that line repeats the node
+    line = (reasons or lines or ["no message"])[0]
     return re.sub(r'(: |value )".*"', r'\1"…"', line)[:300]
