@@ -1,4 +1,4 @@
-"""Which warnings are known, why, and until when: accepted.yml, which is reviewed as code is."""
+"""Which warnings are accepted, why, and until when: accepted.yml, which is reviewed like code."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ FILE = Path(__file__).with_name("accepted.yml")
 
 
 def read_accepted() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """What is accepted, by check, with its `reason` and the date `until` which it holds, in UTC;
-    and by name what of the file accepts nothing, and why. A mistake in it must neither hide a
-    warning nor cost a day."""
+    """The file as two dicts: check → its `reason` and the UTC date `until` which it is accepted;
+    and wrong entry → why it accepts nothing. Nothing is raised: a mistake in the file must neither
+    hide a warning nor fail a day."""
     import yaml
 
     try:
@@ -26,10 +26,10 @@ def read_accepted() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
         for suite in declared_suites()
         for one in suite["expectations"]
     }
-    found, wrong = {}, {}
+    accepted, wrong = {}, {}
     for name, entry in ((str(name), entry) for name, entry in entries.items()):
-        said = entry if isinstance(entry, dict) else {}
-        until, reason = said.get("until"), said.get("reason")
+        fields = entry if isinstance(entry, dict) else {}
+        until, reason = fields.get("until"), fields.get("reason")
         if name not in severities:
             near = get_close_matches(name, severities, 1) or ["one of flows/checks"]
             wrong[name] = f"accepted.yml names it; there is no such check: is {near[0]} meant?"
@@ -38,5 +38,5 @@ def read_accepted() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
         elif type(until) is not date or not isinstance(reason, str) or not reason.strip():
             wrong[name] = "accepted.yml names it without a `reason` or a date `until`: 2026-03-31"
         else:
-            found[name] = {"until": until.isoformat(), "reason": " ".join(reason.split())}
-    return found, wrong
+            accepted[name] = {"until": until.isoformat(), "reason": " ".join(reason.split())}
+    return accepted, wrong

@@ -1,4 +1,4 @@
-"""Great Expectations' Data Docs as static pages that ask nothing of any other machine."""
+"""Great Expectations' Data Docs as static pages that load nothing from other machines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-# What the pages pull from elsewhere: Bootstrap, jQuery, icons, charts, pictures. The content is
-# all in the HTML; a small stylesheet of our own gives it a form, and `details` need no script.
+# What the pages load from elsewhere: Bootstrap, jQuery, icons, charts, pictures. All content is in
+# the HTML; our own small stylesheet lays it out, and `details` need no script.
 _LOADED = re.compile(
     r"<script\b[^>]*>.*?</script>|<link\b[^>]*>|<iframe\b.*?</iframe>|<img\b[^>]*>",
     re.DOTALL | re.IGNORECASE,
@@ -22,8 +22,8 @@ STYLE = Path(__file__).with_name("docs.css")
 
 
 def write_docs(validations: dict[str, Any], folder: Path, described: dict[str, str]) -> None:
-    """A page for each suite's validation, and one that leads to them, in place of what `folder`
-    held; suites by name are `described` on that one."""
+    """Write a page for each suite's validation, and an index with the descriptions of suites, by
+    name, in `described`. Both dicts are keyed by suite; what `folder` held is deleted."""
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
@@ -48,7 +48,7 @@ def write_docs(validations: dict[str, Any], folder: Path, described: dict[str, s
 
 
 def offline(page: str, style: str = "") -> str:
-    """A page without scripts, pictures, styles and links that are on other machines."""
+    """The page without the scripts, pictures, styles and links of other machines."""
     page = _LOADED.sub("", page)
     page = _ELSEWHERE.sub("", page)
     page = _URL.sub("", page)

@@ -1,4 +1,4 @@
-"""Why rows of a day are in quarantine, with keys of some of them, and what could not be read."""
+"""Why rows of a day are in quarantine, with sample keys and the values that can't be read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from loaders.sql import statement
 if TYPE_CHECKING:
     from psycopg import Connection
 
-SAMPLE = 20  # keys of so many rows are shown
-# A key that is not one can hold anything, a person's name or address too: then file and row say it.
+SAMPLE = 20  # rows whose keys are shown
+# A malformed key can hold anything, even a name or address: file and row are shown instead.
 IS_A_KEY = "^(?=.*[0-9])[A-Za-z0-9_:./=-][A-Za-z0-9_:./=+-]{0,199}$"
 
 
 @dataclass(frozen=True)
 class Reason:
     """Rows of one landed table that were quarantined for one reason. `keys`: of up to 20 of them;
-    `values`: what their column had that could not be read, masked where that may be a person's."""
+    `values`: their column's unreadable values, masked where they may be personal."""
 
     table: str
     reason: str
@@ -31,7 +31,7 @@ class Reason:
 
 
 def read_reasons(connection: Connection, day: Day, tables: list[str] | None = None) -> list[Reason]:
-    """The reasons of a day, most rows first; a row with several counts under each."""
+    """A day's reasons, most rows first; a row with several counts for each. `tables`: of these."""
     from psycopg import sql
 
     found: list[Reason] = []
@@ -39,7 +39,7 @@ def read_reasons(connection: Connection, day: Day, tables: list[str] | None = No
     for (view,) in connection.execute(views).fetchall():
         of_view = [table for table in declared_tables().values() if table.entity == view]
         declared = sorted({column.name for table in of_view for column in table.columns})
-        asked = {
+        parameters = {
             "day": day.date,
             "key": [*declared_tables()[f"stg_{view}"].key],
             "declared": declared,
@@ -49,7 +49,7 @@ def read_reasons(connection: Connection, day: Day, tables: list[str] | None = No
             "is_a_word": A_WORD,
         }
         query = sql.SQL(statement("reasons")).format(view=sql.Identifier(view))
-        found += [Reason(*row) for row in connection.execute(query, asked)]
+        found += [Reason(*row) for row in connection.execute(query, parameters)]
     wanted = [reason for reason in found if tables is None or reason.table in tables]
     return sorted(wanted, key=lambda reason: (-reason.rows, reason.table, reason.reason))
 

@@ -1,4 +1,4 @@
-"""Run the checks of a day with Great Expectations, keep what they found, and say what failed."""
+"""Run the checks of a day with Great Expectations, record their results, name what failed."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 SUITES = Path(__file__).parent  # a file each, as Great Expectations keeps them
 SEVERITIES = {"critical": "error", "warning": "warn"}  # Great Expectations' words and ours
 
-# {"name", "expectations", "meta"}, and of the suite's meta: `query`, the rows of the day that is
-# in app.day; `table`, where they are from; `keys`, the columns that may be shown of a failing
-# row; `rows`, what a row is to a reader; `calendar`, dated or numbered, where the suite is for
-# such days alone; `shares`: the expectations are of one row, the share of rows where each column
-# of the query is true. So a million rows are read once, and none leaves the server. An
-# expectation's `unit` is that of its values, of which a few are shown; a share is shown in %.
+# {"name", "expectations", "meta"}. In the suite's meta: `query` selects the rows of the day in
+# app.day; `table`: where they are from; `keys`: the columns of a failing row that may be shown;
+# `rows`: what readers call a row; `calendar`: dated or numbered, when the suite is only for such
+# days; `shares`: expectations are held against one row, the share of rows in which each column of
+# the query is true, so that a million rows are read once and none leaves the server. In an
+# expectation's meta: `unit` of its values, of which a few are then shown; a share's is %.
 Suite = dict[str, Any]
 
 
@@ -44,18 +44,18 @@ class CheckError(DaybookError):
     """Checks of severity `error` failed."""
 
     def __init__(self, failed: list[Checked], of: int) -> None:
-        self.public = f"checks failed: {', '.join(found.name for found in failed)}"
-        found = "; ".join(f"{found.name}: {found.observed}" for found in failed)
+        self.public = f"checks failed: {', '.join(check.name for check in failed)}"
+        observed = "; ".join(f"{check.name}: {check.observed}" for check in failed)
         super().__init__(
             f"{len(failed)} of {of} checks failed; what was built stays as it is:\n"
-            f"  {found}\n"
+            f"  {observed}\n"
             "  look: select * from metrics.check_results where not success"
         )
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What one check found, as metrics.check_results keeps it. `sample_keys`: keys of up to 20
+    """The result of one check: a row of metrics.check_results. `sample_keys`: the keys of up to 20
     failing rows."""
 
     suite: str
@@ -74,18 +74,18 @@ class Checked:
 
 
 def shown(key: dict[str, Any]) -> str:
-    """A row's key as text; ids are told apart by name where there are several."""
+    """A row's key as text; with several ids, each column's name stands before its value."""
     several = sum(name.endswith("_id") for name in key) > 1
     return " ".join(f"{name} {value}" if several else str(value) for name, value in key.items())
 
 
 def declared_suites() -> list[Suite]:
-    """Every suite, by name."""
+    """Every suite, in the order of names."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(SUITES.glob("*.json"))]
 
 
 def suites_of(day: Day) -> list[Suite]:
-    """The suites that a day is held to: nothing can be said of the age of a numbered day."""
+    """The suites for a day's calendar: a numbered day, for instance, has no age to check."""
     calendars = (None, day.calendar)
     return [suite for suite in declared_suites() if suite["meta"].get("calendar") in calendars]
 
@@ -93,19 +93,18 @@ def suites_of(day: Day) -> list[Suite]:
 def check_day(
     day: Day, flow_run_id: str, *, lock: Lock | None = None, docs: Path | None = None
 ) -> list[Checked]:
-    """Hold what a day built to its suites, and write metrics.check_results.
+    """Run the suites on what a day built, and write metrics.check_results.
 
-    `docs`: the folder that gets Great Expectations' own pages. Raises WarehouseError,
-    or LockedError when `lock` was lost. Failing checks are in the result, not raised: see
-    `raise_failed`.
+    `docs`: the folder for Great Expectations' own pages. Raises WarehouseError, or LockedError when
+    `lock` was lost. Failing checks are in the result, not raised: see `raise_failed`.
     """
-    # Great Expectations takes as much memory as all else of a run: another process has it, and
-    # ends with the checks.
+    # Great Expectations takes as much memory as the rest of a run: a process of its own imports
+    # it, and ends with the checks.
     with Worker("run the day again.") as worker:
-        found: list[Checked] = worker.ask((_held, day, flow_run_id))
+        found: list[Checked] = worker.ask((_run_suites, day, flow_run_id))
         of_run = {"flow_run_id": flow_run_id, "day": day.date}
         with session(flow_run_id, day) as connection, transaction(connection, lock):
-            # A phase that is tried again says its last word only.
+            # A retried phase keeps its last results only.
             connection.execute(
                 "delete from metrics.check_results"
                 " where flow_run_id = %(flow_run_id)s and day = %(day)s",
@@ -113,20 +112,20 @@ def check_day(
             )
             ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
         if docs is not None:
-            worker.ask((_written, docs))
+            worker.ask((_write_docs, docs))
     return found
 
 
 _validations: dict[str, Any] = {}  # of the newest checks in this process, by suite
 
 
-def _written(_parent: Any, docs: Path) -> None:
+def _write_docs(_parent: Any, docs: Path) -> None:
     described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
     write_docs(_validations, docs, described)
 
 
-def _held(_parent: Any, day: Day, flow_run_id: str) -> list[Checked]:
-    """What each check found; Great Expectations' own results stay for the docs."""
+def _run_suites(_parent: Any, day: Day, flow_run_id: str) -> list[Checked]:
+    """The result of each check; Great Expectations' own results are kept for the docs."""
     gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -135,8 +134,8 @@ def _held(_parent: Any, day: Day, flow_run_id: str) -> list[Checked]:
     with session(flow_run_id, day) as connection:
         found, now = [], datetime.now(UTC).isoformat()
         for suite in suites_of(day):
-            checked, validation = _hold(gx, source, connection, suite, day)
-            found += checked
+            results, validation = _run_suite(gx, source, connection, suite, day)
+            found += results
             if validation is not None:
                 validation.meta |= {
                     "run_id": {"run_name": f"{day} of run {flow_run_id}", "run_time": now},
@@ -147,14 +146,14 @@ def _held(_parent: Any, day: Day, flow_run_id: str) -> list[Checked]:
 
 
 def raise_failed(found: list[Checked]) -> None:
-    """Raises CheckError when a check of severity `error` failed."""
-    failed = [checked for checked in found if not checked.success and checked.severity == "error"]
+    """Raise CheckError when a check of severity `error` failed."""
+    failed = [check for check in found if not check.success and check.severity == "error"]
     if failed:
         raise CheckError(failed, len(found))
 
 
 def great_expectations() -> Any:
-    """The library, which calls nobody and logs no more than errors."""
+    """The library, set to send no analytics and to log only errors."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
@@ -163,24 +162,24 @@ def great_expectations() -> Any:
     return great_expectations
 
 
-def _hold(
+def _run_suite(
     gx: Any, source: Any, connection: Connection, suite: Suite, day: Day
 ) -> tuple[list[Checked], Any]:
-    """Hold the suite's rows, or the shares of them, to its expectations: what each found, and Great
-    Expectations' own result, None where the rows can't be read."""
+    """Validate the suite's rows, or their shares. Returns the result of each expectation, and Great
+    Expectations' own result, which is None when the rows can't be read."""
     import pandas
     import psycopg
 
     name, meta = suite["name"], suite["meta"]
     shares = bool(meta.get("shares"))
     try:
-        cursor = connection.execute(_shares(suite) if shares else _rows(suite))
+        cursor = connection.execute(_select_shares(suite) if shares else _select_rows(suite))
         columns = [column.name for column in cursor.description or ()]
         frame = pandas.DataFrame(cursor.fetchall(), columns=columns)
     except psycopg.Error as error:
         if connection.broken:
             raise
-        # Postgres quotes values in its messages: the kind of error is all that is kept.
+        # Postgres quotes values in its messages: only the kind of error is kept.
         kind = {"kind": type(error).__name__}
         return [_checked(suite, each, False, kind) for each in suite["expectations"]], None
     batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
@@ -196,11 +195,11 @@ def _hold(
     for result in (each.to_json_dict() for each in validation.results):
         config, counted = result["expectation_config"], result["result"]
         if shares:
-            column, of = config["kwargs"]["column"], int(frame["rows"][0])
-            count = round(float(frame[column][0]) * of) if of else 0
-            counted = {"element_count": of, "unexpected_count": count}
+            column, total = config["kwargs"]["column"], int(frame["rows"][0])
+            count = round(float(frame[column][0]) * total) if total else 0
+            counted = {"element_count": total, "unexpected_count": count}
             if not result["success"]:
-                counted["partial_unexpected_index_list"] = _failing(connection, suite, column)
+                counted["partial_unexpected_index_list"] = _failing_keys(connection, suite, column)
         elif config["meta"].get("sample") == "quarantine" and not result["success"]:
             bad = [key["table_name"] for key in counted.get("partial_unexpected_index_list") or ()]
             counted["keys"] = sample_keys(connection, day, bad)
@@ -208,31 +207,31 @@ def _hold(
     return found, validation
 
 
-def _rows(suite: Suite) -> Composed:
+def _select_rows(suite: Suite) -> Composed:
     from psycopg import sql
 
     return sql.Composed([sql.SQL("\n".join(suite["meta"]["query"]))])
 
 
-def _shares(suite: Suite) -> Composed:
-    """How many rows there are, and the share of those in which each column is true."""
+def _select_shares(suite: Suite) -> Composed:
+    """A query of the number of rows and, by column, the share of rows in which it is true."""
     from psycopg import sql
 
     columns = dict.fromkeys(each["kwargs"]["column"] for each in suite["expectations"])
     share = sql.SQL("count(*) filter (where {0})::float8 / nullif(count(*), 0) as {0}")
     shares = sql.SQL(", ").join(share.format(sql.Identifier(name)) for name in columns)
     select = sql.SQL("select count(*) as rows, {} from ({}) as looked_at")
-    return select.format(shares, _rows(suite))
+    return select.format(shares, _select_rows(suite))
 
 
-def _failing(connection: Connection, suite: Suite, column: str) -> list[dict[str, Any]]:
-    """The keys of a few rows in which the column is true."""
+def _failing_keys(connection: Connection, suite: Suite, column: str) -> list[dict[str, Any]]:
+    """The keys of up to 20 rows in which the column is true."""
     from psycopg import sql
     from psycopg.rows import dict_row
 
     keys = sql.SQL(", ").join(map(sql.Identifier, suite["meta"]["keys"]))
     select = sql.SQL("select {0} from ({1}) as looked_at where {2} order by {0} limit {3}")
-    statement = select.format(keys, _rows(suite), sql.Identifier(column), SAMPLE)
+    statement = select.format(keys, _select_rows(suite), sql.Identifier(column), SAMPLE)
     return connection.cursor(row_factory=dict_row).execute(statement).fetchall()
 
 
@@ -254,13 +253,13 @@ def _checked(suite: Suite, config: Any, success: bool, counted: dict[str, Any]) 
 
 
 def _key(name: str, value: Any) -> Any:
-    """A key as it may be shown: an export can have anything for an id."""
+    """A key that may be shown: an export can have anything in an id column."""
     is_ours = isinstance(value, int) or not name.endswith("_id")
     return value if is_ours or re.match(IS_A_KEY, str(value)) else "(no id to show)"
 
 
 def _observed(counted: dict[str, Any], rows: str, unit: str | None) -> str:
-    """How many are not as expected, with their figures where those have a unit."""
+    """How many rows are not as expected, and some of their values when these have a unit."""
     if counted.get("element_count") is None:
         return f"it could not be evaluated ({counted.get('kind', 'see the log')})"
     text = f"{counted.get('unexpected_count') or 0:,} of {counted['element_count']:,} {rows}"

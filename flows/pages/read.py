@@ -1,4 +1,4 @@
-"""What pages, `daybook status` and a run's account ask of metrics and the ledgers."""
+"""The queries of metrics and ledgers for pages, `daybook status` and a run's account."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ QUESTIONS = Path(__file__).parent / "sql"
 
 
 def question(name: str) -> str:
-    """What sql/<name>.sql asks."""
+    """The query in sql/<name>.sql."""
     return (QUESTIONS / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def ask(connection: Connection, name: str, **values: Any) -> list[Row]:
-    """What sql/<name>.sql asks, answered as `rows` does."""
+    """The rows of the query in sql/<name>.sql, as `rows` returns them."""
     return rows(connection, question(name).encode(), values)
 
 
 def rows(connection: Connection, query: bytes | Composed, values: dict[str, Any]) -> list[Row]:
-    """Rows as dicts; [] while something that is asked is not built: a first day, a failed one."""
+    """Rows as dicts; [] while a table of the query is not built, as before a first day's end."""
     from psycopg.errors import UndefinedTable
     from psycopg.rows import dict_row
 
@@ -45,12 +45,12 @@ def rows(connection: Connection, query: bytes | Composed, values: dict[str, Any]
 
 def kind_of_days(connection: Connection) -> Literal["dated", "numbered"]:
     """Whether days are dates or numbers."""
-    found = ask(connection, "kind")
-    return found[0]["kind"] if found else "dated"
+    answer = ask(connection, "kind")
+    return answer[0]["kind"] if answer else "dated"
 
 
 def ask_by_day(connection: Connection, name: str, **values: Any) -> list[Row]:
-    """What sql/<name>.sql asks, each row with `day_name`: its day as people write it."""
+    """As `ask`, each row with `day_name`: its day as people write it."""
     kind = kind_of_days(connection)
     return [
         {**row, "day_name": row.get("day_name") or Day(row["day"], kind).text}
@@ -59,12 +59,12 @@ def ask_by_day(connection: Connection, name: str, **values: Any) -> list[Row]:
 
 
 def runs(connection: Connection, most: int | None, **one: Any) -> list[Row]:
-    """The newest runs (all for None): of any day, of one `day`, or the one `run` of that id."""
+    """The newest `most` runs (None: all), of any day, of one `day`, or with one `run` id."""
     return ask_by_day(connection, "runs", **{"day": None, "run": None, "most": most, **one})
 
 
 def checks(connection: Connection, flow_run_id: str | None) -> list[Row]:
-    """What the checks of a run, or of the last that checked (None), found; failures first."""
+    """The check results of a run, or of the last one that has some (None); failures first."""
     from psycopg.types.json import Jsonb
 
     return ask(connection, "checks", run=flow_run_id, accepted=Jsonb(read_accepted()[0]))

@@ -1,5 +1,5 @@
-"""Templates to pages: one environment a process, with the filters that all of them share, and what
-is drawn of long lists, so that it can be seen."""
+"""Templates to pages: their shared environment and filters, and which bars and columns are drawn
+of long lists."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from loaders.days import Day
 from loaders.errors import readable
 
 TEMPLATES = Path(__file__).parent / "templates"
-BARS = 30  # in the time line: what takes longest, and the critical path
-CUT = 20
+BARS = 30  # in the time line: the critical path, then the longest
+CUT = 20  # times the median: the height of the highest column drawn in full
 
 
 @functools.cache
 def environment(kind: Literal["dated", "numbered"]) -> Any:
-    """For a warehouse of days of that kind."""
+    """The templates' environment, for a warehouse with days of that kind."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup, escape
 
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -33,7 +33,7 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    templates.filters |= {
         "day": lambda day: Day(day, kind).text,
         "number": lambda value: _figure(value, 0 if value is None or value == int(value) else 1),
         "money": _figure,
@@ -45,8 +45,8 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
         "prose": lambda text: Markup(re.sub("`(.*?)`", r"<code>\1</code>", str(escape(text)))),
     }
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    made.globals |= {"style": style, "dated": kind == "dated"}
-    return made
+    templates.globals |= {"style": style, "dated": kind == "dated"}
+    return templates
 
 
 def render(template: str, kind: Literal["dated", "numbered"], **values: Any) -> str:
@@ -55,14 +55,14 @@ def render(template: str, kind: Literal["dated", "numbered"], **values: Any) -> 
 
 
 def file_of(name: str) -> str:
-    """The file of a run's or a day's page: names come from whoever called dbt or the flow."""
+    """The file name of a run's or day's page. Any caller of dbt or the flow may choose `name`."""
     return re.sub(r"[^\w-]", "_", name) + ".html"
 
 
 def time_line(bars: list[Row]) -> dict[str, Any]:
-    """Bars as sql/bars.sql has them, and which of them the day waited for: followed backwards from
-    what ended last, to the input that ended last, or from what has none to what ended last before
-    it began."""
+    """What the time line shows of bars, the rows of sql/bars.sql; `path`: the critical path. It is
+    found backwards from the bar that ended last. Before a bar comes its input that ended last; when
+    it has no inputs, whatever ended last before it began."""
     nodes = [bar for bar in bars if bar["kind"] == "dbt"]
     path: list[Row] = []
     here = max(bars, key=lambda bar: bar["ends"], default=None)
@@ -81,13 +81,13 @@ def time_line(bars: list[Row]) -> dict[str, Any]:
 
 
 def columns(labels: list[str], series: dict[str, list[Any]]) -> dict[str, Any]:
-    """Stacked columns: for each label one of every series, by the class of its colour. A column of
-    more than CUT times the middle one is cut, and said to be: one absurd amount would leave nothing
-    to see of the others."""
+    """Stacked columns, one for each label; `series`: colour class → a value for each label. `most`:
+    the height of the chart; `cut`: labels of the columns above it. They are higher than CUT times
+    the median: one absurd amount would make all others too small to see."""
     totals = [sum(max(v, 0) for v in stack) for stack in zip(*series.values(), strict=True)]
     heights = sorted(total for total in totals if total)
-    middle = heights[(len(heights) - 1) // 2] if heights else 0
-    most = max((h for h in heights if h <= CUT * middle), default=0)
+    median = heights[(len(heights) - 1) // 2] if heights else 0
+    most = max((h for h in heights if h <= CUT * median), default=0)
     cut = [label for label, total in zip(labels, totals, strict=True) if total > most]
     return {"labels": labels, "series": series, "most": most, "cut": cut}
 
@@ -95,7 +95,7 @@ def columns(labels: list[str], series: dict[str, list[Any]]) -> dict[str, Any]:
 def _figure(value: Any, digits: int = 2) -> str:
     if value is None:
         return ""
-    # digits without end would stretch a table
+    # a long number would stretch its table
     return f"{value:,.{digits}f}" if abs(value) < 1e15 else f"{value:.2e}"
 
 
