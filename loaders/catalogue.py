@@ -1,7 +1,7 @@
 """The catalogue of applications, and which of them a merchant's name means.
 
-In order: an override, an alias exactly, an alias that the statement cut off, then RapidFuzz. Only
-aliases marked `*` in the seed, the distinctive ones, may be misspelt or followed by other words.
+Tried in order: an override, an exact alias, an alias that the statement cut off, RapidFuzz. Only
+distinctive aliases, marked `*` in the seed, may be misspelt or followed by other words.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from loaders.sources import PROJECT
 APPLICATIONS = PROJECT / "seeds" / "applications.csv"
 OVERRIDES = PROJECT / "seeds" / "merchant_overrides.csv"
 
-RULES = "1"  # part of the catalogue's hash: another matcher looks at unmatched names again
+RULES = "1"  # in the catalogue's hash: a new number has unmatched names matched again
 THRESHOLD = 83.0  # of RapidFuzz's OSA similarity: one slip in six letters
 MARGIN = 4.0  # two applications closer than this are ambiguous
 SHORTEST = 6  # letters; a shorter name has too many neighbours to be guessed at
 LONGEST = 4  # words of an alias that may be followed by others
-CUT_FROM, CUT_TO, CUT_SHARE, CUT_SCORE = 10, 8, 0.6, 90.0
+CUT_FROM, CUT_TO, CUT_SHARE, CUT_SCORE = 10, 8, 0.6, 90.0  # letters: whole, cut; share; score
 
 Method = Literal["override", "exact", "fuzzy", "ambiguous", "none"]
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a name means: an application or an agent's id; None for none. `score` is 0 to 100."""
+    """What a name means: `match` is an application or an agent's id; `score` is 0 to 100."""
 
     match: str | None
     score: float | None
@@ -47,7 +47,7 @@ AMBIGUOUS = Match(None, None, "ambiguous")
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Aliases as they are looked up, and the overrides by name; `hash` tells contents apart."""
+    """Aliases by how they are looked up, and the overrides by name; `hash` is of the contents."""
 
     hash: str
     applications: frozenset[str]
@@ -59,7 +59,7 @@ class Catalogue:
 
 
 def read_catalogue(applications: Path = APPLICATIONS, overrides: Path = OVERRIDES) -> Catalogue:
-    """The catalogue in the two seed files. DaybookError where they contradict themselves."""
+    """The catalogue of the two seed files. DaybookError when they contradict themselves."""
     whole: dict[str, str] = {}
     cut: dict[str, set[str]] = defaultdict(set)
     distinctive: dict[tuple[int, str], dict[str, str]] = defaultdict(dict)
@@ -79,11 +79,11 @@ def read_catalogue(applications: Path = APPLICATIONS, overrides: Path = OVERRIDE
                 for length in range(max(CUT_TO, ceil(CUT_SHARE * len(letters))), len(letters)):
                     cut[letters[:length]].add(application)
     names = frozenset(row["application"] for row in rows)
-    decided = {
+    decisions = {
         spelling(row["raw_name"]): row["application"] or None
         for row in _rows(overrides, "raw_name", "application")
     }
-    if unknown := sorted({name for name in decided.values() if name} - names):
+    if unknown := sorted({name for name in decisions.values() if name} - names):
         raise DaybookError(f"{overrides.name}: not in the catalogue: {', '.join(unknown)}.")
     return Catalogue(
         hashlib.sha256(
@@ -93,12 +93,12 @@ def read_catalogue(applications: Path = APPLICATIONS, overrides: Path = OVERRIDE
         whole,
         {letters: owners.pop() for letters, owners in cut.items() if len(owners) == 1},
         distinctive,
-        decided,
+        decisions,
     )
 
 
 def spelling(raw_name: str) -> str:
-    """The name without what an override doesn't care about: case and repeated blanks."""
+    """The name as overrides are compared: in lower case, without repeated blanks."""
     return " ".join(raw_name.lower().split())
 
 
@@ -129,16 +129,16 @@ def _meaning(name: str, catalogue: Catalogue) -> Match:
 
 
 def nearest(name: str, known: Mapping[str, str | None], threshold: float) -> Match:
-    """What a name means by `known` (name → what it means, None for several things): exactly, else
-    by RapidFuzz from `threshold` on; ambiguous when something else is as near."""
+    """The match of a name in `known` (name → its meaning, None for several): exact, else by
+    RapidFuzz with at least `threshold`; ambiguous when another meaning is within MARGIN."""
     from rapidfuzz.distance import OSA
     from rapidfuzz.process import extract
 
     if name in known:
         return Match(known[name], 100.0, "exact") if known[name] else AMBIGUOUS
-    score, cutoff = OSA.normalized_similarity, (threshold - MARGIN) / 100
+    scorer, cutoff = OSA.normalized_similarity, (threshold - MARGIN) / 100
     long = [each for each in known if len(each) >= SHORTEST]
-    near = extract(name, long, scorer=score, score_cutoff=cutoff, limit=None)
+    near = extract(name, long, scorer=scorer, score_cutoff=cutoff, limit=None)
     if not near or 100 * near[0][1] < threshold:
         return NONE
     best, meaning = near[0][1], known[near[0][0]]

@@ -24,7 +24,7 @@ from loaders.errors import UsageError, guess
 from loaders.schema import Column, FieldPath, Table
 
 DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
-# What dbt says of a table or a column: nothing that landing reads.
+# dbt's own words for tables and columns; landing doesn't read them.
 DBT = {"name", "description", "config", "meta", "tags", "data_tests", "tests"}
 DBT_TABLE = DBT | {"columns", "freshness", "loaded_at_field", "loaded_at_query", "identifier"}
 DBT_TABLE |= {"quoting", "external"}
@@ -32,17 +32,18 @@ DBT_COLUMN = DBT | {"quote", "constraints"}
 NULLS = ("", "~", "null", "Null", "NULL")
 NAME = r"[^.]*[^.\s][^.]*"
 PATH = rf"{NAME}(\.{NAME})*"
-HEADER = r"(?s).*\S.*"  # one may have dots anywhere: Budget-Nr. and Amount..USD.
+HEADER = r"(?s).*\S.*"  # dots may be anywhere: Budget-Nr. and Amount..USD.
 
 
 def _no(kind: str, word: object, allowed: Iterable[str], more: Iterable[str] = ()) -> str:
-    """`word` is none of what is allowed; what it is like may be one of `more`, too."""
+    """The message that `word` is not allowed, with the nearest of `allowed` and `more`."""
     known = list(allowed)
     message = f"{word!r} is no {kind}; there are {', '.join(known)}."
     return message + guess(str(word), [*known, *more], 0.5)
 
 
-# These read a word's value. A ValueError without text stands for what is said of the word below.
+# Each of these reads the value of a word. When it raises a ValueError without a text, the message
+# is the word's own, from the tables of words below.
 
 
 def _texts(value: Any, pattern: str = "(?s).+") -> tuple[str, ...]:
@@ -97,19 +98,19 @@ def _values(value: Any) -> tuple[tuple[str, str], ...]:
 
 def _formats(value: Any) -> tuple[str, ...]:
     formats = _texts(value, "(?s).*%.*")
-    for form in formats:  # of %Z no offset would come
+    for form in formats:  # no %Z: strptime gives no offset for it
         if unknown := re.search("%[^aAbBcdfGHIjmMpSuUVwWxXyYz%]", re.sub("^%[sQ]$|%%", "", form)):
             raise ValueError(f"{FORMAT}; {unknown[0]!r} is no part of one.")
     return formats
 
 
 FORMAT = "format is written as in '%d.%m.%Y %H:%M', or '%s', '%Q' (seconds, ms from 1970)"
-# What each word may say, for a message, and what reads it.
+# word → (the message of what it may say, the function that reads its value)
 Words = dict[str, tuple[str, Callable[[Any], Any]]]
 READING: Words = {
     "found_under": (
         "found_under is what a day's files are called, without folder and ending",
-        # other files are passed over, and what is behind a dot is the ending
+        # files named otherwise are passed over, and an ending begins at the first dot
         lambda value: _texts(value, r"[^\s_~#./\\]([^./\\]*[^\s./\\])?"),
     ),
     "records": (
@@ -125,7 +126,7 @@ READING: Words = {
     ),
     "required": ("required is true or false", _flag),
 }
-# What a table is can't be said otherwise by an overlay.
+# In the base file alone: an overlay can't change what a table is.
 TABLE: Words = READING | {
     "kind": ("", _one_of("kind", "snapshot", "delta")),
     "key": ("key is the name of a column, or a list of them", _texts),
@@ -151,14 +152,14 @@ COLUMN: Words = {
     "pii": ("", _one_of("kind of pii", "agent", "user", "personal")),
     "switches_off": ("switches_off is one value", lambda value: _text(value, r"(?s).*\S.*")),
 }
-# What a table has until its problems are mended.
-UNSAID: dict[str, Any] = {"found_under": (), "kind": "snapshot", "required": False, "key": ()}
+# The words that a base table must have, with what stands in for a missing one.
+REQUIRED: dict[str, Any] = {"found_under": (), "kind": "snapshot", "required": False, "key": ()}
 
 
 def build(declared: list[tuple[Path, Any]], problems: Iterable[str] = ()) -> dict[str, Table]:
-    """The tables of the base file, as the overlays after it change them. UsageError, naming each
-    table, column, what is allowed and the nearest match, when any of it can't be used; `problems`
-    are what was found wrong before."""
+    """The tables of the base file, which comes first, with the changes of the overlays after it.
+    UsageError lists every problem, `problems` from before first: its table and column, what is
+    allowed, and the nearest match."""
     declaration = _Declaration()
     declaration.problems += problems
     for number, (path, content) in enumerate(declared):
@@ -171,10 +172,9 @@ def build(declared: list[tuple[Path, Any]], problems: Iterable[str] = ()) -> dic
 
 
 class _Declaration:
-    """Reads files one after the other, and collects what is wrong with them.
+    """Reads files one after the other, and collects their problems.
 
-    `words`: what is said of each table; `columns`: of each of its columns.
-    """
+    `words`: by table, word → value; `columns`: by table and column, word → value."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -186,7 +186,7 @@ class _Declaration:
         self.problems.append(f"{where}: {what}")
 
     def read(self, path: Path, content: Any, *, is_base: bool) -> None:
-        """The tables of a file; those of an overlay change what the base says."""
+        """Read the tables of a file; an overlay's words replace the base's."""
         sources = content.get("sources") if isinstance(content, dict) else None
         if sources is not None:
             sources = [source for source in sources if isinstance(source, dict)]
@@ -194,21 +194,21 @@ class _Declaration:
         entries = self._by_name("tables", path.name, content)
         if not entries:
             self.add(path.name, "no tables are declared in it.")
-        for table, entry in entries.items():
+        for table, table_entry in entries.items():
             if not is_base and table not in self.words:
                 self.add(table, _no("declared table", table, self.words))
                 continue
-            words = self._read(table, entry, TABLE if is_base else READING, is_base)
+            words = self._read(table, table_entry, TABLE if is_base else READING, is_base)
             self.words[table] = self.words.get(table, {}) | words
             known = self.columns.setdefault(table, {})
-            columns = (isinstance(entry, dict) and entry.get("columns")) or {}
-            for name, about in self._by_name("columns", table, columns).items():
+            columns = (isinstance(table_entry, dict) and table_entry.get("columns")) or {}
+            for name, entry in self._by_name("columns", table, columns).items():
                 where = f"{table}.{name}"
                 if not is_base and name not in known:
                     self.add(where, _no("column of the table", name, known))
                     continue
-                about = {"from": about} if isinstance(about, (str, list)) else about
-                words = self._read(where, about, COLUMN, is_base)
+                entry = {"from": entry} if isinstance(entry, (str, list)) else entry
+                words = self._read(where, entry, COLUMN, is_base)
                 if "from" in words and not is_base:
                     words["moved"] = True
                 before = known.get(name, {})
@@ -217,7 +217,7 @@ class _Declaration:
                     self.add(where, "an overlay can't change a type.")
 
     def _by_name(self, what: str, where: str, content: Any) -> dict[str, Any]:
-        """What is said of each name: in dbt's form, a list, or in the short one."""
+        """Entries by name, from dbt's form (a list) or the short one (a mapping)."""
         if isinstance(content, dict):
             return content
         if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
@@ -231,23 +231,23 @@ class _Declaration:
         return dict(zip(names, content, strict=True))
 
     def _read(self, where: str, entry: Any, words: Words, is_base: bool) -> dict[str, Any]:
-        """Ours among an entry's words, read: those in its meta, and those that are not dbt's."""
+        """The values of an entry's words: of all in its meta, and of those that are not dbt's."""
         if not isinstance(entry, dict):
             self.add(where, "words and what they mean are expected here.")
             return {}
         config = entry.get("config")
         metas = [entry.get("meta"), config.get("meta") if isinstance(config, dict) else None]
-        kind, dbts, needed = "table here", DBT_TABLE, [*UNSAID]
+        kind, dbts, needed = "table here", DBT_TABLE, [*REQUIRED]
         if words is COLUMN:
             kind, dbts, needed = "column", DBT_COLUMN, ["data_type"]
-        found = {word: value for word, value in entry.items() if word not in dbts}
+        ours = {word: value for word, value in entry.items() if word not in dbts}
         for meta in metas:
-            found |= meta if isinstance(meta, dict) else {}
+            ours |= meta if isinstance(meta, dict) else {}
         for word in needed if is_base else ():
-            if word not in found:
+            if word not in ours:
                 self.add(where, f"{word} is missing.")
         values = {}
-        for word, value in found.items():
+        for word, value in ours.items():
             if word not in words:
                 self.add(where, _no(f"word for a {kind}", word, words, dbts))
                 continue
@@ -259,8 +259,8 @@ class _Declaration:
         return values
 
     def table(self, name: str) -> Table:
-        """The table, as far as its words can be used."""
-        words, columns = UNSAID | self.words[name], self.columns[name]
+        """The table, made of the words that can be used; notes problems between words."""
+        words, columns = REQUIRED | self.words[name], self.columns[name]
         if not re.fullmatch("stg_[a-z][a-z0-9_]{0,40}", name):
             self.add(name, "a table is called stg_ and then small letters, digits and _.")
         if not columns:
@@ -272,9 +272,9 @@ class _Declaration:
         for file in words["found_under"]:
             if (other := self._table_under.setdefault(file, name)) != name:
                 self.add(name, f"{other} is found under {file!r} too.")
-        return Table(name=name, columns=tuple(self._made(name, columns)), **words)
+        return Table(name=name, columns=tuple(self._columns_of(name, columns)), **words)
 
-    def _made(self, table: str, columns: dict[str, dict[str, Any]]) -> Iterable[Column]:
+    def _columns_of(self, table: str, columns: dict[str, dict[str, Any]]) -> Iterable[Column]:
         owners = {(name,): name for name, words in columns.items() if not words.pop("moved", 0)}
         for name, words in columns.items():
             words.setdefault("from", ((name,),))

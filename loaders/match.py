@@ -1,7 +1,7 @@
-"""The day's merchant and card users' names, each matched once, before anything is written.
+"""Matches the day's merchant names and card users' names, each once, before anything is written.
 
 Merchants are matched against the catalogue (loaders/catalogue.py), users against the agents on the
-newest landed lists and those that silver knows. Kept in `bronze.merchant_matches` and
+newest landed lists and those in silver. The matches are in `bronze.merchant_matches` and
 `bronze.agent_matches`.
 """
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 PERSON_THRESHOLD = 92.0  # one slip in thirteen letters: Jon and John Smith stay two people
 LONGEST_NAME = 400  # characters; longer ones are no names, and no index would hold them
-# A sort of names: the columns that land, which value of them is the name, the table of what names
-# mean and its columns.
+# A sort of names, as its statements need it: the landed columns, the expression that is the name,
+# and the table of matches with its columns.
 MERCHANTS = {
     "landed": "raw_merchant_name, merchant_name",
     "value": "case when raw_merchant_name ~ '\\S' then raw_merchant_name else merchant_name end",
@@ -42,13 +42,13 @@ USERS = {
     "match": "agent_id",
 }
 
-# A person's name, as `person_key` has it → the agent that it means, None for several.
+# A person's name as `person_key` writes it → the agent's id, None when several agents share it.
 People = dict[str, str | None]
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Names seen for the first time, and names that this call found a match for."""
+    """How many names were new, and for how many names this call found a match."""
 
     merchants_new: int
     merchants_matched: int
@@ -59,11 +59,11 @@ class Matched:
 def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) -> Matched:
     """Match the names of the day's landed transactions (of all landed days for None).
 
-    A name is matched once. Looked at again are: merchants without a match, or with one that is
-    gone, when the seeds have changed; those that an override names; users without a match when a
-    newer list of agents has landed. It reads, disconnects, matches, and writes in one transaction;
-    nothing is written when there is nothing to say. DaybookError when a seed contradicts itself,
-    LockedError when `lock` was lost.
+    A name is matched once. When the seeds have changed, merchants are matched again that have no
+    match, whose application is gone, or that an override names; when a newer list of agents has
+    landed, users without a match. No connection is open while names are matched; all is written
+    in one transaction, nothing when nothing has changed. DaybookError when a seed contradicts
+    itself, LockedError when `lock` was lost.
     """
     from loaders import warehouse
 
@@ -79,7 +79,7 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
         state = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
         context = {"day": day and day.date, "longest": LONGEST_NAME, "flow_run_id": flow_run_id}
         merchants, users = (
-            _column(conn, _about(sort, "new_names"), context) for sort in (MERCHANTS, USERS)
+            _column(conn, _for_sort(sort, "new_names"), context) for sort in (MERCHANTS, USERS)
         )
         new = len(merchants), len(users)
         if state and state[0] != catalogue.hash:
@@ -101,7 +101,7 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
         with connect() as conn, transaction(conn, lock):
             for sort, meanings in ((MERCHANTS, applications), (USERS, people)):
                 if meanings:
-                    _keep(conn, sort, meanings, context)
+                    _save(conn, sort, meanings, context)
             conn.execute(
                 """
                 insert into bronze.match_state (catalogue, agents) values (%s, %s)
@@ -110,12 +110,13 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
                 """,
                 [catalogue.hash, lists_mark],
             )
-    matched = [sum(m.match is not None for m in of.values()) for of in (applications, people)]
+    both = (applications, people)
+    matched = [sum(m.match is not None for m in matches.values()) for matches in both]
     return Matched(new[0], matched[0], new[1], matched[1])
 
 
 def known_people(agents: Iterable[tuple[str, str]]) -> People:
-    """What (agent_id, name) say that each name means: a name that several share means none."""
+    """The agent whom each name means, from pairs (agent_id, name)."""
     known: People = {}
     for agent_id, name in agents:
         if key := " ".join(person_key(name)):
@@ -132,8 +133,8 @@ def match_people(names: Sequence[str], known: People) -> list[Match]:
     keys = [" ".join(person_key(name)) for name in names]
     near: dict[tuple[str, ...], People] = {_bucket(key): {} for key in keys if key not in known}
     for name, agent_id in known.items():
-        if (those := near.get(_bucket(name))) is not None:
-            those[name] = agent_id
+        if (bucket := near.get(_bucket(name))) is not None:
+            bucket[name] = agent_id
     return [
         nearest(key, known if key in known else near[_bucket(key)], PERSON_THRESHOLD)
         for key in keys
@@ -141,49 +142,48 @@ def match_people(names: Sequence[str], known: People) -> list[Match]:
 
 
 def namesakes(conn: Connection, agent_id: str) -> int:
-    """How many card users have the agent's name and stay, as several agents have it: they were
-    matched to none of these."""
+    """How many card users have the agent's name, but match no agent, since several share it."""
     if conn.execute("select to_regclass('silver.agents')").fetchone() == (None,):
         return 0
-    named = conn.execute(
+    agent = conn.execute(
         "select name from silver.agents where agent_id = bronze.id_text(%s)", [agent_id]
     ).fetchone()
     users = conn.execute("select user_name from bronze.agent_matches where method = 'ambiguous'")
-    return sum(named is not None and person_key(name) == person_key(named[0]) for (name,) in users)
+    return sum(agent is not None and person_key(name) == person_key(agent[0]) for (name,) in users)
 
 
 def _bucket(key: str) -> tuple[str, ...]:
-    """Initials, and numbers whole: only names in one bucket are compared, so that it stays fast."""
+    """Each word's initial, or all of a word with digits. Only names of one bucket are compared."""
     return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key.split())
 
 
 def _agents(conn: Connection, lists: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Who is on the newest lists, and who left: known to silver, on no newest list, they keep the
-    cards' history."""
+    """(agent_id, name) of the newest lists, then of silver, which also knows those who left: cards
+    still have their names."""
     queries = [statement("listed_agents")]
     if conn.execute("select to_regclass('silver.agents')").fetchone() != (None,):
         queries.append("select agent_id, name from silver.agents")
     for query in queries:
-        with conn.cursor("agents") as agents:  # the server keeps them: half a million are much
+        with conn.cursor("agents") as agents:  # a server-side cursor: there may be half a million
             agents.itersize = 10_000
             days = {"stg_agents": None, "stg_agent_details": None} | lists
             yield from agents.execute(query.encode(), days)
 
 
-def _keep(
+def _save(
     conn: Connection, sort: dict[str, str], meanings: dict[str, Match], context: dict[str, Any]
 ) -> None:
-    """By COPY, which takes any number of names: one value of Postgres ends at a gigabyte."""
+    """Save matches. By COPY, as an array of all names could be over Postgres's limit of 1 GB."""
     conn.execute("create temporary table found (name text, match text, score numeric, method text)")
     with conn.cursor().copy("copy found from stdin") as copy:
-        for name, found in meanings.items():
-            copy.write_row((name, found.match, found.score, found.method))
-    conn.execute(_about(sort, "keep_matches").encode(), context)
+        for name, match in meanings.items():
+            copy.write_row((name, match.match, match.score, match.method))
+    conn.execute(_for_sort(sort, "keep_matches").encode(), context)
     conn.execute("drop table found")
 
 
-def _about(sort: dict[str, str], name: str) -> str:
-    """The statement of that name, about one sort of names."""
+def _for_sort(sort: dict[str, str], name: str) -> str:
+    """The SQL statement `name`, for one sort of names."""
     return statement(name).format(**sort)
 
 

@@ -1,4 +1,4 @@
-"""Names as card statements write them, reduced to what tells two of them apart."""
+"""Names from card statements, reduced to the words that tell two of them apart."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-# Who takes the money for someone else: what follows is the name. `SP ` is Shop Pay's.
+# Prefixes of payment processors; the merchant's name follows. `SP ` is Shop Pay's.
 _PROCESSOR = re.compile(
     r"(?:(?:paypal|pp|ppl|sqr?|sp|fs|fsprg|paddle(?:\.net)?|2co(?:\.com)?|2checkout(?:\.com)?|stripe"
     r"|tst|cko|dri|py|in|ls|wl|bls?|lemsqzy|eig|ebn|xsolla|adyen|mollie|gumroad|zettle|sumup|klarna)"
     r"\s*\*|sp\s|zettle_|sumup\s)\s*"
 )
-# Google bills for itself and for the sellers of its shop, so both readings are tried.
+# Google bills for itself and for sellers in its shop, so the name is read with it and without.
 _SHOP = re.compile(r"google\s*\*\s*")
 _NUMBERED = re.compile(r"([a-z]{3})(\d{4,})")
 _WORD = re.compile(r"[^\W_]+")
 
-# What may follow a name without changing whose it is.
+# Words that may follow a name and still mean the same merchant.
 _LEGAL = """inc incorporated llc ltd limited corp corporation co company gmbh ag sa sas sarl srl sro
     bv nv oy ou ab aps plc pty pte pbc kk sl slu ug dba technologies labs software"""
 _DOMAIN = "com io so us app dev net org ai me ly www http https"
@@ -42,7 +42,7 @@ _LONG_CITIES = frozenset(
         *("san mateo", "santa clara", "santa monica", "south san", "tel aviv"),
     ]
 )
-# Next to a known name these say that it is somewhere to go, or someone to visit, not software.
+# Beside a known name, these words say that the merchant is a place or a shop, not software.
 _PLACES = """airport antiques arena bakery bar barber barbers bbq bistro books brewery brewpub
     cafe camp cantina center centre church cinema clinic club coffee cruise dance deli diner
     factory farm fitness florist flowers furniture garage garden gift golf grill gym hostel
@@ -59,12 +59,12 @@ def words(text: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """The words run together: what two spellings of one name have in common."""
+    """The words without blanks: two spellings of one name agree in it."""
     return "".join(words(text))
 
 
 def readings(raw_name: str) -> list[list[str]]:
-    """The words of a merchant's name, the likeliest reading first, without processor prefixes.
+    """Each way to read a merchant's name, as words without a processor's prefix; likeliest first.
 
     `VENDOR*DETAIL` is also read as the vendor alone.
     """
@@ -76,12 +76,12 @@ def readings(raw_name: str) -> list[list[str]]:
         texts = [text, text[prefix.end() :]]
     elif "*" in text:
         texts = [text, text.partition("*")[0]]
-    found = [_WORD.findall(_NUMBERED.sub(r"\1 \2", text)) for text in texts]
-    return [each for each in found if each]
+    ways = [_WORD.findall(_NUMBERED.sub(r"\1 \2", text)) for text in texts]
+    return [way for way in ways if way]
 
 
 def shortened(name: list[str]) -> Iterator[list[str]]:
-    """The name, then the name with ever more of its tail gone: numbers, places, plans, forms."""
+    """The name, then ever shorter ones, without the numbers, places, plans and forms at its end."""
     yield name
     while len(name) > 1:
         if len(name) > 2 and " ".join(name[-2:]) in _LONG_CITIES:
@@ -94,14 +94,14 @@ def shortened(name: list[str]) -> Iterator[list[str]]:
 
 
 def person_key(name: str) -> tuple[str, ...]:
-    """A person's names in one order, without initials: "Smith, John A." → john, smith."""
-    found = sorted(words(name))
-    return tuple(word for word in found if len(word) > 1) or tuple(found)
+    """A person's names sorted, without initials: "Smith, John A." → john, smith."""
+    names = sorted(words(name))
+    return tuple(word for word in names if len(word) > 1) or tuple(names)
 
 
 def _folded(text: str) -> str:
     text = text.replace("'", "").replace("’", "")
-    if text.isascii():  # nearly all are, and have nothing to take apart
+    if text.isascii():  # nearly all are, and have no accents
         return text.casefold()
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()

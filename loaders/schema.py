@@ -1,24 +1,23 @@
-"""A landed table and its columns: what a declaration comes to."""
+"""A landed table and its columns, as declarations give them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-# A field inside of others: ("contact", "email").
+# The names that lead to a nested field: ("contact", "email").
 FieldPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A landed column: its name, the type it has once typed, and how a raw file gives it.
+    """A landed column: its name, its type in silver, and where its value is in a raw file.
 
-    `places` are the names or paths tried in order, or taken together where they `join`;
-    `shared`: another column has them too; `values` is theirs → ours; `formats` are strptime's, of a
-    date or a time;
-    `scale`: how far a number's point moves to the right; `pii`: whether it names an agent or a card
-    `user`, or says something `personal` of the one whom the record names; `hash`: it lands hashed;
-    `switches_off` is the value by which a record switches off what it names.
+    `places`: the names or paths that are tried in order, or, with `join`, are joined. `shared`:
+    another column may have the same places. `values`: theirs → ours. `formats`: strptime's, for a
+    date or a time. `scale`: by how many places a number's point moves to the right. `pii`: `agent`
+    or `user` when it names one, `personal` when it tells something else of a person. `hash`: it
+    lands hashed. `switches_off`: a record with this value switches off the thing that it names.
     """
 
     name: str
@@ -36,16 +35,16 @@ class Column:
 
     @property
     def json_path(self) -> FieldPath:
-        """The first of its places."""
+        """The first of `places`."""
         return self.places[0]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A `stg_*` table: what it is found under in a day's folder and how its files are read.
+    """A `stg_*` table: the names of its files in a day's folder, and how they are read.
 
-    `records` is the path to a page's list where it is not `results`, `decimal` the sign before a
-    number's fraction where numbers are written as people do.
+    `records`: the path to a page's list of records, when it is not `results`. `decimal`: the sign
+    before a number's fraction, for files whose numbers are formatted; else empty.
     """
 
     name: str
@@ -66,15 +65,15 @@ class Table:
 
     @property
     def hashes(self) -> bool:
-        """Whether a column lands hashed: then nothing is kept or shown that nobody declared."""
+        """Whether a column lands hashed: then undeclared values are neither kept nor shown."""
         return any(column.hash for column in self.columns)
 
     @property
     def entity(self) -> str:
-        """What keeps its records: agent_details are agents."""
+        """The entity that its records belong to: agent_details are agents."""
         return "agents" if self.name == "stg_agent_details" else self.name.removeprefix("stg_")
 
     def is_id(self, column: Column) -> bool:
-        """Whether the column names a thing: part of the key, or another table's."""
+        """Whether the column is an id: part of the key, or another table's key."""
         in_key = column.name in self.key and column.data_type != "date"
         return in_key or column.name.endswith("_id")

@@ -21,7 +21,7 @@ def declared_tables(sources: str | Path | None = None) -> dict[str, Table]:
     """Every declared table by name, in the order of the sources file.
 
     `sources` (or DAYBOOK_SOURCES) is an overlay: it says only what differs in how files are read.
-    UsageError, with all that is wrong in one message, when a declaration can't be used.
+    UsageError lists every problem when a declaration can't be used.
     """
     overlay = str(sources or os.environ.get(SETTING) or "")
     if overlay:
@@ -44,14 +44,14 @@ def _declared(overlay: str, _mtime: int) -> dict[str, Table]:
 
 
 def _read(path: Path, problems: list[str]) -> Any:
-    """The file's content, every scalar as it is written: `no` stays no, 1.10 stays 1.10. What is
-    said twice, of which YAML keeps the last, goes to `problems`."""
+    """The file's content, with every scalar as text: `no` stays no, 1.10 stays 1.10. Names that a
+    mapping has twice are added to `problems`, since YAML keeps the last and says nothing."""
     import yaml
 
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
         text = path.read_text(encoding="utf-8")
-        problems += _said_twice(yaml.compose(text, Loader=loader), "", path.name, set())
+        problems += _repeated(yaml.compose(text, Loader=loader), "", path.name, set())
         return yaml.load(text, Loader=loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: the sources can't be read: {type(error).__name__}.") from None
@@ -63,23 +63,23 @@ def _read(path: Path, problems: list[str]) -> Any:
         ) from None
 
 
-def _said_twice(node: Any, where: str, file: str, seen: set[int]) -> Iterator[str]:
-    """Each name that a mapping below the node has again, with its file and line."""
+def _repeated(node: Any, where: str, file: str, seen: set[int]) -> Iterator[str]:
+    """A message, with file and line, for each name that a mapping in the node repeats."""
     inner: list[Any] = node.value if node and isinstance(node.value, list) else []
     if id(node) in seen or not inner:
         return
-    seen.add(id(node))  # an alias leads here again
+    seen.add(id(node))  # a YAML alias is the same node again
     known: set[str] = set()
-    for one in inner:
-        if not isinstance(one, tuple):  # dbt's lists, whose entries have names
-            entry = one.value if one.id == "mapping" else ()
+    for child in inner:
+        if not isinstance(child, tuple):  # an entry of a list, which dbt names by `name:`
+            entry = child.value if child.id == "mapping" else ()
             names = [v.value for k, v in entry if k.value == "name" and v.id == "scalar"]
-            named = "".join(f".{name}" for name in names[:1])
-            yield from _said_twice(one, where + named, file, seen)
+            suffix = "".join(f".{name}" for name in names[:1])
+            yield from _repeated(child, where + suffix, file, seen)
             continue
-        key, value = one
+        key, value = child
         name = f"{where}.{key.value}".lstrip(".")
         if name in known:
             yield f"{name}: it is said again in {file}, line {key.start_mark.line + 1}."
         known.add(name)
-        yield from _said_twice(value, name, file, seen)
+        yield from _repeated(value, name, file, seen)
