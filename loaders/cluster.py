@@ -1,7 +1,7 @@
-"""The files of an embedded PostgreSQL: whose they are, where, made by initdb, and configured.
+"""The folders of an embedded PostgreSQL: who owns them, where they are, initdb, configuration.
 
-Everything of a server lies under its home: `pg` (data), `run` (socket), `log`. Where the server's
-user can't enter the home (root's, as a rule) the three are links to a place that it can.
+A server's folders are in its home: `pg` (data), `run` (socket), `log`. When the server's user can't
+enter the home, as a rule because it is root's, they are links to folders that it can enter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "100",
-    "max_parallel_workers_per_gather": str(os.cpu_count() or 1),  # they type what landed
+    "max_parallel_workers_per_gather": str(os.cpu_count() or 1),  # typing is parallel
     "max_locks_per_transaction": "1024",  # a restore makes all days' tables in one transaction
     "shared_buffers": "256MB",
     "work_mem": "64MB",
@@ -46,11 +46,11 @@ SETTINGS = {
 
 
 class Cluster:
-    """A server's folders and programs. WarehouseError where nobody fit to run it is found."""
+    """A server's folders and programs. WarehouseError when there is no user who may run it."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.user = _server_user(home)  # whom to run it as; None is ourselves
+        self.user = _server_user(home)  # who runs it; None: the current user
         self.place = _place(home, self.user)  # holds data and log
         self.data, self.log = self.place / "pg", self.place / "log" / "postgres.log"
         near = socket_dir(home) == home / "run"
@@ -58,8 +58,8 @@ class Cluster:
         self._binaries = _binaries(self.place, self.user)
 
     def make(self) -> None:
-        """Make what is not there, and write the configuration: at each start, so that a newer
-        Daybook's reaches an older warehouse. WarehouseError for a folder that isn't ours."""
+        """Make the folders and data that are missing, and write the configuration, so that each
+        start of a newer Daybook updates it. WarehouseError for a folder that isn't ours."""
         self._close()
         for folder in (self.sockets, self.log.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -75,8 +75,8 @@ class Cluster:
         self._configure()
 
     def _close(self) -> None:
-        """The home is its owner's alone. A server of another user that has its data in there may
-        enter it, and no more; a folder like /tmp is nobody's to close."""
+        """Close the home to everybody but its owner. The server's user, when it is another and has
+        its data there, may enter it, but not list it. A folder like /tmp stays as it is."""
         here, mode = self.home.stat(), 0o700
         if here.st_mode & stat.S_ISVTX:
             return
@@ -86,8 +86,8 @@ class Cluster:
         self.home.chmod(mode)
 
     def _initialise(self) -> None:
-        """initdb works beside the final place, and a rename ends it: a `pg` folder is whole or not
-        ours."""
+        """Run initdb in a folder beside the final one, then rename it: so `pg` is never half
+        made."""
         making = self.place / "pg.making"
         shutil.rmtree(making, ignore_errors=True)  # only we write it, under the lock
         making.mkdir()
@@ -108,7 +108,7 @@ class Cluster:
         settings["unix_socket_directories"] = f'"{self.sockets}"'
         shared = Path("/dev/shm")
         if not shared.exists() or shutil.disk_usage(shared).free < 1 << 30:
-            settings["dynamic_shared_memory_type"] = "mmap"  # a container's 64 MB fail joins
+            settings["dynamic_shared_memory_type"] = "mmap"  # 64 MB, a container's, fail joins
         names = set()
         for uid in (self.home.stat().st_uid, os.geteuid(), 0):
             with suppress(KeyError):  # a number without a name, as in some containers
@@ -118,18 +118,18 @@ class Cluster:
                 "# Written by Daybook at each start; your own settings: ALTER SYSTEM",
                 *(f"{name} = '" + text.replace("'", "''") + "'" for name, text in settings.items()),
             ],
-            # Only the socket, and there the home's owner and root: no other process of its user.
+            # Only by socket, and only the home's owner, the current user and root.
             "pg_hba.conf": ["local all all peer map=daybook"],
             "pg_ident.conf": [f'daybook "{name}" all' for name in sorted(names)],
         }
-        for name, lines in files.items():  # whole, whosever the one before is
+        for name, lines in files.items():  # a rename: never half written, whoever owns the old one
             fresh = self.data / f"{name}.new"
             fresh.write_text("\n".join(lines) + "\n")
             fresh.chmod(0o644)
             fresh.replace(self.data / name)
 
     def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's programs with nothing of our environment, secrets included."""
+        """Run one of PostgreSQL's programs without our environment, which may hold secrets."""
         return _as(self.user, str(self._binaries / program), *map(str, arguments))
 
     def _hand_over(self, path: Path) -> None:
@@ -139,7 +139,7 @@ class Cluster:
 
 
 def socket_dir(home: Path) -> Path:
-    """Where clients find the socket; profiles.example.yml computes the same path."""
+    """The socket's folder; profiles.example.yml computes the same path."""
     near = home / "run"
     if len(str(near)) <= 90:  # a socket's whole path must stay below 108 bytes
         return near
@@ -172,14 +172,14 @@ def _major() -> int:
 
 
 def _server_user(home: Path) -> pwd.struct_passwd | None:
-    """PostgreSQL refuses to run as root."""
+    """Who runs the server when we are root, as whom PostgreSQL refuses to run; else None."""
     data = home / "pg"
     owner = data.stat().st_uid if data.exists() else None
     if os.geteuid() != 0:
         if owner not in (None, os.geteuid()):
             raise WarehouseError(f"{data} belongs to another user (uid {owner}).")
         return None
-    if owner:  # made by an unprivileged user before: stays theirs
+    if owner:  # an unprivileged user made it: it stays theirs
         return pwd.getpwuid(owner)
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
@@ -207,11 +207,11 @@ def _can_enter(path: Path, user: pwd.struct_passwd | None) -> bool:
 
 
 def _place(home: Path, user: pwd.struct_passwd | None) -> Path:
-    """The home, or a folder that the server's user can enter."""
-    noted = home / "pg"
-    if noted.is_symlink():
-        return noted.resolve().parent
-    if user is None or noted.exists() or _can_enter(home, user):
+    """The folder of data and log: the home, or one that the server's user can enter."""
+    data = home / "pg"
+    if data.is_symlink():
+        return data.resolve().parent
+    if user is None or data.exists() or _can_enter(home, user):
         return home.resolve()
     place = Path(tempfile.mkdtemp(prefix="daybook-", dir="/var/lib")).resolve()
     place.chmod(0o711)
@@ -223,7 +223,7 @@ def _place(home: Path, user: pwd.struct_passwd | None) -> Path:
 
 
 def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
-    """PostgreSQL's bin folder, copied beside the data where its user can't reach the wheel's."""
+    """PostgreSQL's bin folder: the wheel's, or a copy of it that `user` can enter."""
     package = _package()
     install = INSTALLS[_major()]
     if _can_enter(package / install / "bin", user):
@@ -232,7 +232,7 @@ def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
     if not copy.exists():
         making = place / "copying"
         shutil.rmtree(making, ignore_errors=True)
-        # The programs look for their libraries three folders up, in the package's neighbour.
+        # The programs expect their libraries three folders up, in a folder beside the package.
         for part in (Path(package.name, install), Path(f"{package.name}.libs")):
             if (package.parent / part).exists():
                 shutil.copytree(package.parent / part, making / part, symlinks=True)
@@ -241,10 +241,10 @@ def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
 
 
 def program(name: str, version: int = 0) -> str:
-    """One of the wheel's programs (psql, pg_dump, …), of a server's version as libpq numbers it,
-    or of the next later one that there is; the newest for any."""
+    """The path of one of the wheel's programs (psql, pg_dump, …), for a server's `version` as libpq
+    numbers it (180004): of that major version or the next newer one; by default the newest."""
     major = version // 10000 or max(INSTALLS)
-    fitting = min((there for there in INSTALLS if there >= major), default=max(INSTALLS))
+    fitting = min((each for each in INSTALLS if each >= major), default=max(INSTALLS))
     return str(_package() / INSTALLS[fitting] / "bin" / name)
 
 

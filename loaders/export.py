@@ -1,4 +1,4 @@
-"""A table of silver, quarantine, marts or metrics as a file for people: xlsx, CSV or Parquet."""
+"""Writes a table of silver, quarantine, marts or metrics to a file: xlsx, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from loaders.personal import personal
 
 FORMATS = (".xlsx", ".csv", ".parquet")
 SCHEMAS = ("marts", "silver", "quarantine", "metrics")
-SHEET_ROWS = 1_048_575  # below a header, Excel has no more
-CELL = 32_767  # characters
-_CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f]")  # no XML has one
-# What a spreadsheet takes for a formula: a cell that somebody else filled must not run.
+SHEET_ROWS = 1_048_575  # Excel's limit, without the header
+CELL = 32_767  # characters, Excel's limit
+_CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f]")  # not allowed in XML
+# A spreadsheet runs text that begins so as a formula, and others have written these texts.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int, list[str]]:
     """Write `table` (`marts.unused_access`, or `unused_access` for the first schema that has it)
-    to a file whose ending says the format; the number of rows, and which columns were left out, as
-    the declaration calls them personal.
+    in the format of the file's ending. Returns the number of rows, and the columns that were left
+    out because the declaration calls them personal.
 
-    Cells of a sheet or a CSV that would be formulas get an apostrophe. UsageError for a table that
-    is not there, another ending, or more rows than a sheet holds.
+    In a sheet or a CSV, text that would be a formula gets an apostrophe. UsageError for a table
+    that is not there, another ending, and more rows or longer cells than a sheet holds.
     """
     import pandas
     from psycopg import sql
@@ -46,10 +46,10 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
         names = [column.name for column in cursor.description or ()]
     if form == ".xlsx" and len(rows) > SHEET_ROWS:
         raise UsageError(f"{schema}.{name} has {len(rows):,} rows, more than a sheet holds: .csv.")
-    cell = {".parquet": _plain, ".csv": _cell, ".xlsx": _shown}[form]
+    convert = {".parquet": _json_as_text, ".csv": _cell, ".xlsx": _sheet_cell}[form]
     dtype = None if form == ".parquet" else object
     left_out = [] if with_personal else personal(name, names)
-    frame = pandas.DataFrame([list(map(cell, row)) for row in rows], columns=names, dtype=dtype)
+    frame = pandas.DataFrame([list(map(convert, row)) for row in rows], columns=names, dtype=dtype)
     frame = frame.drop(columns=left_out)
     if form == ".xlsx":
         if too_long := [name for name in frame if frame[name].astype(str).str.len().max() > CELL]:
@@ -65,12 +65,12 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
 
 
 def _relation(conn: Any, table: str) -> tuple[str, str]:
-    found = conn.execute(
+    relations = conn.execute(
         "select relnamespace::regnamespace::text, relname from pg_class where relkind in ('r', 'v')"
     ).fetchall()
     by_name = {}
     for wanted in reversed(SCHEMAS):
-        for schema, name in found:
+        for schema, name in relations:
             if schema == wanted:
                 by_name[name] = by_name[f"{schema}.{name}"] = (schema, name)
     if table not in by_name:
@@ -78,20 +78,20 @@ def _relation(conn: Any, table: str) -> tuple[str, str]:
     return by_name[table]
 
 
-def _plain(value: Any) -> Any:
+def _json_as_text(value: Any) -> Any:
     is_json = isinstance(value, (dict, list))
     return json.dumps(value, ensure_ascii=False, default=str) if is_json else value
 
 
 def _cell(value: Any) -> Any:
-    """As a sheet may have it: no formula, and a moment as text, since its times have no zone."""
-    value = _plain(value)
+    """The value without formulas, and times with a zone as text, since a sheet's have none."""
+    value = _json_as_text(value)
     if isinstance(value, str):
         return "'" + value if value.startswith(_FORMULA) else value
     return value.isoformat() if getattr(value, "tzinfo", None) else value
 
 
-def _shown(value: Any) -> Any:
+def _sheet_cell(value: Any) -> Any:
     value = _cell(value)
     return _CONTROL.sub("\ufffd", value) if isinstance(value, str) else value
 

@@ -24,12 +24,11 @@ Rate = tuple[date, str, Decimal]
 
 
 def refresh_rates(*, lock: Lock | None = None, **connection: Any) -> bool:
-    """Bring `bronze.fx_reference` to the installed package's history, in one transaction; whether
-    there was anything to write. The caller holds the run lock; LockedError when `lock` was lost.
+    """Replace `bronze.fx_reference` by the installed package's history, in one transaction. Returns
+    False, and writes nothing, when it holds that release already or newer dates than the package.
 
-    There is nothing when it holds that release already, or newer dates than the package has.
-    `connection` goes to `loaders.warehouse.connect`. DaybookError when the package's file can't
-    be read.
+    The caller holds the run lock; LockedError when `lock` was lost. `connection` goes to
+    `loaders.warehouse.connect`. DaybookError when the package's file can't be read.
     """
     from loaders import warehouse
     from loaders.lock import transaction
@@ -83,9 +82,9 @@ def read_history() -> Iterator[Rate]:
 def parse_history(lines: io.TextIOBase) -> Iterator[Rate]:
     """The rates in the ECB's file: per date the units of each currency for one euro, or N/A.
 
-    A rate is USD per EUR over units per EUR, to 12 places half away from zero; EUR is quoted by
-    USD per EUR, and USD has no row, since it is 1 by rule. A date without a quote has none here,
-    nor has a rate that would round to zero.
+    A currency's rate is USD per EUR divided by its units per EUR, rounded to 12 places, half away
+    from zero. EUR's is USD per EUR. USD has no row, since it is 1 by rule. A currency without a
+    quote that day, and a rate that rounds to zero, have none.
     """
     reader = csv.reader(lines)
     header = [name.strip() for name in next(reader)]

@@ -1,4 +1,4 @@
-"""What leaves bronze again: landed days past DAYBOOK_KEEP_DAYS, and what dead runs left behind."""
+"""Drops landed days older than DAYBOOK_KEEP_DAYS, and what dead runs left behind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from loaders.lock import Lock
 
 SETTING = "DAYBOOK_KEEP_DAYS"
-PATIENCE = "5s"  # for a reader of the table; the next day tries again
+PATIENCE = "5s"  # of waiting for a reader of the table; the next day tries again
 SCHEMAS = ("intermediate", "silver", "quarantine", "metrics", "marts")
 
 
 def keep_days() -> int | None:
-    """DAYBOOK_KEEP_DAYS, None to keep all. UsageError unless it is a whole number from 1."""
+    """DAYBOOK_KEEP_DAYS; None, which keeps all, when unset. UsageError unless it is 1 or more."""
     text = os.environ.get(SETTING, "").strip()
     if not text:
         return None
@@ -40,20 +40,20 @@ def expire_days(
     keep: int | None, *, flow_run_id: str, day: Day | None = None, lock: Lock | None = None
 ) -> list[tuple[str, date]]:
     """Drop the landed partitions older than `keep` days before the newest applied day, and note
-    each in bronze.expired_days: the (table, day)s that went, oldest first.
+    each in bronze.expired_days. Returns the dropped (table, day)s, oldest first.
 
-    Never one whose batch every model of it has not yet applied, and never the newest of a
-    snapshot table, which presence rests on. The caller holds the run lock.
+    A partition stays while one of its models has not applied its batch. The newest of a snapshot
+    table always stays, since presence rests on it. The caller holds the run lock.
     """
     from psycopg import errors, sql
 
     if keep is None:
         return []
-    expired, expirable = [], statement("expirable_days").encode()
+    expired, query = [], statement("expirable_days").encode()
     with _connect(flow_run_id, day, warehouse.LOADER) as conn:
         snapshots = [t.name for t in declared_tables().values() if t.kind == "snapshot"]
-        found = conn.execute(expirable, {"keep": keep, "snapshots": snapshots}).fetchall()
-        for table, expired_day, batch_id, partition in found:
+        expirable = conn.execute(query, {"keep": keep, "snapshots": snapshots}).fetchall()
+        for table, expired_day, batch_id, partition in expirable:
             with suppress(errors.LockNotAvailable):
                 with _transaction(conn, lock):
                     drop = sql.SQL("drop table {}").format(sql.Identifier("bronze", partition))
@@ -79,7 +79,7 @@ def _connect(flow_run_id: str, day: Day | None, role: str) -> Connection:
 
 @contextmanager
 def _transaction(conn: Connection, lock: Lock | None) -> Iterator[None]:
-    """LockNotAvailable while a reader holds what is to go: the next day tries again."""
+    """A transaction that raises LockNotAvailable when a reader holds what it drops for PATIENCE."""
     with transaction(conn, lock):
         conn.execute(f"set local lock_timeout to '{PATIENCE}'")
         yield
@@ -88,24 +88,24 @@ def _transaction(conn: Connection, lock: Lock | None) -> Iterator[None]:
 def sweep_orphans(
     *, flow_run_id: str, day: Day | None = None, lock: Lock | None = None
 ) -> list[str]:
-    """Drop what only a dead run can have left: tables named like a landed table's partition that
-    hang on no parent, and relations that dbt builds under a passing name. The caller holds the
-    run lock and has reaped dead batches: what workers have committed belongs to a running one, and
-    nothing else that a live run builds can be seen. The names that went.
+    """Drop what only a dead run can have left; returns the names of what was dropped. That is:
+    tables named like a partition of a landed table but attached to none, and dbt's temporary and
+    backup relations. The caller holds the run lock and has closed dead batches, so a table that
+    workers have committed belongs to a running batch; a live run commits nothing else unfinished.
     """
     from psycopg import errors, sql
 
     landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)*$"
-    passing = "__dbt_(tmp|backup)[0-9]*$"
-    swept, orphans = [], statement("orphans").encode()
-    for role, schemas, named in (
+    temporary = "__dbt_(tmp|backup)[0-9]*$"
+    swept, query = [], statement("orphans").encode()
+    for role, schemas, pattern in (
         (warehouse.LOADER, ["bronze"], landed),
-        (warehouse.TRANSFORMER, list(SCHEMAS), passing),
+        (warehouse.TRANSFORMER, list(SCHEMAS), temporary),
     ):
-        # by the role that makes such relations
+        # as the role that owns such relations
         with _connect(flow_run_id, day, role) as conn:
-            found = conn.execute(orphans, {"named": named, "schemas": schemas}).fetchall()
-            for schema, relation, kind in found:
+            orphans = conn.execute(query, {"named": pattern, "schemas": schemas}).fetchall()
+            for schema, relation, kind in orphans:
                 with suppress(errors.LockNotAvailable, errors.DependentObjectsStillExist):
                     with _transaction(conn, lock):
                         drop = sql.SQL("drop view {}" if kind == "v" else "drop table {}")
