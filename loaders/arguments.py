@@ -16,8 +16,8 @@ Main = Callable[..., int]
 def command(
     module: str, about: str, examples: str, *options: Adds
 ) -> Callable[[Callable[[argparse.Namespace], int | None]], Main]:
-    """Makes of what a module does with its options its `main(arguments, prog)`, which ends with an
-    exit code (`guarded`) and tells of itself with --help."""
+    """A decorator that makes a module's work on its parsed options its `main(arguments, prog)`.
+    That returns an exit code, as `guarded` has them, and has --help."""
 
     def decorated(work: Callable[[argparse.Namespace], int | None]) -> Main:
         def main(arguments: list[str] | None = None, prog: str = f"python -m {module}") -> int:
@@ -33,7 +33,7 @@ def command(
 
 
 def option(*names: str, **about: Any) -> Adds:
-    """An option of a command, as argparse's add_argument has it."""
+    """An option of a command, with the arguments of argparse's add_argument."""
     return lambda parser: parser.add_argument(*names, **about)
 
 
@@ -41,7 +41,7 @@ JSON = option("--json", action="store_true", help="for a program")
 
 
 def add_day(parser: argparse.ArgumentParser) -> None:
-    """The day, by place or by name."""
+    """The day, as an argument or as --day."""
     either = parser.add_mutually_exclusive_group(required=True)
     about: Any = {"metavar": "DAY", "default": argparse.SUPPRESS}
     either.add_argument("day", nargs="?", help="2026-01-05, or day1 to day9999", **about)
@@ -49,7 +49,7 @@ def add_day(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """What raw files are read with, whoever reads them."""
+    """The options of reading raw files, with or without Spark."""
     add = parser.add_argument
     add("--data", metavar="PATH", help="folder that holds the days (default: DATA_BASE_PATH)")
     add("--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)")
@@ -57,7 +57,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def add_landing(parser: argparse.ArgumentParser) -> None:
-    """What a landing is asked for."""
+    """The options of landing, those of reading among them."""
     add_reading(parser)
     add = parser.add_argument
     add("--workers", type=int, default=1, metavar="N", help="processes that read big files")
@@ -67,13 +67,13 @@ def add_landing(parser: argparse.ArgumentParser) -> None:
 
 
 def data_path(given: str | None) -> str:
-    """Where the days are; UsageError where nobody says it."""
+    """--data or DATA_BASE_PATH; UsageError when neither is given."""
     if data := given or os.environ.get("DATA_BASE_PATH"):
         return data
     raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
 
 
 def check_workers(given: int) -> None:
-    """UsageError where that many processes can read nothing."""
+    """UsageError unless --workers is 1 or more."""
     if given < 1:
         raise UsageError("--workers is a number of processes from 1.")

@@ -1,7 +1,7 @@
 """The warehouse as one file: `daybook backup FILE`, by PostgreSQL's own pg_dump.
 
-The file is an archive that pg_restore reads too. It carries a hash of each table's rows, which
-restoring compares.
+The file is an archive that pg_restore reads too. It holds a hash of each table's rows, which
+`daybook restore` compares.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from loaders.session import environment
 
 SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
 HASHES = "bronze.backup_hashes"
-# Of all rows as text, whatever their order; a landed day is a table of its own here.
+# Of a table's rows as text, in any order. A landed day is a partition, so it counts as a table.
 _HASH = "count(*), coalesce(sum(hashtextextended(held::text, 0)::numeric), 0)"
 _MAKE = f"""
 drop table if exists {HASHES};
@@ -64,9 +64,10 @@ $$
 
 
 def backup(file: Path) -> tuple[int, int]:
-    """Save the warehouse's six schemas in `file`, whole or not at all; how many tables and rows.
+    """Save the six schemas in `file`, whole or not at all; returns the numbers of tables and rows.
 
-    LockedError while a run holds the warehouse. Only the file's owner may read it.
+    Only its owner may read it. UsageError unless the file can be there; LockedError while a run
+    holds the warehouse; WarehouseError when pg_dump fails.
     """
     if file.is_dir() or not file.parent.is_dir():
         raise UsageError(
@@ -94,18 +95,18 @@ def backup(file: Path) -> tuple[int, int]:
             )
             if done.returncode:
                 raise WarehouseError(f"Nothing was saved: {first_error(done.stderr)}")
-            conn.execute(COMPARE)  # somebody may have written beside the runs' lock
-            found = conn.execute(f"select count(*), sum(rows)::bigint from {HASHES}").fetchone()
+            conn.execute(COMPARE)  # who writes without the run lock may have changed rows
+            counts = conn.execute(f"select count(*), sum(rows)::bigint from {HASHES}").fetchone()
         finally:
             conn.execute(f"drop table if exists {HASHES}")
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(file)
-    return found or (0, 0)
+    return counts or (0, 0)
 
 
 def surroundings() -> dict[str, str]:
-    """The environment of pg_dump and psql: without time-outs, and everything in one notation."""
+    """The environment of pg_dump and psql: no time-outs, one time zone, date style and locale."""
     return {
         **environment(),
         "PGOPTIONS": f"{warehouse.pgoptions(timeouts=False)} -c lock_timeout=60s",
@@ -116,7 +117,7 @@ def surroundings() -> dict[str, str]:
 
 
 def first_error(output: str) -> str:
-    """The first error of one of PostgreSQL's programs, without what may be a value of data."""
+    """The first error of one of PostgreSQL's programs; quoted texts, maybe data, become `…`."""
     lines = [line for line in output.splitlines() if "error" in line.lower()]
     first = " ".join((lines or ["no reason given"])[0].split()).rstrip(".")
     return re.sub("'[^']*'|\"[^\"]*\"", "…", first) + "."
@@ -129,7 +130,7 @@ def first_error(output: str) -> str:
     option("file", type=Path, help="where to; only its owner may read it"),
 )
 def main(given: argparse.Namespace) -> None:
-    # what it has written so far must not stay where nobody knows of it
+    # else SIGTERM would leave a half-written file in a hidden folder
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         warehouse.wake()

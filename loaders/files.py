@@ -28,7 +28,7 @@ FORMATS: dict[str, Format] = {
     ".xlsx": "xlsx",
 }
 _READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), .parquet and .xlsx"
-# Checksums, what systems leave, and editors' backups: nobody's data.
+# Checksums, systems' own files and editors' backups, which hold no data.
 _PASSED_OVER = re.compile(
     r"[._].*|.*\.(md5|sha1|sha256|sha512|crc|bak|swp|orig)|thumbs\.db|desktop\.ini|.*~|~\$.*|#.*#",
     re.IGNORECASE | re.DOTALL,
@@ -103,7 +103,7 @@ def sample_files(location: Path) -> list[RawFile]:
 
 
 def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
-    """The files and folders of a day that no table uses, and what each may be meant for."""
+    """The files and folders of a day that no table uses, each with why, and the nearest table."""
     names = {name: table.name for table in tables for name in table.found_under}
     unused = {}
     with naming_errors_of(folder):
@@ -150,11 +150,11 @@ def _files_in(folder: Place, root: Place, prefix: str = "") -> list[RawFile]:
 def _raw_files(
     folder: Place, entries: Sequence[Entry], root: Place, prefix: str = ""
 ) -> list[RawFile]:
-    """The files that a folder's entries are, their paths behind `prefix`."""
+    """A folder's entries as raw files, with `prefix` before their paths."""
     places = [folder / entry.name for entry in entries]
     kinds = []
     for entry, place in zip(entries, places, strict=True):
-        name = entry.name.lower()  # extensions count in any case; names may have dots of their own
+        name = entry.name.lower()  # endings in any case; a name may have other dots
         if entry.is_symlink():
             _check_inside(place, root)
         if entry.is_dir():

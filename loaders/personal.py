@@ -1,4 +1,4 @@
-"""Which columns say something of a person: the declaration's `pii`, for whatever is made of it."""
+"""Which columns of any relation hold personal data, by the `pii` in the declaration."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterable
 from loaders.schema import Table
 from loaders.sources import declared_tables
 
-# What could not be read may be in the wrong column. Of it a word is shown: no sentence, no address
-# and no number as long as a phone's. As Postgres and Python read it.
+# A value that can't be read may be in the wrong column, so it is shown only if it is a word: no
+# sentence, no address, no number as long as a phone's. Postgres and Python both read this pattern.
 A_WORD = r"^(?![+]|.*[0-9]{7})[^@\s\x01-\x1f\x7f]{1,40}$"
 
 
 def usual_pii(tables: Iterable[Table]) -> dict[str, str]:
-    """The `pii` that all of the tables' columns of one name have, '' being none, by name: an email
-    is personal in each, a name is not where groups have one, too."""
+    """The `pii` ('' for none) by name of column, for names that have the same one in all tables: as
+    email has, but not name, which is no person's in groups."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for table in tables:
         for column in table.columns:
             kinds[column.name].add(column.pii)
-    return {name: of_name.pop() for name, of_name in kinds.items() if len(of_name) == 1}
+    return {name: pii.pop() for name, pii in kinds.items() if len(pii) == 1}
 
 
 def personal(relation: str, columns: Iterable[str]) -> list[str]:
-    """Those of a relation's columns that are a card user's or personal, by what is declared of it,
-    or of the entity that its name begins with (agents_history), or else by all tables. Beside such
-    columns nobody has said what is in an entity's `_extra`: it is taken for personal."""
+    """Those of a relation's `columns` that are a card user's or personal. The declaration of the
+    table or entity that its name begins with (agents_history) decides, else that of all tables. If
+    an entity has such columns, its undeclared fields in `_extra` count as personal too."""
     tables = declared_tables().values()
     own = [
         table

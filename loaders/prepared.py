@@ -1,8 +1,8 @@
-"""A day that Spark has read already: its rows and rejects, and what a landing must know of them.
+"""A day that Spark has read: its rows and rejects, and the manifest that a landing needs.
 
-<day>/_daybook.json           the manifest, written last: what it does not name is not there
+<day>/_daybook.json           the manifest, written last: other files don't count
 <day>/<table>/<part>.csv.zst  rows as COPY takes them: declared columns, _extra, file, row
-<day>/<table>/<part>.jsonl    a line for each record put aside: file, row, reason, raw text, landed
+<day>/<table>/<part>.jsonl    a line for each reject: file, row, reason, raw text, landed
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 MANIFEST = "_daybook.json"
 VERSION = 10
-ROWS, REJECTED = ".csv.zst", ".jsonl"  # by the ending pyarrow packs and unpacks
+ROWS, REJECTED = ".csv.zst", ".jsonl"  # pyarrow (un)packs by the ending
 _PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.csv\.zst|\.jsonl)")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One table of such a day. `files` are the raw ones, None when there were none; `error` is why
-    it can't land, and what its file begins with; `read` is what reading them came to. `parts` are
-    the names of what was written, from the day's folder on, and `rows` and `rejected` its files."""
+    """One table of such a day. `files`: the raw files, None when there were none. `error`: why the
+    table can't land. `read`: the counts and fields of all files. `parts`: the names of what was
+    written, without endings, relative to the day's folder; `rows` and `rejected`: its files."""
 
     table: Table
     files: tuple[Scanned, ...] | None
@@ -47,7 +47,7 @@ class Prepared:
     rejected: tuple[RawFile, ...] = ()
 
     def pieces(self, on_read: Callable[[int], None]) -> Iterator[bytes]:
-        """The rows, for COPY; `on_read` is told of each file's bytes."""
+        """The rows, as bytes for COPY. Calls `on_read` with the size of each file that was read."""
         for file in self.rows:
             system, path = system_of(file.location)
             with naming_errors_of(file.location), system.open_input_stream(path) as stream:
@@ -56,13 +56,13 @@ class Prepared:
             on_read(file.bytes)
 
     def rejects(self) -> Iterator[str]:
-        """The records that were put aside, a line each as `Rejects` has them."""
+        """The rejects, as the lines of JSON that `Rejects` keeps."""
         for file in self.rejected:
             with opened(file) as lines:
                 yield from (line.decode() for line in lines)
 
     def as_json(self) -> dict[str, Any]:
-        """The table as the manifest has it."""
+        """The table's entry in the manifest."""
         found, files, error = self.read.found, self.files, self.error
         return {
             "name": self.table.name,
@@ -80,16 +80,16 @@ class Prepared:
 
 
 def is_prepared(folder: Place) -> bool:
-    """Whether the day's folder is one that Spark wrote."""
+    """Whether Spark wrote the day's folder."""
     with naming_errors_of(folder):
         return (folder / MANIFEST).exists()
 
 
 def write(folder: Place, tables: list[Prepared], unused: dict[str, str]) -> None:
-    """Write the manifest, whole or not at all: with it the day is complete."""
+    """Write the manifest, whole or not at all; it completes the day."""
     entries = [table.as_json() for table in tables]
     content = {"tables": entries, "unused": unused}
-    # on disk it is renamed when it is whole; in S3 a key is there once it is
+    # on disk it is renamed when it is whole; in S3 only a whole key appears
     draft = folder / (f"{MANIFEST}.new" if isinstance(folder, Path) else MANIFEST)
     system, path = system_of(draft)
     with system.open_output_stream(path) as file:
@@ -99,7 +99,7 @@ def write(folder: Place, tables: list[Prepared], unused: dict[str, str]) -> None
 
 
 def sweep(folder: Place) -> None:
-    """Delete the parts that the manifest does not name: of runs before, of tasks that died."""
+    """Delete the parts that the manifest does not name, left by earlier runs and dead tasks."""
     from pyarrow.fs import FileSelector
 
     system, root = system_of(folder)
@@ -111,24 +111,24 @@ def sweep(folder: Place) -> None:
 
 
 def read(folder: Place, tables: list[Table]) -> list[Prepared]:
-    """What the folder has for `tables`. DaybookError when it was made for another declaration."""
+    """Each of `tables` as the folder has it; DaybookError when its declaration was another one."""
     entries = {entry["name"]: entry for entry in _manifest(folder)["tables"]}
     return [_table(folder, table, entries.get(table.name)) for table in tables]
 
 
 def described(table: Table) -> Any:
-    """What the manifest keeps of how a table was read: other rows must not land."""
+    """How a table was read, for the manifest: rows that were read otherwise must not land."""
     return json.loads(json.dumps([VERSION, *astuple(table)]))
 
 
 def unused(folder: Place) -> dict[str, str]:
-    """The day's raw files that no table used, as Spark found them."""
-    found: dict[str, str] = _manifest(folder)["unused"]
-    return found
+    """The day's raw files that no table uses, as `loaders.files.unused_files` told Spark."""
+    files: dict[str, str] = _manifest(folder)["unused"]
+    return files
 
 
 def system_of(place: Place) -> tuple[FileSystem, str]:
-    """pyarrow's file system for a place, and what the place is called there."""
+    """pyarrow's file system for a place, and the path of the place in it."""
     from pyarrow.fs import LocalFileSystem
 
     if isinstance(place, s3.S3Path):

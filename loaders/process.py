@@ -1,5 +1,5 @@
-"""Programs that run on after the command that started them: start, find, wait for, stop; and the
-lock, log and port that they need."""
+"""Programs that outlive the command that started them: start, find, wait for and stop them; with
+their locks, logs, private files and ports."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from typing import Any
 from loaders.errors import LockedError
 from loaders.sources import PROJECT
 
-LONGEST = 900  # seconds that a server's start may take, with the replay of its log
+LONGEST = 900  # seconds of waiting for a lock: a server's start may replay its log
 LOG_LIMIT = 10_000_000  # bytes; a larger log is set aside at the next start
 STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program with its log, and a note of its process: a pid alone may be someone else's."""
+    """A program, its log, and a note of its process: its pid alone may later be another's."""
 
     folder: Path
     name: str
@@ -41,15 +41,15 @@ class Program:
         return self.folder / f"{self.name}.json"
 
     def note(self) -> dict[str, Any]:
-        """What was noted of its newest start: pid, its start, and what `start` was given; empty
-        once it was stopped."""
+        """The note of its newest start: `pid`, `started` (epoch seconds), and what `start` was
+        asked to note; empty when it was stopped."""
         try:
             return dict(json.loads(self._file.read_text()))
         except (OSError, ValueError):
             return {}
 
     def pid(self) -> int | None:
-        """Its process, None when there is none."""
+        """The pid of its process, None when it does not run."""
         import psutil
 
         try:
@@ -60,7 +60,7 @@ class Program:
             return None
 
     def start(self, command: list[str], environment: dict[str, str], **noted: Any) -> None:
-        """Start it, and note its process and what else is `noted`."""
+        """Start it, and note its process and `noted`."""
         import psutil
 
         child = spawn(command, self.log, environment)
@@ -68,7 +68,7 @@ class Program:
         write_private(self._file, json.dumps({"pid": child.pid, "started": started, **noted}))
 
     def stop(self) -> None:
-        """SIGTERM to it and all below it, so that they can record their end; then SIGKILL."""
+        """End it and its children: SIGTERM, so that they can record their end; then SIGKILL."""
         if pid := self.pid():
             import psutil
 
@@ -86,16 +86,16 @@ class Program:
 def spawn(
     command: list[str], log: Path, environment: dict[str, str], **more: Any
 ) -> subprocess.Popen[bytes]:
-    """Start a program in the project's folder, with its output at the end of `log`, and in a
-    session of its own, so that no Ctrl-C of ours reaches it. `more` goes to Popen."""
+    """Start a program in the project's folder; its output is appended to `log`. It has a session of
+    its own, so that our Ctrl-C doesn't reach it. `more` goes to Popen."""
     set_aside(log)
-    with log.open("ab") as said:
+    with log.open("ab") as output:
         return subprocess.Popen(
             command,
             cwd=PROJECT,
             env=environment,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
             **{"stdin": subprocess.DEVNULL, **more},
         )
@@ -103,7 +103,7 @@ def spawn(
 
 @contextlib.contextmanager
 def only_one(lock: Path, seconds: float = LONGEST) -> Iterator[None]:
-    """Wait until nobody else is in here with this lock file; LockedError after so many seconds."""
+    """Hold the lock file alone, and wait for it; LockedError after `seconds`."""
     with lock.open("w") as file:
 
         def is_taken() -> bool:
@@ -121,7 +121,7 @@ def only_one(lock: Path, seconds: float = LONGEST) -> Iterator[None]:
 
 
 def private_folder(folder: Path) -> Path:
-    """A folder that its owner alone can enter, made where there is none, with those above it."""
+    """A folder that only its owner can enter; it is made if need be, with those above it."""
     if not folder.parent.exists():
         private_folder(folder.parent)
     folder.mkdir(exist_ok=True)
@@ -130,7 +130,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, whole or not at all."""
+    """Write a file that only its owner can read, whole or not at all."""
     descriptor, fresh = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -138,13 +138,13 @@ def write_private(path: Path, text: str) -> None:
 
 
 def set_aside(log: Path) -> None:
-    """Rename a log that has grown large; the one before it goes."""
+    """Rename a log that is larger than LOG_LIMIT; it replaces the one set aside before."""
     if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_name(f"{log.name}.old"))
 
 
 def until(met: Callable[[], bool], seconds: float) -> bool:
-    """Ask until the answer is yes; False where it wasn't within so many seconds."""
+    """Wait until `met` is true; False when it isn't within `seconds`."""
     deadline = time.monotonic() + seconds
     while not met():
         if time.monotonic() > deadline:
@@ -154,7 +154,7 @@ def until(met: Callable[[], bool], seconds: float) -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on that port of this machine."""
+    """Whether nothing listens on the port of this machine."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a waiting person sees: on a terminal where the day is, elsewhere a plain line per step."""
+"""Progress for a waiting person: a live view on a terminal, elsewhere a plain line per step."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import IO, Any
 
 from loaders.errors import readable
 
-PLAIN_STEP = 0.25  # of a table, or of a build: elsewhere than on a terminal, a line per quarter
+PLAIN_STEP = 0.25  # without a terminal: a line per quarter of a table or a build
 
 
 class Progress:
-    """Called with a step's name, or with a table (or a step and, behind ` · `, what it is at) and
-    how much of it is done, of a table in bytes and rows; from any thread. Rows that Spark has read
-    are not known before they have landed."""
+    """Is called, from any thread, with the name of a step that begins; or with a table and how many
+    of its bytes and rows are done (no rows of Spark's before they have landed); or with a step
+    and, behind ` · `, its current model, and how many of its models are done."""
 
     def __init__(self, day: str, out: IO[str]) -> None:
         self._day, self._out = day, out
         self._lock = threading.Lock()
         self._status: Any = None
-        self._shown: dict[str, str] = {}  # the step, and below it what of it is under way
+        self._shown: dict[str, str] = {}  # the step's line, then those of its tables
         self._quarters: dict[str, int] = {}
         self._began: dict[str, tuple[float, int, int]] = {}
 
@@ -71,19 +71,19 @@ class Progress:
         self._status.update(Group(*lines))
 
     def _pace(self, table: str, done: int, rows: int | None) -> str:
-        """How many rows, and how fast since the first call; in bytes while rows are not known."""
+        """The number of rows and their rate since the first call; the bytes' rate without rows."""
         now = time.monotonic()
         since, bytes_then, rows_then = self._began.setdefault(table, (now, done, rows or 0))
-        many = f", {rows:,} rows" if rows else ""
+        count = f", {rows:,} rows" if rows else ""
         if rows is None or now == since:
-            return many
+            return count
         if rows > rows_then:
-            return f"{many}, {(rows - rows_then) / (now - since):,.0f} a second"
-        return f"{many}, {(done - bytes_then) / (now - since) / 1e6:,.0f} MB a second"
+            return f"{count}, {(rows - rows_then) / (now - since):,.0f} a second"
+        return f"{count}, {(done - bytes_then) / (now - since) / 1e6:,.0f} MB a second"
 
     def _quarter(self, what: str, done: int, total: int, pace: str) -> None:
         quarter = int(done / total / PLAIN_STEP)
-        # Only what is long enough to be told about in parts: the first call is mid-way.
+        # A short one is done at its first call: it gets no line.
         if 0 < quarter < 4 and quarter > self._quarters.get(what, 0):
             self._quarters[what] = quarter
             print(f"{self._day}: {what} {done / total:.0%}{pace}", file=self._out, flush=True)

@@ -1,4 +1,4 @@
-"""The warehouse from a file that `daybook backup` wrote: `daybook restore FILE`."""
+"""`daybook restore FILE`: the warehouse from a file that `daybook backup` wrote."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
 
-# What hangs on the warehouse from elsewhere, such as a reader's view, would be dropped with it.
+# `cascade` would also drop what depends on the warehouse from other schemas, such as a reader's
+# view: then the restore is refused.
 _BEGIN = f"""
 begin;
 create temporary table elsewhere on commit drop as
@@ -37,9 +38,8 @@ begin
 end
 $$;
 """
-# Without the end, which is sent once the file was read to its own, psql rolls back. The pipe
-# outlives a restore that is killed: so the end asks for the session that holds its lock. Owners
-# and rights are the server's matter: migrate gives them.
+# psql rolls back unless it gets _end, sent after the whole file was read. A killed restore leaves
+# the pipe running, so _end checks that its run lock is held. Owners and rights come from migrate.
 _PIPE = """
 {
     printf %s "$1"
@@ -49,7 +49,7 @@ _PIPE = """
 
 
 def _end(holder: str) -> str:
-    """What ends the transaction, for the restore that holds the run lock by that name."""
+    """The SQL that checks and commits, while the session `holder` still holds the run lock."""
     return f"""
 {COMPARE};
 do $$
@@ -71,11 +71,11 @@ commit;
 
 
 def restore(file: Path, *, replace: bool = False) -> None:
-    """Put the warehouse that `file` holds in place of this one: in one transaction, which also
-    compares the hashes, so that a cut file or one that was changed leaves all as it was.
+    """Replace the warehouse by the one in `file`, in one transaction. It also compares the hashes,
+    so that a file that was cut or changed leaves all as it was.
 
-    UsageError for a warehouse that holds something, unless `replace`; LockedError while a run
-    holds it; WarehouseError with what PostgreSQL's programs said.
+    UsageError when something has landed in the warehouse, unless `replace`; LockedError while a
+    run holds it; WarehouseError with the first error of PostgreSQL's programs.
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file.")
@@ -105,7 +105,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
         if "out of shared memory" in why:
             why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
         raise WarehouseError(f"Nothing was changed: {file} can't be restored: {why}")
-    warehouse.migrate()  # rights and owners, and what a newer Daybook adds
+    warehouse.migrate()  # owners and rights, and the control tables of a newer Daybook
 
 
 @command(

@@ -1,8 +1,8 @@
-"""`s3://bucket/prefix`, with as much of pathlib's ways as `loaders.files` asks for.
+"""`s3://bucket/prefix`, with the methods of pathlib that `loaders.files` uses.
 
 The endpoint comes from AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the region and the credentials from
-the standard AWS variables and files. No message repeats what a server says: of an error only its
-code is shown.
+the standard AWS variables and files. No message repeats a server's text: only the code of an error
+is shown.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ SETTINGS = (
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
 )
-TRIES = 8  # of a throttled or failed request, each later than the one before: about 30 s in all
-# Each read is a request of its own, so a small one would cost a round trip.
-READ = 4 << 20
-AT_ONCE = 16
+TRIES = 8  # of a throttled or failed request, with growing pauses: about 30 s in all
+READ = 4 << 20  # bytes of a request: each costs a round trip
+AT_ONCE = 16  # requests
 REFUSED = (
     *("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"),
     *("ACCESS_DENIED", "UNRECOGNIZED_CLIENT"),
@@ -45,8 +44,8 @@ _STATUS = re.compile(r"HTTP status(?: code)?:? (\d{3})")
 
 @dataclass(frozen=True, order=True)
 class S3Path:
-    """A bucket and a key (`path` is `bucket/key`); str() gives the address. `listed`: what a
-    listing said it is."""
+    """A bucket and a key (`path` is `bucket/key`); str() gives the address. `listed`: its type by
+    pyarrow, when it comes from a listing."""
 
     path: str
     listed: str | None = field(default=None, compare=False, repr=False)
@@ -75,28 +74,28 @@ class S3Path:
         return False
 
     def open(self) -> NativeFile:
-        """Its bytes from the beginning, fetched piece by piece."""
+        """A stream of its bytes, fetched READ bytes at a time."""
         return filesystem().open_input_stream(self.path, compression=None, buffer_size=READ)
 
     def open_seekable(self) -> NativeFile:
-        """Its bytes, to be read at any place."""
+        """A file that can be read at any offset."""
         return filesystem().open_input_file(self.path)
 
     def entries(self) -> list[S3Path]:
         """What is in the folder; FileNotFoundError when there is none."""
         from pyarrow.fs import FileSelector
 
-        found = filesystem().get_file_info(FileSelector(self.path))
-        return [S3Path(info.path, info.type.name) for info in found]
+        listing = filesystem().get_file_info(FileSelector(self.path))
+        return [S3Path(info.path, info.type.name) for info in listing]
 
     def _kind(self) -> str:
         return self.listed or str(filesystem().get_file_info(self.path).type.name)
 
 
 def etag(file: NativeFile) -> str:
-    """The ETag of an open key: another one for every content."""
-    about = {str(name).lower(): value for name, value in file.metadata().items()}
-    return about.get("etag", b"").decode()
+    """The ETag of an open key, which differs when its content does."""
+    metadata = {str(name).lower(): value for name, value in file.metadata().items()}
+    return metadata.get("etag", b"").decode()
 
 
 def parse(address: str) -> S3Path:
@@ -104,13 +103,13 @@ def parse(address: str) -> S3Path:
     path = address.removeprefix(SCHEME).strip("/")
     bucket, _, key = path.partition("/")
     if not _BUCKET.fullmatch(bucket) or "//" in key or {".", ".."} & set(key.split("/")):
-        # not repeated: someone may have put credentials into it
+        # the address is not shown: it may hold credentials
         raise UsageError("The data's address is not of the form s3://bucket/prefix.")
     return S3Path(path)
 
 
 def place(address: object) -> S3Path | Path:
-    """Where an address leads: into S3, or to an absolute path on disk. UsageError for any other."""
+    """The place that an address names: in S3, or an absolute path on disk. UsageError otherwise."""
     scheme, is_address, _ = str(address).partition("://")
     if not is_address:
         return Path(scheme).absolute()
@@ -120,7 +119,7 @@ def place(address: object) -> S3Path | Path:
 
 
 def versions(paths: Iterable[S3Path]) -> list[Version]:
-    """Each as it is now, several requests at a time; DaybookError naming the one that failed."""
+    """The version that each key has now, in order; DaybookError that names the one that failed."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(_version, paths))
 
@@ -134,10 +133,10 @@ def _version(path: S3Path) -> Version:
 
 
 def error_of(path: object, error: Exception) -> DaybookError:
-    """`error` in words that say what to do, without anything the server said."""
+    """`error` as a message that says what to do, without the server's text."""
     text = str(error)
-    found = _CODE.search(text)
-    code = found[1] if found else ""
+    match = _CODE.search(text)
+    code = match[1] if match else ""
     status = _STATUS.search(text)
     if code == "NO_SUCH_BUCKET":
         return DaybookError(f"{path}: there is no such bucket.")
@@ -157,7 +156,7 @@ def error_of(path: object, error: Exception) -> DaybookError:
 
 
 def filesystem() -> S3FileSystem:
-    """pyarrow's file system for the settings of now."""
+    """pyarrow's file system for the environment's present settings."""
     return _filesystem(tuple(os.environ.get(name) for name in SETTINGS))
 
 
@@ -168,7 +167,7 @@ def _filesystem(settings: tuple[str | None, ...]) -> S3FileSystem:
     known = dict(zip(SETTINGS, settings, strict=True))
     endpoint = next(filter(None, (known[name] for name in ENDPOINTS)), None)
     scheme, _, host = (endpoint or "").rpartition("://")
-    # The SDK behind pyarrow keeps the variables it saw first, so they are handed over.
+    # pyarrow's SDK reads the variables once for the process, so they are passed as arguments.
     key = known["AWS_ACCESS_KEY_ID"]
     return S3FileSystem(
         access_key=key or None,

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: the wheel's own binaries, run by their own initdb and pg_ctl."""
+"""Starts and stops the embedded PostgreSQL, by the wheel's own initdb and pg_ctl."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from loaders import process
 from loaders.cluster import SUPERUSER, Cluster, refuse_foreign, socket_dir
 from loaders.errors import WarehouseError
 
-RECOVERY = 600  # seconds that a start may take: after a crash it replays the log
-PATIENCE = 60.0  # seconds for one that somebody else started, and for a killed one's sessions
+RECOVERY = 600  # seconds that a start may take: after a crash the log is replayed
+PATIENCE = 60.0  # seconds for a start that is under way, and for a killed server's sessions to end
 
 
 def start(home: Path) -> bool:
-    """Start the server of `home`, making it first where there is none; False if it ran already.
+    """Start the server of `home`; False if it ran already. A missing one is made first.
 
     WarehouseError for a directory that isn't ours, is half made or of another major version, and
     for a server that doesn't come up.
@@ -43,7 +43,7 @@ def start(home: Path) -> bool:
 
 def stop(home: Path) -> bool:
     """Stop the server (fast shutdown: open transactions are rolled back); False if none ran.
-    WarehouseError when it is another user's or goes on."""
+    WarehouseError when it is not ours, or still runs afterwards."""
     data = (home / "pg").resolve()
     try:
         if not _runs(data):
@@ -72,7 +72,7 @@ def reset(home: Path) -> None:
 
 
 def answers(home: Path, database: str = "daybook") -> bool:
-    """Whether the server takes a connection: a process that is there may still be a dead one."""
+    """Whether the server accepts a connection, which a process alone doesn't show."""
     import psycopg
 
     try:
@@ -83,13 +83,13 @@ def answers(home: Path, database: str = "daybook") -> bool:
 
 
 def address(home: Path, database: str = "daybook") -> dict[str, Any]:
-    """How to connect as the owner: libpq's parameters by name."""
+    """libpq's parameters, by name, to connect as the owner."""
     return {"host": str(socket_dir(home)), "port": "5432", "user": SUPERUSER, "dbname": database}
 
 
 def _bring_up(home: Path) -> None:
     data = (home / "pg").resolve()
-    # that of a start that was killed may be on its way
+    # a start that was killed may have left a server that is coming up
     if not process.until(lambda: not _runs(data) or answers(home, "postgres"), PATIENCE):
         raise WarehouseError(f"The embedded server runs, but lets nobody in: see {home / 'log'}.")
     if _runs(data):
@@ -110,19 +110,19 @@ def _bring_up(home: Path) -> None:
 
 
 def _forget_dead(cluster: Cluster) -> None:
-    """After kill -9: end the dead postmaster's children and drop the files that name it."""
+    """After kill -9: end the dead postmaster's children and delete its pid and lock files."""
     for pid in _processes(cluster.data):
         with suppress(OSError):
             os.kill(pid, signal.SIGQUIT)
     process.until(lambda: not _processes(cluster.data), PATIENCE)
-    # PostgreSQL still looks at the shared memory, so it can't run twice.
+    # It still can't run twice: PostgreSQL checks the shared memory, too.
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
     (cluster.sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
 def _runs(data: Path) -> bool:
-    """Whether the postmaster of `data` is there. PostgreSQL itself asks only whether the number in
-    its file is in use, and in a container that is started again it soon is."""
+    """Whether the postmaster of `data` runs. PostgreSQL itself asks only whether any process has
+    the pid in its file; in a restarted container another one soon has."""
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
     except (OSError, ValueError):
@@ -131,8 +131,8 @@ def _runs(data: Path) -> bool:
 
 
 def _processes(data: Path) -> list[int]:
-    """PostgreSQL's processes at work in `data`, zombies apart."""
+    """The pids of PostgreSQL's processes whose folder is `data`, without zombies."""
     import psutil
 
-    there = [(each.pid, each.info) for each in psutil.process_iter(["name", "cwd"])]
-    return [pid for pid, found in there if found == {"name": "postgres", "cwd": str(data)}]
+    wanted = {"name": "postgres", "cwd": str(data)}
+    return [each.pid for each in psutil.process_iter(["name", "cwd"]) if each.info == wanted]

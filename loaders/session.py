@@ -1,7 +1,7 @@
-"""Where the warehouse is, and sessions of it: time-outs and settings, the run's context, as whom.
+"""Where the warehouse is, and its sessions: their role, time-outs, settings and run's context.
 
-DATABASE_URL names it, else the libpq variables (PGHOST or PGSERVICE, with the rest), else it is the
-embedded server under DAYBOOK_HOME.
+DATABASE_URL names the warehouse; else libpq's variables (PGHOST, PGHOSTADDR or PGSERVICE, with the
+rest) do; else it is the embedded server in DAYBOOK_HOME.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TIMEOUTS = {
     "idle_in_transaction_session_timeout": "10min",
 }
 NO_TIMEOUTS = dict.fromkeys([*TIMEOUTS, "idle_session_timeout"], "0")
-# A client that vanishes without a word holds its locks no longer than this, on any server.
+# By these, any server soon ends the session, and its locks, of a client that has vanished.
 SESSION = {
     "TimeZone": "UTC",
     "client_connection_check_interval": "500ms",
@@ -50,12 +50,12 @@ SHOWN = {"host": "host", "port": "port", "dbname": "database", "user": "user"}
 
 
 def home() -> Path:
-    """DAYBOOK_HOME (a relative one is below the project), else `.daybook` in the project."""
+    """DAYBOOK_HOME, relative to the project's folder; by default `.daybook` in it."""
     return PROJECT / (os.environ.get("DAYBOOK_HOME") or ".daybook")
 
 
 def is_embedded() -> bool:
-    """Whether the warehouse is our own server: nothing in the environment names another."""
+    """Whether the warehouse is the embedded server: the environment names no other."""
     return not any(os.environ.get(n) for n in ("DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGSERVICE"))
 
 
@@ -65,10 +65,10 @@ def uri() -> str:
 
 
 def uri_without_password() -> str:
-    named = target()
-    parts = [f"{name}={quote(named[name], safe='/')}" for name in ("host", "port") if name in named]
-    user = quote(named["user"], safe="") + "@" if named.get("user") else ""
-    return f"postgresql://{user}/{quote(named.get('dbname', ''), safe='')}?{'&'.join(parts)}"
+    to = target()
+    parts = [f"{name}={quote(to[name], safe='/')}" for name in ("host", "port") if name in to]
+    user = quote(to["user"], safe="") + "@" if to.get("user") else ""
+    return f"postgresql://{user}/{quote(to.get('dbname', ''), safe='')}?{'&'.join(parts)}"
 
 
 def where() -> str:
@@ -89,8 +89,8 @@ def target() -> dict[str, str]:
 
 
 def parameters() -> dict[str, str]:
-    """What libpq is given, by name: what DATABASE_URL says, or nothing, so that it reads its own
-    variables; or the embedded server's address."""
+    """The parameters for libpq, by name: the embedded server's address, or those in DATABASE_URL.
+    Without that there are none, and libpq reads its own variables."""
     if is_embedded():
         from loaders import server
 
@@ -99,31 +99,31 @@ def parameters() -> dict[str, str]:
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        given = conninfo_to_dict(_database_url())
+        from_url = conninfo_to_dict(_database_url())
     except psycopg.Error:
         raise WarehouseError("DATABASE_URL can't be read as a PostgreSQL URI.") from None
-    return {name: str(value) for name, value in given.items() if value is not None}
+    return {name: str(value) for name, value in from_url.items() if value is not None}
 
 
 def _database_url() -> str:
-    """DATABASE_URL as libpq takes it; empty where there is none."""
+    """DATABASE_URL as libpq takes it, without SQLAlchemy's driver; empty when it is not set."""
     if not (url := os.environ.get("DATABASE_URL", "")):
         return ""
-    named = re.match(r"postgres(?:ql)?(?:\+[^:]*)?://", url)
-    if named is None:
+    scheme = re.match(r"postgres(?:ql)?(?:\+[^:]*)?://", url)
+    if scheme is None:
         raise WarehouseError("DATABASE_URL must begin with postgresql:// (or postgres://).")
-    return f"postgresql://{url[named.end() :]}"
+    return f"postgresql://{url[scheme.end() :]}"
 
 
 def environment() -> dict[str, str]:
-    """The environment in which PostgreSQL's programs find the warehouse: what is among a
-    command's words, a password too, everybody sees."""
+    """The environment in which PostgreSQL's programs find the warehouse. It holds the password,
+    since everybody can see the arguments of a command."""
     from psycopg.pq import Conninfo
 
     names = {o.keyword.decode(): o.envvar.decode() for o in Conninfo.get_defaults() if o.envvar}
-    given = {names[name]: value for name, value in parameters().items() if name in names}
-    # They have no limit of their own: where nothing answers they would wait for ever.
-    return {"PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT), **os.environ, **given}
+    ours = {names[name]: value for name, value in parameters().items() if name in names}
+    # The programs have no limit of their own: without an answer they would wait for ever.
+    return {"PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT), **os.environ, **ours}
 
 
 def pgoptions(
@@ -131,8 +131,8 @@ def pgoptions(
 ) -> str:
     """The PGOPTIONS value that carries the run's context: app.day (ISO), app.flow_run_id, UTC.
 
-    The environment's own PGOPTIONS stay in it and beat the timeouts, not the context. PGTZ would
-    beat it: whoever exports this value takes PGTZ out of the environment.
+    The environment's own PGOPTIONS are part of it: they override the timeouts, but not the context.
+    PGTZ overrides the time zone, so whoever exports this value must unset PGTZ.
     """
     context = dict(SESSION)
     if day is not None:
@@ -144,7 +144,7 @@ def pgoptions(
 
 
 def _options(settings: dict[str, str]) -> str:
-    """`-c name=value …`, with what libpq's splitting of PGOPTIONS would break escaped."""
+    """`-c name=value …`; blanks and backslashes are escaped, since libpq splits at blanks."""
     escaped = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in settings.items()}
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
 
@@ -161,28 +161,28 @@ def connect(
 ) -> Connection:
     """A psycopg connection to the warehouse, with timeouts, UTC and the run's context as settings.
 
-    `role`: LOADER or TRANSFORMER, whose rights alone it has: as a login of its own on the embedded
-    server, elsewhere by `set role` where the login is a member (a superuser stays one).
+    `role`: LOADER or TRANSFORMER; the connection then has only that role's rights. On the embedded
+    server the role logs in; elsewhere it is set when the login is a member and no superuser.
     `kw` goes to psycopg (row_factory, …). `timeouts=False` is for a connection that only waits.
-    WarehouseError names host, port, database and user of a failed handshake, never the password;
-    or says why the server can't be written.
+    WarehouseError when the handshake fails, with host, port, database and user but never the
+    password; with `role` also when the server can't be written to.
     """
-    given: dict[str, Any] = parameters()
-    options = f"{given.get('options', '')} {pgoptions(day, flow_run_id, timeouts=timeouts)}"
-    given |= {"user": role} if role and is_embedded() else {}
-    given |= {
+    conninfo: dict[str, Any] = parameters()
+    options = f"{conninfo.get('options', '')} {pgoptions(day, flow_run_id, timeouts=timeouts)}"
+    conninfo |= {"user": role} if role and is_embedded() else {}
+    conninfo |= {
         "connect_timeout": CONNECT_TIMEOUT,
         "application_name": application_name,
         "options": options,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        "tcp_user_timeout": 60_000,  # else what it has sent into the void keeps it a quarter hour
+        "tcp_user_timeout": 60_000,  # else it waits a quarter hour for a lost answer
     }
-    conn = _shake_hands(given | kw)
+    conn = _shake_hands(conninfo | kw)
     if role:
         _take_role(conn, role)
-    # PGTZ and PGDATESTYLE beat `options`; the server reports both, so asking costs nothing.
+    # PGTZ and PGDATESTYLE override `options`; the server has reported both, so no query is needed.
     for setting, wanted in (("TimeZone", "UTC"), ("DateStyle", "ISO, YMD")):
         if conn.info.parameter_status(setting) not in (wanted, "ISO, MDY", "ISO, DMY"):
             conn.execute(f"set {setting} to {wanted}")
@@ -190,19 +190,19 @@ def connect(
     return conn
 
 
-def _shake_hands(given: dict[str, Any]) -> Connection:
+def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     import psycopg
 
-    # what it says of an error that it ignores quotes whole rows, and nobody else hears of it
+    # its log of errors that it ignores would quote whole rows
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     reason = ""
     for attempt in range(RETRIES + 1):
         try:
-            return psycopg.connect(autocommit=True, **given)
+            return psycopg.connect(autocommit=True, **conninfo)
         except psycopg.OperationalError as error:
-            # What the server says comes before its DETAIL; libpq's own reason comes last, before
-            # what it guesses, which is indented.
-            lines = [one for one in str(error).strip().splitlines() if not one.startswith("\t")]
+            # The server's reason is the line with FATAL, before its DETAIL. libpq's own is the last
+            # line, after which it may guess in indented ones.
+            lines = [each for each in str(error).strip().splitlines() if each[:1] != "\t"]
             lines = lines or ["no reason given"]
             reason = next((line for line in lines if "FATAL:" in line), lines[-1])
             if attempt == RETRIES or not any(text in reason for text in NOT_YET):
@@ -210,14 +210,14 @@ def _shake_hands(given: dict[str, Any]) -> Connection:
             time.sleep(0.25)
     if "unsupported startup parameter" in reason:
         reason += f": {POOLER}"
-    said = f"No connection to PostgreSQL at {where()}: {reason}."
+    message = f"No connection to PostgreSQL at {where()}: {reason}."
     if is_embedded() and "FATAL:" not in reason:
-        said += " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
-    raise WarehouseError(said) from None
+        message += " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
+    raise WarehouseError(message) from None
 
 
 def _take_role(conn: Connection, role: str) -> None:
-    """Go on as `role`; WarehouseError for a server that can't do a run's work."""
+    """Set the session's role; WarehouseError for a server that can't do a run's work."""
     from psycopg.rows import tuple_row
 
     [(problem, _)] = conn.cursor(row_factory=tuple_row).execute(

@@ -1,4 +1,4 @@
-"""The landed tables as the sources file declares them: partitioned parents, all text."""
+"""Creates the landed tables as declared: all text, partitioned by day."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LINEAGE = {
 def ensure_tables(conn: Connection) -> list[str]:
     """Create each missing `bronze.stg_*` and add newly declared columns.
 
-    In the caller's transaction. Nothing is ever dropped: a column no longer declared stays and
-    lands null. Returns what was done, as `stg_x` or `stg_x.column`.
+    In the caller's transaction. Nothing is ever dropped: a column that is no longer declared stays
+    and is null in what lands. Returns what was added, as `stg_x` or `stg_x.column`.
     """
     gaps = missing(conn)
     for gap in gaps:
@@ -39,7 +39,7 @@ def ensure_tables(conn: Connection) -> list[str]:
 
 
 def missing(conn: Connection) -> list[str]:
-    """What `ensure_tables` would do; reads only."""
+    """What `ensure_tables` would add, as `stg_x` or `stg_x.column`; reads only."""
     from psycopg.rows import scalar_row
 
     found = conn.cursor(row_factory=scalar_row).execute(
@@ -50,12 +50,12 @@ def missing(conn: Connection) -> list[str]:
         where relnamespace = to_regnamespace('bronze') and relkind = 'p'
         """
     )
-    there = set(found)
+    present = set(found)
     gaps = []
     for table in declared_tables().values():
-        if f"{table.name}._day" not in there:
+        if f"{table.name}._day" not in present:
             gaps.append(table.name)
         else:
             columns = [f"{table.name}.{name}" for name in table.column_names]
-            gaps += [column for column in columns if column not in there]
+            gaps += [column for column in columns if column not in present]
     return gaps

@@ -1,4 +1,4 @@
-"""The warehouse: started, made ready, looked at and stopped; where it is and how to connect."""
+"""Starts, migrates, checks and stops the warehouse; where it is and how to connect."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from sqlalchemy import Engine
 
-# of loaders.session, where everybody looks for them
+# most are of loaders.session: the other modules use them from here
 __all__ = ["LOADER", "TRANSFORMER", "connect", "home", "is_embedded", "pgoptions", "uri", "where"]
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
-FIRST_REVISION = "0103"  # of this edition
+FIRST_REVISION = "0103"  # the oldest of this edition
 MIGRATE = "run python -m loaders.warehouse migrate"
 MIGRATION_LOCK = 0x6461_796D  # "daym": two migrations of one database wait for each other
 
@@ -58,7 +58,7 @@ def start() -> str:
 
 
 def wake() -> None:
-    """Start what is ours to start: any other server is there, or is said not to be."""
+    """Start the embedded server if need be; any other is not ours to start."""
     if is_embedded():
         start()
 
@@ -73,7 +73,7 @@ def stop() -> bool:
 
 
 def status() -> tuple[str | None, str | None]:
-    """The version of the server that answers, None where none does; and what is wrong with it."""
+    """The server's version, None when it doesn't answer; and what is wrong, None if nothing is."""
     try:
         with connect(application_name="daybook status") as conn:
             return conn.info.parameter_status("server_version"), _behind(conn)
@@ -84,8 +84,8 @@ def status() -> tuple[str | None, str | None]:
 def migrate() -> list[str]:
     """Bring schemas, control tables, landed tables and grants up to date, in one transaction.
 
-    Two at once wait for each other. WarehouseError for a warehouse of another edition. Returns what
-    there is to say about it (warnings of the server).
+    Two at once wait for each other. Returns the server's warnings. WarehouseError for a warehouse
+    of another edition, for an unsupported PostgreSQL, and when the server refuses.
     """
     import psycopg
     from alembic import command
@@ -113,7 +113,7 @@ def migrate() -> list[str]:
             command.upgrade(config, "head")
             ensure_tables(conn)
             conn.execute((MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
-            if is_embedded():  # where the socket alone lets nobody else in
+            if is_embedded():  # only the owner and root can reach its socket
                 conn.execute(f"alter role {LOADER} login; alter role {TRANSFORMER} login")
                 conn.execute(f"grant create on database daybook to {TRANSFORMER}")  # dev's schemas
     except (psycopg.Error, SQLAlchemyError) as error:
@@ -122,7 +122,7 @@ def migrate() -> list[str]:
 
 
 def engine(application_name: str) -> Engine:
-    """SQLAlchemy's way in, for Alembic: our own connections, one at a time."""
+    """An SQLAlchemy engine for Alembic, on connections by `connect`, without a pool."""
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
@@ -134,13 +134,13 @@ def engine(application_name: str) -> Engine:
 
 
 def check_ready(conn: Connection) -> None:
-    """WarehouseError, saying what to run, unless control and landed tables are up to date."""
+    """WarehouseError that says what to run, unless control and landed tables are up to date."""
     if behind := _behind(conn):
         raise WarehouseError(behind)
 
 
 def _behind(conn: Connection) -> str | None:
-    """Why the warehouse isn't ready for this code, with what to run; None where it is."""
+    """Why the warehouse isn't ready for this code, and what to run; None when it is."""
     from loaders.tables import missing
 
     revision, newest = _revision(conn), newest_revision()
@@ -156,7 +156,7 @@ def _behind(conn: Connection) -> str | None:
 
 
 def _other_edition(revision: str | None) -> str | None:
-    """Why this code can't work on control tables of that revision, if it can't."""
+    """Why this code can't work on control tables of that revision; None when it can."""
     newest = newest_revision()
     if revision and revision > newest:
         return f"The control tables are at {revision}, newer than this code ({newest}): update it."
@@ -174,7 +174,7 @@ def newest_revision() -> str:
 
 
 def _revision(conn: Connection) -> str | None:
-    """The revision that the control tables are at; None without any."""
+    """The revision of the control tables; None when there are none."""
     from psycopg.rows import scalar_row
 
     cursor = conn.cursor(row_factory=scalar_row)
@@ -207,8 +207,8 @@ def _answer(command: str) -> str:
         return f"PostgreSQL {status()[0]} is ready at {where()}.\n{uri_without_password()}"
     version, problem = status()
     kind = "embedded" if is_embedded() else "external"
-    found = f"running ({kind}): PostgreSQL {version} at " if version else f"stopped ({kind}): "
-    return found + where() + (f"\n{problem}" if problem else "")
+    answer = f"running ({kind}): PostgreSQL {version} at " if version else f"stopped ({kind}): "
+    return answer + where() + (f"\n{problem}" if problem else "")
 
 
 if __name__ == "__main__":
