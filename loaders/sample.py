@@ -1,4 +1,4 @@
-"""What a sample of files says of an entity: its fields and the type of each."""
+"""Reads a sample of an entity's files: its fields and their types."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _DATE = re.compile(_DAY)
 _MOMENT = re.compile(
     _DAY + r"([Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]| ?UTC| ?[-+]\d\d(:?\d\d)?)?)?"
 )
-# A leading zero, and more digits than a bigint has, belong to a code that looks like a number.
+# Digits with a leading zero, or more than a bigint holds, are a code and no number.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][-+]?[0-9]{1,3})?")
-# An amount that is whole in a sample seldom stays so.
+# Amounts that are all whole in a sample seldom stay so: they are numeric, not bigint.
 _MONEY = re.compile(r"amount|price|total|cost|fee|tax|limit|balance|spent|rate|share", re.I)
 
 
 class Field(NamedTuple):
-    """A place in the records, its value in each of them, and the type that they all have."""
+    """A path in the records, its value in each record, and the type that fits all values."""
 
     path: tuple[str, ...]
     values: list[Any]
@@ -54,21 +54,21 @@ class Field(NamedTuple):
 def read_sample(
     location: Path, encoding: str, is_key: Callable[[str], bool]
 ) -> tuple[Table, list[Field]]:
-    """How a file or a folder is read (a CSV's delimiter; where files of one record each, without a
-    key, keep a list of records), and the fields of its records. `is_key`: whether a field's name
-    may be the key's.
+    """How a file or a folder is read, as a table without columns, and the fields of its records.
+    Found out are a CSV's delimiter, and the path of the list of records where each file would be
+    one record without a key. `is_key`: whether a field's name may be the key's.
 
     UsageError when there are no records.
     """
     files = sample_files(location)
-    # without a column every field is one that nobody declared, and is kept as it is
+    # a table without columns: so every field is undeclared, and is kept as it is in `_extra`
     table = Table("sample", (), "delta", False, (), (), encoding=encoding)
     table = _delimited(table, files[0])
     records = list(islice(_records(files, table), SAMPLED))
     if not records:
         raise UsageError(f"{location}: no record was found in it, so it says nothing of any field.")
-    lone = files[0].format == "json" and len(records) == len(files)
-    if lone and not any(map(is_key, records[0])) and (path := guess.list_in(records[0])):
+    is_one_each = files[0].format == "json" and len(records) == len(files)
+    if is_one_each and not any(map(is_key, records[0])) and (path := guess.list_in(records[0])):
         table = replace(table, records=tuple(path.split(".")))
         records = list(islice(_records(files, table), SAMPLED))
     is_text = files[0].format in ("csv", "xlsx")
@@ -76,14 +76,13 @@ def read_sample(
     return table, [
         Field(path, values, _type_of(values, path[-1], is_text=is_text))
         for path, values in _fields(records, (), structs)
-        # a path is written with dots, so a JSON name that has one can't be; and dbt renders braces
+        # not JSON names with a dot, which separates a path's names, nor `{`, which dbt would render
         if path[0] and (is_text or "." not in path[0]) and "{" not in path[0]
     ]
 
 
 def _delimited(table: Table, file: RawFile) -> Table:
-    """The table with the delimiter that a CSV's header of one name shows; its records may have
-    commas."""
+    """The table with the delimiter that is in a CSV's header, when no comma is."""
     header = scan(file, Mapping(table)).header or () if file.format == "csv" else ()
     if len(header) == 1 and (mark := max(";\t|", key=header[0].count)) in header[0]:
         return replace(table, delimiter=mark)
@@ -99,15 +98,16 @@ def _records(files: list[RawFile], table: Table) -> Iterator[dict[str, Any]]:
             for *_, extra, _path, _number in csv.reader(io.StringIO(piece.decode(), newline="")):
                 record = decode(extra, 0)[0]
                 record = record if isinstance(record, dict) else {}
-                # a header names what has no value, too
+                # by the header, so that fields without a value are there too
                 yield {name: record.get(name) for name in names} or record
 
 
 def _fields(
     values: list[Any], path: tuple[str, ...], structs: set[tuple[str, ...]] | None
 ) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    """Each place below `path`. An object whose names are data (ids, dates), or that is something
-    else in another record, stays whole, and so does a map of Parquet: what is none of `structs`."""
+    """(path, values) of each field below `path`. An object is whole when its names are data (ids,
+    dates), when another record has no object there, and, in Parquet, when it is a map: its path is
+    not in `structs`."""
     objects = [value for value in values if isinstance(value, dict)]
     names = dict.fromkeys(name for value in objects for name in value)
     alike = all(value is None or isinstance(value, dict) for value in values)
@@ -121,18 +121,18 @@ def _fields(
 
 
 def _type_of(values: list[Any], name: str, *, is_text: bool) -> str:
-    """The narrowest type that all values have; `is_text`: the file knows nothing but text, so a
-    number may be written as one."""
-    given = [value for value in values if has_value(value)]
-    if not given:
+    """The narrowest type that fits all values. `is_text`: the format has only text (CSV, xlsx), so
+    that text may be a number."""
+    present = [value for value in values if has_value(value)]
+    if not present:
         return "text"
-    if all(isinstance(value, (list, dict)) for value in given):
+    if all(isinstance(value, (list, dict)) for value in present):
         return "jsonb"
-    if all(isinstance(value, bool) for value in given):
+    if all(isinstance(value, bool) for value in present):
         return "boolean"
-    if not all(isinstance(value, str) for value in given):
+    if not all(isinstance(value, str) for value in present):
         return "text"
-    is_number = is_text or all(isinstance(value, Digits) for value in given)
+    is_number = is_text or all(isinstance(value, Digits) for value in present)
     types: list[tuple[str, bool, Callable[[str], object]]] = [
         ("boolean", is_text, lambda text: text.lower() in ("true", "false")),
         ("jsonb", is_text, lambda text: text[0] in "[{" and _can_be_read(json.loads, text)),
@@ -149,7 +149,7 @@ def _type_of(values: list[Any], name: str, *, is_text: bool) -> str:
             lambda text: _MOMENT.fullmatch(text) and _can_be_read(date.fromisoformat, text[:10]),
         ),
     ]
-    fitting = (kind for kind, may_be, fits in types if may_be and all(map(fits, given)))
+    fitting = (kind for kind, may_be, fits in types if may_be and all(map(fits, present)))
     return next(fitting, "text")
 
 

@@ -1,4 +1,4 @@
-"""`daybook new`: what an entity needs, written from a sample of its files."""
+"""`daybook new`: writes what an entity needs, from a sample of its files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 TEMPLATES, MODELS = Path(__file__).parent / "templates", PROJECT / "models"
 DOCS, SETTINGS = MODELS / "_columns.md", PROJECT / "dbt_project.yml"
 WRITTEN_AT = re.compile(r"(last_)?(updated|modified|changed)(_at|_on|_time|_date|_datetime)?")
-# Reserved for sqlfluff alone, and `landed`, which the macro typed_records calls a landed row.
+# Reserved in sqlfluff alone; and `landed`, the macro typed_records' alias of a landed row.
 RESERVED_HERE = """
     collation commutator concurrently connect hashes landed lateral merges minus negator prior
     rightarg system_user tablesample
@@ -40,8 +40,8 @@ def look(
 ) -> Table:
     """The table that a sample's records would land in; writes nothing.
 
-    UsageError, saying what was found and what to do, for a name that is taken or can't be one, a
-    sample without records, and a key that is missing or not unique.
+    UsageError, which says what to do, for a name that is taken or not allowed, an unknown encoding,
+    a sample without records, and a key that is missing or not unique.
     """
     _check_name(name)
     try:
@@ -50,7 +50,7 @@ def look(
         raise UsageError(f"{encoding}: no such encoding; cp1252 and utf-16 are some.") from None
     chosen = [part.strip() for part in key.split(",")] if key else []
     wanted = chosen or ["id", f"{_singular(name)}_id", f"{name}_id"]
-    tops = {part.split(".")[0] for part in wanted}
+    tops = {part.split(".")[0] for part in wanted}  # names of outermost fields
     read, fields = read_sample(sample, encoding, lambda top: top in tops or _snake(top) in tops)
     landed = dict(zip(_names(fields, _singular(name)), fields, strict=True))
     keys = _key(sample, landed, wanted, is_chosen=bool(chosen), may_repeat=delta and bool(chosen))
@@ -58,8 +58,8 @@ def look(
     columns = []
     for column, field in landed.items():
         is_id = column.endswith("_id") or column in keys
-        is_text = is_id and field.data_type not in ("date", "jsonb")  # whatever it looks like
-        # what is declared of columns that are called so, or whose name it ends in: owner_email
+        is_text = is_id and field.data_type not in ("date", "jsonb")  # even if all are numbers
+        # owner_email has the pii of the declared columns called email
         pii = [pii for name, pii in declared.items() if pii and f"_{column}".endswith(f"_{name}")]
         data_type = "text" if is_text else field.data_type
         columns.append(Column(column, data_type, (field.path,), pii="".join(pii[:1])))
@@ -74,8 +74,8 @@ def look(
 
 
 def files_of(table: Table) -> dict[Path, str]:
-    """Each file that is written of an entity, and its whole text: those of `loaders/templates`,
-    whose places are the models', and what names entities or columns."""
+    """Each file that is written for an entity, with its whole text: the models, from
+    `loaders/templates`, and the files that list entities or columns, with the entity added."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -84,7 +84,7 @@ def files_of(table: Table) -> dict[Path, str]:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        # dbt's own Jinja stays as it is
+        # other brackets than dbt's, whose Jinja stays as it is
         variable_start_string="<<",
         variable_end_string=">>",
         block_start_string="<%",
@@ -117,13 +117,13 @@ def files_of(table: Table) -> dict[Path, str]:
 
 
 def _written_at(table: Table) -> str | None:
-    """The column that says when a record was written."""
+    """The column with the time of a record's last change, None when no name says it."""
     moments = [column.name for column in table.columns if column.data_type == "timestamptz"]
     return next(filter(WRITTEN_AT.fullmatch, moments), None)
 
 
 def _reading(table: Table) -> dict[str, str]:
-    """How its files are read, as a declaration says it, where that is not the usual."""
+    """The words of the declaration about reading its files that differ from the defaults."""
     words = {"delimiter": table.delimiter, "encoding": table.encoding}
     words["records"] = ".".join(table.records)
     usual = {"delimiter": ",", "encoding": "utf-8", "records": ""}
@@ -131,7 +131,7 @@ def _reading(table: Table) -> dict[str, str]:
 
 
 def _reserved() -> set[str]:
-    """Words of SQL that no column can be called by, unquoted."""
+    """SQL's reserved words, which can't name a column without quotes."""
     from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
     return {*RESERVED_WORDS, *RESERVED_HERE.split()}
@@ -166,7 +166,7 @@ def _snake(text: str) -> str:
 
 
 def _names(fields: list[Field], singular: str) -> list[str]:
-    """What each field lands as."""
+    """The column's name for each field, in order; all differ."""
     names: list[str] = []
     reserved = _reserved()
     for field in fields:
@@ -181,7 +181,7 @@ def _names(fields: list[Field], singular: str) -> list[str]:
 def _key(
     sample: Path, landed: dict[str, Field], wanted: list[str], *, is_chosen: bool, may_repeat: bool
 ) -> list[str]:
-    """The columns of the key: those that were chosen, or the first that may be one."""
+    """The key's columns: all `wanted` if the user chose them, else the first one that is there."""
     by_source = {field.source: name for name, field in landed.items()}
     names = [by_source.get(word, word if word in landed else "") for word in wanted]
     keys = names if is_chosen else [name for name in names if name][:1]
@@ -211,7 +211,7 @@ def _key(
 
 
 def _quoted(text: str) -> str:
-    """A YAML scalar that is nothing but text."""
+    """The text as a quoted YAML scalar."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -239,7 +239,7 @@ def main(given: argparse.Namespace) -> None:
     files = files_of(table)
     build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
     for path, text in files.items():
-        beside = path.with_name(f"{path.name}.new")  # the declaration is whole at any time
+        beside = path.with_name(f"{path.name}.new")  # a rename: never half written
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     newest = _written_at(table)

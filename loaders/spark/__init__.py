@@ -1,5 +1,5 @@
-"""The Spark engine: a day's raw files into Parquet that `loaders` lands like any other day.
+"""The Spark engine: reads a day's raw files into rows for COPY, which `loaders` lands.
 
-`reading` deals out files, and slices of big ones; `tasks` is what runs of it on the executors: the
-very readers of `loaders`, so that both engines mean the same.
+`reading` spreads files, and slices of big ones, over the executors; `tasks` runs there, with the
+readers of `loaders`, so that both engines give the same rows.
 """

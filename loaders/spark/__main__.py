@@ -31,8 +31,8 @@ def main(given: argparse.Namespace) -> None:
 
     from loaders.spark.reading import read_day
 
-    how = {"allow_empty": given.allow_empty, "sources": given.sources}
-    read_day(data, day, out, **how, progress=_tell)
+    options = {"allow_empty": given.allow_empty, "sources": given.sources}
+    read_day(data, day, out, **options, progress=_tell)
     print(out)
 
 

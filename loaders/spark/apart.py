@@ -1,4 +1,4 @@
-"""Spark in a process of its own: its JVM ends with it, and a run that is stopped can end it."""
+"""Runs Spark in a process of its own: its JVM ends with it, and a stopped run can end it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.sources import PROJECT
 
-TURN = 0.5  # seconds between two looks at whether the run may go on
+TURN = 0.5  # seconds between two calls of `check`
 
 
 def read_apart(
@@ -23,17 +23,17 @@ def read_apart(
     sources: str | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> str:
-    """`python -m loaders.spark` for `day`; the path to land it from.
+    """Run `python -m loaders.spark` for `day`; returns the path to land it from.
 
-    `check` is called twice a second, and what it raises ends Spark. DaybookError with what the
-    command said when it fails. What the run before has left is thrown away.
+    `check` is called twice a second; when it raises, Spark is ended. DaybookError (UsageError for a
+    wrong option) with the command's message when it fails. An earlier run's output is deleted.
     """
     out = str(warehouse.home() / "spark" / "flow")
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "loaders.spark", "--day", day.text, "--data", data]
     command += ["--out", out, *(["--allow-empty"] if allow_empty else [])]
     command += ["--sources", sources] if sources else []
-    said = ""
+    output = ""
     with subprocess.Popen(
         command,
         cwd=PROJECT,
@@ -45,13 +45,13 @@ def read_apart(
         try:
             while process.returncode is None:
                 try:
-                    said, _ = process.communicate(timeout=TURN)
+                    output, _ = process.communicate(timeout=TURN)
                 except subprocess.TimeoutExpired:
                     check()
         finally:
             process.kill()
     if process.returncode:
-        _, found, message = said.rpartition("error: ")
+        _, found, message = output.rpartition("error: ")
         kind = UsageError if process.returncode == 2 else DaybookError
         text = message.strip() if found else "it ended without a word"
         raise kind(f"Spark could not read {day}: {text}")

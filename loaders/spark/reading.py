@@ -1,4 +1,4 @@
-"""Reads a day with Spark: plan, cut, look, read, check, and at last the manifest."""
+"""Reads a day with Spark: plan, cut into slices, read, check, and write the manifest last."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from loaders.tally import Read
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
-# No more bytes than this, in fewer files, are read by the driver: a job would take longer.
+# Up to so many bytes in fewer files are read by the driver: a Spark job would take longer.
 READ_HERE, FEW_FILES = 4 << 20, 100
-GROUP_BYTES, GROUP_FILES = 16 << 20, 2_000
+GROUP_BYTES, GROUP_FILES = 16 << 20, 2_000  # at most, in one Spark task
 TABLES_AT_ONCE = 4
 
 
@@ -44,13 +44,13 @@ def read_day(
     sources: str | Path | None = None,
     progress: Callable[[str, int, int], None] = lambda table, done, total: None,
 ) -> Place:
-    """Read `day` below `data` into `<out>/<day>`, in place of what Spark read before; that place.
+    """Read `day` below `data` into `<out>/<day>`, in place of what was there; returns that place.
 
-    `out` must be one that driver and executors share: a path, or s3://bucket/prefix. DaybookError
-    for all that plan_day refuses, with nothing written; a table that can't be read keeps its error
-    for the landing.
+    Driver and executors must share `out`: a path, or s3://bucket/prefix. DaybookError for all that
+    plan_day refuses, with nothing written. The error of a table that can't be read is kept in the
+    manifest, and landing raises it.
     """
-    # absolute: the executors work in other folders than this process
+    # absolute paths: the executors have other working folders
     folder, target = day_folder(data, day), s3.place(out) / day.text
     if f"{target}/".startswith(f"{folder}/"):
         raise UsageError(f"{target}: the raw files are there; give --out another place.")
@@ -59,7 +59,7 @@ def read_day(
             f"{folder}: Spark has read this already; land it with python -m loaders."
         )
     tables = list(declared_tables(sources).values())
-    found: list[Prepared] = []
+    done: list[Prepared] = []
     with session(f"daybook {day}") as spark:
 
         def scan_all(files: list[RawFile], table: Table) -> list[Scanned]:
@@ -70,12 +70,12 @@ def read_day(
             if isinstance(target, Path):
                 for table in tables:
                     (target / table.name).mkdir(parents=True, exist_ok=True)
-            # most of a small table's time is waiting for the scheduler
+            # in threads: a small table mostly waits for the scheduler
             with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
-                for one in pool.map(partial(_read, spark, target), plans):
-                    found.append(one)
-                    progress(one.table.name, len(found), len(plans))
-            prepared.write(target, found, unused_files(folder, tables))
+                for table_read in pool.map(partial(_read, spark, target), plans):
+                    done.append(table_read)
+                    progress(table_read.table.name, len(done), len(plans))
+            prepared.write(target, done, unused_files(folder, tables))
             prepared.sweep(target)
         except OSError as error:
             raise tasks.unwritable(target, error) from None
@@ -85,8 +85,8 @@ def read_day(
 def _spread(
     spark: SparkContext, work: Callable[[list[Any]], list[Any]], items: Sequence[Any]
 ) -> list[Any]:
-    """What `work` gives of the items, in their order: a big file or slice alone, small ones by the
-    handful, on the executors unless all that is little. The first error is raised."""
+    """The results of `work`, in the items' order; raises the first error among them. Items are
+    grouped, a big file or slice alone, and go to the executors unless there is little to read."""
     groups: list[list[Any]] = []
     size = GROUP_BYTES
     for item in items:
@@ -99,27 +99,27 @@ def _spread(
         answers = list(map(work, groups))
     else:
         answers = spark.parallelize(groups, len(groups)).map(work).collect()
-    found = [one for answer in answers for one in answer]
-    if error := next((one for one in found if isinstance(one, DaybookError)), None):
+    results = [one for answer in answers for one in answer]
+    if error := next((one for one in results if isinstance(one, DaybookError)), None):
         raise error
-    return found
+    return results
 
 
 def _read(spark: SparkContext, target: Place, plan: Plan) -> Prepared:
-    """What the manifest says of a table, whose rows are below `target` then."""
+    """Read a table into files below `target`; returns what the manifest says of it."""
 
-    def counted(found: list[Slice], table: Table) -> list[int | None]:
-        return _spread(spark, partial(tasks.each, partial(slices.look, table=table)), found)
+    def counted(cut: list[Slice], table: Table) -> list[int | None]:
+        return _spread(spark, partial(tasks.each, partial(slices.look, table=table)), cut)
 
     read, parts = Read(), []
     try:
         if plan.error:
             raise plan.error
         work = partial(tasks.read, plan=plan, folder=target)
-        found = chain.from_iterable(slices.slices_of(plan.files or (), plan.table, counted))
-        for name, one in _spread(spark, work, list(found)):
+        cut = chain.from_iterable(slices.slices_of(plan.files or (), plan.table, counted))
+        for name, read_part in _spread(spark, work, list(cut)):
             parts.append(name)
-            read.add(one)
+            read.add(read_part)
         read.check_keys()
         check_unchanged(*plan.to_read)
     except DaybookError as error:

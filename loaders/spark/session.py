@@ -1,4 +1,4 @@
-"""A Spark session on any master, and what is said when Spark can't be had."""
+"""A Spark session on any master, and the error when Spark is not installed or fails."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 JAVA_FROM = 17
 SETTINGS = {
     "spark.ui.enabled": "false",
-    # a task that dies with its worker is run elsewhere, the same one by design
+    # a task whose worker dies is run again elsewhere, with the same result
     "spark.task.maxFailures": "8",
 }
 
 
 def check_installed() -> None:
-    """DaybookError that says which command installs what is missing."""
+    """DaybookError, with the command to run, unless PySpark and Java are installed."""
     if importlib.util.find_spec("pyspark") is None:
         raise DaybookError("PySpark is not installed: make setup SPARK=1")
     home = os.environ.get("JAVA_HOME")
@@ -45,15 +45,15 @@ def check_installed() -> None:
 
 
 def to_set(known: dict[str, str]) -> dict[str, str]:
-    """The settings of a session, but for those that are `known`: spark-submit's, spark-defaults.
+    """A session's settings, without those in `known` (from spark-submit or spark-defaults).
 
-    SPARK_MASTER comes first, as PySpark by itself says local[*] where nobody else has.
+    SPARK_MASTER goes before `known`, in which PySpark itself may have put local[*].
     """
     master = os.environ.get("SPARK_MASTER") or known.get("spark.master") or "local[*]"
     ours = dict(SETTINGS)
     if master.startswith("local"):
         ours |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
-    # PySpark shows bars where nobody says otherwise, and a bar is no output of a command
+    # else PySpark draws progress bars into a command's output
     always = {"spark.master": master, "spark.ui.showConsoleProgress": "false"}
     return {name: value for name, value in ours.items() if name not in known} | always
 
@@ -67,9 +67,9 @@ def session(name: str) -> Iterator[SparkContext]:
     from pyspark import SparkConf, SparkContext
     from pyspark.errors import PySparkException
 
-    # said wherever it looks for pandas, which nothing here uses
+    # it warns wherever it finds pandas, which nothing here uses with Spark
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
-    # the executors' Python must be able to read what this one pickles
+    # the executors need this Python, to read what it pickles
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     master = os.environ.get("SPARK_MASTER") or ""
     searched = list(sys.path)

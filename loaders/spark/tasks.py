@@ -18,7 +18,7 @@ from loaders.tally import Read
 
 
 def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """What `work` gives of each, or its error: one that is raised here comes back as Java's."""
+    """`work` of each item, or its error, since a raised one would reach the driver as Java's."""
     answers = []
     for item in items:
         try:
@@ -29,13 +29,13 @@ def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
 
 
 def read(parts: list[Slice], plan: Plan, folder: Place) -> list[tuple[str, Read] | DaybookError]:
-    """Read slices into a file of rows and one of rejects: how these are called, and what that came
-    to, or the error that ended it.
+    """Read slices into a file of rows and one of rejects. Returns the files' name, without ending,
+    and what was read; or the error that ended it.
 
-    A task that dies is run again and takes another name: what counts is what the driver was told.
+    A task that dies is run again under another name: only names that reach the driver count.
     """
     name = f"{plan.table.name}/{uuid.uuid4().hex}"
-    # how many may be rejected is asked of all of the table, when it lands
+    # the limit of rejects is for the whole table: landing checks it
     reading = Reading(replace(plan, table=replace(plan.table, max_reject_share=1.0)))
     try:
         system, path = system_of(folder / name)
@@ -53,7 +53,7 @@ def read(parts: list[Slice], plan: Plan, folder: Place) -> list[tuple[str, Read]
 
 
 def unwritable(folder: Place, error: OSError) -> DaybookError:
-    """What is said of a place that can't be written to."""
+    """The error for a place that can't be written to."""
     if isinstance(folder, S3Path):
         return error_of(folder, error)
     why = error.strerror or type(error).__name__
