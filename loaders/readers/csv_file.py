@@ -1,5 +1,5 @@
-"""CSV as Python's csv reads it: a quote inside an unquoted field is a character. Where COPY
-reads the same, it gets the file's bytes unchanged."""
+"""CSV as Python's csv reads it: a quote inside an unquoted field is a character. When COPY would
+read the same, it gets the file's bytes unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BLANK = " \t\r\n\x0b\x0c"
 
 def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
     """The header, which is the first line with content; None when the file has no content.
-    DaybookError for one that can't be used, with what it probably is."""
+    DaybookError, with a guess at the cause, when it can't be used."""
     table = mapping.table
     with opened(file, encoding=table.encoding) as stream:
         head = stream.read(HEADER_LIMIT + 1)
@@ -59,7 +59,7 @@ def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
 
 
 def _begins(head: bytes, table: Table) -> str:
-    """The first line, whatever it is, and no value of the records after it."""
+    """What the file begins with: only its first line, since later ones hold values."""
     text = head[: 8 * guess.HEADER_SHOWN].decode("utf-8", "replace").replace("\0", "")
     return guess.begins(text.lstrip().partition("\n")[0], table)
 
@@ -67,15 +67,15 @@ def _begins(head: bytes, table: Table) -> str:
 def records_of(
     more: Callable[[int], bytes], path: str, delimiter: str
 ) -> Iterator[tuple[str, list[str], bool]]:
-    """(text, fields, open quote) of each record in what `more(size)` gives, its line end still on
-    the text; bad bytes are lone surrogates. UnreadableError for a record over 64 MiB.
+    """(text with its line end, fields, whether a quote is open) of each record in the bytes that
+    `more(size)` gives; bad bytes are lone surrogates. UnreadableError for a record over 64 MiB.
 
     Lines end in \\n, \\r\\n or \\r outside quotes; a blank line is no record. A BOM in the middle,
     where two files were joined, is dropped.
     """
     buffered = io.BufferedReader(Stream(more), 1 << 18)
     lines = io.TextIOWrapper(buffered, "utf-8-sig", "surrogateescape", newline="")
-    # the record's text: as a list of lines it would cost sixty bytes for each, however short
+    # the record's text; a list of lines would cost sixty more bytes a line
     record = io.StringIO(newline="")
     open_quote = False
 
@@ -91,7 +91,7 @@ def records_of(
                 )
             record.write(line)
             yield line
-        open_quote = record.tell() > 0  # csv has asked for more of a record
+        open_quote = record.tell() > 0  # the input ended while csv asked for more of a record
 
     csv.field_size_limit(2 * RECORD_LIMIT)
     for fields in csv.reader(lines_of_record(), delimiter=delimiter):

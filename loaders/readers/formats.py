@@ -1,4 +1,4 @@
-"""Which reader each format has: a file is looked at, then read as bytes for COPY."""
+"""Calls the reader of a file's format: to scan the file, then to read it as bytes for COPY."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Opening = Callable[[], AbstractContextManager[IO[bytes]]]
 
 @dataclass(frozen=True)
 class Scanned:
-    """A raw file and what was read of it: `records` is None where reading it is what counts them.
+    """A raw file and what its scan found. `records`: their number, None until the file is read.
 
-    `header`: the names of a CSV, a sheet or a Parquet file, None for JSON and where there is none.
-    `streamed`: the columns that its bytes go to as they are, None when it is parsed.
+    `header`: the names of a CSV, a sheet or a Parquet file; None for JSON and an empty file.
+    `streamed`: the columns into which COPY reads the file's own bytes; None when it is parsed.
     """
 
     file: RawFile
@@ -33,7 +33,7 @@ class Scanned:
 
 
 def scan(file: RawFile, mapping: Mapping) -> Scanned:
-    """Hash a file and read its header; DaybookError when that can't be used."""
+    """Hash a file and read its header; DaybookError when the header can't be used."""
     digest = sha256(file)
     if file.format == "json":
         return Scanned(file, digest)
@@ -41,15 +41,15 @@ def scan(file: RawFile, mapping: Mapping) -> Scanned:
         header, records = parquet_file.scan_parquet(file, mapping)
         return Scanned(file, digest, header.names, records)
     reading = csv_file.read_csv_header if file.format == "csv" else sheet_file.read_sheet_header
-    found = reading(file, mapping)
-    if found is None:
+    heading = reading(file, mapping)
+    if heading is None:
         return Scanned(file, digest, records=0)
-    streamed = found.streamed if file.format == "csv" else None
-    return Scanned(file, digest, found.names, streamed=streamed)
+    streamed = heading.streamed if file.format == "csv" else None
+    return Scanned(file, digest, heading.names, streamed=streamed)
 
 
 def has_record(scanned: Scanned, mapping: Mapping) -> bool:
-    """Whether there is any record, good or broken."""
+    """Whether the file has any record, good or broken."""
     if scanned.records is not None:
         return scanned.records > 0
     rejected: deque[Reject] = deque(maxlen=1)
@@ -67,9 +67,9 @@ def read_pieces(
     opening: Opening | None = None,
     first: int | None = None,
 ) -> Pieces:
-    """The file's records as bytes for COPY, rejects to `found`. `opening` gives its bytes otherwise
-    than from the beginning: then `first` is the number of the first record in them (0: a CSV's
-    header), each on its lines.
+    """The file's records as bytes for COPY; rejects go to `found`. For a slice of a file `opening`
+    opens its bytes, `first` is the number of its first record (0: a CSV's header), and each JSON
+    record is on a line of its own.
 
     UnreadableError for a file that is of no use as a whole.
     """

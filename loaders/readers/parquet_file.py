@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     import pyarrow
     from pyarrow.parquet import ParquetFile, ParquetSchema
 
-BATCH = 10_000
-# Packed tighter than this and larger than a value may be, it is one value or a bomb.
+BATCH = 10_000  # rows
+# A column over RECORD_LIMIT that is packed tighter than this is one huge value or a zip bomb.
 RATIO = 200
 
 
 def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[Header, int]:
-    """What the columns stand for and the number of rows, from the file's own metadata."""
+    """The header and the number of rows, from the file's metadata."""
     with opened_parquet(file) as parquet:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         rows = int(parquet.metadata.num_rows)
@@ -45,7 +45,7 @@ def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[Header, int]:
 
 
 def _paths(schema: Any, tree: Node) -> list[tuple[str, ...]]:
-    """The columns; of a struct below which columns are declared, its fields."""
+    """The path of each column; of a struct with declared fields, those of its fields."""
     import pyarrow
 
     paths: list[tuple[str, ...]] = []
@@ -59,7 +59,7 @@ def _paths(schema: Any, tree: Node) -> list[tuple[str, ...]]:
 
 
 def structs_of(file: RawFile) -> set[tuple[str, ...]]:
-    """The paths of the columns, and of fields of structs, that are structs themselves."""
+    """The paths of all structs: columns and, inside of them, fields."""
     with opened_parquet(file) as parquet:
         return set(_structs(parquet.schema_arrow, ()))
 
@@ -79,9 +79,9 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
     UnreadableError for a value over 64 MiB.
     """
     number = 0
-    with opened_parquet(file) as about:
-        metadata, once_each = about.metadata, _check_sizes(about.schema, file)
-    options: Any = {"read_dictionary": once_each, "coerce_int96_timestamp_unit": "us"}
+    with opened_parquet(file) as footer:
+        metadata, dictionaries = footer.metadata, _check_sizes(footer.schema, file)
+    options: Any = {"read_dictionary": dictionaries, "coerce_int96_timestamp_unit": "us"}
     with opened_parquet(file, metadata=metadata, **options) as parquet:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         header = Header([".".join(path) for path in paths], mapping)
@@ -108,8 +108,8 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
 
 
 def _repaired(column: list[Any]) -> list[Any]:
-    """Values that Postgres can store; the very column where all are. One look at a whole column
-    costs a hundredth of one at each of its texts."""
+    """The values, repaired for Postgres; `column` itself when none needs it. Joined texts are
+    searched first, at a hundredth of the cost of searching each."""
     if all(value is None or isinstance(value, str) for value in column):
         joined = "".join(filter(None, column))
         if "\0" not in joined and (joined.isascii() or not UNSTORABLE.search(joined)):
@@ -126,7 +126,7 @@ def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:
 
 @contextmanager
 def opened_parquet(file: RawFile, **options: Any) -> Iterator[ParquetFile]:
-    """The file, open; UnreadableError when it is not Parquet."""
+    """Open the file; UnreadableError when it is not Parquet."""
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
@@ -141,8 +141,8 @@ def opened_parquet(file: RawFile, **options: Any) -> Iterator[ParquetFile]:
 
 
 def _check_sizes(schema: ParquetSchema, file: RawFile) -> list[str]:
-    """The text columns whose values are kept once each: so they are read, too. A value is not
-    seen before it is unpacked, but how tight its column is packed is."""
+    """The dictionary-coded text columns, to be read as dictionaries. UnreadableError for a column
+    so tightly packed that it may unpack to a huge value."""
     paths = [column.path for column in schema]
     coded: set[str] = set()
     for chunks in chunks_of(file, len(paths)):

@@ -1,6 +1,5 @@
-"""What a Parquet file's footer says of its columns' chunks, taken from its own bytes: in pyarrow a
-chunk that is damaged or encrypted ends the process as soon as Python asks for it, while what reads
-the values says what is wrong with it."""
+"""Reads the sizes of a Parquet file's column chunks from its footer. When asked for the metadata of
+a damaged or encrypted chunk, pyarrow crashes the process; reading its values only raises."""
 
 from __future__ import annotations
 
@@ -10,18 +9,18 @@ from typing import Any, NamedTuple
 from loaders.raw_file import RawFile, opened
 from loaders.readers.rows import UnreadableError
 
-TAIL = 64 << 10  # bytes of a file that have most footers whole
+TAIL = 64 << 10  # bytes at a file's end, which hold most footers
 _BYTE_ARRAY = 6
 _DICTIONARY = (2, 8)  # PLAIN_DICTIONARY, RLE_DICTIONARY
-# Thrift's types
+# Thrift's compact types
 _TRUE, _FALSE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 8, 9, 10, 12
 _NUMBERS = (4, 5, 6)
 _SIZES = {3: 1, 7: 8, 13: 16}  # a byte, a double, a UUID
 
 
 class Chunk(NamedTuple):
-    """A column's part of a row group: the bytes it takes unpacked and packed, and whether it is of
-    texts that are kept once each."""
+    """A column's part of a row group: its bytes unpacked and packed, and whether it is text coded
+    by a dictionary."""
 
     unpacked: int
     packed: int
@@ -29,8 +28,8 @@ class Chunk(NamedTuple):
 
 
 def chunks_of(file: RawFile, width: int) -> Iterator[list[Chunk]]:
-    """Of each row group its chunks, as many as the schema has columns (`width`), in its order.
-    UnreadableError where the footer does not say what they are."""
+    """Each row group's chunks: one for each of the schema's `width` columns, in their order.
+    UnreadableError when the footer is damaged or encrypted."""
     footer = _Compact(_footer(file))
     try:
         for name, kind in footer.fields():
@@ -51,7 +50,7 @@ def chunks_of(file: RawFile, width: int) -> Iterator[list[Chunk]]:
 def _footer(file: RawFile, size: int = TAIL) -> bytes:
     with opened(file, start=max(0, file.bytes - size)) as stream:
         tail = stream.read()
-    length = int.from_bytes(tail[-8:-4], "little") + 8  # and PAR1 behind it
+    length = int.from_bytes(tail[-8:-4], "little") + 8  # with itself and PAR1
     return tail[-length:] if length <= len(tail) or size > TAIL else _footer(file, length)
 
 
@@ -64,7 +63,7 @@ def _chunk(column: Any) -> Chunk:
 
 
 class _Compact:
-    """Reads Thrift's compact form; a struct is a dict by its fields' numbers."""
+    """Reads Thrift's compact protocol; a struct is a dict by field number."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -89,12 +88,12 @@ class _Compact:
         return self._data[self._at - size : self._at]
 
     def list_begin(self) -> tuple[int, int]:
-        """How many a list has, and of which type."""
+        """A list's number of elements, and their type."""
         (head,) = self._bytes(1)
         return (head >> 4 if head < 0xF0 else self._varint()), head & 0x0F
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """A struct's fields' numbers and types; each value has to be read before the next."""
+        """Numbers and types of a struct's fields; the caller reads each value before the next."""
         name = 0
         while head := self._data[self._at]:
             self._at += 1
@@ -103,7 +102,7 @@ class _Compact:
         self._at += 1
 
     def value(self, kind: int, *, in_list: bool = False) -> Any:
-        """The next value, which is of this type."""
+        """The next value, of type `kind`."""
         if kind in _NUMBERS:
             return self._number()
         if kind == _BINARY:

@@ -41,10 +41,10 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
     if types.is_struct(kind):
         names = [kind.field(i).name for i in range(kind.num_fields)]
         parts = [plain(part, file) for part in column.flatten()]
-        there = column.is_valid().to_pylist()
+        valid = column.is_valid().to_pylist()
         return [
-            {name: part[i] for name, part in zip(names, parts, strict=True)} if known else None
-            for i, known in enumerate(there)
+            {name: part[i] for name, part in zip(names, parts, strict=True)} if is_valid else None
+            for i, is_valid in enumerate(valid)
         ]
     if types.is_map(kind):
         return [None if v is None else _pairs(v, file) for v in column]
@@ -93,7 +93,7 @@ def _scalars(column: pyarrow.Array, kind: Any) -> list[Any]:
 
 
 def _with_numbers(texts: pyarrow.Array, column: pyarrow.Array) -> Iterator[str | None]:
-    """Texts; where Arrow finds no calendar for a value, its bare number."""
+    """Texts; for a date or time that Arrow can't write (`<value out of range…`), its number."""
     import pyarrow
 
     numbers = None
@@ -124,7 +124,7 @@ def _check_lengths(column: pyarrow.Array, file: RawFile, compute: Any) -> None:
 
 
 def _time(text: str) -> str:
-    """ISO 8601, a fraction without the zeros at its end; typing cuts what Postgres can't keep."""
+    """ISO 8601, the fraction without trailing zeros; typing cuts digits beyond microseconds."""
     found = _SECONDS.match(text)
     if found is None:
         return text
@@ -146,7 +146,7 @@ def _decimal(value: Decimal) -> str:
 
 
 def _fixed(value: bytes) -> str:
-    """Text where it is some, else its hexadecimal digits: a UUID's bytes are none."""
+    """The bytes as text if they are UTF-8 without NUL; else, as for a UUID, in hexadecimal."""
     try:
         text = value.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What every reader returns: rows as text or as bytes for COPY, rejects, and a file's fields."""
+"""What readers return: rows as text or as bytes for COPY, rejects, and the fields they found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loaders.errors import DaybookError
 # A record or a value larger than this is a broken file (an open quote, a missing bracket).
 RECORD_LIMIT = 64 << 20
 RAW_TEXT_LIMIT = 1 << 20
-# Field names can be data (a map keyed by ids): the ledger needs the fact, not all of them.
+# Field names can be data (a map keyed by ids): the ledger needs some of them, not all.
 UNKNOWN_LIMIT = 100
 PIECE = 1 << 18  # bytes of rows in one piece for COPY
 
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Reject:
-    """A record whose raw text is kept, since it can't be landed or has `landed` repaired."""
+    """A record whose raw text is kept: it can't land, or it has `landed` with repaired values."""
 
     number: int
     reason: str
@@ -60,16 +60,16 @@ Pieces = Iterator[tuple[bytes, int]]
 
 
 def nowhere(_reject: Reject) -> None:
-    """Drops a reject that nobody asks for."""
+    """Drop a reject."""
 
 
 @dataclass
 class Found:
-    """What reading a table's files found besides rows.
+    """What reading a table's files found besides rows. Rejects go to `put_aside`.
 
-    `never`: the columns that no JSON record had, by place; None before the first record. `absent`:
-    the columns that a header lacks. `unknown`: undeclared fields. Of the file being read, `keyed`:
-    one of its records has the key; `blank`: there is nothing in it.
+    `never`: the columns that no JSON record had, by their index; None before the first record.
+    `absent`: the columns that a header lacks. `unknown`: undeclared fields. For the file being
+    read, `keyed`: a record has the key; `blank`: it has no content.
     """
 
     put_aside: Callable[[Reject], None] = nowhere
@@ -103,8 +103,8 @@ class Found:
 
 
 class Digits(str):
-    """A JSON number as the file wrote it: 1.10 stays 1.10, and 2^53 + 1 keeps its last digit. So do
-    NaN and Infinity, which JSON does not have."""
+    """A JSON number as the file wrote it: 1.10 stays 1.10, and 2^53 + 1 keeps its last digit. NaN
+    and Infinity, which JSON lacks, are such numbers too."""
 
     __slots__ = ()
 

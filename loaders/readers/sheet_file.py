@@ -1,4 +1,4 @@
-"""The first shown sheet of an .xlsx: cells as they are shown, numbers with all their digits."""
+"""The first visible sheet of an .xlsx: cells as Excel shows them, but numbers with all digits."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from loaders.readers.rows import (
     repaired,
 )
 
-# A control character as Excel writes it, and what only looks like one; XML has none.
+# Excel's escapes, of control characters, which XML can't hold, and of a text that looks like one.
 _CONTROL = re.compile("_x00(5F|[01][0-9A-F])_", re.IGNORECASE)
 MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked
 
 
 class ErrorCell(str):
-    """What stands in a cell that has no value: #N/A, #REF!, a formula nobody has calculated"""
+    """The text of a cell without a value: #N/A, #REF!, a formula that was never calculated."""
 
     __slots__ = ()
 
 
 def read_sheet_header(file: RawFile, mapping: Mapping) -> Header | None:
-    """What the first row with content says; None for an empty sheet. DaybookError as for a CSV."""
+    """The header: the first row with content, None without any. DaybookError as for a CSV."""
     rows = ([value or "" for value in row] for row in _rows(file))
     names = next(rows, None)
     if names is None:
@@ -68,7 +68,7 @@ def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
 
 
 def _rows(file: RawFile) -> Iterator[list[str | None]]:
-    """The rows that have a cell with content; a formula that nobody has calculated is none."""
+    """The rows that have a cell with content; a formula that was never calculated has none."""
     from loaders.readers.workbook import NOT_CALCULATED, Workbook
 
     try:
@@ -88,7 +88,7 @@ def _rows(file: RawFile) -> Iterator[list[str | None]]:
                 book.wb.close()
     except DaybookError:
         raise
-    except Exception as error:  # openpyxl raises what it stumbles over
+    except Exception as error:  # openpyxl raises any kind of error on a broken file
         raise UnreadableError(
             f"{file.path}: not readable as .xlsx ({type(error).__name__}): save it again."
         ) from error
@@ -120,17 +120,17 @@ def _text(cell: Any) -> str | None:
 
 
 def _number(value: float, shown_as: str) -> str:
-    """All digits, and the zeros that 00000 puts before them."""
+    """All digits, with the leading zeros that a number format such as 00000 adds."""
     if isinstance(value, float) and not value.is_integer():
         return Digits(repr(value))
     text = str(int(value))
-    # with zeros put before them it is no number any more
+    # a padded one is a code, not a number
     is_padded = shown_as and set(shown_as) == {"0"}
     return text.zfill(len(shown_as)) if is_padded else Digits(text)
 
 
 def _moment(value: datetime, shown_as: str) -> str:
-    """A date where the cell shows no time of day. Excel's own rounding is a microsecond or two."""
+    """ISO 8601, rounded to Excel's milliseconds; a date alone if no time of day is shown."""
     shows_time = "h" in shown_as.lower() or "s" in shown_as.lower()
     midnight = (value.hour, value.minute, value.second, value.microsecond) == (0, 0, 0, 0)
     if midnight and not shows_time:

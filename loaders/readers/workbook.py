@@ -1,5 +1,5 @@
-"""The rows of an .xlsx as openpyxl reads them, but for what it loses. It builds on names that
-openpyxl keeps for itself."""
+"""The rows of an .xlsx by openpyxl, with the cells that it would lose. This uses private names of
+openpyxl."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class Workbook(ExcelReader):  # type: ignore[misc]
         self.read()
 
     def read_chartsheet(self, _sheet: Any, _rel: Any) -> None:
-        """A place among the sheets; openpyxl can't read a sheet without its chart."""
+        """Put an empty chart sheet in its place: openpyxl fails on one whose chart is missing."""
         chart = Chartsheet(parent=self.wb)
-        chart.defined_names = {}  # it may have some, and openpyxl no place for them
+        chart.defined_names = {}  # the reader adds the file's to it
         self.wb._sheets.append(chart)
 
     def shown(self) -> Any:
-        """The first sheet of cells that is shown, None when none is."""
+        """The first visible sheet with cells; None when there is none."""
         return next((one for one in self.wb.worksheets if one.sheet_state == "visible"), None)
 
     def rows(self, sheet: Any) -> Iterator[tuple[Any, ...]]:
-        """The cells of each row that has some."""
+        """The cells of each row that has any."""
         with sheet._get_source() as source:
             for _, row in _Cells(self.wb, source, sheet._shared_strings).parse():
                 yield sheet._get_row(row)
 
 
 class _Cells(WorkSheetParser):  # type: ignore[misc]
-    """Keeps the number of a date beyond the calendar, and tells a formula that nobody has
-    calculated from an empty cell."""
+    """Keeps the number of a date that Python's calendar lacks, and marks a formula without a
+    calculated value, which openpyxl shows as an empty cell."""
 
     def __init__(self, book: Any, source: Any, shared_strings: Any) -> None:
         super().__init__(source, shared_strings, data_only=True, epoch=book.epoch)
@@ -54,7 +54,7 @@ class _Cells(WorkSheetParser):  # type: ignore[misc]
         cell: dict[str, Any] = super().parse_cell(element)
         style, value = cell["style_id"], cell["value"]
         if value is None:
-            # text that a formula gives may be empty; then the cell says so
+            # a formula that gives empty text has the type str
             if element.get("t") != "str" and element.find(FORMULA_TAG) is not None:
                 cell.update(value=NOT_CALCULATED, data_type="e")
         elif cell["data_type"] == "n" and style in self._dates:
