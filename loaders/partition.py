@@ -68,7 +68,7 @@ def leaves(shares: Sequence[Sequence[Slice]]) -> list[Leaf]:
 
 
 class NewPartition:
-    """A table like the parent, made in the caller's transaction: nobody else sees it until then.
+    """A table like the parent. Nobody else sees it until the caller's transaction commits.
 
     Lineage comes from column defaults, so a CSV's bytes go to COPY unchanged. COPY may freeze,
     since the same transaction makes the table: a reader with an older snapshot sees the new rows

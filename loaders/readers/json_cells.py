@@ -80,9 +80,8 @@ class Shape:
             for column, places in self._columns.items()
             if places[1:]
         ]
-        self._get = attrgetter(
-            *firsts, *self._attributes, "none"
-        )  # of a single one it gives no tuple
+        # "none" as well, since for a single name attrgetter gives no tuple
+        self._get = attrgetter(*firsts, *self._attributes, "none")
 
     def _struct(self, node: Node, path: FieldPath, prefix: str) -> tuple[Any, Undeclared]:
         fields: list[Any] = []
