@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 import uuid
-from typing import TYPE_CHECKING
 
+from loaders import warehouse
 from loaders.arguments import add_day, add_landing, check_workers, command, data_path, option
 from loaders.days import parse_day
 from loaders.errors import readable
+from loaders.landing import Landed, land_day, reap_running
+from loaders.lock import run_lock
+from loaders.match import match_names
 from loaders.progress import Progress
+from loaders.rates import refresh_rates
 from loaders.sources import declared_tables
-
-if TYPE_CHECKING:
-    from loaders.landing import Landed
 
 
 @command(
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
     ),
 )
 def main(given: argparse.Namespace) -> int:
-    from loaders import warehouse
-    from loaders.landing import land_day, reap_running
-    from loaders.lock import run_lock
-    from loaders.match import match_names
-    from loaders.rates import refresh_rates
-
     day = parse_day(given.day)
     declared_tables(given.sources)
     check_workers(given.workers)

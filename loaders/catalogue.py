@@ -15,6 +15,9 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
+from rapidfuzz.distance import OSA
+from rapidfuzz.process import extract
+
 from loaders.errors import DaybookError
 from loaders.names import PLACES, plain, readings, shortened, words
 from loaders.sources import PROJECT
@@ -131,9 +134,6 @@ def _meaning(name: str, catalogue: Catalogue) -> Match:
 def nearest(name: str, known: Mapping[str, str | None], threshold: float) -> Match:
     """The match of a name in `known` (name → its meaning, None for several): exact, else by
     RapidFuzz with at least `threshold`; ambiguous when another meaning is within MARGIN."""
-    from rapidfuzz.distance import OSA
-    from rapidfuzz.process import extract
-
     if name in known:
         return Match(known[name], 100.0, "exact") if known[name] else AMBIGUOUS
     scorer, cutoff = OSA.normalized_similarity, (threshold - MARGIN) / 100

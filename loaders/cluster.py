@@ -14,6 +14,7 @@ import stat
 import subprocess
 import tempfile
 from contextlib import suppress
+from importlib.metadata import distribution
 from pathlib import Path
 
 from loaders.errors import WarehouseError
@@ -249,6 +250,4 @@ def program(name: str, version: int = 0) -> str:
 
 
 def _package() -> Path:
-    from importlib.metadata import distribution
-
     return Path(str(distribution(PACKAGE).locate_file(PACKAGE.replace("-", "_")))).resolve()

@@ -9,6 +9,7 @@ import select
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,5 @@ def readable(text: str) -> str:
 
 def guess(word: str, known: Iterable[str], least: float = 0.6) -> str:
     """` Did you mean …?` with the nearest of the known words; empty when none is near."""
-    from difflib import get_close_matches
-
     near = get_close_matches(word, list(known), 1, least)
     return f" Did you mean {near[0]}?" if near else ""

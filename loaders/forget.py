@@ -10,15 +10,13 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+
+from psycopg import Connection
 
 from loaders.errors import DaybookError, UsageError
 from loaders.schema import Table
 from loaders.sources import declared_tables
 from loaders.sql import statement
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 # Texts that may quote a row: relation, column, SQL of what replaces them.
 TEXTS = (

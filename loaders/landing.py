@@ -14,13 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TypedDict, Unpack
+
+import psycopg
+from psycopg import Connection
 
 from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError, LockedError, WarehouseError, plain, without_header
 from loaders.ledger import Batch, LandedDay, Outcome, reap_running
-from loaders.lock import transaction
+from loaders.lock import Lock, transaction
 from loaders.partition import NewPartition, drop_leaves, drop_partition
 from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
@@ -28,11 +31,6 @@ from loaders.readers.rows import UnreadableError
 from loaders.reading import REJECTS_OF_FAILED, Reading
 from loaders.slices import workers_for
 from loaders.workers import copy_into
-
-if TYPE_CHECKING:
-    from psycopg import Connection
-
-    from loaders.lock import Lock
 
 __all__ = ["Landed", "Plan", "land_day", "land_table", "note_unused", "plan_day", "reap_running"]
 
@@ -103,8 +101,6 @@ def note_unused(
 def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[LandingOptions]) -> Landed:
     """Land one table of a day as planned, or record why not. DaybookError when a required table
     fails, after its failed batch is recorded."""
-    import psycopg
-
     started = time.perf_counter()
     progress = how.get("progress") or (lambda table, done, total, rows: None)
     reading = Reading(plan, _paced(progress, plan))
@@ -241,8 +237,6 @@ def _record_failure(
     batch: Batch, reading: Reading, failure: Exception, how: LandingOptions
 ) -> Outcome:
     """Record a failed batch, on a connection of its own: the batch's may be what failed."""
-    import psycopg
-
     plan = reading.plan
     public = message = str(failure) or type(failure).__name__
     if isinstance(failure, psycopg.Error):

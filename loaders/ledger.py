@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from psycopg import Connection, sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import UsageError
 from loaders.forget import eraser_of_landing
 from loaders.schema import Table
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 Drift = dict[str, list[str]]
 
@@ -109,9 +110,6 @@ def finish(
     """Record a batch's outcome, and its row in pipeline_metrics, in the caller's transaction.
     The outcome's error may quote the files; `public_error`, for the metrics, has no value of data.
     The forgotten are erased from both and from the batch's rejects."""
-    from psycopg.rows import dict_row
-    from psycopg.types.json import Jsonb
-
     [ended] = conn.cursor(row_factory=dict_row).execute(
         """
         update bronze.load_batches
@@ -143,9 +141,6 @@ def finish(
 def note(conn: Connection, table: str, *rows: dict[str, Any], again: str = "") -> None:
     """Insert rows, which all have the same columns, into a table of metrics. `again` is the SQL
     after `on conflict`."""
-    from psycopg import sql
-    from psycopg.types.json import Jsonb
-
     if not rows:
         return
     statement = "insert into {table} ({columns}) select {columns} from jsonb_populate_recordset"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import tuple_row
 
 from loaders import process, warehouse
 from loaders.errors import DaybookError, LockedError, WarehouseError
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
 WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
@@ -30,8 +31,6 @@ class Lock:
 
     def take(self, wait: float) -> None:
         """Take the lock within `wait` seconds; LockedError says who holds it, and since when."""
-        import psycopg
-
         # Not in PostgreSQL's queue: builds by hand, which share the lock, would wait behind this.
         query = "select pg_try_advisory_lock(%s::bigint)"
         try:
@@ -54,8 +53,6 @@ class Lock:
             )
 
     def is_held(self) -> bool:
-        import psycopg
-
         try:  # the lock lives as long as the session that took it
             name, _ = holder(self._conn) or ("", 0)
             return not self._is_lost and name.startswith(_as_shown(self._holder))
@@ -125,8 +122,6 @@ def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
 
 def holder(conn: Connection[Any]) -> tuple[str, int] | None:
     """Who holds the run lock: the session's name with its start, and its pid; None: nobody."""
-    from psycopg.rows import tuple_row
-
     # PostgreSQL doesn't tell another role's start to a login without pg_monitor.
     cursor = conn.cursor(row_factory=tuple_row).execute(
         """

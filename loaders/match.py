@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from psycopg import Connection
+
+from loaders import warehouse
 from loaders.catalogue import Match, match_merchants, nearest, read_catalogue
 from loaders.days import Day
-from loaders.lock import transaction
+from loaders.lock import Lock, transaction
 from loaders.names import person_key
 from loaders.sql import statement
-
-if TYPE_CHECKING:
-    from psycopg import Connection
-
-    from loaders.lock import Lock
 
 PERSON_THRESHOLD = 92.0  # one slip in thirteen letters: Jon and John Smith stay two people
 LONGEST_NAME = 400  # characters; longer ones are no names, and no index would hold them
@@ -65,8 +63,6 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     in one transaction, nothing when nothing has changed. DaybookError when a seed contradicts
     itself, LockedError when `lock` was lost.
     """
-    from loaders import warehouse
-
     connect = partial(
         warehouse.connect,
         application_name=f"daybook {flow_run_id}",

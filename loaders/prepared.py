@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loaders import s3
 from loaders.errors import DaybookError
@@ -22,9 +22,6 @@ from loaders.readers.formats import Scanned
 from loaders.readers.rows import PIECE, Found, UnreadableError
 from loaders.schema import Table
 from loaders.tally import Read
-
-if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
 
 MANIFEST = "_daybook.json"
 VERSION = 10
@@ -127,7 +124,7 @@ def unused(folder: Place) -> dict[str, str]:
     return files
 
 
-def system_of(place: Place) -> tuple[FileSystem, str]:
+def system_of(place: Place) -> tuple[Any, str]:
     """pyarrow's file system for a place, and the path of the place in it."""
     from pyarrow.fs import LocalFileSystem
 

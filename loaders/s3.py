@@ -14,13 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from loaders.errors import DaybookError, UsageError
-
-if TYPE_CHECKING:
-    from pyarrow import NativeFile
-    from pyarrow.fs import S3FileSystem
 
 SCHEME = "s3://"
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -73,11 +69,11 @@ class S3Path:
     def is_symlink(self) -> bool:
         return False
 
-    def open(self) -> NativeFile:
+    def open(self) -> Any:
         """A stream of its bytes, fetched READ bytes at a time."""
         return filesystem().open_input_stream(self.path, compression=None, buffer_size=READ)
 
-    def open_seekable(self) -> NativeFile:
+    def open_seekable(self) -> Any:
         """A file that can be read at any offset."""
         return filesystem().open_input_file(self.path)
 
@@ -92,7 +88,7 @@ class S3Path:
         return self.listed or str(filesystem().get_file_info(self.path).type.name)
 
 
-def etag(file: NativeFile) -> str:
+def etag(file: Any) -> str:
     """The ETag of an open key, which differs when its content does."""
     metadata = {str(name).lower(): value for name, value in file.metadata().items()}
     return metadata.get("etag", b"").decode()
@@ -155,13 +151,13 @@ def error_of(path: object, error: Exception) -> DaybookError:
     return DaybookError(f"{path}: S3 failed ({code or (status and status[1]) or 'no code'}).")
 
 
-def filesystem() -> S3FileSystem:
+def filesystem() -> Any:
     """pyarrow's file system for the environment's present settings."""
     return _filesystem(tuple(os.environ.get(name) for name in SETTINGS))
 
 
 @lru_cache(maxsize=4)
-def _filesystem(settings: tuple[str | None, ...]) -> S3FileSystem:
+def _filesystem(settings: tuple[str | None, ...]) -> Any:
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
     known = dict(zip(SETTINGS, settings, strict=True))

@@ -11,6 +11,8 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from loaders.arguments import command, option
 from loaders.declaration import build
 from loaders.errors import UsageError, guess, readable
@@ -233,8 +235,6 @@ def _quoted(text: str) -> str:
     option("--encoding", default="utf-8", help="of a text file, when not UTF-8"),
 )
 def main(given: argparse.Namespace) -> None:
-    import yaml
-
     table = look(given.entity, given.sample, given.key, delta=given.delta, encoding=given.encoding)
     files = files_of(table)
     build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from loaders.declaration import build
 from loaders.errors import UsageError
 from loaders.schema import Table
@@ -46,8 +48,6 @@ def _declared(overlay: str, _mtime: int) -> dict[str, Table]:
 def _read(path: Path, problems: list[str]) -> Any:
     """The file's content, with every scalar as text: `no` stays no, 1.10 stays 1.10. Names that a
     mapping has twice are added to `problems`, since YAML keeps the last and says nothing."""
-    import yaml
-
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
         text = path.read_text(encoding="utf-8")

@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import psycopg
+from psycopg import Connection
+from psycopg.rows import scalar_row
+
+from loaders import server
 from loaders.arguments import command, option
 from loaders.errors import WarehouseError, plain
 from loaders.session import (
@@ -20,9 +25,9 @@ from loaders.session import (
     uri_without_password,
     where,
 )
+from loaders.tables import ensure_tables, missing
 
 if TYPE_CHECKING:
-    from psycopg import Connection
     from sqlalchemy import Engine
 
 # most are of loaders.session: the other modules use them from here
@@ -47,8 +52,6 @@ def start() -> str:
     Idempotent, and safe to call twice at once. An external server is only connected to.
     """
     if is_embedded():
-        from loaders import server
-
         server.start(home())
     with connect(application_name="daybook start") as conn:
         behind = _behind(conn)
@@ -67,8 +70,6 @@ def stop() -> bool:
     """Stop the embedded server; False if it didn't run. WarehouseError if the server isn't ours."""
     if not is_embedded():
         raise WarehouseError(f"The warehouse is {where()}: not our server, so not ours to stop.")
-    from loaders import server
-
     return server.stop(home())
 
 
@@ -87,12 +88,9 @@ def migrate() -> list[str]:
     Two at once wait for each other. Returns the server's warnings. WarehouseError for a warehouse
     of another edition, for an unsupported PostgreSQL, and when the server refuses.
     """
-    import psycopg
     from alembic import command
     from alembic.config import Config
     from sqlalchemy.exc import SQLAlchemyError
-
-    from loaders.tables import ensure_tables
 
     notes: list[str] = []
     config = Config()
@@ -141,8 +139,6 @@ def check_ready(conn: Connection) -> None:
 
 def _behind(conn: Connection) -> str | None:
     """Why the warehouse isn't ready for this code, and what to run; None when it is."""
-    from loaders.tables import missing
-
     revision, newest = _revision(conn), newest_revision()
     if revision is None:
         return f"The warehouse has no control tables: {MIGRATE}."
@@ -175,8 +171,6 @@ def newest_revision() -> str:
 
 def _revision(conn: Connection) -> str | None:
     """The revision of the control tables; None when there are none."""
-    from psycopg.rows import scalar_row
-
     cursor = conn.cursor(row_factory=scalar_row)
     if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() is None:
         return None

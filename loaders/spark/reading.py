@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loaders import prepared, s3, slices
 from loaders.days import Day
@@ -25,9 +25,6 @@ from loaders.sources import declared_tables
 from loaders.spark import tasks
 from loaders.spark.session import session
 from loaders.tally import Read
-
-if TYPE_CHECKING:
-    from pyspark import SparkContext
 
 # Up to so many bytes in fewer files are read by the driver: a Spark job would take longer.
 READ_HERE, FEW_FILES = 4 << 20, 100
@@ -82,9 +79,7 @@ def read_day(
     return target
 
 
-def _spread(
-    spark: SparkContext, work: Callable[[list[Any]], list[Any]], items: Sequence[Any]
-) -> list[Any]:
+def _spread(spark: Any, work: Callable[[list[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
     """The results of `work`, in the items' order; raises the first error among them. Items are
     grouped, a big file or slice alone, and go to the executors unless there is little to read."""
     groups: list[list[Any]] = []
@@ -105,7 +100,7 @@ def _spread(
     return results
 
 
-def _read(spark: SparkContext, target: Place, plan: Plan) -> Prepared:
+def _read(spark: Any, target: Place, plan: Plan) -> Prepared:
     """Read a table into files below `target`; returns what the manifest says of it."""
 
     def counted(cut: list[Slice], table: Table) -> list[int | None]:

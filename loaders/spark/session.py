@@ -12,13 +12,10 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
-
-if TYPE_CHECKING:
-    from pyspark import SparkContext
 
 JAVA_FROM = 17
 SETTINGS = {
@@ -59,7 +56,7 @@ def to_set(known: dict[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def session(name: str) -> Iterator[SparkContext]:
+def session(name: str) -> Iterator[Any]:
     """A session on SPARK_MASTER (else spark-submit's, else local[*]), its executors with this
     code; then stopped. DaybookError when Spark doesn't start, or fails."""
     check_installed()
