@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from loaders.schema import Table
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES_FILE = PROJECT / "models" / "bronze" / "_bronze__sources.yml"
 SETTING = "DAYBOOK_SOURCES"
+_BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def declared_tables(sources: str | Path | None = None) -> dict[str, Table]:
@@ -46,13 +46,11 @@ def _declared(overlay: str, _mtime: int) -> dict[str, Table]:
 
 
 def _read(path: Path, problems: list[str]) -> Any:
-    """The file's content, with every scalar as text: `no` stays no, 1.10 stays 1.10. Names that a
-    mapping has twice are added to `problems`, since YAML keeps the last and says nothing."""
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    """The file's content, with every scalar as text: `no` stays no, 1.10 stays 1.10."""
     try:
-        text = path.read_text(encoding="utf-8")
-        problems += _repeated(yaml.compose(text, Loader=loader), "", path.name, set())
-        return yaml.load(text, Loader=loader)
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        loader.file, loader.problems = path.name, problems
+        return loader.get_single_data()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: the sources can't be read: {type(error).__name__}.") from None
     except yaml.YAMLError as error:
@@ -63,23 +61,17 @@ def _read(path: Path, problems: list[str]) -> Any:
         ) from None
 
 
-def _repeated(node: Any, where: str, file: str, seen: set[int]) -> Iterator[str]:
-    """A message, with file and line, for each name that a mapping in the node repeats."""
-    inner: list[Any] = node.value if node and isinstance(node.value, list) else []
-    if id(node) in seen or not inner:
-        return
-    seen.add(id(node))  # a YAML alias is the same node again
-    known: set[str] = set()
-    for child in inner:
-        if not isinstance(child, tuple):  # an entry of a list, which dbt names by `name:`
-            entry = child.value if child.id == "mapping" else ()
-            names = [v.value for k, v in entry if k.value == "name" and v.id == "scalar"]
-            suffix = "".join(f".{name}" for name in names[:1])
-            yield from _repeated(child, where + suffix, file, seen)
-            continue
-        key, value = child
-        name = f"{where}.{key.value}".lstrip(".")
-        if name in known:
-            yield f"{name}: it is said again in {file}, line {key.start_mark.line + 1}."
-        known.add(name)
-        yield from _repeated(value, name, file, seen)
+class _Loader(_BaseLoader):  # type: ignore[misc]
+    """Adds names that a mapping has twice to `problems`: YAML keeps the last and says nothing."""
+
+    file: str
+    problems: list[str]
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        known: set[str] = set()
+        for key, _ in node.value:
+            if (name := str(key.value)) in known:
+                line = key.start_mark.line + 1
+                self.problems.append(f"{name}: it is said again in {self.file}, line {line}.")
+            known.add(name)
+        return super().construct_mapping(node, deep)
