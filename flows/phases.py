@@ -18,7 +18,7 @@ from flows.record import timed
 from flows.run import Run
 from loaders import landing, match, rates, retention, warehouse
 from loaders.errors import DaybookError, PlanError
-from loaders.spark.apart import read_apart
+from loaders.spark.reading import read_apart
 
 if TYPE_CHECKING:
     from datetime import date

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from loaders import prepared, s3, slices
+from loaders import prepared, s3, slices, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, unused_files
@@ -25,11 +27,43 @@ from loaders.sources import declared_tables
 from loaders.spark import tasks
 from loaders.spark.session import session
 from loaders.tally import Read
+from loaders.workers import Worker
 
 # Up to so many bytes in fewer files are read by the driver: a Spark job would take longer.
 READ_HERE, FEW_FILES = 4 << 20, 100
 GROUP_BYTES, GROUP_FILES = 16 << 20, 2_000  # at most, in one Spark task
 TABLES_AT_ONCE = 4
+TURN = 0.5  # seconds between two calls of `check`
+
+
+def read_apart(
+    data: str,
+    day: Day,
+    *,
+    allow_empty: bool = False,
+    sources: str | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> str:
+    """As `read_day`, in a process of its own, with which its JVM ends; returns the path to land
+    from. `check` is called twice a second; when it raises, Spark is ended. An earlier run's output
+    is deleted."""
+    out = str(warehouse.home() / "spark" / "flow")
+    shutil.rmtree(out, ignore_errors=True)
+    # the process ends first: the pool waits for the thread that listens to it
+    with ThreadPoolExecutor(1) as thread, Worker(f"Spark could not read {day}.") as worker:
+        answer = thread.submit(worker.ask, (_read_quietly, data, day, out, allow_empty, sources))
+        while not wait([answer], TURN).done:
+            check()
+        answer.result()
+    return out
+
+
+def _read_quietly(
+    _parent: Any, data: str, day: Day, out: str, allow_empty: bool, sources: str | None
+) -> None:
+    for stream in (1, 2):  # on which the JVM tells of itself
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    read_day(data, day, out, allow_empty=allow_empty, sources=sources)
 
 
 def read_day(
