@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,6 @@ from loaders.errors import DaybookError, UsageError
 
 SCHEME = "s3://"
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-SETTINGS = (
-    *ENDPOINTS,
-    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"),
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-)
 TRIES = 8  # of a throttled or failed request, with growing pauses: about 30 s in all
 READ = 4 << 20  # bytes of a request: each costs a round trip
 AT_ONCE = 16  # requests
@@ -151,25 +146,21 @@ def error_of(path: object, error: Exception) -> DaybookError:
     return DaybookError(f"{path}: S3 failed ({code or (status and status[1]) or 'no code'}).")
 
 
+@cache
 def filesystem() -> Any:
-    """pyarrow's file system for the environment's present settings."""
-    return _filesystem(tuple(os.environ.get(name) for name in SETTINGS))
-
-
-@lru_cache(maxsize=4)
-def _filesystem(settings: tuple[str | None, ...]) -> Any:
+    """pyarrow's file system for the environment's settings."""
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
-    known = dict(zip(SETTINGS, settings, strict=True))
-    endpoint = next(filter(None, (known[name] for name in ENDPOINTS)), None)
-    scheme, _, host = (endpoint or "").rpartition("://")
-    # pyarrow's SDK reads the variables once for the process, so they are passed as arguments.
-    key = known["AWS_ACCESS_KEY_ID"]
+    # pyarrow's SDK takes an empty variable for a setting
+    known = {name: value for name, value in os.environ.items() if value}.get
+    endpoint = next(filter(None, map(known, ENDPOINTS)), "")
+    scheme, _, host = endpoint.rpartition("://")
+    key = known("AWS_ACCESS_KEY_ID")
     return S3FileSystem(
-        access_key=key or None,
-        secret_key=(known["AWS_SECRET_ACCESS_KEY"] or "") if key else None,
-        session_token=(known["AWS_SESSION_TOKEN"] or None) if key else None,
-        region=known["AWS_REGION"] or known["AWS_DEFAULT_REGION"] or None,
+        access_key=key,
+        secret_key=known("AWS_SECRET_ACCESS_KEY", "") if key else None,
+        session_token=known("AWS_SESSION_TOKEN") if key else None,
+        region=known("AWS_REGION") or known("AWS_DEFAULT_REGION"),
         endpoint_override=host.rstrip("/") or None,
         scheme=scheme or "https",
         connect_timeout=10,

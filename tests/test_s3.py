@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,8 +35,7 @@ def _door() -> Iterator[Door]:
 @pytest.fixture
 def door(_door: Door, monkeypatch: pytest.MonkeyPatch) -> Door:
     reset(_door)
-    for name in s3.SETTINGS:
-        monkeypatch.delenv(name, raising=False)
+    s3.filesystem.cache_clear()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", _door.url)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
@@ -222,8 +220,8 @@ def test_wrong_credentials_are_refused_and_never_shown(
 def test_an_empty_setting_is_as_good_as_none(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """As compose hands them over."""
     put(door, **{"day1/groups.json": "[]"})
-    for name in s3.SETTINGS:
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "")
     assert paths() == ["groups.json"]
 
 
