@@ -120,13 +120,10 @@ def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
     return unused
 
 
-def called_alike(folder: Place, table: Table) -> list[str]:
-    """The files and folders of a day whose names are nearly the table's."""
+def names_in(folder: Place) -> list[str]:
+    """The names of a day's files and folders."""
     with naming_errors_of(folder):
-        names = [one.name for one in _entries(folder) if not _PASSED_OVER.fullmatch(one.name)]
-    entries = {name.partition(".")[0].lower(): name for name in names}
-    near = [get_close_matches(name.lower(), entries, 3, 0.8) for name in table.found_under]
-    return sorted({entries[stem] for stems in near for stem in stems})
+        return sorted(one.name for one in _entries(folder) if not _PASSED_OVER.fullmatch(one.name))
 
 
 def _entries(folder: Place) -> Sequence[Entry]:

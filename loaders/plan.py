@@ -12,7 +12,7 @@ from pathlib import Path
 from loaders import ledger, prepared, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
-from loaders.files import called_alike, day_folder, entity_files, unused_files
+from loaders.files import day_folder, entity_files, names_in, unused_files
 from loaders.raw_file import Place, RawFile
 from loaders.readers.formats import Scanned, has_record, scan
 from loaders.readers.mapping import Mapping
@@ -147,13 +147,9 @@ def _plan_table(
     files = entity_files(folder, table)
     if files is None:
         if table.required:
-            names = " or ".join(
-                f"{name}.<ext> or {name}/" for name in dict.fromkeys(table.found_under)
-            )
-            alike = (
-                f" Is it {' or '.join(found)}?" if (found := called_alike(folder, table)) else ""
-            )
-            raise DaybookError(f"it is required, and {folder} has no {names}.{alike}")
+            names = " or ".join(f"{name}.<ext> or {name}/" for name in table.found_under)
+            there = ", ".join(names_in(folder)[:10]) or "nothing"
+            raise DaybookError(f"it is required, and {folder} has no {names}; there: {there}.")
         return Plan(table, day, None)
     scanned = tuple(scan(files, table))
     may_be_empty = allow_empty or table.kind == "delta"

@@ -35,8 +35,6 @@ def kind_of_bytes(head: bytes) -> str | None:
         return "it is a zip or an Excel file: name it .xlsx, or unzip it"
     if head[:4] == b"PAR1":
         return "it is Parquet: name it .parquet"
-    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
-        return "it is UTF-32: save it as UTF-8, or declare encoding: utf-32"
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or (
         len(head) > 8 and b"\0" in head[:64] and head[:64].count(b"\0") >= len(head[:64]) // 3
     ):
@@ -101,18 +99,11 @@ def meaning(first: Any, table: Table) -> str:
             path = next((name for name, value in first.items() if value == []), None)
         if path and path.partition(".")[0] not in _COMPLAINTS:
             return f"its list is under `{path}`: declare records: {path}"
-        if first and all(isinstance(value, dict) for value in first.values()):
-            names = {name for value in first.values() for name in value}
-            if all(name.isdigit() for name in names):
-                return "it is pandas' column-wise JSON: write it with orient='records'"
-            if len(first) > 1:
-                return "its records stand below names: write them as a list"
-        if {"columns", "data"} <= set(first):
-            return "it is pandas' split JSON: write it with orient='records'"
+        is_nested = all(isinstance(value, (dict, list)) for value in first.values())
+        if len(first) > 1 and is_nested and not _ERRORS & set(first):
+            return "it is no list of objects: write it as one (in pandas with orient='records')"
         keys = [column for column in table.columns if column.name in table.key]
         if all(any(path[0] in first for path in column.places) for column in keys):
-            if len(first) > 1 and all(isinstance(value, list) for value in first.values()):
-                return "it is column-wise JSON: write it as a list of objects"
             return "it is there without a value: is the file another table's?"
         shown = ", ".join(list(first)[:5])
         if _COMPLAINTS & set(map(str.lower, first)):
