@@ -1,8 +1,8 @@
-"""Why a run failed: its message without values of data, and whether a retry may help."""
+"""Why a run failed, and whether a retry may help."""
 
 from __future__ import annotations
 
-from loaders.errors import DaybookError, DriverError, without_header
+from loaders.errors import DaybookError, DriverError, without_values
 
 RETRIED_STATES = ("08", "40001", "40P01", "57P01", "57P02", "57P03")
 
@@ -25,24 +25,6 @@ class PhaseError(DaybookError):
 
 class LedgerError(DaybookError):
     """The row ledger of the day does not balance."""
-
-
-def without_values(error: BaseException) -> str:
-    """An error's message for pipeline_metrics: kinds and names, never a value of data.
-
-    Our own messages have none, but for what a file begins with and what a driver says.
-    """
-    if not isinstance(error, Exception):
-        return "The run was ended from outside: cancelled in Prefect, or its worker was stopped."
-    if not isinstance(error, DaybookError):
-        state = getattr(error, "sqlstate", None)
-        return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
-    text, cause = error.public or str(error), str(error.__cause__ or "").strip()
-    if error.__cause__ and cause and text != cause and text.endswith(cause):
-        text = text.removesuffix(cause) + without_values(error.__cause__)
-    # a folder's name may have bytes that can't be stored
-    lines = text.replace("\0", "").encode("utf-8", "backslashreplace").decode().splitlines()
-    return " ".join(map(without_header, lines))
 
 
 def can_retry(error: BaseException | None) -> bool:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 from flows import notify, server, site, timing
 from flows.pages.read import Row, ask
 from flows.pages.verdict import read_story
-from flows.reasons import PhaseError, without_values
+from flows.reasons import PhaseError
 from flows.run import Run, end_sessions, unless_away
 from flows.transform import BuildError
 from loaders import landing, ledger, warehouse
-from loaders.errors import DaybookError, WarehouseError, plain
+from loaders.errors import DaybookError, WarehouseError, plain, without_values
 
 if TYPE_CHECKING:
     from psycopg import Connection

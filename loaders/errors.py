@@ -121,10 +121,24 @@ def _is_unread() -> bool:
     return is_unread
 
 
-def without_header(line: str) -> str:
-    """A message without the header that it quotes: that may be a first record, with values."""
-    line = re.sub(r"(is missing\.) .* (\(\d+ names\))", r"\1 \2", line)
-    return re.sub(r"(stands above it\.) .*", r"\1", line)
+def without_values(error: BaseException) -> str:
+    """An error's message for pipeline_metrics: kinds and names, never a value of data.
+
+    Our own messages have none, but for what a file begins with and what a driver says.
+    """
+    if not isinstance(error, Exception):
+        return "The run was ended from outside: cancelled in Prefect, or its worker was stopped."
+    if not isinstance(error, DaybookError):
+        state = getattr(error, "sqlstate", None)
+        return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
+    text, cause = error.public or str(error), str(error.__cause__ or "").strip()
+    if error.__cause__ and cause and text != cause and text.endswith(cause):
+        text = text.removesuffix(cause) + without_values(error.__cause__)
+    # a folder's name may have bytes that can't be stored
+    text = text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
+    # a header that a message quotes may be a first record
+    text = re.sub(r"(is missing\.) .* (\(\d+ names\))", r"\1 \2", text)
+    return " ".join(re.sub(r"(stands above it\.) .*", r"\1", text).splitlines())
 
 
 def readable(text: str) -> str:

@@ -21,13 +21,12 @@ from psycopg import Connection
 
 from loaders import ledger
 from loaders.days import Day
-from loaders.errors import DaybookError, LockedError, WarehouseError, plain, without_header
+from loaders.errors import DaybookError, LockedError, WarehouseError, plain, without_values
 from loaders.ledger import Batch, LandedDay, Outcome, reap_running
 from loaders.lock import Lock, transaction
 from loaders.partition import NewPartition, drop_leaves, drop_partition
 from loaders.plan import Plan, plan_day, unused
 from loaders.raw_file import check_unchanged
-from loaders.readers.rows import UnreadableError
 from loaders.reading import REJECTS_OF_FAILED, Reading
 from loaders.slices import workers_for
 from loaders.workers import copy_into
@@ -238,16 +237,7 @@ def _record_failure(
 ) -> Outcome:
     """Record a failed batch, on a connection of its own: the batch's may be what failed."""
     plan = reading.plan
-    public = message = str(failure) or type(failure).__name__
-    if isinstance(failure, psycopg.Error):
-        message = f"{plan.table.name}: {plain(failure)}"
-        public = f"{type(failure).__name__} {failure.sqlstate or ''}".strip()
-    elif isinstance(failure, UnreadableError):
-        public = failure.public
-    elif isinstance(failure, DaybookError):
-        public = without_header(message)
-    elif not isinstance(failure, OSError):
-        public = type(failure).__name__
+    message, public = str(plain(failure)) or type(failure).__name__, without_values(failure)
     outcome = Outcome(status="failed", rows_rejected=reading.read.rejected, error=message)
     # If the server is gone the row stays `running`, and the next run reaps it.
     with (

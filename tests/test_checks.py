@@ -16,10 +16,9 @@ from flows.checks import run
 from flows.checks.docs import STYLE, offline
 from flows.checks.quarantine import read_reasons
 from flows.pages.write import write_pages
-from flows.reasons import without_values
 from flows.run import end_sessions
 from loaders.days import Day, parse_day
-from loaders.errors import DaybookError, LockedError
+from loaders.errors import DaybookError, LockedError, without_values
 from loaders.personal import personal
 from loaders.sources import PROJECT
 from loaders.workers import Worker
