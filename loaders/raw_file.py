@@ -20,10 +20,7 @@ from loaders.readers.rows import UnreadableError
 Format = Literal["csv", "json", "parquet", "xlsx"]
 Place = Path | s3.S3Path
 READ = 1 << 20
-LOCALLY = {
-    FileNotFoundError: "it is no longer there",
-    PermissionError: "no permission to read it",
-}
+LOCALLY = {FileNotFoundError: "it is no longer there", PermissionError: "no permission to read it"}
 
 
 @dataclass(frozen=True)

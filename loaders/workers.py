@@ -151,11 +151,7 @@ def _look(_parent: Connection, part: Slice, table: Table) -> int | None:
 
 
 def _land(
-    parent: Connection,
-    leaf: Leaf,
-    share: list[Slice],
-    plan: Plan,
-    batch: Batch,
+    parent: Connection, leaf: Leaf, share: list[Slice], plan: Plan, batch: Batch
 ) -> list[Any]:
     """Land a share; the reading's result, and the error that ended it or None."""
     reading = Reading(plan, lambda *read: parent.send(read), share)

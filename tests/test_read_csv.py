@@ -233,7 +233,7 @@ def test_undeclared_columns_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_record_over_the_limit_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_file, "RECORD_LIMIT", 1000)
+    monkeypatch.setattr(csv_file.rows, "RECORD_LIMIT", 1000)
     monkeypatch.setattr(csv_count, "RECORD_LIMIT", 1000)
     with pytest.raises(UnreadableError, match="64 MiB"):
         fields(b'a,b\n1,"' + b"1,x\n" * 900)

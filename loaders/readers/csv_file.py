@@ -11,19 +11,11 @@ from typing import IO
 
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, Stream, opened
-from loaders.readers import guess
+from loaders.readers import guess, rows
 from loaders.readers.csv_count import Count
 from loaders.readers.heading import headed
 from loaders.readers.mapping import Header, Mapping
-from loaders.readers.rows import (
-    RECORD_LIMIT,
-    UNSTORABLE,
-    Records,
-    Reject,
-    UnreadableError,
-    raw_text,
-    why_unstorable,
-)
+from loaders.readers.rows import Records, Reject, UnreadableError
 from loaders.schema import Table
 
 HEADER_LIMIT = 1 << 20
@@ -47,9 +39,9 @@ def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
         raise DaybookError(f"{file.path}: the header is longer than 1 MiB.")
     if open_quote:
         raise DaybookError(f"{file.path}: the header leaves a quote open.")
-    if UNSTORABLE.search(line):
+    if rows.UNSTORABLE.search(line):
         raise DaybookError(
-            f"{file.path}: the header is not UTF-8 ({why_unstorable(line)}): save the file as "
+            f"{file.path}: the header is not UTF-8 ({rows.why_unstorable(line)}): save the file as "
             "UTF-8, or declare its encoding, such as cp1252."
         )
     if (advice := guess.excels_line(line, table.delimiter)) is not None:
@@ -81,11 +73,11 @@ def records_of(
 
     def lines_of_record() -> Iterator[str]:
         nonlocal open_quote
-        while line := lines.readline(RECORD_LIMIT):
+        while line := lines.readline(rows.RECORD_LIMIT):
             size = record.tell()
             if not size and line[0] == "\ufeff":
                 line = line[1:]
-            if size + len(line) >= RECORD_LIMIT:
+            if size + len(line) >= rows.RECORD_LIMIT:
                 raise UnreadableError(
                     f"{path}: a record is larger than 64 MiB; is a quote left open?"
                 )
@@ -93,7 +85,7 @@ def records_of(
             yield line
         open_quote = record.tell() > 0  # the input ended while csv asked for more of a record
 
-    csv.field_size_limit(2 * RECORD_LIMIT)
+    csv.field_size_limit(2 * rows.RECORD_LIMIT)
     for fields in csv.reader(lines_of_record(), delimiter=delimiter):
         text = record.getvalue()
         record.seek(0)
@@ -134,13 +126,13 @@ def read_csv(
             reason = f"ragged: {len(fields)} fields, {len(names)} expected"
             if len(fields) > len(names) and not any(fields[len(names) :]):
                 reason += f"; the line {guess.ENDS_SO}"
-            yield Reject(number, reason, raw_text(text))
+            yield Reject(number, reason, rows.raw_text(text))
         elif fields == names:
-            yield Reject(number, "the header again: files were joined", raw_text(text))
+            yield Reject(number, "the header again: files were joined", rows.raw_text(text))
         else:
-            if (not text.isascii() or "\0" in text) and (why := why_unstorable(text)):
-                fields = [UNSTORABLE.sub("\ufffd", field) for field in fields]
-                yield Reject(number, why, raw_text(text), landed=True)
+            if (not text.isascii() or "\0" in text) and (why := rows.why_unstorable(text)):
+                fields = [rows.UNSTORABLE.sub("\ufffd", field) for field in fields]
+                yield Reject(number, why, rows.raw_text(text), landed=True)
             yield header.row(number, fields)
         number += 1
     read = max(number - first - 1, 0)  # Count leaves out the first, as a header

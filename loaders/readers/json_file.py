@@ -15,33 +15,11 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from loaders.raw_file import RawFile
-from loaders.readers import guess
-from loaders.readers.json_blocks import (
-    BLANK,
-    PAGE,
-    Block,
-    Broken,
-    Window,
-    as_bytes,
-    as_text,
-    blocks_of,
-    decode,
-)
+from loaders.readers import guess, json_blocks, rows
+from loaders.readers.json_blocks import Block, Broken, Window, as_text, decode
 from loaders.readers.json_cells import Cells
 from loaders.readers.mapping import Mapping, is_list_of_objects
-from loaders.readers.rows import (
-    UNSTORABLE,
-    Found,
-    Pieces,
-    Reject,
-    UnreadableError,
-    json_text,
-    line,
-    line_end,
-    raw_text,
-    repaired,
-    why_unstorable,
-)
+from loaders.readers.rows import Found, Pieces, Reject, UnreadableError
 
 # Escapes that Postgres can't store: a NUL, half of a pair; after another backslash only perhaps.
 _UNSTORABLE = re.compile(
@@ -63,8 +41,8 @@ def read_json(
     found.keyed = False
     first_values: list[Any] = []  # of the first block
     try:
-        page = mapping.table.records or PAGE
-        for block in blocks_of(window, file, page, lines=first is not None):
+        page = mapping.table.records or json_blocks.PAGE
+        for block in json_blocks.blocks_of(window, file, page, lines=first is not None):
             if not first_values:
                 first_values.append(_first_value(block))
                 if not reader.number:
@@ -78,7 +56,7 @@ def read_json(
         number = reader.number + 1
         begins = guess.begins(window.head, mapping.table)
         begins = f"It begins with {begins}" if number == 1 else ""
-        if number == 1 and (kind := guess.kind_of_bytes(as_bytes(window.head))):
+        if number == 1 and (kind := guess.kind_of_bytes(json_blocks.as_bytes(window.head))):
             raise UnreadableError(f"{file.path}: {kind}.", begins) from None
         raise UnreadableError(
             f"{file.path} {what}: fetch it again. Nothing was replaced. Record {number}: {broken}.",
@@ -113,8 +91,8 @@ class Reader:
         self.number = first - 1
         self._mapping, self._found = mapping, found
         self._line = Cells(mapping, found).line
-        self._end = line_end(path)
-        self._page = mapping.table.records or PAGE
+        self._end = rows.line_end(path)
+        self._page = mapping.table.records or json_blocks.PAGE
 
     def lines(self, block: Block) -> list[bytes]:
         """A line for COPY of each record. A broken line is a reject. Broken for a broken element of
@@ -142,7 +120,7 @@ class Reader:
         except Broken as broken:
             if may_be_cut and text[:1] in ("{", "[") and text[-1:] not in ("}", "]"):
                 raise Broken(str(broken), cut=True) from None
-            bad_bytes = why_unstorable(text) == "not utf-8"
+            bad_bytes = rows.why_unstorable(text) == "not utf-8"
             self._reject("not utf-8" if bad_bytes else f"broken json: {broken}", text)
             return
         for value, raw in values:
@@ -154,7 +132,7 @@ class Reader:
 
     def _reject(self, reason: str, raw: str) -> None:
         self.number += 1
-        self._found.put_aside(Reject(self.number, reason, raw_text(raw)))
+        self._found.put_aside(Reject(self.number, reason, rows.raw_text(raw)))
 
     def _record(self, value: Any, raw: str, *, may_be_page: bool) -> Iterator[bytes]:
         if not isinstance(value, dict):
@@ -164,13 +142,14 @@ class Reader:
                 yield from self._record(record, raw, may_be_page=False)
             return
         self.number += 1
-        if (UNSTORABLE.search(raw) or "\\u" in raw) and (storable := repaired(value)) != value:
-            surrogate = UNSTORABLE.search(json_text(value))  # in which a NUL is an escape
-            why = why_unstorable(raw) or ("lone surrogate" if surrogate else "nul byte")
-            self._found.put_aside(Reject(self.number, why, raw_text(raw), landed=True))
+        is_odd = rows.UNSTORABLE.search(raw) or "\\u" in raw
+        if is_odd and (storable := rows.repaired(value)) != value:
+            surrogate = rows.UNSTORABLE.search(rows.json_text(value))  # in which a NUL is an escape
+            why = rows.why_unstorable(raw) or ("lone surrogate" if surrogate else "nul byte")
+            self._found.put_aside(Reject(self.number, why, rows.raw_text(raw), landed=True))
             value = storable
         row = self._mapping.record(self.number, value, self._found)
-        yield line(row) + self._end % self.number
+        yield rows.line(row) + self._end % self.number
 
 
 def _is_storable(raw: bytes) -> bool:
@@ -192,7 +171,7 @@ def _list_at(value: Any, path: tuple[str, ...]) -> list[Any] | None:
 
 def _values_of(text: str) -> Iterator[tuple[Any, str]]:
     """Each value in a text that has nothing but values, with the value's own text; Broken."""
-    at = BLANK.match(text).end()  # type: ignore[union-attr]
+    at = json_blocks.BLANK.match(text).end()  # type: ignore[union-attr]
     while at < len(text):
         try:
             value, end = decode(text, at)
@@ -201,4 +180,4 @@ def _values_of(text: str) -> Iterator[tuple[Any, str]]:
         except json.JSONDecodeError as error:
             raise Broken(error.msg.rstrip(": ")) from None
         yield value, text[at:end]
-        at = BLANK.match(text, end).end()  # type: ignore[union-attr]
+        at = json_blocks.BLANK.match(text, end).end()  # type: ignore[union-attr]

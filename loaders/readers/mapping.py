@@ -202,11 +202,7 @@ class Node:
 
 
 def _spread(
-    record: dict[str, Any],
-    node: Node,
-    path: FieldPath,
-    candidates: Candidates,
-    found: Found,
+    record: dict[str, Any], node: Node, path: FieldPath, candidates: Candidates, found: Found
 ) -> dict[str, Any]:
     """Add an object's values to the columns' candidates; returns its undeclared fields."""
     undeclared: dict[str, Any] = {}

@@ -11,22 +11,12 @@ from pyarrow import compute
 from pyarrow.parquet import ParquetFile, ParquetSchema
 
 from loaders.raw_file import RawFile, seekable
+from loaders.readers import rows
 from loaders.readers.heading import check_names, keyed
 from loaders.readers.mapping import Header, Mapping, Node
 from loaders.readers.parquet_footer import chunks_of
 from loaders.readers.parquet_values import plain, too_large
-from loaders.readers.rows import (
-    RECORD_LIMIT,
-    UNSTORABLE,
-    Records,
-    Reject,
-    UnreadableError,
-    json_text,
-    raw_text,
-    repaired,
-    text_of,
-    why_unstorable,
-)
+from loaders.readers.rows import Records, Reject, UnreadableError
 from loaders.s3 import S3Path, error_of
 
 BATCH = 10_000  # rows
@@ -38,10 +28,10 @@ def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[tuple[str, ...], int]
     """The header's names and the number of rows, from the file's metadata."""
     with opened_parquet(file) as parquet:
         paths = _paths(parquet.schema_arrow, mapping.tree)
-        rows = int(parquet.metadata.num_rows)
+        count = int(parquet.metadata.num_rows)
     check_names([path[0] for path in paths if len(path) == 1], file)
     names = [".".join(path) for path in paths]
-    return keyed(names, file, mapping, f"Its columns: {', '.join(names)}").names, rows
+    return keyed(names, file, mapping, f"Its columns: {', '.join(names)}").names, count
 
 
 def _paths(schema: Any, tree: Node) -> list[tuple[str, ...]]:
@@ -92,14 +82,14 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
                 if values[place] != column[place]
             }
             for index in declared:
-                mended[index] = list(map(text_of, mended[index]))
+                mended[index] = list(map(rows.text_of, mended[index]))
             for place, fields in enumerate(zip(*mended, strict=True)):
                 number += 1
                 if place in odd:
                     record = zip(header.names, [column[place] for column in columns], strict=True)
-                    shown = json_text(dict(record))
-                    why = why_unstorable(shown) or "nul byte"  # which is an escape in JSON
-                    yield Reject(number, why, raw_text(shown), landed=True)
+                    shown = rows.json_text(dict(record))
+                    why = rows.why_unstorable(shown) or "nul byte"  # which is an escape in JSON
+                    yield Reject(number, why, rows.raw_text(shown), landed=True)
                 yield header.row(number, fields)
 
 
@@ -108,9 +98,9 @@ def _repaired(column: list[Any]) -> list[Any]:
     searched first, at a hundredth of the cost of searching each."""
     if all(value is None or isinstance(value, str) for value in column):
         joined = "".join(filter(None, column))
-        if "\0" not in joined and (joined.isascii() or not UNSTORABLE.search(joined)):
+        if "\0" not in joined and (joined.isascii() or not rows.UNSTORABLE.search(joined)):
             return column
-    return list(map(repaired, column))
+    return list(map(rows.repaired, column))
 
 
 def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:
@@ -138,7 +128,7 @@ def _check_sizes(schema: ParquetSchema, file: RawFile) -> list[str]:
     coded: set[str] = set()
     for chunks in chunks_of(file, len(paths)):
         for path, chunk in zip(paths, chunks, strict=True):
-            if chunk.unpacked > RECORD_LIMIT and chunk.unpacked > RATIO * max(chunk.packed, 1):
+            if chunk.unpacked > rows.RECORD_LIMIT and chunk.unpacked > RATIO * max(chunk.packed, 1):
                 raise too_large(file, path)
             if chunk.coded:
                 coded.add(path)

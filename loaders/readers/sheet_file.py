@@ -21,24 +21,15 @@ from openpyxl.worksheet._reader import (  # type: ignore[import-untyped]
 
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, seekable
-from loaders.readers import guess
+from loaders.readers import guess, rows
 from loaders.readers.heading import headed
 from loaders.readers.mapping import Header, Mapping
-from loaders.readers.rows import (
-    RECORD_LIMIT,
-    Digits,
-    Records,
-    Reject,
-    UnreadableError,
-    json_text,
-    raw_text,
-    repaired,
-)
+from loaders.readers.rows import Digits, Records, Reject, UnreadableError
 
 # Excel's escapes, of control characters, which XML can't hold, and of a text that looks like one.
 _CONTROL = re.compile("_x00(5F|[01][0-9A-F])_", re.IGNORECASE)
 NOT_CALCULATED = "(a formula without a value)"
-MOST_BYTES = 16 * RECORD_LIMIT  # of a workbook, unpacked
+MOST_BYTES = 16 * rows.RECORD_LIMIT  # of a workbook, unpacked
 
 
 class ErrorCell(str):
@@ -49,32 +40,34 @@ class ErrorCell(str):
 
 def read_sheet_header(file: RawFile, mapping: Mapping) -> Header | None:
     """The header: the first row with content, None without any. DaybookError as for a CSV."""
-    rows = ([value or "" for value in row] for row in _rows(file))
-    names = next(rows, None)
+    lines = ([value or "" for value in row] for row in _rows(file))
+    names = next(lines, None)
     if names is None:
         return None
     while names and not names[-1].strip():
         names.pop()
     read = f"The first sheet's header as read: {', '.join(names)}"
-    return headed(names, file, mapping, read, islice(rows, guess.TITLE_LINES))
+    return headed(names, file, mapping, read, islice(lines, guess.TITLE_LINES))
 
 
 def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
     """The sheet's rows; an empty row is no record."""
     width = len(header.names)
-    rows = _rows(file)
-    next(rows, None)
-    for number, row in enumerate(rows, start=1):
+    lines = _rows(file)
+    next(lines, None)
+    for number, row in enumerate(lines, start=1):
         error = next((value for value in row if isinstance(value, ErrorCell)), None)
-        values = [None if isinstance(one, ErrorCell) else one and repaired(one) for one in row]
+        values = [None if isinstance(one, ErrorCell) else one and rows.repaired(one) for one in row]
         if any(value is not None for value in values[width:]):
             yield Reject(
-                number, f"ragged: {len(row)} fields, {width} expected", raw_text(json_text(row))
+                number,
+                f"ragged: {len(row)} fields, {width} expected",
+                rows.raw_text(rows.json_text(row)),
             )
             continue
         if values != row:
             why = f"error cell {error}" if error else "nul byte"
-            yield Reject(number, why, raw_text(json_text(row)), landed=True)
+            yield Reject(number, why, rows.raw_text(rows.json_text(row)), landed=True)
         yield header.row(number, [*values[:width], *[None] * (width - len(row))])
 
 
