@@ -21,46 +21,10 @@ from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
 from loaders.session import environment
+from loaders.sql import statement
 
 SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
 HASHES = "bronze.backup_hashes"
-# Of a table's rows as text, in any order. A landed day is a partition, so it counts as a table.
-_HASH = "count(*), coalesce(sum(hashtextextended(held::text, 0)::numeric), 0)"
-_MAKE = f"""
-drop table if exists {HASHES};
-create table {HASHES} (relation text primary key, rows bigint not null, hash numeric not null);
-do $$
-declare
-    relation regclass;
-begin
-    for relation in
-        select pg_class.oid from pg_class
-        where relkind = 'r' and pg_class.oid <> '{HASHES}'::regclass
-            and relnamespace::regnamespace::text = any('{{{",".join(SCHEMAS)}}}')
-    loop
-        execute format(
-            'insert into {HASHES} select %1$L, {_HASH} from %1$s as held', relation
-        );
-    end loop;
-end
-$$
-"""
-COMPARE = f"""
-do $$
-declare
-    saved record;
-    is_same boolean;
-begin
-    for saved in select * from {HASHES} loop
-        execute format('select ({_HASH}) = ($1, $2) from %s as held', saved.relation)
-            into is_same using saved.rows, saved.hash;
-        if not is_same then
-            raise exception '% is not as it was saved', saved.relation;
-        end if;
-    end loop;
-end
-$$
-"""
 
 
 def backup(file: Path) -> tuple[int, int]:
@@ -83,7 +47,7 @@ def backup(file: Path) -> tuple[int, int]:
         part.touch(mode=0o600)
         try:
             conn.execute("set statement_timeout = 0")
-            conn.execute(_MAKE)
+            conn.execute(statement("hash_tables").format(schemas=",".join(SCHEMAS)).encode())
             pg_dump = program("pg_dump", conn.info.server_version)
             chosen = [f"--schema={schema}" for schema in SCHEMAS]
             done = subprocess.run(
@@ -95,7 +59,8 @@ def backup(file: Path) -> tuple[int, int]:
             )
             if done.returncode:
                 raise WarehouseError(f"Nothing was saved: {first_error(done.stderr)}")
-            conn.execute(COMPARE)  # who writes without the run lock may have changed rows
+            # who writes without the run lock may have changed rows
+            conn.execute(statement("compare_hashes").encode())
             counts = conn.execute(f"select count(*), sum(rows)::bigint from {HASHES}").fetchone()
         finally:
             conn.execute(f"drop table if exists {HASHES}")

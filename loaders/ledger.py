@@ -18,6 +18,7 @@ from loaders.days import Day
 from loaders.errors import UsageError
 from loaders.forget import eraser_of_landing
 from loaders.schema import Table
+from loaders.sql import statement
 
 Drift = dict[str, list[str]]
 
@@ -111,18 +112,7 @@ def finish(
     The outcome's error may quote the files; `public_error`, for the metrics, has no value of data.
     The forgotten are erased from both and from the batch's rejects."""
     [ended] = conn.cursor(row_factory=dict_row).execute(
-        """
-        update bronze.load_batches
-        set status = %(status)s, rows_landed = %(rows_landed)s,
-            rows_in_files = %(rows_in_files)s, rows_rejected = %(rows_rejected)s,
-            source_files = %(source_files)s, fingerprint = %(fingerprint)s,
-            drift = %(drift)s, error = %(error)s, finished_at = clock_timestamp()
-        where batch_id = %(batch_id)s
-        returning
-            flow_run_id, table_name, day, coalesce(rows_landed, 0) as rows_landed, started_at,
-            finished_at, case status when 'failed' then 'failure' else 'success' end as status,
-            greatest(extract(epoch from finished_at - started_at), 0.000001) as duration_seconds
-        """,
+        statement("finish_batch").encode(),
         {
             **vars(outcome),
             "batch_id": batch_id,
@@ -143,10 +133,10 @@ def note(conn: Connection, table: str, *rows: dict[str, Any], again: str = "") -
     after `on conflict`."""
     if not rows:
         return
-    statement = "insert into {table} ({columns}) select {columns} from jsonb_populate_recordset"
-    statement += f"(null::{{table}}, %s) {'on conflict' if again else ''} {again}"
+    text = "insert into {table} ({columns}) select {columns} from jsonb_populate_recordset"
+    text += f"(null::{{table}}, %s) {'on conflict' if again else ''} {again}"
     columns = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
-    insert = sql.SQL(statement).format(table=sql.Identifier("metrics", table), columns=columns)
+    insert = sql.SQL(text).format(table=sql.Identifier("metrics", table), columns=columns)
     conn.execute(insert, [Jsonb(rows, dumps=partial(json.dumps, default=str))])
 
 
@@ -166,38 +156,8 @@ def landed_days(
     conn: Connection, table: str, day: Day
 ) -> tuple[LandedDay | None, LandedDay | None]:
     """The table's landed `day`, and its nearest earlier landed day; None for each that is not."""
-    rows = conn.execute(
-        """
-        with batches as (
-            select * from bronze.load_batches
-            where table_name = %(table)s and day <= %(day)s and status <> 'running'
-        ),
-
-        landed as (
-            select distinct on (day) *
-            from batches
-            where rows_landed is not null and status in ('succeeded', 'skipped')
-            order by day desc, batch_id desc
-        )
-
-        select
-            day,
-            to_regclass('bronze.' || table_name || '_p' || to_char(day, 'YYYYMMDD')) is not null
-            and 'failed' <> (
-                select status from batches
-                where batches.day = landed.day
-                order by batch_id desc
-                limit 1
-            ),
-            fingerprint, case day when %(day)s then source_files end,
-            rows_in_files, rows_rejected, drift
-        from landed
-        where status = 'succeeded'
-        order by day desc
-        limit 2
-        """,
-        {"table": table, "day": day.date},
-    )
+    asked = {"table": table, "day": day.date}
+    rows = conn.execute(statement("landed_days").encode(), asked)
     days = [LandedDay(Day(date, day.calendar), *rest) for date, *rest in rows]
     own = days.pop(0) if days and days[0].day == day else None
     return own, days[0] if days else None

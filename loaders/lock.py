@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 
 from loaders import process, warehouse
 from loaders.errors import DaybookError, LockedError, WarehouseError
+from loaders.sql import statement
 
 KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
 WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
@@ -122,25 +123,8 @@ def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
 
 def holder(conn: Connection[Any]) -> tuple[str, int] | None:
     """Who holds the run lock: the session's name with its start, and its pid; None: nobody."""
-    # PostgreSQL doesn't tell another role's start to a login without pg_monitor.
-    cursor = conn.cursor(row_factory=tuple_row).execute(
-        """
-        select
-            coalesce(nullif(sessions.application_name, ''), 'an unnamed session')
-            || coalesce(to_char(backend_start, '" since "YYYY-MM-DD HH24:MI:SS" UTC"'), ''),
-            sessions.pid
-        from pg_locks as locks
-        join pg_stat_activity as sessions on sessions.pid = locks.pid
-        where locks.locktype = 'advisory'
-            and locks.database = (select oid from pg_database where datname = current_database())
-            and locks.classid = 0
-            and locks.objid = %s
-            and locks.objsubid = 1
-            and locks.granted
-        """,
-        [KEY],
-    )
-    return cursor.fetchone()
+    cursor = conn.cursor(row_factory=tuple_row)
+    return cursor.execute(statement("lock_holder").encode(), [KEY]).fetchone()
 
 
 def sessions() -> str:

@@ -17,6 +17,7 @@ from loaders.partition import NewPartition, has_partition, partition_name
 from loaders.plan import Plan, plan_tables
 from loaders.reading import Reading
 from loaders.sources import declared_tables
+from loaders.sql import statement
 
 NO_BATCH = 0  # batches begin with 1
 
@@ -119,26 +120,8 @@ def _keys(conn: Connection, plan: Plan, before: ledger.LandedDay | None) -> Keys
         ", ".join(f'"{name}"' for name in names)
         for names in (table.key, (*table.column_names, "_extra"))
     )
-    counts = _COUNTS.format(new=new, landed=f"bronze.{table.name}", key=key, columns=columns)
+    counts = statement("count_keys").format(
+        new=new, landed=f"bronze.{table.name}", key=key, columns=columns
+    )
     [(fresh, changed, gone)] = conn.execute(counts.encode(), {"day": held and held.date})
     return Keys(str(held or "all landed days"), fresh, changed, gone if held else 0)
-
-
-# A row a key; one that can't be read is nobody's.
-_COUNTS = """
-with fresh as (
-    select distinct on ({key}) {key}, row({columns})::text as content from {new}
-    where row({key}) is not null
-    order by {key}, _source_row desc
-),
-held as (
-    select distinct on ({key}) {key}, row({columns})::text as content from {landed}
-    where row({key}) is not null and (%(day)s::date is null or _day = %(day)s)
-    order by {key}, _day desc, _source_row desc
-)
-select
-    count(*) filter (where held.content is null),
-    count(*) filter (where fresh.content <> held.content),
-    count(*) filter (where fresh.content is null)
-from fresh full join held using ({key})
-"""

@@ -10,63 +10,20 @@ from pathlib import Path
 
 from loaders import warehouse
 from loaders.arguments import command, option
-from loaders.backup import COMPARE, HASHES, SCHEMAS, first_error, surroundings
+from loaders.backup import SCHEMAS, first_error, surroundings
 from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
+from loaders.sql import statement
 
-# `cascade` would also drop what depends on the warehouse from other schemas, such as a reader's
-# view: then the restore is refused.
-_BEGIN = f"""
-begin;
-create temporary table elsewhere on commit drop as
-select oid, oid::regclass::text as name from pg_class
-where relnamespace::regnamespace::text !~ '^pg_'
-    and relnamespace::regnamespace::text <> all('{{{",".join(SCHEMAS)}}}');
-drop schema if exists {", ".join(SCHEMAS)} cascade;
-do $$
-declare
-    lost text := (
-        select string_agg(name, ', ' order by name) from elsewhere
-        where oid not in (select oid from pg_class)
-    );
-begin
-    if lost is not null then
-        raise exception '% would be lost with what they read: drop them, and make them again after'
-            ' the restore', lost;
-    end if;
-end
-$$;
-"""
-# psql rolls back unless it gets _end, sent after the whole file was read. A killed restore leaves
-# the pipe running, so _end checks that its run lock is held. Owners and rights come from migrate.
+# psql rolls back unless it gets the end, sent after the whole file was read. A killed restore
+# leaves the pipe running, so the end checks that its run lock is held. Owners and rights come from
+# migrate.
 _PIPE = """
 {
     printf %s "$1"
     "$2" --file=- --no-owner --no-privileges "$3" && printf %s "$4"
 } | "$5" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --set=VERBOSITY=terse --output=/dev/null
-"""
-
-
-def _end(holder: str) -> str:
-    """The SQL that checks and commits, while the session `holder` still holds the run lock."""
-    return f"""
-{COMPARE};
-do $$
-begin
-    if (select max(version_num) from bronze.alembic_version) > '{warehouse.newest_revision()}' then
-        raise exception 'it was saved by a newer Daybook: update this one';
-    elsif (select max(version_num) from bronze.alembic_version) < '{warehouse.FIRST_REVISION}' then
-        raise exception 'it was saved by an older Daybook: restore it with that one, and come over'
-            ' as CHANGELOG.md says';
-    elsif not exists (select from pg_stat_activity where application_name = '{holder}') then
-        raise exception 'the restore that began this was ended';
-    end if;
-end
-$$;
-drop table {HASHES};
-commit;
-\\echo restored
 """
 
 
@@ -92,8 +49,15 @@ def restore(file: Path, *, replace: bool = False) -> None:
                 " they give way to what the file holds."
             )
         pg_restore, psql = (program(p, conn.info.server_version) for p in ("pg_restore", "psql"))
+        begin = statement("restore_begin").format(schemas=",".join(SCHEMAS))
+        end = statement("restore_end").format(
+            compare=statement("compare_hashes"),
+            newest=warehouse.newest_revision(),
+            first=warehouse.FIRST_REVISION,
+            holder=holder,
+        )
         done = subprocess.run(
-            ["sh", "-c", _PIPE, "restore", _BEGIN, pg_restore, str(file), _end(holder), psql],
+            ["sh", "-c", _PIPE, "restore", begin, pg_restore, str(file), end, psql],
             env=surroundings(),
             capture_output=True,
             text=True,

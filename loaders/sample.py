@@ -20,7 +20,7 @@ from loaders.readers import guess
 from loaders.readers.formats import read_pieces, scan
 from loaders.readers.json_blocks import decode
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Digits, Found
+from loaders.readers.rows import Digits, Found, has_value
 from loaders.schema import Table
 
 SAMPLED = 10_000  # records
@@ -154,11 +154,6 @@ def _type_of(values: list[Any], name: str, *, is_text: bool) -> str:
     ]
     fitting = (kind for kind, may_be, fits in types if may_be and all(map(fits, present)))
     return next(fitting, "text")
-
-
-def has_value(value: Any) -> bool:
-    """Whether it is more than null or blanks."""
-    return value is not None and not (isinstance(value, str) and not value.strip())
 
 
 def _can_be_read(read: Callable[[str], Any], text: str) -> bool:

@@ -17,7 +17,8 @@ from loaders.arguments import command, option
 from loaders.declaration import build
 from loaders.errors import UsageError, guess, readable
 from loaders.personal import usual_pii
-from loaders.sample import Field, has_value, read_sample
+from loaders.readers.rows import has_value
+from loaders.sample import Field, read_sample
 from loaders.schema import Column, Table
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 

@@ -24,6 +24,7 @@ from loaders import server
 from loaders.days import Day
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
+from loaders.sql import statement
 
 CONNECT_TIMEOUT = 10  # seconds, for each attempt
 RETRIES = 20  # of 0.25 s, and only while the server says that it is starting or recovering
@@ -212,24 +213,8 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
 
 def _take_role(conn: Connection, role: str) -> None:
     """Set the session's role; WarehouseError for a server that can't do a run's work."""
-    [(problem, _)] = conn.cursor(row_factory=tuple_row).execute(
-        """
-        select
-            case
-                when current_setting('client_connection_check_interval') <> '500ms'
-                    then 'it takes no settings of a session: ' || %s
-                when pg_is_in_recovery() then 'it is a standby: name its primary'
-                when current_setting('transaction_read_only')::boolean
-                    then 'its sessions are read only (default_transaction_read_only)'
-            end,
-            (
-                select set_config('role', rolname, false) from pg_roles
-                where rolname = %s and pg_has_role(oid, 'SET')
-                    and not (select rolsuper from pg_roles where rolname = session_user)
-            )
-        """,
-        [POOLER, role],
-    )
+    cursor = conn.cursor(row_factory=tuple_row)
+    [(problem, _)] = cursor.execute(statement("take_role").encode(), [POOLER, role])
     if problem:
         conn.close()
         raise WarehouseError(f"Nothing can be built at {where()}: {problem}.")

@@ -11,20 +11,10 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import scalar_row
 
-from loaders import server
+from loaders import server, session
 from loaders.arguments import command, option
 from loaders.errors import WarehouseError, plain
-from loaders.session import (
-    LOADER,
-    TRANSFORMER,
-    connect,
-    home,
-    is_embedded,
-    pgoptions,
-    uri,
-    uri_without_password,
-    where,
-)
+from loaders.session import LOADER, TRANSFORMER, connect, home, is_embedded, pgoptions, uri, where
 from loaders.tables import ensure_tables, missing
 
 if TYPE_CHECKING:
@@ -198,7 +188,7 @@ def _answer(command: str) -> str:
         return "Stopped." if stop() else "It wasn't running."
     if command == "start":
         start()
-        return f"PostgreSQL {status()[0]} is ready at {where()}.\n{uri_without_password()}"
+        return f"PostgreSQL {status()[0]} is ready at {where()}.\n{session.uri_without_password()}"
     version, problem = status()
     kind = "embedded" if is_embedded() else "external"
     answer = f"running ({kind}): PostgreSQL {version} at " if version else f"stopped ({kind}): "

@@ -17,6 +17,7 @@ from loaders import backup, landing, lock, restore, warehouse
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, UsageError
 from loaders.sources import PROJECT
+from loaders.sql import statement
 from tests.conftest import new_home, remove_home
 from tests.watching import until
 
@@ -103,8 +104,8 @@ def test_rows_that_are_not_those_that_were_saved_are_refused(
     landing.land_day(SAMPLE, parse_day("day1"))
     before, file = contents(db), tmp_path / "warehouse.backup"
     wrong = "; update bronze.backup_hashes set hash = 1 where relation = 'bronze.load_batches'"
-    monkeypatch.setattr(backup, "_MAKE", backup._MAKE + wrong)
-    monkeypatch.setattr(backup, "COMPARE", "select 1")
+    sql = {"hash_tables": statement("hash_tables") + wrong, "compare_hashes": "select 1"}
+    monkeypatch.setattr(backup, "statement", sql.__getitem__)
     backup.backup(file)
     with pytest.raises(DaybookError, match="load_batches is not as it was saved"):
         restore.restore(file, replace=True)

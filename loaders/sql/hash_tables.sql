@@ -1,0 +1,25 @@
+-- Keep a hash of each table's rows as text, in any order. A landed day is a partition, so it counts
+-- as a table. compare_hashes.sql computes the same.
+drop table if exists bronze.backup_hashes;
+create table bronze.backup_hashes (
+    relation text primary key,
+    rows bigint not null,
+    hash numeric not null
+);
+do $$
+declare
+    relation regclass;
+begin
+    for relation in
+        select pg_class.oid from pg_class
+        where relkind = 'r' and pg_class.oid <> 'bronze.backup_hashes'::regclass
+            and relnamespace::regnamespace::text = any('{{{schemas}}}')
+    loop
+        execute format(
+            'insert into bronze.backup_hashes select %1$L, count(*),'
+            ' coalesce(sum(hashtextextended(held::text, 0)::numeric), 0) from %1$s as held',
+            relation
+        );
+    end loop;
+end
+$$
