@@ -38,11 +38,6 @@ class Plan:
     may_be_empty: bool = False
 
     @property
-    def may_be_blank(self) -> bool:
-        """Whether a file of no bytes is an empty list, and not a page that was lost."""
-        return self.may_be_empty and len(self.files or ()) == 1
-
-    @property
     def to_read(self) -> tuple[RawFile, ...]:
         """The files that landing reads: the raw ones, or what Spark made of them."""
         if self.prepared:

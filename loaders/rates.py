@@ -30,7 +30,7 @@ def refresh_rates(*, lock: Lock | None = None, **connection: Any) -> bool:
     The caller holds the run lock; LockedError when `lock` was lost. `connection` goes to
     `loaders.warehouse.connect`. DaybookError when the package's file can't be read.
     """
-    version = _distribution().version
+    version = metadata.version(PACKAGE)
     connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
     with warehouse.connect(**connection, autocommit=True) as conn:
         known = conn.execute(
@@ -64,7 +64,7 @@ def refresh_rates(*, lock: Lock | None = None, **connection: Any) -> bool:
 
 def read_history() -> Iterator[Rate]:
     """(date, currency, USD per unit) for each rate that the package's file quotes, newest first."""
-    path = _distribution().locate_file(HISTORY)
+    path = metadata.distribution(PACKAGE).locate_file(HISTORY)
     try:
         with zipfile.ZipFile(str(path)) as archive:
             (name,) = archive.namelist()
@@ -96,7 +96,3 @@ def parse_history(lines: io.TextIOBase) -> Iterator[Rate]:
         for currency, units in quoted.items():
             if units > 0 and (rate := EXACT.divide(usd, units).quantize(PLACES, context=EXACT)):
                 yield day, currency, rate
-
-
-def _distribution() -> Any:
-    return metadata.distribution(PACKAGE)

@@ -104,7 +104,9 @@ class Reading:
                 self.read.keyless.setdefault(path, error)
             if part.scanned.file.format in SEEKABLE:
                 self._on_read(part.bytes)
-            if self.read.found.blank and not self.plan.may_be_blank:
+            # one file of no bytes may be an empty list; among others it is a page that was lost
+            may_be_blank = self.plan.may_be_empty and len(self.plan.files or ()) == 1
+            if self.read.found.blank and not may_be_blank:
                 is_sheet = part.scanned.file.format == "xlsx"
                 what = "its first sheet is empty" if is_sheet else "it has no bytes: fetch it again"
                 raise UnreadableError(f"{path}: {what}. Nothing was replaced.")

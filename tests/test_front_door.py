@@ -57,6 +57,7 @@ PAGES: dict[str, str | tuple[str, str]] = {
     "error.json": '{"message": "Rate limit exceeded", "code": 429}',
     "errors.json": ('{"data": null, "errors": [{"message": "no"}]}', "it is an error message"),
     "utf16.json": ('[{"id": 1}]'.encode("utf-16").decode("latin-1"), "it is UTF-16"),
+    "utf32.json": ('[{"id": 1}]'.encode("utf-32").decode("latin-1"), "it is UTF-32"),
     "error with an id.json": ('{"id": "r1", "error": {"code": 1}}', "it is an error message"),
     "below names.json": ('{"ada": {"id": 1}, "ben": {"id": 2}}', "it is no list of objects"),
     "packed.json": (gzip.compress(b"[]").decode("latin-1"), "it is gzip"),

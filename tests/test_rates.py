@@ -110,9 +110,5 @@ def state(db):
 
 
 def release(monkeypatch, version, history):
-    class Release:
-        pass
-
-    Release.version = version
-    monkeypatch.setattr(rates, "_distribution", Release)
+    monkeypatch.setattr(rates.metadata, "version", lambda package: version)
     monkeypatch.setattr(rates, "read_history", lambda: iter(history))

@@ -35,6 +35,8 @@ def kind_of_bytes(head: bytes) -> str | None:
         return "it is a zip or an Excel file: name it .xlsx, or unzip it"
     if head[:4] == b"PAR1":
         return "it is Parquet: name it .parquet"
+    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "it is UTF-32: save it as UTF-8, or declare encoding: utf-32"
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or (
         len(head) > 8 and b"\0" in head[:64] and head[:64].count(b"\0") >= len(head[:64]) // 3
     ):
