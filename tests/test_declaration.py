@@ -66,14 +66,8 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {from: ' '}}}", "stg_agents.email: from is a name"),
         ("stg_agents: {columns: {email: {default: ' '}}}", "default is one value"),
         ("stg_agents: {columns: {email: {values: {'': x}}}}", "say default for an empty one"),
-        (
-            "stg_agents: {}\nstg_agents: {kind: x}",
-            "stg_agents: it is said again in .*line 2",
-        ),
-        (
-            "stg_agents: {columns: {email: a, name: b, email: c}}",
-            "email: it is said again",
-        ),
+        ("stg_agents: {}\nstg_agents: {kind: x}", "stg_agents: it is said again in .*line 2"),
+        ("stg_agents: {columns: {email: a, name: b, email: c}}", "email: it is said again"),
         ("stg_agents: {columns: {email: {from: a, from: b}}}", "from: it is said again"),
         ("stg_agents: {columns: {email: {values: {a: b, a: c}}}}", "a: it is said again"),
         ("stg_agents: &a {kind: *a}", "this is no YAML"),
