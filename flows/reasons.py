@@ -11,8 +11,8 @@ class LandError(DaybookError):
     """Required tables did not land, nothing of them was replaced. `errors`: one a table."""
 
     def __init__(self, errors: list[BaseException]) -> None:
-        super().__init__("\n".join(map(str, errors)))
-        self.public = " ".join(map(without_values, errors))
+        super().__init__("\n".join(dict.fromkeys(map(str, errors))))
+        self.public = " ".join(dict.fromkeys(map(without_values, errors)))
 
 
 class PhaseError(DaybookError):

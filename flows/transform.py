@@ -237,6 +237,7 @@ def first_line(message: Any) -> str:
     """The summary line of dbt's message. It leaves out Postgres's DETAIL lines, which quote data,
     and a value that Postgres could not read as its type."""
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    reasons = [line for line in lines if " Error in " not in line]  # that line repeats the node
+    # that line only says whose error it is
+    reasons = [line for line in lines if not re.search(" Error( in |$)", line)]
     line = (reasons or lines or ["no message"])[0]
     return re.sub(r'(: |value )".*"', r'\1"…"', line)[:300]

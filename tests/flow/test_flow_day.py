@@ -290,10 +290,13 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
     )
     titled = DaybookError(f"a.csv: delete what stands above it. The header as read: {secret}.")
     assert reasons.without_values(titled) == "a.csv: delete what stands above it."
+    assert first_line("Database Error\n  permission denied") == "permission denied"
     assert secret not in first_line(f'invalid input syntax for type numeric: "{secret}"')
     page = UnreadableError("agents.json: it is HTML.", f"It begins with {secret}")
     broken = psycopg.errors.CheckViolation(f"DETAIL: {secret}")
     both = reasons.LandError([_not_landed("stg_agents", page), _not_landed("stg_groups", broken)])
+    once = reasons.LandError([PlanError("No more connections."), PlanError("No more connections.")])
+    assert str(once) == reasons.without_values(once) == "No more connections."
     assert reasons.without_values(both) == (
         "stg_agents of day1 did not land: agents.json: it is HTML. "
         "stg_groups of day1 did not land: CheckViolation (SQLSTATE 23514)"
