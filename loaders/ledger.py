@@ -67,7 +67,6 @@ def connect(day: Day, flow_run_id: str | None = None) -> Connection:
         day=day,
         autocommit=True,
         role=warehouse.LOADER,
-        client_encoding="UTF8",
     )
 
 

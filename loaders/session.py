@@ -35,7 +35,8 @@ TIMEOUTS = {
     "idle_in_transaction_session_timeout": "10min",
 }
 NO_TIMEOUTS = dict.fromkeys([*TIMEOUTS, "idle_session_timeout"], "0")
-# By these, any server soon ends the session, and its locks, of a client that has vanished.
+# By tcp_ and the connection's check, any server soon ends the session, and its locks, of a client
+# that has vanished. By the others SQL and texts of values mean the same on every server.
 SESSION = {
     "TimeZone": "UTC",
     "client_connection_check_interval": "500ms",
@@ -45,6 +46,12 @@ SESSION = {
     "tcp_user_timeout": "60s",
     "default_transaction_isolation": "read committed",
     "array_nulls": "on",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "extra_float_digits": "1",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
 }
 LOADER, TRANSFORMER = "daybook_loader", "daybook_transformer"
 POOLER = (
@@ -171,6 +178,7 @@ def connect(
         "connect_timeout": CONNECT_TIMEOUT,
         "application_name": application_name,
         "options": options,
+        "client_encoding": "UTF8",  # before PGCLIENTENCODING, which beats options
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
