@@ -19,12 +19,12 @@ from flows import api, stack
 from flows.report import wrapped
 from loaders import process, warehouse
 from loaders.arguments import JSON, command
+from loaders.backup import SCHEMAS
 from loaders.errors import DaybookError, plain
 
 LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces
 MUCH_DISK = 10e9
 JAVA = 17
-SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
 
 
 class Finding(NamedTuple):
@@ -95,7 +95,7 @@ def _warehouse() -> Iterator[Finding]:
             """
             select string_agg(name, ', ' order by name)
             from unnest(%s::text[]) as name
-            where not coalesce(has_schema_privilege(to_regnamespace(name), 'usage, create'), false)
+            where not coalesce(has_schema_privilege(to_regnamespace(name), 'create'), false)
             """,
             [list(SCHEMAS)],
         )

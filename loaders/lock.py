@@ -34,16 +34,8 @@ class Lock:
         """Take the lock within `wait` seconds; LockedError says who holds it, and since when."""
         # Not in PostgreSQL's queue: builds by hand, which share the lock, would wait behind this.
         query = "select pg_try_advisory_lock(%s::bigint)"
-        try:
-            if not process.until(
-                lambda: self._conn.execute(query, [KEY]).fetchone() == (True,), wait
-            ):
-                raise LockedError(_who_holds(self._conn, wait))
-        except psycopg.errors.InsufficientPrivilege:
-            raise WarehouseError(
-                f"{warehouse.where()} may not run a day: its login has to be in the roles"
-                f" {warehouse.LOADER} and, for the whole flow, {warehouse.TRANSFORMER}."
-            ) from None
+        if not process.until(lambda: self._conn.execute(query, [KEY]).fetchone() == (True,), wait):
+            raise LockedError(_who_holds(self._conn, wait))
 
     def check(self) -> None:
         """LockedError unless this run still holds the lock."""

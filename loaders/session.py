@@ -58,6 +58,7 @@ POOLER = (
     "a pooler such as PgBouncer stands before it, which hands sessions and their locks around:"
     " name PostgreSQL's own address"
 )
+STRANGER = f"its login has to be in the roles {LOADER} and, for all but landing, {TRANSFORMER}"
 SHOWN = {"host": "host", "port": "port", "dbname": "database", "user": "user"}
 
 
@@ -222,7 +223,8 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
 def _take_role(conn: Connection, role: str) -> None:
     """Set the session's role; WarehouseError for a server that can't do a run's work."""
     cursor = conn.cursor(row_factory=tuple_row)
-    [(problem, _)] = cursor.execute(statement("take_role").encode(), [POOLER, role])
+    needed = [POOLER, role, TRANSFORMER, STRANGER, role]
+    [(problem, _)] = cursor.execute(statement("take_role").encode(), needed)
     if problem:
         conn.close()
         raise WarehouseError(f"Nothing can be built at {where()}: {problem}.")

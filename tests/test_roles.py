@@ -7,6 +7,7 @@ import shutil
 import psycopg
 import pytest
 
+from flows import doctor
 from flows.prove import prove
 from loaders import server, session
 from loaders import warehouse as wh
@@ -54,6 +55,7 @@ def test_a_day_as_three_logins(as_login, dbt, db):
     assert db.execute("select count(*) from metrics.row_ledger where not balanced").fetchone() == {
         "count": 0
     }
+    assert "can't write bronze: grant" in str(doctor.examine())
     assert refused("delete from bronze.stg_agents")
     assert refused("update bronze.load_batches set status = 'failed'")
 
@@ -134,10 +136,26 @@ def test_what_a_login_makes_by_hand_the_readers_of_its_schema_may_read(as_login)
         ("bytea_output = escape", "hex"),
     ],
 )
-def test_what_a_server_sets_for_others_does_not_reach_a_run(db, setting, wanted):
+def test_what_a_server_sets_for_others_does_not_reach_a_run(db, monkeypatch, setting, wanted):
     db.execute(f"alter database daybook set {setting}")
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     with wh.connect(role=wh.LOADER) as conn:
         assert conn.execute(f"show {setting.split()[0]}").fetchone() == (wanted,)
+
+
+@pytest.mark.parametrize(("login", "role"), [("cid", wh.LOADER), ("ann", wh.TRANSFORMER)])
+def test_a_login_without_the_role_is_told_which_it_needs(as_login, login, role):
+    as_login(login)
+    with pytest.raises(WarehouseError, match=r"roles daybook_loader and, .* daybook_transformer"):
+        wh.connect(role=role)
+
+
+def test_a_login_that_works_as_one_role_by_itself_lands_as_the_other(as_login, db):
+    db.execute("grant daybook_loader to ben")
+    db.execute("alter role ben set role = 'daybook_transformer'")
+    as_login("ben")
+    with wh.connect(role=wh.LOADER) as conn:
+        assert conn.execute("select current_user").fetchone() == (wh.LOADER,)
 
 
 def test_a_server_that_is_read_only_is_refused_in_one_sentence(db):
