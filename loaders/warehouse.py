@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LOADER", "TRANSFORMER", "connect", "home", "is_embedded", "pgoptions", "uri", "where"]
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 FIRST_REVISION = "0103"  # the oldest of this edition
-MIGRATE = "run python -m loaders.warehouse migrate"
+MIGRATE = "run daybook warehouse migrate"
 MIGRATION_LOCK = 0x6461_796D  # "daym": two migrations of one database wait for each other
 
 COMMANDS = {
@@ -94,6 +94,11 @@ def migrate() -> list[str]:
             if conn.info.server_version < 160000:
                 version = conn.info.parameter_status("server_version")
                 raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {version}.")
+            if (encoding := conn.info.parameter_status("server_encoding")) != "UTF8":
+                raise WarehouseError(
+                    f"{where()} can't hold every name: its encoding is {encoding}. Make another:"
+                    " create database … encoding 'UTF8' template template0."
+                )
             conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
             if other := _other_edition(_revision(conn)):
                 raise WarehouseError(other)

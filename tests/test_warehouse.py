@@ -230,6 +230,28 @@ def test_migrate_again_changes_nothing(db):
     assert db.execute("select count(*) as n from bronze.load_batches").fetchone() == {"n": 1}
 
 
+def test_migrate_makes_a_schema_that_was_dropped_with_its_rights(db):
+    db.execute("drop schema marts cascade")
+    assert wh.migrate() == []
+    assert db.execute(
+        "select has_schema_privilege('daybook_transformer', 'marts', 'create') as may"
+    ).fetchone() == {"may": True}
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_every_name_is_refused(db, monkeypatch, encoding):
+    db.execute(
+        f"create database narrow encoding '{encoding}' locale 'C' locale_provider libc"
+        " template template0"
+    )
+    monkeypatch.setenv("DATABASE_URL", wh.uri().replace("/daybook?", "/narrow?"))
+    try:
+        with pytest.raises(WarehouseError, match=f"encoding is {encoding}.*encoding 'UTF8'"):
+            wh.migrate()
+    finally:
+        db.execute("drop database narrow with (force)")
+
+
 def test_two_migrations_at_once_make_one_warehouse(db, monkeypatch):
     db.execute("create database empty")
     monkeypatch.setenv("DATABASE_URL", wh.uri().replace("/daybook?", "/empty?"))
@@ -247,10 +269,10 @@ def test_two_migrations_at_once_make_one_warehouse(db, monkeypatch):
 
 def test_a_warehouse_that_is_behind_says_what_to_run(db):
     db.execute("update bronze.alembic_version set version_num = '0000'")
-    with pytest.raises(WarehouseError, match=r"first edition.*python -m loaders.warehouse migrate"):
+    with pytest.raises(WarehouseError, match=r"first edition.*daybook warehouse migrate"):
         wh.check_ready(db)
     db.execute("drop table bronze.alembic_version")
-    with pytest.raises(WarehouseError, match="no control tables: run python -m"):
+    with pytest.raises(WarehouseError, match="no control tables: run daybook"):
         wh.check_ready(db)
 
 

@@ -6,10 +6,12 @@ from contextlib import nullcontext
 from alembic import context
 
 from loaders import warehouse
+from loaders.backup import SCHEMAS
 
 given = context.config.attributes.get("connection")
 with nullcontext(given) if given else warehouse.engine("daybook alembic").begin() as connection:
-    connection.exec_driver_sql("create schema if not exists bronze")
+    for schema in SCHEMAS:
+        connection.exec_driver_sql(f"create schema if not exists {schema}")
     context.configure(
         connection=connection, version_table="alembic_version", version_table_schema="bronze"
     )

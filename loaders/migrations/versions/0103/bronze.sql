@@ -1,11 +1,5 @@
--- The schemas; the landing ledger, rates, matches, what has expired and who is forgotten. What is in
+-- The landing ledger, rates, matches, what has expired and who is forgotten. What is in
 -- bronze may be there: it stays when a warehouse of the first edition comes over.
-create schema if not exists bronze;
-create schema if not exists intermediate;
-create schema if not exists silver;
-create schema if not exists quarantine;
-create schema if not exists metrics;
-create schema if not exists marts;
 
 create table if not exists bronze.calendar (
     "only" boolean primary key default true check ("only"),
