@@ -80,9 +80,6 @@ def plan_day(
     with ledger.connect(day) as conn:
         warehouse.check_ready(conn)
         ledger.check_calendar(conn, day)
-    if prepared.is_prepared(folder):
-        read = prepared.read(folder, chosen)
-        return [Plan(one.table, day, one.files, one.error, one, allow_empty) for one in read]
     return plan_tables(folder, chosen, day, allow_empty=allow_empty)
 
 
@@ -103,6 +100,9 @@ def plan_tables(
     scan: Callable[[list[RawFile], Table], list[Scanned]] | None = None,
 ) -> list[Plan]:
     """As plan_day, for a day's folder and without a warehouse; `scan` scans a table's files."""
+    if prepared.is_prepared(folder):
+        read = prepared.read(folder, tables)
+        return [Plan(one.table, day, one.files, one.error, one, allow_empty) for one in read]
     plans, problems = [], []
     if any(table.hashes for table in tables):
         hashed(None)  # a key that is missing is found before anything is looked at

@@ -17,6 +17,7 @@ from loaders import slices
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
 from loaders.landing import land_day
+from loaders.preview import preview_day
 from loaders.sources import PROJECT, declared_tables
 from loaders.spark import reading, session
 from loaders.spark.__main__ import main
@@ -97,6 +98,8 @@ def test_the_sample_days_are_the_same(
             monkeypatch.setattr(slices, "SLICE", 500)
         reading.read_day(SAMPLE, day, tmp_path)
         check_both(db, SAMPLE, day, tmp_path)
+        planned = {one.status for one in preview_day(str(tmp_path), day)}
+        assert planned == ({"unchanged"} if number == 2 else {"unchanged", "absent"})
 
 
 @pytest.fixture(scope="module")
