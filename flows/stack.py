@@ -37,9 +37,10 @@ def up() -> None:
         settings = api.environment()
         address = settings[api.ADDRESS]
         host, port = api.place(address)
-        if host == api.LOCAL:
+        server = api.server()
+        theirs = os.environ.get(api.ADDRESS) and api.answers(address) and not server.pid()
+        if host == api.LOCAL and not theirs:
             settings[api.SECRET] = api.secret()
-            server = api.server()
             if not server.pid():
                 _start_server(port, settings)
             api.wait_for(address, server.log, server.pid)
@@ -50,7 +51,7 @@ def up() -> None:
         if not worker().pid():
             worker().start(_worker_command(), settings)
     print(f"Prefect is at {address.removesuffix('/api')}")
-    if host == api.LOCAL and api.secret_file().exists():
+    if server.pid() and api.secret_file().exists():
         print(f"Its pages ask for a password: what is in {api.secret_file()}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+import flows.stack
+from flows import api, deploy
 from flows.deploy import declared
-from loaders import process
+from loaders import process, warehouse
 from loaders.sources import PROJECT, declared_tables
 from tests.conftest import MIGRATED, copy_database
 from tests.flow.conftest import SAMPLE
@@ -199,6 +202,24 @@ def test_one_deployment_is_sent_by_its_name_and_an_unknown_one_is_refused(stack)
     refused = stack.cold("flows.deploy", "nightly")
     assert refused.returncode == 2
     assert "prefect.yaml has no nightly, but day-pipeline, backfill" in refused.stderr
+
+
+def test_up_takes_somebody_elses_server_on_this_machine_and_gives_it_no_secret(
+    monkeypatch, tmp_path
+):
+    address, started = "http://127.0.0.1:4388/api", []
+    told = {"DAYBOOK_HOME": str(tmp_path), "PREFECT_API_URL": address}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    monkeypatch.setattr(os, "environ", kept | told)
+    monkeypatch.setattr(warehouse, "wake", lambda: None)
+    monkeypatch.setattr(api, "answers", lambda url, *_: url == address)
+    monkeypatch.setattr(deploy, "deploy", lambda _names: None)
+    monkeypatch.setattr(flows.stack, "_worker_command", lambda: ["work"])
+    monkeypatch.setattr(process.Program, "start", lambda _self, *given: started.append(given))
+    flows.stack.up()
+    [(command, settings)] = started
+    assert (command, settings["PREFECT_API_URL"]) == (["work"], address)
+    assert "PREFECT_API_AUTH_STRING" not in settings
 
 
 def test_deploying_says_that_no_server_answers_and_fails():
