@@ -39,9 +39,11 @@ def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """A run in words: its verdict, what failed, advice, warnings, and the accepted ones."""
     story = read_story(connection, run["flow_run_id"], run["day"])
     judged = verdict(story, read.ask(connection, "ledger", day=run["day"]))
-    notes = story.by_severity
+    said, notes = f"{judged.word}: {judged.sentence}", story.by_severity
+    if run["status"] == "killed":
+        said = "ended without a word (killed?): run the same command again."
     return {
-        "verdict": f"{run['day_name']} {judged.word}: {judged.sentence}",
+        "verdict": f"{run['day_name']} {said}",
         "failed": [each.as_failure for each in story.failures() if story.has_failed],
         "advice": story.advice if story.has_failed else [],
         "warnings": [*([] if story.has_failed else notes["failed"]), *notes["warnings"]],
@@ -53,11 +55,16 @@ def read_status(limit: int) -> dict[str, Any]:
     """The command's --json; `limit`: how many runs and landings."""
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
-        held, newest = holder(connection), read.runs(connection, limit)
+        newest, days = read.runs(connection, limit), read.ask_by_day(connection, "calendar")
+        held = holder(connection)
+        for row in [] if held else [*newest, *days]:
+            for name in ("status", "state"):  # nobody is at work, and the next run closes it
+                if row.get(name) == "running":
+                    row[name] = "killed"
         return {
             "lock": held and held[0],
             "last_run": last_run(connection, newest[0]) if newest else None,
-            "days": days_by_state(read.ask_by_day(connection, "calendar")),
+            "days": days_by_state(days),
             "runs": [
                 {
                     "started": f"{run['started_at']:%Y-%m-%d %H:%M:%S}",

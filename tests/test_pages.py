@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from flows import record
+from flows import record, status
 from flows.checks import run as checks
 from flows.pages.read import ask
 from flows.pages.render import time_line
@@ -20,6 +20,7 @@ from flows.pages.write import write_pages
 from flows.run import Run
 from loaders import warehouse
 from loaders.days import parse_day
+from loaders.lock import run_lock
 from tests.silver_world import World, agent, group, transaction
 
 EVIL = "<script>alert(1)</script>"
@@ -254,6 +255,18 @@ def test_four_hundred_days_and_many_groups_stay_small(world: World, tmp_path: Pa
     assert (months[0], months[-1], len(months)) == ("January 2026", "December 2024", 14)
     assert "more groups are in metrics.group_activity" in read(tmp_path, "now.html")
     assert "2026-01-05 is running" in text
+
+
+def test_a_run_whose_lock_nobody_holds_is_not_at_work(world: World) -> None:
+    world.day("day1", transactions=[transaction("t1")])
+    a_run(world.db, "day1", "running")
+    found = status.read_status(1)
+    assert "day1 ended without a word" in found["last_run"]["verdict"]
+    assert (found["runs"][0]["status"], list(found["days"])) == ("killed", ["killed"])
+    with run_lock("daybook run run-day1 day1"):
+        found = status.read_status(1)
+    assert "day1 is running" in found["last_run"]["verdict"]
+    assert (found["runs"][0]["status"], list(found["days"])) == ("running", ["running"])
 
 
 def test_pages_that_cannot_be_written_are_a_warning(
