@@ -74,7 +74,7 @@ def environment() -> dict[str, str]:
 def url() -> str | None:
     """The address of PREFECT_API_URL, else of the stack's API; None when it doesn't answer."""
     address = _address()
-    return address if address and answers(address) else None
+    return address if answers(address) else None
 
 
 def connection() -> dict[str, str]:

@@ -25,6 +25,7 @@ from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
 from prefect.client.schemas.objects import State, StateType, WorkPoolStatus
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
+from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from flows import phases, tasks
@@ -190,9 +191,8 @@ def wait_for(started: dict[str, UUID], run: Run) -> Done:
         except BaseException:
             ended = State[Any](type=StateType.CANCELLING, message="Its day has ended.")
             for flow_run_id in names:
-                with contextlib.suppress(
-                    HTTPError, PrefectException
-                ):  # what they are cancelled for is to be told
+                # what they are cancelled for is to be told
+                with contextlib.suppress(HTTPError, PrefectException):
                     client.set_flow_run_state(flow_run_id, ended)
             raise
     for name, state in states.items():
@@ -215,7 +215,7 @@ def _failure(name: str, state: State[Any]) -> DaybookError:
 def _locked_run(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run]:
     """The Run of a run on the pool, under the day's lock; its session shows that it is alive."""
     run = Run(run_id, parse_day(day), Options(**options))
-    with under_parent(run_id, str(tasks.this_flow_run().id)) as run.lock:
+    with under_parent(run_id, str(flow_run.id)) as run.lock:
         yield run
 
 

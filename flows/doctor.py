@@ -76,20 +76,20 @@ def _machine() -> Iterator[Finding]:
 def _warehouse() -> Iterator[Finding]:
     """The server, its version, what it holds, and what this login may."""
     version, problem = warehouse.status()
-    kind = "embedded" if warehouse.is_embedded() else "external"
-    if not version:
-        # the embedded server may be down: whatever needs it starts it
-        is_new = warehouse.is_embedded() and not (warehouse.home() / "pg").exists()
-        state = "ok" if is_new else "warn" if warehouse.is_embedded() else "fail"
-        why = "not there yet, the first run makes it" if is_new else problem
-        yield Finding(state, "warehouse", f"{kind}: {why}")
-        return
-    server = f"{kind}, PostgreSQL {version} at {warehouse.where()}"
-    is_supported = re.match(r"1[678]\b", version)
-    yield _found("warehouse", server, "" if is_supported else "16 to 18 are supported")
-    if problem:
-        yield Finding("fail", "tables", problem)
-        return
+    is_embedded = warehouse.is_embedded()
+    kind = "embedded" if is_embedded else "external"
+    if not version and is_embedded and not (warehouse.home() / "pg").exists():
+        yield _found("warehouse", f"{kind}: not there yet, the first run makes it")
+    elif not version:  # whatever needs the embedded server starts it
+        yield Finding("warn" if is_embedded else "fail", "warehouse", f"{kind}: {problem}")
+    else:
+        advice = "" if re.match(r"1[678]\b", version) else "16 to 18 are supported"
+        server = f"{kind}, PostgreSQL {version} at {warehouse.where()}"
+        yield _found("warehouse", server, advice)
+        yield Finding("fail", "tables", problem) if problem else _rights()
+
+
+def _rights() -> Finding:
     with warehouse.connect(application_name="daybook doctor", autocommit=True) as connection:
         [(lacking,)] = connection.execute(
             """
@@ -99,9 +99,10 @@ def _warehouse() -> Iterator[Finding]:
             """,
             [list(SCHEMAS)],
         )
-    rights = f"this login can't write {lacking}" if lacking else "all schemas are writable"
-    advice = "grant it daybook_loader and daybook_transformer" if lacking else ""
-    yield _found("rights", rights, advice)
+    if lacking:
+        advice = "grant it daybook_loader and daybook_transformer"
+        return _found("rights", f"this login can't write {lacking}", advice)
+    return _found("rights", "all schemas are writable")
 
 
 def _stack() -> Iterator[Finding]:
@@ -110,17 +111,16 @@ def _stack() -> Iterator[Finding]:
         worker = stack.worker().pid()
         running = f"Prefect's server at {url}, {'a' if worker else 'no'} worker"
         yield _found("stack", running, "" if worker else "make up", "warn")
-        return
-    if address := os.environ.get(api.ADDRESS):
+    elif address := os.environ.get(api.ADDRESS):
         problem = f"nothing answers at {api.ADDRESS}, {address.rpartition('@')[2]}"
         yield _found("stack", problem, "start what is there, or unset it")
-        return
-    yield _found("stack", "not running, and runs here need none (make up starts it)")
-    if process.is_free(api.port()):
-        yield _found("port", f"{api.port()} is free for make up")
     else:
-        advice = "set PREFECT_SERVER_API_PORT to a free one"
-        yield _found("port", f"{api.port()} is another program's", advice, "warn")
+        yield _found("stack", "not running, and runs here need none (make up starts it)")
+        if process.is_free(api.port()):
+            yield _found("port", f"{api.port()} is free for make up")
+        else:
+            advice = "set PREFECT_SERVER_API_PORT to a free one"
+            yield _found("port", f"{api.port()} is another program's", advice, "warn")
 
 
 def _spark() -> Iterator[Finding]:

@@ -72,10 +72,11 @@ def read_story(
     days = []
     for record in records:
         day = {"day": shown(record["_day"]), "table": record["_source_table"]}
-        days.append(day | {"outcome": record["outcome"]})
+        day["outcome"] = record["outcome"]
+        days.append(day)
         if record["fields"] is None:  # no record: the day's snapshot lacks the key
             continue
-        days[-1] |= {
+        day |= {
             "file": record["_source_file"],
             "row": record["_source_row"],
             "reasons": record["reasons"],
@@ -88,7 +89,7 @@ def read_story(
             wrong = [name for name in fields if f"{name}_invalid" in (record["reasons"] or ())]
             hidden = {name for name in wrong if not re.match(A_WORD, str(fields[name]))}
             hidden = set() if with_personal else hidden.union(personal(entity, fields))
-            days[-1]["values"] = {
+            day["values"] = {
                 name: MASK if name in hidden and fields[name] else fields[name]
                 for name in first or record["changed"]
             }

@@ -69,19 +69,12 @@ class Options:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that flows.day and flows.backfill share."""
     add_landing(parser)
-    parser.add_argument(
-        "--mode",
-        choices=["local", "distributed"],
-        default="local",
-        help="distributed: each phase and table a run on Prefect's pool (default: local)",
-    )
-    parser.add_argument(
-        "--engine", choices=["python", "spark"], default="python", help="default: python"
-    )
-    parser.add_argument(
-        "--timeout", type=float, metavar="S", help="seconds a day may take (default: 7200)"
-    )
-    parser.add_argument("--verbose", action="store_true", help="Prefect's log, and tracebacks")
+    add = parser.add_argument
+    modes = "distributed: each phase and table a run on Prefect's pool (default: local)"
+    add("--mode", choices=["local", "distributed"], default="local", help=modes)
+    add("--engine", choices=["python", "spark"], default="python", help="default: python")
+    add("--timeout", type=float, metavar="S", help="seconds a day may take (default: 7200)")
+    add("--verbose", action="store_true", help="Prefect's log, and tracebacks")
 
 
 def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:
@@ -92,15 +85,13 @@ def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> 
     named = [parse_day(day) for day in days or (first or "", last or "")]
     if others := [day.text for day in named if day.calendar != named[0].calendar]:
         raise UsageError(f"{named[0]} and {others[0]} are not of one calendar.")
-    return [day.text for day in named] if days else days_between(*named)
-
-
-def days_between(first: Day, last: Day) -> list[str]:
-    """Every day from first to last, both included. UsageError when last is before first."""
-    if last < first:
-        raise UsageError(f"--from {first} is after --to {last}.")
-    count = (last.date - first.date).days + 1
-    return [Day(first.date + timedelta(days=n), first.calendar).text for n in range(count)]
+    if days:
+        return [day.text for day in named]
+    begin, end = named
+    if end < begin:
+        raise UsageError(f"--from {begin} is after --to {end}.")
+    count = (end.date - begin.date).days + 1
+    return [Day(begin.date + timedelta(days=n), begin.calendar).text for n in range(count)]
 
 
 def stopped_at(days: list[str], failed: int) -> str:

@@ -18,7 +18,6 @@ from flows.record import timed
 from flows.run import Run
 from loaders import landing, match, rates, retention, warehouse
 from loaders.errors import DaybookError, PlanError
-from loaders.spark.reading import read_apart
 
 if TYPE_CHECKING:
     from datetime import date
@@ -63,17 +62,6 @@ def prepare_day(run: Run) -> None:
         day=run.day,
     )
     transform.manifest()
-
-
-def read_by_spark(run: Run) -> str:
-    """Let Spark read the day; returns the folder that is then landed like any other data."""
-    return read_apart(
-        run.options.data,
-        run.day,
-        allow_empty=run.options.allow_empty,
-        sources=run.options.sources,
-        check=run.check,
-    )
 
 
 @timed
@@ -170,12 +158,8 @@ def finish_day(run: Run) -> int:
     tables that do not balance."""
     with run.connect() as connection:
         rows = connection.execute(
-            """
-            select table_name, target, balanced
-            from metrics.row_ledger
-            where day = %s
-            order by table_name, target
-            """,
+            "select table_name, target, balanced from metrics.row_ledger"
+            " where day = %s order by table_name, target",
             [run.day.date],
         ).fetchall()
     unbalanced = [f"{table} → {target}" for table, target, balanced in rows if not balanced]

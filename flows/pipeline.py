@@ -23,12 +23,12 @@ from flows import prove as proving
 from flows.options import Engine, Mode, Options, chosen_days, stopped_at
 from flows.phases import Done
 from flows.run import Run, Stop, silent
-from flows.tasks import this_flow_run
 from loaders import warehouse
 from loaders.days import parse_day
 from loaders.errors import DaybookError
 from loaders.files import day_folder
 from loaders.lock import run_lock
+from loaders.spark.reading import read_apart
 
 # The command line's stop switch and progress. As parameters of the flow they would be serialised.
 watched: ContextVar[tuple[Stop, Any] | None] = ContextVar("watched", default=None)
@@ -65,7 +65,7 @@ async def day_pipeline(
     """
     options = Options.of(locals()).checked()
     logical_day = parse_day(_due_day() if day is None else day)
-    flow_run_id = str(this_flow_run().id)
+    flow_run_id = str(flow_run.id)
     warehouse.wake()
     stop, progress = watched.get() or (Stop(), silent)
     run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
@@ -91,7 +91,13 @@ async def day_pipeline(
                 distributed.mark_crashed(dead)
                 if engine == "spark":
                     run.progress("reading with Spark")
-                    read = phases.read_by_spark(run)
+                    read = read_apart(
+                        options.data,
+                        run.day,
+                        allow_empty=allow_empty,
+                        sources=options.sources,
+                        check=run.check,
+                    )
                     # it holds the day's records, and DAYBOOK_KEEP_DAYS would not delete it
                     left_over.callback(shutil.rmtree, read, ignore_errors=True)
                     run.options = replace(options, data=read)
@@ -131,7 +137,7 @@ async def backfill(
     warehouse.wake()
     done = {}
     # This session shows that the backfill is alive, between its days too.
-    alive = f"daybook backfill {this_flow_run().id}"
+    alive = f"daybook backfill {flow_run.id}"
     with warehouse.connect(
         application_name=alive, autocommit=True, timeouts=False, role=warehouse.LOADER
     ):

@@ -97,12 +97,12 @@ def _dbt_environment(day: Day | None = None, flow_run_id: str | None = None) -> 
         ours["PGOPTIONS"] = warehouse.pgoptions(day, flow_run_id)
         ours["PGAPPNAME"] = f"daybook dbt {flow_run_id}"
         ours["PGTZ"] = None  # it would override the time zone in PGOPTIONS
-    folder, before = os.getcwd(), {name: os.environ.get(name) for name in ours}  # noqa: PTH109
+    before = {name: os.environ.get(name) for name in ours}
     _set(ours)
     try:
-        yield
+        with contextlib.chdir(Path.cwd()):
+            yield
     finally:
-        os.chdir(folder)
         _set(before)
 
 

@@ -85,7 +85,7 @@ def test_what_fails_a_day_cannot_be_accepted(world: World, say: Any, tmp_path: P
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (entry("transactions.unmatched_shar"), f"is {WARNS} meant?"),
+        (entry("transactions.unmatched_shar"), f"Did you mean {WARNS}?"),
         (entry(FAILS), "can't be accepted"),
         (entry(WARNS, "soon"), "date `until`"),
         (entry(WARNS, "2026-03-31T10:00:00Z"), "date `until`"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
 
 from flows.checks.run import declared_suites
+from loaders.errors import guess
 
 FILE = Path(__file__).with_name("accepted.yml")
 
@@ -31,8 +31,7 @@ def read_accepted() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
         fields = entry if isinstance(entry, dict) else {}
         until, reason = fields.get("until"), fields.get("reason")
         if name not in severities:
-            near = get_close_matches(name, severities, 1) or ["one of flows/checks"]
-            wrong[name] = f"accepted.yml names it; there is no such check: is {near[0]} meant?"
+            wrong[name] = f"accepted.yml names it; no check is called so.{guess(name, severities)}"
         elif severities[name] != "warning":
             wrong[name] = "accepted.yml names it; it fails a day, which can't be accepted"
         elif type(until) is not date or not isinstance(reason, str) or not reason.strip():

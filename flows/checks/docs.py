@@ -21,9 +21,9 @@ _URL = re.compile(r"""@import[^;]*;|url\((["']?)(?:https?:)?//[^)]*\)""", re.IGN
 STYLE = Path(__file__).with_name("docs.css")
 
 
-def write_docs(validations: dict[str, Any], folder: Path, described: dict[str, str]) -> None:
-    """Write a page for each suite's validation, and an index with the descriptions of suites, by
-    name, in `described`. Both dicts are keyed by suite; what `folder` held is deleted."""
+def write_docs(validations: dict[str, Any], folder: Path) -> None:
+    """Write a page for each suite's validation, by the suite's name, and an index. What `folder`
+    held is deleted."""
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
@@ -32,13 +32,12 @@ def write_docs(validations: dict[str, Any], folder: Path, described: dict[str, s
     style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    listed = ""
     for name, validation in validations.items():
         page = view.render(renderer.render(validation))
         (folder / f"{name}.html").write_text(offline(page, style), encoding="utf-8")
-    listed = "".join(
-        f'<li><a href="{name}.html">{name}</a>: {escape(described[name])}</li>'
-        for name in validations
-    )
+        about = escape(validation.meta["description"])
+        listed += f'<li><a href="{name}.html">{name}</a>: {about}</li>'
     index = (
         '<!doctype html><html><head><meta charset="utf-8"><title>Checks</title></head><body>'
         '<p><a href="../run.html">The newest run</a></p><h1>Checks of the last day</h1>'
@@ -49,9 +48,8 @@ def write_docs(validations: dict[str, Any], folder: Path, described: dict[str, s
 
 def offline(page: str, style: str = "") -> str:
     """The page without the scripts, pictures, styles and links of other machines."""
-    page = _LOADED.sub("", page)
-    page = _ELSEWHERE.sub("", page)
-    page = _URL.sub("", page)
+    for elsewhere in (_LOADED, _ELSEWHERE, _URL):
+        page = elsewhere.sub("", page)
     page = re.sub(r'href="(\.\./)+index\.html"', 'href="index.html"', page)
     head = '<meta name="viewport" content="width=device-width, initial-scale=1">' + style
     page = re.sub(r"<html\b[^>]*>", '<html lang="en">', page, count=1)

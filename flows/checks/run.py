@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -120,8 +119,7 @@ _validations: dict[str, Any] = {}  # of the newest checks in this process, by su
 
 
 def _write_docs(_parent: Any, docs: Path) -> None:
-    described = {suite["name"]: suite["meta"]["description"] for suite in declared_suites()}
-    write_docs(_validations, docs, described)
+    write_docs(_validations, docs)
 
 
 def _run_suites(_parent: Any, day: Day, flow_run_id: str) -> list[Checked]:
@@ -138,6 +136,7 @@ def _run_suites(_parent: Any, day: Day, flow_run_id: str) -> list[Checked]:
             found += results
             if validation is not None:
                 validation.meta |= {
+                    "description": suite["meta"]["description"],
                     "run_id": {"run_name": f"{day} of run {flow_run_id}", "run_time": now},
                     "batch_kwargs": {"data_asset_name": suite["meta"]["table"]},
                 }
@@ -153,8 +152,7 @@ def raise_failed(found: list[Checked]) -> None:
 
 
 def great_expectations() -> Any:
-    """The library, set to send no analytics and to log only errors."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    """The library, set to log only errors."""
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     import great_expectations

@@ -116,7 +116,7 @@ def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
     """The story of a run, or of the landed day where the id is empty."""
     run = next(iter(read.runs(connection, 1, run=flow_run_id)), None)
     landings = ask(connection, "landings", run=flow_run_id, day=day)
-    nodes, checks = ask(connection, "nodes", run=flow_run_id), read.checks(connection, flow_run_id)
+    checks = read.checks(connection, flow_run_id)
     failures = ask(connection, "failures", run=flow_run_id)
     reasons = {row["name"]: row["error_message"] for row in failures}
     status = {row["table_name"]: row["status"] for row in landings}  # of the last attempt
@@ -126,30 +126,24 @@ def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
     for table in dict.fromkeys(tables):
         reason = (reasons.get(table) or "it is there").removeprefix(f"{table}: ")
         notes.append(Note("failed", table, f"did not land: {reason}"))
-    for row in nodes:
-        reason = reasons.get(row["node"]) or row["status"]
-        notes.append(
-            Note("dbt", row["node"], "dbt warns")
-            if row["status"] == "warn"
-            else Note("node", f"dbt's {row['resource_type']} {row['node']}", reason)
-        )
+    for row in ask(connection, "nodes", run=flow_run_id):
+        if row["status"] == "warn":
+            notes.append(Note("dbt", row["node"], "dbt warns"))
+        else:
+            reason = reasons.get(row["node"]) or row["status"]
+            notes.append(Note("node", f"dbt's {row['resource_type']} {row['node']}", reason))
     notes += [Note("unaccepted", *entry) for entry in read_accepted()[1].items()]
-    failed = [(_check_note(row), row["accepted"]) for row in checks if not row["success"]]
-    notes += [note for note, entry in failed if not entry]
+    accepted = []
+    for row in (row for row in checks if not row["success"]):
+        against = "" if row["unexpected_count"] is None else "against it: "
+        text = f"{row['description']}; {against}{row['observed'] or 'it failed'}"
+        note = Note(row["severity"], row["name"], text)
+        if entry := row["accepted"]:
+            accepted.append(f"accepted until {entry['until']}: {note} ({entry['reason']})")
+        else:
+            notes.append(note)
     notes.sort(key=lambda note: [*KINDS].index(note.kind))
-    accepted = [
-        f"accepted until {entry['until']}: {note} ({entry['reason']})"
-        for note, entry in failed
-        if entry
-    ]
     return Story(run, landings, checks, notes, accepted)
-
-
-def _check_note(row: Row) -> Note:
-    """What a failed check expects, and how many rows are against it."""
-    against = "" if row["unexpected_count"] is None else "against it: "
-    text = f"{row['description']}; {against}{row['observed'] or 'it failed'}"
-    return Note(row["severity"], row["name"], text)
 
 
 def _landing_notes(landings: list[Row]) -> Iterator[Note]:
