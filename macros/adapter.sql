@@ -10,10 +10,17 @@
 
 
 {% macro postgres__create_view_as(relation, sql) -%}
-    {#- In place Postgres takes new columns behind the others alone, and no other type. -#}
+    {#- A view that says so already is left alone: to replace it waits for its readers, and lets none in
+        meanwhile. In place Postgres takes new columns behind the others alone, and no other type. -#}
     do $replace$
     begin
-        {{ get_replace_view_sql(relation, sql) }}
+        create temporary view as_written as (
+            {{ sql }}
+        );
+        if pg_get_viewdef('as_written'::regclass) is distinct from pg_get_viewdef(to_regclass('{{ relation | replace("'", "''") }}')) then
+            {{ get_replace_view_sql(relation, sql) }}
+        end if;
+        drop view as_written;
     exception when invalid_table_definition then
         drop view {{ relation }};
         {{ get_replace_view_sql(relation, sql) }}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
 from psycopg.rows import dict_row
 
 from loaders import warehouse
@@ -72,6 +73,15 @@ def test_a_build_waits_for_no_vacuum(world: World) -> None:
         vacuuming.execute(f"lock table {built['names']} in share update exclusive mode".encode())
         world.day("day2", **tables(3))
     assert len(world.rows("agents")) == 3
+
+
+def test_a_build_waits_for_no_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.day("day1", **tables(2))
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=3s")
+    with warehouse.connect() as reading:
+        for name in ("metrics.row_ledger", "silver.agents_history", "quarantine.agents"):
+            reading.execute(f"select from {name}".encode())
+        assert world.dbt("run", "--select", "+row_ledger", "agents_history", "quarantine").success
 
 
 def test_a_build_shows_the_day_before_or_the_day_after(world: World) -> None:
