@@ -7,7 +7,8 @@
     {%- set work, declared = plan(), landed_table(table) -%}
     {%- set key = declared.meta.key | join(', ') -%}
     {%- set values = declared.columns | reject('in', declared.meta.key) | join(', ') -%}
-    {%- set held_columns = adapter.get_columns_in_relation(this) | map(attribute='quoted') | reject('in', ['"_outcome"', '"_hash"', '"_updated_at"']) | join(', ') if execute and work.has_later -%}
+    {#- as the YAML beside the model names them: the table may lack one, or still have one that is gone -#}
+    {%- set columns = model.columns | reject('in', ['_outcome', '_hash', '_updated_at']) | list if work.has_later else ['records.*'] -%}
     {%- set position = "coalesce(" ~ last_write ~ ", '-infinity')" -%}
     select
         placed.*,
@@ -34,7 +35,7 @@
                 contenders._is_valid and not {{ loses }} and row_number() over this_day = 1 as _counts
             from (
                 select
-                    {{ held_columns or 'records.*' }},
+                    {{ columns | join(', ') }},
                     {{ 'hash_record_extended(row(' ~ values ~ '), 0)' if values else '0::bigint' }} as _hash,
                     {{ position }} as _position,
                     cardinality(_errors) = 0 as _is_valid,
@@ -42,7 +43,13 @@
                 from {{ records }} as records
                 {%- if work.has_later %}
                 union all
-                select {{ held_columns }}, _hash, {{ position }}, true, _outcome from {{ this }} as held
+                {%- set held_columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}
+                select
+                    {%- for column in columns %}
+                    {{ 'null as ' if column not in held_columns }}{{ column }},
+                    {%- endfor %}
+                    _hash, {{ position }}, true, _outcome
+                from {{ this }} as held
                 where _day >= '{{ work.since }}'
                     and _outcome <> 'quarantined'
                     and not {{ work.is_replaced }}

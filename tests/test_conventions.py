@@ -111,6 +111,15 @@ def test_a_row_of_silver_or_quarantine_leads_to_its_record(model: Path) -> None:
         assert lineage <= {column["name"] for column in described(model)["columns"]}
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
+def test_records_are_described_column_by_column(model: Path) -> None:
+    """`judge` takes what it asks a table for from there."""
+    if model.stem.endswith("_records"):
+        (last,) = re.findall(r"\nselect\n((?:    .*\n)+)from judged\n", model.read_text())
+        selected = re.findall(r"(\w+),?$", re.sub(r"--.*", "", last), re.MULTILINE)
+        assert selected == [column["name"] for column in described(model)["columns"]]
+
+
 def test_no_model_is_called_stg() -> None:
     assert [model.stem for model in MODELS if model.stem.startswith("stg_")] == []
 

@@ -138,3 +138,18 @@ def test_budgets_and_cards_keep_their_newest_valid_record(world: World) -> None:
     ]
     assert world.ledger("day1", "roles") == {"inserted": 1, "quarantined": 1}
     assert world.ledger("day2", "budgets") == {"updated": 1}
+
+
+def test_an_earlier_day_brings_a_column_that_the_table_lacks(world: World) -> None:
+    """And one that no model has any more stays away."""
+    first, second = ({"budget_id": "b1", "name": "Travel", "limit_amount": n} for n in "12")
+    world.day("day1", budgets=[first])
+    world.day("day2", budgets=[second])
+    world.db.execute("alter table intermediate.int_budgets_records drop column timezone cascade")
+    world.db.execute("alter table intermediate.int_budgets_records add column former text")
+    world.day("day1", budgets=[first | {"timezone": "UTC"}])
+    records = "select timezone, _outcome from intermediate.int_budgets_records order by _day"
+    assert [tuple(row.values()) for row in world.db.execute(records)] == [
+        ("UTC", "inserted"),
+        (None, "updated"),
+    ]
