@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 SCRATCH = "daybook_prove"  # one name for all proofs: the lock keeps them apart, the next one sweeps
-LAYERS = ("intermediate", "silver", "quarantine", "metrics", "marts")
 KEYS_SHOWN = 5
 BUILD = ["build", "--exclude-resource-type", "unit_test", "test"]
 
@@ -119,19 +118,16 @@ def _scratch(run: str) -> Iterator[Connection]:
     are dropped at the end; those that a killed proof left are dropped first."""
     import psycopg
 
-    layers = ", ".join(f"{SCRATCH}_{layer}" for layer in LAYERS)
-    drop = f"drop schema if exists {layers} cascade"
     # An external warehouse: as the login itself, as in dbt's target dev; it may create schemas.
     role = warehouse.TRANSFORMER if warehouse.is_embedded() else None
     with warehouse.connect(
         application_name=f"daybook {run}", autocommit=True, role=role
     ) as connection:
         warehouse.check_ready(connection)
-        connection.execute(drop)
+        _execute(connection, "proof_sweep")
         try:
             try:
-                for row in ask(connection, "proof_begin"):
-                    connection.execute(row["statement"])
+                _execute(connection, "proof_begin")
             except psycopg.errors.InsufficientPrivilege as error:
                 user, database = connection.info.user, connection.info.dbname
                 may_create = "select has_database_privilege(current_database(), 'create')"
@@ -144,7 +140,12 @@ def _scratch(run: str) -> Iterator[Connection]:
             yield connection
         finally:
             with unless_away():  # the next proof drops them
-                connection.execute(drop)
+                _execute(connection, "proof_sweep")
+
+
+def _execute(connection: Connection, question: str) -> None:
+    for row in ask(connection, question):
+        connection.execute(row["statement"])
 
 
 def as_json(proof: Proof) -> str:

@@ -208,5 +208,7 @@ def test_a_proof_holds_the_warehouse_and_leaves_no_schemas_however_it_ends(
     until(lambda: scratch(sample_days) == [])
     begun(signal.SIGKILL)
     assert scratch(sample_days) != []
+    # where a model of the user's own has its schema
+    sample_days.db.execute("create schema daybook_prove_mine authorization daybook_transformer")
     assert prove().partings == []
     assert scratch(sample_days) == []
