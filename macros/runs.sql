@@ -5,6 +5,26 @@
 {%- endmacro %}
 
 
+{% macro refuse_unready() -%}
+    {#- Of a column that is not there yet Postgres says nothing of what makes it. -#}
+    {% if execute and is_building() %}
+        {% set declared = [] %}
+        {% for table in graph.sources.values() if table.schema == 'bronze' %}
+            {% for column in table.columns %}{% do declared.append("('" ~ table.name ~ "', '" ~ column ~ "')") %}{% endfor %}
+        {% endfor %}
+        {% set lacking %}
+            select string_agg(name || '.' || attribute, ', ') as columns
+            from (values {{ declared | join(', ') }}) as declared (name, attribute)
+            where not exists (select from pg_attribute where attrelid = to_regclass('bronze.' || name) and attname = attribute)
+        {% endset %}
+        {% set columns = run_query(lacking).columns[0].values()[0] %}
+        {% if columns %}
+            {{ exceptions.raise_compiler_error('Declared and not in the warehouse: ' ~ columns | truncate(200) ~ '. To make what is declared, run: python -m loaders.warehouse migrate') }}
+        {% endif %}
+    {% endif %}
+{%- endmacro %}
+
+
 {% macro refuse_other_day() -%}
     {#- Of no day a build would take in nothing, and say that all is well. -#}
     {% if execute and is_building() %}

@@ -218,6 +218,12 @@ def test_a_day_that_the_warehouse_cannot_hold_is_refused(
         two_days.dbt("build")
 
 
+def test_what_is_declared_and_not_there_is_named_with_what_makes_it(two_days: World) -> None:
+    two_days.db.execute("alter table bronze.stg_roles drop column agent_type cascade")
+    with pytest.raises(Exception, match=r"stg_roles\.agent_type\. .* loaders\.warehouse migrate"):
+        two_days.dbt("build")
+
+
 def test_a_build_by_hand_says_who_holds_the_warehouse(two_days: World) -> None:
     before = seen(two_days.db)
     with lock.run_lock("daybook run r1 day2"):
