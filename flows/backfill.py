@@ -25,13 +25,13 @@ from loaders.errors import UNREAD, guarded
     option("--to", dest="last", metavar="D", help="last day of the range, included"),
     add_options,
 )
-def main(given: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     """Run each day in this process; stop at the first that fails and say how to go on."""
-    days = chosen_days(given.days, given.first, given.last)
-    options = Options.of(vars(given)).checked()
+    days = chosen_days(args.days, args.first, args.last)
+    options = Options.of(vars(args)).checked()
     for number, day in enumerate(days):
-        one_day = partial(show_day, day, options, verbose=given.verbose)
-        if (code := guarded(one_day, verbose=given.verbose)) not in (0, UNREAD):
+        one_day = partial(show_day, day, options, verbose=args.verbose)
+        if (code := guarded(one_day, verbose=args.verbose)) not in (0, UNREAD):
             print(stopped_at(days, number), file=sys.stderr)
             return code
         gc.collect()  # by itself it runs once in many days

@@ -136,10 +136,10 @@ def _print_account(done: DayRun) -> None:
     add_day,
     add_options,
 )
-def main(given: argparse.Namespace) -> int:
-    code = show_day(given.day, Options.of(vars(given)), verbose=given.verbose)
+def main(args: argparse.Namespace) -> int:
+    code = show_day(args.day, Options.of(vars(args)), verbose=args.verbose)
     if code == 0:
-        print(f"\n{report.where_next(parse_day(given.day))}")
+        print(f"\n{report.where_next(parse_day(args.day))}")
     elif code == 1:
         print(AGAIN, file=sys.stderr)
     return code

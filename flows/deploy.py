@@ -63,12 +63,12 @@ def deploy(names: list[str], seconds: float = 60.0) -> None:
     option("names", nargs="*", metavar="NAME", help="a deployment (default: all)"),
     option("--wait", type=float, default=60.0, metavar="S", help="for the server"),
 )
-def main(given: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> None:
     known = declared()
-    if unknown := [name for name in given.names if name not in known]:
+    if unknown := [name for name in args.names if name not in known]:
         raise UsageError(f"{FILE} has no {unknown[0]}, but {', '.join(known)}.")
-    names = given.names or known
-    deploy(names, given.wait)
+    names = args.names or known
+    deploy(names, args.wait)
     print("\n".join(f"deployed {name}" for name in names))
 
 

@@ -150,9 +150,9 @@ def _spark() -> Iterator[Finding]:
     "example: %(prog)s --json. Exit code 1 where something fails.",
     JSON,
 )
-def main(given: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     findings = examine()
-    if given.json:
+    if args.json:
         print(json.dumps([each._asdict() for each in findings], indent=2))
     else:
         for each in findings:

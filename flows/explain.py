@@ -142,15 +142,15 @@ def print_story(story: dict[str, Any]) -> None:
     option("--personal", action="store_true", help="with what is declared personal"),
     JSON,
 )
-def main(given: argparse.Namespace) -> None:
-    _entity(given.table)  # before the warehouse is looked for
+def main(args: argparse.Namespace) -> None:
+    _entity(args.table)  # before the warehouse is looked for
     warehouse.wake()
     with warehouse.connect(application_name="daybook explain", autocommit=True) as connection:
         warehouse.check_ready(connection)
         story = read_story(
-            connection, given.table, given.key, given.values, with_personal=given.personal
+            connection, args.table, args.key, args.values, with_personal=args.personal
         )
-    print(json.dumps(story, indent=2)) if given.json else print_story(story)
+    print(json.dumps(story, indent=2)) if args.json else print_story(story)
 
 
 if __name__ == "__main__":

@@ -99,9 +99,9 @@ def _make_anew(
     option("--yes", action="store_true", help="don't ask"),
     JSON,
 )
-def main(given: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     def show(rows: dict[str, int], shared: int, done: bool) -> None:
-        if given.json:
+        if args.json:
             print(json.dumps({"forgotten": done, "rows": rows, "namesakes": shared}))
             return
         for relation, count in sorted(rows.items()):
@@ -114,13 +114,13 @@ def main(given: argparse.Namespace) -> int:
         print("Forgotten." if done else "These rows would be erased; nothing was changed.")
 
     warehouse.wake()
-    if not given.dry_run and not given.yes and not sys.stdin.isatty():
+    if not args.dry_run and not args.yes and not sys.stdin.isatty():
         raise UsageError("Nobody can be asked here whether to erase: say --yes, or --dry-run.")
-    if given.dry_run or not given.yes:
-        show(*forget_person(given.id, dry_run=True), done=False)
-        if given.dry_run or input("This can't be undone. Type yes: ") != "yes":
-            return int(not given.dry_run)
-    show(*forget_person(given.id), done=True)
+    if args.dry_run or not args.yes:
+        show(*forget_person(args.id, dry_run=True), done=False)
+        if args.dry_run or input("This can't be undone. Type yes: ") != "yes":
+            return int(not args.dry_run)
+    show(*forget_person(args.id), done=True)
     return 0
 
 

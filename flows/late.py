@@ -74,10 +74,10 @@ def _hour(text: str) -> time:
     option("--by", required=True, metavar="HH:MM", help="hour, UTC, of the day after the day"),
     option("--day", metavar="DAY", help="a date (default: yesterday, in UTC)"),
 )
-def main(given: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    day = given.day or (now.date() - timedelta(days=1)).isoformat()
-    return late(parse_day(day), _hour(given.by), now)
+    day = args.day or (now.date() - timedelta(days=1)).isoformat()
+    return late(parse_day(day), _hour(args.by), now)
 
 
 if __name__ == "__main__":

@@ -62,16 +62,16 @@ def _nonzero(counts: dict[str, int]) -> str:
     option("--allow-shrink", action="store_true", help="accept a halved snapshot"),
     JSON,
 )
-def main(given: argparse.Namespace) -> int:
-    day = parse_day(given.day)
-    options = Options.of(vars(given)).checked()
+def main(args: argparse.Namespace) -> int:
+    day = parse_day(args.day)
+    options = Options.of(vars(args)).checked()
     print(f"reading {day} in {options.data}", file=sys.stderr, flush=True)
     warehouse.wake()
     allowed = {"allow_empty": options.allow_empty, "allow_shrink": options.allow_shrink}
     previews = preview_day(options.data, day, sources=options.sources, **allowed)
     unused_files = unused(options.data, day, options.sources)
     refused = [each.table for each in previews if each.status == "refused" and each.required]
-    if given.json:
+    if args.json:
         tables = [asdict(each) for each in previews]
         print(json.dumps({"day": day.text, "tables": tables, "unused": unused_files}, indent=2))
     else:

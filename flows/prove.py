@@ -185,7 +185,7 @@ def as_text(proof: Proof) -> str:
     "example: %(prog)s --json",
     JSON,
 )
-def main(given: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     stopped = False
 
     def stop(_number: int, _frame: Any) -> None:
@@ -204,7 +204,7 @@ def main(given: argparse.Namespace) -> int:
     finally:
         if stopped:  # dbt may have turned it into an error of its own
             raise KeyboardInterrupt
-    print(as_json(proof) if given.json else as_text(proof))
+    print(as_json(proof) if args.json else as_text(proof))
     return int(bool(proof.partings))
 
 

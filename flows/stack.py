@@ -148,8 +148,8 @@ COMMANDS: dict[str, Callable[[], int | None]] = {
     "example: %(prog)s up",
     option("command", choices=COMMANDS, help="what to do"),
 )
-def main(given: argparse.Namespace) -> int | None:
-    return COMMANDS[given.command]()
+def main(args: argparse.Namespace) -> int | None:
+    return COMMANDS[args.command]()
 
 
 if __name__ == "__main__":

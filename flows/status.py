@@ -118,14 +118,14 @@ def print_status(status: dict[str, Any]) -> None:
     option("--limit", type=int, default=10, help="rows of each (default 10)"),
     JSON,
 )
-def main(given: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> None:
     if warehouse.is_embedded() and not (warehouse.home() / "pg").exists():
         begin = "make demo, or daybook run DAY --data PATH"
         raise DaybookError(f"Nothing has run in {warehouse.home()} yet: {begin}.")
-    if not 0 < given.limit <= MOST:
+    if not 0 < args.limit <= MOST:
         raise UsageError(f"--limit is a number of rows, from 1 to {MOST:,}.")
-    status = read_status(given.limit)
-    print(json.dumps(status, indent=2)) if given.json else print_status(status)
+    status = read_status(args.limit)
+    print(json.dumps(status, indent=2)) if args.json else print_status(status)
 
 
 if __name__ == "__main__":

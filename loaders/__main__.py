@@ -31,11 +31,11 @@ from loaders.sources import declared_tables
         help="land this table only, whatever else is there; may be given again",
     ),
 )
-def main(given: argparse.Namespace) -> int:
-    day = parse_day(given.day)
-    declared_tables(given.sources)
-    check_workers(given.workers)
-    data, run = data_path(given.data), f"land-{uuid.uuid4()}"
+def main(args: argparse.Namespace) -> int:
+    day = parse_day(args.day)
+    declared_tables(args.sources)
+    check_workers(args.workers)
+    data, run = data_path(args.data), f"land-{uuid.uuid4()}"
     with Progress(day.text, sys.stderr) as progress:
         progress("landing")
         warehouse.start()
@@ -46,14 +46,14 @@ def main(given: argparse.Namespace) -> int:
                 data,
                 day,
                 flow_run_id=run,
-                tables=given.table,
-                force=given.force,
-                allow_empty=given.allow_empty,
-                allow_shrink=given.allow_shrink,
-                sources=given.sources,
+                tables=args.table,
+                force=args.force,
+                allow_empty=args.allow_empty,
+                allow_shrink=args.allow_shrink,
+                sources=args.sources,
                 progress=progress,
                 lock=lock,
-                workers=given.workers,
+                workers=args.workers,
             )
             match_names(day, flow_run_id=run, lock=lock)
     print(readable(account(landed)))

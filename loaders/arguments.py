@@ -24,8 +24,8 @@ def command(
             parser = argparse.ArgumentParser(prog=prog, description=about, epilog=examples)
             for add in options:
                 add(parser)
-            given = parser.parse_args(arguments)
-            return guarded(lambda: work(given), verbose=getattr(given, "verbose", False))
+            args = parser.parse_args(arguments)
+            return guarded(lambda: work(args), verbose=getattr(args, "verbose", False))
 
         return main
 
@@ -66,14 +66,14 @@ def add_landing(parser: argparse.ArgumentParser) -> None:
     add("--allow-shrink", action="store_true", help=shrink)
 
 
-def data_path(given: str | None) -> str:
+def data_path(data: str | None) -> str:
     """--data or DATA_BASE_PATH; UsageError when neither is given."""
-    if data := given or os.environ.get("DATA_BASE_PATH"):
-        return data
+    if place := data or os.environ.get("DATA_BASE_PATH"):
+        return place
     raise UsageError("Where is the data? Give --data PATH or set DATA_BASE_PATH.")
 
 
-def check_workers(given: int) -> None:
+def check_workers(number: int) -> None:
     """UsageError unless --workers is 1 or more."""
-    if given < 1:
+    if number < 1:
         raise UsageError("--workers is a number of processes from 1.")

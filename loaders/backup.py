@@ -94,15 +94,15 @@ def first_error(output: str) -> str:
     "example: %(prog)s warehouse.backup",
     option("file", type=Path, help="where to; only its owner may read it"),
 )
-def main(given: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> None:
     # else SIGTERM would leave a half-written file in a hidden folder
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         warehouse.wake()
-        tables, rows = backup(given.file)
+        tables, rows = backup(args.file)
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f"{given.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
+    print(f"{args.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
 
 
 if __name__ == "__main__":

@@ -105,11 +105,11 @@ def _sheet_cell(value: Any) -> Any:
     option("--to", required=True, metavar="FILE", help="its ending says the format"),
     option("--personal", action="store_true", help="with what is declared personal"),
 )
-def main(given: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> None:
     warehouse.wake()
-    rows, left_out = export_table(given.table, Path(given.to), given.personal)
+    rows, left_out = export_table(args.table, Path(args.to), args.personal)
     without = f", without {', '.join(left_out)} (--personal has them)" if left_out else ""
-    print(f"{given.to}: {rows:,} rows{without}")
+    print(f"{args.to}: {rows:,} rows{without}")
 
 
 if __name__ == "__main__":

@@ -41,19 +41,20 @@ def day_folder(data: str | Path, day: Day) -> Place:
     with naming_errors_of(root):
         if not root.is_dir():
             raise DaybookError(f"{root}: there is no such data folder.")
-        found = [root / name for name in (day.text, f"sync-{day.text}") if (root / name).exists()]
-        if len(found) > 1:
+        folders = [root / name for name in (day.text, f"sync-{day.text}") if (root / name).exists()]
+        if len(folders) > 1:
             raise DaybookError(
-                f"{found[0]} and {found[1]} both hold {day}: keep one, so that it is clear which."
+                f"{folders[0]} and {folders[1]} both hold {day}: keep one, so that it is clear"
+                " which."
             )
-        if not found:
+        if not folders:
             days = ", ".join(_days_there(root)) or "none"
             is_day = root.name in (day.text, f"sync-{day.text}")
             raise DaybookError(
                 f"{root} has no {day.text}/ or sync-{day.text}/; days there: {days}"
                 + (f". Did you mean --data {root.parent}?" if is_day else "")
             )
-        (folder,) = found
+        (folder,) = folders
         if not folder.is_dir():
             raise DaybookError(f"{folder}: a folder is expected here.")
         if folder.is_symlink():

@@ -185,7 +185,7 @@ def checked(
     reading.check()
     if table.kind == "snapshot":
         check_shrink(reading, partition, before, allow_shrink)
-    drift = ledger.drift(read.found.missing(), read.found.unknown, before)
+    drift = ledger.drift(read.observed.missing(), read.observed.unknown, before)
     counts = (read.records.total(), read.landed, read.rejected)
     return Outcome("succeeded", *counts, drift, rows_repaired=read.repaired)
 

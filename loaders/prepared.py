@@ -19,7 +19,7 @@ from loaders import s3
 from loaders.errors import DaybookError
 from loaders.raw_file import Format, Place, RawFile, naming_errors_of, opened, versions
 from loaders.readers.formats import Scanned
-from loaders.readers.rows import PIECE, Found, UnreadableError
+from loaders.readers.rows import PIECE, Observed, UnreadableError
 from loaders.schema import Table
 from loaders.tally import Read
 
@@ -60,7 +60,7 @@ class Prepared:
 
     def as_json(self) -> dict[str, Any]:
         """The table's entry in the manifest."""
-        found, files, error = self.read.found, self.files, self.error
+        observed, files, error = self.read.observed, self.files, self.error
         return {
             "name": self.table.name,
             "declared": described(self.table),
@@ -70,8 +70,8 @@ class Prepared:
             "rejected": self.read.rejected,
             "repaired": self.read.repaired,
             "records": self.read.records,
-            "missing": sorted(found.missing()),
-            "unknown": sorted(found.unknown),
+            "missing": sorted(observed.missing()),
+            "unknown": sorted(observed.unknown),
             "parts": self.parts,
         }
 
@@ -101,10 +101,10 @@ def sweep(folder: Place) -> None:
 
     system, root = system_of(folder)
     named = {f"/{part}" for table in _manifest(folder)["tables"] for part in table["parts"]}
-    for found in system.get_file_info(FileSelector(root, recursive=True)):
-        part = _PART.fullmatch(found.path.removeprefix(root))
+    for entry in system.get_file_info(FileSelector(root, recursive=True)):
+        part = _PART.fullmatch(entry.path.removeprefix(root))
         if part and part[1] not in named:
-            system.delete_file(found.path)
+            system.delete_file(entry.path)
 
 
 def read(folder: Place, tables: list[Table]) -> list[Prepared]:
@@ -152,13 +152,13 @@ def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepare
         Scanned(RawFile(path, folder / path, form, False, size, 0), digest)
         for path, form, size, digest in entry["files"]
     )
-    found = Found(absent=set(entry["missing"]), unknown=set(entry["unknown"]))
+    observed = Observed(absent=set(entry["missing"]), unknown=set(entry["unknown"]))
     counts = (entry["rejected"], entry["repaired"], Counter(entry["records"]))
     return Prepared(
         table,
         files,
         UnreadableError(*entry["error"]) if entry["error"] else None,
-        Read(0, *counts, found),
+        Read(0, *counts, observed),
         tuple(entry["parts"]),
         tuple(_written(folder, part + ROWS, "csv") for part in entry["parts"]),
         tuple(_written(folder, part + REJECTED, "json") for part in entry["parts"]),

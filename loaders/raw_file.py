@@ -128,12 +128,12 @@ def versions(places: Sequence[Place]) -> list[s3.Version]:
     """Size, time and etag of each place now; all are on disk, or all in S3."""
     if on_s3 := [place for place in places if isinstance(place, s3.S3Path)]:
         return s3.versions(on_s3)
-    found: list[s3.Version] = []
+    versions: list[s3.Version] = []
     for place in places:
         with naming_errors_of(place):
             status = Path(str(place)).stat()
-        found.append((status.st_size, status.st_mtime_ns, None))
-    return found
+        versions.append((status.st_size, status.st_mtime_ns, None))
+    return versions
 
 
 def check_unchanged(*files: RawFile) -> None:

@@ -16,7 +16,7 @@ from loaders.plan import Plan
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.formats import read_pieces
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, KeylessError, Reject, UnreadableError
+from loaders.readers.rows import KeylessError, Observed, Reject, UnreadableError
 from loaders.slices import Slice, opened_slice
 from loaders.tally import Read, Rejects
 
@@ -49,10 +49,10 @@ class Reading:
     def _begin(self) -> None:
         """Start from the beginning: nothing has been read."""
         self.rejects = Rejects()
-        self.read = Read(found=Found(put_aside=self._put_aside))
+        self.read = Read(observed=Observed(put_aside=self._put_aside))
         headers = {scanned.header for scanned in self.plan.files or () if scanned.header}
         for header in headers:
-            self.mapping.header(header).note(self.read.found)
+            self.mapping.header(header).note(self.read.observed)
 
     def copy_into(self, partition: NewPartition) -> None:
         """Fill the partition: COPY takes large plain CSVs unchanged, and all other files parsed. If
@@ -92,7 +92,7 @@ class Reading:
             opening = partial(opened_slice, part, self.plan.table.encoding, self._on_read)
             try:
                 for piece, count in read_pieces(
-                    part.scanned, self.mapping, self.read.found, opening, part.first
+                    part.scanned, self.mapping, self.read.observed, opening, part.first
                 ):
                     rows += count
                     self._on_read(0, count)
@@ -106,7 +106,7 @@ class Reading:
                 self._on_read(part.bytes)
             # one file of no bytes may be an empty list; among others it is a page that was lost
             may_be_blank = self.plan.may_be_empty and len(self.plan.files or ()) == 1
-            if self.read.found.blank and not may_be_blank:
+            if self.read.observed.blank and not may_be_blank:
                 is_sheet = part.scanned.file.format == "xlsx"
                 what = "its first sheet is empty" if is_sheet else "it has no bytes: fetch it again"
                 raise UnreadableError(f"{path}: {what}. Nothing was replaced.")

@@ -79,10 +79,10 @@ def restore(file: Path, *, replace: bool = False) -> None:
     option("file", type=Path),
     option("--replace", action="store_true", help="also where something has landed: that goes"),
 )
-def main(given: argparse.Namespace) -> None:
+def main(args: argparse.Namespace) -> None:
     warehouse.wake()
-    restore(given.file, replace=given.replace)
-    print(f"The warehouse at {warehouse.where()} is what {given.file} holds: all hashes agree.")
+    restore(args.file, replace=args.replace)
+    print(f"The warehouse at {warehouse.where()} is what {args.file} holds: all hashes agree.")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from loaders.readers import guess
 from loaders.readers.formats import read_pieces, scan
 from loaders.readers.json_blocks import decode
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Digits, Found, has_value
+from loaders.readers.rows import Digits, Observed, has_value
 from loaders.schema import Table
 
 SAMPLED = 10_000  # records
@@ -54,7 +54,7 @@ def read_sample(
     location: Path, encoding: str, is_key: Callable[[str], bool]
 ) -> tuple[Table, list[Field]]:
     """How a file or a folder is read, as a table without columns, and the fields of its records.
-    Found out are a CSV's delimiter, and the path of the list of records where each file would be
+    Observed out are a CSV's delimiter, and the path of the list of records where each file would be
     one record without a key. `is_key`: whether a field's name may be the key's.
 
     UsageError when there are no records.
@@ -97,7 +97,7 @@ def _records(files: list[RawFile], table: Table) -> Iterator[dict[str, Any]]:
     for file in files:
         scanned = scan(file, mapping)
         names = scanned.header or ()
-        for piece, _ in read_pieces(scanned, mapping, Found()):
+        for piece, _ in read_pieces(scanned, mapping, Observed()):
             for *_, extra, _path, _number in csv.reader(io.StringIO(piece.decode(), newline="")):
                 record = decode(extra, 0)[0]
                 record = record if isinstance(record, dict) else {}

@@ -235,8 +235,8 @@ def _quoted(text: str) -> str:
     option("--delta", action="store_true", help="a day's file has only what is new or changed"),
     option("--encoding", default="utf-8", help="of a text file, when not UTF-8"),
 )
-def main(given: argparse.Namespace) -> None:
-    table = look(given.entity, given.sample, given.key, delta=given.delta, encoding=given.encoding)
+def main(args: argparse.Namespace) -> None:
+    table = look(args.entity, args.sample, args.key, delta=args.delta, encoding=args.encoding)
     files = files_of(table)
     build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
     for path, text in files.items():

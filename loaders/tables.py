@@ -38,7 +38,7 @@ def ensure_tables(conn: Connection) -> list[str]:
 
 def missing(conn: Connection) -> list[str]:
     """What `ensure_tables` would add, as `stg_x` or `stg_x.column`; reads only."""
-    found = conn.cursor(row_factory=scalar_row).execute(
+    names = conn.cursor(row_factory=scalar_row).execute(
         """
         select relname || '.' || attname
         from pg_class
@@ -46,7 +46,7 @@ def missing(conn: Connection) -> list[str]:
         where relnamespace = to_regnamespace('bronze') and relkind = 'p'
         """
     )
-    present = set(found)
+    present = set(names)
     gaps = []
     for table in declared_tables().values():
         if f"{table.name}._day" not in present:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from loaders.readers.rows import Found, KeylessError
+from loaders.readers.rows import KeylessError, Observed
 
 IN_MEMORY = 8 << 20  # characters of rejects; more are kept on disk
 
@@ -24,7 +24,7 @@ class Read:
     rejected: int = 0
     repaired: int = 0
     records: Counter[str] = field(default_factory=Counter)
-    found: Found = field(default_factory=Found)
+    observed: Observed = field(default_factory=Observed)
     keyed: set[str] = field(default_factory=set)
     keyless: dict[str, KeylessError] = field(default_factory=dict)
 
@@ -34,7 +34,7 @@ class Read:
         self.rejected += other.rejected
         self.repaired += other.repaired
         self.records.update(other.records)
-        self.found.add(other.found)
+        self.observed.add(other.observed)
         self.keyed |= other.keyed
         self.keyless = other.keyless | self.keyless
 

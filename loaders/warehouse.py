@@ -178,8 +178,8 @@ def _revision(conn: Connection) -> str | None:
     'example: psql "$(%(prog)s uri)"',
     option("command", choices=COMMANDS, help="; ".join(f"{n}: {w}" for n, w in COMMANDS.items())),
 )
-def main(given: argparse.Namespace) -> None:
-    print(_answer(given.command))
+def main(args: argparse.Namespace) -> None:
+    print(_answer(args.command))
 
 
 def _answer(command: str) -> str:

@@ -317,7 +317,7 @@ def test_a_broken_line_costs_at_most_five_good_ones(tmp_path: Path) -> None:
     from loaders.raw_file import RawFile
     from loaders.readers.json_file import read_json
     from loaders.readers.mapping import Mapping
-    from loaders.readers.rows import Found
+    from loaders.readers.rows import Observed
     from loaders.sources import declared_tables
 
     table = declared_tables()["stg_transactions"]
@@ -330,7 +330,7 @@ def test_a_broken_line_costs_at_most_five_good_ones(tmp_path: Path) -> None:
         for _ in range(2):
             started = time.process_time()
             with path.open("rb") as stream:
-                for _piece in read_json(file, stream, Mapping(table), Found()):
+                for _piece in read_json(file, stream, Mapping(table), Observed()):
                     pass
             best = min(best, time.process_time() - started)
         costs.append(best)

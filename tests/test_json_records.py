@@ -14,7 +14,7 @@ from loaders.raw_file import RawFile
 from loaders.readers.json_cells import Cells
 from loaders.readers.json_file import Reader, read_json
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, UnreadableError
+from loaders.readers.rows import Observed, UnreadableError
 from loaders.schema import Column, Table
 from tests.copied import by_python, rows_of
 
@@ -55,7 +55,7 @@ def test_only_what_is_in_doubt_goes_to_pythons_json(
 
     monkeypatch.setattr(Reader, "_lines_of", watched)
     stream = io.BytesIO(f"{line}\n".encode())
-    pieces = read_json(FILE, stream, Mapping(TABLE), Found())
+    pieces = read_json(FILE, stream, Mapping(TABLE), Observed())
     (row,) = rows_of(b"".join(piece for piece, _ in pieces))
     assert list(row.values) == values
     assert (json.loads(row.extra) if row.extra else None) == extra
@@ -75,7 +75,7 @@ def test_names_that_are_data_and_places_that_part_are_read_alike(records: tuple[
     content = "\n".join(map(json.dumps, given)).encode()
     outcomes = []
     for reader in (by_python, read_json):
-        found = Found()
+        found = Observed()
         pieces = list(reader(FILE, io.BytesIO(content), Mapping(table), found))
         rows = rows_of(b"".join(piece for piece, _ in pieces))
         plain = [(row.values, json.loads(row.extra) if row.extra else None) for row in rows]
@@ -87,7 +87,7 @@ def test_names_that_are_data_and_places_that_part_are_read_alike(records: tuple[
 def test_names_beyond_those_that_are_learnt_are_kept() -> None:
     extra = {f"n{n}": n for n in range(300)} | {"contact": {"new": 1}}
     content = json.dumps({"id": 1} | extra).encode()
-    read = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Found())
+    read = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Observed())
     (row,) = rows_of(b"".join(piece for piece, _ in read))
     assert json.loads(row.extra or "") == extra
 
@@ -96,7 +96,7 @@ def test_a_declared_name_may_have_what_json_escapes() -> None:
     places = (('say "a"',), ("in", "a\\b"))
     table = replace(TABLE, columns=(COLUMNS[0], Column("a", "text", places)))
     content = r'{"id": 1, "say \"a\"": 1}' + "\n" + r'{"id": 2, "in": {"a\\b": 2, "c": 3}}'
-    found = Found()
+    found = Observed()
     read = read_json(FILE, io.BytesIO(content.encode()), Mapping(table), found)
     rows = rows_of(b"".join(piece for piece, _ in read))
     assert [(row.values, row.extra) for row in rows] == [
@@ -114,7 +114,7 @@ def test_a_text_is_looked_at_in_time_linear_in_its_escapes() -> None:
             return super().count(sub, start, end)
 
     values = Looked(b'\0"' + rb"line\n" * 10_000 + b'"\0{"b": 1}\0[]')
-    cells = Cells(Mapping(TABLE), Found())._row(values)
+    cells = Cells(Mapping(TABLE), Observed())._row(values)
     assert cells == b'"' + b"line\n" * 10_000 + b'","{""b"":1}",[]'
     assert Looked.seen <= len(values)
 
@@ -123,7 +123,7 @@ def test_a_number_that_is_none_is_no_id() -> None:
     """The text is one: people are called Nan."""
 
     def ids(content: bytes) -> list[str | None]:
-        pieces = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Found())
+        pieces = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Observed())
         return [row.values[0] for row in rows_of(b"".join(piece for piece, _ in pieces))]
 
     found = ids(b'[{"id": 1}, {"id": NaN}, {"id": -Infinity}, {"id": "NaN"}]')
@@ -149,7 +149,7 @@ def test_a_path_goes_through_a_list_of_objects_for_a_column_of_lists(
     lists = Column("agent_ids", "jsonb", (("members", "id"), ("members",)))
     mapping = Mapping(replace(TABLE, columns=(COLUMNS[0], lists)))
     stream = io.BytesIO(f'{{"id": 1, "members": {members}}}\n'.encode())
-    pieces = read_json(FILE, stream, mapping, Found())
+    pieces = read_json(FILE, stream, mapping, Observed())
     (row,) = rows_of(b"".join(piece for piece, _ in pieces))
     assert list(row.values) == ["1", ids]
     assert (json.loads(row.extra) if row.extra else None) == extra
@@ -157,7 +157,7 @@ def test_a_path_goes_through_a_list_of_objects_for_a_column_of_lists(
 
 def test_what_a_list_has_of_a_column_that_is_none_is_kept_whole() -> None:
     stream = io.BytesIO(b'{"id": 1, "contact": [{"email": "a"}]}\n')
-    pieces = read_json(FILE, stream, Mapping(TABLE), Found())
+    pieces = read_json(FILE, stream, Mapping(TABLE), Observed())
     (row,) = rows_of(b"".join(piece for piece, _ in pieces))
     assert (list(row.values), json.loads(row.extra or "")) == (
         ["1", None, None],
@@ -183,6 +183,6 @@ def test_places_that_are_joined_come_together_in_each_format(
     row = mapping.header(["id", "p.last", "P.First", "name"]).row(1, ["1", last, first, "own"])
     assert (row.values[1], row.extra) == (name, '{"name":"own"}')
     fields = {"id": 1, "p": {"last": last, "first": first}, "name": "own"}
-    pieces = read_json(FILE, io.BytesIO(json.dumps(fields).encode()), mapping, Found())
+    pieces = read_json(FILE, io.BytesIO(json.dumps(fields).encode()), mapping, Observed())
     (read,) = rows_of(b"".join(piece for piece, _ in pieces))
     assert (read.values[1], read.extra) == (row.values[1], row.extra)

@@ -16,7 +16,7 @@ from loaders.errors import DaybookError
 from loaders.raw_file import RawFile
 from loaders.readers import json_blocks, json_file
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, Reject, Row, UnreadableError
+from loaders.readers.rows import Observed, Reject, Row, UnreadableError
 from loaders.schema import Column, Table
 from loaders.sources import declared_tables
 from tests.copied import by_python, rows_of
@@ -31,14 +31,14 @@ LINES = replace(FILE, path="t.jsonl")
 
 
 def read(
-    content: str | bytes, table: Table = TABLE, found: Found | None = None, file: RawFile = FILE
+    content: str | bytes, table: Table = TABLE, found: Observed | None = None, file: RawFile = FILE
 ) -> list[Row | Reject]:
     """What is found with Python's json alone, once msgspec has found the same."""
     raw = content.encode() if isinstance(content, str) else content
     mapping = Mapping(table)
     outcomes: list[Any] = []
     for reader in (by_python, json_file.read_json):
-        mine = Found() if found is None else found
+        mine = Observed() if found is None else found
         kept: list[Reject] = []
         mine.put_aside = kept.append
         try:
@@ -135,7 +135,7 @@ def test_values_land_as_text() -> None:
 
 
 def test_undeclared_fields_keep_their_nesting() -> None:
-    found = Found()
+    found = Observed()
     content = '[{"id": 1, "in": {"b": 2, "c": {"d": 3}}, "e": null}, {"in": 4}, {"in": null}]'
     assert [row.extra for row in read(content, found=found)] == [
         '{"e":null,"in":{"c":{"d":3}}}',

@@ -13,7 +13,7 @@ from loaders import slices
 from loaders.raw_file import RawFile
 from loaders.readers.formats import Scanned, read_pieces, scan
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, KeylessError, Row, UnreadableError
+from loaders.readers.rows import KeylessError, Observed, Row, UnreadableError
 from loaders.schema import Table
 from loaders.slices import LINE_LIMIT, Slice, cut, look, opened_slice
 from loaders.sources import declared_tables
@@ -52,9 +52,9 @@ def slices_of(scanned: Scanned, mapping: Mapping = MAPPING) -> tuple[list[Slice]
 def read(parts: list[Slice], mapping: Mapping = MAPPING) -> tuple[list[Any], Any, str]:
     """The records, the fields that were found, and what is said of the error that ended it."""
     records: list[Any] = []
-    every, keyless, error = Found(), [], ""
+    every, keyless, error = Observed(), [], ""
     for part in parts:
-        found = Found(put_aside=records.append)
+        found = Observed(put_aside=records.append)
         try:
             opening = partial(opened_slice, part)
             for piece, _ in read_pieces(part.scanned, mapping, found, opening, part.first):

@@ -8,8 +8,8 @@ from alembic import context
 from loaders import warehouse
 from loaders.backup import SCHEMAS
 
-given = context.config.attributes.get("connection")
-with nullcontext(given) if given else warehouse.engine("daybook alembic").begin() as connection:
+shared = context.config.attributes.get("connection")
+with nullcontext(shared) if shared else warehouse.engine("daybook alembic").begin() as connection:
     for schema in SCHEMAS:
         connection.exec_driver_sql(f"create schema if not exists {schema}")
     context.configure(

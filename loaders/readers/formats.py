@@ -12,7 +12,7 @@ from typing import IO
 from loaders.raw_file import RawFile, opened, sha256
 from loaders.readers import csv_file, json_file
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import Found, Pieces, Reject, UnreadableError, pieces
+from loaders.readers.rows import Observed, Pieces, Reject, UnreadableError, pieces
 
 Opening = Callable[[], AbstractContextManager[IO[bytes]]]
 
@@ -60,7 +60,7 @@ def has_record(scanned: Scanned, mapping: Mapping) -> bool:
         return scanned.records > 0
     rejected: deque[Reject] = deque(maxlen=1)
     try:
-        pieces_read = read_pieces(scanned, mapping, Found(put_aside=rejected.append))
+        pieces_read = read_pieces(scanned, mapping, Observed(put_aside=rejected.append))
         return any(True for _ in pieces_read) or bool(rejected)
     except UnreadableError:
         return True  # not empty; landing says what is wrong with it
@@ -69,34 +69,34 @@ def has_record(scanned: Scanned, mapping: Mapping) -> bool:
 def read_pieces(
     scanned: Scanned,
     mapping: Mapping,
-    found: Found,
+    observed: Observed,
     opening: Opening | None = None,
     first: int | None = None,
 ) -> Pieces:
-    """The file's records as bytes for COPY; rejects go to `found`. For a slice of a file `opening`
-    opens its bytes, `first` is the number of its first record (0: a CSV's header), and each JSON
-    record is on a line of its own.
+    """The file's records as bytes for COPY; rejects go to `observed`. For a slice of a file
+    `opening` opens its bytes, `first` is the number of its first record (0: a CSV's header), and
+    each JSON record is on a line of its own.
 
     UnreadableError for a file that is of no use as a whole.
     """
     file = scanned.file
     opening = opening or partial(opened, file, encoding=mapping.table.encoding)
-    found.blank = scanned.header is None and file.format != "json"
-    if found.blank:
+    observed.blank = scanned.header is None and file.format != "json"
+    if observed.blank:
         return
     header = mapping.header(scanned.header or ())
     if file.format == "parquet":
         from loaders.readers.parquet_file import read_parquet
 
-        yield from pieces(read_parquet(file, mapping), file.path, found)
+        yield from pieces(read_parquet(file, mapping), file.path, observed)
     elif file.format == "xlsx":
         from loaders.readers.sheet_file import read_sheet
 
-        yield from pieces(read_sheet(file, mapping, header), file.path, found)
+        yield from pieces(read_sheet(file, mapping, header), file.path, observed)
     else:
         with opening() as stream:
             if file.format == "json":
-                yield from json_file.read_json(file, stream, mapping, found, first)
+                yield from json_file.read_json(file, stream, mapping, observed, first)
             else:
                 records = csv_file.read_csv(file, stream, mapping, header, first or 0)
-                yield from pieces(records, file.path, found)
+                yield from pieces(records, file.path, observed)

@@ -19,7 +19,7 @@ import msgspec
 
 from loaders.readers.json_blocks import PAGE, decode
 from loaders.readers.mapping import Mapping, Node
-from loaders.readers.rows import Digits, Found, cell, json_text
+from loaders.readers.rows import Digits, Observed, cell, json_text
 from loaders.readers.values import suspect
 from loaders.schema import FieldPath
 
@@ -168,10 +168,10 @@ def _to_learn(fields: dict[str, Any], node: Node, path: FieldPath) -> Iterator[F
 
 
 class Cells:
-    """Makes the lines of one file's records, and notes their fields in `found`."""
+    """Makes the lines of one file's records, and notes their fields in `observed`."""
 
-    def __init__(self, mapping: Mapping, found: Found) -> None:
-        self._mapping, self._found = mapping, found
+    def __init__(self, mapping: Mapping, observed: Observed) -> None:
+        self._mapping, self._observed = mapping, observed
         self._keeps_extra = not mapping.table.hashes
         suspects = suspect(mapping.habits, "\0")
         self._odd = (*_ODD, suspects) if suspects else _ODD
@@ -180,7 +180,7 @@ class Cells:
     def _use(self, shape: Shape) -> None:
         self._shape = self._mapping.shape = shape
         for name in shape.unknown:
-            self._found.note_field(name)
+            self._observed.note_field(name)
 
     def line(self, raw: bytes) -> bytes | None:
         """A record's cells without its lineage; None when Python's json has to read the record."""
@@ -197,17 +197,17 @@ class Cells:
         values = shape.values(record)
         if values is None:
             return None
-        found = self._found
-        if found.never is None:
-            found.never = dict(enumerate(self._mapping.names))
-        for at in found.never:
+        observed = self._observed
+        if observed.never is None:
+            observed.never = dict(enumerate(self._mapping.names))
+        for at in observed.never:
             if values[at] is not ABSENT:
-                never = [(at, name) for at, name in found.never.items() if values[at] is ABSENT]
-                found.never = dict(never)
+                never = [(at, name) for at, name in observed.never.items() if values[at] is ABSENT]
+                observed.never = dict(never)
                 break
-        if not found.keyed:
+        if not observed.keyed:
             firsts = (bytes(values[at])[:1] for at in self._mapping.key)
-            found.keyed = all(first not in (b"n", b"{", b"[") for first in firsts)
+            observed.keyed = all(first not in (b"n", b"{", b"[") for first in firsts)
         row = self._row(b"\0".join((b"", *values[: self._mapping.width])))
         extra = shape.undeclared.json(values)
         if not (extra and self._keeps_extra):

@@ -19,7 +19,7 @@ from loaders.readers import guess, json_blocks, rows
 from loaders.readers.json_blocks import Block, Broken, Window, as_text, decode
 from loaders.readers.json_cells import Cells
 from loaders.readers.mapping import Mapping, is_list_of_objects
-from loaders.readers.rows import Found, Pieces, Reject, UnreadableError
+from loaders.readers.rows import Observed, Pieces, Reject, UnreadableError
 
 # Escapes that Postgres can't store: a NUL, half of a pair; after another backslash only perhaps.
 _UNSTORABLE = re.compile(
@@ -29,16 +29,16 @@ _UNSTORABLE = re.compile(
 
 
 def read_json(
-    file: RawFile, stream: IO[bytes], mapping: Mapping, found: Found, first: int | None = None
+    file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Observed, first: int | None = None
 ) -> Pieces:
-    """The file's records as bytes for COPY; rejects go to `found`. With `first` the stream is some
-    of the file's lines, each one record, and `first` is the number of the first.
+    """The file's records as bytes for COPY; rejects go to `observed`. With `first` the stream is
+    some of the file's lines, each one record, and `first` is the number of the first.
 
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
     records has the key.
     """
-    window, reader = Window(file, stream), Reader(mapping, found, file.path, first or 1)
-    found.keyed = False
+    window, reader = Window(file, stream), Reader(mapping, observed, file.path, first or 1)
+    observed.keyed = False
     first_values: list[Any] = []  # of the first block
     try:
         page = mapping.table.records or json_blocks.PAGE
@@ -62,9 +62,9 @@ def read_json(
             f"{file.path} {what}: fetch it again. Nothing was replaced. Record {number}: {broken}.",
             begins,
         ) from None
-    if first_values and not found.keyed:
+    if first_values and not observed.keyed:
         raise guess.refuse_page(file, mapping.table, first_values[0], window.head)
-    found.blank = not window.head.strip(" \t\r\n\ufeff")
+    observed.blank = not window.head.strip(" \t\r\n\ufeff")
 
 
 def _first_value(block: Block) -> Any:
@@ -87,10 +87,10 @@ def _check_page(file: RawFile, first: Any, mapping: Mapping, window: Window, alo
 class Reader:
     """Turns a file's blocks into lines for COPY; `number` is that of the last record."""
 
-    def __init__(self, mapping: Mapping, found: Found, path: str, first: int = 1) -> None:
+    def __init__(self, mapping: Mapping, observed: Observed, path: str, first: int = 1) -> None:
         self.number = first - 1
-        self._mapping, self._found = mapping, found
-        self._line = Cells(mapping, found).line
+        self._mapping, self._observed = mapping, observed
+        self._line = Cells(mapping, observed).line
         self._end = rows.line_end(path)
         self._page = mapping.table.records or json_blocks.PAGE
 
@@ -132,7 +132,7 @@ class Reader:
 
     def _reject(self, reason: str, raw: str) -> None:
         self.number += 1
-        self._found.put_aside(Reject(self.number, reason, rows.raw_text(raw)))
+        self._observed.put_aside(Reject(self.number, reason, rows.raw_text(raw)))
 
     def _record(self, value: Any, raw: str, *, may_be_page: bool) -> Iterator[bytes]:
         if not isinstance(value, dict):
@@ -146,9 +146,9 @@ class Reader:
         if is_odd and (storable := rows.repaired(value)) != value:
             surrogate = rows.UNSTORABLE.search(rows.json_text(value))  # in which a NUL is an escape
             why = rows.why_unstorable(raw) or ("lone surrogate" if surrogate else "nul byte")
-            self._found.put_aside(Reject(self.number, why, rows.raw_text(raw), landed=True))
+            self._observed.put_aside(Reject(self.number, why, rows.raw_text(raw), landed=True))
             value = storable
-        row = self._mapping.record(self.number, value, self._found)
+        row = self._mapping.record(self.number, value, self._observed)
         yield rows.line(row) + self._end % self.number
 
 

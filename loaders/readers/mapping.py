@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
-from loaders.readers.rows import Found, Row, has_value, is_key, json_text, text_of
+from loaders.readers.rows import Observed, Row, has_value, is_key, json_text, text_of
 from loaders.readers.values import Treat, chained, declared_of, habit_of
 from loaders.schema import FieldPath, Table
 
@@ -58,10 +58,10 @@ class Mapping:
         habits = {self.names[place]: habit for place, habit in self.habits.items()}
         return {i: habits[name] for i, name in enumerate(columns) if name in habits}
 
-    def record(self, number: int, record: dict[str, Any], found: Found) -> Row:
-        """The row of a JSON record as Python's json parsed it; its fields are noted in `found`."""
+    def record(self, number: int, record: dict[str, Any], observed: Observed) -> Row:
+        """The row of a JSON record as Python's json parsed it; `observed` notes its fields."""
         candidates: Candidates = {}
-        extra = _spread(record, self.tree, (), candidates, found)
+        extra = _spread(record, self.tree, (), candidates, observed)
         landed: dict[int, Any] = {}
         used: set[FieldPath] = set()
         unused: list[Candidate] = []
@@ -73,15 +73,15 @@ class Mapping:
             unused += full[count:]
         for _, path, value in unused:
             if path not in used:
-                found.note_field(".".join(path))
+                observed.note_field(".".join(path))
                 holder = extra
                 for name in path[:-1]:
                     holder = holder.setdefault(name, {})
                 holder[path[-1]] = value
-        never = dict(enumerate(self.names)) if found.never is None else found.never
-        found.never = {place: name for place, name in never.items() if place not in landed}
+        never = dict(enumerate(self.names)) if observed.never is None else observed.never
+        observed.never = {place: name for place, name in never.items() if place not in landed}
         values = [landed.get(place) for place in range(self.width)]
-        found.keyed = found.keyed or all(is_key(values[place]) for place in self.key)
+        observed.keyed = observed.keyed or all(is_key(values[place]) for place in self.key)
         return self.row(number, [text_of(value) for value in values], extra)
 
     def combined(self, column: int, values: Sequence[Any]) -> tuple[int, Any]:
@@ -147,13 +147,13 @@ class Header:
             if not self.places[place] and columns[place].default is None
         ]
 
-    def note(self, found: Found) -> None:
-        """Note in `found` which columns the header lacks, and which names nobody declared."""
+    def note(self, observed: Observed) -> None:
+        """Note in `observed` which columns the header lacks, and which names nobody declared."""
         for column, indexes in zip(self._mapping.table.columns, self.places, strict=True):
             if not indexes and column.default is None:
-                found.absent.add(column.name)
+                observed.absent.add(column.name)
         for name, _ in self.unknown:
-            found.note_field(name)
+            observed.note_field(name)
 
     def row(self, number: int, fields: Sequence[Any]) -> Row:
         """The row of a record with these fields (text, or None), in the header's order."""
@@ -202,7 +202,7 @@ class Node:
 
 
 def _spread(
-    record: dict[str, Any], node: Node, path: FieldPath, candidates: Candidates, found: Found
+    record: dict[str, Any], node: Node, path: FieldPath, candidates: Candidates, observed: Observed
 ) -> dict[str, Any]:
     """Add an object's values to the columns' candidates; returns its undeclared fields."""
     undeclared: dict[str, Any] = {}
@@ -210,17 +210,17 @@ def _spread(
     for name, value in record.items():
         child, field = node.children.get(name), (*path, name)
         if child and child.children and isinstance(value, dict):
-            if inner := _spread(value, child, field, candidates, found):
+            if inner := _spread(value, child, field, candidates, observed):
                 objects[name] = inner
         elif child and child.children and child.takes_lists and is_list_of_objects(value):
             _spread_list(value, child, field, candidates)
-            if any(inners := [_spread(one, child, field, {}, found) for one in value]):
+            if any(inners := [_spread(one, child, field, {}, observed) for one in value]):
                 objects[name] = inners
         elif child and child.columns:
             for column, rank in child.columns:
                 candidates.setdefault(column, []).append((rank, field, value))
         elif child is None or value is not None:
-            found.note_field(".".join(field))
+            observed.note_field(".".join(field))
             undeclared[name] = value
     return undeclared | objects
 

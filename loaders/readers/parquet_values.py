@@ -113,10 +113,10 @@ def _check_lengths(column: pyarrow.Array, file: RawFile) -> None:
 
 def _time(text: str) -> str:
     """ISO 8601, the fraction without trailing zeros; typing cuts digits beyond microseconds."""
-    found = _SECONDS.match(text)
-    if found is None:
+    match = _SECONDS.match(text)
+    if match is None:
         return text
-    return f"{found[1]}T{found[2]}{found[3] or ''}{found[4]}"
+    return f"{match[1]}T{match[2]}{match[3] or ''}{match[4]}"
 
 
 def _float(value: Any) -> str:

@@ -64,7 +64,7 @@ def nowhere(_reject: Reject) -> None:
 
 
 @dataclass
-class Found:
+class Observed:
     """What reading a table's files found besides rows. Rejects go to `put_aside`.
 
     `never`: the columns that no JSON record had, by their index; None before the first record.
@@ -82,7 +82,7 @@ class Found:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "put_aside": nowhere}
 
-    def add(self, other: Found) -> None:
+    def add(self, other: Observed) -> None:
         """Add what was found in other files of the table."""
         if self.never is None or other.never is None:
             self.never = other.never if self.never is None else self.never
@@ -209,14 +209,14 @@ def line_end(path: str) -> bytes:
     return f",{cell(path)},".replace("%", "%%").encode() + b"%d\n"
 
 
-def pieces(records: Records, path: str, found: Found) -> Pieces:
-    """Rows as bytes for COPY; rejects go to `found`."""
+def pieces(records: Records, path: str, observed: Observed) -> Pieces:
+    """Rows as bytes for COPY; rejects go to `observed`."""
     end = line_end(path)
     lines: list[bytes] = []
     size = 0
     for record in records:
         if isinstance(record, Reject):
-            found.put_aside(record)
+            observed.put_aside(record)
             continue
         lines.append(line(record) + end % record.number)
         size += len(lines[-1])

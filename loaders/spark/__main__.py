@@ -25,13 +25,13 @@ from loaders.days import parse_day
         " (DAYBOOK_HOME/spark)",
     ),
 )
-def main(given: argparse.Namespace) -> None:
-    day, data = parse_day(given.day), data_path(given.data)
-    out = given.out or warehouse.home() / "spark"
+def main(args: argparse.Namespace) -> None:
+    day, data = parse_day(args.day), data_path(args.data)
+    out = args.out or warehouse.home() / "spark"
 
     from loaders.spark.reading import read_day
 
-    options = {"allow_empty": given.allow_empty, "sources": given.sources}
+    options = {"allow_empty": args.allow_empty, "sources": args.sources}
     read_day(data, day, out, **options, progress=_tell)
     print(out)
 
