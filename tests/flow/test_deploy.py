@@ -239,7 +239,7 @@ def test_a_run_in_a_container_can_read_days_in_s3() -> None:
     }
     told = of_aws.pop("prefect-worker")
     assert not any(of_aws.values())
-    assert told < {*s3.SETTINGS}
+    assert told <= set(re.findall(r'"(AWS_\w+)"', Path(s3.__file__).read_text()))
     assert {name.split("_")[1] for name in told} == {
         *("ACCESS", "SECRET", "SESSION", "REGION", "DEFAULT", "ENDPOINT")
     }
