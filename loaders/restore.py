@@ -68,6 +68,8 @@ def restore(file: Path, *, replace: bool = False) -> None:
         why = first_error(done.stderr)
         if "out of shared memory" in why:
             why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
+        if "unsupported version" in why:
+            why += " A newer PostgreSQL wrote it: restore it on one that is not older."
         raise WarehouseError(f"Nothing was changed: {file} can't be restored: {why}")
     warehouse.migrate()  # owners and rights, and the control tables of a newer Daybook
 

@@ -200,7 +200,9 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
         remove_home(place)
 
 
-def test_an_upgrade_from_16_to_18(home: Callable[[str], None], tmp_path: Path) -> None:
+def test_an_upgrade_from_16_to_18(
+    home: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from psycopg.rows import dict_row
 
     file = tmp_path / "warehouse.backup"
@@ -216,3 +218,7 @@ def test_an_upgrade_from_16_to_18(home: Callable[[str], None], tmp_path: Path) -
         assert contents(conn) == before
     landed = landing.land_day(SAMPLE, parse_day("day2"))
     assert {one.status for one in landed} <= {"succeeded", "skipped"}
+    assert backup.main([str(file)]) == 0
+    home("16")
+    assert restore.main([str(file)]) == 1
+    assert "A newer PostgreSQL wrote it" in capsys.readouterr().err
