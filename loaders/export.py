@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from psycopg import sql
-
 from loaders import warehouse
 from loaders.arguments import command, option
 from loaders.errors import UsageError, guess
@@ -34,6 +32,7 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
     that is not there, another ending, and more rows or longer cells than a sheet holds.
     """
     import pandas
+    from psycopg import sql
 
     form = to.suffix.lower()
     if not to.parent.is_dir():

@@ -10,13 +10,15 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterable
-
-from psycopg import Connection
+from typing import TYPE_CHECKING
 
 from loaders.errors import DaybookError, UsageError
 from loaders.schema import Table
 from loaders.sources import declared_tables
 from loaders.sql import statement
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 # Texts that may quote a row: relation, column, SQL of what replaces them.
 TEXTS = (

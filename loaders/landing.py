@@ -14,10 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypedDict, Unpack
-
-import psycopg
-from psycopg import Connection
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from loaders import ledger
 from loaders.days import Day
@@ -30,6 +27,9 @@ from loaders.raw_file import check_unchanged
 from loaders.reading import REJECTS_OF_FAILED, Reading
 from loaders.slices import workers_for
 from loaders.workers import copy_into
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 __all__ = ["Landed", "Plan", "land_day", "land_table", "note_unused", "plan_day", "reap_running"]
 
@@ -100,6 +100,8 @@ def note_unused(
 def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[LandingOptions]) -> Landed:
     """Land one table of a day as planned, or record why not. DaybookError when a required table
     fails, after its failed batch is recorded."""
+    import psycopg
+
     started = time.perf_counter()
     progress = how.get("progress") or (lambda table, done, total, rows: None)
     reading = Reading(plan, _paced(progress, plan))

@@ -7,11 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
-
-from psycopg import Connection, sql
-from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders import warehouse
 from loaders.days import Day
@@ -19,6 +15,9 @@ from loaders.errors import UsageError
 from loaders.forget import eraser_of_landing
 from loaders.schema import Table
 from loaders.sql import statement
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 Drift = dict[str, list[str]]
 
@@ -110,6 +109,9 @@ def finish(
     """Record a batch's outcome, and its row in pipeline_metrics, in the caller's transaction.
     The outcome's error may quote the files; `public_error`, for the metrics, has no value of data.
     The forgotten are erased from both and from the batch's rejects."""
+    from psycopg.rows import dict_row
+    from psycopg.types.json import Jsonb
+
     [ended] = conn.cursor(row_factory=dict_row).execute(
         statement("finish_batch").encode(),
         {
@@ -130,6 +132,9 @@ def finish(
 def note(conn: Connection, table: str, *rows: dict[str, Any], again: str = "") -> None:
     """Insert rows, which all have the same columns, into a table of metrics. `again` is the SQL
     after `on conflict`."""
+    from psycopg import sql
+    from psycopg.types.json import Jsonb
+
     if not rows:
         return
     text = "insert into {table} ({columns}) select {columns} from jsonb_populate_recordset"

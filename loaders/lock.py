@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import Any
-
-import psycopg
-from psycopg import Connection
-from psycopg.rows import tuple_row
+from typing import TYPE_CHECKING, Any
 
 from loaders import process, warehouse
 from loaders.errors import DaybookError, LockedError, WarehouseError
 from loaders.sql import statement
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 KEY = 0x6461_7962  # "dayb"; the lock is per database, so one number will do
 WAIT = 10.0  # seconds, for another run to end, or for PostgreSQL to come back
@@ -32,6 +31,7 @@ class Lock:
 
     def take(self, wait: float) -> None:
         """Take the lock within `wait` seconds; LockedError says who holds it, and since when."""
+
         # Not in PostgreSQL's queue: builds by hand, which share the lock, would wait behind this.
         query = "select pg_try_advisory_lock(%s::bigint)"
         if not process.until(lambda: self._conn.execute(query, [KEY]).fetchone() == (True,), wait):
@@ -46,6 +46,8 @@ class Lock:
             )
 
     def is_held(self) -> bool:
+        import psycopg
+
         try:  # the lock lives as long as the session that took it
             name, _ = holder(self._conn) or ("", 0)
             return not self._is_lost and name.startswith(_as_shown(self._holder))
@@ -115,6 +117,8 @@ def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
 
 def holder(conn: Connection[Any]) -> tuple[str, int] | None:
     """Who holds the run lock: the session's name with its start, and its pid; None: nobody."""
+    from psycopg.rows import tuple_row
+
     cursor = conn.cursor(row_factory=tuple_row)
     return cursor.execute(statement("lock_holder").encode(), [KEY]).fetchone()
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-from psycopg import Connection
+from typing import TYPE_CHECKING, Any
 
 from loaders import warehouse
 from loaders.catalogue import Match, match_merchants, nearest, read_catalogue
@@ -20,6 +18,9 @@ from loaders.days import Day
 from loaders.lock import Lock, transaction
 from loaders.names import person_key
 from loaders.sql import statement
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 PERSON_THRESHOLD = 92.0  # one slip in thirteen letters: Jon and John Smith stay two people
 LONGEST_NAME = 400  # characters; longer ones are no names, and no index would hold them

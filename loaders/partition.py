@@ -6,16 +6,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, NamedTuple
-
-import psycopg
-from psycopg import Connection, Cursor, sql
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.forget import eraser_of_landing
 from loaders.ledger import Batch
 from loaders.slices import Slice
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
 
 # Readers of the old partition are waited for in short turns: those that come later queue behind
 # the wait, and giving up at once would lose the whole COPY.
@@ -94,6 +94,8 @@ class NewPartition:
         return self._conn.execute(statement.format(**self._names | more).encode())
 
     def _literal(self, value: Any) -> str:
+        from psycopg import sql
+
         return sql.Literal(value).as_string(self._conn)
 
     def _within(self, leaf: Leaf) -> str:
@@ -227,6 +229,8 @@ class NewPartition:
     def swap_in(self) -> None:
         """Erase the forgotten, then take the day's place: the parent is locked until the commit.
         DaybookError when readers hold the old partition through all turns."""
+        import psycopg
+
         if eraser := eraser_of_landing(self._conn):
             eraser.landed(self._table, self._names["new"])
         self._give_to_owner()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-
-from psycopg import Connection
+from typing import TYPE_CHECKING
 
 from loaders import ledger, warehouse
 from loaders.days import Day
@@ -18,6 +17,9 @@ from loaders.plan import Plan, plan_tables
 from loaders.reading import Reading
 from loaders.sources import declared_tables
 from loaders.sql import statement
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 NO_BATCH = 0  # batches begin with 1
 

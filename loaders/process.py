@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from loaders.errors import LockedError
 from loaders.sources import PROJECT
 
@@ -52,6 +50,8 @@ class Program:
 
     def pid(self) -> int | None:
         """The pid of its process, None when it does not run."""
+        import psutil
+
         try:
             process = psutil.Process((note := self.note())["pid"])
             is_ours = process.create_time() == note["started"]
@@ -61,6 +61,8 @@ class Program:
 
     def start(self, command: list[str], environment: dict[str, str], **noted: Any) -> None:
         """Start it, and note its process and `noted`."""
+        import psutil
+
         child = spawn(command, self.log, environment)
         started = psutil.Process(child.pid).create_time()
         write_private(self._file, json.dumps({"pid": child.pid, "started": started, **noted}))
@@ -68,6 +70,8 @@ class Program:
     def stop(self) -> None:
         """End it and its children: SIGTERM, so that they can record their end; then SIGKILL."""
         if pid := self.pid():
+            import psutil
+
             group = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGTERM)

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import psycopg
-
 from loaders.errors import DaybookError
 from loaders.partition import NewPartition
 from loaders.plan import Plan
@@ -115,6 +113,8 @@ class Reading:
     def _copy_unparsed(
         self, partition: NewPartition, part: Slice, columns: tuple[str, ...]
     ) -> None:
+        import psycopg
+
         path, delimiter = part.scanned.file.path, self.plan.table.delimiter
         habits = self.mapping.habits_of(columns)
         names = part.scanned.header or ()

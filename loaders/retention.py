@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
-
-from psycopg import Connection, errors, sql
+from typing import TYPE_CHECKING
 
 from loaders import warehouse
 from loaders.days import Day
@@ -15,6 +14,9 @@ from loaders.errors import UsageError
 from loaders.lock import Lock, transaction
 from loaders.sources import declared_tables
 from loaders.sql import statement
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 SETTING = "DAYBOOK_KEEP_DAYS"
 PATIENCE = "5s"  # of waiting for a reader of the table; the next day tries again
@@ -40,6 +42,8 @@ def expire_days(
     A partition stays while one of its models has not applied its batch. The newest of a snapshot
     table always stays, since presence rests on it. The caller holds the run lock.
     """
+    from psycopg import errors, sql
+
     if keep is None:
         return []
     expired, query = [], statement("expirable_days").encode()
@@ -86,6 +90,8 @@ def sweep_orphans(
     backup relations. The caller holds the run lock and has closed dead batches, so a table that
     workers have committed belongs to a running batch; a live run commits nothing else unfinished.
     """
+    from psycopg import errors, sql
+
     landed = f"^({'|'.join(declared_tables())})_p[0-9]{{8}}(_[0-9]+)*$"
     temporary = "__dbt_(tmp|backup)[0-9]*$"
     swept, query = [], statement("orphans").encode()

@@ -20,6 +20,7 @@ from loaders.readers import guess
 from loaders.readers.formats import read_pieces, scan
 from loaders.readers.json_blocks import decode
 from loaders.readers.mapping import Mapping
+from loaders.readers.parquet_file import structs_of
 from loaders.readers.rows import Digits, Observed, has_value
 from loaders.schema import Table
 
@@ -71,11 +72,7 @@ def read_sample(
         table = replace(table, records=tuple(path.split(".")))
         records = list(islice(_records(files, table), SAMPLED))
     is_text = files[0].format in ("csv", "xlsx")
-    structs = None
-    if files[0].format == "parquet":
-        from loaders.readers.parquet_file import structs_of
-
-        structs = structs_of(files[0])
+    structs = structs_of(files[0]) if files[0].format == "parquet" else None
     return table, [
         Field(path, values, _type_of(values, path[-1], is_text=is_text))
         for path, values in _fields(records, (), structs)

@@ -9,9 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-import psycopg
-
 from loaders import process
 from loaders.cluster import SUPERUSER, Cluster, refuse_foreign, socket_dir
 from loaders.errors import WarehouseError
@@ -26,6 +23,8 @@ def start(home: Path) -> bool:
     WarehouseError for a directory that isn't ours, is half made or of another major version, and
     for a server that doesn't come up.
     """
+    import psycopg
+
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with process.only_one(home / "server.lock"):
@@ -74,6 +73,8 @@ def reset(home: Path) -> None:
 
 def answers(home: Path, database: str = "daybook") -> bool:
     """Whether the server accepts a connection, which a process alone doesn't show."""
+    import psycopg
+
     try:
         psycopg.connect(**address(home, database), connect_timeout=5).close()
     except psycopg.OperationalError:
@@ -131,5 +132,7 @@ def _runs(data: Path) -> bool:
 
 def _processes(data: Path) -> list[int]:
     """The pids of PostgreSQL's processes whose folder is `data`, without zombies."""
+    import psutil
+
     wanted = {"name": "postgres", "cwd": str(data)}
     return [each.pid for each in psutil.process_iter(["name", "cwd"]) if each.info == wanted]

@@ -11,20 +11,16 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import psycopg
-from psycopg import Connection
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo
-from psycopg.rows import tuple_row
-
-from loaders import server
 from loaders.days import Day
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
 from loaders.sql import statement
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 CONNECT_TIMEOUT = 10  # seconds, for each attempt
 RETRIES = 20  # of 0.25 s, and only while the server says that it is starting or recovering
@@ -92,6 +88,8 @@ def where() -> str:
 
 def target() -> dict[str, str]:
     """Host, port, dbname and user as libpq resolves them, its service file included."""
+    from psycopg.pq import Conninfo
+
     defaults = {o.keyword.decode(): o.val.decode() for o in Conninfo.get_defaults() if o.val}
     resolved = defaults | {name: value for name, value in parameters().items() if value}
     resolved.setdefault("host", resolved.get("hostaddr", ""))
@@ -103,7 +101,11 @@ def parameters() -> dict[str, str]:
     """The parameters for libpq, by name: the embedded server's address, or those in DATABASE_URL.
     Without that there are none, and libpq reads its own variables."""
     if is_embedded():
+        from loaders import server
+
         return server.address(home())
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 
     try:
         from_url = conninfo_to_dict(_database_url())
@@ -125,6 +127,8 @@ def _database_url() -> str:
 def environment() -> dict[str, str]:
     """The environment in which PostgreSQL's programs find the warehouse. It holds the password,
     since everybody can see the arguments of a command."""
+    from psycopg.pq import Conninfo
+
     names = {o.keyword.decode(): o.envvar.decode() for o in Conninfo.get_defaults() if o.envvar}
     ours = {names[name]: value for name, value in parameters().items() if name in names}
     # The programs have no limit of their own: without an answer they would wait for ever.
@@ -197,6 +201,8 @@ def connect(
 
 
 def _shake_hands(conninfo: dict[str, Any]) -> Connection:
+    import psycopg
+
     # its log of errors that it ignores would quote whole rows
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     reason = ""
@@ -222,6 +228,8 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
 
 def _take_role(conn: Connection, role: str) -> None:
     """Set the session's role; WarehouseError for a server that can't do a run's work."""
+    from psycopg.rows import tuple_row
+
     cursor = conn.cursor(row_factory=tuple_row)
     needed = [POOLER, role, TRANSFORMER, STRANGER, role]
     [(problem, _)] = cursor.execute(statement("take_role").encode(), needed)

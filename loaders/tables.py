@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from psycopg import Connection
-from psycopg.rows import scalar_row
+from typing import TYPE_CHECKING
 
 from loaders.sources import declared_tables
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 LINEAGE = {
     "_extra": "jsonb",
@@ -38,6 +40,8 @@ def ensure_tables(conn: Connection) -> list[str]:
 
 def missing(conn: Connection) -> list[str]:
     """What `ensure_tables` would add, as `stg_x` or `stg_x.column`; reads only."""
+    from psycopg.rows import scalar_row
+
     names = conn.cursor(row_factory=scalar_row).execute(
         """
         select relname || '.' || attname

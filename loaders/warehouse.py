@@ -7,10 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import psycopg
-from psycopg import Connection
-from psycopg.rows import scalar_row
-
 from loaders import server, session
 from loaders.arguments import command, option
 from loaders.errors import WarehouseError, plain
@@ -18,6 +14,7 @@ from loaders.session import LOADER, TRANSFORMER, connect, home, is_embedded, pgo
 from loaders.tables import ensure_tables, missing
 
 if TYPE_CHECKING:
+    from psycopg import Connection
     from sqlalchemy import Engine
 
 # most are of loaders.session: the other modules use them from here
@@ -78,6 +75,7 @@ def migrate() -> list[str]:
     Two at once wait for each other. Returns the server's warnings. WarehouseError for a warehouse
     of another edition, for an unsupported PostgreSQL, and when the server refuses.
     """
+    import psycopg
     from alembic import command
     from alembic.config import Config
     from sqlalchemy.exc import SQLAlchemyError
@@ -166,6 +164,8 @@ def newest_revision() -> str:
 
 def _revision(conn: Connection) -> str | None:
     """The revision of the control tables; None when there are none."""
+    from psycopg.rows import scalar_row
+
     cursor = conn.cursor(row_factory=scalar_row)
     if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() is None:
         return None

@@ -20,9 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
-
-from psycopg import Connection as Session
+from typing import TYPE_CHECKING, Any
 
 from loaders import ledger
 from loaders.errors import DaybookError
@@ -34,6 +32,9 @@ from loaders.schema import Table
 from loaders.slices import Slice, look, shares
 from loaders.sources import PROJECT
 from loaders.tally import Rejects
+
+if TYPE_CHECKING:
+    from psycopg import Connection as Session
 
 LOST = "nothing was replaced. Run the day again, with fewer --workers if memory is short."
 

@@ -351,7 +351,7 @@ def test_check_names_are_told_apart() -> None:
 def test_importing_the_checks_loads_nothing_heavy() -> None:
     code = (
         "import sys, flows.checks.run, flows.checks.docs;"
-        "print({'great_expectations', 'pandas', 'sqlalchemy'} & set(sys.modules))"
+        "print({'great_expectations', 'pandas', 'sqlalchemy', 'psycopg'} & set(sys.modules))"
     )
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True

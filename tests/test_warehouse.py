@@ -371,7 +371,7 @@ def test_a_login_that_may_not_make_roles_goes_on_without_and_says_so(db, monkeyp
 def test_importing_loads_nothing_heavy():
     code = (
         "import sys, loaders.warehouse, loaders.server, loaders.lock, loaders.tables\n"
-        "heavy = {'sqlalchemy', 'alembic', 'dbt', 'pandas', 'pyarrow', 'prefect'}\n"
+        "heavy = {'psycopg', 'sqlalchemy', 'alembic', 'dbt', 'pandas', 'pyarrow', 'prefect'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

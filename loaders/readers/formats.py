@@ -10,7 +10,7 @@ from functools import partial
 from typing import IO
 
 from loaders.raw_file import RawFile, opened, sha256
-from loaders.readers import csv_file, json_file
+from loaders.readers import csv_file, json_file, parquet_file, sheet_file
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Observed, Pieces, Reject, UnreadableError, pieces
 
@@ -38,20 +38,14 @@ def scan(file: RawFile, mapping: Mapping) -> Scanned:
     if file.format == "json":
         return Scanned(file, digest)
     if file.format == "parquet":
-        from loaders.readers.parquet_file import scan_parquet
-
-        names, rows = scan_parquet(file, mapping)
-        return Scanned(file, digest, names, rows)
-    if file.format == "csv":
-        header = csv_file.read_csv_header(file, mapping)
-    else:
-        from loaders.readers.sheet_file import read_sheet_header
-
-        header = read_sheet_header(file, mapping)
-    if header is None:
+        header, records = parquet_file.scan_parquet(file, mapping)
+        return Scanned(file, digest, header.names, records)
+    reading = csv_file.read_csv_header if file.format == "csv" else sheet_file.read_sheet_header
+    heading = reading(file, mapping)
+    if heading is None:
         return Scanned(file, digest, records=0)
-    streamed = header.streamed if file.format == "csv" else None
-    return Scanned(file, digest, header.names, streamed=streamed)
+    streamed = heading.streamed if file.format == "csv" else None
+    return Scanned(file, digest, heading.names, streamed=streamed)
 
 
 def has_record(scanned: Scanned, mapping: Mapping) -> bool:
@@ -86,13 +80,9 @@ def read_pieces(
         return
     header = mapping.header(scanned.header or ())
     if file.format == "parquet":
-        from loaders.readers.parquet_file import read_parquet
-
-        yield from pieces(read_parquet(file, mapping), file.path, observed)
+        yield from pieces(parquet_file.read_parquet(file, mapping), file.path, observed)
     elif file.format == "xlsx":
-        from loaders.readers.sheet_file import read_sheet
-
-        yield from pieces(read_sheet(file, mapping, header), file.path, observed)
+        yield from pieces(sheet_file.read_sheet(file, mapping, header), file.path, observed)
     else:
         with opening() as stream:
             if file.format == "json":

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import pyarrow
-from pyarrow import compute
-from pyarrow.parquet import ParquetFile, ParquetSchema
+from typing import TYPE_CHECKING, Any
 
 from loaders.raw_file import RawFile, seekable
 from loaders.readers import rows
@@ -19,23 +15,29 @@ from loaders.readers.parquet_values import plain, too_large
 from loaders.readers.rows import Records, Reject, UnreadableError
 from loaders.s3 import S3Path, error_of
 
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile, ParquetSchema
+
 BATCH = 10_000  # rows
 # A column over RECORD_LIMIT that is packed tighter than this is one huge value or a zip bomb.
 RATIO = 200
 
 
-def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[tuple[str, ...], int]:
-    """The header's names and the number of rows, from the file's metadata."""
+def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[Header, int]:
+    """The header and the number of rows, from the file's metadata."""
     with opened_parquet(file) as parquet:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         count = int(parquet.metadata.num_rows)
     check_names([path[0] for path in paths if len(path) == 1], file)
     names = [".".join(path) for path in paths]
-    return keyed(names, file, mapping, f"Its columns: {', '.join(names)}").names, count
+    return keyed(names, file, mapping, f"Its columns: {', '.join(names)}"), count
 
 
 def _paths(schema: Any, tree: Node) -> list[tuple[str, ...]]:
     """The path of each column; of a struct with declared fields, those of its fields."""
+    import pyarrow
+
     paths: list[tuple[str, ...]] = []
     for field in schema:
         node = tree.children.get(field.name)
@@ -53,6 +55,8 @@ def structs_of(file: RawFile) -> set[tuple[str, ...]]:
 
 
 def _structs(fields: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    import pyarrow
+
     for field in fields:
         if pyarrow.types.is_struct(field.type):
             yield (*path, field.name)
@@ -104,6 +108,8 @@ def _repaired(column: list[Any]) -> list[Any]:
 
 
 def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:
+    from pyarrow import compute
+
     column = batch.column(path[0])
     return compute.struct_field(column, list(path[1:])) if path[1:] else column
 
@@ -111,6 +117,9 @@ def _at(batch: pyarrow.RecordBatch, path: tuple[str, ...]) -> pyarrow.Array:
 @contextmanager
 def opened_parquet(file: RawFile, **options: Any) -> Iterator[ParquetFile]:
     """Open the file; UnreadableError when it is not Parquet."""
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
     try:
         with seekable(file) as source, ParquetFile(source, **options) as parquet:
             yield parquet

@@ -6,13 +6,13 @@ import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
-
-import pyarrow
-from pyarrow import compute, types
+from typing import TYPE_CHECKING, Any
 
 from loaders.raw_file import RawFile
-from loaders.readers.rows import RECORD_LIMIT, Digits, UnreadableError, text_of
+from loaders.readers.rows import RECORD_LIMIT, Digits, UnreadableError, json_text
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _SECONDS = re.compile(r"^(-?[0-9]+-[0-9-]+) ([0-9:]+)(?:\.0+|(\.[0-9]*?)0*)?(Z?)$")
 
@@ -27,7 +27,10 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
     By column, since a value at a time is far slower; and never through Python's own dates, which
     hold fewer than the file does.
     """
-    kind = column.type
+    import pyarrow
+    from pyarrow import compute
+
+    kind, types = column.type, pyarrow.types
     if types.is_dictionary(kind):
         known, indices = plain(column.dictionary, file), column.indices.to_pylist()
         if not all(i is None or 0 <= i < len(known) for i in indices):
@@ -48,19 +51,22 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return [None if not v.is_valid else plain(v.values, file) for v in column]
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        _check_lengths(column, file)
+        _check_lengths(column, file, compute)
         try:
             return column.to_pylist()
         except UnicodeDecodeError:
             column = column.cast(pyarrow.binary())
     if types.is_binary(column.type) or types.is_large_binary(kind) or types.is_binary_view(kind):
-        _check_lengths(column, file)
+        _check_lengths(column, file, compute)
         decoded = column.to_pylist()
         return [None if v is None else v.decode("utf-8", "surrogateescape") for v in decoded]
     return _scalars(column, kind)
 
 
 def _scalars(column: pyarrow.Array, kind: Any) -> list[Any]:
+    import pyarrow
+
+    types = pyarrow.types
     if types.is_boolean(kind) or types.is_null(kind):
         return column.to_pylist()
     if types.is_integer(kind):
@@ -88,6 +94,8 @@ def _scalars(column: pyarrow.Array, kind: Any) -> list[Any]:
 
 def _with_numbers(texts: pyarrow.Array, column: pyarrow.Array) -> Iterator[str | None]:
     """Texts; for a date or time that Arrow can't write (`<value out of range…`), its number."""
+    import pyarrow
+
     numbers = None
     for index, text in enumerate(texts.to_pylist()):
         if text is not None and text.startswith("<"):
@@ -102,10 +110,14 @@ def _pairs(value: Any, file: RawFile) -> Any:
     if not value.is_valid:
         return None
     names, items = plain(value.values.field(0), file), plain(value.values.field(1), file)
-    return dict(zip(map(text_of, names), items, strict=True))
+    return dict(zip(map(_name, names), items, strict=True))
 
 
-def _check_lengths(column: pyarrow.Array, file: RawFile) -> None:
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _check_lengths(column: pyarrow.Array, file: RawFile, compute: Any) -> None:
     longest = compute.max(compute.binary_length(column)).as_py()
     if longest and longest > RECORD_LIMIT:
         raise too_large(file, "a column")

@@ -1,23 +1,13 @@
-"""The first visible sheet of an .xlsx: cells as Excel shows them, but numbers with all digits. It
-uses private names of openpyxl, for the cells that openpyxl would lose."""
+"""The first visible sheet of an .xlsx: cells as Excel shows them, but numbers with all digits."""
 
 from __future__ import annotations
 
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import Any
-
-from openpyxl.chartsheet import Chartsheet  # type: ignore[import-untyped]
-from openpyxl.reader.excel import ExcelReader  # type: ignore[import-untyped]
-from openpyxl.utils.datetime import from_excel  # type: ignore[import-untyped]
-from openpyxl.worksheet._reader import (  # type: ignore[import-untyped]
-    FORMULA_TAG,
-    WorkSheetParser,
-)
 
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, seekable
@@ -28,7 +18,6 @@ from loaders.readers.rows import Digits, Records, Reject, UnreadableError
 
 # Excel's escapes, of control characters, which XML can't hold, and of a text that looks like one.
 _CONTROL = re.compile("_x00(5F|[01][0-9A-F])_", re.IGNORECASE)
-NOT_CALCULATED = "(a formula without a value)"
 MOST_BYTES = 16 * rows.RECORD_LIMIT  # of a workbook, unpacked
 
 
@@ -73,20 +62,23 @@ def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
 
 def _rows(file: RawFile) -> Iterator[list[str | None]]:
     """The rows that have a cell with content; a formula that was never calculated has none."""
+    from loaders.readers.workbook import NOT_CALCULATED, Workbook
+
     try:
         with seekable(file) as source:
             _check_size(file, source)
-            with closing(_Reader(source).wb) as book:
-                sheet = next((one for one in book.worksheets if one.sheet_state == "visible"), None)
-                if sheet is None:
+            book = Workbook(source)
+            try:
+                if (sheet := book.shown()) is None:
                     raise UnreadableError(
                         f"{file.path}: no sheet of cells is shown: unhide the one with the records."
                     )
-                with sheet._get_source() as cells:
-                    for _, row in _Cells(book, cells, sheet._shared_strings).parse():
-                        values = [_text(cell) for cell in sheet._get_row(row)]
-                        if any(value not in (None, NOT_CALCULATED) for value in values):
-                            yield values
+                for row in book.rows(sheet):
+                    values = [_text(cell) for cell in row]
+                    if any(value not in (None, NOT_CALCULATED) for value in values):
+                        yield values
+            finally:
+                book.wb.close()
     except DaybookError:
         raise
     except Exception as error:  # openpyxl raises any kind of error on a broken file
@@ -138,38 +130,3 @@ def _moment(value: datetime, shown_as: str) -> str:
         return value.date().isoformat()
     value += timedelta(microseconds=500)
     return value.replace(microsecond=value.microsecond // 1000 * 1000).isoformat()
-
-
-class _Reader(ExcelReader):  # type: ignore[misc]
-    """Reads a workbook, which `wb` then is."""
-
-    def __init__(self, source: Any) -> None:
-        super().__init__(source, read_only=True, data_only=True, keep_links=False)
-        self.read()
-
-    def read_chartsheet(self, _sheet: Any, _rel: Any) -> None:
-        """Put an empty chart sheet in its place: openpyxl fails on one whose chart is missing."""
-        chart = Chartsheet(parent=self.wb)
-        chart.defined_names = {}  # the reader adds the file's to it
-        self.wb._sheets.append(chart)
-
-
-class _Cells(WorkSheetParser):  # type: ignore[misc]
-    """Keeps the number of a date that Python's calendar lacks, and marks a formula without a
-    calculated value, which openpyxl shows as an empty cell."""
-
-    def __init__(self, book: Any, source: Any, shared_strings: Any) -> None:
-        super().__init__(source, shared_strings, data_only=True, epoch=book.epoch)
-        self._dates, self._durations = book._date_formats, book._timedelta_formats
-
-    def parse_cell(self, element: Any) -> dict[str, Any]:
-        cell: dict[str, Any] = super().parse_cell(element)
-        style, value = cell["style_id"], cell["value"]
-        if value is None:
-            # a formula that gives empty text has the type str
-            if element.get("t") != "str" and element.find(FORMULA_TAG) is not None:
-                cell.update(value=NOT_CALCULATED, data_type="e")
-        elif cell["data_type"] == "n" and style in self._dates:
-            with suppress(OverflowError, ValueError):
-                cell["value"] = from_excel(value, self.epoch, style in self._durations)
-        return cell

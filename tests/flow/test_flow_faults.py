@@ -254,10 +254,12 @@ HEAVY = (
 
 def test_importing_flows_and_loaders_loads_nothing_heavy_and_touches_nothing(tmp_path: Path):
     modules = [
-        f"{package}.{path.stem}"
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts)
         for package in ("flows", "loaders")
-        for path in (PROJECT / package).glob("*.py")
+        for path in (PROJECT / package).rglob("*.py")
         if path.stem not in ("__init__", "__main__", "pipeline", "tasks", "distributed")
+        # Alembic's own way, and a class of openpyxl's, which sheet_file imports for a sheet
+        and path.stem not in ("env", "0103_warehouse", "workbook")
     ]
     script = f"""
 import sys, json
