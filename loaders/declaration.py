@@ -14,146 +14,20 @@ Every scalar comes as text, as it is written.
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from loaders.errors import UsageError, guess
-from loaders.schema import Column, FieldPath, Table
+from loaders.errors import UsageError
+from loaders.schema import Column, Table
+from loaders.words import COLUMN, FOR, READING, REQUIRED, TABLE, Words, no_such
 
-DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
 # dbt's own words for tables and columns; landing doesn't read them.
 DBT = {"name", "description", "config", "meta", "tags", "data_tests", "tests"}
 DBT_TABLE = DBT | {"columns", "freshness", "loaded_at_field", "loaded_at_query", "identifier"}
 DBT_TABLE |= {"quoting", "external"}
 DBT_COLUMN = DBT | {"quote", "constraints"}
-NULLS = ("", "~", "null", "Null", "NULL")
-NAME = r"[^.]*[^.\s][^.]*"
-PATH = rf"{NAME}(\.{NAME})*"
-HEADER = r"(?s).*\S.*"  # dots may be anywhere: Budget-Nr. and Amount..USD.
-
-
-def _no(kind: str, word: object, allowed: Iterable[str], more: Iterable[str] = ()) -> str:
-    """The message that `word` is not allowed, with the nearest of `allowed` and `more`."""
-    known = list(allowed)
-    message = f"{word!r} is no {kind}; there are {', '.join(known)}."
-    return message + guess(str(word), [*known, *more], 0.5)
-
-
-# Each of these reads the value of a word. When it raises a ValueError without a text, the message
-# is the word's own, from the tables of words below.
-
-
-def _texts(value: Any, pattern: str = "(?s).+") -> tuple[str, ...]:
-    texts = value if isinstance(value, list) else [value]
-    if not texts or not all(isinstance(t, str) and re.fullmatch(pattern, t) for t in texts):
-        raise ValueError
-    return tuple(texts)
-
-
-def _text(value: Any, pattern: str = "(?s).+") -> str:
-    return _texts([value], pattern)[0]
-
-
-def _flag(value: Any) -> bool:
-    return _text(value, "(?i)true|false").lower() == "true"
-
-
-def _path(value: Any, pattern: str = PATH) -> FieldPath:
-    return tuple(_text(value, pattern).split("."))
-
-
-def _one_of(kind: str, *allowed: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(_no(kind, value, allowed))
-        return str(value)
-
-    return read
-
-
-def _delimiter(value: Any) -> str:
-    text = _text(value)
-    return _text(DELIMITERS.get(text, text), r'[^"\r\n\x80-\U0010ffff]')
-
-
-def _encoding(value: Any) -> str:
-    try:
-        "".encode(str(value))  # base64 and the like are codecs, and no encodings
-        return codecs.lookup(str(value)).name
-    except LookupError:
-        known = ("utf-8", "utf-16", "cp1252", "latin-1")
-        raise ValueError(_no("encoding", value, known)) from None
-
-
-def _values(value: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict):
-        raise ValueError
-    if not all(theirs.strip() for theirs in value):
-        raise ValueError("values is for values that are there: say default for an empty one.")
-    return tuple((theirs, "" if ours in NULLS else _text(ours)) for theirs, ours in value.items())
-
-
-def _formats(value: Any) -> tuple[str, ...]:
-    formats = _texts(value, "(?s).*%.*")
-    for form in formats:  # no %Z: strptime gives no offset for it
-        if unknown := re.search("%[^aAbBcdfGHIjmMpSuUVwWxXyYz%]", re.sub("^%[sQ]$|%%", "", form)):
-            raise ValueError(f"{FORMAT}; {unknown[0]!r} is no part of one.")
-    return formats
-
-
-FORMAT = "format is written as in '%d.%m.%Y %H:%M', or '%s', '%Q' (seconds, ms from 1970)"
-# word → (the message of what it may say, the function that reads its value)
-Words = dict[str, tuple[str, Callable[[Any], Any]]]
-READING: Words = {
-    "found_under": (
-        "found_under is what a day's files are called, without folder and ending",
-        # files named otherwise are passed over, and an ending begins at the first dot
-        lambda value: _texts(value, r"[^\s_~#./\\]([^./\\]*[^\s./\\])?"),
-    ),
-    "records": (
-        "records is where a page keeps its list: a name or a dotted path",
-        lambda value: _path(value) if value else (),
-    ),
-    "delimiter": (r"delimiter is one character, such as ';' or '\t'", _delimiter),
-    "encoding": ("", _encoding),
-    "decimal": ("", _one_of("sign for a fraction", ".", ",")),
-    "max_reject_share": (
-        "max_reject_share is a number from 0 to 1",
-        lambda value: float(_text(value, r"0?\.[0-9]+|[01](\.0*)?")),
-    ),
-    "required": ("required is true or false", _flag),
-}
-# In the base file alone: an overlay can't change what a table is.
-TABLE: Words = READING | {
-    "kind": ("", _one_of("kind", "snapshot", "delta")),
-    "key": ("key is the name of a column, or a list of them", _texts),
-}
-TYPES = ("text", "bigint", "integer", "numeric", "boolean", "date", "timestamptz", "jsonb")
-COLUMN: Words = {
-    "data_type": ("", _one_of("type", *TYPES)),
-    "from": (
-        "from is a name, a dotted path, or a list of them",
-        lambda value: tuple(_path(one, HEADER) for one in _texts(value)),
-    ),
-    "default": (
-        "default is one value",
-        lambda value: None if value in NULLS else _text(value, r"(?s).*\S.*"),
-    ),
-    "values": ("values says what each of theirs is here: {theirs: ours}", _values),
-    "format": (FORMAT, _formats),
-    "scale": (
-        "scale is how many places a number's point moves, from 1 to 8",
-        lambda value: int(_text(value, "[0-8]")),
-    ),
-    **{word: (f"{word} is true or false", _flag) for word in ("shared", "join", "hash")},
-    "pii": ("", _one_of("kind of pii", "agent", "user", "personal")),
-    "switches_off": ("switches_off is one value", lambda value: _text(value, r"(?s).*\S.*")),
-}
-# The words that a base table must have, with what stands in for a missing one.
-REQUIRED: dict[str, Any] = {"found_under": (), "kind": "snapshot", "required": False, "key": ()}
 
 
 def build(declared: list[tuple[Path, Any]], problems: Iterable[str] = ()) -> dict[str, Table]:
@@ -196,7 +70,7 @@ class _Declaration:
             self.add(path.name, "no tables are declared in it.")
         for table, table_entry in entries.items():
             if not is_base and table not in self.words:
-                self.add(table, _no("declared table", table, self.words))
+                self.add(table, no_such("declared table", table, self.words))
                 continue
             words = self._read(table, table_entry, TABLE if is_base else READING, is_base)
             self.words[table] = self.words.get(table, {}) | words
@@ -205,7 +79,7 @@ class _Declaration:
             for name, entry in self._by_name("columns", table, columns).items():
                 where = f"{table}.{name}"
                 if not is_base and name not in known:
-                    self.add(where, _no("column of the table", name, known))
+                    self.add(where, no_such("column of the table", name, known))
                     continue
                 entry = {"from": entry} if isinstance(entry, (str, list)) else entry
                 words = self._read(where, entry, COLUMN, is_base)
@@ -249,7 +123,7 @@ class _Declaration:
         values = {}
         for word, value in ours.items():
             if word not in words:
-                self.add(where, _no(f"word for a {kind}", word, words, dbts))
+                self.add(where, no_such(f"word for a {kind}", word, words, dbts))
                 continue
             allowed, read = words[word]
             try:
@@ -268,7 +142,7 @@ class _Declaration:
         for part in words["key"] if columns else ():
             if part not in columns:
                 what = "column of the table, so it can't be in the key"
-                self.add(name, _no(what, part, columns))
+                self.add(name, no_such(what, part, columns))
         for file in words["found_under"]:
             if (other := self._table_under.setdefault(file, name)) != name:
                 self.add(name, f"{other} is found under {file!r} too.")
@@ -287,10 +161,9 @@ class _Declaration:
             where, data_type = f"{table}.{name}", words.setdefault("data_type", "")
             if not re.fullmatch("[a-z][a-z0-9_]*", name):
                 self.add(where, "a column is called by small letters, digits and _.")
-            if words.get("format") and data_type not in ("date", "timestamptz", "text", ""):
-                self.add(where, f"format is for a date or a time, and it is {data_type}.")
-            if words.get("scale") and data_type not in ("bigint", "integer", "numeric", ""):
-                self.add(where, f"scale is for a number, and it is {data_type}.")
+            for word, (what, types) in FOR.items():
+                if words.get(word) and data_type not in (*types, ""):
+                    self.add(where, f"{word} is for {what}, and it is {data_type}.")
             if words.get("hash") and (data_type != "text" or words.get("pii", "agent") == "agent"):
                 self.add(where, "hash is for text with pii: user or personal.")
             places, formats = words.pop("from"), words.pop("format", ())

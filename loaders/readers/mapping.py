@@ -26,18 +26,12 @@ class Mapping:
         self.table = table
         self.names = table.column_names
         self.width = len(table.columns)
-        self.habits: dict[int, Treat] = {}
-        self.declared: dict[int, Treat] = {}
-        self.treats: dict[int, Treat] = {}
-        for place, column in enumerate(table.columns):
-            habit, declared = habit_of(table, column), declared_of(table, column)
-            for treats, treat in (
-                (self.habits, habit),
-                (self.declared, declared),
-                (self.treats, chained(habit, declared)),
-            ):
-                if treat:
-                    treats[place] = treat
+        habits = [habit_of(table, column) for column in table.columns]
+        declared = [declared_of(table, column) for column in table.columns]
+        treats = map(chained, habits, declared)
+        self.habits = {place: treat for place, treat in enumerate(habits) if treat}
+        self.declared = {place: treat for place, treat in enumerate(declared) if treat}
+        self.treats = {place: treat for place, treat in enumerate(treats) if treat}
         self.key = [table.column_names.index(name) for name in table.key]
         self._headers: dict[tuple[str, ...], Header] = {}
         self.shape: Any = None  # the json_cells.Shape that fitted the last record

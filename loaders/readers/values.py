@@ -134,20 +134,15 @@ def habit_of(table: Table, column: Column) -> Treat | None:
 
 def declared_of(table: Table, column: Column) -> Treat | None:
     """What the declaration asks for, as one function; None for nothing."""
-    steps: list[Treat] = []
-    if column.values:
-        steps.append(partial(_mapped, dict(column.values)))
-    if table.decimal and column.data_type in NUMBERS:
-        steps.append(partial(_decimal_point, _number_pattern(table.decimal)))
-    if column.scale:
-        steps.append(partial(_scaled, column.scale))
-    if column.formats:
-        steps.append(partial(_iso, column.formats, column.data_type == "date"))
-    if column.default is not None:
-        steps.append(partial(_default, column.default))
-    if column.hash:
-        steps.append(hashed)
-    return chained(*steps)
+    decimal = table.decimal if column.data_type in NUMBERS else ""
+    return chained(
+        partial(_mapped, dict(column.values)) if column.values else None,
+        partial(_decimal_point, _number_pattern(decimal)) if decimal else None,
+        partial(_scaled, column.scale) if column.scale else None,
+        partial(_iso, column.formats, column.data_type == "date") if column.formats else None,
+        partial(_default, column.default) if column.default is not None else None,
+        hashed if column.hash else None,
+    )
 
 
 def chained(*steps: Treat | None) -> Treat | None:
