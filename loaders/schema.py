@@ -15,7 +15,8 @@ class Column:
 
     `places`: the names or paths that are tried in order, or, with `join`, are joined. `shared`:
     another column may have the same places. `values`: theirs → ours. `formats`: strptime's, for a
-    date or a time. `scale`: by how many places a number's point moves to the right. `pii`: `agent`
+    date or a time; `timezone`: of those without an offset. `separator`: between the parts of a list
+    that is text. `scale`: by how many places a number's point moves to the right. `pii`: `agent`
     or `user` when it names one, `personal` when it tells something else of a person. `hash`: it
     lands hashed. `switches_off`: a record with this value switches off the thing that it names.
     """
@@ -29,6 +30,8 @@ class Column:
     shared: bool = False
     join: bool = False
     scale: int = 0
+    separator: str = ""
+    timezone: str = ""
     pii: str = ""
     hash: bool = False
     switches_off: str = ""

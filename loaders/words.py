@@ -5,16 +5,19 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
+from zoneinfo import available_timezones
 
 from loaders.errors import guess
 from loaders.schema import FieldPath
 
-DELIMITERS = {"tab": "\t", "\\t": "\t", "semicolon": ";", "comma": ",", "pipe": "|"}
+DELIMITERS = {"tab": "\t", "\\t": "\t", "\\n": "\n", "semicolon": ";", "comma": ",", "pipe": "|"}
 NULLS = ("", "~", "null", "Null", "NULL")
 NAME = r"[^.]*[^.\s][^.]*"
 PATH = rf"{NAME}(\.{NAME})*"
 FULL = r"(?s).*\S.*"
+known_zones = cache(available_timezones)
 
 
 def no_such(kind: str, word: object, allowed: Iterable[str], more: Iterable[str] = ()) -> str:
@@ -68,6 +71,13 @@ def _encoding(value: Any) -> str:
     except LookupError:
         known = ("utf-8", "utf-16", "cp1252", "latin-1")
         raise ValueError(no_such("encoding", value, known)) from None
+
+
+def _timezone(value: Any) -> str:
+    if (zone := str(value)) not in (known := known_zones()):
+        what = f"timezone is one of the {len(known)} names, such as Europe/Berlin, that this system"
+        raise ValueError(f"{what} or tzdata has, not {zone!r}.{guess(zone, known, 0.5)}")
+    return zone
 
 
 def _values(value: Any) -> tuple[tuple[str, str], ...]:
@@ -127,6 +137,11 @@ COLUMN: Words = {
     ),
     "values": ("values says what each of theirs is here: {theirs: ours}", _values),
     "format": (FORMAT, _formats),
+    "timezone": ("", _timezone),
+    "separator": (
+        "separator is what stands between the parts of a list, such as ';'",
+        lambda value: DELIMITERS.get(str(value)) or _text(value),
+    ),
     "scale": (
         "scale is how many places a number's point moves, from 1 to 8",
         lambda value: int(_text(value, "[0-8]")),
@@ -138,6 +153,8 @@ COLUMN: Words = {
 # The words that are for some types of column alone, and what those are.
 FOR = {
     "format": ("a date or a time", ("date", "timestamptz", "text")),
+    "timezone": ("a moment", ("timestamptz",)),
+    "separator": ("a list", ("jsonb",)),
     "scale": ("a number", ("bigint", "integer", "numeric")),
 }
 # The words that a base table must have, with what stands in for a missing one.

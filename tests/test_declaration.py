@@ -45,6 +45,22 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),
         ("stg_transactions: {columns: {amount_minor: {scale: 0.5}}}", "scale is how many places"),
         ("stg_agents: {columns: {email: {scale: 2}}}", "scale is for a number, and it is text"),
+        ("stg_groups: {columns: {agent_ids: {separator: ''}}}", "separator is what stands between"),
+        (
+            "stg_groups: {columns: {agent_ids: {separator: [a]}}}",
+            "separator is what .*not \\['a'\\]",
+        ),
+        (
+            "stg_groups: {columns: {name: {separator: ;}}}",
+            "separator is for a list, and it is text",
+        ),
+        ("stg_agents: {columns: {created_at: {timezone: Berlin}}}", "Did you mean Europe/Berlin?"),
+        ("stg_agents: {columns: {created_at: {timezone: ''}}}", "Europe/Berlin, that .*, not ''"),
+        ("stg_agents: {columns: {created_at: {timezone: {}}}}", "timezone is one of .*, not '{}'"),
+        (
+            "stg_budgets: {columns: {start_date: {timezone: UTC}}}",
+            "is for a moment, and it is date",
+        ),
         ("stg_agents: {columns: {email: {from: []}}}", "from is a name, a dotted path"),
         ("stg_agents: {columns: {email: {shared: yess}}}", "shared is true or false, not 'yess'"),
         ("stg_agents: {columns: {created_at: {format: '%d.%Q'}}}", "'%Q' is no part of one"),

@@ -15,7 +15,10 @@ from loaders.sources import PROJECT
 EXAMPLES = {
     "okta-ramp": (["2026-01-05", "2026-01-06"], {"agents": 4, "groups": 2, "transactions": 5}),
     "google-brex": (["day1", "day2"], {"agents": 3, "groups": 2, "transactions": 4}),
-    "spreadsheet": (["day1", "day2"], {"agents": 3, "groups": 2, "transactions": 3, "budgets": 2}),
+    "spreadsheet": (
+        ["day1", "day2"],
+        {"agents": 3, "groups": 2, "transactions": 3, "budgets": 2, "group_memberships": 3},
+    ),
 }
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import pandas
+import psycopg
 import pytest
 
+from loaders.days import parse_day
+from loaders.errors import UsageError
+from loaders.landing import plan_day
 from loaders.readers.mapping import Mapping
+from loaders.readers.rows import Digits
 from loaders.sources import declared_tables
+from tests.raw_days import land_one, rows, write
 from tests.test_declaration import sources
 
 
@@ -74,3 +84,151 @@ def test_seconds_from_1970_land_as_a_time(
     text = f"stg_agents: {{columns: {{updated_at: {{from: updated, format: '{form}'}}}}}}"
     mapping = Mapping(declared_tables(sources(tmp_path, text))["stg_agents"])
     assert mapping.header(["id", "updated"]).row(1, ["1", theirs]).values[-1] == ours
+
+
+def treated(tmp_path: Path, table: str, column: str, words: str, text: str | None) -> str | None:
+    overlay = sources(tmp_path, f"{table}: {{columns: {{{column}: {{{words}}}}}}}")
+    mapping = Mapping(declared_tables(overlay)[table])
+    return mapping.header(["id", column]).row(1, ["1", text]).values[mapping.names.index(column)]
+
+
+@pytest.mark.parametrize(
+    ("separator", "theirs", "ours"),
+    [
+        (";", "09001; 9002", ["09001", "9002"]),
+        ("semicolon", ";9001;; \t;9002;", ["9001", "9002"]),
+        ("','", "9001,9002", ["9001", "9002"]),
+        ("comma", "9001", ["9001"]),
+        (r"\n", "9001\r\n9002\n", ["9001", "9002"]),
+        ("' | '", "a|b | c", ["a|b", "c"]),
+        (";", Digits("9001"), ["9001"]),
+        (";", '5" desk;back\\slash;ä', ['5" desk', "back\\slash", "ä"]),
+        (";", "{3F25};{44AA}", ["{3F25}", "{44AA}"]),
+        (";", '["a;b", 7]', ["a;b", 7]),
+        (";", " []", []),
+        (";", '{"a": "b;c"}', {"a": "b;c"}),
+        (";", None, None),
+        (";", "  ", None),
+        (";", "; ;", None),
+    ],
+)
+def test_a_list_in_one_cell_lands_as_json(
+    tmp_path: Path, separator: str, theirs: str | None, ours: Any
+) -> None:
+    landed = treated(tmp_path, "stg_groups", "agent_ids", f"separator: {separator}", theirs)
+    assert (landed if landed is None else json.loads(landed)) == ours
+
+
+def test_what_looks_like_json_and_is_none_stays_for_typing_to_refuse(tmp_path: Path) -> None:
+    for text in ("['9001', '9002']", "[9001; 9002]"):
+        assert treated(tmp_path, "stg_groups", "agent_ids", "separator: ','", text) == text
+
+
+def test_other_words_of_a_list_come_before_and_after(tmp_path: Path) -> None:
+    words = "separator: ;, values: {nobody: '[]', '-': null}, default: '[]'"
+    for theirs, ours in [("nobody", "[]"), ("-", "[]"), (" ", "[]"), (";", "[]"), ("7", '["7"]')]:
+        assert treated(tmp_path, "stg_groups", "agent_ids", words, theirs) == ours
+    words = "from: [Owners, Members], join: true, separator: ;"
+    overlay = sources(tmp_path, f"stg_groups: {{columns: {{agent_ids: {{{words}}}}}}}")
+    header = Mapping(declared_tables(overlay)["stg_groups"]).header(["id", "Owners", "Members"])
+    assert '["1","2","3"]' in header.row(1, ["g", "1; 2", "3;"]).values
+    assert '["3"]' in header.row(1, ["g", "", "3"]).values
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("2026-01-05 09:00", "2026-01-05T09:00:00+01:00"),
+        (" 2026-07-05T09:00:00.1234567\n", "2026-07-05T09:00:00.123456+02:00"),
+        ("2026-07-05t09:00:00", "2026-07-05T09:00:00+02:00"),
+        ("2026-10-25 02:30", "2026-10-25T02:30:00+02:00"),  # twice: the first
+        ("2026-03-29 02:30", "2026-03-29T02:30:00+01:00"),  # never: as if the clock had gone on
+        ("1890-01-01 00:00", "1889-12-31T23:06:32+00:00"),  # an offset with seconds
+        ("31.12.2026 23:30", "2026-12-31T23:30:00+01:00"),
+        ("2026-07-05T09:00:00Z", "2026-07-05T09:00:00Z"),
+        ("2026-07-05 09:00 UTC", "2026-07-05 09:00 UTC"),
+        ("2026-07-05T09:00-0500", "2026-07-05T09:00-0500"),
+        ("2026-07-05", "2026-07-05"),
+        ("0001-01-01T00:00:00", "0001-01-01T00:00:00"),
+        ("2026-02-30 09:00", "2026-02-30 09:00"),
+        (Digits("1710120800123"), "1710120800123"),
+        ("soon", "soon"),
+        (None, None),
+    ],
+)
+def test_a_local_time_lands_with_its_offset(
+    tmp_path: Path, theirs: str | None, ours: str | None
+) -> None:
+    words = "timezone: Europe/Berlin, format: '%d.%m.%Y %H:%M'"
+    assert treated(tmp_path, "stg_agents", "created_at", words, theirs) == ours
+
+
+def test_a_time_from_1970_or_with_an_offset_is_in_no_zone(tmp_path: Path) -> None:
+    words = "timezone: America/New_York, format: ['%s', '%d.%m.%Y %H:%M %z']"
+    for theirs, ours in [
+        ("1767340800", "2026-01-02T08:00:00+00:00"),
+        ("02.01.2026 08:00 +0300", "2026-01-02T08:00:00+03:00"),
+        ("9999-12-31 23:59:59", "9999-12-31 23:59:59"),  # its offset would lead out of the years
+    ]:
+        assert treated(tmp_path, "stg_agents", "created_at", words, theirs) == ours
+
+
+def test_without_zones_it_is_said_that_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loaders.words.known_zones", set)
+    with pytest.raises(UsageError, match=r"one of the 0 names.*this system or tzdata has"):
+        treated(tmp_path, "stg_agents", "created_at", "timezone: Europe/Berlin", None)
+
+
+LISTS_AND_TIMES = """
+stg_groups:
+  columns:
+    agent_ids: {from: members, separator: ";"}
+    updated_at: {from: changed, timezone: Europe/Berlin}
+"""
+LOCAL = datetime(2026, 7, 5, 9, 0, 0, 250000)
+
+
+@pytest.mark.usefixtures("warehouse")
+@pytest.mark.parametrize("form", ["json", "lines", "csv", "parquet", "zoned", "xlsx"])
+def test_lists_and_local_times_are_the_same_in_every_format(
+    tmp_path: Path, db: psycopg.Connection, form: str
+) -> None:
+    overlay = sources(tmp_path, LISTS_AND_TIMES)
+    (tmp_path / "day1").mkdir()
+    records = [
+        {"group_id": "1", "members": '07; "8"', "changed": str(LOCAL)},
+        {"group_id": "2", "members": '["a;b"]', "changed": None},
+        {"group_id": "3", "members": None, "changed": "2026-07-05 09:00:00.25"},
+    ]
+    frame = pandas.DataFrame(records)
+    local = pandas.to_datetime(frame["changed"].astype(object), format="ISO8601")
+    if form in ("json", "lines"):
+        if form == "json":  # a list, and an escape
+            records[1]["members"] = ["a;b"]
+        texts = list(map(json.dumps, records))
+        write(
+            tmp_path,
+            "day1/groups.json",
+            f"[{','.join(texts)}]" if form == "json" else "\n".join(texts),
+        )
+    elif form == "csv":
+        frame.to_csv(tmp_path / "day1/groups.csv", index=False)
+    elif form == "xlsx":
+        frame.assign(changed=local).to_excel(tmp_path / "day1/groups.xlsx", index=False)
+    else:
+        zoned = local.dt.tz_localize("America/New_York") if form == "zoned" else local
+        frame.assign(changed=zoned).to_parquet(tmp_path / "day1/groups.parquet")
+    (plan,) = plan_day(tmp_path, parse_day("day1"), ["stg_groups"], sources=overlay)
+    assert plan.files and plan.files[0].streamed is None
+    land_one(tmp_path, "stg_groups", sources=overlay)
+    found = rows(db, "stg_groups")
+    lists = [one["agent_ids"] and json.loads(one["agent_ids"]) for one in found]
+    assert lists == [["07", '"8"'], ["a;b"], None]
+    moment = "2026-07-05T13:00:00.25Z" if form == "zoned" else "2026-07-05T09:00:00.250000+02:00"
+    assert [one["updated_at"] for one in found] == [moment, None, moment]
+    assert land_one(tmp_path, "stg_groups", sources=overlay).status == "unchanged"
+    for other in (("Berlin", "London"), ('";"', '","')):
+        changed = sources(tmp_path, LISTS_AND_TIMES.replace(*other))
+        assert land_one(tmp_path, "stg_groups", sources=changed).status == "succeeded"

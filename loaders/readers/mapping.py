@@ -80,9 +80,11 @@ class Mapping:
 
     def combined(self, column: int, values: Sequence[Any]) -> tuple[int, Any]:
         """A column's value from those that its places have: how many of them it uses, and the value
-        itself. It is the first of them, or all, joined by blanks, where the column has `join`."""
-        if self.table.columns[column].join and values[1:]:
-            return len(values), " ".join(str(text_of(value)).strip() for value in values)
+        itself. It is the first of them, or all, joined by blanks or by the separator, where the
+        column has `join`."""
+        if (declared := self.table.columns[column]).join and values[1:]:
+            texts = (str(text_of(value)).strip() for value in values)
+            return len(values), (declared.separator or " ").join(texts)
         return 1, values[0]
 
     def row(self, number: int, values: list[str | None], extra: dict[str, Any]) -> Row:

@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from zoneinfo import ZoneInfo
 
 from loaders.errors import UsageError
-from loaders.readers.rows import Digits
+from loaders.readers.rows import Digits, json_text
 from loaders.schema import Column, Table
 
 HASH_KEY = "DAYBOOK_HASH_KEY"
@@ -21,6 +22,7 @@ _WHOLE = re.compile(r"[ \t]*([+-]?[0-9]+)\.0+[ \t]*")
 _MIDNIGHT = re.compile(
     r"([0-9]{4,}-[0-9]{2}-[0-9]{2})[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]00:?(?:00)?)?"
 )
+_NO_OFFSET = re.compile(r"\s*([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]+)\s*")
 NUMBERS = ("bigint", "integer", "numeric")
 EPOCHS = {"%s": "seconds", "%Q": "milliseconds"}  # since 1970
 
@@ -94,6 +96,29 @@ def _iso(formats: Sequence[str], date_only: bool, text: str | None) -> str | Non
     return text
 
 
+def _with_offset(zone: ZoneInfo, text: str | None) -> str | None:
+    """A time without an offset gets the zone's: of an hour that comes twice the first is meant.
+    A date alone stays, as in UTC it could be the day before."""
+    if not (match := _NO_OFFSET.fullmatch(text or "")):
+        return text
+    try:
+        moment = datetime.fromisoformat(match[1]).replace(tzinfo=zone)
+        in_utc = moment.astimezone(UTC)  # fails outside of the years that typing takes
+    except (ValueError, OverflowError):
+        return text
+    local = moment.isoformat()
+    # before there was standard time an offset had seconds, which typing does not take
+    return local if local[-6] in "+-" else in_utc.isoformat()
+
+
+def _listed(separator: str, text: str | None) -> str | None:
+    """9001; 9002 becomes ["9001","9002"], and what has no part null. JSON stays."""
+    if text and text.lstrip().startswith(("[", '{"', "{}")):
+        return text
+    parts = [part.strip() for part in (text or "").split(separator)]
+    return json_text([part for part in parts if part]) if any(parts) else None
+
+
 def _default(default: str, text: str | None) -> str | None:
     return text if text and text.strip() else default
 
@@ -140,6 +165,8 @@ def declared_of(table: Table, column: Column) -> Treat | None:
         partial(_decimal_point, _number_pattern(decimal)) if decimal else None,
         partial(_scaled, column.scale) if column.scale else None,
         partial(_iso, column.formats, column.data_type == "date") if column.formats else None,
+        partial(_with_offset, ZoneInfo(column.timezone)) if column.timezone else None,
+        partial(_listed, column.separator) if column.separator else None,
         partial(_default, column.default) if column.default is not None else None,
         hashed if column.hash else None,
     )
