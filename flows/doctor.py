@@ -21,6 +21,7 @@ from loaders import process, warehouse
 from loaders.arguments import JSON, command
 from loaders.backup import SCHEMAS
 from loaders.errors import DaybookError, plain
+from loaders.sql import statement
 
 LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces
 MUCH_DISK = 10e9
@@ -91,14 +92,7 @@ def _warehouse() -> Iterator[Finding]:
 
 def _rights() -> Finding:
     with warehouse.connect(application_name="daybook doctor", autocommit=True) as connection:
-        [(lacking,)] = connection.execute(
-            """
-            select string_agg(name, ', ' order by name)
-            from unnest(%s::text[]) as name
-            where not coalesce(has_schema_privilege(to_regnamespace(name), 'create'), false)
-            """,
-            [list(SCHEMAS)],
-        )
+        [(lacking,)] = connection.execute(statement("lacking").encode(), [list(SCHEMAS)])
     if lacking:
         advice = "grant it daybook_loader and daybook_transformer"
         return _found("rights", f"this login can't write {lacking}", advice)

@@ -17,14 +17,8 @@ from loaders.errors import DaybookError, UsageError
 from loaders.forget import forget
 from loaders.lock import Lock, run_lock, transaction
 from loaders.match import namesakes
+from loaders.sql import statement
 
-# The tables of figures that count people, those of them that have been built.
-FIGURES = """
-select relname from pg_class
-where relkind = 'r' and (
-    relnamespace = to_regnamespace('marts') or oid = to_regclass('metrics.group_activity')
-)
-"""
 # The day is incomplete from now on: silver has lost the person, the figures still count them.
 BEGIN = """
 update metrics.current_day set is_complete = false
@@ -47,7 +41,7 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
             shared = namesakes(conn, agent_id)
             rows = forget(conn, agent_id)
             was_complete = conn.execute(BEGIN).fetchone() == (True,)
-            figures = [name for (name,) in conn.execute(FIGURES).fetchall()]
+            figures = [name for (name,) in conn.execute(statement("figures").encode())]
             if dry_run:
                 conn.rollback()
                 return rows, shared

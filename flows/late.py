@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime, time, timedelta
 
 from flows import notify
-from flows.pages.read import Row
+from flows.pages.read import Row, ask
 from loaders import ledger, warehouse
 from loaders.arguments import command, option
 from loaders.days import Day, parse_day
@@ -30,15 +30,8 @@ def late(day: Day, by: time, now: datetime) -> int:
     ) as connection:
         warehouse.check_ready(connection)
         ledger.check_calendar(connection, day)
-        [(came, is_noted)] = connection.execute(
-            """
-            select
-                min(finished_at) filter (where task_name = 'day-pipeline' and status = 'success'),
-                bool_or(task_name = 'late')
-            from metrics.pipeline_metrics where day = %s
-            """,
-            [day.date],
-        )
+        [arrived] = ask(connection, "arrival", day=day.date)
+        came = arrived["came"]
         arrival = f"came at {came:{MOMENT}}" if came else "has not come"
         if came and came <= due:
             print(f"{day} {arrival}, in time for {due:{MOMENT}}.")
@@ -49,7 +42,7 @@ def late(day: Day, by: time, now: datetime) -> int:
         sentence = f"{day} is late: it {arrival}, and was due by {due:{MOMENT}}."
         print(sentence)
         message = {"text": f"Daybook: {sentence}", "day": day.text, "status": "late"}
-        if is_noted or not os.environ.get(notify.SETTING):
+        if arrived["is_noted"] or not os.environ.get(notify.SETTING):
             return 1
         if complaint := notify.post(message):
             print(f"warning: {complaint}", file=sys.stderr)

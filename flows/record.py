@@ -17,6 +17,7 @@ from flows.run import Run, end_sessions, unless_away
 from flows.transform import BuildError
 from loaders import landing, ledger, warehouse
 from loaders.errors import DaybookError, WarehouseError, plain, without_values
+from loaders.sql import statement
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -86,26 +87,8 @@ def _close(
     connection: Connection, status: str, message: str | None, run: str | None = None
 ) -> list[str]:
     """Close a run's own row, or (None) all that are `running`; the ids of the runs."""
-    ended = connection.execute(
-        """
-        update metrics.pipeline_metrics
-        set
-            status = %(status)s,
-            error_message = %(message)s,
-            finished_at = clock_timestamp(),
-            duration_seconds =
-                greatest(extract(epoch from clock_timestamp() - started_at), 0.000001)
-        where task_name = 'day-pipeline' and case
-            when %(run)s::text is null then status = 'running'
-            else id = (
-                select max(id) from metrics.pipeline_metrics
-                where task_name = 'day-pipeline' and flow_run_id = %(run)s
-            )
-        end
-        returning flow_run_id
-        """,
-        {"status": status, "message": message, "run": run},
-    )
+    closed = {"status": status, "message": message, "run": run}
+    ended = connection.execute(statement("close_runs").encode(), closed)
     return [flow_run_id for (flow_run_id,) in ended]
 
 

@@ -13,6 +13,7 @@ from flows.options import Options
 from loaders import warehouse
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, WarehouseError
+from loaders.sql import statement
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -76,18 +77,7 @@ def session(flow_run_id: str, day: Day, who: str = "daybook") -> Connection:
 def end_sessions(connection: Connection, flow_run_id: str) -> None:
     """End a run's sessions in all processes. The sessions of its lock and of its record stay: a
     failure is still recorded under the lock."""
-    connection.execute(
-        """
-        select pg_terminate_backend(pid)
-        from pg_stat_activity
-        where pid <> pg_backend_pid()
-            and datname = current_database()
-            and application_name like '%%' || %s || '%%'
-            and application_name not like 'daybook run %%'
-            and application_name not like 'daybook flow %%'
-        """,
-        [flow_run_id],
-    )
+    connection.execute(statement("end_sessions").encode(), [flow_run_id])
 
 
 def unless_away() -> contextlib.AbstractContextManager[None]:
