@@ -8,7 +8,7 @@ import re
 import sys
 from importlib import import_module
 
-from loaders.errors import guarded, guess
+from loaders.errors import UsageError, guarded, guess
 
 # Command → its module, which has main(arguments, prog), and its line in the help.
 COMMANDS = {
@@ -66,10 +66,8 @@ def _main(line: list[str]) -> int:
         print(USAGE.format(listed), end="")
         return 0 if command else 2
     if command == "completion":
-        print("error: daybook completion bash, or zsh.", file=sys.stderr)
-        return 2
-    print(f"error: no such command.{guess(command, COMMANDS)} See daybook --help.", file=sys.stderr)
-    return 2
+        raise UsageError("daybook completion bash, or zsh.")
+    raise UsageError(f"no such command.{guess(command, COMMANDS)} See daybook --help.")
 
 
 def completion() -> str:

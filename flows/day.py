@@ -39,11 +39,7 @@ class DayRun:
 
 
 def run_day(
-    day: str,
-    options: Options,
-    *,
-    verbose: bool = False,
-    progress: Callable[..., None] = silent,
+    day: str, options: Options, *, verbose: bool = False, progress: Callable[..., None] = silent
 ) -> DayRun:
     """Run day-pipeline in this process; starts the embedded warehouse when it is the one in use.
 

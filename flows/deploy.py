@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 
+import yaml
+
 from flows import api
 from loaders import process
 from loaders.arguments import command, option
@@ -21,8 +23,6 @@ FILE = "prefect.yaml"
 
 def declared() -> list[str]:
     """The names of prefect.yaml's deployments; each has the name of its flow."""
-    import yaml
-
     deployments = yaml.safe_load((PROJECT / FILE).read_text(encoding="utf-8"))["deployments"]
     return [deployment["name"] for deployment in deployments]
 
@@ -45,13 +45,8 @@ def deploy(names: list[str], seconds: float = 60.0) -> None:
             raise DaybookError(f"Prefect at {url} asks for a secret: set {api.SECRET}.") from None
         raise
     chosen = [word for name in names for word in ("--name", name)]
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *chosen]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise DaybookError(f"Not deployed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from httpx import HTTPError
@@ -22,7 +22,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
-from prefect.client.schemas.objects import State, StateType, WorkPoolStatus
+from prefect.client.schemas.objects import FlowRun, State, StateType, WorkPoolStatus
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
 from prefect.runtime import flow_run
@@ -31,7 +31,6 @@ from prefect.states import Crashed
 from flows import phases, tasks
 from flows.api import POOL
 from flows.options import Options
-from flows.phases import Done
 from flows.reasons import PhaseError
 from flows.run import Run
 from loaders.days import parse_day
@@ -39,9 +38,6 @@ from loaders.errors import DaybookError, LockedError, PlanError, UsageError
 from loaders.landing import Landed, Plan
 from loaders.lock import sessions, under_parent
 from loaders.sources import PROJECT
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun
 
 SLOTS = 8  # a distributed day with its tables, and a second day that waits
 OURS = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
@@ -115,8 +111,7 @@ def reap() -> None:
     """Before a worker starts: mark the pool's open runs Crashed when their processes are gone."""
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate(OPEN),
-            work_pool_filter=OURS,
+            flow_run_filter=FlowRunFilter.model_validate(OPEN), work_pool_filter=OURS
         )
     alive = sessions()
     mark_crashed([str(run.id) for run in runs if str(run.id)[:8] not in alive])
@@ -137,7 +132,7 @@ def mark_crashed(flow_run_ids: list[str]) -> None:
                     client.set_flow_run_state(flow_run_id, crashed, force=True)
 
 
-def run_phases(run: Run, names: Iterable[str]) -> Done:
+def run_phases(run: Run, names: Iterable[str]) -> phases.Done:
     """Run phases of a day side by side, each a run of its deployment. Raises as wait_for does."""
     run.check()
     return wait_for({name: trigger(run, name, f"{name} {run.day}") for name in names}, run)
@@ -161,7 +156,7 @@ def trigger(run: Run, name: str, run_name: str, **more: str) -> UUID:
     return started.id
 
 
-def wait_for(started: dict[str, UUID], run: Run) -> Done:
+def wait_for(started: dict[str, UUID], run: Run) -> phases.Done:
     """Wait until all have completed: name → run id and state. Raises what the first that failed
     said, as PhaseError, PlanError or LockedError; at once when one crashed, or the run may not go
     on, which raises what its check does: then the others are cancelled."""

@@ -45,11 +45,10 @@ def read_story(
     values_by_name = dict(zip(names, key, strict=True))
     snapshots = [each.name for each in declared_tables().values() if each.kind == "snapshot"]
     equal = [sql.SQL("{}::text = {}").format(sql.Identifier(n), sql.Placeholder(n)) for n in names]
+    is_it = sql.SQL(" and ").join(equal)
 
     def rows_of_key(query: str, *relation: str) -> list[Row]:
-        whole = sql.SQL(query).format(
-            relation=sql.Identifier(*relation), is_it=sql.SQL(" and ").join(equal)
-        )
+        whole = sql.SQL(query).format(relation=sql.Identifier(*relation), is_it=is_it)
         return rows(connection, whole, {**values_by_name, "entity": entity, "snapshots": snapshots})
 
     records = rows_of_key(question("records"), "intermediate", f"int_{entity}_records")
@@ -147,9 +146,7 @@ def main(args: argparse.Namespace) -> None:
     warehouse.wake()
     with warehouse.connect(application_name="daybook explain", autocommit=True) as connection:
         warehouse.check_ready(connection)
-        story = read_story(
-            connection, args.table, args.key, args.values, with_personal=args.personal
-        )
+        story = read_story(connection, args.table, args.key, args.values, args.personal)
     print(json.dumps(story, indent=2)) if args.json else print_story(story)
 
 

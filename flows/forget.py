@@ -73,10 +73,7 @@ def _make_anew(
         select = ["run", "--select", *figures]
         transform.build(None, run, check=lock.check, arguments=select)
     if was_complete:
-        with (
-            warehouse.connect(application_name=f"daybook {run}") as conn,
-            transaction(conn, lock),
-        ):
+        with warehouse.connect(application_name=f"daybook {run}") as conn, transaction(conn, lock):
             conn.execute("update metrics.current_day set is_complete = true")
     if site.exists():
         write_pages(site, everything=True)

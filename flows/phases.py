@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import Any
 
 from flows import transform
 from flows.checks import run as checks
@@ -18,13 +19,7 @@ from flows.record import timed
 from flows.run import Run
 from loaders import landing, match, rates, retention, warehouse
 from loaders.errors import DaybookError, PlanError
-
-if TYPE_CHECKING:
-    from datetime import date
-
-    from flows.checks.run import Checked
-    from loaders.landing import Landed, Plan
-    from loaders.match import Matched
+from loaders.landing import Landed, Plan
 
 Done = dict[str, dict[str, str]]  # phase → id and state of its run
 TABLES_AT_ONCE = 4
@@ -82,14 +77,9 @@ def land_day(
 
 def plans(run: Run, tables: list[str] | None = None) -> list[Plan]:
     """The plan of each table, or of some, by the day's files. PlanError when they can't land."""
+    data, sources, allow_empty = run.options.data, run.options.sources, run.options.allow_empty
     try:
-        return landing.plan_day(
-            run.options.data,
-            run.day,
-            tables,
-            allow_empty=run.options.allow_empty,
-            sources=run.options.sources,
-        )
+        return landing.plan_day(data, run.day, tables, allow_empty=allow_empty, sources=sources)
     except DaybookError as error:
         if type(error) is not DaybookError:  # a wrong call, a warehouse that is gone
             raise
@@ -127,7 +117,7 @@ def in_threads(
 
 
 @timed
-def match_names(run: Run) -> Matched:
+def match_names(run: Run) -> match.Matched:
     """Names not seen before, matched in one batch. Raises DaybookError when a seed is at fault."""
     return match.match_names(run.day, flow_run_id=run.flow_run_id, lock=run.lock)
 
@@ -144,7 +134,7 @@ def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: Non
 
 
 @timed
-def check_day(run: Run) -> list[Checked]:
+def check_day(run: Run) -> list[checks.Checked]:
     """Run the checks on what the day built. Raises CheckError when one of severity error fails."""
     docs = warehouse.home() / "site" / "checks"
     found = checks.check_day(run.day, run.flow_run_id, lock=run.lock, docs=docs)

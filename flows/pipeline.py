@@ -21,7 +21,6 @@ from prefect.runtime import deployment, flow_run
 from flows import distributed, phases, record, tasks
 from flows import prove as proving
 from flows.options import Engine, Mode, Options, chosen_days, stopped_at
-from flows.phases import Done
 from flows.run import Run, Stop, silent
 from loaders import warehouse
 from loaders.days import parse_day
@@ -56,7 +55,7 @@ async def day_pipeline(
     sources: str | None = None,
     timeout: float | None = None,
     workers: int = 1,
-) -> Done:
+) -> phases.Done:
     """A day of raw files to silver, metrics and a balanced ledger: phase → run id and state.
 
     The schedule leaves `day` out: it is then the day before the run was due, in UTC.
@@ -103,7 +102,7 @@ async def day_pipeline(
                     run.options = replace(options, data=read)
                 return phases.run_in_order(run, run_phases)
     finally:
-        stop.over()
+        stop.over.set()
         limit.cancel()
         await tasks.leave(run)
 

@@ -116,7 +116,7 @@ def shown(progress: Callable[..., None] = silent) -> Proof:
 def _scratch(run: str) -> Iterator[Connection]:
     """A connection with new scratch schemas, into which the expired days' records are copied. They
     are dropped at the end; those that a killed proof left are dropped first."""
-    import psycopg
+    from psycopg.errors import InsufficientPrivilege
 
     # An external warehouse: as the login itself, as in dbt's target dev; it may create schemas.
     role = warehouse.TRANSFORMER if warehouse.is_embedded() else None
@@ -128,7 +128,7 @@ def _scratch(run: str) -> Iterator[Connection]:
         try:
             try:
                 _execute(connection, "proof_begin")
-            except psycopg.errors.InsufficientPrivilege as error:
+            except InsufficientPrivilege as error:
                 user, database = connection.info.user, connection.info.dbname
                 may_create = "select has_database_privilege(current_database(), 'create')"
                 lacking = f"make them: grant create on database {database} to {user}"

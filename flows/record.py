@@ -7,7 +7,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flows import notify, server, site, timing
 from flows.pages.read import Row, ask
@@ -22,9 +22,7 @@ from loaders.sql import statement
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    P = ParamSpec("P")
-    T = TypeVar("T")
-    Phase = Callable[Concatenate[Run, P], T]
+Phase = TypeVar("Phase", bound=Callable[..., Any])
 
 
 @contextlib.contextmanager
@@ -137,29 +135,28 @@ def findings(run: Run) -> dict[str, list[str]]:
         return read_story(connection, run.flow_run_id, run.day.date).by_severity
 
 
-def timed(phase: Phase[P, T]) -> Phase[P, T]:
+def timed(phase: Phase) -> Phase:
     """A phase that begins only while its run may change the warehouse, and whose end and seconds
     are recorded, also when it fails."""
 
     @functools.wraps(phase)
-    def noted(run: Run, *arguments: P.args, **named: P.kwargs) -> T:
+    def noted(run: Run, *arguments: Any, **named: Any) -> Any:
         from psycopg import Error
 
-        started = time.monotonic()
         run.check()
         try:
-            return phase(run, *arguments, **named)
+            with timing.part(phase.__name__.replace("_", "-")):
+                return phase(run, *arguments, **named)
         except Exception as error:
             if (without_rows := plain(error)) is not error:
                 raise without_rows from None  # Prefect keeps all that an error carries
             raise
         finally:
-            timing.add(phase.__name__.replace("_", "-"), time.monotonic() - started)
             # if it can't be recorded the phase has not failed, and its own error is not hidden
             with contextlib.suppress(WarehouseError, Error), run.connect() as connection:
                 note_times(connection, run.flow_run_id)
 
-    return cast("Phase[P, T]", noted)
+    return cast(Phase, noted)
 
 
 def note_times(connection: Connection, flow_run_id: str) -> None:

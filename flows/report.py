@@ -89,20 +89,19 @@ def _check_text(connection: Connection, day: Day, note: Note, story: Story) -> s
 
 def print_account(account: Account, outcome: str, *, file: IO[str] | None = None) -> None:
     """Print the account for people, as wide as the terminal."""
-    out = file or sys.stdout
-    print(f"\n{account.day} {outcome} (run {account.flow_run_id[:8]})", file=out)
+    print(f"\n{account.day} {outcome} (run {account.flow_run_id[:8]})", file=file)
     if account.lines:
-        print("\n" + wrapped(f"what is new: {_new(account.lines)}"), file=out)
-        print("\n" + "\n".join(table_lines(account.lines)), file=out)
+        print("\n" + wrapped(f"what is new: {_new(account.lines)}"), file=file)
+        print("\n" + "\n".join(table_lines(account.lines)), file=file)
     for remark in account.remarks:
-        print(wrapped(f"  {remark}", 4), file=out)
+        print(wrapped(f"  {remark}", 4), file=file)
     if account.verdict:
-        print(f"\n{wrapped(account.verdict)}", file=out)
+        print(f"\n{wrapped(account.verdict)}", file=file)
     for check in account.checks:
-        print("\n".join(wrapped(f"  {line}", 6) for line in check.split("\n")), file=out)
+        print("\n".join(wrapped(f"  {line}", 6) for line in check.split("\n")), file=file)
     page = warehouse.home() / "site" / "runs" / file_of(account.flow_run_id)
     if page.exists():  # it may have failed to be written
-        print(f"\nThe run page:  {page}", file=out)
+        print(f"\nThe run page:  {page}", file=file)
 
 
 def _new(lines: list[Row]) -> str:

@@ -13,12 +13,11 @@ from flows.options import Options
 from loaders import warehouse
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, WarehouseError
+from loaders.lock import Lock
 from loaders.sql import statement
 
 if TYPE_CHECKING:
     from psycopg import Connection
-
-    from loaders.lock import Lock
 
 
 class Stopped(DaybookError):
@@ -34,7 +33,7 @@ class Stop:
     def __init__(self) -> None:
         self.reason: str | None = None
         self.flow_run_id = "no run yet"  # the day's flow says which: whose sessions to end
-        self._over = threading.Event()
+        self.over = threading.Event()  # set when the phases have ended: no more sessions are ended
 
     def request(self, reason: str) -> None:
         """Make `check` raise from now on, and end the run's sessions until it is over. It may be
@@ -48,18 +47,14 @@ class Stop:
         if self.reason is not None:
             raise Stopped(self.reason)
 
-    def over(self) -> None:
-        """Call this when the phases have ended: no more sessions are ended."""
-        self._over.set()
-
     def _end_sessions(self) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             # When the server is away, or has no connection left, it is tried again.
             with unless_away(), warehouse.connect(autocommit=True) as connection:
-                while not self._over.is_set():
+                while not self.over.is_set():
                     end_sessions(connection, self.flow_run_id)
-                    self._over.wait(0.1)
-            self._over.wait(0.5)
+                    self.over.wait(0.1)
+            self.over.wait(0.5)
 
 
 def session(flow_run_id: str, day: Day, who: str = "daybook") -> Connection:
@@ -87,7 +82,7 @@ def unless_away() -> contextlib.AbstractContextManager[None]:
     return contextlib.suppress(WarehouseError, OperationalError)
 
 
-def silent(_what: str, _done: int | None = None, _total: int | None = None, at: str = "") -> None:
+def silent(*_said: object) -> None:
     """A progress callback that shows nothing."""
 
 

@@ -132,15 +132,10 @@ def _serve(descriptor: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    server = uvicorn.Server(
-        uvicorn.Config(
-            # without pages and without services for deployments, schedules and workers
-            create_app(ephemeral=True),
-            fd=descriptor,
-            log_level="error",
-            timeout_graceful_shutdown=3,
-        )
-    )
+    # without pages and without services for deployments, schedules and workers
+    app = create_app(ephemeral=True)
+    config = uvicorn.Config(app, fd=descriptor, log_level="error", timeout_graceful_shutdown=3)
+    server = uvicorn.Server(config)
 
     def leave_with_parent() -> None:
         sys.stdin.buffer.read()  # ends when the parent closes it, or dies

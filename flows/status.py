@@ -9,8 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from flows.pages import read
-from flows.pages.read import Row
+from flows.pages.read import Row, ask, ask_by_day, runs
 from flows.pages.verdict import read_story, verdict
 from flows.report import wrapped
 from loaders import warehouse
@@ -20,7 +19,6 @@ from loaders.lock import holder
 
 if TYPE_CHECKING:
     from psycopg import Connection
-
 
 MOST = 1_000_000  # the highest --limit
 
@@ -38,7 +36,7 @@ def days_by_state(days: list[Row]) -> dict[str, list[list[str]]]:
 def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """A run in words: its verdict, what failed, advice, warnings, and the accepted ones."""
     story = read_story(connection, run["flow_run_id"], run["day"])
-    judged = verdict(story, read.ask(connection, "ledger", day=run["day"]))
+    judged = verdict(story, ask(connection, "ledger", day=run["day"]))
     said, notes = f"{judged.word}: {judged.sentence}", story.by_severity
     if run["status"] == "killed":
         said = "ended without a word (killed?): run the same command again."
@@ -55,7 +53,7 @@ def read_status(limit: int) -> dict[str, Any]:
     """The command's --json; `limit`: how many runs and landings."""
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
-        newest, days = read.runs(connection, limit), read.ask_by_day(connection, "calendar")
+        newest, days = runs(connection, limit), ask_by_day(connection, "calendar")
         held = holder(connection)
         for row in [] if held else [*newest, *days]:
             for name in ("status", "state"):  # nobody is at work, and the next run closes it
@@ -78,7 +76,7 @@ def read_status(limit: int) -> dict[str, Any]:
             ],
             "landings": [
                 landing | {"day": landing.pop("day_name")}
-                for landing in read.ask_by_day(connection, "batches", most=limit)
+                for landing in ask_by_day(connection, "batches", most=limit)
             ],
         }
 

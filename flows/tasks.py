@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from prefect import Task, get_client, get_run_logger, task
+from prefect import get_client, get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 from prefect.transactions import CommitMode, transaction
@@ -21,15 +22,10 @@ from prefect.utilities.annotations import quote
 
 from flows import phases, reasons, report
 from flows.pages.render import file_of
-from flows.phases import Done
 from flows.run import Run
 from flows.transform import first_line
 from loaders import warehouse
 from loaders.landing import Landed, Plan
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun, State, TaskRun
-
 
 T = TypeVar("T")
 NODES_AT_ONCE = 32  # at least as many as dbt has threads
@@ -40,22 +36,12 @@ def opaque(value: T) -> T:
     return cast(T, quote(value))
 
 
-def this_flow_run() -> FlowRun:
-    """The current flow run, inside its tasks too; RuntimeError outside of one."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        raise RuntimeError("This is called by a flow at work only.")
-    return context.flow_run
-
-
-def _can_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    return reasons.can_retry(state.result(raise_on_failure=False))
-
-
 _retried: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": [1, 5],
-    "retry_condition_fn": _can_retry,
+    "retry_condition_fn": lambda _task, _run, state: reasons.can_retry(
+        state.result(raise_on_failure=False)
+    ),
     "cache_policy": NO_CACHE,
     "persist_result": False,
 }
@@ -133,15 +119,13 @@ def transform_day(run: Run) -> Counter[str]:
         return phases.transform_day(run, on_event)
 
 
-WITH_SUBTASKS: dict[str, Task[[Run], Any]] = {"land-day": land_day, "transform-day": transform_day}
-PHASES = WITH_SUBTASKS | {
+PHASES: dict[str, Any] = {
     name: task(name=name, task_run_name=name, **_retried)(getattr(phases, name.replace("-", "_")))
     for name in (*phases.BESIDE_EACH_OTHER, *phases.IN_ORDER)
-    if name not in WITH_SUBTASKS
-}
+} | {"land-day": land_day, "transform-day": transform_day}
 
 
-def run_phases(run: Run, names: Iterable[str]) -> Done:
+def run_phases(run: Run, names: Iterable[str]) -> phases.Done:
     """Run phases of a day side by side, as tasks of its flow. When all have ended, the first
     failure is raised."""
     # In our own threads, with the flow's context: for each task Prefect's task runner would make
@@ -164,7 +148,6 @@ def run_phases(run: Run, names: Iterable[str]) -> Done:
 
 async def tag(run: Run) -> None:
     """Tag the current flow run with day, mode and engine; when Prefect is away, only warn."""
-    flow_run = this_flow_run()
     tags = {*flow_run.tags, run.day.text, run.options.mode, run.options.engine}
     with _errors_as_warnings(run):
         async with get_client() as client:
@@ -183,33 +166,27 @@ def _errors_as_warnings(run: Run) -> Iterator[None]:
 async def leave(run: Run) -> None:
     """Log in Prefect how a run ended, and leave it artifacts: rows by table, warnings, the error;
     never a value of data. Does nothing for a run that never began."""
+    if not (ended := run.message):
+        return
     with _errors_as_warnings(run):
-        if run.message:
-            await _leave(run, **run.message)
-
-
-async def _leave(
-    run: Run, *, text: str, error: str | None, warnings: list[str], **_beside: Any
-) -> None:
-    logger, site = get_run_logger(), warehouse.home() / "site"
-    with run.connect() as connection:
-        account = report.read_account(connection, run.flow_run_id, run.day)
-    tables = [*report.table_lines(account.lines), account.verdict]
-    logger.info("\n".join([text.partition("\n")[0], *tables]))
-    for warning in warnings:
-        logger.warning(warning)
-    if error:
-        logger.error(error)
-    pages = {
-        "the run": site / "runs" / file_of(run.flow_run_id),
-        "all days and runs": site / "index.html",
-        "dbt's docs": site / "lineage.html",
-    }
-    links = [f"[{name}]({page.as_uri()})" for name, page in pages.items() if page.exists()]
-    account_text = "\n".join([text, *tables]).replace("`", "'")
-    summary = f"{' · '.join(links)}\n\n```text\n{account_text}\n```"
-    await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
-    table = [{name: str(value) for name, value in row.items()} for row in account.ledger]
-    await acreate_table_artifact(
-        key="daybook-ledger", table=table, description=f"{run.day}, run {run.flow_run_id}"
-    )
+        logger, site = get_run_logger(), warehouse.home() / "site"
+        with run.connect() as connection:
+            account = report.read_account(connection, run.flow_run_id, run.day)
+        tables = [*report.table_lines(account.lines), account.verdict]
+        logger.info("\n".join([ended["text"].partition("\n")[0], *tables]))
+        for warning in ended["warnings"]:
+            logger.warning(warning)
+        if ended["error"]:
+            logger.error(ended["error"])
+        pages = {
+            "the run": site / "runs" / file_of(run.flow_run_id),
+            "all days and runs": site / "index.html",
+            "dbt's docs": site / "lineage.html",
+        }
+        links = [f"[{name}]({page.as_uri()})" for name, page in pages.items() if page.exists()]
+        account_text = "\n".join([ended["text"], *tables]).replace("`", "'")
+        summary = f"{' · '.join(links)}\n\n```text\n{account_text}\n```"
+        await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
+        table = [{name: str(value) for name, value in row.items()} for row in account.ledger]
+        about = f"{run.day}, run {run.flow_run_id}"
+        await acreate_table_artifact(key="daybook-ledger", table=table, description=about)

@@ -14,23 +14,18 @@ _lock = threading.Lock()  # phases run side by side
 
 @contextlib.contextmanager
 def part(name: str) -> Iterator[None]:
-    """Time the block as the part `name` of this process's run."""
+    """Add the block's seconds to the phase or part `name` of this process's run."""
     started = time.monotonic()
     try:
         yield
     finally:
-        add(name, time.monotonic() - started)
-
-
-def add(name: str, seconds: float) -> None:
-    """Add seconds, which end now, to a phase or a part."""
-    with _lock:
-        before, _ = _spent.get(name, (0.0, None))
-        _spent[name] = (before + seconds, datetime.now(UTC))
+        with _lock:
+            before, _ = _spent.get(name, (0.0, None))
+            _spent[name] = (before + time.monotonic() - started, datetime.now(UTC))
 
 
 def taken() -> dict[str, tuple[float, datetime]]:
-    """Phase or part → its seconds and end, of all added since the last call."""
+    """Phase or part → its seconds and end, of all timed since the last call."""
     with _lock:
         spent = dict(_spent)
         _spent.clear()

@@ -38,10 +38,13 @@ _parsing = threading.Lock()
 class BuildError(DaybookError):
     """dbt ended with failed nodes. `can_retry`: all lost a connection or a lock conflict."""
 
-    def __init__(self, message: str, *, nodes: list[str], can_retry: bool) -> None:
-        super().__init__(message)
-        self.nodes, self.can_retry = nodes, can_retry
-        self.public = f"dbt failed: {', '.join(nodes)}"
+    def __init__(self, failed: list[Any]) -> None:
+        reasons = "; ".join(f"{r.node.name}: {first_line(r.message)}" for r in failed[:5])
+        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
+        super().__init__(f"dbt failed: {reasons}{more}")
+        self.nodes = [result.node.name for result in failed]
+        self.can_retry = all(_LOST.search(str(result.message)) for result in failed)
+        self.public = f"dbt failed: {', '.join(self.nodes)}"
 
 
 def target_path() -> Path:
@@ -188,16 +191,10 @@ def _prefects_runner(begins: Callable[[Any], None]) -> Any:
 
             return both
 
-    options = _options()
-    places = dict(zip(options[:-1:2], options[1::2], strict=True))
-    return Watched(
-        settings=PrefectDbtSettings(
-            project_dir=Path(places["--project-dir"]),
-            profiles_dir=Path(places["--profiles-dir"]),
-            target_path=target_path(),
-        ),
-        raise_on_failure=False,
-    )
+    _, project, _, profiles, *_ = _options()
+    places = {"project_dir": Path(project), "profiles_dir": Path(profiles)}
+    settings = PrefectDbtSettings(**places, target_path=target_path())
+    return Watched(settings=settings, raise_on_failure=False)
 
 
 def document() -> Path:
@@ -222,14 +219,7 @@ def verdict(outcome: Any) -> Counter[str]:
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
         if not failed:
             raise DaybookError(f"dbt ended early: {first_line(outcome.exception)}")
-        nodes = [result.node.name for result in failed]
-        reasons = "; ".join(f"{r.node.name}: {first_line(r.message)}" for r in failed[:5])
-        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
-        raise BuildError(
-            f"dbt failed: {reasons}{more}",
-            nodes=nodes,
-            can_retry=all(_LOST.search(str(result.message)) for result in failed),
-        )
+        raise BuildError(failed)
     return Counter(str(result.status) for result in results)
 
 

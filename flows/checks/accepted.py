@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import yaml
+
 from flows.checks.run import declared_suites
 from loaders.errors import guess
 
@@ -15,8 +17,6 @@ def read_accepted() -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """The file as two dicts: check → its `reason` and the UTC date `until` which it is accepted;
     and wrong entry → why it accepts nothing. Nothing is raised: a mistake in the file must neither
     hide a warning nor fail a day."""
-    import yaml
-
     try:
         entries = dict(yaml.safe_load(FILE.read_text(encoding="utf-8")) or {})
     except (OSError, ValueError, TypeError, yaml.YAMLError):

@@ -17,15 +17,12 @@ from flows.run import session
 from loaders import ledger
 from loaders.days import Day
 from loaders.errors import DaybookError
-from loaders.lock import transaction
+from loaders.lock import Lock, transaction
 from loaders.workers import Worker
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.sql import Composed
-
-    from loaders.lock import Lock
-
 
 SUITES = Path(__file__).parent  # a file each, as Great Expectations keeps them
 SEVERITIES = {"critical": "error", "warning": "warn"}  # Great Expectations' words and ours

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import re
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +37,7 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
         "number": lambda value: _figure(value, 0 if value is None or value == int(value) else 1),
         "money": _figure,
         "seconds": _figure,
-        "moment": _moment,
+        "moment": lambda moment: moment.strftime("%Y-%m-%d %H:%M") if moment else "",
         "key": shown,
         "file": file_of,
         "zip": zip,
@@ -97,7 +96,3 @@ def _figure(value: Any, digits: int = 2) -> str:
         return ""
     # a long number would stretch its table
     return f"{value:,.{digits}f}" if abs(value) < 1e15 else f"{value:.2e}"
-
-
-def _moment(value: datetime | None) -> str:
-    return value.strftime("%Y-%m-%d %H:%M") if value else ""

@@ -59,14 +59,8 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         pages.write_now()
         # last, since it links only to pages that exist
         landed = {name: rows[-1] for name, rows in pages.trends.items()}
-        runs = runs[:RUNS]
-        pages.write(
-            *("index.html", "index.html.j2"),
-            newest=summary,
-            runs=runs,
-            days=pages.days,
-            landed=landed,
-        )
+        listed: dict[str, Any] = {"runs": runs[:RUNS], "days": pages.days, "landed": landed}
+        pages.write("index.html", "index.html.j2", newest=summary, **listed)
     return site / "run.html"
 
 
