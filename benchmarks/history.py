@@ -59,9 +59,9 @@ MOVED = {
 
 def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
     """`rows`: of the longer history."""
-    delta, most = (200, 4_000) if quick else (100_000, rows or 10_000_000)
-    short = _measure(folder, delta, days=DAYS_A_MONTH)
-    longer = _measure(folder, delta, days=most // delta)
+    delta, most, rounds = (200, 4_000, 1) if quick else (100_000, rows or 10_000_000, ROUNDS)
+    short = _measure(folder, delta, rounds, days=DAYS_A_MONTH)
+    longer = _measure(folder, delta, rounds, days=most // delta)
     size = f"{delta:,} into {most:,} rows"
     against = f"against {DAYS_A_MONTH * delta:,} rows of history"
     aims = {f"a day's build {against}": ("build", "<= 1.15"), "of it: CPU": ("cpu", "<= 1.15")}
@@ -80,25 +80,25 @@ def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
     ]
 
 
-def _measure(folder: Path, delta: int, *, days: int) -> dict[str, float]:
+def _measure(folder: Path, delta: int, rounds: int, *, days: int) -> dict[str, float]:
     """Medians of a day's build after as many days of history: seconds of each node and of all
     ("build"), and the server's CPU ("cpu")."""
     data = folder / "data"
-    rounds: list[dict[str, float]] = []
+    taken: list[dict[str, float]] = []
     with scratch_warehouse(folder) as conn:
         refresh_rates()
         _land(data, 0, range(delta))
         build(*BUILD, day=day_text(0))
         _fill(conn, delta, days)
-        for number in range(1, ROUNDS + 2):
+        for number in range(1, rounds + 2):
             # half newer versions, half new
             _land(data, number, range(number * delta // 2, number * delta // 2 + delta))
             conn.execute("checkpoint")
             before = server_cpu()
             nodes = build(*BUILD, day=day_text(number))
-            rounds.append(nodes | {"build": sum(nodes.values()), "cpu": server_cpu() - before})
+            taken.append(nodes | {"build": sum(nodes.values()), "cpu": server_cpu() - before})
     # the first of them adds up the month that was filled
-    return {name: statistics.median(each[name] for each in rounds[1:]) for name in rounds[0]}
+    return {name: statistics.median(each[name] for each in taken[1:]) for name in taken[0]}
 
 
 def _land(data: Path, number: int, transactions: range) -> None:
