@@ -248,9 +248,9 @@ def _preload() -> None:
     from great_expectations.render.view import DefaultJinjaPageView
 
     from flows import server, timing, transform
-    from flows.checks import run
+    from flows.checks import judge, run
 
-    run.great_expectations()
+    judge.great_expectations()
     run.Worker = Here  # type: ignore[misc]
     for name in PRELOADED:
         importlib.import_module(name)

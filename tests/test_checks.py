@@ -61,6 +61,33 @@ def test_results_are_kept_where_the_docs_can_not_be_written(world: World) -> Non
     assert world.db.execute("select 1 from metrics.check_results").fetchone()
 
 
+def test_only_what_was_judged_already_is_not_judged_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_judged() -> bool:
+        with monkeypatch.context() as patched:
+            patched.delattr(run, "Worker")
+            try:
+                again = check("day1", docs=tmp_path)
+            except NameError:
+                return True
+        assert again == found
+        return False
+
+    world.day("day1", agents=[agent(1)])
+    found = check("day1", docs=tmp_path)
+    assert not is_judged()
+    kept = world.db.execute("select check_name from metrics.check_results").fetchall()
+    assert len(kept) == len(found)
+    torn = tmp_path / "verdicts.json"
+    torn.write_text(torn.read_text()[:-9])
+    assert is_judged()
+    check("day1", docs=tmp_path)
+    assert not is_judged()
+    world.day("day1", agents=[agent(1), agent(2)])
+    assert is_judged()
+
+
 class Killed(Worker):
     def ask(self, *order: Any) -> Any:
         self._process.kill()
@@ -350,7 +377,7 @@ def test_check_names_are_told_apart() -> None:
 
 def test_importing_the_checks_loads_nothing_heavy() -> None:
     code = (
-        "import sys, flows.checks.run, flows.checks.docs;"
+        "import sys, flows.checks.run;"
         "print({'great_expectations', 'pandas', 'sqlalchemy', 'psycopg'} & set(sys.modules))"
     )
     said = subprocess.run(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import re
-import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.checks.docs import write_docs
+from flows.checks import judge
+from flows.checks.judge import Question, Suite, Verdict
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
 from flows.run import session
 from loaders import ledger
@@ -26,14 +25,6 @@ if TYPE_CHECKING:
 
 SUITES = Path(__file__).parent  # a file each, as Great Expectations keeps them
 SEVERITIES = {"critical": "error", "warning": "warn"}  # Great Expectations' words and ours
-
-# {"name", "expectations", "meta"}. In the suite's meta: `query` selects the rows of the day in
-# app.day; `table`: where they are from; `keys`: the columns of a failing row that may be shown;
-# `rows`: what readers call a row; `calendar`: dated or numbered, when the suite is only for such
-# days; `shares`: expectations are held against one row, the share of rows in which each column of
-# the query is true, so that a million rows are read once and none leaves the server. In an
-# expectation's meta: `unit` of its values, of which a few are then shown; a share's is %.
-Suite = dict[str, Any]
 
 
 class CheckError(DaybookError):
@@ -94,12 +85,23 @@ def check_day(
     `docs`: the folder for Great Expectations' own pages. Raises WarehouseError, or LockedError when
     `lock` was lost. Failing checks are in the result, not raised: see `raise_failed`.
     """
-    # Great Expectations takes as much memory as the rest of a run: a process of its own imports
-    # it, and ends with the checks.
-    with Worker("run the day again.") as worker:
-        found: list[Checked] = worker.ask((_run_suites, day, flow_run_id))
-        of_run = {"flow_run_id": flow_run_id, "day": day.date}
-        with session(flow_run_id, day) as connection, transaction(connection, lock):
+    of_run = {"flow_run_id": flow_run_id, "day": day.date}
+    with session(flow_run_id, day) as connection, contextlib.ExitStack() as stack:
+        asked = [_ask(connection, suite) for suite in suites_of(day)]
+        key = judge.key_of(day, asked)
+        verdicts = judge.known(key, docs) if docs else None
+        worker = None
+        if verdicts is None:
+            # Great Expectations takes as much memory as the rest of a run: a process of its own
+            # imports it, and ends with the checks.
+            worker = stack.enter_context(Worker("run the day again."))
+            verdicts = worker.ask((judge.judge, asked, f"{day} of run {flow_run_id}"))
+        found = [
+            _checked(connection, each, verdict, day)
+            for each, of_suite in zip(asked, verdicts, strict=True)
+            for verdict in of_suite
+        ]
+        with transaction(connection, lock):
             # A retried phase keeps its last results only.
             connection.execute(
                 "delete from metrics.check_results"
@@ -107,37 +109,8 @@ def check_day(
                 of_run,
             )
             ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
-        if docs is not None:
-            worker.ask((_write_docs, docs))
-    return found
-
-
-_validations: dict[str, Any] = {}  # of the newest checks in this process, by suite
-
-
-def _write_docs(_parent: Any, docs: Path) -> None:
-    write_docs(_validations, docs)
-
-
-def _run_suites(_parent: Any, day: Day, flow_run_id: str) -> list[Checked]:
-    """The result of each check; Great Expectations' own results are kept for the docs."""
-    gx = great_expectations()
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    source = context.data_sources.add_pandas("warehouse")
-    _validations.clear()
-    with session(flow_run_id, day) as connection:
-        found, now = [], datetime.now(UTC).isoformat()
-        for suite in suites_of(day):
-            results, validation = _run_suite(gx, source, connection, suite, day)
-            found += results
-            if validation is not None:
-                validation.meta |= {
-                    "description": suite["meta"]["description"],
-                    "run_id": {"run_name": f"{day} of run {flow_run_id}", "run_time": now},
-                    "batch_kwargs": {"data_asset_name": suite["meta"]["table"]},
-                }
-                _validations[suite["name"]] = validation
+        if worker and docs:
+            worker.ask((judge.keep, key, verdicts, docs))
     return found
 
 
@@ -148,58 +121,19 @@ def raise_failed(found: list[Checked]) -> None:
         raise CheckError(failed, len(found))
 
 
-def great_expectations() -> Any:
-    """The library, set to log only errors."""
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
-    import great_expectations
-
-    return great_expectations
-
-
-def _run_suite(
-    gx: Any, source: Any, connection: Connection, suite: Suite, day: Day
-) -> tuple[list[Checked], Any]:
-    """Validate the suite's rows, or their shares. Returns the result of each expectation, and Great
-    Expectations' own result, which is None when the rows can't be read."""
-    import pandas
+def _ask(connection: Connection, suite: Suite) -> Question:
+    """The rows that the suite is held against, or their shares; the kind of error when they can't
+    be read: Postgres quotes values in its messages."""
     import psycopg
 
-    name, meta = suite["name"], suite["meta"]
-    shares = bool(meta.get("shares"))
     try:
-        cursor = connection.execute(_select_shares(suite) if shares else _select_rows(suite))
-        columns = [column.name for column in cursor.description or ()]
-        frame = pandas.DataFrame(cursor.fetchall(), columns=columns)
+        select = _select_shares if suite["meta"].get("shares") else _select_rows
+        cursor = connection.execute(select(suite))
     except psycopg.Error as error:
         if connection.broken:
             raise
-        # Postgres quotes values in its messages: only the kind of error is kept.
-        kind = {"kind": type(error).__name__}
-        return [_checked(suite, each, False, kind) for each in suite["expectations"]], None
-    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("day")
-    validation = batch.get_batch({"dataframe": frame}).validate(
-        gx.ExpectationSuite(**suite),
-        result_format={
-            "result_format": "SUMMARY",
-            "unexpected_index_column_names": ["rows"] if shares else meta["keys"],
-            "partial_unexpected_count": SAMPLE,
-        },
-    )
-    found = []
-    for result in (each.to_json_dict() for each in validation.results):
-        config, counted = result["expectation_config"], result["result"]
-        if shares:
-            column, total = config["kwargs"]["column"], int(frame["rows"][0])
-            count = round(float(frame[column][0]) * total) if total else 0
-            counted = {"element_count": total, "unexpected_count": count}
-            if not result["success"]:
-                counted["partial_unexpected_index_list"] = _failing_keys(connection, suite, column)
-        elif config["meta"].get("sample") == "quarantine" and not result["success"]:
-            bad = [key["table_name"] for key in counted.get("partial_unexpected_index_list") or ()]
-            counted["keys"] = sample_keys(connection, day, bad)
-        found.append(_checked(suite, config, result["success"], counted))
-    return found, validation
+        return Question(suite, error=type(error).__name__)
+    return Question(suite, [column.name for column in cursor.description or ()], cursor.fetchall())
 
 
 def _select_rows(suite: Suite) -> Composed:
@@ -230,20 +164,32 @@ def _failing_keys(connection: Connection, suite: Suite, column: str) -> list[dic
     return connection.cursor(row_factory=dict_row).execute(statement).fetchall()
 
 
-def _checked(suite: Suite, config: Any, success: bool, counted: dict[str, Any]) -> Checked:
+def _checked(connection: Connection, asked: Question, verdict: Verdict, day: Day) -> Checked:
+    suite, meta = asked.suite, asked.suite["meta"]
+    success, config = verdict["success"], verdict["expectation_config"]
+    counted = verdict["result"]
     index = counted.get("partial_unexpected_index_list") or []
-    meta = suite["meta"]
+    if meta.get("shares") and not asked.error:
+        row, column = (
+            dict(zip(asked.columns, asked.rows[0], strict=True)),
+            config["kwargs"]["column"],
+        )
+        failing = round((row[column] or 0) * row["rows"])
+        counted = {"element_count": row["rows"], "unexpected_count": failing}
+        index = [] if success else _failing_keys(connection, suite, column)
     keys = [{name: _key(name, row[name]) for name in meta["keys"]} for row in index]
+    if config["meta"].get("sample") == "quarantine" and not success:
+        keys = sample_keys(connection, day, [row["table_name"] for row in index])
     return Checked(
         suite=suite["name"],
         check_name=config["meta"]["check"],
         table_name=meta["table"],
         description=config["description"],
         severity=SEVERITIES[config["severity"]],
-        success=bool(success),
+        success=success,
         observed=_observed(counted, meta.get("rows", "rows"), config["meta"].get("unit")),
         unexpected_count=counted.get("unexpected_count"),
-        sample_keys=[] if success else (counted.get("keys") or keys)[:SAMPLE],
+        sample_keys=[] if success else keys[:SAMPLE],
     )
 
 
