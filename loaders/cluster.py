@@ -41,8 +41,7 @@ SETTINGS = {
     "timezone": "UTC",
     "lc_messages": "C",
     "datestyle": "ISO, YMD",
-    "log_error_verbosity": "terse",  # details and statements carry people's data
-    "log_min_error_statement": "panic",
+    "log_min_messages": "log",  # an error quotes people's data, and whoever caused it is told
 }
 
 

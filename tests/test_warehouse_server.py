@@ -291,6 +291,18 @@ def test_it_is_fit_for_loading_and_still_durable(running):
     assert int(shown["work_mem"]) == 65536  # kB
 
 
+def test_its_log_has_no_value_of_data(running):
+    with owner(running, autocommit=True) as conn:
+        with pytest.raises(psycopg.DataError):
+            conn.execute("select 'secret-value'::int")
+        conn.execute("create temporary table landed (name text)")
+        with pytest.raises(ValueError), conn.cursor().copy("copy landed from stdin"):
+            raise ValueError("It begins with secret-value")
+    log = (running / "log" / "postgres.log").read_text()
+    assert "ready to accept connections" in log
+    assert "secret-value" not in log
+
+
 def test_the_server_gets_nothing_of_our_environment(home):
     assert command(home, "start", PGPASSWORD="hunter2", AWS_SECRET="hunter2").returncode == 0
     pid = (home / "pg" / "postmaster.pid").read_text().split()[0]
