@@ -28,7 +28,6 @@ TAGS = {
     for table in BRONZE["tables"]
 }
 PIPELINES = tuple(dict.fromkeys(TAGS.values()))
-# The only files of the product that may have more than 300 lines.
 # What of a model is not its own SQL: Jinja, what it asks while it compiles, and comments; and what
 # sqlfluff knows of dbt by itself.
 ASIDE = re.compile(r"({% set \w+ %}.*?{% endset %}|{[{%#].*?[}%#]}|--[^\n]*)", re.S)
@@ -243,6 +242,8 @@ def test_each_pipeline_builds_by_its_tag_on_a_warehouse_that_was_never_built(
         world.db.execute("drop table if exists metrics.group_activity cascade")
         world.db.execute("drop view if exists metrics.row_ledger cascade")
         world.build("--select", f"tag:{pipeline}")
+    others = world.dbt("ls", "--select", "tag:group_memberships", "tag:fx_rates")
+    assert others.result == []  # which are in a pipeline, and none
 
 
 def test_every_macro_is_documented_with_its_arguments() -> None:

@@ -3,7 +3,7 @@
 -- nothing rather than figures of a batch that is gone. A build of some pipelines alone has a ledger
 -- of those.
 
-{{ config(materialized='view', tags=var('entities') | list + ['metrics']) }}
+{{ config(materialized='view', tags=var('entities') | reject('in', ['group_memberships', 'fx_rates']) | list + ['metrics']) }}
 
 {% set built = [] %}
 {% for target in var('entities') %}

@@ -1,7 +1,5 @@
 -- Every row of a file has exactly one end. Who fixes: whoever changed a strategy or a loader.
 
-{{ config(tags=var('entities') | list + ['metrics']) }}
-
 select *
 from {{ ref('row_ledger') }}
 where not balanced
