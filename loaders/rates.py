@@ -48,7 +48,6 @@ def refresh_rates(*, lock: Lock | None = None, **connection: Any) -> bool:
                 "copy bronze.fx_reference (rate_date, currency, usd_per_unit) from stdin"
             ) as copy:
                 copy.write("".join(f"{day}\t{currency}\t{rate}\n" for day, currency, rate in rates))
-            conn.execute("analyze bronze.fx_reference")  # the day's build comes before autovacuum
             conn.execute(
                 """
                 insert into bronze.fx_reference_state (version, newest_date, rows)
