@@ -94,9 +94,10 @@ def shortened(name: list[str]) -> Iterator[list[str]]:
 
 
 def person_key(name: str) -> tuple[str, ...]:
-    """A person's names sorted, without initials: "Smith, John A." → john, smith."""
+    """A person's names sorted, without initials beside two: "Smith, John A." → john, smith."""
     names = sorted(words(name))
-    return tuple(word for word in names if len(word) > 1) or tuple(names)
+    whole = [word for word in names if len(word) > 1 or word.isdigit()]
+    return tuple(whole if len(whole) > 1 else names)
 
 
 def _folded(text: str) -> str:
