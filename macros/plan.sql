@@ -125,7 +125,7 @@ union all
 -- built without its records, a model would find nothing to do, and say that all is well
 select
     null, null, null, null, null, null, null,
-    '{{ meta.records }} has yet to take in ' || table_name || ' of ' || day || ': build it too (dbt build --select +{{ model.name }})'
+    '{{ meta.records }} has yet to take in ' || table_name || ' of ' || {{ day_name('day') }} || ': build it too (dbt build --select +{{ model.name }})'
 from landed
 where (table_name, day, batch_id) not in (select table_name, day, batch_id from offered)
 order by day, table_name
