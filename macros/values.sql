@@ -10,9 +10,9 @@
     case when {{ has_text(column) }} then {{ column }} end
     {%- elif data_type in ('integer', 'bigint') -%}
     {%- set whole = "split_part(" ~ column ~ ", '.', 1)" %}
-    case when {{ column }} ~ '^-?[0-9]+([.]0+)?$' and pg_input_is_valid({{ whole }}, '{{ data_type }}') then {{ whole }}::{{ data_type }} end
+    case when {{ column }} ~ '^[-+]?[0-9]+([.]0+)?$' and pg_input_is_valid({{ whole }}, '{{ data_type }}') then {{ whole }}::{{ data_type }} end
     {%- elif data_type == 'numeric' -%}
-    case when {{ column }} ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' and pg_input_is_valid({{ column }}, 'numeric') then trim_scale({{ column }}::numeric) end
+    case when {{ column }} ~ '^[-+]?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' and pg_input_is_valid({{ column }}, 'numeric') then trim_scale({{ column }}::numeric) end
     {%- elif data_type == 'boolean' -%}
     case lower({{ column }}) when 'true' then true when 'false' then false end
     {%- elif data_type == 'date' -%}

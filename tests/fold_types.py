@@ -11,8 +11,8 @@ from typing import Any
 
 Read = tuple[Any, bool]
 NOT_ONE: Read = (None, False)
-INTEGER = re.compile(r"(-?[0-9]+)(\.0+)?")
-NUMERIC = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+INTEGER = re.compile(r"([-+]?[0-9]+)(\.0+)?")
+NUMERIC = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 WHOLE = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
 SHEET_ERROR = re.compile(r"#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])")
 SHORTENED = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?[eE][-+][0-9]+")

@@ -50,6 +50,7 @@ def built(*warehouses):
         ("id", "+0012", "0012"),
         ("id", "u-9", "u-9"),
         ("integer_of_any_size", "1" * 40, Decimal("1" * 40)),
+        ("integer_of_any_size", "+1250", Decimal(1250)),
         ("numeric", "1.10", Decimal("1.1")),
         ("numeric", "6.5e-3", Decimal("0.0065")),
         ("boolean", "TRUE", True),

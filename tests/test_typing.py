@@ -36,6 +36,7 @@ def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:
             transaction("a", amount_minor="5", exponent="4", exchange_rate="0.1"),
             transaction("b", amount_minor="-5", exponent="4", exchange_rate="0.1"),
             transaction("c", amount_minor="123456789012345678901234", exponent="0", currency="USD"),
+            transaction("d", amount_minor="+5", exponent="+4", exchange_rate="+0.1"),
         ],
     )
     money = world.rows("transactions", "amount_usd::text, original_amount::text, fx_source")
@@ -43,6 +44,7 @@ def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:
         ("0.0001", "0.0005", "payload"),
         ("-0.0001", "-0.0005", "payload"),
         ("123456789012345678901234.0000", "123456789012345678901234", "usd"),
+        ("0.0001", "0.0005", "payload"),
     ]
 
 

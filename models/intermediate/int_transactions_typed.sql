@@ -11,7 +11,7 @@ with typed as (
             required=['transaction_id', 'transaction_uuid', 'occurred_time', 'currency', 'amount_minor', 'exponent'],
             arrays=['child_transaction_ids'],
             checks={
-                'amount_minor_invalid': "typed.amount_minor is not null and ((typed._record).amount_minor !~ '^-?[0-9]+([.]0+)?$' or length((typed._record).amount_minor) > 1000)",
+                'amount_minor_invalid': "typed.amount_minor is not null and ((typed._record).amount_minor !~ '^[-+]?[0-9]+([.]0+)?$' or length((typed._record).amount_minor) > 1000)",
                 'exponent_invalid': 'typed.exponent not between 0 and 8',
                 'currency_invalid': 'typed.currency not in (select iso.currency from ' ~ ref('iso_4217') ~ ' as iso)',
             },
