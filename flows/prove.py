@@ -14,16 +14,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 from uuid import uuid4
 
 from flows import site, transform
-from flows.pages.read import ask
+from flows.pages.read import ask, kind_of_days
 from flows.run import silent, unless_away
 from loaders import ledger, warehouse
 from loaders.arguments import JSON, command
+from loaders.days import Day
 from loaders.errors import DaybookError, WarehouseError
 from loaders.lock import run_lock, transaction
 from loaders.progress import Progress
@@ -55,7 +56,7 @@ class Proof:
     started_at: datetime
     days: int
     tables: int
-    expired: list[date]
+    expired: list[str]
     partings: list[Difference]
 
 
@@ -75,17 +76,21 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
     with run_lock(f"daybook {run}") as lock, _scratch(run) as connection:
         with patch.dict(os.environ, target):
             transform.build(None, run, check=lock.check, arguments=BUILD, progress=progress)
-        (days,) = ask(connection, "proof_days")
-        if unbuilt := days["unbuilt"]:
+        (days,), kind = ask(connection, "proof_days"), kind_of_days(connection)
+        unbuilt, expired = (
+            [Day(day, kind).text for day in days[which]] for which in ("unbuilt", "expired")
+        )
+        if unbuilt:
             raise DaybookError(
-                f"Landed and not yet built: {', '.join(map(str, unbuilt))}. There is nothing to"
+                f"Landed and not yet built: {', '.join(unbuilt)}. There is nothing to"
                 " hold a proof against: run the day again (or dbt build), then prove."
             )
         tables, partings = compare(connection, SCRATCH)
-        proof = Proof(started, days["days"], tables, days["expired"], partings)
+        proof = Proof(started, days["days"], tables, expired, partings)
         with transaction(connection, lock):
-            row = {**asdict(proof), "is_equal": not partings}
-            ledger.note(connection, "proofs", row | {"expired_days": row.pop("expired")})
+            row = asdict(proof) | {"is_equal": not partings, "expired_days": days["expired"]}
+            del row["expired"]
+            ledger.note(connection, "proofs", row)
     return proof
 
 
@@ -169,7 +174,7 @@ def as_text(proof: Proof) -> str:
         f" rebuilt; keys: {', '.join(json.dumps(key)[1:-1] for key in each.keys)}"
         for each in proof.partings
     ]
-    if expired := ", ".join(map(str, proof.expired)):
+    if expired := ", ".join(proof.expired):
         lines.append(
             f"Landed rows have expired of {expired}: what was typed from them can't be proved,"
             " what follows from it is."
