@@ -1,9 +1,9 @@
-{% macro account(columns) -%}
+{% macro account(has_batch) -%}
     {#- Follows the CTEs `judged` (rows to write) and `deleted`, in one statement with the writing: a
         success row exists only if its rows do. A table of which there was nothing to do has a row
         that says so. -#}
     {%- set meta, work = model.config.meta, plan() -%}
-    {%- set batch_id = '_batch_id' if '_batch_id' in columns else 'null::bigint' -%}
+    {%- set batch_id = '_batch_id' if has_batch else 'null::bigint' -%}
     {#- what is written though no new batch brought it -#}
     {%- set again = 'released' if meta.releases else 'rerated' -%}
     {%- set counts = ['inserted', 'updated', again, 'presence', 'deleted', 'stale', 'duplicate', 'quarantined', 'landed'] -%}

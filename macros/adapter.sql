@@ -50,8 +50,7 @@
     {#- An upsert's key is unique by an index or a primary key of the model's own, else by one made here. -#}
     {{ default__create_indexes(relation) }}
     {%- if config.get('materialized') == 'incremental' and config.get('incremental_strategy') == 'upsert' -%}
-    {%- set key, columns = config.get('unique_key') or [], adapter.get_columns_in_relation(relation) | map(attribute='name') | list -%}
-    {%- set key = [key] if key is string else key -%}
+    {%- set key, columns = quoted(config.get('unique_key') or []), adapter.get_columns_in_relation(relation) | map(attribute='quoted') | list -%}
     {%- set unique = "select true from pg_index where indisunique and indrelid = to_regclass('" ~ relation | replace("'", "''") ~ "')" -%}
     {%- if key and not key | reject('in', columns) | list and not run_query(unique).rows -%}
     {%- do run_query(get_create_index_sql(relation, {'columns': key, 'unique': true})) -%}

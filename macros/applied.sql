@@ -9,7 +9,7 @@ with judged as (select *, true as _is_new, true as _differs, false as _is_gone f
 
 deleted as (select * from {{ this }} where false),
 
-{{ account(adapter.get_columns_in_relation(this) | map(attribute='name') | list) }};
+{{ account('_batch_id' in adapter.get_columns_in_relation(this) | map(attribute='name')) }};
     {%- endif %}
     {%- if work.takes_batches and work.whole %}
 delete from {{ source('control', 'applied_batches') }} where model = '{{ model.name }}';

@@ -5,10 +5,9 @@
     {#- The records of pending batches with each one's `_outcome`, and those held records of other days
         whose outcome may change with them: what that was is `_outcome_before`. -#}
     {%- set work, declared = plan(), landed_table(table) -%}
-    {%- set key = declared.meta.key | join(', ') -%}
-    {%- set values = declared.columns | reject('in', declared.meta.key) | join(', ') -%}
+    {%- set key, values = quoted(declared.meta.key) | join(', '), quoted(declared.columns | reject('in', declared.meta.key)) | join(', ') -%}
     {#- as the YAML beside the model names them: the table may lack one, or still have one that is gone -#}
-    {%- set columns = model.columns | reject('in', ['_outcome', '_hash', '_updated_at']) | list if work.has_later else ['records.*'] -%}
+    {%- set columns = model.columns | reject('in', ['_outcome', '_hash', '_updated_at']) | list -%}
     {%- set position = "coalesce(" ~ last_write ~ ", '-infinity')" -%}
     select
         placed.*,
@@ -35,7 +34,7 @@
                 contenders._is_valid and not {{ loses }} and row_number() over this_day = 1 as _counts
             from (
                 select
-                    {{ columns | join(', ') }},
+                    {{ quoted(columns) | join(', ') if work.has_later else 'records.*' }},
                     {{ 'hash_record_extended(row(' ~ values ~ '), 0)' if values else '0::bigint' }} as _hash,
                     {{ position }} as _position,
                     cardinality(_errors) = 0 as _is_valid,
@@ -43,12 +42,7 @@
                 from {{ records }} as records
                 {%- if work.has_later %}
                 union all
-                {%- set held_columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list %}
-                select
-                    {%- for column in columns %}
-                    {{ 'null as ' if column not in held_columns }}{{ column }},
-                    {%- endfor %}
-                    _hash, {{ position }}, true, _outcome
+                select {{ held_columns(columns) }}, _hash, {{ position }}, true, _outcome
                 from {{ this }} as held
                 where _day >= '{{ work.since }}'
                     and _outcome <> 'quarantined'
@@ -79,4 +73,11 @@
         ) as ranked
         window earlier as (partition by _is_valid, {{ key }} order by _day rows between unbounded preceding and 1 preceding)
     ) as placed
+{%- endmacro %}
+
+
+{% macro held_columns(names) -%}
+    {#- Of {{ this }}: null where it has yet to gain one, which the model selects already. -#}
+    {%- set held = adapter.get_columns_in_relation(this) | map(attribute='quoted') | list -%}
+    {%- for name in quoted(names) %}{{ 'null as ' if name not in held }}{{ name }}{{ ', ' if not loop.last }}{% endfor -%}
 {%- endmacro %}

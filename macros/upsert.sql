@@ -9,22 +9,21 @@
     {%- if not arg_dict.unique_key -%}
         {{ exceptions.raise_compiler_error("the strategy upsert needs config(unique_key=…) in " ~ model.name) }}
     {%- endif -%}
-    {%- set key = [arg_dict.unique_key] if arg_dict.unique_key is string else arg_dict.unique_key -%}
-    {%- set meta, work = model.config.meta or {}, plan() -%}
-    {%- set columns = arg_dict.dest_columns | map(attribute='name') | list -%}
-    {%- set beside_key = columns | reject('in', key) | list -%}
-    {%- set values, presence = [], meta.presence or [] -%}
-    {%- for column in beside_key if column not in presence and not column.startswith('_') -%}{%- do values.append(column) -%}{%- endfor -%}
+    {%- set meta, work, key = model.config.meta or {}, plan(), quoted(arg_dict.unique_key) -%}
+    {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | list -%}
+    {%- set beside_key, has_batch = columns | reject('in', key) | list, '"_batch_id"' in columns -%}
+    {%- set values, order, presence = [], quoted(meta.order or []), quoted(meta.presence or []) -%}
+    {%- for column in beside_key if column not in presence and not column.startswith('"_') -%}{%- do values.append(column) -%}{%- endfor -%}
     {%- set same_key = columns_of('incoming', key) ~ ' = ' ~ columns_of('held', key) -%}
     {#- Between two equal records another may come to stand: then it counts on which of them a row stands. -#}
     {%- set several = work.has_later or work.gone or work.spans_days -%}
-    {%- set winner_moves = '_batch_id' in columns and (several and not work.whole if meta.records else meta.whole) -%}
+    {%- set winner_moves = has_batch and (several and not work.whole if meta.records else meta.whole) -%}
     {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order)) -%}
 {{ hold_table() }}
 with incoming as (
     select {% if meta.order %}distinct on ({{ key | join(', ') }}) {% endif %}* from {{ arg_dict.temp_relation }}
     {%- if meta.order %}
-    order by {{ key | join(', ') }}, {{ meta.order | join(' desc nulls last, ') }} desc nulls last
+    order by {{ key | join(', ') }}, {{ order | join(' desc nulls last, ') }} desc nulls last
     {%- endif %}
 ),
 
@@ -58,7 +57,7 @@ deleted as (
     {%- if covered %}
     using judged
     where judged._is_gone and held.ctid = judged._place
-    {%- elif work.gone and '_batch_id' in columns %}
+    {%- elif work.gone and has_batch %}
     where held._batch_id = any({{ array_of(work.gone, 'bigint') }}) and not exists (select 1 from incoming where {{ same_key }})
     {%- else %}
     where false
@@ -77,17 +76,25 @@ written as ({% endif %}
 {%- if meta.pipeline %}
 ),
 
-{{ account(columns) }}
+{{ account(has_batch) }}
 {%- endif %}
 {%- endmacro %}
 
 
+{% macro quoted(names) -%}
+    {#- A list in quotes of a name or several, which may have theirs already. -#}
+    {%- set found = [] -%}
+    {%- for name in ([names] if names is string else names) -%}{%- do found.append('"' ~ name | trim('"') ~ '"') -%}{%- endfor -%}
+    {{ return(found) }}
+{%- endmacro %}
+
+
 {% macro columns_of(record, names) -%}
-    row({% for name in names %}{{ record }}.{{ name }}{% if not loop.last %}, {% endif %}{% endfor %})
+    row({% for name in quoted(names) %}{{ record }}.{{ name }}{% if not loop.last %}, {% endif %}{% endfor %})
 {%- endmacro %}
 
 
 {% macro last_write(order, record) -%}
     {#- Nulls are lowest. -#}
-    row({% for column in order %}{{ record }}.{{ column }} is not null, {{ record }}.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
+    row({% for column in quoted(order) %}{{ record }}.{{ column }} is not null, {{ record }}.{{ column }}{% if not loop.last %}, {% endif %}{% endfor %})
 {%- endmacro %}

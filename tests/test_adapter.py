@@ -89,17 +89,17 @@ class TestUniqueKey(unique_id.SubBaseIncrementalUniqueKey):
 
 
 class TestOrder:
-    """A model of one's own, with nothing but a key and an order."""
+    """A model of one's own, with nothing but a key and an order, whose names need quotes."""
 
     @pytest.fixture(scope="class")
     def project_config_update(self) -> dict[str, Any]:
-        upsert = keyed("id") | {"+materialized": "incremental", "+meta": {"order": ["written"]}}
+        upsert = keyed("Group") | {"+materialized": "incremental", "+meta": {"order": ["At"]}}
         return {"models": {"test": upsert}}
 
     @pytest.fixture(scope="class")
     def models(self) -> dict[str, str]:
         said = "values (1, {{ var('at') }}, '{{ var('said') }}')"
-        return {"mine.sql": f"select * from ({said}) as given (id, written, said)"}
+        return {"mine.sql": f"select * from ({said}) as given (\"Group\", \"At\", said)"}
 
     def test_the_last_write_wins_whatever_comes_last(self, project: Any) -> None:
         for at, said in ((2, "first"), (3, "newer"), (1, "late")):

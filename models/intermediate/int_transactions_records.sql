@@ -91,30 +91,23 @@
 
 {% set work = plan(again=rated_otherwise, mark=rates) %}
 
-{% set worked_out_anew %}
-    union all
-    select
-        transaction_id, transaction_uuid, transaction_type, occurred_time, updated_time, user_id, user_uuid,
-        user_name, raw_merchant_name, merchant_name, card_id, card_uuid, budget_id, budget_uuid, amount_minor,
-        child_transaction_ids, exponent, currency, exchange_rate, original_amount, idempotency_key,
-        array_remove(_errors, 'no_rate'),
-        _landed, _extra, _day, _batch_id, _source_file,
-        _source_row
-    from {{ this }} as held
-    where _day = any({{ work.days }}) and _batch_id = any({{ array_of(work.again, 'bigint') }})
-{% endset %}
+{% set carried = [
+    'transaction_id', 'transaction_uuid', 'transaction_type', 'occurred_time', 'updated_time', 'user_id', 'user_uuid',
+    'user_name', 'raw_merchant_name', 'merchant_name', 'card_id', 'card_uuid', 'budget_id', 'budget_uuid', 'amount_minor',
+    'child_transaction_ids', 'exponent', 'currency', 'exchange_rate', 'original_amount', 'idempotency_key',
+] %}
 
 with typed as (
 
-    select
-        transaction_id, transaction_uuid, transaction_type, occurred_time, updated_time, user_id, user_uuid,
-        user_name, raw_merchant_name, merchant_name, card_id, card_uuid, budget_id, budget_uuid, amount_minor,
-        child_transaction_ids, exponent, currency, exchange_rate, original_amount, idempotency_key,
-        _errors as _typing_errors, _landed, _extra, _day, _batch_id, _source_file,
-        _source_row
+    select {{ carried | join(', ') }}, _errors as _typing_errors, _landed, _extra, _day, _batch_id, _source_file, _source_row
     from {{ ref('int_transactions_typed') }}
     where {{ work.is_pending }}
-    {{ worked_out_anew if work.again }}
+    {%- if work.again %}
+    union all
+    select {{ held_columns(carried) }}, array_remove(_errors, 'no_rate'), _landed, _extra, _day, _batch_id, _source_file, _source_row
+    from {{ this }} as held
+    where _day = any({{ work.days }}) and _batch_id = any({{ array_of(work.again, 'bigint') }})
+    {%- endif %}
 
 ),
 
