@@ -93,10 +93,10 @@ def place(address: str) -> tuple[str, int]:
     return LOCAL if host in ("localhost", "::1") else host, parts.port or 80
 
 
-def answers(address: str, seconds: float = 2.0) -> bool:
+def answers(address: str) -> bool:
     """Whether a healthy API is at `address`. It needs no secret to answer this."""
     try:
-        with urllib.request.urlopen(f"{bare(address)}/health", timeout=seconds) as answer:
+        with urllib.request.urlopen(f"{bare(address)}/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (OSError, ValueError, http.client.HTTPException):
         return False
@@ -123,7 +123,7 @@ def bare(address: str) -> str:
 
 def wait_for(address: str, log: Path, is_alive: Callable[[], Any]) -> None:
     """Wait until a server that was just started answers. DaybookError when it doesn't."""
-    process.until(lambda: answers(address, START_SECONDS) or not is_alive(), START_SECONDS)
+    process.until(lambda: answers(address) or not is_alive(), START_SECONDS)
     if not is_alive() or not answers(address):
         raise DaybookError(f"Prefect's server did not start: see {log}.")
 

@@ -93,6 +93,8 @@ def _write_offline(built: Path, page: Path) -> None:
 def main(_given: argparse.Namespace) -> None:
     print("writing the pages, with dbt's lineage", file=sys.stderr, flush=True)
     warehouse.wake()
+    with warehouse.connect(application_name="daybook site") as connection:
+        warehouse.check_ready(connection)
     print(f"The pages are in {write_site(everything=True)}")
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from importlib.metadata import distribution
 from pathlib import Path
 
-from loaders.errors import WarehouseError
+from loaders.errors import SettingError, WarehouseError
 
 SUPERUSER = "daybook"
 MARKER = "DAYBOOK.json"
@@ -167,7 +167,7 @@ def refuse_foreign(data: Path) -> None:
 def _major() -> int:
     text = os.environ.get("DAYBOOK_PG_MAJOR", "18")
     if text not in map(str, INSTALLS):
-        raise WarehouseError(f"DAYBOOK_PG_MAJOR is {text!r}: the embedded server is 16 or 18.")
+        raise SettingError(f"DAYBOOK_PG_MAJOR is {text!r}: the embedded server is 16 or 18.")
     return int(text)
 
 

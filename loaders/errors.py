@@ -50,6 +50,10 @@ class WarehouseError(DaybookError):
     """The warehouse could not be reached, started or trusted."""
 
 
+class SettingError(UsageError, WarehouseError):
+    """A setting that says which warehouse can't be used."""
+
+
 class DriverError(WarehouseError):
     """A driver's error without values of data; `sqlstate` is None for a lost connection."""
 

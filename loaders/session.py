@@ -10,12 +10,13 @@ import logging
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from loaders.days import Day
-from loaders.errors import WarehouseError
+from loaders.errors import SettingError, WarehouseError
 from loaders.sources import PROJECT
 from loaders.sql import statement
 
@@ -104,24 +105,29 @@ def parameters() -> dict[str, str]:
         from loaders import server
 
         return server.address(home())
-    import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
-    try:
-        from_url = conninfo_to_dict(_database_url())
-    except psycopg.Error:
-        raise WarehouseError("DATABASE_URL can't be read as a PostgreSQL URI.") from None
+    from_url = conninfo_to_dict(_database_url())
     return {name: str(value) for name, value in from_url.items() if value is not None}
 
 
 def _database_url() -> str:
-    """DATABASE_URL as libpq takes it, without SQLAlchemy's driver; empty when it is not set."""
-    if not (url := os.environ.get("DATABASE_URL", "")):
-        return ""
-    scheme = re.match(r"postgres(?:ql)?(?:\+[^:]*)?://", url)
-    if scheme is None:
-        raise WarehouseError("DATABASE_URL must begin with postgresql:// (or postgres://).")
-    return f"postgresql://{url[scheme.end() :]}"
+    """DATABASE_URL as libpq takes it, without SQLAlchemy's driver; empty when it is not set.
+    SettingError, which quotes nothing: any part of it may be one of the password."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    given = os.environ.get("DATABASE_URL", "")
+    url = re.sub(r"^postgres(ql)?(\+[^:]*)?://", "postgresql://", given)
+    with suppress(psycopg.Error):
+        parts = {"host": "", "port": ""} | conninfo_to_dict(url)
+        is_read = "@" not in parts["host"][1:] and re.fullmatch(r"[\d,]*", parts["port"])
+        if is_read and url.startswith("postgresql://" if url else ""):
+            return url
+    raise SettingError(
+        "DATABASE_URL can't be read as postgresql://USER:PASSWORD@HOST:PORT/DATABASE. The port is a"
+        " number, and in a password @ is written %40, : %3A, / %2F and % %25."
+    )
 
 
 def environment() -> dict[str, str]:

@@ -99,7 +99,7 @@ class TestOrder:
     @pytest.fixture(scope="class")
     def models(self) -> dict[str, str]:
         said = "values (1, {{ var('at') }}, '{{ var('said') }}')"
-        return {"mine.sql": f"select * from ({said}) as given (\"Group\", \"At\", said)"}
+        return {"mine.sql": f'select * from ({said}) as given ("Group", "At", said)'}
 
     def test_the_last_write_wins_whatever_comes_last(self, project: Any) -> None:
         for at, said in ((2, "first"), (3, "newer"), (1, "late")):

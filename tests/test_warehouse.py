@@ -101,7 +101,7 @@ def test_no_command_prints_the_password(monkeypatch, command):
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://ann:hunter2@host/x", "hunter2", "postgresql://ann:hunter2@host:bad%zz/x"]
+    "url", ["hunter2", "postgres://a:%hunter2@h", "postgres://a@hunter2@h", "postgres://h:hunter2"]
 )
 def test_a_url_that_cannot_be_read_is_refused_without_repeating_it(monkeypatch, url):
     monkeypatch.setenv("DATABASE_URL", url)
@@ -109,7 +109,7 @@ def test_a_url_that_cannot_be_read_is_refused_without_repeating_it(monkeypatch, 
         with pytest.raises(WarehouseError) as refused:
             ask()
         assert "hunter2" not in str(refused.value)
-        assert "DATABASE_URL" in str(refused.value) or "host host" in str(refused.value)
+        assert "DATABASE_URL" in str(refused.value) and refused.value.exit_code == 2
 
 
 def test_a_server_that_is_starting_up_is_waited_for(monkeypatch, warehouse):

@@ -368,4 +368,4 @@ def test_postgresql_16_works_and_is_not_mixed_with_18(home):
     assert refused.returncode == 1
     assert "made by PostgreSQL 16, not 18: set DAYBOOK_PG_MAJOR=16" in refused.stderr
     refused = command(home, "start", DAYBOOK_PG_MAJOR="12")
-    assert "is 16 or 18" in refused.stderr
+    assert refused.returncode == 2 and "is 16 or 18" in refused.stderr
