@@ -93,6 +93,9 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
         message = "not foreseen, a fault of Daybook's or its libraries'."
         if place and {"httpx", "httpcore", "prefect"} & {*Path(place[0].filename).parts}:
             message = re.sub("//[^/@ ]*@", "//", str(shown).partition("\n")[0])  # of an address
+            if "401 Unauthorized" in message:
+                message = message.partition(" - ")[0]
+                message += ": set PREFECT_API_AUTH_STRING to that server's secret."
         shown = f"{type(shown).__name__}{where}: {message}"
     print(f"error: {readable(str(shown))}", file=sys.stderr)
     return code

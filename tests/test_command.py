@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from flows import doctor, report
@@ -119,6 +120,16 @@ def test_another_pipe_that_breaks_is_told(capsys: pytest.CaptureFixture[str]) ->
 
     assert guarded(faulty) == 1
     assert capsys.readouterr().err == "error: a worker's\n"
+
+
+def test_who_lacks_prefects_secret_is_told_which_setting(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    request = httpx.Request("GET", "http://me:hunter2@127.0.0.1:4200/api/flow_runs/")
+    assert guarded(lambda: httpx.Response(401, request=request).raise_for_status() and 0) == 1
+    said = capsys.readouterr().err
+    assert "'401 Unauthorized' for url 'http://127.0.0.1:4200/" in said
+    assert said.endswith(": set PREFECT_API_AUTH_STRING to that server's secret.\n")
 
 
 def test_bash_completes_commands_and_their_options(tmp_path: Path) -> None:
