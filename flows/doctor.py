@@ -48,8 +48,8 @@ def examine() -> list[Finding]:
         try:
             findings += examination()
         except Exception as error:
-            error = plain(error)
-            why = str(error) if isinstance(error, DaybookError) else type(error).__name__
+            shown = plain(error)
+            why = str(shown) if isinstance(shown, DaybookError) else type(shown).__name__
             findings.append(Finding("fail", examination.__name__.lstrip("_"), why))
     return findings
 

@@ -62,7 +62,7 @@ class DriverError(WarehouseError):
         self.sqlstate = sqlstate
 
 
-def plain(error: Exception) -> Exception:
+def plain(error: BaseException) -> BaseException:
     """`error` itself; for a driver's error (psycopg's, or SQLAlchemy's around it) a DriverError.
 
     The driver's text carries DETAIL and CONTEXT, which hold whole rows, and errors of data
@@ -81,11 +81,12 @@ def plain(error: Exception) -> Exception:
 def ended_with(error: BaseException, *, verbose: bool = False) -> int:
     """Print the error that ended a command, with `verbose` its traceback too; the exit code.
     Of an unforeseen error only the place is printed: its message may quote a value of data."""
-    if isinstance(error, KeyboardInterrupt):
+    # the driver waits for a statement that Ctrl-C cancels, and may get to hear another reason
+    if KeyboardInterrupt in (type(error), type(error.__context__)):
         error = DaybookError("interrupted")
     elif verbose:
         traceback.print_exception(error)
-    shown: BaseException | str = plain(error) if isinstance(error, Exception) else error
+    shown: BaseException | str = plain(error)
     code = getattr(shown, "exit_code", 1)
     if not isinstance(shown, (DaybookError, OSError)):
         place = traceback.extract_tb(error.__traceback__)[-1:]
@@ -134,7 +135,7 @@ def without_values(error: BaseException) -> str:
     Our own messages have none, but for what a file begins with and what a driver says.
     """
     if not isinstance(error, Exception):
-        return "The run was ended from outside: cancelled in Prefect, or its worker was stopped."
+        return "The run was ended from outside: by hand, cancelled in Prefect, or with its worker."
     if not isinstance(error, DaybookError):
         state = getattr(error, "sqlstate", None)
         return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")

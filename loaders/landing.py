@@ -105,15 +105,15 @@ def land_table(plan: Plan, *, flow_run_id: str, **how: Unpack[LandingOptions]) -
     started = time.perf_counter()
     progress = how.get("progress") or (lambda table, done, total, rows: None)
     reading = Reading(plan, _paced(progress, plan))
-    outcome: Outcome | Exception
+    outcome: Outcome | BaseException
     with ledger.connect(plan.day, flow_run_id) as conn:
         batch = ledger.begin(conn, flow_run_id, plan.day, plan.table)
         try:
             outcome = _replace(conn, batch, reading, how)
-        except Exception as error:
+        except BaseException as error:
             outcome = error
-    if isinstance(failure := outcome, Exception):
-        outcome = _record_failure(batch, reading, failure, how)
+    if isinstance(failure := outcome, BaseException):
+        outcome = _record_failure(batch, reading, failure)
         expected = isinstance(failure, (DaybookError, psycopg.Error, OSError))
         if isinstance(failure, LockedError) or not expected:
             raise failure
@@ -234,17 +234,15 @@ def check_shrink(
     raise DaybookError(f"{name}: {problem} If it is right, land it with --allow-shrink.")
 
 
-def _record_failure(
-    batch: Batch, reading: Reading, failure: Exception, how: LandingOptions
-) -> Outcome:
+def _record_failure(batch: Batch, reading: Reading, failure: BaseException) -> Outcome:
     """Record a failed batch, on a connection of its own: the batch's may be what failed."""
     plan = reading.plan
-    message, public = str(plain(failure)) or type(failure).__name__, without_values(failure)
-    outcome = Outcome(status="failed", rows_rejected=reading.read.rejected, error=message)
-    # If the server is gone the row stays `running`, and the next run reaps it.
+    message, public = str(plain(failure)), without_values(failure)
+    outcome = Outcome("failed", rows_rejected=reading.read.rejected, error=message or public)
+    # By its session's name a stop lets it be. If the server is gone the next run reaps the row.
     with (
         suppress(WarehouseError),
-        ledger.connect(batch.day, batch.flow_run_id) as conn,
+        ledger.connect(batch.day, batch.flow_run_id, "daybook flow") as conn,
         conn.transaction(),
     ):
         drop_leaves(conn, batch)

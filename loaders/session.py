@@ -120,8 +120,8 @@ def _database_url() -> str:
     given = os.environ.get("DATABASE_URL", "")
     url = re.sub(r"^postgres(ql)?(\+[^:]*)?://", "postgresql://", given)
     with suppress(psycopg.Error):
-        parts = {"host": "", "port": ""} | conninfo_to_dict(url)
-        is_read = "@" not in parts["host"][1:] and re.fullmatch(r"[\d,]*", parts["port"])
+        host, port = (str(conninfo_to_dict(url).get(name, "")) for name in ("host", "port"))
+        is_read = "@" not in host[1:] and re.fullmatch("[0-9,]*", port)
         if is_read and url.startswith("postgresql://" if url else ""):
             return url
     raise SettingError(

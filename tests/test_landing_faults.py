@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from flows.run import end_sessions
 from loaders import landing, partition, warehouse
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError
@@ -126,6 +127,40 @@ def test_kill_9_in_a_landing_leaves_the_old_rows(tmp_path: Path, db: psycopg.Con
     assert reap_running() == 1
     assert statuses(db) == ["succeeded", "failed"]
     assert land(tmp_path).rows_landed == 20
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_an_interrupted_landing_is_recorded(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, is_stopped: bool
+) -> None:
+    """By a run's stop, which ends sessions again and again; and by Ctrl-C, also where the driver's
+    cancel comes too late and it hears of the lock's time-out instead."""
+    transactions(tmp_path, 10, "a")
+    land(tmp_path)
+    drop_leaves = landing.drop_leaves
+    monkeypatch.setattr(partition, "SWAP_WAIT", "1s")
+    monkeypatch.setattr(psycopg.Connection, "_try_cancel", lambda *_, **__: None)
+
+    def stop() -> None:
+        end_sessions(db, "r") if is_stopped else os.kill(os.getpid(), signal.SIGINT)
+
+    def stop_once_it_waits() -> None:
+        until(lambda: db.execute("select 1 from pg_locks where not granted").fetchone(), 20)
+        stop()
+
+    def record(*arguments: Any) -> None:
+        if is_stopped:
+            stop()
+        drop_leaves(*arguments)
+
+    monkeypatch.setattr(landing, "drop_leaves", record)
+    with warehouse.connect() as reader, ThreadPoolExecutor(1) as other:
+        reader.execute("select * from bronze.stg_transactions")
+        stopped = other.submit(stop_once_it_waits)
+        with pytest.raises(DaybookError if is_stopped else KeyboardInterrupt):
+            land(tmp_path, flow_run_id="r", force=True)
+        stopped.result()
+    assert statuses(db) == ["succeeded", "failed"]
 
 
 def test_a_file_that_changes_meanwhile_fails(tmp_path: Path, db: psycopg.Connection) -> None:

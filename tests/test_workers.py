@@ -222,6 +222,7 @@ def test_what_a_killed_run_leaves_is_swept(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(landing.NewPartition, "assemble", die)
+    monkeypatch.setattr(landing, "_record_failure", die)
     with pytest.raises(KeyboardInterrupt):
         land_one(tmp_path, workers=2)
     assert rows(db) == []
