@@ -72,10 +72,11 @@ def get_ready(*, verbose: bool = False) -> None:
     While the server comes up, dbt is imported and parses the project."""
     with timing.part("warehouse"):
         warehouse.wake()
-        with warehouse.connect(
-            application_name="daybook flow handshake", role=warehouse.TRANSFORMER
-        ) as connection:
-            warehouse.check_ready(connection)
+        for role in (warehouse.LOADER, warehouse.TRANSFORMER):
+            with warehouse.connect(
+                application_name="daybook flow handshake", role=role
+            ) as connection:
+                warehouse.check_ready(connection)
     server.start_server(verbose=verbose, meanwhile=transform.manifest)
 
 

@@ -135,9 +135,14 @@ def sessions() -> str:
 
 
 def _session(name: str) -> Connection:
-    """A connection of this name, on which nothing but the lock is asked for."""
+    """A connection of this name, on which nothing but the lock is asked for: who may only build
+    takes it too."""
     return warehouse.connect(
-        application_name=_as_shown(name), autocommit=True, timeouts=False, role=warehouse.LOADER
+        application_name=_as_shown(name),
+        autocommit=True,
+        timeouts=False,
+        role=warehouse.LOADER,
+        instead=warehouse.TRANSFORMER,
     )
 
 

@@ -172,12 +172,14 @@ def connect(
     autocommit: bool = False,
     timeouts: bool = True,
     role: str | None = None,
+    instead: str = "",
     **kw: Any,
 ) -> Connection:
     """A psycopg connection to the warehouse, with timeouts, UTC and the run's context as settings.
 
     `role`: LOADER or TRANSFORMER; the connection then has only that role's rights. On the embedded
-    server the role logs in; elsewhere it is set when the login is a member and no superuser.
+    server the role logs in; elsewhere it is set when the login is a member and no superuser. A
+    login that is in `instead` alone keeps the rights that it has.
     `kw` goes to psycopg (row_factory, …). `timeouts=False` is for a connection that only waits.
     WarehouseError when the handshake fails, with host, port, database and user but never the
     password; with `role` also when the server can't be written to.
@@ -197,7 +199,7 @@ def connect(
     }
     conn = _shake_hands(conninfo | kw)
     if role:
-        _take_role(conn, role)
+        _take_role(conn, role, instead)
     # PGTZ and PGDATESTYLE override `options`; the server has reported both, so no query is needed.
     for setting, wanted in (("TimeZone", "UTC"), ("DateStyle", "ISO, YMD")):
         if conn.info.parameter_status(setting) not in (wanted, "ISO, MDY", "ISO, DMY"):
@@ -232,12 +234,12 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     raise WarehouseError(message) from None
 
 
-def _take_role(conn: Connection, role: str) -> None:
+def _take_role(conn: Connection, role: str, instead: str = "") -> None:
     """Set the session's role; WarehouseError for a server that can't do a run's work."""
     from psycopg.rows import tuple_row
 
     cursor = conn.cursor(row_factory=tuple_row)
-    needed = [POOLER, role, TRANSFORMER, STRANGER, role]
+    needed = [POOLER, role, instead, STRANGER, role]
     [(problem, _)] = cursor.execute(statement("take_role").encode(), needed)
     if problem:
         conn.close()

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from flows import doctor
+from flows.day import get_ready
 from flows.prove import prove
 from loaders import server, session
 from loaders import warehouse as wh
@@ -56,6 +57,8 @@ def test_a_day_as_three_logins(as_login, dbt, db):
         "count": 0
     }
     assert "can't write bronze: grant" in str(doctor.examine())
+    with pytest.raises(WarehouseError, match="has to be in the roles daybook_loader"):
+        get_ready()
     assert refused("delete from bronze.stg_agents")
     assert refused("update bronze.load_batches set status = 'failed'")
 

@@ -7,7 +7,6 @@ select
         when pg_is_in_recovery() then 'it is a standby: name its primary'
         when current_setting('transaction_read_only')::boolean
             then 'its sessions are read only (default_transaction_read_only)'
-        -- who may only build takes the lock too
         when not (
             select bool_or(pg_has_role(session_user, oid, 'SET')) from pg_roles
             where rolname in (%s, %s)
