@@ -53,8 +53,9 @@ def read_status(limit: int) -> dict[str, Any]:
     """The command's --json; `limit`: how many runs and landings."""
     with warehouse.connect(application_name="daybook status") as connection:
         warehouse.check_ready(connection)
-        newest, days = runs(connection, limit), ask_by_day(connection, "calendar")
         held = holder(connection)
+        newest, days = runs(connection, limit), ask_by_day(connection, "calendar")
+        held = held or holder(connection)  # a run that ends, or begins, between the two is alive
         for row in [] if held else [*newest, *days]:
             for name in ("status", "state"):  # nobody is at work, and the next run closes it
                 if row.get(name) == "running":

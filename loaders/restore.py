@@ -64,8 +64,11 @@ def restore(file: Path, *, replace: bool = False) -> None:
             errors="replace",
             check=False,
         )
+        [(readers,)] = conn.execute(statement("readers").encode(), [list(SCHEMAS)])
     if done.stdout != "restored\n":
         why = first_error(done.stderr)
+        if "lock timeout" in why and readers:
+            why += f" Held by {readers}: wait, or end it: select pg_terminate_backend(…);"
         if "out of shared memory" in why:
             why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
         if "unsupported version" in why:

@@ -15,7 +15,7 @@ import pytest
 
 from loaders import backup, landing, lock, restore, warehouse
 from loaders.days import parse_day
-from loaders.errors import DaybookError, LockedError, UsageError
+from loaders.errors import DaybookError, LockedError, UsageError, WarehouseError
 from loaders.sources import PROJECT
 from loaders.sql import statement
 from tests.conftest import new_home, remove_home
@@ -84,6 +84,18 @@ def test_a_restore_that_is_killed_changes_nothing(db: psycopg.Connection, saved:
         running.wait()
     until(lambda: db.execute(psql).fetchone() is None)
     assert contents(db) == before
+
+
+def test_a_restore_names_the_reader_that_it_waited_for(
+    db: psycopg.Connection, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = {"PGOPTIONS": "-c lock_timeout=200ms"}
+    monkeypatch.setattr(restore, "surroundings", lambda: backup.surroundings() | soon)
+    with warehouse.connect(application_name="somebody's notebook") as reader:
+        reader.execute("select from bronze.load_batches")
+        held = rf"lock timeout.* Held by somebody's notebook \(pid {reader.info.backend_pid}\): "
+        with pytest.raises(WarehouseError, match=held):
+            restore.restore(saved, replace=True)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.97])

@@ -263,6 +263,10 @@ def test_a_run_whose_lock_nobody_holds_is_not_at_work(world: World) -> None:
     found = status.read_status(1)
     assert "day1 ended without a word" in found["last_run"]["verdict"]
     assert (found["runs"][0]["status"], list(found["days"])) == ("killed", ["killed"])
+    held = iter([("daybook run run-day1 day1", 1), None])  # it ends while status asks
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(status, "holder", lambda _: next(held, None))
+        assert status.read_status(1)["runs"][0]["status"] == "running"
     with run_lock("daybook run run-day1 day1"):
         found = status.read_status(1)
     assert "day1 is running" in found["last_run"]["verdict"]
