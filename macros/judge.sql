@@ -78,6 +78,6 @@
 
 {% macro held_columns(names) -%}
     {#- Of {{ this }}: null where it has yet to gain one, which the model selects already. -#}
-    {%- set held = adapter.get_columns_in_relation(this) | map(attribute='quoted') | list -%}
+    {%- set held = adapter.get_columns_in_relation(this) | map(attribute='quoted') | list if execute else [] -%}
     {%- for name in quoted(names) %}{{ 'null as ' if name not in held }}{{ name }}{{ ', ' if not loop.last }}{% endfor -%}
 {%- endmacro %}

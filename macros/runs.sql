@@ -1,6 +1,6 @@
 {% macro refuse_empty() -%}
     {%- if execute and flags.EMPTY -%}
-        {{ exceptions.raise_compiler_error('--empty would put empty views before the readers of ' ~ target.name ~ ': to see whether the SQL holds, use dbt compile, or build another target.') }}
+        {{ exceptions.raise_compiler_error('--empty would put empty views before the readers of ' ~ target.name ~ ': to see whether the SQL holds, use dbt compile, or dbt build without it and with --target dev.') }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -46,6 +46,12 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
     assert story["silver"]["last_seen_day"] == "day3"
     assert story["read_by"]["silver.group_memberships_history"] == 1
     assert "example.com" not in json.dumps(story)
+    world.db.execute(  # that it has an agent_id does not make it one of its readers
+        "insert into metrics.node_runs values"
+        " ('r', '1970-01-05', 'agent_status_history', 'model', 'success', null, null, 1, '{cards}')"
+    )
+    left = _story("agents", "7", capsys=capsys)["read_by"]
+    assert story["read_by"].keys() - left.keys() == {"silver.agent_status_history"}
     seen = json.dumps(_story("agents", "7", "--values", capsys=capsys))
     assert "updated_at" in seen and "2026-01-06" in seen and "example.com" not in seen
     assert "new@example.com" in json.dumps(_story("agents", "7", "--personal", capsys=capsys))
