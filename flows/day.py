@@ -73,10 +73,8 @@ def get_ready(*, verbose: bool = False) -> None:
     with timing.part("warehouse"):
         warehouse.wake()
         for role in (warehouse.LOADER, warehouse.TRANSFORMER):
-            with warehouse.connect(
-                application_name="daybook flow handshake", role=role
-            ) as connection:
-                warehouse.check_ready(connection)
+            with warehouse.connect(application_name="daybook flow handshake", role=role) as conn:
+                warehouse.check_ready(conn)
     server.start_server(verbose=verbose, meanwhile=transform.manifest)
 
 

@@ -58,12 +58,10 @@ class LandedDay(NamedTuple):
     drift: Drift | None
 
 
-def connect(
-    day: Day, flow_run_id: str | None = None, application_name: str = "daybook land"
-) -> Connection:
+def connect(day: Day, flow_run_id: str | None = None, who: str = "daybook land") -> Connection:
     """A session for landing in a run, or without a run for a plan."""
     return warehouse.connect(
-        application_name=f"{application_name} {flow_run_id}" if flow_run_id else "daybook plan",
+        application_name=f"{who} {flow_run_id}" if flow_run_id else "daybook plan",
         flow_run_id=flow_run_id,
         day=day,
         autocommit=True,

@@ -135,8 +135,7 @@ def sessions() -> str:
 
 
 def _session(name: str) -> Connection:
-    """A connection of this name, on which nothing but the lock is asked for: who may only build
-    takes it too."""
+    """A connection of this name, for nothing but the lock: who may only build takes it too."""
     return warehouse.connect(
         application_name=_as_shown(name),
         autocommit=True,

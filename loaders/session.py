@@ -117,11 +117,11 @@ def _database_url() -> str:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
-    given = os.environ.get("DATABASE_URL", "")
-    url = re.sub(r"^postgres(ql)?(\+[^:]*)?://", "postgresql://", given)
+    url = os.environ.get("DATABASE_URL", "")
+    url = re.sub(r"^postgres(ql)?(\+[^:]*)?://", "postgresql://", url)
     with suppress(psycopg.Error):
         host, port = (str(conninfo_to_dict(url).get(name, "")) for name in ("host", "port"))
-        is_read = "@" not in host[1:] and re.fullmatch("[0-9,]*", port)
+        is_read = re.fullmatch("[^@]*|[/@].*", host) and re.fullmatch("[0-9,]*", port)
         if is_read and url.startswith("postgresql://" if url else ""):
             return url
     raise SettingError(
