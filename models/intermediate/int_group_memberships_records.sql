@@ -98,7 +98,8 @@ units as (
     {%- if work.again %}
     union all
     select
-        {{ held_columns(['group_id', 'agent_id']) }},
+        group_id,
+        agent_id,
         array_remove(array_remove(_errors, 'unknown_agent'), 'unknown_group'),
         _landed, _extra, _list_written, _is_outdone, _source_position, _source_table, _day, _batch_id, _source_file,
         _source_row
