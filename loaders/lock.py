@@ -83,11 +83,11 @@ class Lock:
 
 
 @contextmanager
-def run_lock(holder: str, wait: float = WAIT) -> Iterator[Lock]:
+def run_lock(holder: str, wait: float | None = None) -> Iterator[Lock]:
     """Hold the warehouse for `holder`, such as "daybook run <flow_run_id> <day>". Raises as
     Lock.take does."""
     with closing(Lock(holder)) as lock:
-        lock.take(wait)
+        lock.take(WAIT if wait is None else wait)
         yield lock
 
 

@@ -32,6 +32,7 @@ from typing import Any, NoReturn
 
 import psutil
 
+from loaders import lock
 from loaders.sources import PROJECT
 from tests.watching import Here
 
@@ -326,6 +327,7 @@ def _become(
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
+    lock.WAIT = float(env.get("TEST_LOCK_WAIT", lock.WAIT))
     if not module.startswith(("flows", "loaders")):  # they read them where a server starts
         _read_prefects_settings()
     random.seed()

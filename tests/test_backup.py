@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import subprocess
 import sys
@@ -144,9 +143,7 @@ def test_who_writes_while_it_is_saved_is_noticed_and_the_older_file_stays(
 def test_a_run_that_holds_the_warehouse_is_waited_for_and_named(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = functools.partial(lock.run_lock, wait=0.1)
-    monkeypatch.setattr(backup, "run_lock", at_once)
-    monkeypatch.setattr(restore, "run_lock", at_once)
+    monkeypatch.setattr(lock, "WAIT", 0.1)
     calls: list[Callable[[], Any]] = [
         lambda: backup.backup(saved),
         lambda: restore.restore(saved, replace=True),

@@ -175,7 +175,10 @@ def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
 
 
 def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
-    world: World, capsys: pytest.CaptureFixture[str], shared_home: Path
+    world: World,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    shared_home: Path,
 ) -> None:
     day = world.folder / "day1"
     world.write("day1")
@@ -214,6 +217,7 @@ def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
     assert told_by(world.db) == []
     assert main(["nobody", "--yes"]) == 1
     assert main([" ", "--yes"]) == 2
+    monkeypatch.setattr(lock, "WAIT", 0.1)
     with lock.run_lock("daybook test"):
         assert main([ID, "--yes"]) == 3
     shutil.rmtree(site)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -75,7 +74,7 @@ def test_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_held_warehouse_ends_with_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loaders.lock.run_lock", partial(run_lock, wait=0.1))
+    monkeypatch.setattr("loaders.lock.WAIT", 0.1)
     with run_lock("daybook run r1 day1"):
         assert main(["--day", "day1", "--data", str(tmp_path)]) == 3
     assert "daybook run r1 day1" in capsys.readouterr().err

@@ -150,7 +150,8 @@ def signal_to_all(number: int, scene: Scene) -> None:
 
 
 def signal_to_postgres(number: int, scene: Scene) -> None:
-    with scene.moment() as run:
+    """It stays away for longer than the run waits for it."""
+    with scene.moment(TEST_LOCK_WAIT="1") as run:
         pid = _postmaster(scene)
         os.kill(pid, number)
         if number != SIGTERM:  # which waits for all sessions

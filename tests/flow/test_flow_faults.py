@@ -64,9 +64,9 @@ def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(
     with _locked("silver.agents"):
         first = flow_started("flows.day", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
+        day3 = ("--day", "day3", "--data", SAMPLE)
         losers = [
-            flow_started("flows.day", "--day", "day3", "--data", SAMPLE),
-            flow_started("loaders", "--day", "day3", "--data", SAMPLE),
+            flow_started(module, *day3, TEST_LOCK_WAIT="1") for module in ("flows.day", "loaders")
         ]
         shown = flow_cli("flows.status")
         for loser in losers:
