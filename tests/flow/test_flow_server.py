@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
+import tomllib
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from flows import api
+from flows import api, stack
 from flows.server import start_server
 from loaders import process, warehouse
 from loaders.errors import DaybookError, LockedError, UsageError
@@ -26,9 +28,18 @@ from tests.watching import is_waited_for, until
 
 
 @pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the servers that runs start by themselves: the first makes the database."""
-    return tmp_path_factory.mktemp("prefect")
+def prefect_home(
+    prefect_url: str, prefect_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Of the servers that runs start by themselves. Their database is a copy: making one takes
+    longer than all else at a server's first start."""
+    home = tmp_path_factory.mktemp("prefect")
+    with (
+        closing(sqlite3.connect(prefect_folder / "prefect.db")) as made,
+        closing(sqlite3.connect(home / "prefect.db")) as copy,
+    ):
+        made.backup(copy)
+    return home
 
 
 def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(prefect_home: Path):
@@ -169,3 +180,26 @@ def test_a_home_that_prefects_database_cannot_be_in_is_refused(
     monkeypatch.delenv("PREFECT_HOME", raising=False)
     with pytest.raises(UsageError, match="set another DAYBOOK_HOME, or PREFECT_HOME"):
         api.prefect_home()
+
+
+def test_prefect_finds_address_and_secret_in_the_projects_folder(
+    prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stack, "PROJECT", tmp_path)
+    stack._tell_prefect({api.ADDRESS: prefect_url, api.SECRET: os.environ[api.SECRET]})
+    told = tmp_path / "prefect.toml"
+    assert stat.S_IMODE(told.stat().st_mode) == 0o600
+    assert tomllib.loads(told.read_text())["api"]["url"] == prefect_url
+    ignored = subprocess.run(["git", "check-ignore", "-q", "prefect.toml"], cwd=PROJECT)
+    assert ignored.returncode == 0
+    prefect = Path(sys.executable).with_name("prefect")
+
+    def lists_pools(**more: str) -> bool:
+        bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        return not subprocess.run(
+            [prefect, "work-pool", "ls"], cwd=tmp_path, env=bare | more
+        ).returncode
+
+    assert lists_pools()
+    told.unlink()
+    assert not lists_pools(**{api.ADDRESS: prefect_url})

@@ -10,8 +10,6 @@ import os
 import socket
 import stat
 import subprocess
-import sys
-import tomllib
 import urllib.error
 import urllib.request
 from http.client import HTTPMessage
@@ -20,10 +18,9 @@ from typing import Any
 
 import pytest
 
-from flows import api, stack
+from flows import api
 from loaders import process
 from loaders.errors import DaybookError
-from loaders.sources import PROJECT
 from tests.watching import basic, csrf, opened, until
 
 FOREIGN = {"Origin": "http://evil.example"}
@@ -225,30 +222,3 @@ def test_the_secret_is_told_to_no_server_but_our_own(home: Path, monkeypatch):
         assert api.SECRET not in api.connection()
         monkeypatch.setenv(api.ADDRESS, "https://prefect.example/api")
         assert api.connection() == {}
-
-
-def test_prefect_finds_address_and_secret_in_the_projects_folder(
-    prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(stack, "PROJECT", tmp_path)
-    stack._tell_prefect({api.ADDRESS: prefect_url, api.SECRET: os.environ[api.SECRET]})
-    told = tmp_path / "prefect.toml"
-    assert stat.S_IMODE(told.stat().st_mode) == 0o600
-    assert tomllib.loads(told.read_text())["api"]["url"] == prefect_url
-    ignored = subprocess.run(["git", "check-ignore", "-q", "prefect.toml"], cwd=PROJECT)
-    assert ignored.returncode == 0
-    bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    prefect = Path(sys.executable).with_name("prefect")
-    listed = subprocess.run(
-        [prefect, "work-pool", "ls"], cwd=tmp_path, env=bare, capture_output=True, text=True
-    )
-    assert listed.returncode == 0, listed.stderr
-    told.unlink()
-    refused = subprocess.run(
-        [prefect, "work-pool", "ls"],
-        cwd=tmp_path,
-        env={**bare, api.ADDRESS: prefect_url},
-        capture_output=True,
-        text=True,
-    )
-    assert refused.returncode != 0
