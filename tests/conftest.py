@@ -41,6 +41,8 @@ GROUPS = ("flow/test_stack", FORKED, "test_dbt_ways", "test_spark", "test_browse
 SLOWEST = 30
 # Not synchronous_commit: some of its tests have it crash.
 LIVES_FOR_MINUTES = ("fsync", "full_page_writes", "autovacuum")
+# Where a database is copied in a quarter of the CPU, if there is room and programs may run.
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 
 
 def pytest_configure() -> None:
@@ -106,9 +108,16 @@ def pytest_terminal_summary(
     terminalreporter.write_line("\n".join(lines[:SLOWEST]))
 
 
+def has_room(folder: Path) -> bool:
+    if not os.access(folder, os.W_OK):
+        return False
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize > ROOM and not found.f_flag & os.ST_NOEXEC
+
+
 def new_home() -> Path:
     """A home whose path leaves room for a socket, and that a server's user can enter."""
-    home = Path(tempfile.mkdtemp(prefix="db-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="db-", dir=MEMORY if has_room(MEMORY) else "/tmp"))
     home.chmod(0o755)
     return home
 
