@@ -36,7 +36,10 @@ FOREIGN = ("PG", "DBT_", "PREFECT_", "AWS_", "SPARK_", "DAYBOOK_", "DATABASE_URL
 SAID = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
 # Files whose tests share what takes long to make (a stack, the fork server, a template), by how
 # their paths begin: one process runs all of a group. From the longest group to the shortest.
-FORKED = ("flow/", "test_benchmarks", "test_operating", "test_prove", "test_tutorial")
+FORKED = (
+    *("flow/", "test_benchmarks", "test_forget", "test_operating", "test_prove"),
+    "test_tutorial",
+)
 GROUPS = ("flow/test_stack", FORKED, "test_dbt_ways", "test_spark", "test_browser")
 SLOWEST = 30
 # Not synchronous_commit: some of its tests have it crash.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loaders import landing
+from psycopg.rows import dict_row
+
+from loaders import landing, warehouse
 from loaders.days import parse_day
 from loaders.sources import declared_tables
 
@@ -82,6 +85,13 @@ class World:
         """Writes and lands a day; a table that isn't given is empty, but for one agent."""
         self.write(day, **tables)
         landing.land_day(self.folder, parse_day(day), allow_empty=True, allow_shrink=True)
+
+    @contextmanager
+    def without_session(self) -> Iterator[None]:
+        """While the database is copied or made anew, or its server crashes."""
+        self.db.close()
+        yield
+        self.db = warehouse.connect(autocommit=True, row_factory=dict_row)
 
     def build(self, *arguments: str, **context: Any) -> None:
         chosen = [] if "--select" in arguments else self.chosen

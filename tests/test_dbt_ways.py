@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from dbt.cli.main import dbtRunner
-from psycopg.rows import dict_row
 
 from loaders import landing, lock, server, warehouse
 from loaders.days import parse_day
@@ -78,21 +77,15 @@ def two_days(world: World, shared_home: Path, _ends: dict[str, list[str]]) -> Wo
     if not _ends:
         world.day("day1", **DAY1)
         world.land("day2", **DAY2)
-        world.db.close()
-        copy_database(shared_home, DATABASE, "two_days")
-        reconnect(world)
+        with world.without_session():
+            copy_database(shared_home, DATABASE, "two_days")
         world.build()
         _ends |= seen(world.db)
         world.build("--full-refresh")
         assert seen(world.db) == _ends
-    world.db.close()
-    copy_database(shared_home, "two_days")
-    reconnect(world)
+    with world.without_session():
+        copy_database(shared_home, "two_days")
     return world
-
-
-def reconnect(world: World) -> None:
-    world.db = warehouse.connect(autocommit=True, row_factory=dict_row)
 
 
 @pytest.fixture
@@ -165,9 +158,8 @@ def test_a_part_built_after_a_crash_of_the_server_deletes_nothing(
 ) -> None:
     world.day("day1", **DAY1)
     before = seen(world.db)
-    world.db.close()
-    crash(shared_home)
-    reconnect(world)
+    with world.without_session():
+        crash(shared_home)
     assert world.dbt("run", "--select", "silver.group_memberships", "group_activity").success
     assert seen(world.db) == before
     world.build()
@@ -243,11 +235,9 @@ def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world: Wor
 
 
 @pytest.fixture(scope="session")
-def hand_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile, and targets that are parsed once a process."""
-    folder = tmp_path_factory.mktemp("by-hand")
-    shutil.copy(PROJECT / "profiles.example.yml", folder / "profiles.yml")
-    return folder
+def hand_folder(tmp_path_factory: pytest.TempPathFactory, dbt_folder: Path) -> Path:
+    """A profile, and targets that are parsed once a process: the first by the fixture `dbt`."""
+    return Path(shutil.copytree(dbt_folder, tmp_path_factory.mktemp("by-hand") / "dbt"))
 
 
 @pytest.fixture

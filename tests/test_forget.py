@@ -20,7 +20,7 @@ from loaders.days import parse_day
 from loaders.forget import forget
 from loaders.schema import Column, Table
 from loaders.sources import declared_tables
-from tests.conftest import dbt_settings
+from tests.conftest import DATABASE, copy_database, dbt_settings
 from tests.silver_world import World, agent, group, transaction
 
 ADA = {
@@ -87,13 +87,33 @@ DAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="session")
+def _made() -> list[str]:
+    return []
+
+
 @pytest.fixture
-def told(world: World) -> World:
+def three_days(world: World, shared_home: Path, _made: list[str]) -> World:
+    """Her days, written, landed and built: made once a process."""
     for day, tables in DAYS.items():
-        world.land(day, **tables)
-        match.match_names(parse_day(day), flow_run_id="test")
-        world.build(day=day)
+        world.write(day, **tables)
+        if not _made:
+            take_in(world, day)
+    with world.without_session():
+        if _made:
+            copy_database(shared_home, "her_days")
+        else:
+            copy_database(shared_home, DATABASE, "her_days")
+            _made.append("her_days")
     return world
+
+
+def take_in(world: World, day: str) -> None:
+    """Land and build a day as it is written."""
+    parsed = parse_day(day)
+    landing.land_day(world.folder, parsed, force=True, allow_empty=True, allow_shrink=True)
+    match.match_names(parsed, flow_run_id="test")
+    world.build(day=day)
 
 
 def texts(db: Any) -> dict[str, str]:
@@ -115,20 +135,20 @@ def told_by(db: Any) -> list[tuple[str, str]]:
 
 
 def test_readers_and_pages_show_nothing_that_is_declared_personal(
-    told: World, tmp_path: Path
+    three_days: World, tmp_path: Path
 ) -> None:
     personal: set[str] = set()
     for table in declared_tables().values():
         for column in (c for c in table.columns if c.pii in ("personal", "user")):
             asked = f"select distinct {column.name} as value from bronze.{table.name}"
-            personal |= {row["value"] for row in told.db.execute(asked).fetchall()}
+            personal |= {row["value"] for row in three_days.db.execute(asked).fetchall()}
     personal = {value for value in personal if value and len(value) > 3}
     assert {*ADA.values(), "usr_bob", "card-4242"} <= personal
     write_pages(tmp_path)
     pages = " ".join(page.read_text() for page in tmp_path.rglob("*.html"))
     assert [value for value in personal if value in pages] == []
-    told.db.execute("set role daybook_reader")
-    shown = texts(told.db)
+    three_days.db.execute("set role daybook_reader")
+    shown = texts(three_days.db)
     assert {"marts.unused_access", "metrics.check_results"} <= shown.keys()
     assert not any(name.startswith(("bronze", "silver", "quarantine")) for name in shown)
     assert [(n, value) for n, text in shown.items() for value in personal if value in text] == []
@@ -143,9 +163,9 @@ def spent(db: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("expired", [False, True])
 def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
-    told: World, expired: bool
+    three_days: World, expired: bool
 ) -> None:
-    db = told.db
+    db = three_days.db
     assert {name for name, _ in told_by(db)} >= {"bronze.stg_agents", "silver.cards"}
     landed, money = "select count(*) as n from bronze.stg_agents", spent(db)
     if expired:
@@ -158,18 +178,15 @@ def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
     assert {"silver.agents", "silver.transactions", "silver.agent_roles"} <= erased.keys()
     assert told_by(db) == []
     assert db.execute(landed).fetchone() == rows
-    told.build("--select", "path:models/marts", "group_activity")
+    three_days.build("--select", "path:models/marts", "group_activity")
     assert prove().partings == []
     assert spent(db) == money
-    assert set(told.reasons("agents")) == {("forgotten",)}
-    assert "agent_ids_invalid" in {reason for (reason,) in told.reasons("group_memberships")}
+    assert set(three_days.reasons("agents")) == {("forgotten",)}
+    assert "agent_ids_invalid" in {reason for (reason,) in three_days.reasons("group_memberships")}
     (user,) = db.execute("select distinct user_id from silver.transactions where user_id <> ''")
     assert user["user_id"] == "usr_bob"
     for day in () if expired else DAYS:
-        path, parsed = told.folder, parse_day(day)
-        landing.land_day(path, parsed, force=True, allow_empty=True, allow_shrink=True)
-        match.match_names(parsed, flow_run_id="test")
-        told.build(day=day)
+        take_in(three_days, day)
         assert told_by(db) == []
     assert prove().partings == []
 

@@ -8,15 +8,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from psycopg.rows import dict_row
 
 from flows.pages.write import write_pages
 from flows.prove import as_json, as_text, prove
-from loaders import landing, lock, retention, warehouse
+from loaders import landing, lock, retention
 from loaders.days import parse_day
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
-from tests.conftest import copy_database, dbt_settings
+from tests.conftest import DATABASE, copy_database, dbt_settings
 from tests.forks import Command, Forks
 from tests.silver_world import World, agent, transaction
 from tests.watching import until
@@ -44,12 +43,12 @@ def sample_days(world: World, shared_home: Path, _made: list[str]) -> World:
             world.build(day=day)
         landing.land_day(SAMPLE, parse_day("day2"), force=True)
         world.build()
-        world.db.close()
-        copy_database(shared_home, "daybook", "sample_days")
+        with world.without_session():
+            copy_database(shared_home, DATABASE, "sample_days")
         _made.append("sample_days")
-    world.db.close()
-    copy_database(shared_home, "sample_days")
-    world.db = warehouse.connect(autocommit=True, row_factory=dict_row)
+    else:
+        with world.without_session():
+            copy_database(shared_home, "sample_days")
     return world
 
 

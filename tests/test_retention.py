@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from psycopg.rows import dict_row
 
 from loaders import landing, retention, warehouse
 from loaders.days import parse_day
@@ -54,9 +53,8 @@ def test_expired_days_change_nothing_but_bronze(world: World, shared_home: Path,
     retention.expire_days(None, flow_run_id="r")
     kept, quarantined = world.state(), world.reasons("transactions")
     assert {day for _, day in landed(world)} == set(DAYS)
-    world.db.close()
-    copy_database(shared_home, BUILT)
-    world.db = warehouse.connect(autocommit=True, row_factory=dict_row)
+    with world.without_session():
+        copy_database(shared_home, BUILT)
     run_days(world, 1)
     assert world.state() == kept
     assert world.reasons("transactions") == quarantined
