@@ -129,8 +129,8 @@ def texts(db: Any) -> dict[str, str]:
     return {row["name"]: str(db.execute(every.format(row["name"])).fetchone()) for row in found}
 
 
-def told_by(db: Any) -> list[tuple[str, str]]:
-    """Relations that tell of her, with what they say."""
+def mentions(db: Any) -> list[tuple[str, str]]:
+    """Relations that hold a word of hers, each with the word."""
     return [(name, word) for name, text in texts(db).items() for word in WORDS if word in text]
 
 
@@ -166,7 +166,7 @@ def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
     three_days: World, expired: bool
 ) -> None:
     db = three_days.db
-    assert {name for name, _ in told_by(db)} >= {"bronze.stg_agents", "silver.cards"}
+    assert {"bronze.stg_agents", "silver.cards"} <= dict(mentions(db)).keys()
     landed, money = "select count(*) as n from bronze.stg_agents", spent(db)
     if expired:
         assert retention.expire_days(1, flow_run_id="test")
@@ -176,7 +176,7 @@ def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
         conn.commit()
         assert forget(conn, f" {ID}.0") == {}
     assert {"silver.agents", "silver.transactions", "silver.agent_roles"} <= erased.keys()
-    assert told_by(db) == []
+    assert mentions(db) == []
     assert db.execute(landed).fetchone() == rows
     three_days.build("--select", "path:models/marts", "group_activity")
     assert prove().partings == []
@@ -187,7 +187,7 @@ def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
     assert user["user_id"] == "usr_bob"
     for day in () if expired else DAYS:
         take_in(three_days, day)
-        assert told_by(db) == []
+        assert mentions(db) == []
     assert prove().partings == []
 
 
@@ -214,24 +214,24 @@ def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
     for page in ("checks/index.html", "runs/old.html"):
         (shared_home / "site" / page).parent.mkdir(parents=True, exist_ok=True)
         (shared_home / "site" / page).write_text(ADA["email"])
-    assert {name for name, _ in told_by(world.db)} >= {"bronze.load_rejects", "bronze.load_batches"}
+    assert {"bronze.load_rejects", "bronze.load_batches"} <= dict(mentions(world.db)).keys()
 
     assert main([ID, "--dry-run", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rows"]["bronze.load_rejects"] == 1
     assert not found["forgotten"]
-    assert told_by(world.db)
+    assert mentions(world.db)
     assert main([ID]) == 2  # nobody to ask
     assert main([ID, "--yes"]) == 0
     said = capsys.readouterr().out
     assert "Forgotten." in said
     assert ADA["email"] not in said
-    assert told_by(world.db) == []
+    assert mentions(world.db) == []
     site = shared_home / "site"
     assert not any(ADA["email"] in page.read_text() for page in site.rglob("*.html"))
 
     landing.land_day(world.folder, parse_day("day1"), force=True, allow_empty=True)
-    assert told_by(world.db) == []
+    assert mentions(world.db) == []
     assert main(["nobody", "--yes"]) == 1
     assert main([" ", "--yes"]) == 2
     monkeypatch.setattr(lock, "WAIT", 0.1)

@@ -1,4 +1,4 @@
-"""The pages of runs and days that stay, the calendar that leads to them, what is new on them."""
+"""Pages of runs and days stay, the calendar leads to them, and what is new on them stands apart."""
 
 from __future__ import annotations
 
@@ -96,23 +96,23 @@ def test_only_what_changed_is_written_again_and_all_of_it_can_be(
     for day in ("day1", "day2"):
         a_run(db, day, "running" if day == "day2" else "success")
     pages(db, tmp_path)
-    kept = tmp_path / "runs" / "run-day1.html"
-    times = (kept.stat().st_atime_ns, kept.stat().st_mtime_ns)
-    kept.write_text("as it was")
-    os.utime(kept, ns=times)
+    page = tmp_path / "runs" / "run-day1.html"
+    times = (page.stat().st_atime_ns, page.stat().st_mtime_ns)
+    page.write_text("as it was")
+    os.utime(page, ns=times)
     db.execute(
         "update metrics.pipeline_metrics set status = 'failure', error_message = 'the run ended',"
         " finished_at = now() + interval '1 second' where flow_run_id = 'run-day2'"
     )
     pages(db, tmp_path)
-    assert kept.read_text() == "as it was"
+    assert page.read_text() == "as it was"
     assert "day2 failed" in read(tmp_path, "runs/run-day2.html")
     write_pages(tmp_path, everything=True)
-    assert "day1 is done" in kept.read_text(encoding="utf-8")
+    assert "day1 is done" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("kept", "shown"),
+    ("address", "link"),
     [
         ("http://127.0.0.1:4200/runs/flow-run/run", "http://127.0.0.1:4200/runs/flow-run/run"),
         ('https://host/"><script>', "https://host/&#34;&gt;&lt;script&gt;"),
@@ -121,16 +121,16 @@ def test_only_what_changed_is_written_again_and_all_of_it_can_be(
     ],
 )
 def test_a_run_on_a_server_that_stays_leads_to_it_in_prefect(
-    db: psycopg.Connection, tmp_path: Path, kept: str | None, shown: str | None
+    db: psycopg.Connection, tmp_path: Path, address: str | None, link: str | None
 ) -> None:
     a_run(db, "day1")
-    db.execute("update metrics.phase_runs set settings = %s", [json.dumps({"prefect": kept})])
+    db.execute("update metrics.phase_runs set settings = %s", [json.dumps({"prefect": address})])
     text = pages(db, tmp_path)
-    assert (f'<a href="{shown}" rel="noreferrer">' in text) is bool(shown)
-    assert ("<code>/runs/flow-run/run-day1</code>" in text) is not bool(shown)
+    assert (f'<a href="{link}" rel="noreferrer">' in text) is bool(link)
+    assert ("<code>/runs/flow-run/run-day1</code>" in text) is not bool(link)
     assert "javascript" not in text
     advice = read_story(db, "run-day1", parse_day("day1").date).advice
-    more = f"Its log says more: {kept}" if shown else "With --verbose a run says more."
+    more = f"Its log says more: {address}" if link else "With --verbose a run says more."
     assert advice[0] == more
 
 
@@ -149,9 +149,9 @@ def test_prefects_page_of_a_run_is_where_the_users_settings_say(
     from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
     monkeypatch.setattr(server, "_running", [])
-    given = {PREFECT_API_URL: api, PREFECT_UI_URL: ui}
+    settings = {PREFECT_API_URL: api, PREFECT_UI_URL: ui}
     with temporary_settings(
-        {name: value for name, value in given.items() if value}, restore_defaults=given
+        {name: value for name, value in settings.items() if value}, restore_defaults=settings
     ):
         assert server.page_of("run") == (page and f"{page}/runs/flow-run/run")
         monkeypatch.setattr(server, "_running", ["one that ends with the run"])

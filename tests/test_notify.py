@@ -1,4 +1,4 @@
-"""Who is told that a day ended or is late, and what a bad listener can do: nothing to the day."""
+"""The webhook hears how a day ended and that one is late; a bad listener does a day no harm."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ TOKEN = "T0KEN-in-the-path"
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
-    """`hook(answer)` listens as the webhook, with a `pause` after each byte that it answers, and
-    gives what it was asked."""
+    """`hook(answer)` serves the webhook and returns the bodies that it receives, as they come. It
+    pauses so many seconds after each byte of its answer."""
     listener = socket.create_server(("127.0.0.1", 0))
-    asked: list[str] = []
+    requests: list[str] = []
 
     def listen(answer: bytes, pause: float = 0) -> list[str]:
         def work() -> None:
@@ -41,7 +41,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
                 with caller.makefile("rb") as request:
                     head = b"".join(iter(request.readline, b"\r\n")).decode()
                     length = int(head.lower().partition("content-length: ")[2].split()[0])
-                    asked.append(request.read(length).decode())
+                    requests.append(request.read(length).decode())
                 try:
                     for byte in answer:
                         caller.send(bytes([byte]))
@@ -53,7 +53,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
         threading.Thread(target=work, daemon=True).start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}"
         monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
-        return asked
+        return requests
 
     yield listen
     listener.close()
@@ -63,49 +63,49 @@ OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 FOUND = {"failed": ["a: b"], "warnings": ["c: d", "e: f"], "known": ["accepted until g"]}
 
 
-def tell() -> str | None:
+def send() -> str | None:
     return notify.post(notify.message("day1", "r", "failed", 1.0))
 
 
-def test_nobody_is_told_where_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sent_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAYBOOK_WEBHOOK_URL", raising=False)
-    assert tell() is None
+    assert send() is None
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "data", ""])
-def test_what_is_no_address_of_a_service_is_said(
+def test_an_address_of_no_service_is_reported(
     scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"{scheme}://{tmp_path}/{TOKEN}")
-    said = tell()
-    assert said is not None and "no address that Apprise knows" in said and TOKEN not in said
+    problem = send()
+    assert problem and "no address that Apprise knows" in problem and TOKEN not in problem
     assert TOKEN not in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "problem"),
     [(b"HTTP/1.1 200 OK\r\n\r\n", None), (b"HTTP/1.1 500 No\r\n\r\n", "was not told.")],
 )
-def test_a_service_that_apprise_knows_is_told_the_text(
+def test_a_service_that_apprise_knows_gets_the_text(
     hook: Callable[..., list[str]],
     answer: bytes,
-    said: str | None,
+    problem: str | None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    asked = hook(answer)
+    requests = hook(answer)
     address = os.environ["DAYBOOK_WEBHOOK_URL"].replace("http://", "json://")
     monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
     solved = notify.message("day1", "r", "succeeded", 1.0, None, FOUND, True)
-    assert notify.post(solved) == (said and f"DAYBOOK_WEBHOOK_URL {said}")
-    told = json.loads(asked[0])["message"]
-    assert told.endswith("failed:\n- a: b\nwarnings:\n- c: d\n- e: f\nknown:\n- accepted until g")
-    assert "day1 succeeded" in told and "solved" in told
+    assert notify.post(solved) == (problem and f"DAYBOOK_WEBHOOK_URL {problem}")
+    text = json.loads(requests[0])["message"]
+    assert text.endswith("failed:\n- a: b\nwarnings:\n- c: d\n- e: f\nknown:\n- accepted until g")
+    assert "day1 succeeded" in text and "solved" in text
     assert TOKEN not in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "reason"),
     [
         (OK, None),
         (b"HTTP/1.1 500 No\r\n\r\n", "500"),
@@ -115,24 +115,23 @@ def test_a_service_that_apprise_knows_is_told_the_text(
         (b"", "RemoteProtocolError"),
     ],
 )
-def test_an_answer_that_is_none_is_said_without_the_address(
-    hook: Callable[..., list[str]], answer: bytes, said: str | None
+def test_an_answer_other_than_ok_is_reported_without_the_address(
+    hook: Callable[..., list[str]], answer: bytes, reason: str | None
 ) -> None:
-    asked = hook(answer)
-    found = tell()
-    assert found == (said and f"DAYBOOK_WEBHOOK_URL was not told: {said}.")
-    assert len(asked) == 1, "it is asked once, and follows nobody elsewhere"
+    requests = hook(answer)
+    assert send() == (reason and f"DAYBOOK_WEBHOOK_URL was not told: {reason}.")
+    assert len(requests) == 1, "it is sent once, and no redirect is followed"
 
 
 def test_a_service_that_has_no_time_is_asked_again(hook: Callable[..., list[str]]) -> None:
-    asked = hook(b"HTTP/1.1 503 Not Now\r\nContent-Length: 0\r\n\r\n")
-    assert tell() == "DAYBOOK_WEBHOOK_URL was not told: 503."
-    assert len(asked) == 3
-    message = json.loads(asked[0])
+    requests = hook(b"HTTP/1.1 503 Not Now\r\nContent-Length: 0\r\n\r\n")
+    assert send() == "DAYBOOK_WEBHOOK_URL was not told: 503."
+    assert len(requests) == 3
+    message = json.loads(requests[0])
     assert (message["warnings"], message["error"]) == ([], None)
 
 
-def test_a_service_that_comes_up_late_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_comes_up_late_gets_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -147,7 +146,7 @@ def test_a_service_that_comes_up_late_is_told(monkeypatch: pytest.MonkeyPatch) -
 
         service = threading.Thread(target=work, daemon=True)
         service.start()
-        assert tell() is None
+        assert send() is None
         service.join()
 
 
@@ -157,14 +156,14 @@ def test_an_answer_byte_by_byte_has_the_whole_deadline(
     monkeypatch.setattr(notify, "SECONDS", 0.5)
     hook(b"HTTP/1.0 200 OK\r\nX: " + b"x" * 100, pause=0.1)
     began = time.monotonic()
-    assert tell() == "DAYBOOK_WEBHOOK_URL did not answer within 0.5 s."
+    assert send() == "DAYBOOK_WEBHOOK_URL did not answer within 0.5 s."
     assert time.monotonic() - began < 2
 
 
-def test_a_run_is_told_when_its_lock_is_free_and_a_refusal_is_a_warning(
+def test_a_runs_end_is_sent_once_its_lock_is_free_and_a_refusal_is_a_warning(
     warehouse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
+    progress: list[str] = []
 
     def refuse(*_: Any) -> str:
         with lock.run_lock("another run"):
@@ -172,30 +171,30 @@ def test_a_run_is_told_when_its_lock_is_free_and_a_refusal_is_a_warning(
 
     monkeypatch.setattr(notify, "post", refuse)
     run = Run.of("day1", "x")
-    run.progress = said.append
+    run.progress = progress.append
     with record.notified(run), lock.run_lock("this run"):
         run.message = notify.message("day1", "r", "succeeded")
-    assert said == ["warning: nobody took it"]
+    assert progress == ["warning: nobody took it"]
 
 
-def test_that_prefect_was_not_told_is_a_warning() -> None:
-    said: list[str] = []
+def test_prefect_that_cannot_be_reached_is_a_warning() -> None:
+    progress: list[str] = []
     run = Run.of("day1", "x")
-    run.progress, run.message = said.append, notify.message("day1", "r", "succeeded")
+    run.progress, run.message = progress.append, notify.message("day1", "r", "succeeded")
     asyncio.run(tasks.leave(run))  # outside of a flow
-    assert said == ["warning: Prefect was not told of it all: MissingContextError"]
+    assert progress == ["warning: Prefect was not told of it all: MissingContextError"]
 
 
-def test_a_day_that_has_not_come_is_told_and_a_run_that_is_locked_out_is_not(
+def test_a_day_that_is_not_there_is_reported_and_a_run_that_is_locked_out_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr(notify, "post", told.append)
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(notify, "post", sent.append)
     for error in (DaybookError("has no day1/"), LockedError("held"), UsageError("wrong")):
         run = Run.of("day1", "x", flow_run_id="r1")
         with pytest.raises(type(error)), record.notified(run):
             raise error
-    assert told == [notify.message("day1", "r1", "failed", 0.0, "has no day1/")]
+    assert sent == [notify.message("day1", "r1", "failed", 0.0, "has no day1/")]
 
 
 @pytest.mark.parametrize(
@@ -234,10 +233,10 @@ def came(db: psycopg.Connection, day: date, at: datetime, status: str = "success
     )
 
 
-def test_a_day_is_late_until_it_has_succeeded_by_its_hour_and_that_is_told_once(
+def test_a_day_is_late_unless_it_succeeded_by_its_hour_and_that_is_sent_once(
     db: psycopg.Connection, hook: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = hook(OK)
+    requests = hook(OK)
     day = date(2026, 1, 5)
     came(db, day, datetime(2026, 1, 6, 5, tzinfo=UTC), "failure")
     for _ in range(2):
@@ -245,14 +244,14 @@ def test_a_day_is_late_until_it_has_succeeded_by_its_hour_and_that_is_told_once(
         assert capsys.readouterr().out == (
             "2026-01-05 is late: it has not come, and was due by 2026-01-06 06:00 UTC.\n"
         )
-    (message,) = [json.loads(each) for each in asked]
+    (message,) = [json.loads(each) for each in requests]
     assert (message["day"], message["status"]) == ("2026-01-05", "late")
     came(db, day, datetime(2026, 1, 6, 7, 30, tzinfo=UTC))
     assert cli.main(["late", "--by", "06:00", "--day", "2026-01-05"]) == 1
     assert "it came at 2026-01-06 07:30 UTC" in capsys.readouterr().out
     assert cli.main(["late", "--by", "07:30", "--day", "2026-01-05"]) == 0
     assert "in time" in capsys.readouterr().out
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_a_day_is_not_late_before_its_hour(
@@ -265,19 +264,19 @@ def test_a_day_is_not_late_before_its_hour(
     assert f"{today - timedelta(days=1)} is late" in capsys.readouterr().out
 
 
-def test_a_refusal_is_told_again_the_next_time(
+def test_what_was_refused_is_sent_again_the_next_time(
     db: psycopg.Connection, hook: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = hook(b"")
+    requests = hook(b"")
     for _ in range(2):
         assert cli.main(["late", "--by", "00:00", "--day", "2026-01-05"]) == 1
-    assert len(asked) == 2
-    said = capsys.readouterr().err
-    assert "warning: DAYBOOK_WEBHOOK_URL was not told" in said and TOKEN not in said
+    assert len(requests) == 2
+    errors = capsys.readouterr().err
+    assert "warning: DAYBOOK_WEBHOOK_URL was not told" in errors and TOKEN not in errors
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--by", "6"], "is no hour"),
         (["--by", "24:00"], "is no hour"),
@@ -287,13 +286,13 @@ def test_a_refusal_is_told_again_the_next_time(
 )
 def test_what_cannot_be_late_is_refused_before_the_warehouse_is_asked(
     arguments: list[str],
-    said: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(late, "warehouse", None)
     assert cli.main(["late", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_warehouse_of_numbered_days_has_no_late_day(

@@ -30,11 +30,11 @@ def test_env_is_read_and_the_environment_wins(tmp_path) -> None:
     shutil.copy(PROJECT / "deploy/env.sh", tmp_path / "deploy")
     (tmp_path / ".env").write_text("DAYBOOK_HOME=/from/env\nGREETING='two words $x'\n")
 
-    def shown(*said: str, **more: str) -> str:
+    def shown(*assignments: str, **environment: str) -> str:
         return subprocess.run(
-            ["make", "--no-print-directory", "show", *said],
+            ["make", "--no-print-directory", "show", *assignments],
             cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", **more},
+            env={"PATH": "/usr/bin:/bin", **environment},
             capture_output=True,
             text=True,
         ).stdout.strip()
@@ -47,48 +47,53 @@ def test_env_is_read_and_the_environment_wins(tmp_path) -> None:
 
 
 def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path) -> None:
-    """A docker of our own tells what it was asked."""
+    """In the place of docker stands a program that prints its arguments."""
     (tmp_path / "docker").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "docker").chmod(0o755)
     shutil.copy(PROJECT / "Makefile", tmp_path)
     shutil.copytree(PROJECT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns(".env"))
 
-    def made(*goal: str, **named: Any) -> str:
+    def make(*words: str, **answer: Any) -> str:
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
         done = subprocess.run(
-            ["make", *goal], cwd=tmp_path, env=environment, capture_output=True, text=True, **named
+            ["make", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            **answer,
         )
         return done.stdout.strip()
 
-    assert made("compose-up") == "compose -f deploy/compose.yaml up -d"
+    assert make("compose-up") == "compose -f deploy/compose.yaml up -d"
     settings = tmp_path / "deploy/.env"
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
-    found = re.findall(r"^(\w+_PASSWORD)=(\w{32})$", settings.read_text(), re.M)
-    assert len({name for name, _ in found}) == len({password for _, password in found}) == 4
+    passwords = dict(re.findall(r"^(\w+_PASSWORD)=(\w{32})$", settings.read_text(), re.M))
+    assert len(passwords) == len({*passwords.values()}) == 4
     before = settings.read_text()
     dev = "-f deploy/compose.yaml -f deploy/compose.dev.yaml"
-    assert made("compose-up", "DEV=1") == f"compose {dev} up -d"
+    assert make("compose-up", "DEV=1") == f"compose {dev} up -d"
     assert settings.read_text() == before
-    asked = made("compose-exec", "RUN=python -m flows.status")
-    assert asked.endswith("exec prefect-worker python -m flows.status")
-    assert "down" not in made("compose-down-volumes", input="no\n")
-    assert made("compose-down-volumes", input="yes\n").endswith("down --volumes")
+    command = make("compose-exec", "RUN=python -m flows.status")
+    assert command.endswith("exec prefect-worker python -m flows.status")
+    assert "down" not in make("compose-down-volumes", input="no\n")
+    assert make("compose-down-volumes", input="yes\n").endswith("down --volumes")
 
 
 def test_a_lock_that_is_not_as_it_was_committed_is_noticed(tmp_path) -> None:
-    def done(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
         named = ["-c", "user.name=a", "-c", "user.email=a@example.com"] if words[0] == "git" else []
         command = [words[0], *named, *words[1:]]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
     (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
     (tmp_path / "requirements.lock").write_text("uv==1 --hash=sha256:00\n")
-    assert done("make", "locks").returncode == 0  # no repository: there is nothing to hold it to
+    assert run("make", "locks").returncode == 0  # no repository: there is nothing to hold it to
     for words in (("init",), ("add", "."), ("commit", "-m", "all")):
-        assert done("git", *words).returncode == 0
-    assert done("make", "locks").returncode == 0
+        assert run("git", *words).returncode == 0
+    assert run("make", "locks").returncode == 0
     (tmp_path / "requirements.lock").write_text("uv==1 --hash=sha256:11\n")
-    found = done("make", "locks")
+    found = run("make", "locks")
     assert found.returncode == 2
     assert "not as it was committed" in found.stdout
     assert "requirements.lock" in found.stdout

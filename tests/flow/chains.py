@@ -39,23 +39,23 @@ def go_through(
     faults: list[Fault],
     strike: Callable[[int, Fault, Tried], None],
     recover: Callable[[], float],
-    kept: dict[str, Tried],
+    all_tried: dict[str, Tried],
 ) -> Tried:
-    """The faults, which `strike` notes, and what they end in, with how long that took."""
+    """Strike one fault after the other and recover; each is noted with how long that took."""
     tried: Tried = []
     try:
         for place, fault in enumerate(faults):
             strike(number * 10 + place, fault, tried)
         seconds = recover()
     except Exception:  # not Ctrl-C
-        kept[str(number)] = tried
+        all_tried[str(number)] = tried
         raise
-    kept[str(number)] = [each | {"recovered": seconds} for each in tried]
+    all_tried[str(number)] = [each | {"recovered": seconds} for each in tried]
     return tried
 
 
 def state(db: Connection) -> dict[str, Any]:
-    """What may not differ, and the names of all tables, but for their numbers."""
+    """What may not differ: silver, the marts, and the names of all tables but for their numbers."""
     names = db.execute(
         "select distinct regexp_replace(oid::regclass::text, '[0-9]+', '#', 'g') as name"
         " from pg_class where relkind in ('r', 'p', 'v') and oid > 16384"
@@ -67,7 +67,8 @@ def state(db: Connection) -> dict[str, Any]:
 def is_as_if_nothing_had_been(
     home: Path, undisturbed: dict[str, Any], prefect: Callable[..., list[dict[str, Any]]]
 ) -> list[str]:
-    """States in Prefect of the runs that died, but for those that had a Prefect of their own."""
+    """Fails unless all is as after an undisturbed day. Returns the states in Prefect of the runs
+    that died, but for those that had a Prefect of their own."""
     with connect(home) as db:
         dead = made_good(db)
         assert state(db) == undisturbed
@@ -78,11 +79,11 @@ def is_as_if_nothing_had_been(
 
 
 @contextlib.contextmanager
-def told(
+def on_the_page(
     request: pytest.FixtureRequest, part: str, faults: Iterable[str], undisturbed: float
 ) -> Iterator[dict[str, Tried]]:
-    """What each chain tries and sees; its part of the page tells it with those of earlier runs,
-    until .pytest_cache is removed."""
+    """Collects what each chain tries and sees. `make faults` writes it into its part of the page,
+    with what .pytest_cache holds of earlier runs."""
     place, seen = f"daybook/faults-{part}", {"0": [{"recovered": undisturbed}]}
     yield seen
     if "CHAINS" in os.environ:
@@ -96,15 +97,16 @@ def told(
         )
 
 
-def tables(kept: dict[str, Tried], faults: Iterable[str]) -> list[str]:
+def tables(all_tried: dict[str, Tried], faults: Iterable[str]) -> list[str]:
     """The page's lines: a row for each fault, and how many struck in each phase."""
-    undisturbed = kept["0"]
-    struck = [each for number, tried in kept.items() if number != "0" for each in tried]
+    undisturbed = all_tried["0"]
+    struck = [each for number, tried in all_tried.items() if number != "0" for each in tried]
     by_fault = {fault: [each for each in struck if each["fault"] == fault] for fault in faults}
     good = sum("recovered" in each for each in struck)
     return [
-        f"{len(struck)} faults in {len(kept) - 1} chains, {good} of them made good. {machine()};"
-        f" {datetime.now(UTC):%Y-%m-%d}. The same day undisturbed: {_seconds(undisturbed)} s.",
+        f"{len(struck)} faults in {len(all_tried) - 1} chains, {good} of them made good."
+        f" {machine()}; {datetime.now(UTC):%Y-%m-%d}."
+        f" The same day undisturbed: {_seconds(undisturbed)} s.",
         "",
         "| fault | tried | in phase | what was struck ended with | made good | s to recover |",
         "|---|---|---|---|---|---|",

@@ -92,8 +92,8 @@ def after_day1(
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """What a local server was told by the webhook."""
+def webhook_messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What Daybook sends to the webhook, which a local server takes."""
     messages: list[dict[str, Any]] = []
 
     class Taker(BaseHTTPRequestHandler):
@@ -161,15 +161,14 @@ class Stack:
 
     def deployment(self, name: str, *parameters: str, watch: bool = True) -> Command:
         """`prefect deployment run …`, with the sample days as data."""
-        given = [word for each in (f"data={SAMPLE}", *parameters) for word in ("-p", each)]
-        return self.run("prefect", "deployment", "run", name, *given, *["--watch"] * watch)
+        options = [word for each in (f"data={SAMPLE}", *parameters) for word in ("-p", each)]
+        return self.run("prefect", "deployment", "run", name, *options, *["--watch"] * watch)
 
     def begin(self, **parameters: Any) -> str:
         """A run of the day's deployment, started as from its page; its id."""
         found = self.prefect("/deployments/name/day-pipeline/day-pipeline")
-        given = {"data": str(SAMPLE), **parameters}
-        run = self.prefect(f"/deployments/{found['id']}/create_flow_run", parameters=given)
-        return run["id"]
+        path = f"/deployments/{found['id']}/create_flow_run"
+        return self.prefect(path, parameters={"data": str(SAMPLE), **parameters})["id"]
 
     def allow(self, runs: int) -> None:
         """How many runs the work pool has at once."""

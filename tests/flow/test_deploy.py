@@ -150,11 +150,11 @@ class Machine:
 
 def make_logins(home: Path) -> None:
     """What the database's image runs when its volume is new."""
-    told = {n: filled_in(v) for n, v in SERVICES["db"]["environment"].items()}
+    settings = {n: filled_in(v) for n, v in SERVICES["db"]["environment"].items()}
     path = f"{Path(cluster.program('psql')).parent}:/usr/bin:/bin"
     subprocess.run(
         ["sh", DEPLOY / "logins.sh"],
-        env={**told, "PATH": path, "PGHOST": pg.address(home)["host"]},
+        env={**settings, "PATH": path, "PGHOST": pg.address(home)["host"]},
         check=True,
     )
 
@@ -237,10 +237,10 @@ def test_a_run_in_a_container_can_read_days_in_s3() -> None:
         name: {each for each in service.get("environment", {}) if each.startswith("AWS_")}
         for name, service in SERVICES.items()
     }
-    told = of_aws.pop("prefect-worker")
+    passed = of_aws.pop("prefect-worker")
     assert not any(of_aws.values())
-    assert told <= set(re.findall(r'"(AWS_\w+)"', Path(s3.__file__).read_text()))
-    assert {name.split("_")[1] for name in told} == {
+    assert passed <= set(re.findall(r'"(AWS_\w+)"', Path(s3.__file__).read_text()))
+    assert {name.split("_")[1] for name in passed} == {
         *("ACCESS", "SECRET", "SESSION", "REGION", "DEFAULT", "ENDPOINT")
     }
 
@@ -259,17 +259,17 @@ def test_ports_are_on_localhost_and_data_is_in_named_volumes() -> None:
 
 
 def test_nobody_gets_in_from_a_page_of_another_origin_or_without_the_password() -> None:
-    told = SERVICES["prefect-server"]["environment"]
-    assert told["PREFECT_SERVER_API_AUTH_STRING"] == told["PREFECT_API_AUTH_STRING"]
+    settings = SERVICES["prefect-server"]["environment"]
+    assert settings["PREFECT_SERVER_API_AUTH_STRING"] == settings["PREFECT_API_AUTH_STRING"]
     assert "PREFECT_SERVER_API_AUTH_STRING" not in SERVICES["prefect-worker"]["environment"]
     port = SERVICES["prefect-server"]["ports"][0].split(":", 1)[1].removesuffix(":4200")
     names = set(api.server_settings("a:b", 1))
-    assert names <= set(told)
-    origins = told["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"].split(",")
+    assert names <= set(settings)
+    origins = settings["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"].split(",")
     assert origins == [f"http://127.0.0.1:{port}", f"http://localhost:{port}"]
-    assert told["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true"
+    assert settings["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true"
     # A browser doesn't know the containers' names.
-    assert told["PREFECT_SERVER_UI_API_URL"] == f"{origins[0]}/api"
+    assert settings["PREFECT_SERVER_UI_API_URL"] == f"{origins[0]}/api"
     assert SERVICES["prefect-worker"]["environment"]["PREFECT_UI_URL"] == origins[0]
 
 

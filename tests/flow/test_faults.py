@@ -26,8 +26,8 @@ from tests.flow.chains import (
     asked_for,
     go_through,
     is_as_if_nothing_had_been,
+    on_the_page,
     state,
-    told,
 )
 from tests.flow.faults import COMMANDS, FAULTS, NEEDS, Scene, connect
 from tests.forks import Command
@@ -80,8 +80,10 @@ def undisturbed(
 
 
 @pytest.fixture
-def kept(request: pytest.FixtureRequest, undisturbed: dict[str, Any]) -> Iterator[dict[str, Tried]]:
-    with told(request, "commands", FAULTS, undisturbed["seconds"]) as seen:
+def all_tried(
+    request: pytest.FixtureRequest, undisturbed: dict[str, Any]
+) -> Iterator[dict[str, Tried]]:
+    with on_the_page(request, "commands", FAULTS, undisturbed["seconds"]) as seen:
         yield seen
 
 
@@ -118,7 +120,7 @@ def strike(scene: Scene, fault: str, tried: Tried) -> None:
 def test_a_clean_run_after_a_chain_of_faults_ends_as_if_nothing_had_been(
     number: int,
     undisturbed: dict[str, Any],
-    kept: dict[str, Tried],
+    all_tried: dict[str, Tried],
     clean_run: Callable[[], float],
     flow_started: Callable[..., Command],
     shared_home: Path,
@@ -137,7 +139,7 @@ def test_a_clean_run_after_a_chain_of_faults_ends_as_if_nothing_had_been(
         assert prove().partings == []
         return seconds
 
-    tried = go_through(number, chain(number), struck, recovered, kept)
+    tried = go_through(number, chain(number), struck, recovered, all_tried)
     if number == 1:
         assert [(each["fault"], each["phase"]) for each in tried] == CERTAIN
         # Who outlives PostgreSQL tells Prefect by itself.

@@ -191,11 +191,11 @@ def test_phases_run_alone_in_python(after_day1, db):
     phases.prepare_day(run)
     landed = phases.land_day(run)
     assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}
-    told: list[tuple] = []
-    run.progress = lambda *what: told.append(what)
+    steps: list[tuple] = []
+    run.progress = lambda *what: steps.append(what)
     assert phases.transform_day(run)["success"] > 0
-    nodes = sorted(done for _, done, _ in told)
-    assert nodes == list(range(1, nodes[-1] + 1)) and nodes[-1] <= told[0][2]  # n of m
+    nodes = sorted(done for _, done, _ in steps)
+    assert nodes == list(range(1, nodes[-1] + 1)) and nodes[-1] <= steps[0][2]  # n of m
     assert phases.finish_day(run) > 0
     db.execute("alter view metrics.row_ledger rename to ledger_as_built")
     db.execute(

@@ -187,9 +187,9 @@ def test_prefect_finds_address_and_secret_in_the_projects_folder(
 ):
     monkeypatch.setattr(stack, "PROJECT", tmp_path)
     stack._tell_prefect({api.ADDRESS: prefect_url, api.SECRET: os.environ[api.SECRET]})
-    told = tmp_path / "prefect.toml"
-    assert stat.S_IMODE(told.stat().st_mode) == 0o600
-    assert tomllib.loads(told.read_text())["api"]["url"] == prefect_url
+    settings = tmp_path / "prefect.toml"
+    assert stat.S_IMODE(settings.stat().st_mode) == 0o600
+    assert tomllib.loads(settings.read_text())["api"]["url"] == prefect_url
     ignored = subprocess.run(["git", "check-ignore", "-q", "prefect.toml"], cwd=PROJECT)
     assert ignored.returncode == 0
     prefect = Path(sys.executable).with_name("prefect")
@@ -201,5 +201,5 @@ def test_prefect_finds_address_and_secret_in_the_projects_folder(
         ).returncode
 
     assert lists_pools()
-    told.unlink()
+    settings.unlink()
     assert not lists_pools(**{api.ADDRESS: prefect_url})

@@ -21,8 +21,8 @@ from tests.flow.chains import (
     asked_for,
     go_through,
     is_as_if_nothing_had_been,
+    on_the_page,
     state,
-    told,
 )
 from tests.flow.conftest import SAMPLE, Stack
 from tests.flow.faults import NEEDS, caught_in, connect
@@ -77,8 +77,10 @@ def undisturbed(stack: Stack) -> dict[str, Any]:
 
 
 @pytest.fixture
-def kept(request: pytest.FixtureRequest, undisturbed: dict[str, Any]) -> Iterator[dict[str, Tried]]:
-    with told(request, "stack", FAULTS, undisturbed["seconds"]) as seen:
+def all_tried(
+    request: pytest.FixtureRequest, undisturbed: dict[str, Any]
+) -> Iterator[dict[str, Tried]]:
+    with on_the_page(request, "stack", FAULTS, undisturbed["seconds"]) as seen:
         yield seen
 
 
@@ -105,7 +107,7 @@ def ends_the_same(
 
 @pytest.mark.parametrize("number", asked_for(range(66, 66 + len(CHAINS)), 1))
 def test_a_clean_run_after_a_chain_of_faults_ends_as_if_nothing_had_been(
-    stack: Stack, number: int, kept: dict[str, Tried], ends_the_same: Callable[[], float]
+    stack: Stack, number: int, all_tried: dict[str, Tried], ends_the_same: Callable[[], float]
 ) -> None:
     def struck(seed: int, fault: Fault, tried: Tried) -> None:
         name, *place = fault
@@ -114,7 +116,7 @@ def test_a_clean_run_after_a_chain_of_faults_ends_as_if_nothing_had_been(
         FAULTS[name](scene)
         tried[-1] |= {"phase": scene.phase, "ends": scene.settle()}
 
-    go_through(number, CHAINS[number], struck, ends_the_same, kept)
+    go_through(number, CHAINS[number], struck, ends_the_same, all_tried)
 
 
 def test_down_leaves_no_process_and_up_begins_again(stack):

@@ -1,5 +1,5 @@
-"""What a day left out, mended or found changed is said wherever its verdict is, Prefect included:
-there are its names, tags, log, artifacts with links and nodes."""
+"""What a day left out, mended or found changed stands wherever its verdict does; in Prefect, beside
+the run's name, tags, log, artifacts with links, and nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ SAID = {
 
 
 def test_what_was_left_out_mended_or_changed_is_said_everywhere(
-    after_day1: None, flow_cli: Any, db: Any, told: list[dict[str, Any]], tmp_path: Path
+    after_day1: None,
+    flow_cli: Any,
+    db: Any,
+    webhook_messages: list[dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
     day = tmp_path / "day2"
     shutil.copytree(SAMPLE / "day2", day)
@@ -39,7 +43,7 @@ def test_what_was_left_out_mended_or_changed_is_said_everywhere(
     status = " ".join(flow_cli("flows.status").stdout.split())
     written = (Path(os.environ["DAYBOOK_HOME"]) / "site" / "run.html").read_text(encoding="utf-8")
     account = " ".join(done.stdout.split())
-    (message,) = told
+    (message,) = webhook_messages
     went = runs(db)[-1]["flow_run_id"]
     log = run_log(os.environ["PREFECT_API_URL"], went)
     for name, said in SAID.items():
