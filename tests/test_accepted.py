@@ -24,51 +24,50 @@ FOUND = (
     f"{WARNS}: No more than 30 % name a merchant that matches no application; "
     "against it: 30 of 30 rows"
 )
-WHY = "The catalogue is extended <b>in March</b>"
+REASON = "The catalogue is extended <b>in March</b>"
 
 
 @pytest.fixture
-def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`say(text)` writes accepted.yml."""
+def write_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`write_accepted(text)` writes accepted.yml."""
     file = tmp_path / "accepted.yml"
     monkeypatch.setattr(accepted, "FILE", file)
     return lambda text: file.write_text(text, encoding="utf-8")
 
 
-def entry(name: str, until: object = TODAY, reason: str = WHY) -> str:
+def entry(name: str, until: object = TODAY, reason: str = REASON) -> str:
     return f"{name}: {{until: {until}, reason: {reason}}}\n"
 
 
 def test_a_known_warning_is_shown_and_does_not_turn_the_verdict(
-    world: World, say: Any, tmp_path: Path
+    world: World, write_accepted: Any, tmp_path: Path
 ) -> None:
     world.day("day1", transactions=[transaction(n, currency="USD") for n in range(30)])
     run_id = a_run(world.db, "day1")
-    for days, holds in ((0, True), (-1, False)):  # until its end, not after it
-        say(entry(WARNS, TODAY + timedelta(days)))
+    for days, holds in ((0, True), (-1, False)):  # on its last day, and the day after
+        write_accepted(entry(WARNS, TODAY + timedelta(days)))
         checks.check_day(parse_day("day1"), run_id)
         text = pages(world.db, tmp_path / "site")
         assert ('class="verdict success"' in text) == holds
         assert ('class="verdict warned"' in text) != holds
-        assert WHY not in text and ("&lt;b&gt;in March" in text) == holds
+        assert REASON not in text and ("&lt;b&gt;in March" in text) == holds
         with warehouse.connect() as connection:
             account = read_account(connection, run_id, parse_day("day1"))
-        said = f"accepted until {TODAY}: {FOUND} ({WHY})"
-        assert (said in account.checks) == holds
+        known = f"accepted until {TODAY}: {FOUND} ({REASON})"
+        assert (known in account.checks) == holds
         assert (f"warn: {FOUND}" in account.checks) != holds
-        found = status.read_status(1)["last_run"]
-        warned = [] if holds else [FOUND]
-        assert (found["accepted"], found["warnings"]) == ([said] if holds else [], warned)
+        last_run = status.read_status(1)["last_run"]
+        shown, warnings = ([known], []) if holds else ([], [FOUND])
+        assert (last_run["accepted"], last_run["warnings"]) == (shown, warnings)
         run = Run("run-day1", parse_day("day1"), Run.of("day1", "x").options)
-        assert record.findings(run) == {
-            "failed": [],
-            "warnings": warned,
-            "known": found["accepted"],
-        }
+        found = {"failed": [], "warnings": warnings, "known": shown}
+        assert record.findings(run) == found
 
 
-def test_what_fails_a_day_cannot_be_accepted(world: World, say: Any, tmp_path: Path) -> None:
-    say(entry(FAILS) + entry(WARNS))
+def test_what_fails_a_day_cannot_be_accepted(
+    world: World, write_accepted: Any, tmp_path: Path
+) -> None:
+    write_accepted(entry(FAILS) + entry(WARNS))
     world.day("day1", transactions=[transaction("t1"), transaction("t2", exponent="9")])
     found = checks.check_day(parse_day("day1"), a_run(world.db, "day1"))
     with pytest.raises(checks.CheckError, match=FAILS):
@@ -83,7 +82,7 @@ def test_what_fails_a_day_cannot_be_accepted(world: World, say: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "mistake"),
     [
         (entry("transactions.unmatched_shar"), f"Did you mean {WARNS}?"),
         (entry(FAILS), "can't be accepted"),
@@ -96,11 +95,13 @@ def test_what_fails_a_day_cannot_be_accepted(world: World, say: Any, tmp_path: P
         ("\x00", "no YAML of checks"),
     ],
 )
-def test_a_mistake_accepts_nothing_and_is_said(say: Any, text: str, said: str) -> None:
-    say(text)
+def test_a_mistake_accepts_nothing_and_is_named(
+    write_accepted: Any, text: str, mistake: str
+) -> None:
+    write_accepted(text)
     found, wrong = accepted.read_accepted()
     assert found == {} and len(wrong) == 1
-    assert said in next(iter(wrong.values()))
+    assert mistake in next(iter(wrong.values()))
 
 
 def test_the_projects_own_file_is_in_order() -> None:

@@ -1,4 +1,4 @@
-"""`daybook export`: a table as a file for people, and nothing that a spreadsheet would run."""
+"""`daybook export`: a table as a file for people, in which a spreadsheet finds nothing to run."""
 
 from __future__ import annotations
 
@@ -48,20 +48,23 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("a\x1b[31m", "1 rows"), ("x" * 40_000, "A cell holds 32,767 characters")]
+    ("value", "message"),
+    [("a\x1b[31m", "1 rows"), ("x" * 40_000, "A cell holds 32,767 characters")],
 )
-def test_what_no_sheet_holds_is_replaced_or_said(
+def test_what_a_sheet_cannot_hold_is_replaced_or_refused(
     tmp_path: Path,
     db: psycopg.Connection,
     capsys: pytest.CaptureFixture[str],
     value: str,
-    said: str,
+    message: str,
 ) -> None:
     db.execute("create table marts.odd (name text)")
     db.execute("insert into marts.odd values (%s)", [value])
-    assert main(["export", "marts.odd", "--to", str(tmp_path / "odd.xlsx")]) == 2 * (said[0] == "A")
-    told = capsys.readouterr()
-    assert said in told.out + told.err
+    assert main(["export", "marts.odd", "--to", str(tmp_path / "odd.xlsx")]) == 2 * (
+        message[0] == "A"
+    )
+    printed = capsys.readouterr()
+    assert message in printed.out + printed.err
     assert main(["export", "marts.odd", "--to", str(tmp_path / "none" / "odd.csv")]) == 2
 
 
@@ -70,8 +73,7 @@ def test_what_is_declared_personal_is_left_out_unless_it_is_asked_for(
     tmp_path: Path, db: psycopg.Connection, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     columns = ["agent_id", "name", "email", "status", "_extra"]
-    held = ", ".join(f"{column} text" for column in columns)
-    db.execute(f"create table silver.{name} ({held})")
+    db.execute(f"create table silver.{name} ({' text, '.join(columns)} text)")
     target = tmp_path / "agents.csv"
     assert main(["export", f"silver.{name}", "--to", str(target)]) == 0
     assert "without name, email, _extra (--personal has them)" in capsys.readouterr().out
@@ -81,7 +83,7 @@ def test_what_is_declared_personal_is_left_out_unless_it_is_asked_for(
 
 
 @pytest.mark.usefixtures("table")
-def test_what_cannot_be_exported_is_said(
+def test_a_mistake_is_answered_with_what_is_allowed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", "marts.od", "--to", str(tmp_path / "x.csv")]) == 2

@@ -13,7 +13,11 @@ from loaders.match import LONGEST_NAME, match_names
 from tests.silver_world import World, transaction
 
 MARTS = ("application_spend_monthly", "spend_by_group_monthly", "unused_access")
-# The view reads all transactions: what it adds up to is what the marts must say.
+MONTHS = """
+    select month, application, user_id, user_name, usd, transactions
+    from intermediate.int_spend_monthly
+"""
+# The same, added up from the view of all transactions.
 WHOLE = """
     select month, application, coalesce(user_id, '') as user_id,
         coalesce(user_name, '') as user_name,
@@ -22,12 +26,11 @@ WHOLE = """
     from intermediate.int_spend
     group by 1, 2, 3, 4
 """
-KEPT = "select month, application, user_id, user_name, usd, transactions"
 
 
 def check(world: World) -> None:
-    kept, whole = f"{KEPT} from intermediate.int_spend_monthly", WHOLE
-    for one, other in ((kept, whole), (whole, kept)):
+    """Fails unless the months hold what all transactions add up to."""
+    for one, other in ((MONTHS, WHOLE), (WHOLE, MONTHS)):
         assert world.db.execute(f"({one}) except ({other})").fetchall() == []
 
 
@@ -37,19 +40,17 @@ def marts(world: World) -> list[list[dict[str, Any]]]:
     ]
 
 
-def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(
-    world: World,
-) -> None:
+def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(world: World) -> None:
     roll = random.Random(11)
     start = datetime(2025, 11, 3, tzinfo=UTC)
     days: dict[str, list[dict[str, Any]]] = {}
-    known: list[dict[str, Any]] = []
+    written: list[dict[str, Any]] = []
     for number in range(4):
         updated = start + timedelta(days=number)
         rows = []
         for _ in range(12):
             row = transaction(
-                f"t{len(known)}",
+                f"t{len(written)}",
                 transaction_type=roll.choice(["AUTHORIZATION", "CLEARING", "REFUND", "DECLINE"]),
                 occurred_time=(start - timedelta(days=roll.randint(0, 100))).isoformat(),
                 updated_time=updated.isoformat(),
@@ -58,9 +59,9 @@ def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(
                 raw_merchant_name=roll.choice(["NOTION LABS INC", "SLACK T0123", "CORNER 12"]),
                 child_transaction_ids=[f"t{roll.randint(0, 48)}"],
             )
-            known.append(row)
+            written.append(row)
             rows.append(row)
-        for row in roll.sample(known, 4):
+        for row in roll.sample(written, 4):
             moved = start - timedelta(days=roll.randint(0, 100))
             rows.append(
                 row
@@ -102,7 +103,7 @@ def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_anot
     world: World,
 ) -> None:
     lists: list[list[Any]] = [["c"], [7], ["é" * 9000, None, "d"]]
-    held = [
+    authorizations = [
         transaction(
             f"a{number}",
             transaction_type="AUTHORIZATION",
@@ -112,7 +113,7 @@ def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_anot
         )
         for number, names in enumerate(lists)
     ]
-    world.day("2026-01-05", transactions=held)
+    world.day("2026-01-05", transactions=authorizations)
     clearings = [transaction(names[-1], currency="USD", amount_minor="1300") for names in lists]
     world.day("2026-01-06", transactions=clearings)
     spent = world.db.execute("select month, usd from marts.application_spend_monthly").fetchall()
@@ -128,14 +129,15 @@ def test_a_part_built_by_hand_takes_in_no_spend_that_it_does_not_see(
     world: World, part: str
 ) -> None:
     world.day("2026-01-05", transactions=[transaction("a", currency="USD")])
-    held = transaction(
+    authorization = transaction(
         "b",
         transaction_type="AUTHORIZATION",
         occurred_time="2025-12-31T23:30:00Z",
         child_transaction_ids=["c"],
         currency="USD",
     )
-    for day, landed in (("2026-01-06", held), ("2026-01-07", transaction("c", currency="USD"))):
+    clearing = transaction("c", currency="USD")
+    for day, landed in (("2026-01-06", authorization), ("2026-01-07", clearing)):
         world.land(day, transactions=[landed])
         refused = [one.message for one in world.dbt("run", part).result if one.status == "error"]
         assert len(refused) == 1

@@ -1,4 +1,4 @@
-"""Landed days that have done their work leave bronze, and nothing else changes."""
+"""Landed days that have been built leave bronze after some days, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -51,29 +51,29 @@ def test_expired_days_change_nothing_but_bronze(world: World, shared_home: Path,
         landing.land_day(world.folder, parse_day(day))
     world.build()
     retention.expire_days(None, flow_run_id="r")
-    kept, quarantined = world.state(), world.reasons("transactions")
+    state, quarantined = world.state(), world.reasons("transactions")
     assert {day for _, day in landed(world)} == set(DAYS)
     with world.without_session():
         copy_database(shared_home, BUILT)
     run_days(world, 1)
-    assert world.state() == kept
+    assert world.state() == state
     assert world.reasons("transactions") == quarantined
     assert {day for _, day in landed(world) - {("stg_roles", "day1")}} == {"day3", "day4"}
     assert ("stg_roles", "day1") in landed(world), "the newest list of roles is day1's"
     noted = world.db.execute("select distinct day::text from bronze.expired_days order by 1")
     assert [row["day"] for row in noted] == ["1970-01-02", "1970-01-03"]
     world.build()
-    assert world.state() == kept
+    assert world.state() == state
 
     # a full refresh is refused, naming the days, until they land again
     with pytest.raises(Exception, match="day1, day2"):
         dbt("build", "--full-refresh")
-    assert world.state() == kept
+    assert world.state() == state
     for day in DAYS[:2]:
         outcomes = landing.land_day(world.folder, parse_day(day))
         assert {one.status for one in outcomes if one.table == "stg_agents"} == {"succeeded"}
     world.build("--full-refresh")
-    assert world.state() == kept
+    assert world.state() == state
 
 
 def test_a_day_not_yet_applied_stays(world: World) -> None:

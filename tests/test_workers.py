@@ -36,22 +36,22 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def landed_by(db: psycopg.Connection, root: Path, many: int, **options: Any) -> Any:
-    """All that the warehouse has of the landing, but for when it was."""
+    """What the warehouse holds of a landing by so many workers, but for its times and ids."""
     db.execute("truncate bronze.load_batches, bronze.load_rejects cascade")
     error = ""
     try:
         land_one(root, workers=many, force=True, **options)
     except DaybookError as failure:
         error = str(failure)
-    passing = ("_batch_id", "_loaded_at")
-    landed = [{k: v for k, v in row.items() if k not in passing} for row in rows(db)]
+    volatile = ("_batch_id", "_loaded_at")
+    landed = [{k: v for k, v in row.items() if k not in volatile} for row in rows(db)]
     (batch,) = batches(db)
-    kept = ("status", "rows_in_files", "rows_landed", "rows_rejected", "drift", "source_files")
-    about = {name: batch[name] for name in (*kept, "fingerprint")}
+    columns = ("status", "rows_in_files", "rows_landed", "rows_rejected", "drift", "source_files")
+    noted = {name: batch[name] for name in (*columns, "fingerprint")}
     left = db.execute(
         "select relname from pg_class where relname ~ '_p[0-9]{8}_[0-9]+' and not relispartition"
     ).fetchall()
-    return landed, rejects(db), about, error, left
+    return landed, rejects(db), noted, error, left
 
 
 FOLDER = {
@@ -119,10 +119,10 @@ def test_several_workers_land_what_one_does(
 
 @pytest.mark.parametrize("day", ["quotes", "a folder of all kinds"])
 @pytest.mark.parametrize("many", [1, 3])
-def test_what_workers_have_read_is_not_looked_through_again(
+def test_what_workers_have_read_is_attached_without_a_scan(
     tmp_path: Path, db: psycopg.Connection, day: str, many: int
 ) -> None:
-    """Nor does anything stay on it that each later row would be held against."""
+    """And no check constraint stays on it, which each later row would have to pass."""
     for path, content in DAYS[day].items():
         write(tmp_path / "day1", path, content)
     land_one(tmp_path, workers=many)
@@ -160,18 +160,16 @@ def test_a_big_file_is_shared_and_its_parts_are_one_day(
 
 @pytest.fixture
 def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Those of the workers that a landing starts."""
-    found: list[int] = []
-    monkeypatch.setattr(workers.subprocess, "Popen", _noting(workers.subprocess.Popen, found))
-    return found
+    """Of the workers that a landing starts."""
+    started: list[int] = []
+    start = workers.subprocess.Popen
 
-
-def _noting(real: Any, pids: list[int]) -> Any:
-    def started(*arguments: Any, **options: Any) -> Any:
-        process = real(*arguments, **options)
-        pids.append(process.pid)
+    def noted(*arguments: Any, **options: Any) -> Any:
+        process = start(*arguments, **options)
+        started.append(process.pid)
         return process
 
+    monkeypatch.setattr(workers.subprocess, "Popen", noted)
     return started
 
 
@@ -184,10 +182,10 @@ def test_a_worker_at_work_ends_with_its_parent() -> None:
 
 def test_an_error_comes_whole_or_is_known_by_its_name() -> None:
     with workers.Worker("") as worker:
-        with pytest.raises(DriverError) as told:
+        with pytest.raises(DriverError) as raised:
             worker.ask((fails, True))
-        assert (told.value.args, told.value.sqlstate) == ((ROW,), "57P01")
-        assert "in fails" in told.value.__notes__[0] and ROW not in told.value.__notes__[0]
+        assert (raised.value.args, raised.value.sqlstate) == ((ROW,), "57P01")
+        assert "in fails" in raised.value.__notes__[0] and ROW not in raised.value.__notes__[0]
         with pytest.raises(DaybookError, match=r"^OddError in a process of the run$"):
             worker.ask((fails, False))
 
@@ -200,10 +198,10 @@ def test_a_worker_that_is_killed_leaves_what_stood(
     write(tmp_path, "day1/transactions.csv", QUOTED)
     ask = workers.Worker.ask
 
-    def killed(worker: workers.Worker, order: Any, *given: Any) -> Any:
+    def killed(worker: workers.Worker, order: Any, *more: Any) -> Any:
         if order[0] is workers._land and order[1].number == 2:
             os.kill(pids[1], signal.SIGKILL)
-        return ask(worker, order, *given)
+        return ask(worker, order, *more)
 
     monkeypatch.setattr(workers.Worker, "ask", killed)
     with pytest.raises(DaybookError, match="A process of the run ended early"):
