@@ -1,4 +1,4 @@
-"""What the readers give to COPY: read back, and given by Python's json alone."""
+"""What the readers hand to COPY: read back, or read by Python's json alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CELL = re.compile(r'(?:"((?:[^"]|"")*)"|([^",\n]*))([,\n])')
 
 
 def rows_of(copied: bytes) -> list[Row]:
-    """The rows, their file's name left out: an unquoted null is none, a quoted one is a word."""
+    """The rows without their file's name. An unquoted null is None, a quoted one is a word."""
     text, at, cells, found = copied.decode(), 0, [], []
     while at < len(text):
         match = _CELL.match(text, at)
@@ -30,11 +30,11 @@ def rows_of(copied: bytes) -> list[Row]:
     return found
 
 
-def by_python(*given: Any) -> list[tuple[bytes, int]]:
-    """`read_json` where msgspec finds nothing that it could take."""
+def by_python(*arguments: Any) -> list[tuple[bytes, int]]:
+    """`read_json` without msgspec, which refuses everything."""
     refused = Mock(side_effect=msgspec.DecodeError)
     with (
         patch.object(json_blocks, "_elements", refused),
         patch.object(json_cells.Cells, "line", return_value=None),
     ):
-        return list(json_file.read_json(*given))
+        return list(json_file.read_json(*arguments))

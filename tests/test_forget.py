@@ -274,7 +274,7 @@ def test_what_an_agent_has_stays_without_them_by_what_is_declared(
 
 
 @pytest.mark.builds("agents", "transactions")
-def test_a_name_that_several_agents_share_is_said_to_stay(
+def test_a_name_that_several_agents_share_stays_and_that_is_printed(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two = [agent(ID, name="Ada Lovelace"), agent(2, name="Lovelace, Ada"), agent(3)]
@@ -287,7 +287,7 @@ def test_a_name_that_several_agents_share_is_said_to_stay(
     assert "Not erased" not in capsys.readouterr().out
 
 
-def test_who_is_interrupted_once_a_person_is_erased_is_told_so(
+def test_an_interrupt_after_the_erasure_is_answered_with_what_is_left_to_do(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> None:

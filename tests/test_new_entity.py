@@ -263,7 +263,7 @@ def test_what_is_called_as_a_declared_person_is_one(tmp_path: Path) -> None:
         ("invoices --from {a} --key list", "the key list holds lists or objects"),
     ],
 )
-def test_what_cannot_be_an_entity_is_said(
+def test_what_cannot_be_an_entity_is_refused_with_the_reason(
     tmp_path: Path, line: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = [

@@ -137,7 +137,7 @@ def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
     wait for their agent or group."""
     found = conn.execute(f"select * from quarantine.{target}").fetchall()
     waiting = [row for row in found if set(row["_errors"]) <= UNKNOWN]
-    kept = [row for row in found if row not in waiting]
+    invalid = [row for row in found if row not in waiting]
     # each record that the ledger counts there; a list that can't be read is no unit of it
     counted = Counter(
         (row["_day"], row["_source_table"])
@@ -149,11 +149,11 @@ def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
         for (day, table, of), outcomes in fold.state.ledger.items()
         if of == target and (many := outcomes["quarantined"])
     }
-    reasons = {place(row): set(row["_errors"]) for row in kept}
+    reasons = {place(row): set(row["_errors"]) for row in invalid}
     expected = fold.state.quarantine(target)
     assert reasons == {key: set(errors) for key, errors in expected.items()}
     landed = {record.place: record.landed for record in fold.state.records(*TARGETS[target])}
-    for row in kept:
+    for row in invalid:
         if row["_source_file"].endswith(".csv"):
             texts = landed[place(row)]
             # an element of a list is shown for itself

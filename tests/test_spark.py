@@ -176,7 +176,7 @@ def test_only_what_the_newest_reading_names_is_there(tmp_path: Path) -> None:
         land_day(tmp_path / "out", DAY)
 
 
-def test_an_out_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_an_out_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(DaybookError, match="not to be written to"):
         reading.read_day(SAMPLE, DAY, tmp_path / "out")

@@ -20,7 +20,7 @@ BLOCKS = re.findall(
     r"^```(sh|text)\n(.*?)^```$", (PROJECT / "docs/tutorial.md").read_text(), re.M | re.S
 )
 MARK = "-- the end of block"
-# `daybook`: it hands its words, environment and folder to the test, whose fork does the work.
+# `daybook` as the reader types it: the test runs it as a fork, in the shell's environment.
 DAYBOOK = f"""#!{sys.executable} -IS
 import os, sys
 from multiprocessing.connection import Client
@@ -34,15 +34,15 @@ sys.exit(code)
 
 
 def serve(typed: Listener, forks: Forks) -> None:
-    """Do each command that is typed, until an empty one."""
+    """Run each command that is typed, until an empty one."""
     while True:
-        with typed.accept() as asked:
-            words, environment, folder = asked.recv()
+        with typed.accept() as caller:
+            words, environment, folder = caller.recv()
             if not words:
                 return
             done = forks.start("flows.cli", *words, env=environment, folder=folder)
             done.wait()
-            asked.send((done.stdout, done.stderr, done.returncode))
+            caller.send((done.stdout, done.stderr, done.returncode))
 
 
 @pytest.mark.slow

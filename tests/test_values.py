@@ -174,7 +174,7 @@ def test_a_time_from_1970_or_with_an_offset_is_in_no_zone(tmp_path: Path) -> Non
         assert treated(tmp_path, "stg_agents", "created_at", words, theirs) == ours
 
 
-def test_without_zones_it_is_said_that_there_are_none(
+def test_a_machine_without_time_zones_is_told_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loaders.words.known_zones", set)

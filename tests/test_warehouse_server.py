@@ -89,7 +89,7 @@ def test_the_server_outlives_the_process_that_started_it(home):
         assert conn.execute("select count(*) from bronze.load_batches").fetchone() == (0,)
 
 
-def test_start_stop_and_status_can_be_said_twice(home):
+def test_start_stop_and_status_can_be_repeated(home):
     assert command(home, "status").stdout.startswith("stopped (embedded): host ")
     assert command(home, "stop").stdout == "It wasn't running.\n"
     first, second = command(home, "start"), command(home, "start")

@@ -25,12 +25,12 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 
 def until(found: Callable[[], Any], seconds: float = 120) -> Any:
-    """What `found` gives once it gives something."""
+    """The first answer of `found` that is true."""
     deadline = time.monotonic() + seconds
-    while not (it := found()):
+    while not (answer := found()):
         assert time.monotonic() < deadline, f"waited {seconds} s in vain for {found}"
         time.sleep(0.1)
-    return it
+    return answer
 
 
 class Lost(Lock):
@@ -44,7 +44,7 @@ class Lost(Lock):
 
 
 class Here(Worker):
-    """A worker that is no process of its own: that one would import for seconds, test by test."""
+    """A worker in this process: one of its own would import for seconds in each test."""
 
     def __enter__(self) -> Here:
         return self
@@ -53,32 +53,32 @@ class Here(Worker):
         return
 
     def ask(self, order: tuple[Any, ...], *_: Any) -> Any:
-        work, *given = order
-        return work(None, *given)
+        work, *arguments = order
+        return work(None, *arguments)
 
 
 ROW = "Ada Lovelace"
 
 
 def sleeps(_parent: Any) -> None:
-    """What a worker may be told to do."""
+    """An order that a worker is busy with until it is killed."""
     time.sleep(600)
 
 
 class OddError(Exception):
-    """One that pickle can't make anew."""
+    """An error that pickle can't restore."""
 
     def __init__(self, message: str, more: str) -> None:
         super().__init__(message + more)
 
 
 def fails(_parent: Any, by_driver: bool) -> None:
-    """Work that ends with an error."""
+    """An order that ends with an error, whose message quotes a row."""
     raise DriverError(ROW, "57P01") if by_driver else OddError(ROW, ROW)
 
 
 def is_gone(pid: int) -> bool:
-    """Whether that process has ended: one that nobody waits for stays as a zombie."""
+    """Whether that process has ended; it may be left as a zombie, which nobody waited for."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -86,8 +86,8 @@ def is_gone(pid: int) -> bool:
 
 
 def prefect(api: str, path: str, secret: str | None = None, **body: Any) -> Any:
-    """What Prefect's API at that address answers: with a body to POST, else to GET. The secret is
-    that of this process's server, unless another one is given."""
+    """The answer of Prefect's API at that address, to a POST with that body, or else to a GET. The
+    secret is that of this process's server unless another is given."""
     headers = {"Content-Type": "application/json"} | basic(secret or os.environ[SECRET])
     if body:
         headers |= csrf(api, headers)
@@ -112,20 +112,20 @@ def opened(request: urllib.request.Request) -> Any:
 
 
 def basic(secret: str) -> dict[str, str]:
-    """The header that says the secret."""
+    """The header with the secret."""
     return {"Authorization": f"Basic {b64encode(secret.encode()).decode()}"}
 
 
 def csrf(api: str, headers: dict[str, str]) -> dict[str, str]:
-    """The headers with which the API takes what changes something, from whom it lets in."""
+    """These headers with those that the API wants for a change."""
     client = str(uuid4())
-    asked = urllib.request.Request(f"{api}/csrf-token?client={client}", headers=headers)
-    with opened(asked) as answer:
+    request = urllib.request.Request(f"{api}/csrf-token?client={client}", headers=headers)
+    with opened(request) as answer:
         return {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": json.load(answer)["token"]}
 
 
 def run_log(api: str, flow_run_id: str) -> dict[str, str]:
-    """Level → what a run's log in Prefect says at it, once the run has ended."""
+    """A run's log in Prefect once the run has ended: level → its lines."""
 
     def written() -> dict[str, str]:
         by_level = {"INFO": "", "WARNING": "", "ERROR": ""}
@@ -161,7 +161,7 @@ def holds(db: Connection) -> dict[str, list[str]]:
 
 
 def left_open(db: Connection) -> list[Any]:
-    """Landings that nobody has closed, and lines of the ledger that don't balance."""
+    """Tables whose landing nobody has closed, or whose lines in the ledger don't balance."""
     return db.execute(
         "select table_name from bronze.load_batches where status = 'running'"
         " union all select table_name from metrics.row_ledger where not balanced"
@@ -169,8 +169,8 @@ def left_open(db: Connection) -> list[Any]:
 
 
 def made_good(db: Connection) -> list[str]:
-    """The last run ended well and nothing is left open; the ids of the runs before it that died,
-    which are recorded as failures."""
+    """Fails unless the last run succeeded and nothing is left open. Returns the ids of the runs
+    before it that failed."""
     *earlier, last = runs(db)
     assert {one["status"] for one in earlier} <= {"success", "failure"}
     assert (last["status"], last["error_message"]) == ("success", None)

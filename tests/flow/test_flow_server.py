@@ -166,7 +166,7 @@ def test_who_waits_for_another_start_waits_so_long_and_is_told(tmp_path: Path):
         pass
 
 
-def test_an_address_where_nothing_answers_is_said(monkeypatch: pytest.MonkeyPatch):
+def test_an_address_where_nothing_answers_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://me:secret@127.0.0.1:1/api")
     with pytest.raises(DaybookError, match=r"at PREFECT_API_URL, http://127\.0\.0\.1:1/api"):
         start_server()

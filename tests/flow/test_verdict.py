@@ -23,7 +23,7 @@ SAID = {
 }
 
 
-def test_what_was_left_out_mended_or_changed_is_said_everywhere(
+def test_what_was_left_out_mended_or_changed_stands_everywhere(
     after_day1: None,
     flow_cli: Any,
     db: Any,
