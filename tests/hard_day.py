@@ -124,7 +124,7 @@ def csv(count: int, end: str = "\n", *, quotes: bool = True, broken: bool = Fals
 
 def one_each(lines: list[bytes]) -> list[bytes]:
     """The lines that are one record each, good or broken."""
-    kept = []
+    single = []
     for one in lines:
         text = one.decode("utf-8", "surrogateescape")
         try:
@@ -132,8 +132,8 @@ def one_each(lines: list[bytes]) -> list[bytes]:
         except ValueError:
             end = len(text)
         if text[:1] == "{" and not text[end:].strip():
-            kept.append(one)
-    return kept
+            single.append(one)
+    return single
 
 
 PLAIN_LINE = b'{"id":"t","status":"new"}'

@@ -136,12 +136,12 @@ def lacking(table: str, text_of: dict[str, str]) -> list[str]:
     """What a landed table still needs, for `--select tag:<pipeline>` to build it and the ledger to
     count it: models by name → their text."""
     entity = table.removeprefix("stg_")
-    kept = "agents" if entity == "agent_details" else entity
-    needed = (f"int_{entity}_typed", f"int_{kept}_records", kept, f"quarantine_{kept}")
+    silver = "agents" if entity == "agent_details" else entity
+    needed = (f"int_{entity}_typed", f"int_{silver}_records", silver, f"quarantine_{silver}")
     tag = re.compile(rf"tags=\[[^\]]*'{TAGS[table]}'")
     said = [f"{name} has no tag {TAGS[table]}" for name in needed if not tag.search(text_of[name])]
     counted = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]["entities"]
-    return said + [f"entities of dbt_project.yml lacks {kept}"] * (kept not in counted)
+    return said + [f"entities of dbt_project.yml lacks {silver}"] * (silver not in counted)
 
 
 def test_exposures_read_what_is_public() -> None:

@@ -30,8 +30,8 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
     world.day("day4", agents=[agent(1)])
 
     story = _story("agents", "7", capsys=capsys)
-    told = [(each["day"], each["outcome"], each.get("row")) for each in story["days"]]
-    assert told == [
+    days = [(each["day"], each["outcome"], each.get("row")) for each in story["days"]]
+    assert days == [
         ("day1", "inserted", 1),
         ("day2", "updated", 1),
         ("day2", "duplicate", 2),

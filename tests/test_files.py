@@ -98,11 +98,11 @@ def test_a_finished_parquet_folder_is_one_source(tmp_path: Path, name: str) -> N
 def test_links_may_not_leave_the_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     outside = write(tmp_path, "outside.json", "")
-    write(data, "kept/1.json", "")
+    write(data, "elsewhere/1.json", "")
     (data / "day1").mkdir()
-    (data / "day1/groups").symlink_to(data / "kept")
+    (data / "day1/groups").symlink_to(data / "elsewhere")
     assert paths(data) == ["groups/1.json"]
-    (data / "kept/2.json").symlink_to(outside)
+    (data / "elsewhere/2.json").symlink_to(outside)
     with pytest.raises(DaybookError, match="leaves the data folder"):
         paths(data)
     (data / "day1/groups").unlink()

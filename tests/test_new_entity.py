@@ -113,8 +113,8 @@ def test_a_new_entity_lands_and_comes_to_silver(
         "updated_at": datetime(2026, 1, 2, 8, tzinfo=UTC),
     }
     assert values == [ann, bob]
-    kept = db.execute("select * from quarantine.invoices").fetchall()
-    assert [(row["invoice_id"], row["total"], row["_errors"]) for row in kept] == [
+    quarantined = db.execute("select * from quarantine.invoices").fetchall()
+    assert [(row["invoice_id"], row["total"], row["_errors"]) for row in quarantined] == [
         ("3", "a lot", ["issued_invalid", "total_invalid", "pages_invalid"])
     ]
     ledger = db.execute(
@@ -129,11 +129,11 @@ def test_a_new_entity_lands_and_comes_to_silver(
     where = project / SOURCES_FILE.relative_to(PROJECT)
     where.write_text(where.read_text().replace(before, f"{more}\n          - {before}"))
     for model in ("intermediate/int_invoices_records", "silver/invoices"):
-        sql, told = (project / f"models/{model}.{ending}" for ending in ("sql", "yml"))
+        sql, yml = (project / f"models/{model}.{ending}" for ending in ("sql", "yml"))
         sql.write_text(sql.read_text().replace("    issued,\n", "    note,\n    issued,\n"))
         before = "      - name: issued\n"
         more = "      - {name: note, description: A remark., data_type: text}\n"
-        told.write_text(told.read_text().replace(before, more + before))
+        yml.write_text(yml.read_text().replace(before, more + before))
     (data / "day3").mkdir()
     for name, text in REQUIRED.items():
         (data / "day3" / name).write_text(text)

@@ -39,13 +39,13 @@ def read(
     outcomes: list[Any] = []
     for reader in (by_python, json_file.read_json):
         mine = Observed() if found is None else found
-        kept: list[Reject] = []
-        mine.put_aside = kept.append
+        rejected: list[Reject] = []
+        mine.put_aside = rejected.append
         try:
             records: Any = list(reader(file, io.BytesIO(raw), mapping, mine))
             copied = b"".join(piece for piece, _ in records)
             assert sum(many for _, many in records) == len(rows_of(copied))
-            records = [*rows_of(copied), *kept]
+            records = [*rows_of(copied), *rejected]
             records.sort(key=lambda one: (one.number, isinstance(one, Row)))
         except DaybookError as error:
             records = error

@@ -248,8 +248,8 @@ def test_text_without_its_mark_is_text(tmp_path: Path) -> None:
         texts = texts.view(kind) if pyarrow.types.is_string(kind) else texts.cast(kind)
         found = read(tmp_path / "t.parquet", {"a_id": texts})
         assert [row.values[0] for row in found if isinstance(row, Row)] == ["café", "\ufffd"]
-        (kept,) = [one for one in found if isinstance(one, Reject)]
-        assert (kept.reason, kept.landed) == ("not utf-8", True)
+        (reject,) = [one for one in found if isinstance(one, Reject)]
+        assert (reject.reason, reject.landed) == ("not utf-8", True)
     fixed = pyarrow.array([b"ab", b"\x00\xff"], pyarrow.binary(2))
     assert extra(tmp_path / "t.parquet", fixed) == ["ab", "00ff"]
 

@@ -88,14 +88,14 @@ def test_an_error_cell_is_no_value_and_its_record_is_kept(
         ("3", "c@example.com", "C\r\nD\ufffd"),
         (None, None, None),
     ]
-    kept = [(row, reason, raw) for _, row, reason, raw in rejects(db)]
-    assert [one[:2] for one in kept] == [
+    rejected = [(row, reason, raw) for _, row, reason, raw in rejects(db)]
+    assert [one[:2] for one in rejected] == [
         (1, "error cell #N/A"),
         (2, "error cell #REF!"),
         (3, "nul byte"),
         (4, "error cell #VALUE!"),
     ]
-    assert "#REF!" in kept[1][2]
+    assert "#REF!" in rejected[1][2]
 
 
 def test_a_date_beyond_the_calendar_keeps_its_number(

@@ -221,8 +221,8 @@ def test_the_cause_of_a_table_that_did_not_land_holds_no_row(db, tmp_path):
         chain, error = chain + str(error), error.__cause__
     assert "DETAIL" not in chain
     assert "CONTEXT" not in chain
-    kept = db.execute("select error from bronze.load_batches order by batch_id desc").fetchone()
-    assert "DETAIL" not in str(kept)
+    batch = db.execute("select error from bronze.load_batches order by batch_id desc").fetchone()
+    assert "DETAIL" not in str(batch)
 
 
 def test_the_server_lets_only_the_homes_owner_in(shared_home):

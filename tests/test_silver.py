@@ -303,10 +303,10 @@ def test_every_bad_value_is_quarantined_with_its_reason(world: World) -> None:
         ("amount_minor_invalid", "currency_invalid")
     ]
     assert world.reasons("agents") == [(reason,) for *_, reason in BAD_AGENTS]
-    kept = world.db.execute(
+    row = world.db.execute(
         "select amount_minor from quarantine.transactions where transaction_id = 't4'"
     ).fetchone()
-    assert kept["amount_minor"] == " 12"
+    assert row["amount_minor"] == " 12"
 
 
 def test_times_are_utc_wherever_the_machine_stands(

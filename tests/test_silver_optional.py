@@ -84,8 +84,8 @@ def test_a_day_landed_again_takes_its_roles_back(world: World) -> None:
 def test_what_is_said_of_a_role_leads_to_the_record_that_says_so(world: World) -> None:
     def records() -> list[tuple[Any, ...]]:
         rows = world.db.execute(
-            "select role_id, told._day - date '1970-01-01' as day, landed.role_ids"
-            " from silver.agent_roles as told join bronze.stg_agent_details as landed"
+            "select role_id, roles._day - date '1970-01-01' as day, landed.role_ids"
+            " from silver.agent_roles as roles join bronze.stg_agent_details as landed"
             " using (agent_id, _day, _batch_id, _source_file, _source_row) order by 1"
         )
         return [tuple(row.values()) for row in rows]
