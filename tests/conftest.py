@@ -328,3 +328,25 @@ def world(
 
     marked = request.node.get_closest_marker("builds")
     return World(tmp_path / "data", dbt, db, marked.args if marked else ())
+
+
+@pytest.fixture(scope="session")
+def _templates() -> set[str]:
+    """What this process's tests have made by `once`."""
+    return set()
+
+
+@pytest.fixture
+def once(world: Any, shared_home: Path, _templates: set[str]) -> Callable[..., None]:
+    """`once(name, make)`: the world's database is as `make` leaves it, by a copy after the first
+    time."""
+
+    def begin(name: str, make: Callable[[], None]) -> None:
+        if name not in _templates:
+            make()
+        places = (name, DATABASE) if name in _templates else (DATABASE, name)
+        with world.without_session():
+            copy_database(shared_home, *places)
+        _templates.add(name)
+
+    return begin

@@ -17,7 +17,6 @@ from dbt.cli.main import dbtRunner
 from loaders import landing, lock, server, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
-from tests.conftest import DATABASE, copy_database
 from tests.silver_world import World, agent, group, transaction
 from tests.watching import is_gone, until
 
@@ -72,19 +71,20 @@ def _ends() -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def two_days(world: World, shared_home: Path, _ends: dict[str, list[str]]) -> World:
+def two_days(world: World, once: Callable[..., None], _ends: dict[str, list[str]]) -> World:
     """Day 1 built, day 2 landed."""
-    if not _ends:
+
+    def make() -> None:
         world.day("day1", **DAY1)
         world.land("day2", **DAY2)
-        with world.without_session():
-            copy_database(shared_home, DATABASE, "two_days")
+
+    once("two_days", make)
+    if not _ends:
         world.build()
         _ends |= seen(world.db)
         world.build("--full-refresh")
         assert seen(world.db) == _ends
-    with world.without_session():
-        copy_database(shared_home, "two_days")
+        once("two_days", make)
     return world
 
 

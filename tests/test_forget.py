@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from loaders.days import parse_day
 from loaders.forget import forget
 from loaders.schema import Column, Table
 from loaders.sources import declared_tables
-from tests.conftest import DATABASE, copy_database, dbt_settings
+from tests.conftest import dbt_settings
 from tests.silver_world import World, agent, group, transaction
 
 ADA = {
@@ -87,24 +88,12 @@ DAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="session")
-def _made() -> list[str]:
-    return []
-
-
 @pytest.fixture
-def three_days(world: World, shared_home: Path, _made: list[str]) -> World:
-    """Her days, written, landed and built: made once a process."""
+def three_days(world: World, once: Callable[..., None]) -> World:
+    """Her days, written, landed and built."""
     for day, tables in DAYS.items():
         world.write(day, **tables)
-        if not _made:
-            take_in(world, day)
-    with world.without_session():
-        if _made:
-            copy_database(shared_home, "her_days")
-        else:
-            copy_database(shared_home, DATABASE, "her_days")
-            _made.append("her_days")
+    once("three_days", lambda: [take_in(world, day) for day in DAYS])
     return world
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from loaders import landing, lock, retention
 from loaders.days import parse_day
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
-from tests.conftest import DATABASE, copy_database, dbt_settings
+from tests.conftest import dbt_settings
 from tests.forks import Command, Forks
 from tests.silver_world import World, agent, transaction
 from tests.watching import until
@@ -29,26 +30,18 @@ def _dbt_here(dbt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture(scope="session")
-def _made() -> list[str]:
-    return []
-
-
 @pytest.fixture
-def sample_days(world: World, shared_home: Path, _made: list[str]) -> World:
-    """The sample days landed and built as 2, 3, 1, day 2 once more: made once a process."""
-    if not _made:
+def sample_days(world: World, once: Callable[..., None]) -> World:
+    """The sample days landed and built as 2, 3, 1, day 2 once more."""
+
+    def make() -> None:
         for day in ("day2", "day3", "day1"):
             landing.land_day(SAMPLE, parse_day(day))
             world.build(day=day)
         landing.land_day(SAMPLE, parse_day("day2"), force=True)
         world.build()
-        with world.without_session():
-            copy_database(shared_home, DATABASE, "sample_days")
-        _made.append("sample_days")
-    else:
-        with world.without_session():
-            copy_database(shared_home, "sample_days")
+
+    once("sample_days", make)
     return world
 
 
