@@ -196,7 +196,7 @@ def test_a_foreign_folder_is_refused_and_left_as_it_is(home, left):
 
 def test_a_damaged_folder_is_refused(running):
     server.stop(running)
-    (running / "pg" / "global" / "pg_control").rename(running / "pg_control")
+    (running / "pg" / "global" / "pg_control").unlink()
     with pytest.raises(WarehouseError, match="is damaged"):
         server.start(running)
 
