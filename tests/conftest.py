@@ -44,8 +44,9 @@ GROUPS = ("flow/test_stack", FORKED, "test_dbt_ways", "test_spark", "test_browse
 SLOWEST = 30
 # Not synchronous_commit: some of its tests have it crash.
 LIVES_FOR_MINUTES = ("fsync", "full_page_writes", "autovacuum")
-# Where a database is copied in a quarter of the CPU, if there is room and programs may run.
-MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+# Where a database is copied in a quarter of the CPU, if programs may run and there is room: half a
+# GB is taken.
+MEMORY, ROOM = Path("/dev/shm"), 2 << 30
 
 
 def pytest_configure() -> None:
