@@ -31,7 +31,7 @@ from loaders.reading import Reading
 from loaders.schema import Table
 from loaders.slices import Slice, look, shares
 from loaders.sources import PROJECT
-from loaders.tally import Rejects
+from loaders.tally import Read, Rejects
 
 if TYPE_CHECKING:
     from psycopg import Connection as Session
@@ -72,7 +72,7 @@ class Worker:
         was read and `put_aside` with rejects. The function's error is raised here."""
         try:
             self._end.send(order)
-            while isinstance(answer := self._end.recv(), (tuple, str)):
+            while not isinstance(answer := self._end.recv(), list):
                 if isinstance(answer, str):
                     put_aside(answer)
                 else:
@@ -81,9 +81,10 @@ class Worker:
             raise DaybookError(
                 f"A process of the run ended early (killed, or out of memory?): {self._lost}"
             ) from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        [result] = answer
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 @contextmanager
@@ -144,7 +145,7 @@ def _counted(
 
 
 # The functions for workers. The parent gets tuples of what was read, rejects as text, and last the
-# result.
+# result in a list.
 
 
 def _look(_parent: Connection, part: Slice, table: Table) -> int | None:
@@ -153,7 +154,7 @@ def _look(_parent: Connection, part: Slice, table: Table) -> int | None:
 
 def _land(
     parent: Connection, leaf: Leaf, share: list[Slice], plan: Plan, batch: Batch
-) -> list[Any]:
+) -> tuple[Read, Exception | None]:
     """Land a share; the reading's result, and the error that ended it or None."""
     reading = Reading(plan, lambda *read: parent.send(read), share)
     error: Exception | None = None
@@ -164,7 +165,7 @@ def _land(
         error = failure
     for text in reading.rejects.blocks():
         parent.send(text)
-    return [reading.read, error]
+    return reading.read, error
 
 
 def _end_with(descriptor: int) -> None:
@@ -192,7 +193,7 @@ def main(descriptor: str, folder: str) -> None:
                 pickle.loads(pickle.dumps(answer))
             except Exception:  # an error with a form of its own is known by its name
                 answer = DaybookError(f"{type(answer).__name__} in a process of the run")
-            parent.send(answer)
+            parent.send([answer])
 
 
 if __name__ == "__main__":

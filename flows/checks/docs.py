@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import shutil
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # What the pages load from elsewhere: Bootstrap, jQuery, icons, charts, pictures. All content is in
 # the HTML; our own small stylesheet lays it out, and `details` need no script.
@@ -18,39 +20,59 @@ _ELSEWHERE = re.compile(
     r"""\b(href|src|action)=(["'])((https?:)?//|(\.\./)+expectations/)[^"']*\2""", re.IGNORECASE
 )
 _URL = re.compile(r"""@import[^;]*;|url\((["']?)(?:https?:)?//[^)]*\)""", re.IGNORECASE)
+VERDICTS = "verdicts.json"
 STYLE = Path(__file__).with_name("docs.css")
 
 
-def write_docs(validations: dict[str, Any], folder: Path) -> None:
-    """Write a page for each suite's validation, by the suite's name, and an index. What `folder`
-    held is deleted."""
+class Page(NamedTuple):
+    """A suite's name, what it is about, and its page as HTML."""
+
+    name: str
+    about: str
+    html: str
+
+
+def rendered(validation: Any) -> str:
+    """The page of a validation. The suite's `description` and the run are in its meta."""
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
     renderer: Any = ValidationResultsPageRenderer()
     view: Any = DefaultJinjaPageView()
-    style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+    return offline(view.render(renderer.render(validation)))
+
+
+def write_docs(pages: list[Page], key: str, verdicts: Any, folder: Path) -> None:
+    """Write the pages and an index, and the verdicts for `known`. What `folder` held is deleted."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     listed = ""
-    for name, validation in validations.items():
-        page = view.render(renderer.render(validation))
-        (folder / f"{name}.html").write_text(offline(page, style), encoding="utf-8")
-        about = escape(validation.meta["description"])
-        listed += f'<li><a href="{name}.html">{name}</a>: {about}</li>'
+    for page in pages:
+        (folder / f"{page.name}.html").write_text(page.html, encoding="utf-8")
+        listed += f'<li><a href="{page.name}.html">{page.name}</a>: {escape(page.about)}</li>'
     index = (
         '<!doctype html><html><head><meta charset="utf-8"><title>Checks</title></head><body>'
         '<p><a href="../run.html">The newest run</a></p><h1>Checks of the last day</h1>'
         f"<p>As Great Expectations shows them, one page a suite.</p><ul>{listed}</ul></body></html>"
     )
-    (folder / "index.html").write_text(offline(index, style), encoding="utf-8")
+    (folder / "index.html").write_text(offline(index), encoding="utf-8")
+    (folder / VERDICTS).write_text(json.dumps({key: verdicts}), encoding="utf-8")
 
 
-def offline(page: str, style: str = "") -> str:
-    """The page without the scripts, pictures, styles and links of other machines."""
+def known(key: str, folder: Path) -> Any:
+    """The verdicts that `folder` shows if their key is this one, else None: to load Great
+    Expectations takes longer than the checks of a day that has nothing new."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((folder / VERDICTS).read_bytes()).get(key)
+    return None
+
+
+def offline(page: str) -> str:
+    """The page in our own style, without what other machines have: scripts, pictures, links."""
     for elsewhere in (_LOADED, _ELSEWHERE, _URL):
         page = elsewhere.sub("", page)
     page = re.sub(r'href="(\.\./)+index\.html"', 'href="index.html"', page)
-    head = '<meta name="viewport" content="width=device-width, initial-scale=1">' + style
+    head = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
     page = re.sub(r"<html\b[^>]*>", '<html lang="en">', page, count=1)
     return page.replace("</head>", f"{head}</head>", 1)

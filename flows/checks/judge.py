@@ -1,18 +1,15 @@
-"""What Great Expectations says of the rows that suites ask for, and what it has said already."""
+"""What Great Expectations says of the rows that suites ask for, and what that follows from."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import logging
 import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from flows.checks.docs import write_docs
+from flows.checks.docs import Page, rendered
 from flows.checks.quarantine import SAMPLE
 from loaders.days import Day
 
@@ -23,7 +20,6 @@ from loaders.days import Day
 # the query is true, so that a million rows are read once and none leaves the server. In an
 # expectation's meta: `unit` of its values, of which a few are then shown; a share's is %.
 Suite = dict[str, Any]
-VERDICTS = "verdicts.json"
 Verdict = dict[str, Any]  # of an expectation, as Great Expectations writes it in JSON
 
 
@@ -37,19 +33,18 @@ class Question:
     error: str | None = None
 
 
-_validations: dict[str, Any] = {}  # of the newest questions in this process, by suite
-
-
-def judge(_parent: Any, asked: list[Question], run_name: str) -> list[list[Verdict]]:
-    """The verdicts on each question. Great Expectations' own results are kept for the docs."""
+def judge(
+    _parent: Any, asked: list[Question], run_name: str
+) -> tuple[list[list[Verdict]], list[Page]]:
+    """The verdicts on each question, and Great Expectations' own page of each that has rows."""
     import pandas
 
     gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("warehouse")
-    _validations.clear()
     verdicts: list[list[Verdict]] = []
+    pages: list[Page] = []
     for each in asked:
         name, meta = each.suite["name"], each.suite["meta"]
         if each.error:
@@ -73,9 +68,9 @@ def judge(_parent: Any, asked: list[Question], run_name: str) -> list[list[Verdi
             "run_id": {"run_name": run_name, "run_time": datetime.now(UTC).isoformat()},
             "batch_kwargs": {"data_asset_name": meta["table"]},
         }
-        _validations[name] = validation
         verdicts.append([result.to_json_dict() for result in validation.results])
-    return verdicts
+        pages.append(Page(name, meta["description"], rendered(validation)))
+    return verdicts, pages
 
 
 def great_expectations() -> Any:
@@ -85,21 +80,6 @@ def great_expectations() -> Any:
     import great_expectations
 
     return great_expectations
-
-
-def keep(_parent: Any, key: str, verdicts: list[list[Verdict]], docs: Path) -> None:
-    """Write Great Expectations' pages, and beside them the verdicts for `known`."""
-    write_docs(_validations, docs)
-    (docs / VERDICTS).write_text(json.dumps({key: verdicts}), encoding="utf-8")
-
-
-def known(key: str, docs: Path) -> list[list[Verdict]] | None:
-    """The verdicts that `docs` shows, when their key is this one: to load Great Expectations takes
-    longer than the checks of a day that has nothing new."""
-    with contextlib.suppress(OSError, ValueError):
-        kept: dict[str, list[list[Verdict]]] = json.loads((docs / VERDICTS).read_bytes())
-        return kept.get(key)
-    return None
 
 
 def key_of(day: Day, asked: list[Question]) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.checks import judge
-from flows.checks.judge import Question, Suite, Verdict
+from flows.checks.docs import known, write_docs
+from flows.checks.judge import Question, Suite, Verdict, judge, key_of
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
 from flows.run import session
 from loaders import ledger
@@ -86,16 +85,15 @@ def check_day(
     `lock` was lost. Failing checks are in the result, not raised: see `raise_failed`.
     """
     of_run = {"flow_run_id": flow_run_id, "day": day.date}
-    with session(flow_run_id, day) as connection, contextlib.ExitStack() as stack:
+    with session(flow_run_id, day) as connection:
         asked = [_ask(connection, suite) for suite in suites_of(day)]
-        key = judge.key_of(day, asked)
-        verdicts = judge.known(key, docs) if docs else None
-        worker = None
+        key, pages = key_of(day, asked), None
+        verdicts = known(key, docs) if docs else None
         if verdicts is None:
             # Great Expectations takes as much memory as the rest of a run: a process of its own
-            # imports it, and ends with the checks.
-            worker = stack.enter_context(Worker("run the day again."))
-            verdicts = worker.ask((judge.judge, asked, f"{day} of run {flow_run_id}"))
+            # imports it, and ends with the verdicts.
+            with Worker("run the day again.") as worker:
+                verdicts, pages = worker.ask((judge, asked, f"{day} of run {flow_run_id}"))
         found = [
             _checked(connection, each, verdict, day)
             for each, of_suite in zip(asked, verdicts, strict=True)
@@ -109,8 +107,8 @@ def check_day(
                 of_run,
             )
             ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
-        if worker and docs:
-            worker.ask((judge.keep, key, verdicts, docs))
+    if docs and pages is not None:
+        write_docs(pages, key, verdicts, docs)
     return found
 
 
