@@ -41,7 +41,9 @@ SETTINGS = {
     "timezone": "UTC",
     "lc_messages": "C",
     "datestyle": "ISO, YMD",
-    "log_min_messages": "log",  # an error quotes people's data, and whoever caused it is told
+    "log_min_messages": "log",  # errors, details and statements carry people's data
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
 }
 
 

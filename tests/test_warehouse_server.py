@@ -298,8 +298,13 @@ def test_its_log_has_no_value_of_data(running):
         conn.execute("create temporary table landed (name text)")
         with pytest.raises(ValueError), conn.cursor().copy("copy landed from stdin"):
             raise ValueError("It begins with secret-value")
+        copying = conn.cursor().copy("copy landed from stdin")
+        with pytest.raises(psycopg.OperationalError), copying as copy:
+            copy.write("secret-value\n" * 100_000)
+            with owner(running, autocommit=True) as other:
+                other.execute("select pg_terminate_backend(%s, 9000)", [conn.info.backend_pid])
     log = (running / "log" / "postgres.log").read_text()
-    assert "ready to accept connections" in log
+    assert "ready to accept connections" in log and "terminating connection" in log
     assert "secret-value" not in log
 
 
