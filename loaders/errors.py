@@ -81,9 +81,7 @@ def plain(error: BaseException) -> BaseException:
 def ended_with(error: BaseException, *, verbose: bool = False) -> int:
     """Print the error that ended a command, with `verbose` its traceback too; the exit code.
     Of an unforeseen error only the place is printed: its message may quote a value of data."""
-    # the driver waits for a statement that Ctrl-C cancels, and may get to hear another reason
-    cause = error if plain(error) is error else error.__context__
-    if isinstance(cause, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt):
         error = DaybookError("interrupted")
     elif verbose:
         traceback.print_exception(error)

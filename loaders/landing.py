@@ -245,6 +245,8 @@ def _record_failure(batch: Batch, reading: Reading, failure: BaseException) -> O
         ledger.connect(batch.day, batch.flow_run_id, "daybook flow") as conn,
         conn.transaction(),
     ):
+        if not ledger.is_running(conn, batch.id):  # the failure came after its commit
+            return outcome
         drop_leaves(conn, batch)
         reading.read.records.clear()  # those of the files before the one that failed
         ledger.copy_rejects(conn, batch, islice(reading.rejects, REJECTS_OF_FAILED))

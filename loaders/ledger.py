@@ -98,6 +98,12 @@ def begin(conn: Connection, flow_run_id: str, day: Day, table: Table) -> Batch:
     return Batch(table, day, flow_run_id, *begun)
 
 
+def is_running(conn: Connection, batch_id: int) -> bool:
+    """Whether the batch has no end yet."""
+    running = "select from bronze.load_batches where batch_id = %s and status = 'running'"
+    return conn.execute(running, [batch_id]).rowcount == 1
+
+
 def finish(
     conn: Connection,
     batch_id: int,

@@ -245,9 +245,7 @@ class NewPartition:
                         "alter table bronze.{name} drop constraint one_day"
                     )
                 return
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as refused:
-                if isinstance(refused.__context__, KeyboardInterrupt):
-                    raise refused.__context__ from None
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 time.sleep(0.02 * turn)
         raise DaybookError(
             f"{self._table.name}: a reader held it for more than half a minute, so the new rows "

@@ -163,6 +163,23 @@ def test_an_interrupted_landing_is_recorded(
     assert statuses(db) == ["succeeded", "failed"]
 
 
+def test_what_is_interrupted_after_its_commit_has_landed(
+    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions(tmp_path, 10, "a")
+    replace = landing._replace
+
+    def interrupted(*arguments: Any) -> None:
+        replace(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(landing, "_replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        land(tmp_path)
+    assert statuses(db) == ["succeeded"]
+    assert len(db.execute("select from metrics.pipeline_metrics").fetchall()) == 1
+
+
 def test_a_file_that_changes_meanwhile_fails(tmp_path: Path, db: psycopg.Connection) -> None:
     transactions(tmp_path, 10, "a")
     (plan,) = plan_day(tmp_path, DAY, ["stg_transactions"])
