@@ -150,8 +150,12 @@ def namesakes(conn: Connection, agent_id: str) -> int:
 
 
 def _bucket(key: str) -> tuple[str, ...]:
-    """Each word's initial, or all of a word with digits. Only names of one bucket are compared."""
-    return tuple(word if any(c.isdigit() for c in word) else word[0] for word in key.split())
+    """Each word's first letter, apart from a word of one letter, or all of a word with digits. Only
+    names of one bucket are compared."""
+    return tuple(
+        word if len(word) == 1 or any(c.isdigit() for c in word) else f"{word[0]}…"
+        for word in key.split()
+    )
 
 
 def _agents(conn: Connection, lists: dict[str, Any]) -> Iterator[tuple[str, str]]:
