@@ -50,6 +50,8 @@ SESSION = {
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
 }
+# With @ or / in a password, a part of it would be taken for the host or database, and shown.
+_DATABASE_URL = re.compile(r"(postgresql://([^@/?]*@)?[^@/?]*(/[^@?]*)?(\?.*)?)?")
 LOADER, TRANSFORMER = "daybook_loader", "daybook_transformer"
 POOLER = (
     "a pooler such as PgBouncer stands before it, which hands sessions and their locks around:"
@@ -120,9 +122,8 @@ def _database_url() -> str:
     url = os.environ.get("DATABASE_URL", "")
     url = re.sub(r"^postgres(ql)?(\+[^:]*)?://", "postgresql://", url)
     with suppress(psycopg.Error):
-        host, port = (str(conninfo_to_dict(url).get(name, "")) for name in ("host", "port"))
-        is_read = re.fullmatch("[^@]*|[/@].*", host) and re.fullmatch("[0-9,]*", port)
-        if is_read and url.startswith("postgresql://" if url else ""):
+        port = str(conninfo_to_dict(url).get("port", ""))
+        if _DATABASE_URL.fullmatch(url) and re.fullmatch("[0-9,]*", port):
             return url
     raise SettingError(
         "DATABASE_URL can't be read as postgresql://USER:PASSWORD@HOST:PORT/DATABASE. The port is a"

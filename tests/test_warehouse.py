@@ -101,7 +101,15 @@ def test_no_command_prints_the_password(monkeypatch, command):
 
 
 @pytest.mark.parametrize(
-    "url", ["hunter2", "postgres://a:%hunter2@h", "postgres://a@hunter2@h", "postgres://h:hunter2"]
+    "url",
+    [
+        "hunter2",
+        "postgres://a:%hunter2@h",
+        "postgres://a@hunter2@h",
+        "postgres://h:hunter2",
+        "postgres://a:1/hunter2@h",
+        "postgres://a:b@@hunter2@h",
+    ],
 )
 def test_a_url_that_cannot_be_read_is_refused_without_repeating_it(monkeypatch, url):
     monkeypatch.setenv("DATABASE_URL", url)
