@@ -64,10 +64,12 @@ def restore(file: Path, *, replace: bool = False) -> None:
             errors="replace",
             check=False,
         )
-        [(readers,)] = conn.execute(statement("readers").encode(), [list(SCHEMAS)])
+        readers = None
+        if "lock timeout" in done.stderr:
+            [(readers,)] = conn.execute(statement("readers").encode(), [list(SCHEMAS)])
     if done.stdout != "restored\n":
         why = first_error(done.stderr)
-        if "lock timeout" in why and readers:
+        if readers:
             why += f" Held by {readers}: wait, or end it: select pg_terminate_backend(…);"
         if "out of shared memory" in why:
             why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."

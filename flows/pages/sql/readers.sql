@@ -1,12 +1,21 @@
--- What is built from silver and has all of a key's columns. Another's may have the same name: what the
--- last runs built is asked for what it reads.
-with recursive downstream (node) as (
+-- What is built from silver and has all of a key's columns. Another's may have the same name: each model's
+-- last build is asked for what it reads.
+with recursive built as materialized (
+    select distinct on (node)
+        node,
+        depends_on
+    from metrics.node_runs
+    where resource_type = 'model'
+    order by node asc, started_at desc nulls last
+),
+
+downstream (node) as (
     -- anchor
     select unnest(array[%(entity)s, 'int_' || %(entity)s || '_records'])
     union
     -- step
-    select runs.node from metrics.node_runs as runs
-    inner join downstream on downstream.node = any(runs.depends_on)
+    select built.node from built
+    inner join downstream on downstream.node = any(built.depends_on)
 )
 
 select layer, relname as name
@@ -18,6 +27,6 @@ where (layer, relname) <> ('silver', %(entity)s)
     )
     and (
         relname in (select node from downstream)
-        or relname not in (select node from metrics.node_runs)
+        or relname not in (select node from built)
     )
 order by nth, relname
