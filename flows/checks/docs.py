@@ -44,6 +44,7 @@ def rendered(validation: Any) -> str:
 
 def write_docs(pages: list[Page], key: str, verdicts: Any, folder: Path) -> None:
     """Write the pages and an index, and the verdicts for `known`. What `folder` held is deleted."""
+    (folder / VERDICTS).unlink(missing_ok=True)  # first: they stand for pages that are there
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     listed = ""
@@ -56,7 +57,8 @@ def write_docs(pages: list[Page], key: str, verdicts: Any, folder: Path) -> None
         f"<p>As Great Expectations shows them, one page a suite.</p><ul>{listed}</ul></body></html>"
     )
     (folder / "index.html").write_text(offline(index), encoding="utf-8")
-    (folder / VERDICTS).write_text(json.dumps({key: verdicts}), encoding="utf-8")
+    if all(verdict["result"] for suite in verdicts for verdict in suite):  # all were evaluated
+        (folder / VERDICTS).write_text(json.dumps({key: verdicts}), encoding="utf-8")
 
 
 def known(key: str, folder: Path) -> Any:

@@ -168,16 +168,13 @@ def _checked(connection: Connection, asked: Question, verdict: Verdict, day: Day
     counted = verdict["result"]
     index = counted.get("partial_unexpected_index_list") or []
     if meta.get("shares") and not asked.error:
-        row, column = (
-            dict(zip(asked.columns, asked.rows[0], strict=True)),
-            config["kwargs"]["column"],
-        )
+        row, column = dict(zip(asked.columns, *asked.rows, strict=True)), config["kwargs"]["column"]
         failing = round((row[column] or 0) * row["rows"])
         counted = {"element_count": row["rows"], "unexpected_count": failing}
         index = [] if success else _failing_keys(connection, suite, column)
     keys = [{name: _key(name, row[name]) for name in meta["keys"]} for row in index]
-    if config["meta"].get("sample") == "quarantine" and not success:
-        keys = sample_keys(connection, day, [row["table_name"] for row in index])
+    if index and config["meta"].get("sample") == "quarantine":
+        keys = sample_keys(connection, day, [row["table_name"] for row in index]) or keys
     return Checked(
         suite=suite["name"],
         check_name=config["meta"]["check"],
