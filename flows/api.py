@@ -123,8 +123,8 @@ def bare(address: str) -> str:
 
 def wait_for(address: str, log: Path, is_alive: Callable[[], Any]) -> None:
     """Wait until a server that was just started answers. DaybookError when it doesn't."""
-    process.until(lambda: answers(address) or not is_alive(), START_SECONDS)
-    if not is_alive() or not answers(address):
+    ended = process.until(lambda: answers(address) or not is_alive(), START_SECONDS)
+    if not ended or not is_alive():
         raise DaybookError(f"Prefect's server did not start: see {log}.")
 
 
