@@ -97,17 +97,19 @@
     'child_transaction_ids', 'exponent', 'currency', 'exchange_rate', 'original_amount', 'idempotency_key',
 ] %}
 
+{% set worked_out_anew %}
+    union all
+    select {{ held_columns(carried) }}, array_remove(_errors, 'no_rate'), _landed, _extra, _day, _batch_id, _source_file, _source_row
+    from {{ this }} as held
+    where _day = any({{ work.days }}) and _batch_id = any({{ array_of(work.again, 'bigint') }})
+{% endset %}
+
 with typed as (
 
     select {{ carried | join(', ') }}, _errors as _typing_errors, _landed, _extra, _day, _batch_id, _source_file, _source_row
     from {{ ref('int_transactions_typed') }}
     where {{ work.is_pending }}
-    {%- if work.again %}
-    union all
-    select {{ held_columns(carried) }}, array_remove(_errors, 'no_rate'), _landed, _extra, _day, _batch_id, _source_file, _source_row
-    from {{ this }} as held
-    where _day = any({{ work.days }}) and _batch_id = any({{ array_of(work.again, 'bigint') }})
-    {%- endif %}
+    {{ worked_out_anew if work.again }}
 
 ),
 
