@@ -12,6 +12,7 @@
     {%- set meta, work, key = model.config.meta or {}, plan(), quoted(arg_dict.unique_key) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | list -%}
     {%- set beside_key, has_batch = columns | reject('in', key) | list, '"_batch_id"' in columns -%}
+    {%- set changing = beside_key or key[:1] -%}
     {%- set values, order, presence = [], quoted(meta.order or []), quoted(meta.presence or []) -%}
     {%- for column in beside_key if column not in presence and not column.startswith('"_') -%}{%- do values.append(column) -%}{%- endfor -%}
     {%- set same_key = columns_of('incoming', key) ~ ' = ' ~ columns_of('held', key) -%}
@@ -20,6 +21,8 @@
     {%- set winner_moves = has_batch and (several and not work.whole if meta.records else meta.whole) -%}
     {%- set covered = work.covered or ('true' if meta.whole or (meta.records and work.whole and not meta.order)) -%}
 {{ hold_table() }}
+-- Postgres would remember each look-up, and no key comes twice
+set local enable_memoize = off;
 with incoming as (
     select {% if meta.order %}distinct on ({{ key | join(', ') }}) {% endif %}* from {{ arg_dict.temp_relation }}
     {%- if meta.order %}
@@ -42,7 +45,6 @@ judged as materialized (
     -- one look-up a key: what a day costs does not grow with what is held
     left join lateral (select held.*, held.ctid as _place from {{ this }} as held where {{ same_key }} limit 1) as held on true
     {%- endif %}
-    -- on conflict locks, and so writes, every row that it meets: equal ones must not get there
     where held._place is null
         or incoming.{{ key[0] }} is null
         or (
@@ -63,16 +65,18 @@ deleted as (
     where false
     {%- endif %}
     returning held.*
+),
+
+changed as (
+    update {{ this }} as held set ({{ changing | join(', ') }}) = {{ columns_of('judged', changing) }}
+    from judged
+    where held.ctid = judged._place and not judged._is_gone
 ){% if meta.pipeline %},
 
 written as ({% endif %}
-    insert into {{ this }} as held ({{ columns | join(', ') }})
+    insert into {{ this }} ({{ columns | join(', ') }})
     select {{ columns | join(', ') }} from judged
-    where not _is_gone
-    on conflict ({{ key | join(', ') }}) do update set
-        {%- for column in beside_key or key[:1] %}
-        {{ column }} = excluded.{{ column }}{% if not loop.last %},{% endif %}
-        {%- endfor %}
+    where _is_new
 {%- if meta.pipeline %}
 ),
 

@@ -31,12 +31,8 @@
     union
     select date_trunc('month', versions.occurred_time at time zone 'UTC')::date::text
     from {{ ref('int_transactions_records') }} as pending
-    cross join
-        lateral (
-            select held.occurred_time from {{ ref('int_transactions_records') }} as held
-            where held.transaction_id = pending.transaction_id and held._outcome <> 'quarantined'
-            offset 0
-        ) as versions
+    inner join {{ ref('int_transactions_records') }} as versions
+        on pending.transaction_id = versions.transaction_id and versions._outcome <> 'quarantined'
     where pending._day = any({{ work.days }})
         {%- if not work.has_later %}
         -- what is inserted on the newest days has no other
