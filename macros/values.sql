@@ -33,7 +33,13 @@
     {%- endset %}
     case
         when
-            {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?([Zz]| ?UTC| ?[-+][0-9]{2}(:?[0-9]{2})?)?)?$'
+            (
+                -- as most are written: a pattern that repeats itself takes Postgres half the time
+                ({{ column }} like '____-__-__T__:__:__Z' or {{ column }} like '____-__-__T__:__:__.%')
+                and {{ column }} ~ '^[0-9]{4}([-T:][0-5][0-9])+([.][0-9]+)?Z$'
+                and {{ column }} not like '___________24%'
+                or {{ column }} ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?([Zz]| ?UTC| ?[-+][0-9]{2}(:?[0-9]{2})?)?)?$'
+            )
             and pg_input_is_valid({{ column }}, 'timestamptz')
             then
                 case
