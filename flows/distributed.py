@@ -167,8 +167,8 @@ def wait_for(started: dict[str, UUID], run: Run) -> phases.Done:
         try:
             while True:
                 run.check()
-                found = client.read_flow_runs(flow_run_filter=wanted)
-                states = {names[each.id]: each.state for each in found if each.state}
+                runs = client.read_flow_runs(flow_run_filter=wanted)
+                states = {names[each.id]: each.state for each in runs if each.state}
                 if len(states) == len(names) and all(s.is_final() for s in states.values()):
                     break
                 for name, state in states.items():

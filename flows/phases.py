@@ -137,9 +137,9 @@ def transform_day(run: Run, on_event: Callable[[Any], None] = lambda _event: Non
 def check_day(run: Run) -> list[checks.Checked]:
     """Run the checks on what the day built. Raises CheckError when one of severity error fails."""
     docs = warehouse.home() / "site" / "checks"
-    found = checks.check_day(run.day, run.flow_run_id, lock=run.lock, docs=docs)
-    checks.raise_failed(found)
-    return found
+    results = checks.check_day(run.day, run.flow_run_id, lock=run.lock, docs=docs)
+    checks.raise_failed(results)
+    return results
 
 
 @timed

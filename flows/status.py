@@ -37,11 +37,11 @@ def last_run(connection: Connection, run: Row) -> dict[str, Any]:
     """A run in words: its verdict, what failed, advice, warnings, and the accepted ones."""
     story = read_story(connection, run["flow_run_id"], run["day"])
     judged = verdict(story, ask(connection, "ledger", day=run["day"]))
-    said, notes = f"{judged.word}: {judged.sentence}", story.by_severity
+    sentence, notes = f"{judged.word}: {judged.sentence}", story.by_severity
     if run["status"] == "killed":
-        said = "ended without a word (killed?): run the same command again."
+        sentence = "ended without a word (killed?): run the same command again."
     return {
-        "verdict": f"{run['day_name']} {said}",
+        "verdict": f"{run['day_name']} {sentence}",
         "failed": [each.as_failure for each in story.failures() if story.has_failed],
         "advice": story.advice if story.has_failed else [],
         "warnings": [*([] if story.has_failed else notes["failed"]), *notes["warnings"]],

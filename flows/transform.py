@@ -202,11 +202,11 @@ def document() -> Path:
     if it can't be built. The project is compiled unless this process has a manifest already."""
     from dbt.cli.main import dbtRunner
 
-    kept = _manifests.get(tuple(_options()))
-    no_compile = ["--no-compile"] if kept else []
+    known = _manifests.get(tuple(_options()))
+    no_compile = ["--no-compile"] if known else []
     command = ["docs", "generate", "--static", *no_compile, *_options(), *SILENT]
     with _dbt_environment(flow_run_id="docs"):
-        outcome = dbtRunner(manifest=kept).invoke(command)
+        outcome = dbtRunner(manifest=known).invoke(command)
     if not outcome.success:
         raise DaybookError(f"dbt could not document the project: {first_line(outcome.exception)}")
     return target_path() / "static_index.html"

@@ -85,8 +85,8 @@ def account(landed: list[Landed]) -> str:
                 "bronze.load_rejects keeps their raw text and why"
             )
         if one.drift and one.status != "unchanged":
-            said = "; ".join(f"{kind} {_few(names)}" for kind, names in one.drift.items())
-            lines.append(f"{one.table}: fields {said}")
+            changes = "; ".join(f"{kind} {_few(names)}" for kind, names in one.drift.items())
+            lines.append(f"{one.table}: fields {changes}")
     return "\n".join(lines)
 
 

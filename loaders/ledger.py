@@ -166,8 +166,8 @@ def landed_days(
     conn: Connection, table: str, day: Day
 ) -> tuple[LandedDay | None, LandedDay | None]:
     """The table's landed `day`, and its nearest earlier landed day; None for each that is not."""
-    asked = {"table": table, "day": day.date}
-    rows = conn.execute(statement("landed_days").encode(), asked)
+    parameters = {"table": table, "day": day.date}
+    rows = conn.execute(statement("landed_days").encode(), parameters)
     days = [LandedDay(Day(date, day.calendar), *rest) for date, *rest in rows]
     own = days.pop(0) if days and days[0].day == day else None
     return own, days[0] if days else None

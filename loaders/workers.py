@@ -170,9 +170,9 @@ def _land(
 
 def _end_with(descriptor: int) -> None:
     """A parent that was killed waits for nothing: its sessions go with this process."""
-    gone = select.poll()
-    gone.register(descriptor, 0)
-    gone.poll()
+    end = select.poll()
+    end.register(descriptor, 0)
+    end.poll()
     os._exit(1)
 
 

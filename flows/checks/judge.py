@@ -34,7 +34,7 @@ class Question:
 
 
 def judge(
-    _parent: Any, asked: list[Question], run_name: str
+    _parent: Any, questions: list[Question], run_name: str
 ) -> tuple[list[list[Verdict]], list[Page]]:
     """The verdicts on each question, and Great Expectations' own page of each that has rows."""
     import pandas
@@ -45,7 +45,7 @@ def judge(
     source = context.data_sources.add_pandas("warehouse")
     verdicts: list[list[Verdict]] = []
     pages: list[Page] = []
-    for each in asked:
+    for each in questions:
         name, meta = each.suite["name"], each.suite["meta"]
         if each.error:
             no: Verdict = {"success": False, "result": {"kind": each.error}}
@@ -82,6 +82,6 @@ def great_expectations() -> Any:
     return great_expectations
 
 
-def key_of(day: Day, asked: list[Question]) -> str:
+def key_of(day: Day, questions: list[Question]) -> str:
     """What the verdicts follow from, as a hash; the day stands in the pages."""
-    return hashlib.sha256(repr((day, asked)).encode()).hexdigest()
+    return hashlib.sha256(repr((day, questions)).encode()).hexdigest()

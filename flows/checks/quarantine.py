@@ -34,7 +34,7 @@ def read_reasons(connection: Connection, day: Day, tables: list[str] | None = No
     """A day's reasons, most rows first; a row with several counts for each. `tables`: of these."""
     from psycopg import sql
 
-    found: list[Reason] = []
+    reasons: list[Reason] = []
     views = "select viewname from pg_views where schemaname = 'quarantine'"
     for (view,) in connection.execute(views).fetchall():
         of_view = [table for table in declared_tables().values() if table.entity == view]
@@ -49,8 +49,8 @@ def read_reasons(connection: Connection, day: Day, tables: list[str] | None = No
             "is_a_word": A_WORD,
         }
         query = sql.SQL(statement("reasons")).format(view=sql.Identifier(view))
-        found += [Reason(*row) for row in connection.execute(query, parameters)]
-    wanted = [reason for reason in found if tables is None or reason.table in tables]
+        reasons += [Reason(*row) for row in connection.execute(query, parameters)]
+    wanted = [reason for reason in reasons if tables is None or reason.table in tables]
     return sorted(wanted, key=lambda reason: (-reason.rows, reason.table, reason.reason))
 
 

@@ -86,17 +86,17 @@ def check_day(
     """
     of_run = {"flow_run_id": flow_run_id, "day": day.date}
     with session(flow_run_id, day) as connection:
-        asked = [_ask(connection, suite) for suite in suites_of(day)]
-        key, pages = key_of(day, asked), None
+        questions = [_ask(connection, suite) for suite in suites_of(day)]
+        key, pages = key_of(day, questions), None
         verdicts = known(key, docs) if docs else None
         if verdicts is None:
             # Great Expectations takes as much memory as the rest of a run: a process of its own
             # imports it, and ends with the verdicts.
             with Worker("run the day again.") as worker:
-                verdicts, pages = worker.ask((judge, asked, f"{day} of run {flow_run_id}"))
-        found = [
+                verdicts, pages = worker.ask((judge, questions, f"{day} of run {flow_run_id}"))
+        results = [
             _checked(connection, each, verdict, day)
-            for each, of_suite in zip(asked, verdicts, strict=True)
+            for each, of_suite in zip(questions, verdicts, strict=True)
             for verdict in of_suite
         ]
         with transaction(connection, lock):
@@ -106,17 +106,17 @@ def check_day(
                 " where flow_run_id = %(flow_run_id)s and day = %(day)s",
                 of_run,
             )
-            ledger.note(connection, "check_results", *(of_run | vars(each) for each in found))
+            ledger.note(connection, "check_results", *(of_run | vars(each) for each in results))
     if docs and pages is not None:
         write_docs(pages, key, verdicts, docs)
-    return found
+    return results
 
 
-def raise_failed(found: list[Checked]) -> None:
+def raise_failed(results: list[Checked]) -> None:
     """Raise CheckError when a check of severity `error` failed."""
-    failed = [check for check in found if not check.success and check.severity == "error"]
+    failed = [check for check in results if not check.success and check.severity == "error"]
     if failed:
-        raise CheckError(failed, len(found))
+        raise CheckError(failed, len(results))
 
 
 def _ask(connection: Connection, suite: Suite) -> Question:
@@ -162,13 +162,14 @@ def _failing_keys(connection: Connection, suite: Suite, column: str) -> list[dic
     return connection.cursor(row_factory=dict_row).execute(statement).fetchall()
 
 
-def _checked(connection: Connection, asked: Question, verdict: Verdict, day: Day) -> Checked:
-    suite, meta = asked.suite, asked.suite["meta"]
+def _checked(connection: Connection, question: Question, verdict: Verdict, day: Day) -> Checked:
+    suite, meta = question.suite, question.suite["meta"]
     success, config = verdict["success"], verdict["expectation_config"]
     counted = verdict["result"]
     index = counted.get("partial_unexpected_index_list") or []
-    if meta.get("shares") and not asked.error:
-        row, column = dict(zip(asked.columns, *asked.rows, strict=True)), config["kwargs"]["column"]
+    if meta.get("shares") and not question.error:
+        row = dict(zip(question.columns, *question.rows, strict=True))
+        column = config["kwargs"]["column"]
         failing = round((row[column] or 0) * row["rows"])
         counted = {"element_count": row["rows"], "unexpected_count": failing}
         index = [] if success else _failing_keys(connection, suite, column)

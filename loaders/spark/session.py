@@ -31,10 +31,10 @@ def check_installed() -> None:
         raise DaybookError("PySpark is not installed: make setup SPARK=1")
     home = os.environ.get("JAVA_HOME")
     java = shutil.which(f"{home}/bin/java" if home else "java")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr if java else ""
-    found = re.search(r'version "(\d+)', said)
-    if not found or int(found[1]) < JAVA_FROM:
-        what = f"Java {found[1]} is too old" if found else "Java is not installed"
+    shown = java and subprocess.run([java, "-version"], capture_output=True, text=True).stderr
+    number = re.search(r'version "(\d+)', shown or "")
+    if not number or int(number[1]) < JAVA_FROM:
+        what = f"Java {number[1]} is too old" if number else "Java is not installed"
         raise DaybookError(
             f"{what}; Spark needs Java {JAVA_FROM} or newer: "
             "apt-get install openjdk-17-jre-headless (or set JAVA_HOME)."
