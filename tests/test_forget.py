@@ -229,8 +229,11 @@ def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
     shutil.rmtree(site)
 
 
+@pytest.mark.parametrize(
+    "key", ["7", "auth0|7", "{7-f}", r"CORP\7", "Jürgen 7", "cn=7,ou={x}", "urn:a/7"]
+)
 def test_what_an_agent_has_stays_without_them_by_what_is_declared(
-    db: Any, monkeypatch: pytest.MonkeyPatch
+    db: Any, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     held = "licence_id text, agent_id text, owner_ids jsonb, seats int, _extra jsonb"
     lineage = "_source_file text, _updated_at timestamptz"
@@ -241,8 +244,9 @@ def test_what_an_agent_has_stays_without_them_by_what_is_declared(
     db.execute(f"create table silver.licences ({held}, {lineage})")
     db.execute("create table metrics.licences_by_agent (agent_id text, licences int)")
     for table in ("bronze.stg_licences", "silver.licences"):
-        db.execute(f"insert into {table} values ('l', '7', '[7, 8]', '3', '{{}}', 'x.csv')")
-    db.execute("insert into metrics.licences_by_agent values ('7', 1), ('8', 1)")
+        row = f"insert into {table} values ('l', %s, %s, '3', '{{}}', 'x.csv')"
+        db.execute(row, [key, json.dumps([key, 8])])
+    db.execute("insert into metrics.licences_by_agent values (%s, 1), ('8', 1)", [key])
     columns = [
         Column("licence_id", "text", (("licence_id",),)),
         Column("agent_id", "text", (("agent_id",),), pii="agent"),
@@ -252,7 +256,7 @@ def test_what_an_agent_has_stays_without_them_by_what_is_declared(
     table = Table("stg_licences", (), "snapshot", False, ("licence_id",), tuple(columns))
     monkeypatch.setattr(erasing, "declared_tables", lambda: declared_tables() | {table.name: table})
     with warehouse.connect() as conn:
-        forget(conn, "7")
+        forget(conn, key)
     question = "select licence_id, agent_id, owner_ids::text, seats::text from {}"
     for relation in ("bronze.stg_licences", "silver.licences"):
         (row,) = db.execute(question.format(relation)).fetchall()
@@ -260,6 +264,8 @@ def test_what_an_agent_has_stays_without_them_by_what_is_declared(
     assert db.execute("select agent_id from metrics.licences_by_agent").fetchall() == [
         {"agent_id": "8"}
     ]
+    for told in (json.dumps({"id": key}), f'x,"{key}"' if "," in key else f"x,{key},y"):
+        assert db.execute("select bronze.tells_of_forgotten(%s) as it", [told]).fetchone()["it"]
 
 
 @pytest.mark.builds("agents", "transactions")

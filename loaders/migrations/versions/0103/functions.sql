@@ -34,8 +34,8 @@ return exists (
     )
 );
 
--- A field of CSV or JSON, or a word: of an address, of a path. Lists are long: the hashes are asked
--- for once a text, not once a part.
+-- A field of CSV or JSON, a string of JSON (an id may be auth0|7, {7}, CORP\ada or cn=ada,ou=7), or a
+-- word: of an address, of a path. Lists are long: the hashes are asked for once a text, not once a part.
 create or replace function bronze.tells_of_forgotten(told text) returns boolean
 language sql stable parallel safe
 return exists (
@@ -43,6 +43,11 @@ return exists (
         select regexp_split_to_table(told, '[][,;|\t\n\r"{}:]+') as part
         union all
         select regexp_split_to_table(told, '[^[:alnum:]_@+-]+')
+        union all
+        select regexp_split_to_table(told, '[,;\t\n\r]+')
+        union all
+        select case when pg_input_is_valid(string[1], 'jsonb') then string[1]::jsonb #>> '{}' end
+        from regexp_matches(told, '"(?:[^"\\]|\\.)*"', 'g') as strings (string)
     ) as parts
     cross join (select salt from bronze.forgotten limit 1) as forgotten
     where sha256(convert_to(salt || 'word ' || lower(btrim(part)), 'UTF8'))
@@ -56,7 +61,7 @@ create or replace function bronze.without_forgotten(list text) returns text
 language sql stable parallel safe
 return case
     when bronze.tells_of_forgotten(list) is not true then list
-    when list ~ '[[{].*[[{]' or list !~ '^\s*[[]' or not pg_input_is_valid(list, 'json')
+    when bronze.json_depth(list) > 1 or list !~ '^\s*[[]' or not pg_input_is_valid(list, 'json')
         then 'forgotten'
     else (
         select '[' || coalesce(string_agg(element::text, ', ' order by place), '') || ']'
