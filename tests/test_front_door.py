@@ -65,6 +65,11 @@ PAGES: dict[str, str | tuple[str, str]] = {
         '[{"id": "of the page", "data": [{"id": 5, "created_at": 1, "updated_at": 2, "uuid": 3}]}]',
         "it is an envelope, its list is under `data`",
     ),
+    "empty for an error.json": (
+        '{"results": [], "ok": false, "error": "rate limited"}',
+        r"it is an error message \(error\)",
+    ),
+    "errors with ids.json": ('{"errors": [{"id": 5, "uuid": 1}]}', "it is an error message"),
     "html.json": ("<html><body>Bad gateway</body></html>", "it is HTML"),
     "html.csv": "<html><body>Bad gateway</body></html>",
     "none.json": "",
@@ -123,7 +128,8 @@ def test_the_header_of_a_file_that_was_joined_is_nobody(
 
 
 def test_an_empty_page_and_a_header_alone_are_empty(tmp_path: Path) -> None:
-    write(tmp_path, "day1/transactions/1.json", '{"results": []}')
+    page = '{"results": [], "error": null, "errors": [], "message": "no more"}'
+    write(tmp_path, "day1/transactions/1.json", page)
     write(tmp_path, "day1/transactions/2.csv", "transaction_id,currency\n")
     write(tmp_path, "day1/transactions/3.json", "[]")
     assert land_one(tmp_path).rows_landed == 0

@@ -135,8 +135,8 @@ def no_record(record: dict[str, Any], table: Table, *, alone: bool) -> str | Non
 
     It is an envelope when its list's elements have more declared fields than itself. `alone` in its
     file, without any but the key, it may be an error message."""
-    path = list_in(record)
-    if path is not None and path != ".".join(table.records):
+    path = list_in(record) or ""
+    if path.partition(".")[0] not in {"", *_COMPLAINTS} and path != ".".join(table.records):
         inner: Any = record
         for name in path.split("."):
             inner = inner[name]

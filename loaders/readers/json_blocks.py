@@ -16,6 +16,7 @@ from loaders.schema import FieldPath
 
 CHUNK = 1 << 20
 PAGE = ("results",)  # where a page keeps its list, unless it is declared
+ERRORS = ("error", "errors")  # beside an empty list they say why it is empty
 TRIES = 3  # braces that are tried as the end of a run of elements
 # A BOM between two values is where two files were joined.
 BLANK = re.compile("[ \t\n\r\ufeff]*")
@@ -60,6 +61,7 @@ class Window:
         self.ended = False
         self.head = ""  # the file's first characters, for messages
         self.keep_from: int | None = None
+        self.errors: list[dict[str, Any]] = []  # what pages say beside their list
         self.has_no_run = False  # no run of elements was found in this text
 
     def read_more(self) -> bool:
@@ -204,7 +206,9 @@ def _take_page(window: Window, path: FieldPath) -> Generator[Block, None, bool]:
         elif name == path[0] and first == "{" and path[1:]:
             has_list = (yield from _take_page(window, path[1:])) or has_list
         else:
-            window.take_value()
+            value, _ = window.take_value()
+            if name in ERRORS and value and value != "0":
+                window.errors.append({name: value})
         mark = window.expect(",}")
     window.at += 1
     return has_list
