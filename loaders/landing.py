@@ -187,7 +187,8 @@ def checked(
     reading.check()
     if table.kind == "snapshot":
         check_shrink(reading, partition, before, allow_shrink)
-    drift = ledger.drift(read.observed.missing(), read.observed.unknown, before)
+    declared = {".".join(path) for column in table.columns for path in column.places}
+    drift = ledger.drift(read.observed.missing(), read.observed.unknown, declared, before)
     counts = (read.records.total(), read.landed, read.rejected)
     return Outcome("succeeded", *counts, drift, rows_repaired=read.repaired)
 

@@ -188,9 +188,12 @@ def reap_running() -> int:
     return len(running)
 
 
-def drift(missing: set[str], unknown: set[str], before: LandedDay | None) -> Drift | None:
+def drift(
+    missing: set[str], unknown: set[str], declared: set[str], before: LandedDay | None
+) -> Drift | None:
     """The columns that the files lack (`missing`) and their undeclared fields (`unknown`), and the
     fields that came (`added`) and went (`gone`) since the day before. Only what has names; or None.
+    An unknown field that is among the `declared` ones by now is not gone.
 
     A day has the declared fields that are not missing, and the unknown ones: so the drift of the
     day before says which fields it had.
@@ -200,5 +203,5 @@ def drift(missing: set[str], unknown: set[str], before: LandedDay | None) -> Dri
         earlier = before.drift or {}
         was_missing, was_unknown = (set(earlier.get(kind, [])) for kind in ("missing", "unknown"))
         names["added"] = (unknown - was_unknown) | (was_missing - missing)
-        names["gone"] = (missing - was_missing) | (was_unknown - unknown)
+        names["gone"] = (missing - was_missing) | (was_unknown - unknown - declared)
     return {kind: sorted(fields) for kind, fields in names.items() if fields} or None

@@ -196,6 +196,22 @@ def test_drift_is_the_difference_from_the_day_before(tmp_path: Path) -> None:
     assert drift["gone"] == ["colour", "currency"]
 
 
+def test_a_field_that_is_declared_by_now_and_one_with_a_default_are_no_drift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in ("day1", "day2"):
+        records = [{"id": "t1", "note": "x"}, {"id": "\u0000", "note": "y"}]  # read by both readers
+        write(tmp_path, f"{day}/transactions.json", json.dumps(records))
+    drift = land_one(tmp_path).drift
+    assert drift and "currency" in drift["missing"]
+    words = "{merchant_name: note, currency: {default: EUR}, exponent: {default: 2}}"
+    overlay = write(tmp_path, "sources.yml", f"stg_transactions: {{columns: {words}}}")
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(overlay))
+    drift = land_one(tmp_path, day="day2").drift
+    assert drift and "gone" not in drift
+    assert not {"currency", "exponent", "merchant_name"} & {*drift["missing"]}
+
+
 def test_a_missing_key_column_is_refused(tmp_path: Path, db: psycopg.Connection) -> None:
     transactions(tmp_path, "currency,amount_minor\nEUR,1\n")
     with pytest.raises(DaybookError, match="key column transaction_id is missing"):

@@ -199,7 +199,7 @@ class Cells:
             return None
         observed = self._observed
         if observed.never is None:
-            observed.never = dict(enumerate(self._mapping.names))
+            observed.never = self._mapping.expected
         for at in observed.never:
             if values[at] is not ABSENT:
                 never = [(at, name) for at, name in observed.never.items() if values[at] is ABSENT]

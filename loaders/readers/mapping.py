@@ -32,6 +32,7 @@ class Mapping:
         self.habits = {place: treat for place, treat in enumerate(habits) if treat}
         self.declared = {place: treat for place, treat in enumerate(declared) if treat}
         self.treats = {place: treat for place, treat in enumerate(treats) if treat}
+        self.expected = {n: c.name for n, c in enumerate(table.columns) if c.default is None}
         self.key = [table.column_names.index(name) for name in table.key]
         self._headers: dict[tuple[str, ...], Header] = {}
         self.shape: Any = None  # the json_cells.Shape that fitted the last record
@@ -72,7 +73,7 @@ class Mapping:
                 for name in path[:-1]:
                     holder = holder.setdefault(name, {})
                 holder[path[-1]] = value
-        never = dict(enumerate(self.names)) if observed.never is None else observed.never
+        never = self.expected if observed.never is None else observed.never
         observed.never = {place: name for place, name in never.items() if place not in landed}
         values = [landed.get(place) for place in range(self.width)]
         observed.keyed = observed.keyed or all(is_key(values[place]) for place in self.key)
@@ -145,9 +146,9 @@ class Header:
 
     def note(self, observed: Observed) -> None:
         """Note in `observed` which columns the header lacks, and which names nobody declared."""
-        for column, indexes in zip(self._mapping.table.columns, self.places, strict=True):
-            if not indexes and column.default is None:
-                observed.absent.add(column.name)
+        for place, name in self._mapping.expected.items():
+            if not self.places[place]:
+                observed.absent.add(name)
         for name, _ in self.unknown:
             observed.note_field(name)
 

@@ -67,9 +67,9 @@ def nowhere(_reject: Reject) -> None:
 class Observed:
     """What reading a table's files found besides rows. Rejects go to `put_aside`.
 
-    `never`: the columns that no JSON record had, by their index; None before the first record.
-    `absent`: the columns that a header lacks. `unknown`: undeclared fields. For the file being
-    read, `keyed`: a record has the key; `blank`: it has no content.
+    `never`: the columns without a default that no JSON record had, by their index; None before the
+    first record. `absent`: those that a header lacks. `unknown`: undeclared fields. For the file
+    being read, `keyed`: a record has the key; `blank`: it has no content.
     """
 
     put_aside: Callable[[Reject], None] = nowhere
