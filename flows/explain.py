@@ -124,7 +124,8 @@ def print_story(story: dict[str, Any]) -> None:
         lists = {name: ", ".join(day.get(name) or []) for name in ("reasons", "changed")}
         for name, value in {"reasons": lists["reasons"], **day.get("values", lists)}.items():
             if value != "":
-                print(wrapped(f"{' ' * 25}{name}: {value}", 27))
+                text = "null" if value is None else value.replace("\n", "\n" + " " * 27)
+                print(wrapped(f"{' ' * 25}{name}: {text}", 27))
     if story["read_by"]:
         print("\nread by")
     for relation, count in story["read_by"].items():

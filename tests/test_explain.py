@@ -84,8 +84,11 @@ def test_a_number_written_otherwise_has_not_changed_and_a_bad_value_is_shown(
 
 @pytest.mark.builds("agents")
 def test_text_from_files_moves_no_terminal(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    world.day("day1", agents=[agent(7, name="Ada\x1b[2J")])
+    world.day("day1", agents=[agent(7, name="Ada\x1b[2J", signature="Yours\nA.")])
+    world.day("day2", agents=[agent(7, name="Ada", signature=None)])
     assert main(["explain", "agents", "7", "--personal"]) == 0
     said = capsys.readouterr().out
     assert "name: Ada" in said and "\x1b" not in said
+    indent = "\n" + " " * 25
+    assert f"{indent}signature: Yours{indent}  A.\n" in said and f"{indent}signature: null" in said
     assert "← what silver holds" in said
