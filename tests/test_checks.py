@@ -304,6 +304,7 @@ def test_the_reasons_of_quarantine_are_counted(world: World) -> None:
             transaction("txn-4", currency="ada@example.com"),
         ],
     )
+    world.db.execute("create view quarantine.of_nobody_declared as select 1")
     with psycopg.connect(world.db.info.dsn) as connection:
         found = {one.reason: one for one in read_reasons(connection, parse_day("day1"))}
     exponent = found["exponent_invalid"]

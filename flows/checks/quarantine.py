@@ -35,8 +35,9 @@ def read_reasons(connection: Connection, day: Day, tables: list[str] | None = No
     from psycopg import sql
 
     reasons: list[Reason] = []
-    views = "select viewname from pg_views where schemaname = 'quarantine'"
-    for (view,) in connection.execute(views).fetchall():
+    entities = [table.entity for table in declared_tables().values()]
+    views = "select viewname from pg_views where schemaname = 'quarantine' and viewname = any(%s)"
+    for (view,) in connection.execute(views, [entities]).fetchall():
         of_view = [table for table in declared_tables().values() if table.entity == view]
         declared = sorted({column.name for table in of_view for column in table.columns})
         parameters = {
