@@ -17,10 +17,8 @@ from flows.checks.docs import STYLE, offline
 from flows.checks.quarantine import read_reasons
 from flows.pages.write import write_pages
 from flows.run import end_sessions
-from loaders import warehouse
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, LockedError, without_values
-from loaders.forget import forget
 from loaders.personal import personal
 from loaders.sources import PROJECT
 from loaders.workers import Worker
@@ -165,14 +163,13 @@ def test_a_quarantined_tenth_fails_the_day_with_keys_and_no_value(world: World) 
         assert "ada@" not in text and "Lovelace" not in text
 
 
-@pytest.mark.builds("groups", "transactions")
-def test_those_who_were_forgotten_fail_no_day(world: World) -> None:
-    world.day("day1", agents=[agent(n) for n in range(30)])
-    with warehouse.connect() as conn:
-        for n in range(4):
-            forget(conn, str(n))
-    share = check("day1")["ledger.quarantine_share"]
-    assert (share.success, share.unexpected_count) == (True, 0)
+@pytest.mark.builds("agents")
+def test_a_late_day_is_not_judged_by_those_alone_who_left_after_it(world: World) -> None:
+    world.day("day1", agents=[agent(1), agent(2), agent(3)])
+    world.day("day3", agents=[agent(1), agent(2)])
+    world.day("day2", agents=[agent(1), agent(2), agent(3)])
+    share = check("day2")["agents.active_share"]
+    assert share.success, share.observed
 
 
 @pytest.mark.builds("transactions")

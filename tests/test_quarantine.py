@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from loaders import landing
+from flows.checks.run import check_day
+from loaders import landing, warehouse
 from loaders.days import parse_day
-from tests.silver_world import World
+from loaders.forget import forget
+from tests.silver_world import World, agent
 
 
 @pytest.mark.builds("groups")
@@ -40,3 +42,16 @@ def test_the_lists_of_a_group_that_is_not_valid_are_in_quarantine(world: World) 
         ("11", "99", None, ["unknown_agent"], {"since": "2020"}),
         ("11", None, None, ["agent_id_missing"], None),
     ]
+
+
+@pytest.mark.builds("groups", "transactions")
+def test_those_who_were_forgotten_are_there_and_fail_no_day(world: World) -> None:
+    world.day("day1", agents=[agent(n) for n in range(30)])
+    with warehouse.connect() as conn:
+        for n in range(4):
+            forget(conn, str(n))
+    assert world.reasons("agents") == [("forgotten",)] * 4
+    [share] = [
+        one for one in check_day(parse_day("day1"), "run-1") if one.check_name == "quarantine_share"
+    ]
+    assert (share.success, share.unexpected_count) == (True, 0)
