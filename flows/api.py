@@ -89,8 +89,10 @@ def connection() -> dict[str, str]:
 def place(address: str) -> tuple[str, int]:
     """Host and port of an API; this machine is always LOCAL."""
     parts = urlsplit(address)
-    host = str(parts.hostname)
-    return LOCAL if host in ("localhost", "::1") else host, parts.port or 80
+    with contextlib.suppress(ValueError):  # of a port that is no number
+        host = str(parts.hostname)
+        return LOCAL if host in ("localhost", "::1") else host, parts.port or 80
+    raise UsageError(f"{ADDRESS} is no address: its port is no number up to 65535.")
 
 
 def answers(address: str) -> bool:
@@ -175,4 +177,7 @@ def local_address(port: int) -> str:
 
 def port() -> int:
     """The stack's port: the configured one, else the one in use, else Prefect's default."""
-    return int(os.environ.get("PREFECT_SERVER_API_PORT") or server().note().get("port", PORT))
+    text = os.environ.get("PREFECT_SERVER_API_PORT") or str(server().note().get("port", PORT))
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
+        raise UsageError("PREFECT_SERVER_API_PORT is a number up to 65535.")
+    return int(text)

@@ -56,6 +56,8 @@ class Options:
         retention.keep_days()
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
             raise UsageError("--timeout is a number of seconds above zero that a timer can hold.")
+        if os.environ.get("DAYBOOK_DBT_RUNNER", "") not in ("", "prefect"):
+            raise UsageError("DAYBOOK_DBT_RUNNER is prefect, or empty for dbt's own runner.")
         check_workers(self.workers)
         sources = self.sources or os.environ.get(SETTING)
         declared_tables(sources)

@@ -56,6 +56,7 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(api.START_SECONDS)
     )
     api.own_home()  # makes DAYBOOK_HOME too, which the first run lacks
+    api.port()  # Prefect reads the setting too
     os.environ.update(api.connection())
     if address := os.environ.get(api.ADDRESS):
         api.check_is_there(address)

@@ -16,7 +16,7 @@ from flows import timing
 from flows.run import session, silent, unless_away
 from loaders import ledger, warehouse
 from loaders.days import Day
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, UsageError
 from loaders.sources import PROJECT
 
 # Unit tests prove a model's rules with rows of their own: CI runs them, a day need not.
@@ -71,7 +71,8 @@ def _options() -> list[str]:
 
 
 def manifest() -> Any:
-    """The project's manifest, parsed once per process. Raises DaybookError if it doesn't parse."""
+    """The project's manifest, parsed once per process. DaybookError if it doesn't parse, UsageError
+    where a setting is why."""
     with timing.part("dbt-import"):
         from dbt.cli.main import dbtRunner
 
@@ -83,6 +84,8 @@ def manifest() -> Any:
             with _dbt_environment(), timing.part("parse"):
                 parsed = dbtRunner().invoke(["parse", *written, *options, *SILENT])
             if not parsed.success:
+                if (why := first_line(parsed.exception)).startswith("DAYBOOK_"):  # a setting
+                    raise UsageError(why)
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
             _manifests[tuple(options)] = parsed.result
             gc.freeze()  # the manifest stays: to scan it again would take a tenth of a build

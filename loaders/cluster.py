@@ -167,7 +167,7 @@ def refuse_foreign(data: Path) -> None:
 
 
 def _major() -> int:
-    text = os.environ.get("DAYBOOK_PG_MAJOR", "18")
+    text = os.environ.get("DAYBOOK_PG_MAJOR") or "18"
     if text not in map(str, INSTALLS):
         raise SettingError(f"DAYBOOK_PG_MAJOR is {text!r}: the embedded server is 16 or 18.")
     return int(text)

@@ -51,7 +51,7 @@ class WarehouseError(DaybookError):
 
 
 class SettingError(UsageError, WarehouseError):
-    """A setting that says which warehouse can't be used."""
+    """A setting can't be used."""
 
 
 class DriverError(WarehouseError):

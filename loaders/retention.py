@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -24,12 +25,12 @@ SCHEMAS = ("intermediate", "silver", "quarantine", "metrics", "marts")
 
 
 def keep_days() -> int | None:
-    """DAYBOOK_KEEP_DAYS; None, which keeps all, when unset. UsageError unless it is 1 or more."""
+    """DAYBOOK_KEEP_DAYS; None, which keeps all, when unset. UsageError for any other text."""
     text = os.environ.get(SETTING, "").strip()
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise UsageError(f"{SETTING} is a number of days from 1, or empty to keep all.")
+    if not re.fullmatch("0*[1-9][0-9]{0,5}", text):  # PostgreSQL's dates go no further back
+        raise UsageError(f"{SETTING} is a number of days from 1 to 999999, or empty to keep all.")
     return int(text)
 
 

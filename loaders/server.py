@@ -31,7 +31,7 @@ def start(home: Path) -> bool:
             if answers(home):
                 return False
             _bring_up(home)
-            with psycopg.connect(**address(home, "postgres")) as conn:
+            with psycopg.connect(**address(home, "postgres"), options="") as conn:
                 conn.autocommit = True
                 made = conn.execute("select from pg_database where datname = 'daybook'")
                 if made.fetchone() is None:
@@ -75,8 +75,8 @@ def answers(home: Path, database: str = "daybook") -> bool:
     """Whether the server accepts a connection, which a process alone doesn't show."""
     import psycopg
 
-    try:
-        psycopg.connect(**address(home, database), connect_timeout=5).close()
+    try:  # PGOPTIONS may be refused, which is for the session that needs it to say
+        psycopg.connect(**address(home, database), connect_timeout=5, options="").close()
     except psycopg.OperationalError:
         return False
     return True

@@ -52,6 +52,7 @@ SESSION = {
 }
 # With @ or / in a password, a part of it would be taken for the host or database, and shown.
 _DATABASE_URL = re.compile(r"(postgresql://([^@/?]*@)?[^@/?]*(/[^@?]*)?(\?.*)?)?")
+_UNUSABLE = re.compile("connection is bad: (invalid|definition of service|could not parse)")
 LOADER, TRANSFORMER = "daybook_loader", "daybook_transformer"
 POOLER = (
     "a pooler such as PgBouncer stands before it, which hands sessions and their locks around:"
@@ -62,8 +63,12 @@ SHOWN = {"host": "host", "port": "port", "dbname": "database", "user": "user"}
 
 
 def home() -> Path:
-    """DAYBOOK_HOME, relative to the project's folder; by default `.daybook` in it."""
-    return PROJECT / (os.environ.get("DAYBOOK_HOME") or ".daybook")
+    """DAYBOOK_HOME, relative to the project's folder; by default `.daybook` in it. SettingError
+    where it can't be a folder."""
+    folder = PROJECT / (os.environ.get("DAYBOOK_HOME") or ".daybook")
+    if any(each.is_file() for each in (folder, *folder.parents)):
+        raise SettingError(f"DAYBOOK_HOME is no folder, or below a file: {folder}.")
+    return folder
 
 
 def is_embedded() -> bool:
@@ -215,6 +220,8 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     # its log of errors that it ignores would quote whole rows
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     reason = ""
+    if not re.fullmatch("[0-9,]*", target().get("port", "")):
+        raise SettingError("PGPORT is no number.")
     for attempt in range(RETRIES + 1):
         try:
             return psycopg.connect(autocommit=True, **conninfo)
@@ -232,7 +239,7 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     message = f"No connection to PostgreSQL at {where()}: {reason}."
     if is_embedded() and "FATAL:" not in reason:
         message += " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
-    raise WarehouseError(message) from None
+    raise (SettingError if _UNUSABLE.match(reason) else WarehouseError)(message) from None
 
 
 def _take_role(conn: Connection, role: str, instead: str = "") -> None:

@@ -12,7 +12,7 @@
     )
 }}
 
-{% set priority = (env_var('DAYBOOK_FX_PRIORITY', '') or 'reference,payload').replace(' ', '').split(',') %}
+{% set priority = (env_var('DAYBOOK_FX_PRIORITY', '').replace(' ', '') or 'reference,payload').split(',') %}
 {{ exceptions.raise_compiler_error('DAYBOOK_FX_PRIORITY names reference and payload, in the order to ask them: reference,payload') if priority | sort not in (['payload', 'reference'], ['payload'], ['reference']) }}
 
 -- The rate of a row of `records`, its own or that of the transaction's UTC date, where the newest of at

@@ -1,0 +1,89 @@
+"""A setting that can't be used ends a command with 2 and one line that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import api, transform
+from flows.cli import main
+from flows.options import Options
+from loaders import cluster, retention, server
+from loaders.errors import UsageError
+
+DAY = "tests/sample"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PGPORT", "foo", "PGPORT is no number."),
+        ("PGPORT", "99999", 'invalid port number: "99999".'),
+        ("PGSSLMODE", "foo", 'invalid sslmode value: "foo".'),
+        ("PGSERVICE", "foo", 'definition of service "foo" not found.'),
+        ("PGHOSTADDR", "foo", "could not parse network address"),
+        ("DAYBOOK_HOME", "pyproject.toml", "DAYBOOK_HOME is no folder"),
+        ("DAYBOOK_HOME", "pyproject.toml/x", "DAYBOOK_HOME is no folder"),
+    ],
+)
+def test_one_that_says_which_warehouse_is_refused_in_one_line(
+    name: str,
+    value: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    if name.startswith("PG"):
+        monkeypatch.setenv("PGHOST", "127.0.0.1")
+    monkeypatch.setenv(name, value)
+    for words in (["status"], ["land", "day1", "--data", DAY], ["run", "day1", "--data", DAY]):
+        assert main(words) == 2
+        *_, line = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and said in line
+    assert main(["doctor"]) == 1
+    assert said.split()[0] in capsys.readouterr().out, "not only the kind of error"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("DAYBOOK_FX_PRIORITY", "foo", transform.manifest),
+        ("DAYBOOK_DBT_RUNNER", "foo", Options(DAY).checked),
+        ("DAYBOOK_KEEP_DAYS", "99999999999", Options(DAY).checked),
+        ("PREFECT_SERVER_API_PORT", "foo", api.port),
+        ("PREFECT_SERVER_API_PORT", "65536", api.port),
+        ("PREFECT_API_URL", "http://localhost:foo/api", api.connection),
+    ],
+)
+def test_one_that_a_run_reads_is_refused_by_its_name(
+    name: str,
+    value: str,
+    read: Callable[[], object],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    dbt_folder: Path,
+) -> None:
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
+    monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"^{name} ") as refused:
+        read()
+    assert len(str(refused.value).splitlines()) == 1 and refused.value.exit_code == 2
+
+
+def test_an_empty_one_is_as_if_it_were_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DAYBOOK_PG_MAJOR", "DAYBOOK_KEEP_DAYS", "DAYBOOK_DBT_RUNNER", "DAYBOOK_SOURCES"):
+        monkeypatch.setenv(name, "")
+    assert cluster._major() == 18
+    assert retention.keep_days() is None
+    assert Options(DAY).checked().sources is None
+
+
+def test_options_that_the_embedded_server_refuses_are_told_as_they_are(
+    shared_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGOPTIONS", "foo")
+    assert server.answers(shared_home), "a server that lets others in need not be waited for"
