@@ -13,6 +13,7 @@ from loaders.errors import DaybookError
 from loaders.forget import eraser_of_landing
 from loaders.ledger import Batch
 from loaders.slices import Slice
+from loaders.sql import statement
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -90,8 +91,8 @@ class NewPartition:
             "share": f", constraint its_share check ({self._within(leaf)})" if leaf else "",
         }
 
-    def _run(self, statement: str, **more: Any) -> Cursor[Any]:
-        return self._conn.execute(statement.format(**self._names | more).encode())
+    def _run(self, template: str, **more: Any) -> Cursor[Any]:
+        return self._conn.execute(template.format(**self._names | more).encode())
 
     def _literal(self, value: Any) -> str:
         from psycopg import sql
@@ -247,9 +248,11 @@ class NewPartition:
                 return
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 time.sleep(0.02 * turn)
+        held = [self._names["parent"], f"bronze.{self._names['name']}"]
+        [(readers,)] = self._conn.execute(statement("readers").encode(), [held])
         raise DaybookError(
-            f"{self._table.name}: a reader held it for more than half a minute, so the new rows "
-            "could not take their place. Land the day again."
+            f"{self._table.name}: {readers or 'a reader'} held it for more than half a minute, so "
+            "the new rows could not take their place. Land the day again."
         )
 
     def _give_to_owner(self) -> None:

@@ -16,6 +16,7 @@ from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
 from loaders.sql import statement
 
+TABLES = [f"{schema}.%" for schema in SCHEMAS]
 # psql rolls back unless it gets the end, sent after the whole file was read. A killed restore
 # leaves the pipe running, so the end checks that its run lock is held. Owners and rights come from
 # migrate.
@@ -66,7 +67,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
         )
         readers = None
         if "lock timeout" in done.stderr:
-            [(readers,)] = conn.execute(statement("readers").encode(), [list(SCHEMAS)])
+            [(readers,)] = conn.execute(statement("readers").encode(), [TABLES])
     if done.stdout != "restored\n":
         why = first_error(done.stderr)
         if readers:

@@ -92,8 +92,8 @@ def test_a_restore_names_the_reader_that_it_waited_for(
     monkeypatch.setattr(restore, "surroundings", lambda: backup.surroundings() | soon)
     with warehouse.connect(application_name="somebody's notebook") as reader:
         reader.execute("select from bronze.load_batches")
-        held = rf"lock timeout.* Held by somebody's notebook \(pid {reader.info.backend_pid}\): "
-        with pytest.raises(WarehouseError, match=held):
+        who = rf"somebody's notebook \(pid {reader.info.backend_pid}, user daybook\)"
+        with pytest.raises(WarehouseError, match=f"lock timeout.* Held by {who}: "):
             restore.restore(saved, replace=True)
 
 

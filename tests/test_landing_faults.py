@@ -91,10 +91,12 @@ def test_a_reader_that_stays_is_waited_for_and_then_told(
     transactions(tmp_path, 10, "a")
     land(tmp_path)
     transactions(tmp_path, 20, "b")
-    with warehouse.connect() as reader:
+    with warehouse.connect(application_name="ann's notebook") as reader:
         reader.execute("select * from bronze.stg_transactions")
         monkeypatch.setattr(partition, "SWAP_TURNS", 2)
-        with pytest.raises(DaybookError, match="a reader held it"):
+        pid = reader.info.backend_pid
+        held = rf"stg_transactions: ann's notebook \(pid {pid}, user daybook\) held it for more"
+        with pytest.raises(DaybookError, match=held):
             land(tmp_path)
         monkeypatch.setattr(partition, "SWAP_TURNS", 50)
         threading.Timer(0.5, reader.rollback).start()
