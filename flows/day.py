@@ -83,13 +83,10 @@ def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
     In the main thread Prefect would turn SIGTERM into an exception in the middle of a phase."""
     before: dict[int, Any] = {}
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
     def handle(number: int, _frame: Any) -> None:
         stop.request(f"The run was interrupted by {signal.Signals(number).name}.")
-        restore()  # a second one ends the process at once
+        for each in before:  # a second one ends the process at once
+            signal.signal(each, signal.SIG_DFL)
 
     if threading.current_thread() is threading.main_thread():  # only it gets signals
         before = {
@@ -99,7 +96,8 @@ def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
         with ThreadPoolExecutor(1, "daybook-day") as thread:
             return thread.submit(copy_context().run, lambda: asyncio.run(flow())).result()
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show_day(day: str, options: Options, *, verbose: bool = False) -> int:

@@ -6,7 +6,9 @@ import io
 import os
 import re
 import select
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -103,7 +105,10 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
 
 def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
     """Run a command; returns its exit code (None is 0), or that of its error, which is printed.
-    When nobody reads the output (`| head`) it ends without a word, as other tools do."""
+    When nobody reads the output (`| head`) it ends without a word, as other tools do. SIGTERM is
+    as Ctrl-C: what the command has begun is taken back, and recorded as ended."""
+    if threading.current_thread() is threading.main_thread():  # only it gets signals
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed by a shell
     for stream in filter(None, (sys.stdout, sys.stderr)):
         if isinstance(stream, io.TextIOWrapper):

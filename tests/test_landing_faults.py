@@ -165,6 +165,25 @@ def test_an_interrupted_landing_is_recorded(
     assert statuses(db) == ["succeeded", "failed"]
 
 
+def test_a_landing_that_is_told_to_end_is_recorded(tmp_path: Path, db: psycopg.Connection) -> None:
+    transactions(tmp_path, 10, "a")
+    land(tmp_path)
+    command = [sys.executable, "-m", "loaders", "day1", "--data", str(tmp_path), "--force"]
+    with warehouse.connect() as reader:
+        reader.execute("select * from bronze.stg_transactions")
+        with subprocess.Popen(
+            [*command, "--table", "stg_transactions"],
+            cwd=PROJECT,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as child:
+            until(lambda: db.execute("select 1 from pg_locks where not granted").fetchone(), 20)
+            child.terminate()
+            _, said = child.communicate(timeout=20)
+    assert (child.returncode, said.splitlines()[-1]) == (1, "error: interrupted")
+    assert statuses(db) == ["succeeded", "failed"]
+
+
 def test_what_is_interrupted_after_its_commit_has_landed(
     tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
