@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from flows.checks import run
+from flows.checks import judge, run
 from flows.checks.docs import STYLE, offline
 from flows.checks.quarantine import read_reasons
 from flows.pages.write import write_pages
@@ -84,6 +84,9 @@ def test_only_what_was_judged_already_is_not_judged_again(
     assert is_judged()
     check("day1", docs=tmp_path)
     assert not is_judged()
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr(judge, "version", lambda _: "another")
+        assert is_judged()
     world.day("day1", agents=[agent(1), agent(2)])
     assert is_judged()
 

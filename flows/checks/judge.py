@@ -7,6 +7,7 @@ import logging
 import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 from flows.checks.docs import Page, rendered
@@ -84,4 +85,5 @@ def great_expectations() -> Any:
 
 def key_of(day: Day, questions: list[Question]) -> str:
     """What the verdicts follow from, as a hash; the day stands in the pages."""
-    return hashlib.sha256(repr((day, questions)).encode()).hexdigest()
+    judged = repr((day, questions, version("great-expectations")))
+    return hashlib.sha256(judged.encode()).hexdigest()
