@@ -25,6 +25,35 @@
 {%- endmacro %}
 
 
+{% macro refuse_other_key() -%}
+    {#- Records are judged by the declared key; silver is written by its model's, which a unique index
+        holds. Where they differ both would be wrong, and only some data would show it. -#}
+    {% if execute and is_building() %}
+        {% set models = [] %}
+        {% for node in graph.nodes.values() if node.config.meta.records == 'int_' ~ node.name ~ '_records' %}
+            {% set key, declared = quoted(node.config.unique_key) | sort | join(', '), [] %}
+            {% for table in node.config.meta.tables %}{% do declared.append(quoted(landed_table(table).meta.key) | sort | join(', ')) %}{% endfor %}
+            {% if key not in declared %}
+                {{ exceptions.raise_compiler_error('silver.' ~ node.name ~ ' has the key ' ~ key ~ ', and the sources file declares ' ~ declared | unique | join(' or ') ~ ': name the same columns in both.') }}
+            {% endif %}
+            {% do models.append("('" ~ node.relation_name | replace("'", "''") ~ "', '" ~ node.schema ~ '.' ~ node.name ~ "', '" ~ key ~ "', '" ~ node.config.meta.pipeline ~ "')") %}
+        {% endfor %}
+        {% set held_otherwise %}
+            select model.name, model.key, model.pipeline
+            from (values {{ models | join(', ') }}) as model (relation, name, key, pipeline)
+            inner join pg_index on indrelid = to_regclass(model.relation) and indisunique
+            group by model.name, model.key, model.pipeline
+            having not bool_or(model.key = (
+                select string_agg('"' || attname || '"', ', ' order by attname) from pg_attribute where attrelid = indrelid and attnum = any(indkey)
+            ))
+        {% endset %}
+        {% for row in run_query(held_otherwise).rows %}
+            {{ exceptions.raise_compiler_error(row.name ~ ' is held by another key than ' ~ row.key ~ ': drop table ' ~ row.name ~ ', then run: dbt build --full-refresh --select tag:' ~ row.pipeline) }}
+        {% endfor %}
+    {% endif %}
+{%- endmacro %}
+
+
 {% macro refuse_other_day() -%}
     {#- Of no day a build would take in nothing, and say that all is well. -#}
     {% if execute and is_building() %}

@@ -216,6 +216,23 @@ def test_what_is_declared_and_not_there_is_named_with_what_makes_it(two_days: Wo
         two_days.dbt("build")
 
 
+def test_a_key_that_changed_is_refused_until_its_table_is_made_anew(
+    two_days: World, _dbt_session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = "alter table silver.roles drop constraint roles_pkey, add unique (role_id, name)"
+    two_days.db.execute(changed)
+    again = "dbt build --full-refresh --select tag:roles"
+    with pytest.raises(Exception, match=f'"role_id": drop table silver.roles, then run: {again}'):
+        two_days.dbt("build", "--select", "agents")
+    two_days.db.execute("drop table silver.roles")
+    assert two_days.dbt(*again.split()[1:]).success
+    (manifest,) = _dbt_session.manifests.values()
+    declared = manifest.flat_graph["sources"]["source.daybook.bronze.stg_roles"]
+    monkeypatch.setitem(declared["meta"], "key", ["role_id", "name"])
+    with pytest.raises(Exception, match=r'has the key "role_id", and .* "name", "role_id"'):
+        two_days.dbt("build")
+
+
 def test_a_build_by_hand_says_who_holds_the_warehouse(two_days: World) -> None:
     before = seen(two_days.db)
     with lock.run_lock("daybook run r1 day2"):
