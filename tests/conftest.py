@@ -1,4 +1,4 @@
-"""One embedded server per test process, one fresh database per test, and dbt on top of it."""
+"""One embedded server per test process, one fresh database per test, and dbt in this process."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from loaders.sources import PROJECT
 from tests.forks import Forks, remember
 from tests.watching import Here
 
-# Every test's database has the embedded one's name: dbt's parsed manifest carries it, and is kept.
+# Every test's database has the embedded warehouse's name, which dbt's kept manifest holds.
 DATABASE = "daybook"
-# What they are made from: a database that has been migrated, and is never written.
+# The template of each test's database: migrated, and never written.
 MIGRATED = "migrated"
-# The same, with all models built of nothing.
+# The same with all models, built without data.
 BUILT = "built"
 
 
-# What a shell may export and no test may see; of ours only what is said to a run of the suite.
+# Variables that a shell may export and no test may see, but for those that set up the suite itself.
 FOREIGN = ("PG", "DBT_", "PREFECT_", "AWS_", "SPARK_", "DAYBOOK_", "DATABASE_URL", "DATA_BASE_PATH")
-SAID = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
+OF_THE_SUITE = ("DAYBOOK_PG_MAJOR", "DAYBOOK_SCREENSHOTS", "DAYBOOK_LOOK")
 # Files whose tests share what takes long to make (a stack, the fork server, a template), by how
 # their paths begin: one process runs all of a group. From the longest group to the shortest.
 FORKED = (
@@ -42,17 +42,17 @@ FORKED = (
 )
 GROUPS = ("flow/test_stack", FORKED, "test_dbt_ways", "test_spark", "test_browser")
 SLOWEST = 30
-# Not synchronous_commit: some of its tests have it crash.
-LIVES_FOR_MINUTES = ("fsync", "full_page_writes", "autovacuum")
-# Where a database is copied in a quarter of the CPU, if programs may run and there is room: half a
-# GB is taken.
+# Off in a server that lives for minutes. Not synchronous_commit: some tests crash the server.
+SWITCHED_OFF = ("fsync", "full_page_writes", "autovacuum")
+# A copy of a database there takes a quarter of the CPU; used if programs may run in it and half a
+# GB has room.
 MEMORY, ROOM = Path("/dev/shm"), 2 << 30
 
 
 def pytest_configure() -> None:
     """The suite sees no warehouse but its own, whatever the shell exports."""
     for name in list(os.environ):
-        if name.startswith(FOREIGN) and name not in SAID:
+        if name.startswith(FOREIGN) and name not in OF_THE_SUITE:
             del os.environ[name]
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
@@ -132,7 +132,7 @@ def remove_home(home: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _checks_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def _checks_here(monkeypatch) -> None:
     monkeypatch.setattr("flows.checks.run.Worker", Here)
 
 
@@ -152,7 +152,7 @@ def shared_home() -> Iterator[Path]:
         patch.setenv("DAYBOOK_HOME", str(home))
         warehouse.start()
         with psycopg.connect(**server.address(home), autocommit=True) as conn:
-            for setting in LIVES_FOR_MINUTES:
+            for setting in SWITCHED_OFF:
                 conn.execute(f"alter system set {setting} = off")
             conn.execute("select pg_reload_conf()")
         copy_database(home, DATABASE, MIGRATED)
@@ -161,7 +161,7 @@ def shared_home() -> Iterator[Path]:
 
 
 def copy_database(home: Path, template: str, name: str = DATABASE) -> None:
-    """A database made anew from another, which has to be without sessions."""
+    """Replace a database by a copy of another, which must have no sessions."""
     admin = {**server.address(home), "dbname": "postgres"}
     with psycopg.connect(**admin, autocommit=True) as conn:
         conn.execute(f"drop database if exists {name} with (force)")
@@ -170,11 +170,9 @@ def copy_database(home: Path, template: str, name: str = DATABASE) -> None:
 
 
 @pytest.fixture
-def warehouse_url(
-    request: pytest.FixtureRequest, shared_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> str:
-    """A migrated database of this test's own, as DATABASE_URL; with a `world`, or by `built`, all
-    models stand."""
+def warehouse_url(request, shared_home, monkeypatch) -> str:
+    """A migrated database of this test's own, as DATABASE_URL; with all models, if the test asks
+    for `world` or `built`."""
     url = point_at(shared_home, monkeypatch)
     built = {"world", "built"} & {*request.fixturenames}
     copy_database(shared_home, request.getfixturevalue("built") if built else MIGRATED)
@@ -182,7 +180,7 @@ def warehouse_url(
 
 
 def point_at(home: Path, patch: pytest.MonkeyPatch) -> str:
-    """Make the tests' database of that server the warehouse; its address."""
+    """Make the tests' database on that server the warehouse; returns its address."""
     host = quote(server.address(home)["host"], safe="/")
     url = f"postgresql://daybook@/{DATABASE}?host={host}&port=5432"
     patch.setenv("DATABASE_URL", url)
@@ -191,8 +189,8 @@ def point_at(home: Path, patch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def built(shared_home: Path, _dbt_session: Dbt) -> str:
-    """The template of all models, built of nothing: a test's first build then is like any other."""
+def built(shared_home, _dbt_session) -> str:
+    """The template with all models, built without data: a test's first build is like any other."""
     copy_database(shared_home, MIGRATED)
     with pytest.MonkeyPatch.context() as patch:
         point_at(shared_home, patch)
@@ -203,26 +201,26 @@ def built(shared_home: Path, _dbt_session: Dbt) -> str:
 
 
 @pytest.fixture(name="warehouse")
-def _warehouse(warehouse_url: str) -> str:
+def _warehouse(warehouse_url) -> str:
     """As `warehouse_url`: for tests that want the database and not its address."""
     return warehouse_url
 
 
 @pytest.fixture
-def db(warehouse_url: str) -> Iterator[psycopg.Connection]:
+def db(warehouse_url) -> Iterator[psycopg.Connection]:
     """An autocommit connection to this test's database, rows as dicts."""
     with warehouse.connect(autocommit=True, row_factory=dict_row) as conn:
         yield conn
 
 
 @pytest.fixture(scope="session")
-def prefect_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prefect_folder(tmp_path_factory) -> Path:
     """The PREFECT_HOME of `prefect_url`."""
     return tmp_path_factory.mktemp("prefect")
 
 
 @pytest.fixture(scope="session")
-def prefect_url(prefect_folder: Path) -> Iterator[str]:
+def prefect_url(prefect_folder) -> Iterator[str]:
     """A Prefect server for the tests of this process: a temporary one per run takes seconds."""
     from flows import server as prefect_server  # sets its switches once the shell's are gone
 
@@ -237,7 +235,7 @@ def prefect_url(prefect_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def dbt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dbt_folder(tmp_path_factory) -> Path:
     """A profiles.yml as set-up makes it, and dbt's target, parsed once."""
     folder = tmp_path_factory.mktemp("flow-dbt")
     shutil.copy(PROJECT / "profiles.example.yml", folder / "profiles.yml")
@@ -245,7 +243,7 @@ def dbt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dbt_settings(folder: Path) -> dict[str, str]:
-    """What a command needs to know to find them."""
+    """The variables by which dbt finds its profile and target in that folder."""
     return {
         "DBT_PROFILES_DIR": str(folder),
         "DBT_TARGET_PATH": str(folder / "target"),
@@ -253,8 +251,15 @@ def dbt_settings(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def dbt_environment(dbt_folder, monkeypatch) -> None:
+    """These variables, for commands in this process."""
+    for name, value in dbt_settings(dbt_folder).items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="session")
-def forks(dbt_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+def forks(dbt_folder, tmp_path_factory) -> Iterator[Forks]:
     """The server of forks of this test process."""
     made = Forks(tmp_path_factory.mktemp("forks"), {**os.environ, **dbt_settings(dbt_folder)})
     yield made
@@ -280,7 +285,7 @@ class Dbt:
             if not parsed.success:
                 raise parsed.exception or AssertionError("dbt parse failed")
             self.manifests[setting] = parsed.result
-            gc.freeze()  # it stays: nobody need look through it again
+            gc.freeze()  # it stays, so that no collection needs to look through it
         command, *rest = arguments
         quiet = ("--log-level", "none", "--log-level-file", "none")
         gc.disable()  # a fifth of a build's time
@@ -295,14 +300,12 @@ class Dbt:
 
 
 @pytest.fixture(scope="session")
-def _dbt_session(dbt_folder: Path) -> Dbt:
+def _dbt_session(dbt_folder) -> Dbt:
     return Dbt(dbt_folder)
 
 
 @pytest.fixture
-def dbt(
-    warehouse_url: str, _dbt_session: Dbt, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Any]:
+def dbt(warehouse_url, _dbt_session, monkeypatch) -> Callable[..., Any]:
     """`dbt("build", "--select", "tag:groups", day="day1", flow_run_id="r1")` -> dbtRunnerResult.
 
     Raises only what dbt itself raises: whether nodes failed is in `.success` and `.result`.
@@ -321,9 +324,7 @@ def dbt(
 
 
 @pytest.fixture
-def world(
-    request: pytest.FixtureRequest, tmp_path: Path, dbt: Callable[..., Any], db: psycopg.Connection
-) -> Any:
+def world(request, tmp_path, dbt, db) -> Any:
     """Days to write, land and build, on this test's own database."""
     from tests.silver_world import World
 
@@ -338,9 +339,8 @@ def _templates() -> set[str]:
 
 
 @pytest.fixture
-def once(world: Any, shared_home: Path, _templates: set[str]) -> Callable[..., None]:
-    """`once(name, make)`: the world's database is as `make` leaves it, by a copy after the first
-    time."""
+def once(world, shared_home, _templates) -> Callable[..., None]:
+    """`once(name, make)` leaves the world's database as `make` does: made once, copied later."""
 
     def begin(name: str, make: Callable[[], None]) -> None:
         if name not in _templates:

@@ -1,4 +1,4 @@
-"""What the readers hand to COPY: read back, or read by Python's json alone."""
+"""The bytes that readers give to COPY as rows again; and JSON read by Python's json alone."""
 
 from __future__ import annotations
 

@@ -11,7 +11,10 @@ import psycopg
 
 from loaders.days import parse_day
 from loaders.landing import Landed, land_day
+from loaders.sources import PROJECT
+from tests.watching import column, tuples
 
+SAMPLE = PROJECT / "tests" / "sample"
 AGENTS = [{"id": 1, "contact": {"email": "a@example.com", "name": "A"}}]
 GROUPS = [{"id": 10, "name": "G", "agent_ids": [1]}]
 
@@ -51,20 +54,24 @@ def land_one(root: Path, table: str = "stg_transactions", **options: Any) -> Lan
 
 
 def rows(db: psycopg.Connection, table: str = "stg_transactions") -> list[dict[str, Any]]:
-    return db.execute(
-        f'select * from bronze.{table} order by _day, _source_file collate "C", _source_row'
-    ).fetchall()
+    order = '_day, _source_file collate "C", _source_row'
+    return db.execute(f"select * from bronze.{table} order by {order}").fetchall()
 
 
 def rejects(db: psycopg.Connection) -> list[tuple[str, int, str, str]]:
-    found = db.execute("select * from bronze.load_rejects order by source_file, source_row")
-    return [(r["source_file"], r["source_row"], r["reason"], r["raw_text"]) for r in found]
+    """(file, row, reason, raw text) of each."""
+    columns = "source_file, source_row, reason, raw_text"
+    return tuples(db, f"select {columns} from bronze.load_rejects order by 1, 2")
 
 
 def batches(db: psycopg.Connection, table: str = "stg_transactions") -> list[dict[str, Any]]:
-    return db.execute(
-        "select * from bronze.load_batches where table_name = %s order by batch_id", [table]
-    ).fetchall()
+    query = "select * from bronze.load_batches where table_name = %s order by batch_id"
+    return db.execute(query, [table]).fetchall()
+
+
+def statuses(db: psycopg.Connection) -> list[str]:
+    """Of all batches, the first to land first."""
+    return column(db, "select status from bronze.load_batches order by batch_id")
 
 
 def transactions(root: Path, content: str | bytes, name: str = "transactions.csv") -> None:

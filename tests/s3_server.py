@@ -1,4 +1,4 @@
-"""moto's S3 server in a process of its own, behind a door that can misbehave."""
+"""moto's S3 server in a process of its own, behind a proxy that can fail requests."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""What tests wait for and look at: a warehouse as it has been built, Prefect's own records."""
+"""What tests wait for and look at: commands, a built warehouse, Prefect's records."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,22 +17,58 @@ from uuid import uuid4
 
 import psutil
 import psycopg
+from psycopg.rows import tuple_row
 
 from flows.api import SECRET
 from loaders.errors import DriverError, LockedError
 from loaders.lock import Lock
+from loaders.sources import PROJECT
 from loaders.workers import Worker
 
 Connection = psycopg.Connection[dict[str, Any]]
 
 
-def until(found: Callable[[], Any], seconds: float = 120) -> Any:
-    """The first answer of `found` that is true."""
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until the condition gives something true, and return that."""
     deadline = time.monotonic() + seconds
-    while not (answer := found()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {found}"
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {condition}"
         time.sleep(0.1)
     return answer
+
+
+def run_command(*words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command once it has ended, with its output; in the project's folder, or in `cwd`."""
+    defaults = {"cwd": PROJECT, "capture_output": True, "text": True, "timeout": 400}
+    return subprocess.run([*map(str, words)], **(defaults | options))
+
+
+def run_python(*words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`run_python("-m", "loaders.warehouse", "start")`."""
+    return run_command(sys.executable, *words, **options)
+
+
+def tuples(db: Any, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """The query's rows as tuples, whatever rows the connection itself gives."""
+    return db.cursor(row_factory=tuple_row).execute(query, parameters).fetchall()
+
+
+def column(db: Any, query: str, parameters: Any = None) -> list[Any]:
+    """The values of a query for one column."""
+    return [found for (found,) in tuples(db, query, parameters)]
+
+
+def value(db: Any, query: str, parameters: Any = None) -> Any:
+    """The value of a query for one column of one row."""
+    (found,) = column(db, query, parameters)
+    return found
+
+
+def insert(db: Any, table: str, **row: Any) -> None:
+    """Insert a row; a dict as JSON."""
+    values = [json.dumps(each) if isinstance(each, dict) else each for each in row.values()]
+    places = ", ".join(["%s"] * len(row))
+    db.execute(f"insert into {table} ({', '.join(row)}) values ({places})", values)
 
 
 class Lost(Lock):
@@ -44,7 +82,7 @@ class Lost(Lock):
 
 
 class Here(Worker):
-    """A worker in this process: one of its own would import for seconds in each test."""
+    """A worker in this process: another process would import for seconds in each test."""
 
     def __enter__(self) -> Here:
         return self
@@ -61,7 +99,7 @@ ROW = "Ada Lovelace"
 
 
 def sleeps(_parent: Any) -> None:
-    """An order that a worker is busy with until it is killed."""
+    """An order that keeps a worker busy until it is killed."""
     time.sleep(600)
 
 
@@ -147,25 +185,26 @@ def runs(db: Connection) -> list[dict[str, Any]]:
 
 def holds(db: Connection) -> dict[str, list[str]]:
     """What silver and the marts hold, apart from lineage and times of runs."""
-    found = {}
-    for table in db.execute(
-        "select table_schema || '.' || table_name as name,"
-        " string_agg(quote_ident(column_name), ', ' order by column_name) as columns"
+    tables = (
+        "select table_schema || '.' || table_name,"
+        " string_agg(quote_ident(column_name), ', ' order by column_name)"
         " from information_schema.columns"
         " where table_schema in ('silver', 'marts') and column_name not like '\\_%'"
         " and table_name <> 'transaction_pipeline_state' group by 1"
-    ).fetchall():
-        rows = db.execute(f"select {table['columns']} from {table['name']}").fetchall()
-        found[table["name"]] = sorted(str(list(row.values())) for row in rows)
-    return found
+    )
+    return {
+        name: sorted(map(str, tuples(db, f"select {columns} from {name}")))
+        for name, columns in tuples(db, tables)
+    }
 
 
 def left_open(db: Connection) -> list[Any]:
-    """Tables whose landing nobody has closed, or whose lines in the ledger don't balance."""
-    return db.execute(
+    """Tables with a landing that is not closed, or a line of the ledger that doesn't balance."""
+    return column(
+        db,
         "select table_name from bronze.load_batches where status = 'running'"
-        " union all select table_name from metrics.row_ledger where not balanced"
-    ).fetchall()
+        " union all select table_name from metrics.row_ledger where not balanced",
+    )
 
 
 def made_good(db: Connection) -> list[str]:
@@ -180,8 +219,5 @@ def made_good(db: Connection) -> list[str]:
 
 def is_waited_for(db: Connection, table: str) -> bool:
     """Whether someone waits for a lock on that table."""
-    return bool(
-        db.execute(
-            "select 1 from pg_locks where relation = to_regclass(%s) and not granted", [table]
-        ).fetchone()
-    )
+    waiting = "select pid from pg_locks where relation = to_regclass(%s) and not granted"
+    return column(db, waiting, [table]) != []
