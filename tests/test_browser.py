@@ -1,6 +1,6 @@
-"""The pages of the sample days in Debian's Chromium: no errors, no requests, and it can be clicked.
-
-`DAYBOOK_SCREENSHOTS=docs` has the pictures of the README written again.
+"""The pages of the sample days in Debian's Chromium: they open without errors or requests, and can
+be clicked. `DAYBOOK_SCREENSHOTS=docs` writes the pictures of the README again; with `DAYBOOK_LOOK`
+every page's picture is left in that folder.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from flows.pages.render import render
-from loaders.sources import PROJECT
 from tests.conftest import dbt_settings, new_home, remove_home
-from tests.forks import Forks
+from tests.raw_days import SAMPLE
 
 pytestmark = pytest.mark.browser
 
@@ -35,13 +34,13 @@ INSTALL = "The browser tests need Debian's Chromium: apt-get install chromium ch
 
 
 @pytest.fixture(scope="module")
-def site(dbt_folder: Path, prefect_url: str, forks: Forks) -> Iterator[Path]:
-    """The pages as three sample days leave them, in a home of their own."""
+def site(dbt_folder, prefect_url, forks) -> Iterator[Path]:
+    """The pages that three sample days leave, in a home of their own."""
     home = new_home()
     environment = {**os.environ, "DAYBOOK_HOME": str(home), "PREFECT_API_URL": prefect_url}
     run = forks.start(
         *("flows.backfill", "--days", "day1", "day2", "day3"),
-        *("--data", PROJECT / "tests" / "sample"),
+        *("--data", SAMPLE),
         env=environment | dbt_settings(dbt_folder),
     )
     assert run.wait(300) == 0, run.stderr
@@ -78,19 +77,32 @@ def chromium() -> Iterator[Callable[..., Any]]:
         browser.quit()
 
 
-def complaints(browser: Any) -> list[str]:
-    """What the console said, and every request that is not for a file of the site."""
-    said = [entry["message"] for entry in browser.get_log("browser")]
+@pytest.fixture(params=SIZES)
+def size(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def browser(size, chromium) -> Iterator[Any]:
+    """A browser of each size, in which the test causes no error and no request."""
+    browser = chromium(size)
+    yield browser
+    assert problems(browser) == []
+
+
+def problems(browser: Any) -> list[str]:
+    """Messages in the console, and requests for anything but a file of the site."""
+    found = [entry["message"] for entry in browser.get_log("browser")]
     for entry in browser.get_log("performance"):
         event = json.loads(entry["message"])["message"]
         if event["method"] == "Network.requestWillBeSent":
             url = event["params"]["request"]["url"]
             if not url.startswith(("file:", "data:", "blob:", "about:")):
-                said.append(f"asked for {url}")
-    return said
+                found.append(f"requested {url}")
+    return found
 
 
-def see(browser: Any, page: Path, fragment: str = "") -> None:
+def show(browser: Any, page: Path, fragment: str = "") -> None:
     browser.get(page.as_uri() + fragment)
 
 
@@ -98,104 +110,89 @@ def section(browser: Any, name: str) -> Any:
     return browser.find_element(By.CSS_SELECTOR, f"section[aria-labelledby={name}]")
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_every_page_opens_without_errors_or_requests(
-    size: str, site: Path, chromium: Callable[..., Any]
-) -> None:
-    browser = chromium(size)
+def heading(browser: Any) -> str:
+    return browser.find_element(By.TAG_NAME, "h1").text
+
+
+def page_width(browser: Any) -> int:
+    return browser.execute_script("return document.documentElement.scrollWidth")
+
+
+def background(browser: Any) -> str:
+    return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+
+def press_enter(browser: Any, link: Any) -> None:
+    browser.execute_script("arguments[0].focus()", link)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+
+
+def test_every_page_opens_without_errors_or_requests(site, size, browser):
     pages = sorted(site.rglob("*.html"))
     assert {"index.html", "run.html", "now.html", "lineage.html"} <= {page.name for page in pages}
     assert {"stg_agents.html", "agents.html", "unused_access.html"} <= {page.name for page in pages}
     assert len([*site.glob("runs/*.html")]) == len([*site.glob("days/*.html")]) == 3
     for page in pages:
-        see(browser, page)
+        show(browser, page)
         assert browser.find_element(By.TAG_NAME, "body").text.strip(), page
-        assert complaints(browser) == [], page
-        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert problems(browser) == [], page
         if "checks" not in page.parts and page.name != "lineage.html":
-            assert wide <= SIZES[size][0], f"{page.name} is {wide} wide"
+            assert page_width(browser) <= SIZES[size][0], page
             assert page.stat().st_size < 300_000, page
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_run_page_can_be_read_and_clicked(
-    size: str, site: Path, chromium: Callable[..., Any]
-) -> None:
-    browser = chromium(size)
-    see(browser, site / "run.html")
-    assert browser.find_element(By.TAG_NAME, "h1").text == "day3 is done"
+def test_the_run_page_can_be_read_and_clicked(site, browser):
+    show(browser, site / "run.html")
+    assert heading(browser) == "day3 is done"
     browser.find_element(By.LINK_TEXT, "Quarantine").click()
     assert browser.current_url.endswith("#quarantine")
     assert "txn-3038 · transactions.csv row 42" in section(browser, "quarantine").text
-    assert complaints(browser) == []
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_groups_can_be_opened(size: str, site: Path, chromium: Callable[..., Any]) -> None:
-    browser = chromium(size)
-    see(browser, site / "now.html")
+def test_the_groups_can_be_opened(site, browser):
+    show(browser, site / "now.html")
     tree = section(browser, "groups")
     for name in ("Chain 1", "Chain 2", "Chain 3"):  # a chain of groups opens link by link
         (summary,) = [s for s in tree.find_elements(By.TAG_NAME, "summary") if name in s.text]
         summary.click()
     assert "Chain 4" in tree.text
-    assert complaints(browser) == []
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_suites_page_covers_nothing_and_offers_nothing_dead(
-    size: str, site: Path, chromium: Callable[..., Any]
-) -> None:
-    browser = chromium(size)
-    see(browser, site / "checks" / "groups.html")
+def test_on_a_suites_page_nothing_is_covered_and_every_button_works(site, browser):
+    show(browser, site / "checks" / "groups.html")
     above = browser.find_element(By.CSS_SELECTOR, ".breadcrumb").rect
     assert above["y"] + above["height"] <= browser.find_element(By.TAG_NAME, "h4").rect["y"]
-    said = browser.find_element(By.TAG_NAME, "body").text
-    assert "No group is its own ancestor" in said and "Success Percent" in said
-    assert "Failed Only" not in said and "Show more info" not in said
+    text = browser.find_element(By.TAG_NAME, "body").text
+    assert "No group is its own ancestor" in text and "Success Percent" in text
+    assert "Failed Only" not in text and "Show more info" not in text
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_calendar_leads_by_keyboard_to_a_day_its_run_and_back(
-    size: str, site: Path, chromium: Callable[..., Any]
-) -> None:
-    browser = chromium(size)
-    see(browser, site / "index.html")
+def test_the_calendar_leads_by_keyboard_to_a_day_its_run_and_back(site, browser):
+    show(browser, site / "index.html")
     days = section(browser, "calendar").find_elements(By.CSS_SELECTOR, ".days a")
-    assert [day.get_attribute("aria-label") for day in days] == [
-        "day3: done",
-        "day2: done",
-        "day1: done",
-    ]
-    browser.execute_script("arguments[0].focus()", days[1])
-    browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert browser.find_element(By.TAG_NAME, "h1").text == "day2: done"
+    labels = [day.get_attribute("aria-label") for day in days]
+    assert labels == ["day3: done", "day2: done", "day1: done"]
+    press_enter(browser, days[1])
+    assert heading(browser) == "day2: done"
     section(browser, "runs").find_element(By.TAG_NAME, "a").click()
-    assert browser.find_element(By.TAG_NAME, "h1").text == "day2 is done"
+    assert heading(browser) == "day2 is done"
     assert "New since day1" in browser.find_element(By.CSS_SELECTOR, ".verdict").text
     browser.find_element(By.LINK_TEXT, "All days, runs and tables").click()
     assert browser.current_url.endswith("index.html")
-    assert complaints(browser) == []
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_tables_page_leads_along_its_lineage_by_keyboard(
-    size: str, site: Path, chromium: Callable[..., Any]
-) -> None:
-    browser = chromium(size)
-    see(browser, site / "run.html")
+def test_a_tables_page_leads_along_its_lineage_by_keyboard(site, browser):
+    show(browser, site / "run.html")
     section(browser, "rows").find_element(By.LINK_TEXT, "stg_transactions").click()
-    assert browser.find_element(By.TAG_NAME, "h1").text == "bronze.stg_transactions"
+    assert heading(browser) == "bronze.stg_transactions"
     assert "txn-3038 · transactions.csv row 42" in section(browser, "quarantine").text
-    link = section(browser, "lineage").find_element(By.LINK_TEXT, "application_spend_monthly")
-    browser.execute_script("arguments[0].focus()", link)
-    browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert browser.find_element(By.TAG_NAME, "h1").text == "marts.application_spend_monthly"
+    lineage = section(browser, "lineage")
+    press_enter(browser, lineage.find_element(By.LINK_TEXT, "application_spend_monthly"))
+    assert heading(browser) == "marts.application_spend_monthly"
     assert "stg_transactions" in section(browser, "lineage").text
-    assert complaints(browser) == []
 
 
-def test_a_year_of_days_fits_a_phone(tmp_path: Path, chromium: Callable[..., Any]) -> None:
+def test_a_year_of_days_fits_a_phone(tmp_path, chromium):
     first = date(2025, 1, 1)
     states = ["missing", "failed", "running", "re-run", *["done"] * 60]
     days = [
@@ -206,8 +203,8 @@ def test_a_year_of_days_fits_a_phone(tmp_path: Path, chromium: Callable[..., Any
     page.write_text(index_of([], days), encoding="utf-8")
     assert page.stat().st_size < 300_000
     browser = chromium("phone")
-    see(browser, page)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    show(browser, page)
+    assert page_width(browser) <= 390
     cells = browser.find_elements(By.CSS_SELECTOR, ".days li")
     assert len(cells) == 400 and min(cell.size["width"] for cell in cells) >= 40
     assert not [cell.text for cell in cells if cell.size["height"] > 60], "a line each"
@@ -216,13 +213,11 @@ def test_a_year_of_days_fits_a_phone(tmp_path: Path, chromium: Callable[..., Any
 
 
 def index_of(runs: list[dict[str, Any]], days: list[dict[str, Any]]) -> str:
-    beside = {"up": "", "tables": {}, "is_there": lambda _: True}
-    return render("index.html.j2", "dated", runs=runs, days=days, **beside)
+    values = {"up": "", "tables": {}, "is_there": lambda _: True}
+    return render("index.html.j2", "dated", runs=runs, days=days, **values)
 
 
-def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(
-    tmp_path: Path, chromium: Callable[..., Any]
-) -> None:
+def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(tmp_path, chromium):
     error = "stg_agents: it is required, and /srv/exports/daily/2026-01-05 has no agents/."
     run = {"day": date(2026, 1, 5), "day_name": "2026-01-05", "status": "failure"}
     run |= {"started_at": None, "duration_seconds": 12.5, "error_message": error}
@@ -230,8 +225,8 @@ def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(
     page = tmp_path / "index.html"
     page.write_text(index_of([run] * 3, []), encoding="utf-8")
     browser = chromium("phone")
-    see(browser, page)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    show(browser, page)
+    assert page_width(browser) <= 390
     for cell in browser.find_elements(By.CSS_SELECTOR, "td.keys"):
         assert cell.size["width"] > 250
         assert cell.size["height"] < 90, "a few lines"
@@ -239,76 +234,62 @@ def test_on_a_phone_the_reasons_of_failed_runs_can_be_read(
         browser.save_screenshot(f"{folder}/index.png")
 
 
-def test_every_chart_has_a_name_and_every_link_a_page(
-    site: Path, chromium: Callable[..., Any]
-) -> None:
+def test_every_chart_has_a_name_and_every_link_a_page(site, chromium):
     browser = chromium()
-    see(browser, site / "run.html")
+    show(browser, site / "run.html")
     assert len(browser.find_elements(By.CSS_SELECTOR, "svg[role=img]")) > 6
-    kept = [*site.glob("runs/*.html"), *site.glob("days/*.html"), *site.glob("tables/*.html")]
-    for page in ("index.html", "run.html", "now.html", "checks/index.html", *kept):
-        see(browser, site / page)
+    pages = [*site.glob("runs/*.html"), *site.glob("days/*.html"), *site.glob("tables/*.html")]
+    nameless = "svg[role=img]:not([aria-label]), svg:not([role=img]):not([aria-hidden=true])"
+    for page in ("index.html", "run.html", "now.html", "checks/index.html", *pages):
+        show(browser, site / page)
         if page != "checks/index.html":
-            for lacks in ("svg[role=img]:not([aria-label])", "th:not([scope])"):
-                assert not browser.find_elements(By.CSS_SELECTOR, lacks), (page, lacks)
-            nameless = "svg:not([role=img]):not([aria-hidden=true])"
-            assert not browser.find_elements(By.CSS_SELECTOR, nameless), page
+            assert not browser.find_elements(By.CSS_SELECTOR, f"{nameless}, th:not([scope])"), page
         for link in browser.find_elements(By.TAG_NAME, "a"):
-            place = link.get_attribute("href")
-            if "/runs/flow-run/" in place:  # in Prefect's pages, which the run was told of
-                assert page == "run.html" or Path(page).stem == Path(place).name
+            target = link.get_attribute("href")
+            if "/runs/flow-run/" in target:  # the run's page in Prefect
+                assert page == "run.html" or Path(page).stem == Path(target).name
                 assert link.get_attribute("rel") == "noreferrer"
                 continue
-            assert Path(place.removeprefix("file://").partition("#")[0]).exists(), place
+            assert Path(target.removeprefix("file://").partition("#")[0]).exists(), target
 
 
-def test_paper_is_white_whatever_the_screen(site: Path, chromium: Callable[..., Any]) -> None:
+def test_paper_is_white_whatever_the_screen(site, chromium):
     browser = chromium(dark=True)
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     )
-    see(browser, site / "run.html")
-    painted = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    assert painted == "rgb(255, 255, 255)"
+    show(browser, site / "run.html")
+    assert background(browser) == "rgb(255, 255, 255)"
     assert not browser.find_element(By.TAG_NAME, "nav").is_displayed()
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_lineage_opens_on_group_activity(
-    size: str, site: Path, chromium: Callable[..., Any]
-) -> None:
-    browser = chromium(size)
-    see(browser, site / "run.html")
+def test_lineage_opens_on_group_activity(site, size, browser):
+    show(browser, site / "run.html")
     browser.find_element(By.PARTIAL_LINK_TEXT, "Lineage").click()
-    waiting = WebDriverWait(browser, 60)
-    waiting.until(lambda b: b.find_elements(By.TAG_NAME, "canvas"))
+    WebDriverWait(browser, 60).until(lambda b: b.find_elements(By.TAG_NAME, "canvas"))
     assert "model.daybook.group_activity" in browser.current_url
     assert "Lineage Graph" in browser.find_element(By.TAG_NAME, "body").text
     redraw = browser.find_element(By.ID, "submit-graph-selection")
-    if size == "phone":  # below the edge of a screen so small
+    if size == "phone":  # where it is below the screen
         browser.execute_script("arguments[0].click()", redraw)
     else:
         redraw.click()
     assert browser.find_elements(By.TAG_NAME, "canvas")
-    assert complaints(browser) == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_pictures_of_the_run_page(
-    dark: bool, site: Path, chromium: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_pictures_of_the_run_page(dark, site, chromium, tmp_path):
     folder = Path(os.environ.get("DAYBOOK_SCREENSHOTS") or tmp_path)
     for size in SIZES:
         browser = chromium(size, dark=dark)
-        see(browser, site / "run.html")
-        painted = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-        assert (painted == "rgb(13, 17, 23)") == dark
+        show(browser, site / "run.html")
+        assert (background(browser) == "rgb(13, 17, 23)") == dark
         picture = folder / f"run-page-{size}{'-dark' * dark}.png"
         assert browser.save_screenshot(str(picture)) and picture.stat().st_size > 10_000
         if look := os.environ.get("DAYBOOK_LOOK"):
             for page in ("index", "now", "days/day2", "tables/stg_transactions", "run"):
-                see(browser, site / f"{page}.html")
+                show(browser, site / f"{page}.html")
                 tall = browser.execute_script("return document.documentElement.scrollHeight")
                 clip = {"x": 0, "y": 0, "width": SIZES[size][0], "height": tall, "scale": 1}
                 shot = {"captureBeyondViewport": True, "clip": clip}
@@ -317,7 +298,6 @@ def test_pictures_of_the_run_page(
                 Path(look, name).write_bytes(base64.b64decode(taken))
     if not dark:
         browser = chromium()
-        see(browser, site / "lineage.html", LINEAGE)
-        WebDriverWait(browser, 60).until(lambda b: b.find_elements(By.TAG_NAME, "canvas"))
+        show(browser, site / "lineage.html", LINEAGE)
         WebDriverWait(browser, 60).until(lambda b: b.execute_script(IS_DRAWN))
         assert browser.save_screenshot(str(folder / "lineage.png"))
