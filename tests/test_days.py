@@ -1,7 +1,6 @@
 """Which words name a logical day, and that nothing else does."""
 
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -27,35 +26,12 @@ def test_a_day_is_an_iso_date_or_a_number(text, stored, calendar):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        " day1",
-        "day1 ",
-        "day1\n",
-        "2026-01-05\n",
-        "day0",
-        "day01",
-        "day10000",
-        "day-1",
-        "Day1",
-        "1",
-        "2026-02-30",
-        "2026-13-01",
-        "0000-01-01",
-        "2026-1-5",
-        "20260105",
-        "2026-W02-1",
-        "2026-01-05T00:00:00",
-        "today",
-        "../..",
-        "day1/../..",
-        "/etc/passwd",
-        "day1'; drop table bronze.calendar; --",
-        "day١",
-        "day１",
-        "２０２６-01-05",
-        "2026‐01‐05",
-        "day1\x00",
-        "x" * 10_000,
+        *("", " day1", "day1 ", "day1\n", "2026-01-05\n", "day1\x00", "x" * 10_000),
+        *("day0", "day01", "day10000", "day-1", "Day1", "1"),
+        *("2026-02-30", "2026-13-01", "0000-01-01", "2026-1-5", "20260105", "2026-W02-1"),
+        *("2026-01-05T00:00:00", "today"),
+        *("../..", "day1/../..", "/etc/passwd", "day1'; drop table bronze.calendar; --"),
+        *("day١", "day１", "２０２６-01-05", "2026‐01‐05"),
     ],
 )
 def test_anything_else_is_refused_in_a_short_message(text):
@@ -76,7 +52,7 @@ def test_a_numbered_day_and_its_date_are_different_days():
     assert parse_day("day1") != Day(date(1970, 1, 2), "dated")
 
 
-def test_a_days_own_folder_is_not_the_folder_of_days(tmp_path: Path) -> None:
+def test_a_days_own_folder_is_not_the_folder_of_days(tmp_path):
     (tmp_path / "day1").mkdir()
     with pytest.raises(DaybookError, match="Did you mean --data ") as refused:
         day_folder(tmp_path / "day1", parse_day("day1"))

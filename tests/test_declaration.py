@@ -1,4 +1,4 @@
-"""The declaration: how it maps other people's files, and what is said when it can't be used."""
+"""The declaration: how it maps other people's files, and the messages for mistakes in it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas
-import psycopg
+import pyarrow
 import pytest
+from pyarrow import parquet
 
+from loaders.days import parse_day
 from loaders.errors import DaybookError, UsageError
+from loaders.landing import plan_day
 from loaders.sources import declared_tables
 from tests.raw_days import land_one, rows, write
 
@@ -20,12 +23,9 @@ def sources(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        (
-            "stg_agent: {records: data}",
-            "'stg_agent' is no declared table.*Did you mean stg_agents?",
-        ),
+        ("stg_agent: {records: data}", "'stg_agent' is no declared table.* mean stg_agents?"),
         ("stg_agents: {record: data}", "'record' is no word for a table.*Did you mean records?"),
         ("stg_agents: {kind: snapshoot}", "'kind' is no word for a table here"),
         ("stg_agents: {delimiter: ';;'}", "delimiter is one character"),
@@ -36,31 +36,19 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {form: x}}}", "'form' is no word for a column.*from?"),
         ("stg_agents: {columns: {email: {identifier: x}}}", "'identifier' is no word for a column"),
         ("stg_agents: {columns: {email: {from: id}}}", "comes from 'id', and so does agent_id"),
-        (
-            "stg_agents: {columns: {email: name}}",
-            "and so does name.*shared: true here, else where name",
-        ),
+        ("stg_agents: {columns: {email: name}}", "and so does name.*: true here, else where name"),
         ("stg_agents: {columns: {email: {values: x}}}", "values says what each of theirs is"),
         ("stg_agents: {columns: {created_at: {format: iso}}}", "written as in '%d.%m.%Y"),
         ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),
         ("stg_transactions: {columns: {amount_minor: {scale: 0.5}}}", "scale is how many places"),
         ("stg_agents: {columns: {email: {scale: 2}}}", "scale is for a number, and it is text"),
         ("stg_groups: {columns: {agent_ids: {separator: ''}}}", "separator is what stands between"),
-        (
-            "stg_groups: {columns: {agent_ids: {separator: [a]}}}",
-            "separator is what .*not \\['a'\\]",
-        ),
-        (
-            "stg_groups: {columns: {name: {separator: ;}}}",
-            "separator is for a list, and it is text",
-        ),
+        ("stg_groups: {columns: {agent_ids: {separator: [a]}}}", "is what .*not \\['a'\\]"),
+        ("stg_groups: {columns: {name: {separator: ;}}}", "is for a list, and it is text"),
         ("stg_agents: {columns: {created_at: {timezone: Berlin}}}", "Did you mean Europe/Berlin?"),
         ("stg_agents: {columns: {created_at: {timezone: ''}}}", "Europe/Berlin, that .*, not ''"),
         ("stg_agents: {columns: {created_at: {timezone: {}}}}", "timezone is one of .*, not '{}'"),
-        (
-            "stg_budgets: {columns: {start_date: {timezone: UTC}}}",
-            "is for a moment, and it is date",
-        ),
+        ("stg_budgets: {columns: {start_date: {timezone: UTC}}}", "for a moment, and it is date"),
         ("stg_agents: {columns: {email: {from: []}}}", "from is a name, a dotted path"),
         ("stg_agents: {columns: {email: {shared: yess}}}", "shared is true or false, not 'yess'"),
         ("stg_agents: {columns: {created_at: {format: '%d.%Q'}}}", "'%Q' is no part of one"),
@@ -91,15 +79,13 @@ def sources(folder: Path, text: str) -> Path:
         ("7", "no tables are declared"),
     ],
 )
-def test_what_cannot_be_used_is_named_with_what_is_allowed(
-    tmp_path: Path, text: str, said: str
-) -> None:
-    with pytest.raises(UsageError, match=f"(?s){said}"):
+def test_what_cannot_be_used_is_named_with_what_is_allowed(tmp_path, text, message):
+    with pytest.raises(UsageError, match=f"(?s){message}"):
         declared_tables(sources(tmp_path, text))
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         ("kind: snapshot", "kind: snapshoot", "stg_agents: 'snapshoot' is no kind.*snapshot?"),
         ("required: true", "requierd: true", "'requierd' is no word.*Did you mean required?"),
@@ -115,9 +101,7 @@ def test_what_cannot_be_used_is_named_with_what_is_allowed(
         ("name: email,", "name: email, name: mail,", "name: it is said again in .*line [0-9]"),
     ],
 )
-def test_the_sources_file_itself_is_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, said: str
-) -> None:
+def test_the_sources_file_itself_is_checked(tmp_path, monkeypatch, before, after, message):
     from loaders import sources as module
 
     text = module.SOURCES_FILE.read_text()
@@ -125,13 +109,13 @@ def test_the_sources_file_itself_is_checked(
     monkeypatch.setattr(module, "SOURCES_FILE", sources(tmp_path, text.replace(before, after, 1)))
     module._declared.cache_clear()
     try:
-        with pytest.raises(UsageError, match=f"(?s){said}"):
+        with pytest.raises(UsageError, match=f"(?s){message}"):
             declared_tables()
     finally:
         module._declared.cache_clear()
 
 
-def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
+def test_all_problems_are_in_one_message(tmp_path):
     text = "stg_agents: {recods: x, columns: {mail: x}}\nstg_nope: {}\nstg_nope: {}"
     with pytest.raises(UsageError) as raised:
         declared_tables(sources(tmp_path, text))
@@ -174,13 +158,7 @@ def flat(record: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("warehouse")
 @pytest.mark.parametrize("form", ["page", "lines", "csv", "parquet", "struct", "xlsx"])
-def test_every_format_is_mapped_by_the_same_words(
-    tmp_path: Path, db: psycopg.Connection, form: str
-) -> None:
-    import pandas
-    import pyarrow
-    from pyarrow import parquet
-
+def test_every_format_is_mapped_by_the_same_words(tmp_path, db, form):
     overlay = sources(tmp_path, OVERLAY)
     folder = tmp_path / "day1"
     folder.mkdir()
@@ -211,9 +189,7 @@ def test_every_format_is_mapped_by_the_same_words(
 
 
 @pytest.mark.usefixtures("warehouse")
-def test_a_german_spreadsheet_as_csv(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_german_spreadsheet_as_csv(tmp_path, db, monkeypatch):
     text = """
 stg_budgets:
   delimiter: ";"
@@ -229,9 +205,7 @@ stg_budgets:
     content = (
         'Budget..Nr.;Bezeichnung;Höchstbetrag;Beginn\n1;"Büro; Süd";1.234,50;31.01.2026\n2;x;7;\n'
     )
-    target = tmp_path / "day1/budgets.csv"
-    target.parent.mkdir()
-    target.write_bytes(content.encode("cp1252"))
+    write(tmp_path, "day1/budgets.csv", content.encode("cp1252"))
     land_one(tmp_path, "stg_budgets")
     names = ("budget_id", "name", "limit_amount", "start_date")
     assert [tuple(row[name] for name in names) for row in rows(db, "stg_budgets")] == [
@@ -241,11 +215,9 @@ stg_budgets:
 
 
 @pytest.mark.usefixtures("warehouse")
-def test_utf_16_and_semicolons_land_when_declared(tmp_path: Path, db: psycopg.Connection) -> None:
+def test_utf_16_and_semicolons_land_when_declared(tmp_path, db):
     overlay = sources(tmp_path, "stg_groups: {encoding: utf-16, delimiter: semicolon}")
-    target = tmp_path / "day1/groups.csv"
-    target.parent.mkdir()
-    target.write_bytes("group_id;name\n1;Ä\n2;B".encode("utf-16"))
+    target = write(tmp_path, "day1/groups.csv", "group_id;name\n1;Ä\n2;B".encode("utf-16"))
     assert land_one(tmp_path, "stg_groups", sources=overlay).rows_landed == 2
     assert [row["name"] for row in rows(db, "stg_groups")] == ["Ä", "B"]
     target.write_bytes(b"group_id;name\n1;A\n")
@@ -254,10 +226,7 @@ def test_utf_16_and_semicolons_land_when_declared(tmp_path: Path, db: psycopg.Co
 
 
 @pytest.mark.usefixtures("warehouse")
-def test_a_plain_csv_with_other_names_still_streams(tmp_path: Path, db: psycopg.Connection) -> None:
-    from loaders.days import parse_day
-    from loaders.landing import plan_day
-
+def test_a_plain_csv_with_other_names_still_streams(tmp_path, db):
     overlay = sources(tmp_path, "stg_groups: {delimiter: ';', columns: {group_id: Nr, name: Team}}")
     write(tmp_path, "day1/groups.csv", "Nr;Team\n1;a\n")
     (plan,) = plan_day(tmp_path, parse_day("day1"), ["stg_groups"], sources=overlay)
@@ -267,13 +236,13 @@ def test_a_plain_csv_with_other_names_still_streams(tmp_path: Path, db: psycopg.
 
 
 @pytest.mark.parametrize("meta", ["meta: {pii: personal}", "config: {meta: {pii: personal}}"])
-def test_what_dbts_meta_says_counts_wherever_dbt_takes_it(tmp_path: Path, meta: str) -> None:
+def test_what_dbts_meta_says_counts_wherever_dbt_takes_it(tmp_path, meta):
     file = sources(tmp_path, f"stg_agents: {{columns: {{job_title: {{{meta}}}}}}}")
     columns = declared_tables(file)["stg_agents"].columns
     assert {column.name: column.pii for column in columns}["job_title"] == "personal"
 
 
-def test_a_column_may_share_anothers_place(tmp_path: Path) -> None:
+def test_a_column_may_share_anothers_place(tmp_path):
     text = "stg_transactions: {columns: {transaction_uuid: {from: id, shared: true}}}"
     table = declared_tables(sources(tmp_path, text))["stg_transactions"]
     assert [column.places[0] for column in table.columns[:2]] == [("id",), ("id",)]
@@ -293,9 +262,7 @@ RECORDS = [
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "parquet"])
-def test_of_several_places_the_first_that_has_a_value_counts(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
+def test_of_several_places_the_first_that_has_a_value_counts(tmp_path, db, monkeypatch, form):
     monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, PLACES)))
     (tmp_path / "day1").mkdir()
     target, frame = tmp_path / f"day1/transactions.{form}", pandas.DataFrame(RECORDS)
@@ -312,9 +279,7 @@ def test_of_several_places_the_first_that_has_a_value_counts(
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "parquet", "xlsx"])
-def test_a_comma_for_a_point_is_for_text_alone(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
+def test_a_comma_for_a_point_is_for_text_alone(tmp_path, db, monkeypatch, form):
     monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, "stg_budgets: {decimal: ','}")))
     (tmp_path / "day1").mkdir()
     target = tmp_path / f"day1/budgets.{form}"
@@ -333,13 +298,9 @@ def test_a_comma_for_a_point_is_for_text_alone(
     assert landed == (["1085", "12.5"] if form == "csv" else ["1.085", "12.5"])[: len(landed)]
 
 
-def test_null_for_a_value_is_none(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_null_for_a_value_is_none(tmp_path, db, monkeypatch):
     text = "stg_budgets: {columns: {description: {values: {N/A: null, '-': ~}}}}"
     monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, text)))
-    (tmp_path / "day1").mkdir()
-    content = "budget_id,name,description\n1,a,N/A\n2,b,-\n3,c,x\n"
-    (tmp_path / "day1/budgets.csv").write_text(content)
+    write(tmp_path, "day1/budgets.csv", "budget_id,name,description\n1,a,N/A\n2,b,-\n3,c,x\n")
     land_one(tmp_path, "stg_budgets")
     assert [row["description"] or None for row in rows(db, "stg_budgets")] == [None, None, "x"]

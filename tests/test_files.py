@@ -24,7 +24,7 @@ def paths(root: Path) -> list[str] | None:
     return None if files is None else [file.path for file in files]
 
 
-def test_a_day_is_found_under_both_names_but_not_twice(tmp_path: Path) -> None:
+def test_a_day_is_found_under_both_names_but_not_twice(tmp_path):
     (tmp_path / "day1").mkdir()
     assert day_folder(tmp_path, DAY) == tmp_path / "day1"
     (tmp_path / "sync-day1").mkdir()
@@ -34,7 +34,7 @@ def test_a_day_is_found_under_both_names_but_not_twice(tmp_path: Path) -> None:
     assert day_folder(tmp_path, DAY) == tmp_path / "sync-day1"
 
 
-def test_a_missing_day_names_the_days_there(tmp_path: Path) -> None:
+def test_a_missing_day_names_the_days_there(tmp_path):
     for name in ("sync-day10", "day2", "notes"):
         (tmp_path / name).mkdir()
     with pytest.raises(DaybookError, match="days there: day2, day10"):
@@ -43,7 +43,7 @@ def test_a_missing_day_names_the_days_there(tmp_path: Path) -> None:
         day_folder(tmp_path / "nowhere", DAY)
 
 
-def test_files_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:
+def test_files_come_in_the_order_of_their_bytes(tmp_path):
     for name in ("2.json", "10.json", "a.JSON.json", "B.csv", "é.ndjson", "z.jsonl.gz", "1.csv.gz"):
         write(tmp_path, f"day1/groups/{name}", "")
     for name in ("_SUCCESS", ".crc", "_log.txt"):
@@ -52,23 +52,23 @@ def test_files_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:
     assert paths(tmp_path) == [f"groups/{name}" for name in found]
 
 
-def test_an_entity_is_found_under_any_of_its_names(tmp_path: Path) -> None:
+def test_an_entity_is_found_under_any_of_its_names(tmp_path):
     write(tmp_path, "day1/groups_old.json", "")
     assert paths(tmp_path) is None
     write(tmp_path, "day1/admin_groups.ndjson.gz", "")
     assert paths(tmp_path) == ["admin_groups.ndjson.gz"]
 
 
-def test_without_a_required_file_those_that_are_there_are_named(tmp_path: Path) -> None:
+def test_without_a_required_file_those_that_are_there_are_named(tmp_path):
     for name in ("groups.csv", "Agents.csv", "Thumbs.db"):
         write(tmp_path, f"day1/{name}", "")
-    said = r"no agents\.<ext> or agents/; there: Agents\.csv, groups\.csv\."
-    with pytest.raises(DaybookError, match=said):
+    message = r"no agents\.<ext> or agents/; there: Agents\.csv, groups\.csv\."
+    with pytest.raises(DaybookError, match=message):
         plan_tables(tmp_path / "day1", [declared_tables()["stg_agents"]], parse_day("day1"))
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         (["groups.json", "admin_groups.json"], "admin_groups.json and groups.json are both"),
         (["groups.json", "groups/1.json"], "groups and groups.json are both"),
@@ -81,21 +81,21 @@ def test_without_a_required_file_those_that_are_there_are_named(tmp_path: Path) 
         (["groups/p.parquet", "groups/_SUCCESS", "groups/_temporary/x"], "_temporary"),
     ],
 )
-def test_what_is_not_clear_is_refused(tmp_path: Path, files: list[str], said: str) -> None:
+def test_what_is_not_clear_is_refused(tmp_path, files, message):
     for name in files:
         write(tmp_path, f"day1/{name}", "")
-    with pytest.raises(DaybookError, match=said):
+    with pytest.raises(DaybookError, match=message):
         paths(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["groups.parquet", "groups"])
-def test_a_finished_parquet_folder_is_one_source(tmp_path: Path, name: str) -> None:
+def test_a_finished_parquet_folder_is_one_source(tmp_path, name):
     write(tmp_path, f"day1/{name}/part-0.snappy.parquet", "")
     write(tmp_path, f"day1/{name}/_SUCCESS", "")
     assert paths(tmp_path) == [f"{name}/part-0.snappy.parquet"]
 
 
-def test_links_may_not_leave_the_data(tmp_path: Path) -> None:
+def test_links_may_not_leave_the_data(tmp_path):
     data = tmp_path / "data"
     outside = write(tmp_path, "outside.json", "")
     write(data, "elsewhere/1.json", "")
@@ -115,14 +115,14 @@ def test_links_may_not_leave_the_data(tmp_path: Path) -> None:
         paths(data)
 
 
-def test_a_pipe_is_not_a_file(tmp_path: Path) -> None:
+def test_a_pipe_is_not_a_file(tmp_path):
     (tmp_path / "day1").mkdir()
     os.mkfifo(tmp_path / "day1/groups.json")
     with pytest.raises(DaybookError, match="not a regular file"):
         paths(tmp_path)
 
 
-def test_errors_name_the_file(tmp_path: Path) -> None:
+def test_errors_name_the_file(tmp_path):
     location = write(tmp_path, "day1/groups.json.gz", "x")
     (file,) = entity_files(day_folder(tmp_path, DAY), GROUPS) or []
     check_unchanged(file)

@@ -1,4 +1,4 @@
-"""Which JSON records are read through msgspec alone, and which Python's json decides."""
+"""Which JSON records are read by msgspec alone, and which by Python's json."""
 
 from __future__ import annotations
 
@@ -27,6 +27,19 @@ TABLE = Table("stg_t", ("t",), "delta", False, ("id",), COLUMNS)
 FILE = RawFile("t.jsonl", Path("t.jsonl"), "json", False, 0, 0)
 
 
+def read(
+    content: str,
+    mapping: Mapping | None = None,
+    found: Observed | None = None,
+    reader: Any = read_json,
+) -> list[tuple[list[str | None], Any]]:
+    """Each record's values and its undeclared fields."""
+    stream = io.BytesIO(content.encode())
+    pieces = list(reader(FILE, stream, mapping or Mapping(TABLE), found or Observed()))
+    rows = rows_of(b"".join(piece for piece, _ in pieces))
+    return [(list(row.values), json.loads(row.extra) if row.extra else None) for row in rows]
+
+
 @pytest.mark.parametrize(
     ("line", "values", "extra", "doubtful"),
     [
@@ -40,13 +53,7 @@ FILE = RawFile("t.jsonl", Path("t.jsonl"), "json", False, 0, 0)
         ('{"id": 1, "note": 1e99999}', ["1", None, None], {"note": "1e99999"}, False),
     ],
 )
-def test_only_what_is_in_doubt_goes_to_pythons_json(
-    line: str,
-    values: list[str | None],
-    extra: dict[str, str] | None,
-    doubtful: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_only_doubtful_lines_go_to_pythons_json(line, values, extra, doubtful, monkeypatch):
     real, looked = Reader._lines_of, []
 
     def watched(reader: Reader, text: str, *, may_be_cut: bool) -> Any:
@@ -54,58 +61,44 @@ def test_only_what_is_in_doubt_goes_to_pythons_json(
         return real(reader, text, may_be_cut=may_be_cut)
 
     monkeypatch.setattr(Reader, "_lines_of", watched)
-    stream = io.BytesIO(f"{line}\n".encode())
-    pieces = read_json(FILE, stream, Mapping(TABLE), Observed())
-    (row,) = rows_of(b"".join(piece for piece, _ in pieces))
-    assert list(row.values) == values
-    assert (json.loads(row.extra) if row.extra else None) == extra
+    assert read(f"{line}\n") == [(values, extra)]
     assert [one for one in looked if one] == ([line] if doubtful else [])
 
 
 @pytest.mark.parametrize("records", [(), ("email",)])
-def test_names_that_are_data_and_places_that_part_are_read_alike(records: tuple[str, ...]) -> None:
+def test_thousands_of_names_and_split_places_are_read_as_python_reads_them(records):
     """More names than are learnt, a column that is an object's place, and one that a list has."""
     places = (("contact",), ("email",), ("mails", "first"))
     table = replace(TABLE, columns=(*COLUMNS, Column("who", "text", places)), records=records)
-    given = [
+    records_given = [
         {"id": "a", f"n{n}": n, "contact": [{"zip": n, f"m{n}": n}, f"c{n}", None][n % 3]}
         | ({"email": n} if n % 5 else {"email": None, "mails": {"first": 1, "last": 2}})
         for n in range(400)
     ]
-    content = "\n".join(map(json.dumps, given)).encode()
+    content = "\n".join(map(json.dumps, records_given))
     outcomes = []
     for reader in (by_python, read_json):
         found = Observed()
-        pieces = list(reader(FILE, io.BytesIO(content), Mapping(table), found))
-        rows = rows_of(b"".join(piece for piece, _ in pieces))
-        plain = [(row.values, json.loads(row.extra) if row.extra else None) for row in rows]
-        outcomes.append((plain, found.missing(), len(found.unknown)))
+        rows = read(content, Mapping(table), found, reader)
+        outcomes.append((rows, found.missing(), len(found.unknown)))
     assert outcomes[0] == outcomes[1]
     assert len(outcomes[0][0]) == 400
 
 
-def test_names_beyond_those_that_are_learnt_are_kept() -> None:
+def test_more_names_than_the_reader_learns_are_kept():
     extra = {f"n{n}": n for n in range(300)} | {"contact": {"new": 1}}
-    content = json.dumps({"id": 1} | extra).encode()
-    read = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Observed())
-    (row,) = rows_of(b"".join(piece for piece, _ in read))
-    assert json.loads(row.extra or "") == extra
+    assert read(json.dumps({"id": 1} | extra)) == [(["1", None, None], extra)]
 
 
-def test_a_declared_name_may_have_what_json_escapes() -> None:
+def test_a_declared_name_may_have_what_json_escapes():
     places = (('say "a"',), ("in", "a\\b"))
     table = replace(TABLE, columns=(COLUMNS[0], Column("a", "text", places)))
     content = r'{"id": 1, "say \"a\"": 1}' + "\n" + r'{"id": 2, "in": {"a\\b": 2, "c": 3}}'
-    found = Observed()
-    read = read_json(FILE, io.BytesIO(content.encode()), Mapping(table), found)
-    rows = rows_of(b"".join(piece for piece, _ in read))
-    assert [(row.values, row.extra) for row in rows] == [
-        (["1", "1"], None),
-        (["2", "2"], '{"in":{"c":3}}'),
-    ]
+    expected = [(["1", "1"], None), (["2", "2"], {"in": {"c": 3}})]
+    assert read(content, Mapping(table)) == expected
 
 
-def test_a_text_is_looked_at_in_time_linear_in_its_escapes() -> None:
+def test_a_text_is_looked_at_in_time_linear_in_its_escapes():
     class Looked(bytes):
         seen = 0
 
@@ -119,17 +112,12 @@ def test_a_text_is_looked_at_in_time_linear_in_its_escapes() -> None:
     assert Looked.seen <= len(values)
 
 
-def test_a_number_that_is_none_is_no_id() -> None:
-    """The text is one: people are called Nan."""
-
-    def ids(content: bytes) -> list[str | None]:
-        pieces = read_json(FILE, io.BytesIO(content), Mapping(TABLE), Observed())
-        return [row.values[0] for row in rows_of(b"".join(piece for piece, _ in pieces))]
-
-    found = ids(b'[{"id": 1}, {"id": NaN}, {"id": -Infinity}, {"id": "NaN"}]')
-    assert found == ["1", None, None, "NaN"]
+def test_nan_and_infinity_are_no_ids():
+    """The text NaN is one: people are called Nan."""
+    rows = read('[{"id": 1}, {"id": NaN}, {"id": -Infinity}, {"id": "NaN"}]')
+    assert [values[0] for values, _ in rows] == ["1", None, None, "NaN"]
     with pytest.raises(UnreadableError, match="none of its records has the key"):
-        ids(b'[{"id": NaN}]')
+        read('[{"id": NaN}]')
 
 
 @pytest.mark.parametrize(
@@ -143,26 +131,15 @@ def test_a_number_that_is_none_is_no_id() -> None:
         ("null", None, None),
     ],
 )
-def test_a_path_goes_through_a_list_of_objects_for_a_column_of_lists(
-    members: str, ids: str | None, extra: Any
-) -> None:
+def test_a_path_goes_through_a_list_of_objects_for_a_column_of_lists(members, ids, extra):
     lists = Column("agent_ids", "jsonb", (("members", "id"), ("members",)))
     mapping = Mapping(replace(TABLE, columns=(COLUMNS[0], lists)))
-    stream = io.BytesIO(f'{{"id": 1, "members": {members}}}\n'.encode())
-    pieces = read_json(FILE, stream, mapping, Observed())
-    (row,) = rows_of(b"".join(piece for piece, _ in pieces))
-    assert list(row.values) == ["1", ids]
-    assert (json.loads(row.extra) if row.extra else None) == extra
+    assert read(f'{{"id": 1, "members": {members}}}\n', mapping) == [(["1", ids], extra)]
 
 
-def test_what_a_list_has_of_a_column_that_is_none_is_kept_whole() -> None:
-    stream = io.BytesIO(b'{"id": 1, "contact": [{"email": "a"}]}\n')
-    pieces = read_json(FILE, stream, Mapping(TABLE), Observed())
-    (row,) = rows_of(b"".join(piece for piece, _ in pieces))
-    assert (list(row.values), json.loads(row.extra or "")) == (
-        ["1", None, None],
-        {"contact": [{"email": "a"}]},
-    )
+def test_a_list_where_a_column_expects_an_object_is_kept_whole():
+    extra = {"contact": [{"email": "a"}]}
+    assert read(json.dumps({"id": 1} | extra)) == [(["1", None, None], extra)]
 
 
 @pytest.mark.parametrize(
@@ -175,14 +152,10 @@ def test_what_a_list_has_of_a_column_that_is_none_is_kept_whole() -> None:
         (None, None, None),
     ],
 )
-def test_places_that_are_joined_come_together_in_each_format(
-    first: str | None, last: str | None, name: str | None
-) -> None:
+def test_joined_places_give_one_text_in_each_format(first, last, name):
     both = Column("name", "text", (("p", "first"), ("p", "last")), join=True)
     mapping = Mapping(replace(TABLE, columns=(COLUMNS[0], both)))
     row = mapping.header(["id", "p.last", "P.First", "name"]).row(1, ["1", last, first, "own"])
     assert (row.values[1], row.extra) == (name, '{"name":"own"}')
     fields = {"id": 1, "p": {"last": last, "first": first}, "name": "own"}
-    pieces = read_json(FILE, io.BytesIO(json.dumps(fields).encode()), mapping, Observed())
-    (read,) = rows_of(b"".join(piece for piece, _ in pieces))
-    assert (read.values[1], read.extra) == (row.values[1], row.extra)
+    assert read(json.dumps(fields), mapping) == [(["1", name], {"name": "own"})]

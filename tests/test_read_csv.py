@@ -1,4 +1,4 @@
-"""CSV is split as Python's csv splits it, counted on its own, and refused where it is cut."""
+"""CSV is split as by Python's csv, counted independently, and refused where it is cut."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def fields(content: bytes, delimiter: str = ",") -> list[list[str]]:
         ('a"\nb', ['a"']),
     ],
 )
-def test_a_quote_inside_an_unquoted_field_is_a_character(line: str, expected: list[str]) -> None:
+def test_a_quote_inside_an_unquoted_field_is_a_character(line, expected):
     assert fields(line.encode())[0] == expected
 
 
@@ -74,7 +74,7 @@ def random_csv(chooser: random.Random) -> bytes:
     return (f"a,b{ends[0]}" + "".join(rows)).encode()
 
 
-def test_records_are_those_of_pythons_csv() -> None:
+def test_records_are_those_of_pythons_csv():
     chooser = random.Random(5)
     for _ in range(3000):
         content = random_csv(chooser)
@@ -83,7 +83,7 @@ def test_records_are_those_of_pythons_csv() -> None:
         assert fields(content) == theirs, content
 
 
-def test_the_count_is_that_of_the_records_wherever_chunks_are_cut() -> None:
+def test_the_count_is_that_of_the_records_wherever_chunks_are_cut():
     chooser = random.Random(6)
     for _ in range(2000):
         content = random_csv(chooser) + chooser.choice([b"", b"\r", b"\r\n", b" \t", b"x"])
@@ -105,9 +105,7 @@ def quick(content: bytes, size: int) -> int | None:
         return None
 
 
-def test_what_the_quick_count_lets_through_postgres_reads_as_pythons_csv(
-    db: psycopg.Connection,
-) -> None:
+def test_what_the_quick_count_lets_through_postgres_reads_as_pythons_csv(db):
     chooser = random.Random(7)
     taken = 0
     db.execute("create temporary table t (a text, b text)")
@@ -132,15 +130,11 @@ def test_what_the_quick_count_lets_through_postgres_reads_as_pythons_csv(
     assert taken > 100
 
 
-def test_each_bad_row_is_one_reject_or_one_repair(tmp_path: Path) -> None:
+def test_each_bad_row_is_one_reject_or_one_repair(tmp_path):
     content = b'a,b\n1,x\n2\n3,y,z\n4,caf\xe9\n5,\x00\n6,"q\nr"\n7,x,\n'
     found = parsed(tmp_path / "t.csv", content)
-    assert [(one.number, one.values) for one in found if isinstance(one, Row)] == [
-        (1, ["1", "x"]),
-        (4, ["4", "caf\ufffd"]),
-        (5, ["5", "\ufffd"]),
-        (6, ["6", "q\nr"]),
-    ]
+    values = {one.number: one.values[1] for one in found if isinstance(one, Row)}
+    assert values == {1: "x", 4: "caf\ufffd", 5: "\ufffd", 6: "q\nr"}
     assert [(one.number, one.reason, one.landed) for one in found if isinstance(one, Reject)] == [
         (2, "ragged: 1 fields, 2 expected", False),
         (3, "ragged: 3 fields, 2 expected", False),
@@ -153,21 +147,18 @@ def test_each_bad_row_is_one_reject_or_one_repair(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b'a,b\n1,x\n2,"open\n3,x\n', b"a,b\n1,x\n2", b"a,b\n1,2,3"])
-def test_a_file_that_ends_inside_a_record_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_ends_inside_a_record_is_refused(tmp_path, content):
     with pytest.raises(UnreadableError, match=r"t\.csv: it ends inside record [12]"):
         parsed(tmp_path / "t.csv", content)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_line_ends_and_a_missing_last_one(tmp_path: Path, end: bytes) -> None:
+def test_line_ends_and_a_missing_last_one(tmp_path, end):
     content = end.join([b"a,b", b"1,x", b"", b"  ", b'2,"y"', b"\xef\xbb\xbf3,z"])
     for tail in (b"", end):
-        rows = parsed(tmp_path / "t.csv", content + tail)
-        assert [(row.number, *row.values) for row in rows if isinstance(row, Row)] == [
-            (1, "1", "x"),
-            (2, "2", "y"),
-            (3, "3", "z"),
-        ]
+        rows = [row for row in parsed(tmp_path / "t.csv", content + tail) if isinstance(row, Row)]
+        assert [row.number for row in rows] == [1, 2, 3]
+        assert [row.values for row in rows] == [["1", "x"], ["2", "y"], ["3", "z"]]
 
 
 def header(path: Path, content: bytes, mapping: Mapping = MAPPING) -> tuple[str, ...] | None:
@@ -175,7 +166,7 @@ def header(path: Path, content: bytes, mapping: Mapping = MAPPING) -> tuple[str,
     return None if found is None else found.names
 
 
-def test_header_is_found_behind_bom_and_blank_lines(tmp_path: Path) -> None:
+def test_header_is_found_behind_bom_and_blank_lines(tmp_path):
     path = tmp_path / "t.csv"
     assert header(path, b'\xef\xbb\xbf\n \n"a", b\r\n1,2') == ("a", "b")
     assert header(path, b"") is None
@@ -184,7 +175,7 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"17,b,17,17\n", "repeats a name, in column 3, 4\\. Give"),
         (b"a,,b\n", "column 2 of the header has no name"),
@@ -216,23 +207,21 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path: Path) -> None:
         (b"a,b,\n1,2,\n", "column 3 of the header has no name: the line ends with a delimiter"),
     ],
 )
-def test_headers_that_are_refused_say_what_they_probably_are(
-    tmp_path: Path, content: bytes, said: str
-) -> None:
-    with pytest.raises(DaybookError, match=said):
+def test_headers_that_are_refused_say_what_they_probably_are(tmp_path, content, message):
+    with pytest.raises(DaybookError, match=message):
         header(tmp_path / "t.csv", content)
 
 
-def test_headers_match_whatever_their_case_and_blanks(tmp_path: Path) -> None:
+def test_headers_match_whatever_their_case_and_blanks(tmp_path):
     assert parsed(tmp_path / "t.csv", b" B ,A\n1,2\n") == [Row(1, ["2", "1"], None)]
 
 
-def test_undeclared_columns_are_kept(tmp_path: Path) -> None:
+def test_undeclared_columns_are_kept(tmp_path):
     rows = parsed(tmp_path / "t.csv", b'b,"say ""x""",a\n1,\xc3\xa9,2\n3,,4\n')
     assert rows == [Row(1, ["2", "1"], '{"say \\"x\\"":"é"}'), Row(2, ["4", "3"], None)]
 
 
-def test_a_record_over_the_limit_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_over_the_limit_is_not_held(monkeypatch):
     monkeypatch.setattr(csv_file.rows, "RECORD_LIMIT", 1000)
     monkeypatch.setattr(csv_count, "RECORD_LIMIT", 1000)
     with pytest.raises(UnreadableError, match="64 MiB"):
@@ -246,9 +235,7 @@ def test_a_record_over_the_limit_is_not_held(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("counter", [Count, QuickCount])
-def test_a_record_is_counted_in_time_linear_in_its_size(
-    counter: type[Count], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_is_counted_in_time_linear_in_its_size(counter, monkeypatch):
     looked_at = 0
     whole = counter._count
 

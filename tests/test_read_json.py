@@ -1,4 +1,4 @@
-"""JSON records one by one: every layout, in pieces of any size; a broken line is set aside, what is
+"""JSON records one by one: every layout, in pieces of any size; a broken line is a reject, what is
 broken in an array fails its file. Each test reads twice: by msgspec, and by Python's json alone."""
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ from loaders.schema import Column, Table
 from loaders.sources import declared_tables
 from tests.copied import by_python, rows_of
 
-COLUMNS = (
-    Column("a", "text", (("id",), ("a",))),
-    Column("b", "text", (("in", "b"), ("b",))),
-)
+COLUMNS = (Column("a", "text", (("id",), ("a",))), Column("b", "text", (("in", "b"), ("b",))))
 TABLE = Table("stg_t", ("t",), "snapshot", False, ("a",), COLUMNS, 0.1)
 FILE = RawFile("t.json", Path("t.json"), "json", False, 0, 0)
 LINES = replace(FILE, path="t.jsonl")
@@ -33,23 +30,23 @@ LINES = replace(FILE, path="t.jsonl")
 def read(
     content: str | bytes, table: Table = TABLE, found: Observed | None = None, file: RawFile = FILE
 ) -> list[Row | Reject]:
-    """What is found with Python's json alone, once msgspec has found the same."""
+    """The records and rejects by Python's json alone; fails unless msgspec's are the same."""
     raw = content.encode() if isinstance(content, str) else content
     mapping = Mapping(table)
     outcomes: list[Any] = []
     for reader in (by_python, json_file.read_json):
-        mine = Observed() if found is None else found
+        observed = Observed() if found is None else found
         rejected: list[Reject] = []
-        mine.put_aside = rejected.append
+        observed.put_aside = rejected.append
         try:
-            records: Any = list(reader(file, io.BytesIO(raw), mapping, mine))
+            records: Any = list(reader(file, io.BytesIO(raw), mapping, observed))
             copied = b"".join(piece for piece, _ in records)
             assert sum(many for _, many in records) == len(rows_of(copied))
             records = [*rows_of(copied), *rejected]
             records.sort(key=lambda one: (one.number, isinstance(one, Row)))
         except DaybookError as error:
             records = error
-        outcomes.append((records, mine.missing(), mine.unknown))
+        outcomes.append((records, observed.missing(), observed.unknown))
     (strict, *fields), (fast, *others) = outcomes
     if isinstance(strict, DaybookError):
         assert str(strict) == str(fast)
@@ -60,15 +57,11 @@ def read(
 
 
 def _plain(one: Row | Reject) -> Any:
-    """As it is compared: JSON without its blanks, numbers by their digits."""
+    """To be compared: JSON without its blanks, numbers by their digits."""
     if isinstance(one, Reject):
         return one
-    extra = one.extra and json.loads(one.extra, parse_float=_digits, parse_int=_digits)
+    extra = one.extra and json.loads(one.extra, parse_float="#{}".format, parse_int="#{}".format)
     return one.number, list(one.values), extra
-
-
-def _digits(text: str) -> str:
-    return "#" + text
 
 
 def ids(found: list[Row | Reject]) -> list[str | None]:
@@ -80,7 +73,7 @@ def rejects(found: list[Row | Reject]) -> list[tuple[int, str, str]]:
 
 
 @pytest.fixture(params=[1, 2, 5, 1 << 20])
-def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+def chunk(request, monkeypatch) -> int:
     """Pieces so small that every token is cut somewhere."""
     monkeypatch.setattr(json_blocks, "CHUNK", request.param)
     return request.param
@@ -107,18 +100,18 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     ],
 )
 @pytest.mark.usefixtures("chunk")
-def test_every_layout_gives_its_records(content: str) -> None:
+def test_every_layout_gives_its_records(content):
     assert read(content) == [Row(1, ["1", None], None), Row(2, ["2", None], None)]
 
 
 @pytest.mark.parametrize("content", ["", " \n", "[]", '{"results": []}', "\ufeff"])
 @pytest.mark.usefixtures("chunk")
-def test_files_without_records(content: str) -> None:
+def test_files_without_records(content):
     assert read(content) == []
 
 
 @pytest.mark.usefixtures("chunk")
-def test_numbers_keep_their_own_digits() -> None:
+def test_numbers_keep_their_own_digits():
     content = '[{"id": 9007199254740993, "in": {"b": 1.10, "c": 1E5}, "n": [1.0, -0]}]'
     (row,) = read(content)
     assert row.values == ["9007199254740993", "1.10"]
@@ -126,15 +119,12 @@ def test_numbers_keep_their_own_digits() -> None:
 
 
 @pytest.mark.usefixtures("chunk")
-def test_values_land_as_text() -> None:
+def test_values_land_as_text():
     content = '[{"id": "x", "in": {"b": [1, {"x": "é\\n"}]}}, {"id": "", "in": {"b": true}}]'
-    assert read(content) == [
-        Row(1, ["x", '[1,{"x":"é\\n"}]'], None),
-        Row(2, ["", "true"], None),
-    ]
+    assert read(content) == [Row(1, ["x", '[1,{"x":"é\\n"}]'], None), Row(2, ["", "true"], None)]
 
 
-def test_undeclared_fields_keep_their_nesting() -> None:
+def test_undeclared_fields_keep_their_nesting():
     found = Observed()
     content = '[{"id": 1, "in": {"b": 2, "c": {"d": 3}}, "e": null}, {"in": 4}, {"in": null}]'
     assert [row.extra for row in read(content, found=found)] == [
@@ -145,7 +135,7 @@ def test_undeclared_fields_keep_their_nesting() -> None:
     assert found.unknown == {"in", "in.c", "e"}
 
 
-def test_of_several_places_the_first_with_a_value_counts_and_the_others_are_kept() -> None:
+def test_of_several_places_the_first_with_a_value_counts_and_the_others_are_kept():
     content = '[{"a": 1, "id": 2}, {"id": null, "a": 3}, {"id": 4}, {"b": 5, "a": 6}]'
     assert read(content) == [
         Row(1, ["2", None], '{"a":1}'),
@@ -156,7 +146,7 @@ def test_of_several_places_the_first_with_a_value_counts_and_the_others_are_kept
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('[{"id": 1}, {"id": nope}, {"id": 3}]', "is broken.*Record 2: Expecting value"),
         ('[{"id": 1}, 4]', "is broken.*an element is no object"),
@@ -170,20 +160,17 @@ def test_of_several_places_the_first_with_a_value_counts_and_the_others_are_kept
         ('[{"id": 1}, {"id": ' + "[" * 100_000 + "]" * 100_000 + "}]", "nested too deep"),
     ],
 )
-def test_what_is_broken_in_an_array_or_a_page_fails_its_file(content: str, said: str) -> None:
-    with pytest.raises(UnreadableError, match=said):
+def test_what_is_broken_in_an_array_or_a_page_fails_its_file(content, message):
+    with pytest.raises(UnreadableError, match=message):
         read(content)
 
 
 @pytest.mark.usefixtures("chunk")
-def test_a_broken_line_of_many_is_one_reject() -> None:
+def test_a_broken_line_of_many_is_one_reject():
     found = read('{"id": 1}\n{"id": "cut\n{"id": 3}\ngarbage\n{"id": 5}\n7\n')
     assert ids(found) == ["1", "3", "5"]
-    assert [(number, raw) for number, _, raw in rejects(found)] == [
-        (2, '{"id": "cut'),
-        (4, "garbage"),
-        (6, "7"),
-    ]
+    raw = {number: raw for number, _, raw in rejects(found)}
+    assert raw == {2: '{"id": "cut', 4: "garbage", 6: "7"}
     found = read('oops\n{"id": 1}\n')
     assert (ids(found), len(found)) == (["1"], 2)
 
@@ -206,20 +193,20 @@ def test_a_broken_line_of_many_is_one_reject() -> None:
 )
 @pytest.mark.parametrize("kind", ["snapshot", "delta"])
 @pytest.mark.usefixtures("chunk")
-def test_what_is_cut_is_refused(content: str, kind: Any) -> None:
+def test_what_is_cut_is_refused(content, kind):
     with pytest.raises(UnreadableError, match=r"t\.json ends in the middle: fetch it again\."):
         read(content, replace(TABLE, kind=kind))
 
 
 @pytest.mark.parametrize("last", ['{"id": "cut\n', '{"id": nope}', "garbage", "]"])
 @pytest.mark.usefixtures("chunk")
-def test_a_broken_last_line_that_is_all_there_is_a_reject(last: str) -> None:
+def test_a_broken_last_line_that_is_all_there_is_a_reject(last):
     found = read('{"id": 1}\n' + last)
     assert (ids(found), len(found)) == (["1"], 2)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('{"message": "Rate limit exceeded", "code": 429}', "an error message .message, code."),
         ('{"data": [\n{"id": 1},\n{"id": 2}]}', "its list is under `data`: declare records: data"),
@@ -239,12 +226,12 @@ def test_a_broken_last_line_that_is_all_there_is_a_reject(last: str) -> None:
         ('{"id": "req-1", "items": [{"id": 1, "b": 2, "in": {}}]}', "under `items`: declare"),
     ],
 )
-def test_a_page_that_is_no_page_is_refused(content: str, said: str) -> None:
-    with pytest.raises(UnreadableError, match=said):
+def test_what_is_no_page_of_records_is_refused(content, message):
+    with pytest.raises(UnreadableError, match=message):
         read(content)
 
 
-def test_a_declared_list_is_read_wherever_it_is() -> None:
+def test_a_declared_list_is_read_wherever_it_is():
     table = replace(TABLE, records=("response", "users"))
     page = '{"n": 1, "response": {"x": [], "users": [{"id": 1}, {"id": 2}], "y": 1}, "z": {}}'
     for content in (page, f"{page}\n{page}", f"[{page}]"):
@@ -254,37 +241,30 @@ def test_a_declared_list_is_read_wherever_it_is() -> None:
     assert read('{"response": {"users": []}}', table) == []
 
 
-def test_what_postgres_cannot_store_is_repaired_and_kept_raw() -> None:
+def test_what_postgres_cannot_store_is_repaired_and_kept_raw():
     content = (
         b'[{"id": "\xff"}, {"id": "\\u0000"}, {"id": "\\ud800x"}, {"id": 4, "x\\u0000": "\\udc80"},'
         b' {"id": "\\\\u0000"}, {"id": "\\ud83d\\ude00"}, {"id": "\xc3\xa9"}, {"id": "a\x00b"}]'
     )
     found = read(content)
     assert ids(found) == ["\ufffd", "\ufffd", "\ufffdx", "4", "\\u0000", "😀", "é", "a\ufffdb"]
-    assert [(n, reason) for n, reason, _ in rejects(found)] == [
-        (1, "not utf-8"),
-        (2, "nul byte"),
-        (3, "lone surrogate"),
-        (4, "lone surrogate"),
-        (8, "nul byte"),
-    ]
+    reasons = {number: reason for number, reason, _ in rejects(found)}
+    surrogate = "lone surrogate"
+    assert reasons == {1: "not utf-8", 2: "nul byte", 3: surrogate, 4: surrogate, 8: "nul byte"}
     assert all(one.landed for one in found if isinstance(one, Reject))
     assert rejects(found)[0][2] == '{"id": "\\xff"}'
     extra = next(one.extra for one in found if isinstance(one, Row) and one.number == 4)
     assert extra == '{"x\ufffd":"\ufffd"}'
 
 
-def test_words_and_numbers_that_jsonb_cannot_hold_land_as_text() -> None:
+def test_words_and_numbers_that_jsonb_cannot_hold_land_as_text():
     found = read('[{"id": 1, "x": 1e400000}, {"id": 2, "x": [NaN, -Infinity]}, {"id": 1e400000}]')
-    assert [one.extra for one in found if isinstance(one, Row)] == [
-        '{"x":"1e400000"}',
-        '{"x":["NaN","-Infinity"]}',
-        None,
-    ]
+    extras = [one.extra for one in found if isinstance(one, Row)]
+    assert extras == ['{"x":"1e400000"}', '{"x":["NaN","-Infinity"]}', None]
     assert rejects(found) == []
 
 
-def test_ids_that_went_through_a_float_are_whole() -> None:
+def test_ids_that_went_through_a_float_are_whole():
     content = (
         '[{"id": 9001.0}, {"id": "9002.00"}, {"id": 9003.5}, {"id": 9.00101E+11}, {"id": "x.0"}]'
     )
@@ -292,14 +272,14 @@ def test_ids_that_went_through_a_float_are_whole() -> None:
 
 
 @pytest.mark.parametrize("head", ["[", '{"results": [', ""])
-def test_a_record_over_the_limit_is_not_held(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_over_the_limit_is_not_held(head, monkeypatch):
     monkeypatch.setattr(json_blocks, "RECORD_LIMIT", 10_000)
     monkeypatch.setattr(json_blocks, "CHUNK", 100)
     with pytest.raises(UnreadableError, match="64 MiB"):
         read(head + '{"id": "' + "x" * 11_000 + '"}')
 
 
-def test_an_endless_gzip_of_brackets_is_refused() -> None:
+def test_millions_of_brackets_are_refused():
     with pytest.raises(UnreadableError, match=r"nested too deep|64 MiB"):
         read("[" * 3_000_000)
 
@@ -330,7 +310,7 @@ HARD = [
 ]
 
 
-def test_fast_and_strict_agree_on_hard_and_random_records() -> None:
+def test_fast_and_strict_agree_on_hard_and_random_records():
     chooser = random.Random(7)
 
     def value(depth: int = 0) -> str:
@@ -360,7 +340,7 @@ def test_fast_and_strict_agree_on_hard_and_random_records() -> None:
             read(text, file=LINES)
 
 
-def test_generated_documents_are_read_as_json_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_documents_are_read_as_json_reads_them(monkeypatch):
     chooser = random.Random(7)
 
     def value(depth: int) -> Any:
@@ -388,13 +368,10 @@ def test_generated_documents_are_read_as_json_reads_them(monkeypatch: pytest.Mon
             assert [json.loads(row.extra) for row in found] == records, document
 
 
-def test_declared_paths_are_found_in_real_shapes() -> None:
+def test_declared_paths_are_found_in_real_shapes():
     table = declared_tables()["stg_transactions"]
     record = {"id": "t1", "currencyData": {"originalCurrencyAmount": 12, "exchangeRate": 1.5}}
     (row,) = read(json.dumps([record]), table)
     values = dict(zip(table.column_names, row.values, strict=True))
-    assert (values["transaction_id"], values["amount_minor"], values["exchange_rate"]) == (
-        "t1",
-        "12",
-        "1.5",
-    )
+    expected = {"transaction_id": "t1", "amount_minor": "12", "exchange_rate": "1.5"}
+    assert values.items() >= expected.items()

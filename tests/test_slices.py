@@ -1,10 +1,9 @@
-"""A file that is read slice by slice gives what it gives as a whole."""
+"""A file that is read in slices gives the same records as when read whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ ROLES = Mapping(declared_tables()["stg_roles"])
 
 
 @pytest.fixture
-def scanned(tmp_path: Path) -> Callable[..., Scanned]:
+def scanned(tmp_path) -> Callable[..., Scanned]:
     def written(name: str, content: Any, mapping: Mapping = MAPPING) -> Scanned:
         path = write(tmp_path, name, content)
         form: Any = "csv" if ".csv" in name else "json"
@@ -72,9 +71,7 @@ def read(parts: list[Slice], mapping: Mapping = MAPPING) -> tuple[list[Any], Any
 
 @pytest.mark.parametrize("name", LINES)
 @pytest.mark.parametrize("size", [700, 20_000])
-def test_a_file_of_lines_is_the_same_in_slices(
-    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch, name: str, size: int
-) -> None:
+def test_a_file_of_lines_is_the_same_in_slices(scanned, monkeypatch, name, size):
     monkeypatch.setattr(slices, "SLICE", size)
     file = scanned(name, LINES[name])
     parts, counted = slices_of(file)
@@ -85,17 +82,13 @@ def test_a_file_of_lines_is_the_same_in_slices(
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_file_in_doubt_is_read_whole(
-    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_file_in_doubt_is_read_whole(scanned, monkeypatch, name):
     monkeypatch.setattr(slices, "SLICE", 700)
     file = scanned(name, WHOLE[name])
     assert slices_of(file) == ([Slice(file)], None)
 
 
-def test_where_a_file_is_cut_changes_no_line(
-    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slice_of_one_odd_line_is_read_as_in_the_whole_file(scanned, monkeypatch):
     """A slice of one odd line, the first or the last, is taken for what it is in the file."""
     for line in one_each(generated(400)):
         for content in ([PLAIN_LINE, line], [line, PLAIN_LINE], [line, line + b"\n"]):
@@ -105,9 +98,7 @@ def test_where_a_file_is_cut_changes_no_line(
             assert read(parts) == read([Slice(file)]), line
 
 
-def test_what_ends_a_file_ends_its_last_slice(
-    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_at_the_end_of_a_file_is_that_of_its_last_slice(scanned, monkeypatch):
     monkeypatch.setattr(slices, "SLICE", 1_000)
     cut_off = scanned("roles.jsonl", REFUSED["roles.jsonl"], ROLES)
     parts, counted = slices_of(cut_off, ROLES)
@@ -128,16 +119,11 @@ def test_what_ends_a_file_ends_its_last_slice(
     assert read(slices_of(keyless)[0])[2] == read([Slice(keyless)])[2] != ""
 
 
-def test_a_file_is_cut_where_a_line_ends(
-    scanned: Callable[..., Scanned], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_cut_where_a_line_ends(scanned, monkeypatch):
     monkeypatch.setattr(slices, "SLICE", 10)
     file = scanned("t.json", b"{}\n" * 9)
-    assert [(part.start, part.end) for part in cut(file, MAPPING.table)] == [
-        (0, 12),
-        (12, 24),
-        (24, 27),
-    ]
+    ends = [(part.start, part.end) for part in cut(file, MAPPING.table)]
+    assert ends == [(0, 12), (12, 24), (24, 27)]
     assert len(cut(scanned("t.json", b"{}\n" * 3), MAPPING.table)) == 1
     line = b'{"id":"' + b"x" * 2 * LINE_LIMIT + b'"}\n'
     assert len(cut(scanned("t.json", line * 2), MAPPING.table)) == 1

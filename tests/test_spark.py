@@ -1,10 +1,9 @@
-"""What Spark reads lands as what Python reads: row for row, with the same ledger."""
+"""What Spark reads lands row for row as what Python reads, with the same ledger."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,18 +17,15 @@ from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
 from loaders.landing import land_day
 from loaders.preview import preview_day
-from loaders.sources import PROJECT, declared_tables
+from loaders.sources import declared_tables
 from loaders.spark import reading, session
 from loaders.spark.__main__ import main
 from tests.hard_day import LINES, REFUSED, WHOLE
-from tests.raw_days import write_day
+from tests.raw_days import SAMPLE, statuses, write_day
+from tests.watching import column, run_command, tuples
 
 # one JVM, and one reading of the hard cases, for all of them
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.usefixtures("warehouse"),
-]
-SAMPLE = PROJECT / "tests" / "sample"
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("warehouse")]
 DAY = parse_day("day1")
 
 
@@ -40,57 +36,56 @@ def _local() -> Iterator[None]:
         yield
 
 
+ROWS = """
+    select (to_jsonb(t) - '_batch_id' - '_loaded_at')::text from bronze.{} t
+    where _day = %s order by _source_file collate "C", _source_row
+"""
+BATCH = """
+    select batch_id, status, source_files, fingerprint, rows_in_files, rows_landed, rows_rejected,
+        drift, error
+    from bronze.load_batches
+    where table_name = %s and day = %s order by batch_id desc limit 1
+"""
+REJECTS = """
+    select source_file, source_row, reason, raw_text, landed from bronze.load_rejects
+    where batch_id = %s order by source_file collate "C", source_row
+"""
+MESSAGE = """
+    select error_message from metrics.pipeline_metrics
+    where table_name = %s and day = %s order by finished_at desc limit 1
+"""
+
+
 def state(db: psycopg.Connection, day: Day) -> dict[str, Any]:
-    """Everything that the day's landing left, by table, without what names the batch."""
+    """All that the day's landing left, by table, without its batch's id and times."""
     found: dict[str, Any] = {}
     for table in declared_tables():
-        rows = db.execute(
-            f"select (to_jsonb(t) - '_batch_id' - '_loaded_at')::text as row from bronze.{table} t"
-            ' where _day = %s order by _source_file collate "C", _source_row',
-            [day.date],
-        )
-        batch = db.execute(
-            "select batch_id, status, source_files, fingerprint, rows_in_files, rows_landed,"
-            " rows_rejected, drift, error from bronze.load_batches"
-            " where table_name = %s and day = %s order by batch_id desc limit 1",
-            [table, day.date],
-        ).fetchone()
-        rejects = db.execute(
-            "select source_file, source_row, reason, raw_text, landed from bronze.load_rejects"
-            ' where batch_id = %s order by source_file collate "C", source_row',
-            [batch["batch_id"]],
-        )
-        said = db.execute(
-            "select error_message from metrics.pipeline_metrics"
-            " where table_name = %s and day = %s order by finished_at desc limit 1",
-            [table, day.date],
-        )
+        batch = db.execute(BATCH, [table, day.date]).fetchone()
+        batch_id = batch.pop("batch_id")
         found[table] = {
-            "rows": [row["row"] for row in rows],
-            "batch": {name: value for name, value in batch.items() if name != "batch_id"},
-            "rejects": rejects.fetchall(),
-            "said": said.fetchall(),
+            "rows": column(db, ROWS.format(table), [day.date]),
+            "batch": batch,
+            "rejects": tuples(db, REJECTS, [batch_id]),
+            "message": tuples(db, MESSAGE, [table, day.date]),
         }
     return found
 
 
 def check_both(db: psycopg.Connection, data: Path, day: Day, out: Path) -> dict[str, Any]:
-    """Land with Python, then what Spark made: the same is left. Gives it."""
+    """Land what Python reads, then what Spark wrote; returns what both left, which is the same."""
     land_day(data, day)
     by_python = state(db, day)
     for one in land_day(out, day):
         assert one.status in ("unchanged", "skipped", "failed"), one
     land_day(out, day, force=True)
     by_spark = state(db, day)
-    for table, found in by_python.items():
-        for what in found:
-            assert by_spark[table][what] == found[what], (table, what)
+    for table, parts in by_python.items():
+        for part, expected in parts.items():
+            assert by_spark[table][part] == expected, (table, part)
     return by_python
 
 
-def test_the_sample_days_are_the_same(
-    db: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sample_days_are_the_same(db, tmp_path, monkeypatch):
     for number in (1, 2, 3):
         day = parse_day(f"day{number}")
         if number == 3:  # with a job for every table, and files in slices
@@ -103,8 +98,8 @@ def test_the_sample_days_are_the_same(
 
 
 @pytest.fixture(scope="module")
-def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]]:
-    """A day of hard cases, what Spark made of it, and which files it read in slices."""
+def hard(tmp_path_factory) -> tuple[Path, Path, set[str]]:
+    """A day of hard cases, what Spark wrote of it, and the files that it read in slices."""
     folder = tmp_path_factory.mktemp("hard")
     files = {f"transactions/{name}": content for name, content in (LINES | WHOLE).items()}
     write_day(folder / "raw", **files, **REFUSED, **{"cards.json.gz": [{"id": "c"}]})
@@ -114,7 +109,7 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]
     sliced: set[str] = set()
     cut = slices.slices_of
 
-    def watched(*arguments: Any) -> Any:
+    def noted(*arguments: Any) -> Any:
         for parts in cut(*arguments):
             sliced.update(part.scanned.file.path for part in parts if part.end is not None)
             yield parts
@@ -123,13 +118,13 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, set[str]
         patch.setattr(slices, "SLICE", 8_000)
         patch.setattr(reading, "GROUP_BYTES", 200_000)
         patch.setattr(reading, "READ_HERE", 1_000)
-        patch.setattr(slices, "slices_of", watched)
+        patch.setattr(slices, "slices_of", noted)
         arguments = ["--day", "day1", "--data", f"{folder}/raw", "--out", f"{folder}/out"]
         assert main(arguments) == 0
     return folder / "raw", folder / "out", sliced
 
 
-def test_hard_cases_are_the_same(db: psycopg.Connection, hard: tuple[Path, Path, set[str]]) -> None:
+def test_hard_cases_are_the_same(db, hard):
     raw, out, sliced = hard
     found = check_both(db, raw, DAY, out)
     transactions = found["stg_transactions"]
@@ -142,19 +137,17 @@ def test_hard_cases_are_the_same(db: psycopg.Connection, hard: tuple[Path, Path,
     assert sliced == {f"transactions/{name}" for name in LINES} | set(REFUSED)
 
 
-def test_what_spark_has_read_is_not_read_again(
-    hard: tuple[Path, Path, set[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_spark_has_read_is_not_read_again(hard, tmp_path, capsys):
     _, out, _ = hard
     assert main(["--day", "day1", "--data", str(out), "--out", str(tmp_path)]) == 1
     assert "Spark has read this already" in capsys.readouterr().err
     assert main(["--day", "nay", "--data", "x"]) == 2
-    # it would be a folder called hdfs: on each machine
+    # else each machine would write to a folder of its own called hdfs:
     assert main(["--day", "day1", "--data", str(SAMPLE), "--out", "hdfs://node/read"]) == 2
     assert "hdfs:// is not for Daybook" in capsys.readouterr().err
 
 
-def test_what_cannot_be_planned_writes_nothing(tmp_path: Path) -> None:
+def test_a_day_that_cannot_be_planned_writes_nothing(tmp_path):
     write_day(tmp_path / "raw", **{"groups.json": "[]"})
     with pytest.raises(DaybookError, match="no record in its files"):
         reading.read_day(tmp_path / "raw", DAY, tmp_path / "out")
@@ -164,25 +157,26 @@ def test_what_cannot_be_planned_writes_nothing(tmp_path: Path) -> None:
             reading.read_day(tmp_path / "raw", DAY, out)
 
 
-def test_only_what_the_newest_reading_names_is_there(tmp_path: Path) -> None:
-    left = tmp_path / "out/day1/stg_agents" / f"{'0' * 32}.csv.zst"  # of a task that died
-    left.parent.mkdir(parents=True)
-    left.touch()
+def test_only_the_files_of_the_newest_reading_stay(tmp_path):
+    of_a_dead_task = tmp_path / "out/day1/stg_agents" / f"{'0' * 32}.csv.zst"
+    folder = of_a_dead_task.parent
+    folder.mkdir(parents=True)
+    of_a_dead_task.touch()
     for _ in range(2):
         reading.read_day(SAMPLE, DAY, tmp_path / "out")
-    assert len(list(left.parent.iterdir())) == 2  # rows and rejects, of the second alone
-    left.parent.rename(tmp_path / "elsewhere")
+    assert len(list(folder.iterdir())) == 2  # rows and rejects, of the second alone
+    folder.rename(tmp_path / "elsewhere")
     with pytest.raises(DaybookError, match="it is no longer there"):
         land_day(tmp_path / "out", DAY)
 
 
-def test_an_out_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_out_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(DaybookError, match="not to be written to"):
         reading.read_day(SAMPLE, DAY, tmp_path / "out")
 
 
-def test_another_declaration_is_refused(hard: tuple[Path, Path, set[str]], tmp_path: Path) -> None:
+def test_another_declaration_is_refused(hard, tmp_path):
     shutil.copytree(hard[1], tmp_path, dirs_exist_ok=True)
     manifest = tmp_path / "day1/_daybook.json"
     manifest.write_text(manifest.read_text().replace('"contact"', '"kontakt"'))
@@ -190,22 +184,18 @@ def test_another_declaration_is_refused(hard: tuple[Path, Path, set[str]], tmp_p
         land_day(tmp_path, DAY)
 
 
-def test_read_apart_from_this_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, db: psycopg.Connection
-) -> None:
+def test_reading_in_another_process_fails_and_stops_as_in_this_one(tmp_path, monkeypatch, db):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(DaybookError, match="Java is not installed"):
         reading.read_apart(str(SAMPLE), DAY)
     monkeypatch.delenv("JAVA_HOME")
-    asked = iter([None, None])
+    checks = iter([None, None])
     with pytest.raises(StopIteration):
-        reading.read_apart(str(SAMPLE), DAY, check=lambda: next(asked))
-    assert db.execute("select count(*) as n from bronze.load_batches").fetchone() == {"n": 0}
+        reading.read_apart(str(SAMPLE), DAY, check=lambda: next(checks))
+    assert statuses(db) == []
 
 
-def test_without_java_or_pyspark_it_says_what_installs_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_java_or_pyspark_it_says_what_installs_them(tmp_path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(DaybookError, match="apt-get install openjdk-17-jre-headless"):
         session.check_installed()
@@ -220,25 +210,21 @@ def test_without_java_or_pyspark_it_says_what_installs_them(
         session.check_installed()
 
 
-def test_spark_submit_runs_it_with_its_own_master(tmp_path: Path) -> None:
+def test_spark_submit_runs_it_with_its_own_master(tmp_path):
     import pyspark
 
     command = Path(pyspark.__file__).parent / "bin/spark-submit"
     of_spark = ["--master", "local[1]", "--conf", "spark.driver.memory=512m"]
     ours = ["--day", "day1", "--data", SAMPLE, "--out", tmp_path]
-    said = subprocess.run(
-        [command, *of_spark, "loaders/spark/__main__.py", *ours],
-        cwd=PROJECT,
-        env={k: v for k, v in os.environ.items() if k != "SPARK_MASTER"}
-        | {"PYTHONPATH": ".", "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
-        capture_output=True,
-        text=True,
-    )
-    assert said.returncode == 0, said.stdout + said.stderr
+    environment = {k: v for k, v in os.environ.items() if k != "SPARK_MASTER"}
+    environment |= {"PYTHONPATH": ".", "PYSPARK_PYTHON": sys.executable}
+    environment["SPARK_LOCAL_IP"] = "127.0.0.1"
+    done = run_command(command, *of_spark, "loaders/spark/__main__.py", *ours, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "day1/_daybook.json").is_file()
 
 
-def test_what_spark_submit_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_spark_submit_stay(monkeypatch):
     monkeypatch.delenv("SPARK_MASTER")
     known = {"spark.master": "spark://there:7077", "spark.ui.enabled": "true"}
     found = session.to_set(known)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
-import psycopg
 import pytest
 
 from benchmarks.cluster import WAIT, Cluster, until
@@ -17,15 +15,11 @@ from loaders.landing import land_day
 from loaders.spark import reading, session
 from tests.test_spark import state
 
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.slow,
-    pytest.mark.usefixtures("warehouse"),
-]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.usefixtures("warehouse")]
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
     made = Cluster(tmp_path, "600m")
     monkeypatch.setenv("SPARK_MASTER", made.master)
@@ -37,9 +31,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     made.stop()
 
 
-def test_a_worker_that_dies_in_the_middle_changes_nothing(
-    cluster: Cluster, db: psycopg.Connection, tmp_path: Path
-) -> None:
+def test_a_worker_that_dies_in_the_middle_changes_nothing(cluster, db, tmp_path):
     day = parse_day(day_text(0))
     write_day(tmp_path / "raw", 0, transactions=range(50_000), groups=200, agents=200, flaws=True)
     land_day(tmp_path / "raw", day)

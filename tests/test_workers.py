@@ -1,11 +1,9 @@
-"""Several workers land what one does, row by row, and whoever dies leaves what stood."""
+"""Several workers land the same rows as one, and one that dies changes nothing."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -19,10 +17,10 @@ from loaders.days import parse_day
 from loaders.errors import DaybookError, DriverError
 from loaders.partition import drop_leaves
 from loaders.retention import sweep_orphans
-from loaders.sources import PROJECT, declared_tables
+from loaders.sources import declared_tables
 from tests.hard_day import LINES, PLAIN_LINE, WHOLE, csv, generated, one_each, records
 from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
-from tests.watching import ROW, fails, sleeps, until
+from tests.watching import ROW, column, fails, run_python, sleeps, tuples, until, value
 
 pytestmark = pytest.mark.usefixtures("warehouse")
 Hired = Callable[[int], AbstractContextManager[list[workers.Worker]]]
@@ -30,7 +28,7 @@ QUOTED = "transaction_id,user_name\n" + "".join(f't{n},"a, ""{n}"""\n' for n in 
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small(monkeypatch) -> None:
     monkeypatch.setattr(slices, "SLICE", 3_000)
     monkeypatch.setattr(slices, "WORTH", 2_000)
 
@@ -48,10 +46,9 @@ def landed_by(db: psycopg.Connection, root: Path, many: int, **options: Any) -> 
     (batch,) = batches(db)
     columns = ("status", "rows_in_files", "rows_landed", "rows_rejected", "drift", "source_files")
     noted = {name: batch[name] for name in (*columns, "fingerprint")}
-    left = db.execute(
-        "select relname from pg_class where relname ~ '_p[0-9]{8}_[0-9]+' and not relispartition"
-    ).fetchall()
-    return landed, rejects(db), noted, error, left
+    own = "relname ~ '_p[0-9]{8}_[0-9]+' and not relispartition"
+    leaves = column(db, f"select relname from pg_class where {own}")
+    return landed, rejects(db), noted, error, leaves
 
 
 FOLDER = {
@@ -104,13 +101,7 @@ def staying() -> Iterator[Hired]:
 
 
 @pytest.mark.parametrize("day", DAYS)
-def test_several_workers_land_what_one_does(
-    tmp_path: Path,
-    db: psycopg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-    staying: Hired,
-    day: str,
-) -> None:
+def test_several_workers_land_what_one_does(tmp_path, db, monkeypatch, staying, day):
     monkeypatch.setattr(workers, "started_workers", staying)
     for path, content in DAYS[day].items():
         write(tmp_path / "day1", path, content)
@@ -119,47 +110,38 @@ def test_several_workers_land_what_one_does(
 
 @pytest.mark.parametrize("day", ["quotes", "a folder of all kinds"])
 @pytest.mark.parametrize("many", [1, 3])
-def test_what_workers_have_read_is_attached_without_a_scan(
-    tmp_path: Path, db: psycopg.Connection, day: str, many: int
-) -> None:
+def test_what_workers_have_read_is_attached_without_a_scan(tmp_path, db, day, many):
     """And no check constraint stays on it, which each later row would have to pass."""
     for path, content in DAYS[day].items():
         write(tmp_path / "day1", path, content)
     land_one(tmp_path, workers=many)
-    leaves = db.execute(
-        "select pg_stat_get_numscans(relid) as scans, (select count(*) from pg_constraint"
-        " where conrelid = relid and contype = 'c') as checks"
+    scans_and_checks = (
+        "select pg_stat_get_numscans(relid), (select count(*) from pg_constraint"
+        " where conrelid = relid and contype = 'c')"
         " from pg_partition_tree('bronze.stg_transactions') where isleaf"
-    ).fetchall()
-    assert leaves == [{"scans": 0, "checks": 0}] * many
+    )
+    assert tuples(db, scans_and_checks) == [(0, 0)] * many
 
 
-def test_a_big_file_is_shared_and_its_parts_are_one_day(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_big_file_is_shared_and_its_parts_are_one_day(tmp_path, db, monkeypatch):
     write(tmp_path, "day1/transactions.csv", QUOTED)
     assert land_one(tmp_path, workers=3).rows_landed == 2000
-    leaves = "select count(*) as n from pg_partition_tree('bronze.stg_transactions') where isleaf"
-    assert db.execute(leaves).fetchone() == {"n": 3}
+    leaves = "select count(*) from pg_partition_tree('bronze.stg_transactions') where isleaf"
+    assert value(db, leaves) == 3
     assert len({row["_loaded_at"] for row in rows(db)}) == 1
     assert land_one(tmp_path, workers=3).status == "unchanged"
     [landed] = [row for row in batches(db) if row["rows_landed"]]
-    batch = ledger.Batch(
-        declared_tables()["stg_transactions"],
-        parse_day("day1"),
-        "",
-        landed["batch_id"],
-        landed["started_at"],
-    )
+    table, key = declared_tables()["stg_transactions"], (landed["batch_id"], landed["started_at"])
+    batch = ledger.Batch(table, parse_day("day1"), "", *key)
     drop_leaves(db, batch)  # where the answer to its commit was lost
-    assert db.execute(leaves).fetchone() == {"n": 3}
+    assert value(db, leaves) == 3
     monkeypatch.setattr(slices, "WORTH", 1 << 20)  # not worth a process
     assert land_one(tmp_path, workers=3, force=True).rows_landed == 2000
-    assert db.execute(leaves).fetchone() == {"n": 1}
+    assert value(db, leaves) == 1
 
 
 @pytest.fixture
-def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def pids(monkeypatch) -> list[int]:
     """Of the workers that a landing starts."""
     started: list[int] = []
     start = workers.subprocess.Popen
@@ -173,14 +155,14 @@ def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return started
 
 
-def test_a_worker_at_work_ends_with_its_parent() -> None:
+def test_a_worker_at_work_ends_with_its_parent():
     with workers.Worker("") as worker:
         worker._end.send((sleeps,))
         worker._end.close()
         assert until(lambda: worker._process.poll() is not None, 20)
 
 
-def test_an_error_comes_whole_or_is_known_by_its_name() -> None:
+def test_an_error_comes_whole_or_is_known_by_its_name():
     with workers.Worker("") as worker:
         with pytest.raises(DriverError) as raised:
             worker.ask((fails, True))
@@ -190,9 +172,7 @@ def test_an_error_comes_whole_or_is_known_by_its_name() -> None:
             worker.ask((fails, False))
 
 
-def test_a_worker_that_is_killed_leaves_what_stood(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, pids: list[int]
-) -> None:
+def test_a_worker_that_is_killed_leaves_what_stood(tmp_path, db, monkeypatch, pids):
     write(tmp_path, "day1/transactions.csv", HEADER + TENS)
     land_one(tmp_path)
     write(tmp_path, "day1/transactions.csv", QUOTED)
@@ -211,9 +191,7 @@ def test_a_worker_that_is_killed_leaves_what_stood(
     assert sweep_orphans(flow_run_id="x") == []  # the first had committed, and was dropped
 
 
-def test_what_a_killed_run_leaves_is_swept(
-    tmp_path: Path, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_run_leaves_is_swept(tmp_path, db, monkeypatch):
     write(tmp_path, "day1/transactions.csv", QUOTED)
 
     def die(*_: Any) -> None:
@@ -230,7 +208,7 @@ def test_what_a_killed_run_leaves_is_swept(
     assert sweep_orphans(flow_run_id="x") == [f"bronze.stg_transactions_p19700102_{batch}_1"]
 
 
-def test_workers_end_with_their_parent(tmp_path: Path, db: psycopg.Connection) -> None:
+def test_workers_end_with_their_parent(tmp_path, db):
     """Killed while it checks what they have read: nothing is seen, and the sweep finds the rest."""
     write(tmp_path, "day1/transactions.csv", QUOTED)
     code = (
@@ -239,15 +217,10 @@ def test_workers_end_with_their_parent(tmp_path: Path, db: psycopg.Connection) -
         "landing.Reading.check = lambda reading: os.kill(os.getpid(), signal.SIGKILL);"
         "landing.land_day(sys.argv[1], parse_day('day1'), tables=['stg_transactions'], workers=2)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT, check=False)
+    done = run_python("-c", code, tmp_path)
     assert done.returncode == -signal.SIGKILL
-    until(
-        lambda: (
-            not db.execute(
-                "select from pg_stat_activity where application_name like 'daybook land%'"
-            ).fetchall()
-        )
-    )
+    sessions = "select pid from pg_stat_activity where application_name like 'daybook land%'"
+    until(lambda: not column(db, sessions))
     assert rows(db) == []
     landing.reap_running()
     assert len(sweep_orphans(flow_run_id="x")) == 1
