@@ -1,9 +1,8 @@
-"""The strategy `upsert` held by dbt's own tests of adapters, in a project of theirs."""
+"""The strategy `upsert` under dbt's own tests for adapters, in their project."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ KEY = ["state", "county", "city"]
 
 
 @pytest.fixture(scope="class")
-def dbt_profile_target(shared_home: Path) -> dict[str, Any]:
+def dbt_profile_target(shared_home) -> dict[str, Any]:
     copy_database(shared_home, MIGRATED)
     host = server.address(shared_home)["host"]
     at = {"host": host, "port": 5432, "user": "daybook", "pass": "", "dbname": DATABASE}
@@ -81,7 +80,7 @@ class TestUniqueKey(unique_id.SubBaseIncrementalUniqueKey):
     test__no_update = unique_id.BaseIncrementalUniqueKey.test__trinary_unique_key_list_no_update
 
     @pytest.mark.parametrize("keys", ["no_unique_key", "empty_str_unique_key"])
-    def test_a_model_without_a_key_is_refused(self, project: Any, keys: str) -> None:
+    def test_a_model_without_a_key_is_refused(self, project, keys):
         run_dbt(["seed", "--select", "seed", "--full-refresh"])
         run_dbt(["run", "--select", keys, "--full-refresh"])
         (again,) = run_dbt(["run", "--select", keys], expect_pass=False).results
@@ -101,7 +100,7 @@ class TestOrder:
         said = "values (1, {{ var('at') }}, '{{ var('said') }}')"
         return {"mine.sql": f'select * from ({said}) as given ("Group", "At", said)'}
 
-    def test_the_last_write_wins_whatever_comes_last(self, project: Any) -> None:
+    def test_the_last_write_wins_whatever_comes_last(self, project):
         for at, said in ((2, "first"), (3, "newer"), (1, "late")):
             run_dbt(["run", "--vars", f"{{at: {at}, said: {said}}}"])
         found = project.run_sql("select said from {schema}.mine", fetch="all")

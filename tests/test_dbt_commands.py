@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from itertools import islice
-from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
@@ -14,8 +13,7 @@ from loaders import warehouse
 from tests import worlds
 from tests.conftest import MIGRATED
 from tests.test_dbt_ways import crash, seen
-from tests.test_property import Begin, agree, begin
-from tests.worlds import World
+from tests.test_property import DRAWN, agree, begin
 
 __all__ = ["begin"]  # a fixture
 
@@ -32,26 +30,14 @@ _SELECTED = st.builds(
     st.sampled_from(["--select", "--exclude"]),
     _PART,
 )
-COMMANDS = st.one_of(
-    _SELECTED,
-    _SELECTED,
-    _SELECTED,
-    st.sampled_from([["retry"], ["crash"], ["run", "--full-refresh"]]),
-)
+_OTHERS = st.sampled_from([["retry"], ["crash"], ["run", "--full-refresh"]])
+COMMANDS = st.one_of(*[_SELECTED] * 3, _OTHERS)
 MARTS = ("marts.application_spend_monthly", "marts.unused_access", "marts.inactive_groups")
 
 
 @given(world=worlds.worlds(), commands=st.lists(COMMANDS, min_size=12, max_size=12))
-@settings(
-    derandomize=True,
-    max_examples=2,
-    deadline=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_any_commands_end_as_the_fold_says_once_all_is_built(
-    begin: Begin, shared_home: Path, world: World, commands: list[list[str]]
-) -> None:
+@settings(DRAWN, max_examples=2)
+def test_any_commands_end_as_the_fold_says_once_all_is_built(begin, shared_home, world, commands):
     run, left, done = begin(MIGRATED), iter([*commands[:1], ["crash"], *commands[1:]]), 0
     for number, version, is_built in world.steps:
         run.land(number, world.days[number][version])

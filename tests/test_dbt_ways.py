@@ -18,7 +18,7 @@ from loaders import landing, lock, server, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
 from tests.silver_world import World, agent, group, transaction
-from tests.watching import is_gone, until
+from tests.watching import column, is_gone, tuples, until, value
 
 LATER = "2026-01-06T00:00:00Z"
 DAY1 = {
@@ -40,7 +40,6 @@ DAY2 = {
     ],
     "budgets": [{"budget_id": "b1", "name": "Travel", "limit_amount": "20"}],
 }
-Settled = Callable[[World], dict[str, list[str]]]
 TABLES = (
     *("silver.agents", "silver.agent_status_history", "silver.groups", "silver.group_memberships"),
     *("silver.transactions", "silver.roles", "silver.agent_roles", "silver.agent_role_history"),
@@ -53,15 +52,8 @@ TABLES = (
 def seen(db: Any, tables: tuple[str, ...] = TABLES) -> dict[str, list[str]]:
     """All rows of these tables, but for when and by which batch they were written."""
     volatile = "array['_updated_at', '_batch_id', '_day', '_source_file', '_source_row']"
-    return {
-        table: sorted(
-            row["row"]
-            for row in db.execute(
-                f"select (to_jsonb(held) - {volatile})::text as row from {table} as held"
-            )
-        )
-        for table in tables
-    }
+    query = f"select (to_jsonb(held) - {volatile})::text from {{}} as held"
+    return {table: sorted(column(db, query.format(table))) for table in tables}
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +63,7 @@ def _ends() -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def two_days(world: World, once: Callable[..., None], _ends: dict[str, list[str]]) -> World:
+def two_days(world, once, _ends) -> World:
     """Day 1 built, day 2 landed."""
 
     def make() -> None:
@@ -89,7 +81,7 @@ def two_days(world: World, once: Callable[..., None], _ends: dict[str, list[str]
 
 
 @pytest.fixture
-def settled(_ends: dict[str, list[str]]) -> Callable[[World], dict[str, list[str]]]:
+def settled(_ends) -> Callable[[World], dict[str, list[str]]]:
     """A plain build ends where one that nothing came before does."""
 
     def build(world: World) -> dict[str, list[str]]:
@@ -125,9 +117,7 @@ WAYS: dict[str, list[list[str]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_plain_build_ends_the_same_whatever_came_before(
-    two_days: World, settled: Settled, way: str
-) -> None:
+def test_a_plain_build_ends_the_same_whatever_came_before(two_days, settled, way):
     for command, *options in WAYS[way]:
         unit = ["--exclude-resource-type", "unit_test"] if command == "build" else []
         two_days.dbt(command, *options, *unit)
@@ -138,24 +128,18 @@ def test_a_plain_build_ends_the_same_whatever_came_before(
 
 
 @pytest.mark.parametrize("options", [["--fail-fast"], []], ids=["fail-fast", "retry"])
-def test_a_model_that_failed_is_made_good(
-    two_days: World, settled: Settled, options: list[str]
-) -> None:
+def test_a_model_that_failed_is_made_good(two_days, settled, options):
     two_days.db.execute("alter table silver.budgets add constraint broken check (false) not valid")
     build = ["build", "--exclude-resource-type", "unit_test"]
     assert not two_days.dbt(*build, *options).success
     two_days.db.execute("alter table silver.budgets drop constraint broken")
     if not options:
         assert two_days.dbt("retry").success
-        assert two_days.db.execute("select limit_amount from silver.budgets").fetchone() == {
-            "limit_amount": 20
-        }
+        assert value(two_days.db, "select limit_amount from silver.budgets") == 20
     settled(two_days)
 
 
-def test_a_part_built_after_a_crash_of_the_server_deletes_nothing(
-    world: World, shared_home: Path
-) -> None:
+def test_a_part_built_after_a_crash_of_the_server_deletes_nothing(world, shared_home):
     world.day("day1", **DAY1)
     before = seen(world.db)
     with world.without_session():
@@ -166,26 +150,26 @@ def test_a_part_built_after_a_crash_of_the_server_deletes_nothing(
     assert seen(world.db) == before
 
 
-def test_a_model_built_without_its_records_says_so_and_writes_nothing(two_days: World) -> None:
+def test_a_model_built_without_its_records_says_so_and_writes_nothing(two_days):
     before = seen(two_days.db)
     result = two_days.dbt("build", "--select", "silver.agents")
     assert not result.success
-    said = " ".join(str(node.message) for node in result.result)
-    assert "int_agents_records has yet to take in stg_agent_details of day2" in said
-    assert "dbt build --select +agents" in said
+    messages = " ".join(str(node.message) for node in result.result)
+    assert "int_agents_records has yet to take in stg_agent_details of day2" in messages
+    assert "dbt build --select +agents" in messages
     assert seen(two_days.db) == before
 
 
-def test_a_day_that_is_asked_for_is_all_that_is_built(world: World) -> None:
+def test_a_day_that_is_asked_for_is_all_that_is_built(world):
     world.land("day1", **DAY1)
     world.land("day2", **DAY2)
     world.build(day="day1")
-    days = world.db.execute("select distinct day::text from metrics.row_ledger").fetchall()
-    assert days == [{"day": "1970-01-02"}]
+    days = column(world.db, "select distinct day::text from metrics.row_ledger")
+    assert days == ["1970-01-02"]
     assert len(world.rows("agents")) == 2
 
 
-def test_compile_shows_what_a_build_will_run(two_days: World) -> None:
+def test_compile_shows_what_a_build_will_run(two_days):
     result = two_days.dbt("compile", "--select", "int_transactions_records", "transactions")
     shown = {node.node.name: node.node.compiled_code for node in result.result}
     assert "'{1970-01-03}'::date []" in shown["int_transactions_records"]
@@ -193,7 +177,7 @@ def test_compile_shows_what_a_build_will_run(two_days: World) -> None:
     assert two_days.dbt("show", "--select", "int_transactions_records").success
 
 
-def test_empty_is_refused_before_anything_is_written(two_days: World) -> None:
+def test_empty_is_refused_before_anything_is_written(two_days):
     before = seen(two_days.db)
     with pytest.raises(Exception, match="--empty would put empty views before the readers"):
         two_days.dbt("build", "--empty")
@@ -201,24 +185,22 @@ def test_empty_is_refused_before_anything_is_written(two_days: World) -> None:
 
 
 @pytest.mark.parametrize("day", ["foo", "day0", "2026-02-30", "2026-01-05"])
-def test_a_day_that_the_warehouse_cannot_hold_is_refused(
-    two_days: World, monkeypatch: pytest.MonkeyPatch, day: str
-) -> None:
+def test_a_day_that_the_warehouse_cannot_hold_is_refused(two_days, monkeypatch, day):
     monkeypatch.setattr(warehouse, "pgoptions", lambda *_: f"-c app.day={day}")
-    said = "the other calendar" if day == "2026-01-05" else "a day is 2026-01-05 or day1"
-    with pytest.raises(Exception, match=f"app.day is {day}.*{said}"):
+    message = "the other calendar" if day == "2026-01-05" else "a day is 2026-01-05 or day1"
+    with pytest.raises(Exception, match=f"app.day is {day}.*{message}"):
         two_days.dbt("build")
 
 
-def test_what_is_declared_and_not_there_is_named_with_what_makes_it(two_days: World) -> None:
+def test_what_is_declared_and_not_there_is_named_with_what_makes_it(two_days):
     two_days.db.execute("alter table bronze.stg_roles drop column agent_type cascade")
     with pytest.raises(Exception, match=r"stg_roles\.agent_type\. .* loaders\.warehouse migrate"):
         two_days.dbt("build")
 
 
 def test_a_key_that_changed_is_refused_until_its_table_is_made_anew(
-    two_days: World, _dbt_session: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    two_days, _dbt_session, monkeypatch
+):
     changed = "alter table silver.roles drop constraint roles_pkey, add unique (role_id, name)"
     two_days.db.execute(changed)
     again = "dbt build --full-refresh --select tag:roles"
@@ -233,17 +215,17 @@ def test_a_key_that_changed_is_refused_until_its_table_is_made_anew(
         two_days.dbt("build")
 
 
-def test_a_build_by_hand_says_who_holds_the_warehouse(two_days: World) -> None:
+def test_a_build_by_hand_says_who_holds_the_warehouse(two_days):
     before = seen(two_days.db)
     with lock.run_lock("daybook run r1 day2"):
         result = two_days.dbt("run", "--select", "int_roles_records", "roles")
     assert not result.success
-    said = " ".join(str(node.message) for node in result.result)
-    assert "held by daybook run r1 day2" in said
+    messages = " ".join(str(node.message) for node in result.result)
+    assert "held by daybook run r1 day2" in messages
     assert seen(two_days.db) == before
 
 
-def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world: World) -> None:
+def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world):
     world.day("day1", **DAY1)
     ledger = seen(world.db, ("metrics.row_ledger",))
     landing.land_day(world.folder, parse_day("day1"), force=True, allow_shrink=True)
@@ -252,13 +234,13 @@ def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world: Wor
 
 
 @pytest.fixture(scope="session")
-def hand_folder(tmp_path_factory: pytest.TempPathFactory, dbt_folder: Path) -> Path:
+def hand_folder(tmp_path_factory, dbt_folder) -> Path:
     """A profile, and targets that are parsed once a process: the first by the fixture `dbt`."""
     return Path(shutil.copytree(dbt_folder, tmp_path_factory.mktemp("by-hand") / "dbt"))
 
 
 @pytest.fixture
-def by_hand(hand_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def by_hand(hand_folder, monkeypatch) -> Callable[..., Any]:
     """dbt as it is typed."""
     monkeypatch.chdir(PROJECT)
 
@@ -273,19 +255,15 @@ def by_hand(hand_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return run
 
 
-def test_a_build_has_nothing_to_warn_of(world: World) -> None:
+def test_a_build_has_nothing_to_warn_of(world):
     """Not of a numeric without a precision either: so no warning has to be silenced."""
     chosen = ("--select", "marts", "--exclude-resource-type", "unit_test")
     assert world.dbt("build", *chosen, "--warn-error").success
 
 
 def test_a_clone_and_a_build_of_it_leave_the_other_target_alone(
-    two_days: World,
-    settled: Settled,
-    by_hand: Callable[..., Any],
-    hand_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    two_days, settled, by_hand, hand_folder, monkeypatch
+):
     monkeypatch.setenv("DBT_DEV_SCHEMA", "mine")
     before = seen(two_days.db)
     assert by_hand("parse").success
@@ -295,19 +273,14 @@ def test_a_clone_and_a_build_of_it_leave_the_other_target_alone(
     assert by_hand("build", "--target", "dev", *unit, target_path="dev").success
     assert seen(two_days.db) == before
     found = settled(two_days)
-    mine = tuple(f"mine_{table}" for table in ("silver.agents", "silver.transactions"))
-    assert list(seen(two_days.db, mine).values()) == [
-        found["silver.agents"],
-        found["silver.transactions"],
-    ]
+    tables = ("silver.agents", "silver.transactions")
+    mine = seen(two_days.db, tuple(f"mine_{table}" for table in tables))
+    assert [*mine.values()] == [found[table] for table in tables]
 
 
 def test_what_is_modified_builds_on_what_another_target_has(
-    two_days: World,
-    by_hand: Callable[..., Any],
-    hand_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    two_days, by_hand, hand_folder, monkeypatch
+):
     monkeypatch.setenv("DBT_DEV_SCHEMA", "mine")
     assert by_hand("parse").success
     before = seen(two_days.db)
@@ -327,9 +300,7 @@ snapshots:
 """
 
 
-def test_a_snapshot_of_silver_holds_what_each_build_left(
-    two_days: World, settled: Settled, by_hand: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_snapshot_of_silver_holds_what_each_build_left(two_days, settled, by_hand, tmp_path):
     project = tmp_path / "project"
     for name in ("models", "macros", "seeds"):
         shutil.copytree(PROJECT / name, project / name)
@@ -339,24 +310,22 @@ def test_a_snapshot_of_silver_holds_what_each_build_left(
     assert by_hand("snapshot", project=project, target_path="snapshot").success
     settled(two_days)
     assert by_hand("snapshot", project=project, target_path="snapshot").success
-    held = two_days.db.execute(
+    versions = tuples(
+        two_days.db,
         "select agent_id, name, status, dbt_valid_to is null as is_last"
-        " from snapshots.agents_snapshot order by agent_id, dbt_valid_from"
-    ).fetchall()
-    assert [tuple(row.values()) for row in held if row["agent_id"] == "1"] == [
-        ("1", "Agent 1", "active", False),
-        ("1", "renamed", "active", True),
-    ]
-    latest = [(row["agent_id"], row["name"], row["status"]) for row in held if row["is_last"]]
-    assert latest == [tuple(r.values()) for r in two_days.rows("agents", "agent_id, name, status")]
+        " from snapshots.agents_snapshot order by agent_id, dbt_valid_from",
+    )
+    first = [version for version in versions if version[0] == "1"]
+    assert first == [("1", "Agent 1", "active", False), ("1", "renamed", "active", True)]
+    latest = [tuple(version) for *version, is_last in versions if is_last]
+    agents = "select agent_id, name, status from silver.agents order by 1"
+    assert latest == tuples(two_days.db, agents)
 
 
 MODEL = re.compile(r'"node_id": "model\.daybook\.(\w+)"')
 
 
-def test_a_model_asks_for_its_plan_once_and_for_its_columns_from_the_catalogue(
-    two_days: World, by_hand: Callable[..., Any]
-) -> None:
+def test_a_model_asks_for_its_plan_once_and_for_its_columns_from_the_catalogue(two_days, by_hand):
     asked: dict[str, list[str]] = defaultdict(list)
 
     def on_event(event: Any) -> None:

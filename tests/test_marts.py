@@ -18,29 +18,17 @@ from loaders.days import parse_day
 from loaders.match import match_names
 from loaders.personal import personal
 from tests.silver_world import World, agent, group, transaction
+from tests.watching import column, tuples
 
 SIGN = {"AUTHORIZATION": 1, "CLEARING": 1, "REFUND": -1}
 MERCHANTS = {"NOTION LABS INC": "Notion", "SLACK T0123": "Slack", "CORNER BAKERY 12": None}
-PEOPLE = 12
-NAMES = dict(
-    enumerate(
-        [
-            "Ada Brook",
-            "Ben Carver",
-            "Cleo Dunn",
-            "Dov Easton",
-            "Eve Farrow",
-            "Finn Gale",
-            "Gus Holm",
-            "Hana Ito",
-            "Ivo Jansen",
-            "Joy Kline",
-            "Kai Lund",
-            "Lea Moser",
-        ],
-        start=1,
-    )
+FIRST = ("Ada", "Ben", "Cleo", "Dov", "Eve", "Finn", "Gus", "Hana", "Ivo", "Joy", "Kai", "Lea")
+LAST = (
+    *("Brook", "Carver", "Dunn", "Easton", "Farrow", "Gale"),
+    *("Holm", "Ito", "Jansen", "Kline", "Lund", "Moser"),
 )
+NAMES = dict(enumerate(map("{} {}".format, FIRST, LAST), start=1))
+PEOPLE = len(NAMES)
 
 
 def a_month(world: World, seed: int, days: int) -> list[str]:
@@ -64,23 +52,16 @@ def a_month(world: World, seed: int, days: int) -> list[str]:
         ]
         for _ in range(20):
             person = roll.randint(1, PEOPLE)
-            at = start + timedelta(days=number, seconds=roll.randint(0, 86399))
-            written.append(
-                transaction(
-                    f"t{len(written)}",
-                    transaction_type=roll.choice(
-                        ["AUTHORIZATION", "CLEARING", "REFUND", "DECLINE"]
-                    ),
-                    occurred_time=at.isoformat(),
-                    updated_time=at.isoformat(),
-                    user_id=f"u{person}",
-                    user_name=NAMES[person],
-                    raw_merchant_name=roll.choice(list(MERCHANTS)),
-                    amount_minor=str(roll.randint(1, 100_000)),
-                    currency=roll.choice(["USD", "AED"]),
-                    exchange_rate="0.27229",
-                )
-            )
+            at = (start + timedelta(days=number, seconds=roll.randint(0, 86399))).isoformat()
+            values = {
+                "transaction_type": roll.choice([*SIGN, "DECLINE"]),
+                **{"occurred_time": at, "updated_time": at},
+                **{"user_id": f"u{person}", "user_name": NAMES[person]},
+                "raw_merchant_name": roll.choice(list(MERCHANTS)),
+                "amount_minor": str(roll.randint(1, 100_000)),
+                **{"currency": roll.choice(["USD", "AED"]), "exchange_rate": "0.27229"},
+            }
+            written.append(transaction(f"t{len(written)}", **values))
         today = written[-20:]
         for clearing in [row for row in today if row["transaction_type"] == "CLEARING"][:2]:
             roll.choice(today)["child_transaction_ids"] = [clearing["transaction_id"]]
@@ -88,26 +69,14 @@ def a_month(world: World, seed: int, days: int) -> list[str]:
             older = dict(roll.choice(written[:-20]), amount_minor="77")
             older["updated_time"] = (start + timedelta(days=number)).isoformat()
             today = [*today, older]
-        world.write(
-            name,
-            agents=list(people.values()),
-            groups=tree,
-            transactions=today,
-            budgets=[
-                {"budget_id": f"b{n}", "name": f"B{n}", "limit_amount": n * 100, "spent_total": 33}
-                for n in range(3)
-            ],
-            cards=[
-                {
-                    "card_id": f"c{n}",
-                    "status": "active",
-                    "type": "virtual",
-                    "created_time": "2026-01-01",
-                    "user_id": f"u{n}",
-                }
-                for n in range(1, PEOPLE + 1, 2)
-            ],
-        )
+        budgets = [
+            {"budget_id": f"b{n}", "name": f"B{n}", "limit_amount": n * 100, "spent_total": 33}
+            for n in range(3)
+        ]
+        card = {"status": "active", "type": "virtual", "created_time": "2026-01-01"}
+        cards = [card | {"card_id": f"c{n}", "user_id": f"u{n}"} for n in range(1, PEOPLE + 1, 2)]
+        tables = {"groups": tree, "transactions": today, "budgets": budgets, "cards": cards}
+        world.write(name, agents=list(people.values()), **tables)
     return names
 
 
@@ -146,7 +115,7 @@ def spend(folder: Path, days: list[str]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def month(world: World) -> tuple[World, list[str]]:
+def month(world) -> tuple[World, list[str]]:
     days = a_month(world, seed=7, days=31)
     for day in days:
         landing.land_day(world.folder, parse_day(day), allow_shrink=True)
@@ -155,7 +124,7 @@ def month(world: World) -> tuple[World, list[str]]:
     return world, days
 
 
-def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) -> None:
+def test_every_mart_says_what_the_raw_files_say(month):
     world, days = month
     rows = spend(world.folder, days)
 
@@ -163,16 +132,10 @@ def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) 
         key: (part["usd"].sum(), len(part), part["user_id"].nunique())
         for key, part in rows.groupby(["application", "month"])
     }
-    found = {
-        (row["application"], f"{row['month']:%Y-%m}"): (
-            row["usd"],
-            row["transactions"],
-            row["users"],
-        )
-        for row in world.db.execute("select * from marts.application_spend_monthly")
-    }
-    assert found == expected
-    assert {key[0] for key in found} == {"Notion", "Slack", "unmatched"}
+    columns = "application, month, usd, transactions, users"
+    found = tuples(world.db, f"select {columns} from marts.application_spend_monthly")
+    assert {(name, f"{month:%Y-%m}"): tuple(rest) for name, month, *rest in found} == expected
+    assert {name for name, _ in expected} == {"Notion", "Slack", "unmatched"}
 
     groups = raw(world.folder, days[-1:], "groups")
     ever = set(raw(world.folder, days, "agents")["agent_id"])
@@ -195,18 +158,12 @@ def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) 
         for name, part in rows[rows["agent_id"].isin(everyone)].groupby("month"):
             direct = part[part["agent_id"].isin(members[one])]["usd"].sum()
             by_group[one, name] = (direct, part["usd"].sum())
-    found_by_group = {
-        (row["group_id"], f"{row['month']:%Y-%m}"): (row["usd_direct"], row["usd_total"])
-        for row in world.db.execute("select * from marts.spend_by_group_monthly")
-    }
-    assert found_by_group == by_group
+    columns = "group_id, month, usd_direct, usd_total"
+    found = tuples(world.db, f"select {columns} from marts.spend_by_group_monthly")
+    assert {(one, f"{month:%Y-%m}"): tuple(usd) for one, month, *usd in found} == by_group
 
-    shares = world.db.execute("select budget_id, share from marts.budget_utilisation").fetchall()
-    assert {row["budget_id"]: row["share"] for row in shares} == {
-        "b0": None,
-        "b1": Decimal("0.3300"),
-        "b2": Decimal("0.1650"),
-    }
+    shares = tuples(world.db, "select budget_id, share from marts.budget_utilisation order by 1")
+    assert shares == [("b0", None), ("b1", Decimal("0.3300")), ("b2", Decimal("0.1650"))]
 
     today = set(raw(world.folder, days[-1:], "agents")["agent_id"])
     waste = {}
@@ -216,24 +173,15 @@ def test_every_mart_says_what_the_raw_files_say(month: tuple[World, list[str]]) 
         if held + cards:
             usd = rows[rows["agent_id"] == one]["usd"].sum()
             waste[one] = (held, 0, cards, usd)
-    found_waste = {
-        row["agent_id"]: (
-            row["memberships"],
-            row["roles"],
-            row["cards"],
-            row["usd_last_90_days"],
-        )
-        for row in world.db.execute("select * from marts.unused_access")
-    }
-    assert found_waste == waste
-    assert waste
+    columns = "agent_id, memberships, roles, cards, usd_last_90_days"
+    found = tuples(world.db, f"select {columns} from marts.unused_access")
+    assert {one: tuple(figures) for one, *figures in found} == waste != {}
 
     quiet = {one for one in members if not any(members[other] & today for other in below(one))}
-    found_quiet = world.db.execute("select group_id from marts.inactive_groups").fetchall()
-    assert {row["group_id"] for row in found_quiet} == quiet
+    assert set(column(world.db, "select group_id from marts.inactive_groups")) == quiet
 
 
-def test_the_90_days_end_with_the_newest_transaction(world: World) -> None:
+def test_the_90_days_end_with_the_newest_transaction(world):
     cents = {
         "2025-09-30T10:00:00Z": 100_000,
         "2025-10-07T10:00:00Z": 10_000,
@@ -253,20 +201,21 @@ def test_the_90_days_end_with_the_newest_transaction(world: World) -> None:
     match_names(None, flow_run_id="marts")
     world.land("2026-01-06", groups=groups)
     world.build()
-    found = world.db.execute("select agent_id, usd_last_90_days::text from marts.unused_access")
-    assert found.fetchall() == [{"agent_id": "2", "usd_last_90_days": "11.1100"}]
+    found = tuples(world.db, "select agent_id, usd_last_90_days::text from marts.unused_access")
+    assert found == [("2", "11.1100")]
 
 
-def test_readers_see_marts_and_metrics_and_nobodys_name(world: World) -> None:
+def test_readers_see_marts_and_metrics_and_no_personal_column(world):
     world.day("day1", transactions=[transaction("t", user_name="Person A")])
-    seen = world.db.execute(
+    readable = tuples(
+        world.db,
         "select table_schema, table_name, column_name from information_schema.column_privileges"
         " where grantee in ('daybook_reader', 'PUBLIC') and privilege_type = 'SELECT'"
-        " and table_schema not in ('pg_catalog', 'information_schema')"
-    ).fetchall()
-    assert {row["table_schema"] for row in seen} == {"marts", "metrics"}
-    assert not [row for row in seen if personal(row["table_name"], [row["column_name"]])]
-    named = {(row["table_name"]) for row in seen if row["column_name"] == "name"}
+        " and table_schema not in ('pg_catalog', 'information_schema')",
+    )
+    assert {schema for schema, *_ in readable} == {"marts", "metrics"}
+    assert not [one for one in readable if personal(one[1], [one[2]])]
+    named = {table for _, table, name in readable if name == "name"}
     assert named == {"group_activity", "inactive_groups", "budget_utilisation"}
     with world.db.transaction():
         world.db.execute("set local role daybook_reader")
@@ -275,29 +224,24 @@ def test_readers_see_marts_and_metrics_and_nobodys_name(world: World) -> None:
 
 
 @pytest.mark.parametrize("day", ["day3", "2026-01-05"])
-def test_a_day_has_its_name_in_the_ledger_and_the_summary_of_a_run(world: World, day: str) -> None:
+def test_a_day_has_its_name_in_the_ledger_and_the_summary_of_a_run(world, day):
     world.day(day)
     for view in ("row_ledger", "run_summary"):
-        found = world.db.execute(f"select day_name from metrics.{view}").fetchall()
-        assert {row["day_name"] for row in found} - {None} == {day}, view
+        names = column(world.db, f"select day_name from metrics.{view}")
+        assert {*names} - {None} == {day}, view
 
 
-def test_the_calendar_and_volumes_of_days(world: World) -> None:
+def test_the_calendar_and_volumes_of_days(world):
     world.day("day1", roles=[{"role_id": 1, "name": "Admin"}])
     world.day("day3")
     world.day("day1", agents=[agent(1), agent(2)], roles=[{"role_id": 1, "name": "Admin"}])
-    states = {
-        (row["table_name"], str(row["day"])): row["state"]
-        for row in world.db.execute("select * from metrics.day_calendar")
+    calendar = tuples(world.db, "select table_name, day::text, state from metrics.day_calendar")
+    assert {*calendar} >= {
+        ("stg_agents", "1970-01-02", "re-run"),
+        ("stg_agents", "1970-01-03", "missing"),
+        ("stg_agents", "1970-01-04", "done"),
+        ("stg_roles", "1970-01-04", "skipped"),
     }
-    assert states["stg_agents", "1970-01-02"] == "re-run"
-    assert states["stg_agents", "1970-01-03"] == "missing"
-    assert states["stg_agents", "1970-01-04"] == "done"
-    assert states["stg_roles", "1970-01-04"] == "skipped"
-    volumes = {
-        str(row["day"]): (row["rows_landed"], row["rows_landed_before"])
-        for row in world.db.execute(
-            "select * from metrics.volume_history where table_name = 'stg_agents'"
-        )
-    }
-    assert volumes == {"1970-01-02": (2, None), "1970-01-04": (1, 2)}
+    columns = "day::text, rows_landed, rows_landed_before"
+    volumes = f"select {columns} from metrics.volume_history where table_name = 'stg_agents'"
+    assert sorted(tuples(world.db, volumes)) == [("1970-01-02", 2, None), ("1970-01-04", 1, 2)]

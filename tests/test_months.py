@@ -1,4 +1,4 @@
-"""Marts that work out only the months that changed."""
+"""Marts that compute only the months that changed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from loaders.days import parse_day
 from loaders.match import LONGEST_NAME, match_names
 from tests.silver_world import World, transaction
+from tests.watching import tuples, value
 
 MARTS = ("application_spend_monthly", "spend_by_group_monthly", "unused_access")
 MONTHS = """
@@ -34,13 +35,11 @@ def check(world: World) -> None:
         assert world.db.execute(f"({one}) except ({other})").fetchall() == []
 
 
-def marts(world: World) -> list[list[dict[str, Any]]]:
-    return [
-        world.db.execute(f"select * from marts.{name} order by 1, 2").fetchall() for name in MARTS
-    ]
+def marts(world: World) -> list[list[tuple[Any, ...]]]:
+    return [tuples(world.db, f"select * from marts.{name} order by 1, 2") for name in MARTS]
 
 
-def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(world: World) -> None:
+def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(world):
     roll = random.Random(11)
     start = datetime(2025, 11, 3, tzinfo=UTC)
     days: dict[str, list[dict[str, Any]]] = {}
@@ -63,25 +62,18 @@ def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(world: World
             rows.append(row)
         for row in roll.sample(written, 4):
             moved = start - timedelta(days=roll.randint(0, 100))
-            rows.append(
-                row
-                | {
-                    "updated_time": updated.isoformat(),
-                    "occurred_time": moved.isoformat(),
-                    "transaction_type": roll.choice(["CLEARING", "DECLINE"]),
-                    "amount_minor": str(roll.randint(1, 9999)),
-                }
-            )
+            changed = {
+                "updated_time": updated.isoformat(),
+                "occurred_time": moved.isoformat(),
+                "transaction_type": roll.choice(["CLEARING", "DECLINE"]),
+                "amount_minor": str(roll.randint(1, 9999)),
+            }
+            rows.append(row | changed)
         days[updated.date().isoformat()] = rows
     first, second, third, fourth = days
-    for day, rows in [
-        (first, days[first]),
-        (second, days[second]),
-        (fourth, days[fourth]),
-        (third, days[third]),
-        (second, days[second][:5]),
-    ]:
-        world.land(day, transactions=rows)
+    for day in (first, second, fourth, third, second):
+        world.land(day, transactions=days[day])
+        days[second] = days[second][:5] if day == third else days[second]  # when it lands again
         if day != fourth:  # its names are looked up late
             match_names(parse_day(day), flow_run_id="months")
         world.build(day=day)
@@ -89,30 +81,24 @@ def test_days_in_any_order_leave_marts_that_a_full_refresh_confirms(world: World
     match_names(None, flow_run_id="months")
     world.build()
     check(world)
-    before = marts(world), world.rows("transactions", "transaction_id, occurred_time, amount_usd")
+    columns = "transaction_id, occurred_time, amount_usd"
+    before = marts(world), world.rows("transactions", columns)
     world.build("--full-refresh")
     check(world)
-    assert before == (
-        marts(world),
-        world.rows("transactions", "transaction_id, occurred_time, amount_usd"),
-    )
+    assert before == (marts(world), world.rows("transactions", columns))
+
+
+def authorization(transaction_id: str, clearings: list[Any]) -> dict[str, Any]:
+    """Of the last half hour of 2025."""
+    values = {"transaction_type": "AUTHORIZATION", "occurred_time": "2025-12-31T23:30:00Z"}
+    children = {"child_transaction_ids": clearings}
+    return transaction(transaction_id, currency="USD", **values, **children)
 
 
 @pytest.mark.builds("transactions")
-def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_another_month(
-    world: World,
-) -> None:
+def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_another_month(world):
     lists: list[list[Any]] = [["c"], [7], ["é" * 9000, None, "d"]]
-    authorizations = [
-        transaction(
-            f"a{number}",
-            transaction_type="AUTHORIZATION",
-            occurred_time="2025-12-31T23:30:00Z",
-            child_transaction_ids=names,
-            currency="USD",
-        )
-        for number, names in enumerate(lists)
-    ]
+    authorizations = [authorization(f"a{n}", names) for n, names in enumerate(lists)]
     world.day("2026-01-05", transactions=authorizations)
     clearings = [transaction(names[-1], currency="USD", amount_minor="1300") for names in lists]
     world.day("2026-01-06", transactions=clearings)
@@ -125,19 +111,10 @@ def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_anot
 @pytest.mark.parametrize(
     "part", ["--select=intermediate", "--exclude=silver", "--exclude=int_transactions_named"]
 )
-def test_a_part_built_by_hand_takes_in_no_spend_that_it_does_not_see(
-    world: World, part: str
-) -> None:
+def test_a_part_built_by_hand_takes_in_no_spend_that_it_does_not_see(world, part):
     world.day("2026-01-05", transactions=[transaction("a", currency="USD")])
-    authorization = transaction(
-        "b",
-        transaction_type="AUTHORIZATION",
-        occurred_time="2025-12-31T23:30:00Z",
-        child_transaction_ids=["c"],
-        currency="USD",
-    )
     clearing = transaction("c", currency="USD")
-    for day, landed in (("2026-01-06", authorization), ("2026-01-07", clearing)):
+    for day, landed in (("2026-01-06", authorization("b", ["c"])), ("2026-01-07", clearing)):
         world.land(day, transactions=[landed])
         refused = [one.message for one in world.dbt("run", part).result if one.status == "error"]
         assert len(refused) == 1
@@ -147,37 +124,30 @@ def test_a_part_built_by_hand_takes_in_no_spend_that_it_does_not_see(
 
 
 @pytest.mark.builds("transactions")
-def test_a_month_is_worked_out_again_until_its_names_were_looked_up(world: World) -> None:
+def test_a_month_is_worked_out_again_until_its_names_were_looked_up(world):
     spent = [
         transaction(str(length), raw_merchant_name="x" * length)
         for length in (LONGEST_NAME, LONGEST_NAME + 1)
     ]
-    looked_up = "select bool_and(is_looked_up) as all from intermediate.int_spend_monthly"
+    looked_up = "select bool_and(is_looked_up) from intermediate.int_spend_monthly"
     world.day("2026-01-05", transactions=spent)
-    assert world.db.execute(looked_up).fetchone() == {"all": False}
+    assert value(world.db, looked_up) is False
     match_names(None, flow_run_id="months")
     world.build()
-    assert world.db.execute(looked_up).fetchone() == {"all": True}
+    assert value(world.db, looked_up) is True
 
 
 @pytest.mark.builds("transactions")
-def test_an_update_takes_its_spend_to_another_month(world: World) -> None:
+def test_an_update_takes_its_spend_to_another_month(world):
     world.day("2026-01-05", transactions=[transaction("a"), transaction("b")])
-    moved = transaction(
-        "a", occurred_time="2026-03-01T00:00:00Z", updated_time="2026-01-06T00:00:00Z"
-    )
-    world.day("2026-01-06", transactions=[moved])
-    assert world.ledger("2026-01-06", "transactions") == {"updated": 1}
-    check(world)
-    # an older record of another month moves nothing
-    stale = transaction(
-        "a", occurred_time="2026-02-01T00:00:00Z", updated_time="2026-01-01T00:00:00Z"
-    )
-    world.day("2026-01-07", transactions=[stale])
-    assert world.ledger("2026-01-07", "transactions") == {"stale": 1}
-    check(world)
-    found = world.db.execute("select month::text, transactions from intermediate.int_spend_monthly")
-    assert sorted(map(tuple, (row.values() for row in found))) == [
-        ("2026-01-01", 1),
-        ("2026-03-01", 1),
-    ]
+    for day, occurred, updated, outcome in (
+        ("2026-01-06", "2026-03-01", "2026-01-06", "updated"),
+        ("2026-01-07", "2026-02-01", "2026-01-01", "stale"),  # which moves nothing
+    ):
+        world.day(
+            day, transactions=[transaction("a", occurred_time=occurred, updated_time=updated)]
+        )
+        assert world.ledger(day, "transactions") == {outcome: 1}
+        check(world)
+    found = tuples(world.db, "select month::text, transactions from intermediate.int_spend_monthly")
+    assert sorted(found) == [("2026-01-01", 1), ("2026-03-01", 1)]

@@ -1,4 +1,4 @@
-"""What quarantine shows of memberships: what the ledger counts there, and lists as they came."""
+"""Quarantined memberships: those that the ledger counts, and lists as they were delivered."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from flows.checks.run import check_day
 from loaders import landing, warehouse
 from loaders.days import parse_day
 from loaders.forget import forget
-from tests.silver_world import World, agent
+from tests.silver_world import agent
+from tests.watching import tuples
 
 
 @pytest.mark.builds("groups")
-def test_the_lists_of_a_group_that_is_not_valid_are_in_quarantine(world: World) -> None:
+def test_the_lists_of_a_group_that_is_not_valid_are_in_quarantine(world):
     world.write("day1")
     groups = [
         {"id": 10, "name": "G", "agent_ids": [1], "created_at": "03/04/2024"},
@@ -29,11 +30,10 @@ def test_the_lists_of_a_group_that_is_not_valid_are_in_quarantine(world: World) 
     landing.land_day(world.folder, parse_day("day1"))
     world.build(day="day1")
     assert world.ledger("day1", "group_memberships", "stg_groups") == {"quarantined": 3}
-    found = world.db.execute(
-        "select group_id, agent_id, agent_ids, _errors, _extra from quarantine.group_memberships"
-        " order by _source_table desc, _source_row, agent_id"
-    )
-    assert [tuple(row.values()) for row in found] == [
+    columns = "group_id, agent_id, agent_ids, _errors, _extra"
+    order = "_source_table desc, _source_row, agent_id"
+    rows = f"select {columns} from quarantine.group_memberships order by {order}"
+    assert tuples(world.db, rows) == [
         ("10", "1", None, ["group_invalid"], None),
         (None, "1", None, ["group_invalid"], None),
         (None, "2", None, ["group_invalid"], None),
@@ -45,7 +45,7 @@ def test_the_lists_of_a_group_that_is_not_valid_are_in_quarantine(world: World) 
 
 
 @pytest.mark.builds("groups", "transactions")
-def test_those_who_were_forgotten_are_there_and_fail_no_day(world: World) -> None:
+def test_those_who_were_forgotten_are_there_and_fail_no_day(world):
     world.day("day1", agents=[agent(n) for n in range(30)])
     with warehouse.connect() as conn:
         for n in range(4):

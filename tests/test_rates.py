@@ -11,7 +11,7 @@ import pytest
 
 from loaders import rates
 from loaders.errors import DaybookError, LockedError
-from tests.watching import Lost
+from tests.watching import Lost, tuples, value
 
 FILE = """Date,USD,JPY,XTS,CYP,
 2026-01-06,1.1,160.00,3,N/A,
@@ -61,9 +61,9 @@ def test_the_packages_history_is_whole_and_every_rate_is_the_rounded_quotient():
 
 def test_landed_once_then_nothing_is_written(db):
     assert rates.refresh_rates()
-    stored = db.execute("select count(*) n, max(rate_date) d from bronze.fx_reference").fetchone()
     before = state(db)
-    assert (stored["n"], stored["d"]) == (before["rows"], before["newest_date"])
+    stored = tuples(db, "select count(*), max(rate_date) from bronze.fx_reference")
+    assert stored == [(before["rows"], before["newest_date"])]
     assert not rates.refresh_rates()
     assert state(db) == before
 
@@ -71,10 +71,7 @@ def test_landed_once_then_nothing_is_written(db):
 def test_another_release_replaces_what_it_corrects(db, monkeypatch):
     release(monkeypatch, "1", [(date(2026, 1, 5), "EUR", Decimal("1.1"))])
     rates.refresh_rates()
-    newer = [
-        (date(2026, 1, 6), "EUR", Decimal("1.2")),
-        (date(2026, 1, 5), "EUR", Decimal("1.15")),
-    ]
+    newer = [(date(2026, 1, 6), "EUR", Decimal("1.2")), (date(2026, 1, 5), "EUR", Decimal("1.15"))]
     release(monkeypatch, "2", newer)
     assert rates.refresh_rates()
     rows = db.execute("select * from bronze.fx_reference order by rate_date desc").fetchall()
@@ -88,7 +85,7 @@ def test_another_release_replaces_what_it_corrects(db, monkeypatch):
 def test_a_run_that_lost_its_lock_writes_none(db):
     with pytest.raises(LockedError):
         rates.refresh_rates(lock=Lost())
-    assert db.execute("select count(*) n from bronze.fx_reference").fetchone() == {"n": 0}
+    assert value(db, "select count(*) from bronze.fx_reference") == 0
     assert state(db) is None
 
 
@@ -102,7 +99,7 @@ def test_a_release_that_cannot_be_read_leaves_the_rates_as_they_were(db, monkeyp
     monkeypatch.setattr(rates, "HISTORY", "currency_converter/no-such-file.zip")
     with pytest.raises(DaybookError, match="ECB rates"):
         rates.refresh_rates()
-    assert db.execute("select count(*) n from bronze.fx_reference").fetchone() == {"n": 1}
+    assert value(db, "select count(*) from bronze.fx_reference") == 1
 
 
 def state(db):

@@ -8,23 +8,18 @@ from typing import Any
 import pytest
 
 from tests.silver_world import World, transaction
+from tests.watching import insert, tuples
 
 pytestmark = pytest.mark.builds("transactions")
 
 
-def quote(world: World, *rates: tuple[str, str, str]) -> None:
+def set_reference(world: World, *rates: tuple[str, str, str]) -> None:
     """Makes these the whole reference history: (date, currency, US dollars for one unit)."""
     world.db.execute("truncate bronze.fx_reference, bronze.fx_reference_state")
-    for day, currency, rate in rates:
-        world.db.execute(
-            "insert into bronze.fx_reference (rate_date, currency, usd_per_unit)"
-            " values (%s, %s, %s)",
-            (day, currency, rate),
-        )
-    world.db.execute(
-        "insert into bronze.fx_reference_state (version, newest_date, rows)"
-        " values ('test', '2026-01-01', 1)"
-    )
+    for row in rates:
+        insert(world.db, "bronze.fx_reference", **rate(*row))
+    state = {"version": "test", "newest_date": "2026-01-01", "rows": 1}
+    insert(world.db, "bronze.fx_reference_state", **state)
 
 
 def rate(day: str, currency: str, usd: str) -> dict[str, Any]:
@@ -32,15 +27,14 @@ def rate(day: str, currency: str, usd: str) -> dict[str, Any]:
 
 
 def used(world: World) -> dict[str, tuple[str, str, str]]:
-    rows = world.rows("transactions", "transaction_id, exchange_rate::text, fx_source, fx_date")
-    return {
-        row["transaction_id"]: (row["exchange_rate"], row["fx_source"], str(row["fx_date"]))
-        for row in rows
-    }
+    """Of each transaction: its rate, where that is from, and the date it is of."""
+    columns = "transaction_id, exchange_rate::text, fx_source, fx_date::text"
+    rows = tuples(world.db, f"select {columns} from silver.transactions")
+    return {transaction_id: tuple(rate) for transaction_id, *rate in rows}
 
 
-def test_the_newest_reference_of_seven_days_comes_first_then_the_payload(world: World) -> None:
-    quote(world, ("2026-01-02", "EUR", "1.2"), ("2026-01-09", "EUR", "1.3"))
+def test_the_newest_reference_of_seven_days_comes_first_then_the_payload(world):
+    set_reference(world, ("2026-01-02", "EUR", "1.2"), ("2026-01-09", "EUR", "1.3"))
     world.day(
         "day1",
         transactions=[
@@ -68,8 +62,8 @@ def test_the_newest_reference_of_seven_days_comes_first_then_the_payload(world: 
     assert world.reasons("transactions") == [("no_rate",)]
 
 
-def test_a_landed_rate_beats_the_reference_of_its_date_only(world: World) -> None:
-    quote(world, ("2026-01-02", "EUR", "1.2"), ("2026-01-05", "EUR", "1.25"))
+def test_a_landed_rate_beats_the_reference_of_its_date_only(world):
+    set_reference(world, ("2026-01-02", "EUR", "1.2"), ("2026-01-05", "EUR", "1.25"))
     world.day(
         "day1",
         transactions=[
@@ -83,8 +77,8 @@ def test_a_landed_rate_beats_the_reference_of_its_date_only(world: World) -> Non
     assert world.reasons("fx_rates") == [("usd_per_unit_invalid",)]
 
 
-def test_a_corrected_rate_touches_only_the_rows_it_changes(world: World) -> None:
-    quote(world, ("2026-01-02", "EUR", "1.2"), ("2026-01-12", "EUR", "1.3"))
+def test_a_corrected_rate_touches_only_the_rows_it_changes(world):
+    set_reference(world, ("2026-01-02", "EUR", "1.2"), ("2026-01-12", "EUR", "1.3"))
     ids = {"first": "2026-01-02", "second": "2026-01-12"}
     world.day(
         "day1",
@@ -96,12 +90,9 @@ def test_a_corrected_rate_touches_only_the_rows_it_changes(world: World) -> None
     )
     before = {row["transaction_id"]: row for row in world.rows("transactions")}
     assert world.ledger("day1", "transactions") == {"inserted": 3, "quarantined": 1}
-    quote(
-        world,
-        ("2026-01-02", "EUR", "1.4"),
-        ("2026-01-12", "EUR", "1.3"),
-        ("2026-01-05", "GBP", "1.5"),
-    )
+    rates = {"2026-01-02": ("EUR", "1.4"), "2026-01-12": ("EUR", "1.3")}
+    rates["2026-01-05"] = ("GBP", "1.5")
+    set_reference(world, *((day, *rate) for day, rate in rates.items()))
     world.build(flow_run_id="corrected")
     after = {row["transaction_id"]: row for row in world.rows("transactions")}
     assert used(world)["first"] == ("1.4", "reference", "2026-01-02")
@@ -110,22 +101,22 @@ def test_a_corrected_rate_touches_only_the_rows_it_changes(world: World) -> None
     assert after["dollar"] == before["dollar"]
     assert used(world)["waiting"] == ("1.5", "reference", "2026-01-05")
     assert world.reasons("transactions") == []
-    counted = world.db.execute(
+    counts = (
         "select sum(rows_rerated) as rerated, sum(rows_inserted + rows_updated) as written"
         " from metrics.pipeline_metrics"
         " where flow_run_id = 'corrected' and task_name = 'transactions'"
-    ).fetchone()
-    assert counted == {"rerated": 2, "written": 0}
+    )
+    assert tuples(world.db, counts) == [(2, 0)]
     assert world.ledger("day1", "transactions") == {"inserted": 4}
     world.build(flow_run_id="again")
     again = {row["transaction_id"]: row for row in world.rows("transactions")}
     assert again == after
 
 
-def test_a_rate_that_is_taken_back_sends_its_rows_to_quarantine(world: World) -> None:
-    quote(world, ("2026-01-05", "EUR", "1.2"))
+def test_a_rate_that_is_taken_back_sends_its_rows_to_quarantine(world):
+    set_reference(world, ("2026-01-05", "EUR", "1.2"))
     world.day("day1", transactions=[transaction("t", exchange_rate=""), transaction("u")])
-    quote(world)
+    set_reference(world)
     world.build()
     assert used(world) == {"u": ("1.1", "payload", "2026-01-05")}
     assert world.reasons("transactions") == [("no_rate",)]
@@ -133,8 +124,8 @@ def test_a_rate_that_is_taken_back_sends_its_rows_to_quarantine(world: World) ->
     assert world.reasons("transactions") == [("no_rate",)]
 
 
-def test_rates_and_days_in_any_order_end_in_one_state(world: World) -> None:
-    quote(world, ("2026-01-05", "EUR", "1.2"))
+def test_rates_and_days_in_any_order_end_in_one_state(world):
+    set_reference(world, ("2026-01-05", "EUR", "1.2"))
     newer = transaction("t", updated_time="2026-01-07T00:00:00Z", exchange_rate="")
     world.day("day2", transactions=[newer], fx_rates=[rate("2026-01-05", "EUR", "1.7")])
     world.day("day1", transactions=[transaction("t"), transaction("u")])
@@ -148,15 +139,13 @@ def test_rates_and_days_in_any_order_end_in_one_state(world: World) -> None:
 @pytest.mark.parametrize(
     ("priority", "source"), [("payload,reference", "payload"), ("reference,payload", "reference")]
 )
-def test_the_order_of_sources_is_a_setting(
-    world: World, monkeypatch: pytest.MonkeyPatch, priority: str, source: str
-) -> None:
+def test_the_order_of_sources_is_a_setting(world, monkeypatch, priority, source):
     monkeypatch.setenv("DAYBOOK_FX_PRIORITY", priority)
-    quote(world, ("2026-01-05", "EUR", "1.2"))
+    set_reference(world, ("2026-01-05", "EUR", "1.2"))
     world.day("day1", transactions=[transaction("t")])
     assert used(world)["t"][1] == source
     monkeypatch.delenv("DAYBOOK_FX_PRIORITY")
-    # with the rates changes what is declared: what is held lacks a column
+    # the rates change together with the declaration: the table of records lacks a column
     world.db.execute("alter table intermediate.int_transactions_records drop card_id cascade")
     world.build()
     assert used(world)["t"][1] == "reference"

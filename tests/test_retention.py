@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from loaders.days import parse_day
 from loaders.errors import UsageError
 from tests.conftest import BUILT, copy_database
 from tests.silver_world import World, agent, group, transaction
+from tests.watching import column, tuples, value
 
 DAYS = ("day1", "day2", "day3", "day4")
 
@@ -37,15 +37,15 @@ def run_days(world: World, keep: int | None) -> None:
 
 def landed(world: World) -> set[tuple[str, str]]:
     """(table, day) of the partitions that are there."""
-    found = world.db.execute(
-        "select inhrelid::regclass::text as name from pg_inherits"
+    partitions = (
+        "select relname from pg_inherits"
         " join pg_class on pg_class.oid = inhrelid where relkind = 'r'"
     )
-    names = [row["name"].removeprefix("bronze.") for row in found]
+    names = column(world.db, partitions)
     return {(name[:-10], f"day{int(name[-2:]) - 1}") for name in names}
 
 
-def test_expired_days_change_nothing_but_bronze(world: World, shared_home: Path, dbt: Any) -> None:
+def test_expired_days_change_nothing_but_bronze(world, shared_home, dbt):
     write_days(world)
     for day in DAYS:
         landing.land_day(world.folder, parse_day(day))
@@ -60,8 +60,8 @@ def test_expired_days_change_nothing_but_bronze(world: World, shared_home: Path,
     assert world.reasons("transactions") == quarantined
     assert {day for _, day in landed(world) - {("stg_roles", "day1")}} == {"day3", "day4"}
     assert ("stg_roles", "day1") in landed(world), "the newest list of roles is day1's"
-    noted = world.db.execute("select distinct day::text from bronze.expired_days order by 1")
-    assert [row["day"] for row in noted] == ["1970-01-02", "1970-01-03"]
+    noted = column(world.db, "select distinct day::text from bronze.expired_days order by 1")
+    assert noted == ["1970-01-02", "1970-01-03"]
     world.build()
     assert world.state() == state
 
@@ -76,7 +76,7 @@ def test_expired_days_change_nothing_but_bronze(world: World, shared_home: Path,
     assert world.state() == state
 
 
-def test_a_day_not_yet_applied_stays(world: World) -> None:
+def test_a_day_not_yet_applied_stays(world):
     write_days(world)
     landing.land_day(world.folder, parse_day("day1"))
     world.build()
@@ -84,29 +84,29 @@ def test_a_day_not_yet_applied_stays(world: World) -> None:
         landing.land_day(world.folder, parse_day(day))
     world.build(day="day4")
     landing.land_day(world.folder, parse_day("day1"), tables=["stg_agents"], force=True)
-    gone = retention.expire_days(1, flow_run_id="r")
-    assert {day for _, day in gone} == {parse_day("day1").date}, "day2 waits to be applied"
-    assert "stg_groups" in {table for table, _ in gone}
-    assert "stg_agents" not in {table for table, _ in gone}, "what landed is not what was applied"
+    expired = retention.expire_days(1, flow_run_id="r")
+    assert {day for _, day in expired} == {parse_day("day1").date}, "day2 waits to be applied"
+    assert "stg_groups" in {table for table, _ in expired}
+    assert "stg_agents" not in {table for table, _ in expired}, (
+        "what landed is not what was applied"
+    )
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "all", "１"])
-def test_a_setting_that_is_no_number_of_days_is_refused(text, monkeypatch) -> None:
+def test_a_setting_that_is_no_number_of_days_is_refused(text, monkeypatch):
     monkeypatch.setenv(retention.SETTING, text)
     with pytest.raises(UsageError, match="DAYBOOK_KEEP_DAYS"):
         retention.keep_days()
 
 
-def test_its_sessions_name_the_day_and_the_run(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_sessions_name_the_day_and_the_run(world, monkeypatch):
     connect, seen = warehouse.connect, set()
+    settings = ("app.day", "app.flow_run_id", "application_name")
+    query = "select " + ", ".join(f"current_setting('{name}', true)" for name in settings)
 
     def noted(**how: Any) -> Any:
         conn = connect(**how)
-        settings = ("app.day", "app.flow_run_id", "application_name")
-        asked = [f"current_setting('{name}', true)" for name in settings]
-        seen.add(conn.execute(f"select {', '.join(asked)}").fetchone())
+        seen.update(tuples(conn, query))
         return conn
 
     monkeypatch.setattr(warehouse, "connect", noted)
@@ -115,7 +115,7 @@ def test_its_sessions_name_the_day_and_the_run(
     assert seen == {("1970-01-03", "r", "daybook r")}
 
 
-def test_what_a_dead_run_left_is_swept_and_nothing_else(world: World) -> None:
+def test_what_a_dead_run_left_is_swept_and_nothing_else(world):
     write_days(world)
     landing.land_day(world.folder, parse_day("day1"))
     before = landed(world)
@@ -124,8 +124,7 @@ def test_what_a_dead_run_left_is_swept_and_nothing_else(world: World) -> None:
     world.db.execute("create table bronze.mine (a int)")
     world.db.execute("create view intermediate.v__dbt_tmp as select 1 as one")
     swept = retention.sweep_orphans(flow_run_id="r")
-    assert swept == [
-        "bronze.stg_agents_p19700109_77", "intermediate.v__dbt_tmp", "silver.agents__dbt_backup",
-    ]  # fmt: skip
+    of_dbt = ["intermediate.v__dbt_tmp", "silver.agents__dbt_backup"]
+    assert swept == ["bronze.stg_agents_p19700109_77", *of_dbt]
     assert landed(world) == before
-    assert world.db.execute("select to_regclass('bronze.mine') as t").fetchone()["t"]
+    assert value(world.db, "select to_regclass('bronze.mine')")

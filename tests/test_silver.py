@@ -1,4 +1,4 @@
-"""The rules of silver, each by the smallest days that show it."""
+"""The rules of silver, each on the smallest days that show it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from loaders import landing
 from loaders.days import parse_day
 from tests.silver_world import KEY_OF, World, agent, group, transaction
+from tests.watching import tuples, value
 
 pytestmark = pytest.mark.builds("agents", "groups", "transactions")
 BUSY_DAY = {
@@ -18,8 +19,11 @@ BUSY_DAY = {
 }
 
 
-def written_rows(world: World) -> dict[str, list]:
-    """Which version of each row of silver is there."""
+LEDGER = "select * from metrics.row_ledger order by 1, 2, 3"
+
+
+def row_versions(world: World) -> dict[str, list]:
+    """Silver's rows by key, with the transaction that wrote them."""
     return {
         table: world.rows(table, f"{key}, xmin::text as written")
         for table, key in KEY_OF.items()
@@ -27,27 +31,25 @@ def written_rows(world: World) -> dict[str, list]:
     }
 
 
-def test_the_same_day_twice_changes_nothing(world: World) -> None:
+def test_the_same_day_twice_changes_nothing(world):
     world.day("day1", **BUSY_DAY)
-    state = world.state()
-    stamps = written_rows(world)
-    ledger = world.db.execute("select * from metrics.row_ledger order by 1, 2, 3").fetchall()
+    state, versions = world.state(), row_versions(world)
+    assert len(tuples(world.db, LEDGER)) == 6
     world.day("day1", **BUSY_DAY)
-    assert written_rows(world) == stamps
+    assert row_versions(world) == versions
     landing.land_day(world.folder, parse_day("day1"), force=True, allow_shrink=True)
     world.build(day="day1", flow_run_id="again")
     assert world.state() == state
-    written = world.db.execute(
-        "select coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0) as rows"
+    rows_written = (
+        "select coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0)"
         " from metrics.pipeline_metrics where flow_run_id = 'again'"
         " and task_name in ('agents', 'groups', 'group_memberships', 'transactions')"
-    ).fetchone()
-    assert written["rows"] == 0
-    assert len(ledger) == 6
+    )
+    assert value(world.db, rows_written) == 0
 
 
 NEWER, OLDER = "2026-01-06T00:00:00Z", "2026-01-01T00:00:00Z"
-# A key → what days say of it, and what that came to: day2 comes first, then day1, then day3.
+# A key → its record in each day, and that record's outcome: day2 comes first, then day1, then day3.
 WRITES = {
     "a newer one replaces, a stale one nothing": {
         "day2": ({"user_name": "stale", "updated_time": OLDER}, "stale"),
@@ -74,21 +76,21 @@ WRITES = {
 
 
 @pytest.mark.builds("transactions")
-def test_the_last_write_of_a_key_wins(world: World) -> None:
+def test_the_last_write_of_a_key_wins(world):
     for day in ("day2", "day1", "day3"):
-        said = {key: days[day][0] for key, days in WRITES.items() if day in days}
-        world.day(day, transactions=[transaction(key, **values) for key, values in said.items()])
-    held = {row["transaction_id"]: row["user_name"] for row in world.rows("transactions")}
-    assert held == dict.fromkeys(WRITES, "last")
+        records = [(key, days[day][0]) for key, days in WRITES.items() if day in days]
+        world.day(day, transactions=[transaction(key, **values) for key, values in records])
+    names = {row["transaction_id"]: row["user_name"] for row in world.rows("transactions")}
+    assert names == dict.fromkeys(WRITES, "last")
     records = world.db.execute("select * from intermediate.int_transactions_records").fetchall()
     for key, days in WRITES.items():
-        found = {r["_day"]: r["_outcome"] for r in records if r["transaction_id"] == key}
-        assert found == {parse_day(day).date: end for day, (_, end) in days.items()}, key
+        outcomes = {r["_day"]: r["_outcome"] for r in records if r["transaction_id"] == key}
+        assert outcomes == {parse_day(day).date: end for day, (_, end) in days.items()}, key
     assert world.reasons("transactions") == [("amount_minor_invalid",)]
     assert world.ledger("day3", "transactions") == {"updated": 2, "stale": 1, "quarantined": 1}
 
 
-def test_a_duplicate_within_a_day_loses_to_the_last_write(world: World) -> None:
+def test_a_duplicate_within_a_day_loses_to_the_last_write(world):
     later = "2026-01-06T00:00:00Z"
     world.day(
         "day1",
@@ -96,27 +98,21 @@ def test_a_duplicate_within_a_day_loses_to_the_last_write(world: World) -> None:
         groups=[group(10, name="first"), group(10, name="last")],
         transactions=[transaction("t", user_name="last", updated_time=later), transaction("t")],
     )
-    assert world.one("agents")["name"] == "last"
-    assert world.one("groups")["name"] == "last"
-    assert world.one("transactions")["user_name"] == "last"
-    for target in ("agents", "groups", "transactions"):
-        assert world.ledger("day1", target) == {"inserted": 1, "duplicate": 1}
+    for table, name in (("agents", "name"), ("groups", "name"), ("transactions", "user_name")):
+        assert world.one(table)[name] == "last"
+        assert world.ledger("day1", table) == {"inserted": 1, "duplicate": 1}
 
 
-def test_a_full_refresh_ends_where_the_days_did(world: World) -> None:
+def test_a_full_refresh_ends_where_the_days_did(world):
     world.day("day1", **BUSY_DAY)
     world.day("day3", agents=[agent(2), agent(3)], groups=[group(10, [3])])
     world.day("day2", agents=[agent(1)], transactions=[transaction("t1", user_name="late")])
-    state = world.state()
-    ledger = world.db.execute("select * from metrics.row_ledger order by 1, 2, 3").fetchall()
+    before = world.state(), tuples(world.db, LEDGER)
     world.build("--full-refresh")
-    assert world.state() == state
-    assert (
-        world.db.execute("select * from metrics.row_ledger order by 1, 2, 3").fetchall() == ledger
-    )
+    assert before == (world.state(), tuples(world.db, LEDGER))
 
 
-def test_a_dropped_table_is_built_again_from_all_that_landed(world: World) -> None:
+def test_a_dropped_table_is_built_again_from_all_that_landed(world):
     world.day("day1", **BUSY_DAY)
     state = world.state()
     world.db.execute("drop table silver.transactions cascade")
@@ -125,7 +121,7 @@ def test_a_dropped_table_is_built_again_from_all_that_landed(world: World) -> No
 
 
 @pytest.mark.builds("transactions")
-def test_a_day_landed_again_takes_the_place_of_what_it_said(world: World) -> None:
+def test_a_day_landed_again_takes_the_place_of_its_old_records(world):
     world.day("day1", transactions=[transaction("t", user_name="one"), transaction("gone")])
     newer = "2026-02-01T00:00:00Z"
     world.day("day2", transactions=[transaction("t", user_name="two", updated_time=newer)])
@@ -133,11 +129,10 @@ def test_a_day_landed_again_takes_the_place_of_what_it_said(world: World) -> Non
     assert world.one("transactions", where="transaction_id = 't'")["user_name"] == "one"
     world.day("day1", transactions=[transaction("t", user_name="one")])
     assert [row["transaction_id"] for row in world.rows("transactions")] == ["t"]
-    world.db.execute("select 1")
 
 
 @pytest.mark.builds("groups")
-def test_details_beat_the_list_and_presence_follows_the_newest_list(world: World) -> None:
+def test_details_beat_the_list_and_presence_follows_the_newest_list(world):
     world.day(
         "day1",
         agents=[agent(1, name="listed", updated_at="2026-09-01"), agent(2)],
@@ -149,30 +144,19 @@ def test_details_beat_the_list_and_presence_follows_the_newest_list(world: World
     world.day("day2", agents=[agent(1, deactivated="TRUE"), agent(4, contact_active="false")])
     rows = {row["agent_id"]: row for row in world.rows("agents")}
     # the record of agent_details still wins, and does not say deactivated
-    assert [rows[key]["status"] for key in "1234"] == [
-        "active",
-        "inactive",
-        "inactive",
-        "inactive",
-    ]
+    assert [rows[key]["status"] for key in "1234"] == ["active", "inactive", "inactive", "inactive"]
     assert str(rows["2"]["last_seen_day"]) == "1970-01-02"
-    history = {
-        (row["agent_id"], str(row["sync_date"])): row["is_active"]
-        for row in world.rows("agent_status_history")
-    }
-    assert history == {
-        ("1", "1970-01-02"): True,
-        ("1", "1970-01-03"): False,
-        ("2", "1970-01-02"): True,
-        ("2", "1970-01-03"): False,
-        ("3", "1970-01-02"): False,
-        ("3", "1970-01-03"): False,
-        ("4", "1970-01-03"): False,
-    }
+    history = world.rows("agent_status_history", "agent_id, sync_date::text, is_active")
+    assert [tuple(row.values()) for row in history] == [
+        *(("1", "1970-01-02", True), ("1", "1970-01-03", False)),
+        *(("2", "1970-01-02", True), ("2", "1970-01-03", False)),
+        *(("3", "1970-01-02", False), ("3", "1970-01-03", False)),
+        ("4", "1970-01-03", False),
+    ]
 
 
 @pytest.mark.builds("groups")
-def test_a_malformed_agent_is_not_absent(world: World) -> None:
+def test_a_malformed_agent_is_not_absent(world):
     world.day("day1", agents=[agent(1), agent(2)])
     world.day("day2", agents=[agent(1, email=""), agent(2, created_at="03/04/2024")])
     assert [row["status"] for row in world.rows("agents")] == ["active", "active"]
@@ -180,16 +164,13 @@ def test_a_malformed_agent_is_not_absent(world: World) -> None:
 
 
 @pytest.mark.builds("groups")
-def test_an_emptied_group_loses_its_members_and_the_deletes_are_counted(world: World) -> None:
+def test_an_emptied_group_loses_its_members_and_the_deletes_are_counted(world):
     world.day("day1", agents=[agent(1), agent(2)], groups=[group(10, [1, 2]), group(11, [1])])
     world.day("day2", agents=[agent(1), agent(2)], groups=[group(10, []), group(11, [1])])
     assert world.pairs() == [("11", "1")]
     assert world.one("group_activity", "inactive", "group_id = '10'")["inactive"]
-    deleted = world.db.execute(
-        "select sum(rows_deleted) as rows from metrics.pipeline_metrics"
-        " where task_name = 'group_memberships'"
-    ).fetchone()
-    assert deleted["rows"] == 2
+    deleted = "select sum(rows_deleted) from metrics.pipeline_metrics where task_name = %s"
+    assert value(world.db, deleted, ["group_memberships"]) == 2
 
 
 MALFORMED = [
@@ -199,7 +180,7 @@ MALFORMED = [
 
 
 @pytest.mark.builds("groups")
-def test_a_malformed_list_leaves_memberships_and_no_list_says_nothing(world: World) -> None:
+def test_a_malformed_list_leaves_memberships_and_no_list_says_nothing(world):
     world.day("day1", groups=[group(number, [1]) for number in range(10, 20)])
     lists = [group(number, text) for number, text in enumerate(MALFORMED, 10)]
     world.day("day2", groups=[*lists, group(18), group(19, "null")])
@@ -209,37 +190,28 @@ def test_a_malformed_list_leaves_memberships_and_no_list_says_nothing(world: Wor
 
 
 @pytest.mark.builds("groups")
-def test_a_pair_that_names_an_unknown_agent_is_released_once_the_agent_is_known(
-    world: World,
-) -> None:
+def test_a_pair_that_names_an_unknown_agent_is_released_once_the_agent_is_known(world):
     world.day("day1", groups=[group(10, [1, 2])])
     assert world.pairs() == [("10", "1")]
     assert world.reasons("group_memberships") == [("unknown_agent",)]
-    assert world.ledger("day1", "group_memberships", "stg_groups") == {
-        "inserted": 1,
-        "quarantined": 1,
-    }
+    ledger = world.ledger("day1", "group_memberships", "stg_groups")
+    assert ledger == {"inserted": 1, "quarantined": 1}
     world.land("day1", agents=[agent(1), agent(2)], groups=[group(10, [1, 2])])
     world.build(day="day1", flow_run_id="release")
     assert world.pairs() == [("10", "1"), ("10", "2")]
     assert world.reasons("group_memberships") == []
-    released = world.db.execute(
-        "select sum(rows_released) as rows from metrics.pipeline_metrics"
-        " where flow_run_id = 'release'"
-    ).fetchone()
-    assert released["rows"] == 1
+    released = "select sum(rows_released) from metrics.pipeline_metrics where flow_run_id = %s"
+    assert value(world.db, released, ["release"]) == 1
 
 
 @pytest.mark.builds("groups")
-def test_an_agent_twice_in_a_list_counts_once(world: World) -> None:
+def test_an_agent_twice_in_a_list_counts_once(world):
     world.day(
         "day1", groups=[group(10, [1, 1, "1"])], group_memberships=[{"group_id": 10, "agent_id": 1}]
     )
     assert world.pairs() == [("10", "1")]
-    assert world.ledger("day1", "group_memberships", "stg_groups") == {
-        "inserted": 1,
-        "duplicate": 2,
-    }
+    ledger = world.ledger("day1", "group_memberships", "stg_groups")
+    assert ledger == {"inserted": 1, "duplicate": 2}
     assert world.ledger("day1", "group_memberships", "stg_group_memberships") == {"duplicate": 1}
 
 
@@ -288,7 +260,7 @@ BAD_AGENTS = [
 ]
 
 
-def test_every_bad_value_is_quarantined_with_its_reason(world: World) -> None:
+def test_every_bad_value_is_quarantined_with_its_reason(world):
     world.day(
         "day1",
         agents=[agent(1)] + [agent(2) | {column: value} for column, value, _ in BAD_AGENTS],
@@ -303,29 +275,23 @@ def test_every_bad_value_is_quarantined_with_its_reason(world: World) -> None:
         ("amount_minor_invalid", "currency_invalid")
     ]
     assert world.reasons("agents") == [(reason,) for *_, reason in BAD_AGENTS]
-    row = world.db.execute(
-        "select amount_minor from quarantine.transactions where transaction_id = 't4'"
-    ).fetchone()
-    assert row["amount_minor"] == " 12"
+    landed = "select amount_minor from quarantine.transactions where transaction_id = 't4'"
+    assert value(world.db, landed) == " 12"
 
 
-def test_times_are_utc_wherever_the_machine_stands(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_times_are_utc_wherever_the_machine_stands(world, monkeypatch):
     world.day("day1", transactions=[transaction("t", occurred_time="2026-01-05 23:30:00")])
     before = world.rows("transactions", "occurred_time, fx_date, idempotency_key")
-    name = world.db.execute("select current_database() as name").fetchone()["name"]
-    world.db.execute(f"alter database {name} set timezone to 'Asia/Kolkata'")
+    world.db.execute("alter database daybook set timezone to 'Asia/Kolkata'")
     monkeypatch.setenv("PGTZ", "Asia/Kolkata")
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     world.build("--full-refresh")
     assert world.rows("transactions", "occurred_time, fx_date, idempotency_key") == before
     assert str(before[0]["fx_date"]) == "2026-01-05"
-    world.db.execute(f"alter database {name} reset timezone")
 
 
 @pytest.mark.builds("groups")
-def test_groups_recursively(world: World) -> None:
+def test_groups_recursively(world):
     world.day(
         "day1",
         agents=[agent(1), agent(2, deactivated="true")],
@@ -363,17 +329,15 @@ def test_groups_recursively(world: World) -> None:
 
 
 @pytest.mark.builds("groups")
-def test_a_chain_of_ten_thousand_groups(world: World) -> None:
+def test_a_chain_of_ten_thousand_groups(world):
     deep = [group(number, [], parent_group_id=number - 1) for number in range(1, 10_000)]
     world.day("day1", groups=[group(0, []), *deep, group(10_000, [1], parent_group_id=9_999)])
-    summary = world.db.execute(
-        "select max(depth) as depth, count(*) filter (where inactive) as inactive,"
-        " count(distinct root_group_id) as roots from metrics.group_activity"
-    ).fetchone()
-    assert summary == {"depth": 10_000, "inactive": 0, "roots": 1}
+    figures = "max(depth), count(*) filter (where inactive), count(distinct root_group_id)"
+    found = tuples(world.db, f"select {figures} from metrics.group_activity")
+    assert found == [(10_000, 0, 1)]
 
 
-def test_a_day_waits_until_each_required_table_has_landed(world: World) -> None:
+def test_a_day_waits_until_each_required_table_has_landed(world):
     world.write("day1", transactions=[transaction("t")])
     landing.land_day(world.folder, parse_day("day1"), tables=["stg_transactions"])
     world.build()
@@ -383,12 +347,14 @@ def test_a_day_waits_until_each_required_table_has_landed(world: World) -> None:
     assert len(world.rows("transactions")) == 1
 
 
-def test_views_of_readers_survive_builds_and_a_full_refresh(world: World) -> None:
+def test_views_of_readers_survive_builds_and_a_full_refresh(world):
     world.day("day1", **BUSY_DAY)
     world.db.execute("create schema mine")
-    for relation in ("metrics.row_ledger", "metrics.group_activity", "silver.agents"):
-        world.db.execute(f"create view mine.{relation.split('.')[1]} as select * from {relation}")
+    views = {name.split(".")[1]: name for name in ("metrics.row_ledger", "silver.agents")}
+    views["group_activity"] = "metrics.group_activity"
+    for name, relation in views.items():
+        world.db.execute(f"create view mine.{name} as select * from {relation}")
     world.day("day2", **BUSY_DAY)
     world.build("--full-refresh", "--select", "tag:groups")
-    for name in ("row_ledger", "group_activity", "agents"):
-        assert world.db.execute(f"select * from mine.{name}").fetchall()
+    for name in views:
+        assert tuples(world.db, f"select * from mine.{name}"), name

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.silver_world import World, agent
+from tests.watching import column, tuples, value
 
 pytestmark = pytest.mark.builds("roles", "budgets", "cards")
 
@@ -15,20 +16,20 @@ def detail(agent_id: int, role_ids: Any) -> dict[str, Any]:
     return agent(agent_id, role_ids=role_ids)
 
 
-def events(world: World) -> list[tuple[int, int, str, str]]:
-    rows = world.db.execute(
+def events(world: World) -> list[tuple[Any, ...]]:
+    query = (
         "select agent_id, role_id, day - date '1970-01-01' as day, action"
         " from silver.agent_role_history order by 1, 3, 2, 4"
     )
-    return [tuple(row.values()) for row in rows]
+    return tuples(world.db, query)
 
 
 def held(world: World) -> list[tuple[Any, ...]]:
-    rows = world.db.execute(
+    query = (
         "select agent_id, role_id, status, assigned_on - date '1970-01-01' as assigned,"
         " removed_on - date '1970-01-01' as removed from silver.agent_roles order by 1, 2"
     )
-    return [tuple(row.values()) for row in rows]
+    return tuples(world.db, query)
 
 
 LISTS = {"day1": [5, 6], "day2": [5], "day3": None, "day4": ["6", 5], "day5": []}
@@ -43,7 +44,7 @@ EVENTS = [
 HELD = [("1", "5", "removed", 1, 5), ("1", "6", "removed", 4, 5)]
 
 
-def test_roles_are_assigned_removed_and_assigned_again(world: World) -> None:
+def test_roles_are_assigned_removed_and_assigned_again(world):
     for day, role_ids in LISTS.items():
         world.land(day, agent_details=[detail(1, role_ids)])
     world.build()
@@ -51,7 +52,7 @@ def test_roles_are_assigned_removed_and_assigned_again(world: World) -> None:
     assert held(world) == HELD
 
 
-def test_role_history_does_not_depend_on_the_order_of_days(world: World) -> None:
+def test_role_history_does_not_depend_on_the_order_of_days(world):
     for day in ("day4", "day1", "day5", "day3", "day2", "day1"):
         world.day(day, agent_details=[detail(1, LISTS[day])])
     assert events(world) == EVENTS
@@ -60,7 +61,7 @@ def test_role_history_does_not_depend_on_the_order_of_days(world: World) -> None
     assert held(world) == HELD
 
 
-def test_a_list_with_what_is_no_id_is_quarantined_and_changes_no_roles(world: World) -> None:
+def test_a_list_with_what_is_no_id_is_quarantined_and_changes_no_roles(world):
     unreadable = [detail(1, [5, None]), detail(2, [{"id": 5}]), detail(3, 5)]
     world.land("day1", agent_details=[detail(number, [5]) for number in (1, 2, 3)])
     world.land("day2", agent_details=unreadable)
@@ -74,35 +75,32 @@ def test_a_list_with_what_is_no_id_is_quarantined_and_changes_no_roles(world: Wo
     ]
 
 
-def test_a_day_landed_again_takes_its_roles_back(world: World) -> None:
+def test_a_day_landed_again_takes_its_roles_back(world):
     world.day("day1", agent_details=[detail(1, [5]), detail(2, [5])])
     world.day("day2", agent_details=[detail(1, [5, 6]), detail(2, [7])])
     world.day("day2", agent_details=[detail(1, [5])])
     assert events(world) == [("1", "5", 1, "assigned"), ("2", "5", 1, "assigned")]
 
 
-def test_what_is_said_of_a_role_leads_to_the_record_that_says_so(world: World) -> None:
-    def records() -> list[tuple[Any, ...]]:
-        rows = world.db.execute(
-            "select role_id, roles._day - date '1970-01-01' as day, landed.role_ids"
-            " from silver.agent_roles as roles join bronze.stg_agent_details as landed"
-            " using (agent_id, _day, _batch_id, _source_file, _source_row) order by 1"
-        )
-        return [tuple(row.values()) for row in rows]
-
+def test_what_is_said_of_a_role_leads_to_the_record_that_says_so(world):
+    records = (
+        "select role_id, roles._day - date '1970-01-01' as day, landed.role_ids"
+        " from silver.agent_roles as roles join bronze.stg_agent_details as landed"
+        " using (agent_id, _day, _batch_id, _source_file, _source_row) order by 1"
+    )
     for day, role_ids in (("day1", [5, 6]), ("day2", [5]), ("day3", [5])):
         world.day(day, agent_details=[detail(1, role_ids)])
-    assert records() == [("5", 1, "[5, 6]"), ("6", 2, "[5]")]
+    assert tuples(world.db, records) == [("5", 1, "[5, 6]"), ("6", 2, "[5]")]
     # written again only where the record is another
-    times = "select role_id, _updated_at from silver.agent_roles order by 1"
-    before = world.db.execute(times).fetchall()
+    times = "select _updated_at from silver.agent_roles order by role_id"
+    before = column(world.db, times)
     world.day("day2", agent_details=[detail(2, []), detail(1, [5])])
-    assert records() == [("5", 1, "[5, 6]"), ("6", 2, "[5]")]
-    after = world.db.execute(times).fetchall()
+    assert tuples(world.db, records) == [("5", 1, "[5, 6]"), ("6", 2, "[5]")]
+    after = column(world.db, times)
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
 
 
-def test_budgets_and_cards_keep_their_newest_valid_record(world: World) -> None:
+def test_budgets_and_cards_keep_their_newest_valid_record(world):
     card = {"status": "active", "type": "virtual", "created_time": "2026-01-01T00:00:00Z"}
     world.day(
         "day1",
@@ -122,16 +120,11 @@ def test_budgets_and_cards_keep_their_newest_valid_record(world: World) -> None:
         roles=[{"role_id": "7", "name": "Admin"}, {"role_id": "7e+1", "name": "Admin"}],
     )
     world.day("day2", budgets=[{"budget_id": "b1", "name": "renamed"}])
-    names = world.db.execute("select name from silver.budgets order by budget_id").fetchall()
-    assert [row["name"] for row in names] == ["renamed", "zero"]
-    assert world.reasons("budgets") == [
-        ("limit_amount_invalid",),
-        ("limit_amount_invalid",),
-        ("name_missing",),
-        ("budget_id_invalid",),
-    ]
-    last_four = world.db.execute("select last_four from silver.cards").fetchall()
-    assert last_four == [{"last_four": "0042"}]
+    names = column(world.db, "select name from silver.budgets order by budget_id")
+    assert names == ["renamed", "zero"]
+    reasons = ["limit_amount_invalid", "limit_amount_invalid", "name_missing", "budget_id_invalid"]
+    assert world.reasons("budgets") == [(reason,) for reason in reasons]
+    assert value(world.db, "select last_four from silver.cards") == "0042"
     assert world.reasons("cards") == [
         ("status_missing", "type_missing", "created_time_missing"),
         ("card_id_invalid",),
@@ -140,7 +133,7 @@ def test_budgets_and_cards_keep_their_newest_valid_record(world: World) -> None:
     assert world.ledger("day2", "budgets") == {"updated": 1}
 
 
-def test_an_earlier_day_brings_a_column_that_the_table_lacks(world: World) -> None:
+def test_an_earlier_day_brings_a_column_that_the_table_lacks(world):
     """And one that no model has any more stays away."""
     first, second = ({"budget_id": "b1", "name": "Travel", "limit_amount": n} for n in "12")
     world.day("day1", budgets=[first])
@@ -149,7 +142,4 @@ def test_an_earlier_day_brings_a_column_that_the_table_lacks(world: World) -> No
     world.db.execute("alter table intermediate.int_budgets_records add column former text")
     world.day("day1", budgets=[first | {"timezone": "UTC"}])
     records = "select timezone, _outcome from intermediate.int_budgets_records order by _day"
-    assert [tuple(row.values()) for row in world.db.execute(records)] == [
-        ("UTC", "inserted"),
-        (None, "updated"),
-    ]
+    assert tuples(world.db, records) == [("UTC", "inserted"), (None, "updated")]

@@ -1,16 +1,16 @@
-"""What a reader sees while a build runs: the state before or the state after, nothing between."""
+"""A reader during a build sees the state before or the state after, nothing between."""
 
 from __future__ import annotations
 
 import threading
 from typing import Any
 
-import pytest
 from psycopg.rows import dict_row
 
 from loaders import warehouse
 from loaders.sources import PROJECT
-from tests.silver_world import World, agent, group, transaction
+from tests.silver_world import agent, group, transaction
+from tests.watching import column
 
 QUESTIONS = {
     "transactions": "select count(*) as seen from silver.transactions",
@@ -53,29 +53,30 @@ def tables(count: int) -> dict[str, Any]:
     }
 
 
-def test_each_quarantine_is_found_by_its_day(world: World) -> None:
+def test_each_quarantine_is_found_by_its_day(world):
     world.day("day1")
-    found = world.db.execute(
+    indexed = (
         "select tablename from pg_indexes where schemaname = 'intermediate'"
-        " and indexdef like '%(_day, _outcome, _source_table, _batch_id)' order by tablename"
-    ).fetchall()
-    records = sorted(path.stem for path in (PROJECT / "models").rglob("int_*_records.sql"))
-    assert [row["tablename"] for row in found] == records
+        " and indexdef like '%(_day, _outcome, _source_table, _batch_id)'"
+    )
+    records = [path.stem for path in (PROJECT / "models").rglob("int_*_records.sql")]
+    assert sorted(column(world.db, indexed)) == sorted(records)
 
 
-def test_a_build_waits_for_no_vacuum(world: World) -> None:
+def test_a_build_waits_for_no_vacuum(world):
     world.day("day1", **tables(2))
-    built = world.db.execute(
-        "select string_agg(format('%I.%I', schemaname, tablename), ', ') as names from pg_tables"
-        " where schemaname in ('intermediate', 'silver', 'metrics', 'marts')"
-    ).fetchone()
+    built = column(
+        world.db,
+        "select format('%I.%I', schemaname, tablename) from pg_tables"
+        " where schemaname in ('intermediate', 'silver', 'metrics', 'marts')",
+    )
     with warehouse.connect() as vacuuming:
-        vacuuming.execute(f"lock table {built['names']} in share update exclusive mode".encode())
+        vacuuming.execute(f"lock table {', '.join(built)} in share update exclusive mode")
         world.day("day2", **tables(3))
     assert len(world.rows("agents")) == 3
 
 
-def test_a_build_waits_for_no_reader(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_waits_for_no_reader(world, monkeypatch):
     world.day("day1", **tables(2))
     monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=3s")
     with warehouse.connect() as reading:
@@ -84,7 +85,7 @@ def test_a_build_waits_for_no_reader(world: World, monkeypatch: pytest.MonkeyPat
         assert world.dbt("run", "--select", "+row_ledger", "agents_history", "quarantine").success
 
 
-def test_a_build_shows_the_day_before_or_the_day_after(world: World) -> None:
+def test_a_build_shows_the_day_before_or_the_day_after(world):
     world.day("day1", **tables(400))
     reader = Reader()
     reader.start()

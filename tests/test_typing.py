@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.silver_world import World, agent, group, transaction
+from tests.silver_world import agent, group, transaction
+from tests.watching import column, tuples
 
 pytestmark = pytest.mark.builds("transactions")
 
 
-def test_only_whitespace_is_no_text(world: World) -> None:
+def test_only_whitespace_is_no_text(world):
     first = [chr(code) for code in (*range(1, 128), 0xE9, 0x3000, 0x1F600)]
     names = [character + end for character in first for end in ("", "x", " ")]
     world.day(
@@ -29,7 +30,7 @@ def test_only_whitespace_is_no_text(world: World) -> None:
     ]
 
 
-def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:
+def test_money_is_exact_and_rounds_half_away_from_zero(world):
     world.day(
         "day1",
         transactions=[
@@ -49,7 +50,7 @@ def test_money_is_exact_and_rounds_half_away_from_zero(world: World) -> None:
 
 
 @pytest.mark.builds("transactions", "budgets")
-def test_whole_floats_and_midnights_are_integers_and_dates(world: World) -> None:
+def test_whole_floats_and_midnights_are_integers_and_dates(world):
     exponents = {"2.0": 2, "3.00": 3, "2.5": None, "2.": None, "1e0": None}
     starts = {
         "2026-01-05": "2026-01-05",
@@ -67,13 +68,11 @@ def test_whole_floats_and_midnights_are_integers_and_dates(world: World) -> None
     # of an id too a whole number loses its .0
     assert {row["transaction_id"]: row["exponent"] for row in read} == {"2": 2, "3": 3}
     assert world.reasons("transactions") == [("exponent_invalid",)] * 3
-    dates = world.db.execute("select budget_id, start_date::text as at from silver.budgets")
-    assert {row["budget_id"]: row["at"] for row in dates} == {
-        t: at for t, at in starts.items() if at
-    }
+    dates = dict(tuples(world.db, "select budget_id, start_date::text from silver.budgets"))
+    assert dates == {text: date for text, date in starts.items() if date}
 
 
-def test_ids_are_text_normalised_by_one_rule(world: World) -> None:
+def test_ids_are_text_normalised_by_one_rule(world):
     landed = ["9001.0", " 9002", "+9003", "0007", "u-9", "12e5", "9.00101E+11", "AB CD", "-5"]
     world.day(
         "2026-01-05",
@@ -85,7 +84,7 @@ def test_ids_are_text_normalised_by_one_rule(world: World) -> None:
     assert world.reasons("transactions") == [("transaction_id_invalid",)]
 
 
-def test_moments_are_those_of_rfc_3339_in_years_1_to_9999(world: World) -> None:
+def test_moments_are_those_of_rfc_3339_in_years_1_to_9999(world):
     moments = {
         "2026-01-05t10:00:00z": "2026-01-05 10:00:00+00",
         "2026-01-05 10:00:00 UTC": "2026-01-05 10:00:00+00",
@@ -107,7 +106,7 @@ def test_moments_are_those_of_rfc_3339_in_years_1_to_9999(world: World) -> None:
     }
 
 
-def test_parallel_workers_type_what_a_build_runs(world: World) -> None:
+def test_parallel_workers_type_what_a_build_runs(world):
     world.land("2026-01-05", transactions=[transaction(f"t{number}") for number in range(500)])
     compiled = world.dbt("compile", "--select", "int_transactions_records", day="2026-01-05")
     (records,) = (run.node for run in compiled.result if run.node.resource_type == "model")
@@ -131,7 +130,7 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.builds("groups", "transactions", "marts")
-def test_no_value_is_too_much_for_a_later_build(world: World) -> None:
+def test_no_value_is_too_much_for_a_later_build(world):
     random = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(80))
     deep = "[" * 25_000 + "]" * 25_000
     many = json.dumps([{"id": number} for number in range(2_000)] + ['"[{'])
@@ -145,8 +144,6 @@ def test_no_value_is_too_much_for_a_later_build(world: World) -> None:
     held = world.rows("transactions", "transaction_id")
     assert [row["transaction_id"] for row in held] == ["a", "b"]
     assert world.reasons("transactions") == [("user_id_invalid", "child_transaction_ids_invalid")]
-    spent = world.db.execute(
-        "select length(user_name) as length from intermediate.int_spend_monthly order by 1"
-    )
-    assert [row["length"] for row in spent] == [0, 399]
+    lengths = "select length(user_name) from intermediate.int_spend_monthly order by 1"
+    assert column(world.db, lengths) == [0, 399]
     assert [row["agent_ids"] for row in world.rows("groups", "agent_ids")].count(None) == 1
