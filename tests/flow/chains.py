@@ -1,4 +1,4 @@
-"""Chains of faults: one is struck after the other, one clean run ends it, a page tells of it."""
+"""Chains of faults: they strike one after the other, one clean run recovers, a page reports it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from benchmarks.__main__ import machine
 from loaders.sources import PROJECT
 from tests.flow.faults import connect
-from tests.watching import Connection, holds, made_good
+from tests.watching import Connection, column, holds, made_good
 
 PAGE = PROJECT / "docs" / "RELIABILITY.md"
 Fault = tuple[str, str, float]  # its name, the phase, and how long after that begins
@@ -25,7 +25,7 @@ Tried = list[dict[str, Any]]
 
 
 def asked_for(numbers: range, otherwise: int) -> list[Any]:
-    """Of these chains those from SEED on, CHAINS of all that there are; else the first few."""
+    """CHAINS of these chains, from SEED on; unless CHAINS is set, the first few."""
     first, many = int(os.environ.get("SEED", "1")), os.environ.get("CHAINS")
     chosen = [n for n in numbers if many is None or first <= n < first + int(many)]
     return [
@@ -41,7 +41,7 @@ def go_through(
     recover: Callable[[], float],
     all_tried: dict[str, Tried],
 ) -> Tried:
-    """Strike one fault after the other and recover; each is noted with how long that took."""
+    """Strike one fault after the other, and recover; each is recorded with how long that took."""
     tried: Tried = []
     try:
         for place, fault in enumerate(faults):
@@ -55,20 +55,20 @@ def go_through(
 
 
 def state(db: Connection) -> dict[str, Any]:
-    """What may not differ: silver, the marts, and the names of all tables but for their numbers."""
-    names = db.execute(
-        "select distinct regexp_replace(oid::regclass::text, '[0-9]+', '#', 'g') as name"
+    """What must be the same: silver, the marts, and the names of all tables without numbers."""
+    names = (
+        "select distinct regexp_replace(oid::regclass::text, '[0-9]+', '#', 'g')"
         " from pg_class where relkind in ('r', 'p', 'v') and oid > 16384"
-        " and relpersistence <> 't' order by 1"  # a crashed server's go by autovacuum
-    ).fetchall()
-    return {**holds(db), "tables": [row["name"] for row in names]}
+        " and relpersistence <> 't' order by 1"  # autovacuum removes those of a crashed server
+    )
+    return {**holds(db), "tables": column(db, names)}
 
 
 def is_as_if_nothing_had_been(
     home: Path, undisturbed: dict[str, Any], prefect: Callable[..., list[dict[str, Any]]]
 ) -> list[str]:
     """Fails unless all is as after an undisturbed day. Returns the states in Prefect of the runs
-    that died, but for those that had a Prefect of their own."""
+    that died, except those with a Prefect server of their own."""
     with connect(home) as db:
         dead = made_good(db)
         assert state(db) == undisturbed

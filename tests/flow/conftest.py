@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,31 +18,21 @@ import pytest
 from psycopg.rows import dict_row
 
 from loaders import server as pg
-from loaders.sources import PROJECT
 from tests.conftest import MIGRATED, copy_database, dbt_settings, new_home, remove_home
 from tests.forks import Command, Forks
-from tests.watching import prefect
-
-SAMPLE = PROJECT / "tests" / "sample"
-
-
-@pytest.fixture
-def dbt_environment(dbt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in dbt_settings(dbt_folder).items():
-        monkeypatch.setenv(name, value)
+from tests.raw_days import SAMPLE
+from tests.watching import prefect, run_python
 
 
 @pytest.fixture
-def flow_environment(
-    warehouse: str, prefect_url: str, dbt_environment: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def flow_environment(warehouse, prefect_url, dbt_environment, monkeypatch) -> None:
     """This test's warehouse, the shared Prefect server, a profile: what a child inherits."""
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     monkeypatch.setenv("PREFECT_HOME", str(Path(os.environ["DBT_PROFILES_DIR"]) / "prefect"))
 
 
 @pytest.fixture
-def flow_started(flow_environment: None, forks: Forks) -> Iterator[Callable[..., Command]]:
+def flow_started(flow_environment, forks) -> Iterator[Callable[..., Command]]:
     """`flow_started("flows.day", "--day", "day1", …)` is the running command; killed at the end."""
     running: list[Command] = []
 
@@ -58,7 +47,7 @@ def flow_started(flow_environment: None, forks: Forks) -> Iterator[Callable[...,
 
 
 @pytest.fixture
-def flow_cli(flow_started: Callable[..., Command]) -> Callable[..., Command]:
+def flow_cli(flow_started) -> Callable[..., Command]:
     """As flow_started, but waits until the command has ended."""
 
     def run(module: str, *arguments: Any) -> Command:
@@ -76,9 +65,7 @@ def _with_day1() -> list[Command]:
 
 
 @pytest.fixture
-def after_day1(
-    _with_day1: list[Command], shared_home: Path, flow_cli: Callable[..., Command]
-) -> Command:
+def after_day1(_with_day1, shared_home, flow_cli) -> Command:
     """The flow has run the first sample day, by this command. Asked for before `db`, whose session
     it would end."""
     if not _with_day1:
@@ -92,7 +79,7 @@ def after_day1(
 
 
 @pytest.fixture
-def webhook_messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+def webhook_messages(monkeypatch) -> Iterator[list[dict[str, Any]]]:
     """What Daybook sends to the webhook, which a local server takes."""
     messages: list[dict[str, Any]] = []
 
@@ -136,14 +123,7 @@ class Stack:
 
     def cold(self, module: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
         """A command as a user types it: it finds Prefect and warehouse by itself."""
-        return subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            cwd=PROJECT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
+        return run_python("-m", module, *arguments, env=self.environment)
 
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(**pg.address(self.home), autocommit=True, row_factory=dict_row)
@@ -193,7 +173,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def stack(dbt_folder: Path, forks: Forks) -> Iterator[Stack]:
+def stack(dbt_folder, forks) -> Iterator[Stack]:
     """The stack of this test process: it takes as long to start as a day to run."""
     home, port = new_home(), free_port()
     environment = {

@@ -1,7 +1,7 @@
-"""What is done to a run, by name: who is killed how, what is cut, full, held or wrong.
+"""Faults by name: processes that are killed, connections that are cut, disks that are full.
 
-A run is caught in a phase by a lock on a table that the phase needs and those before it don't: a
-fault strikes there, or up to a second after the lock is let go.
+A lock on a table that a phase needs, and no phase before it, holds a run in that phase: a fault
+strikes there, or up to a second after the lock is released.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from psycopg.rows import dict_row
 
 from flows.phases import BESIDE_EACH_OTHER, IN_ORDER
 from loaders import server
-from tests.flow.conftest import SAMPLE
 from tests.flow.proxy import Proxy
 from tests.forks import Command
-from tests.watching import Connection, is_gone, is_waited_for, until
+from tests.raw_days import SAMPLE
+from tests.watching import Connection, column, is_gone, is_waited_for, until
 
 NEEDS = {
     "prepare-day": ["bronze.fx_reference_state"],
@@ -52,7 +52,7 @@ def connect(home: Path) -> Connection:
 
 @contextlib.contextmanager
 def caught_in(home: Path, phase: str) -> Iterator[Callable[..., None]]:
-    """Gives what waits until the run is in that phase and can't leave it, or is over."""
+    """Yields a function that waits until the run is held in that phase, or is over."""
     with contextlib.ExitStack() as all_held:
 
         def hold(table: str) -> contextlib.ExitStack:
@@ -115,23 +115,20 @@ class Scene:
 
     def reached(self) -> str:
         """The phase that the newest run has not left, or "all"."""
+        phases = (
+            "select phase from metrics.phase_runs where flow_run_id = ("
+            " select flow_run_id from metrics.pipeline_metrics"
+            " where task_name = 'day-pipeline' order by id desc limit 1)"
+        )
         with connect(self.home) as connection:
-            rows = connection.execute(
-                "select phase from metrics.phase_runs where flow_run_id = ("
-                " select flow_run_id from metrics.pipeline_metrics"
-                " where task_name = 'day-pipeline' order by id desc limit 1)"
-            ).fetchall()
-        left = {row["phase"] for row in rows}
+            left = column(connection, phases)
         return next((each for each in (*BESIDE_EACH_OTHER, *IN_ORDER) if each not in left), "all")
 
     def backends(self) -> list[int]:
         """Sessions of commands, the lock's among them."""
+        sessions = "pg_stat_activity where datname = 'daybook' and application_name like 'daybook%'"
         with connect(self.home) as connection:
-            found = connection.execute(
-                "select pid from pg_stat_activity where datname = 'daybook'"
-                " and application_name like 'daybook%' order by pid"
-            ).fetchall()
-        return [row["pid"] for row in found]
+            return column(connection, f"select pid from {sessions} order by pid")
 
 
 def signal_to(what: str, number: int, scene: Scene) -> None:
@@ -174,7 +171,7 @@ def end_backend(how: str, what: str, scene: Scene) -> None:
 
 
 def stopped(scene: Scene) -> None:
-    """As a laptop that is closed, or a machine that is moved."""
+    """Like a laptop that is closed, or a machine that is migrated."""
     with scene.moment() as run:
         run.send_signal(SIGSTOP)
     time.sleep(scene.chance.uniform(0, 5))
@@ -203,7 +200,7 @@ def network(how: str, seconds: float, scene: Scene) -> None:
 
 
 def no_growth(scene: Scene) -> None:
-    """As with a quota: the files of the run's sessions end after some kilobytes, WAL too."""
+    """Like a quota: files of the run's sessions can't grow beyond some kilobytes, WAL neither."""
     most = scene.chance.choice([8, 64, 512]) * 1024
     with scene.moment():
         for pid in scene.backends():
@@ -238,7 +235,7 @@ def reader(scene: Scene) -> None:
 
 
 def deadlock(scene: Scene) -> None:
-    """What the run waits for is held by one who then waits for it, and longer than the run does."""
+    """A session holds what the run waits for, then waits for the run, with the longer timeout."""
     scene.phase = scene.chance.choice(["land-day", "transform-day"])
     [table] = NEEDS[scene.phase]
     with psycopg.connect(**server.address(scene.home)) as mine, connect(scene.home) as watching:
@@ -246,15 +243,14 @@ def deadlock(scene: Scene) -> None:
         mine.execute(f"lock table {table} in access exclusive mode")
         run = scene.run()
         until(lambda: run.returncode is not None or is_waited_for(watching, table))
-        held = watching.execute(
-            "select distinct relation::regclass::text as name from pg_locks where granted"
+        locked = (
+            "select distinct relation::regclass::text from pg_locks where granted"
             " and mode = 'RowExclusiveLock' and relation > 16384 and pid in ("
-            " select pid from pg_locks where relation = to_regclass(%s) and not granted)",
-            [table],
-        ).fetchall()
-        if held:
+            " select pid from pg_locks where relation = to_regclass(%s) and not granted)"
+        )
+        if held := column(watching, locked, [table]):
             with contextlib.suppress(psycopg.errors.DeadlockDetected):
-                mine.execute(f"lock table {scene.chance.choice(held)['name']} in share mode")
+                mine.execute(f"lock table {scene.chance.choice(held)} in share mode")
         mine.rollback()
 
 
@@ -270,7 +266,7 @@ def other_zone(scene: Scene) -> None:
 
 
 def clock_jumped(scene: Scene) -> None:
-    """Back by a day: the ledgers speak of tomorrow."""
+    """Back by a day: the ledgers have times of tomorrow."""
     with connect(scene.home) as connection:
         for table in ("bronze.load_batches", "metrics.pipeline_metrics"):
             connection.execute(

@@ -1,4 +1,4 @@
-"""A network before the test's PostgreSQL that fails in the middle of a message."""
+"""A proxy before the test's PostgreSQL that fails in the middle of a message."""
 
 from __future__ import annotations
 

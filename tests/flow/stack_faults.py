@@ -1,4 +1,4 @@
-"""What is done to runs of a day on the pool of `make up`, by name."""
+"""Faults by name that strike the stack of `make up` while a day runs on its pool."""
 
 from __future__ import annotations
 
@@ -51,27 +51,19 @@ class StackScene(Scene):
         return [str(run.returncode) for run in self.commands]
 
 
-def _worker(stack: Stack) -> list[psutil.Process]:
-    return [psutil.Process(stack.pid("worker"))]
-
-
-def _server(stack: Stack) -> list[psutil.Process]:
-    return [psutil.Process(stack.pid("server"))]
-
-
-def _postgres(stack: Stack) -> list[psutil.Process]:
-    return [psutil.Process(stack.postmaster())]
-
-
 VICTIMS: dict[str, Callable[[Stack], list[psutil.Process]]] = {
-    "the worker": _worker,
-    "the worker and its runs": lambda stack: [*_worker(stack), *stack.flow_processes()],
+    "the worker": lambda stack: [psutil.Process(stack.pid("worker"))],
+    "the worker and its runs": lambda stack: [
+        *VICTIMS["the worker"](stack),
+        *stack.flow_processes(),
+    ],
     "a run's process": Stack.flow_processes,
-    "Prefect's server": _server,
-    "PostgreSQL": _postgres,
+    "Prefect's server": lambda stack: [psutil.Process(stack.pid("server"))],
+    "PostgreSQL": lambda stack: [psutil.Process(stack.postmaster())],
     "all of the stack": lambda stack: [
-        *(*_worker(stack), *stack.flow_processes()),
-        *(*_server(stack), *_postgres(stack)),
+        process
+        for part in ("the worker and its runs", "Prefect's server", "PostgreSQL")
+        for process in VICTIMS[part](stack)
     ],
 }
 

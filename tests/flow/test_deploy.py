@@ -3,6 +3,7 @@ in the declared order, behind its health check."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -25,8 +26,9 @@ from loaders import cluster, s3, warehouse
 from loaders import server as pg
 from loaders.sources import PROJECT
 from tests.conftest import new_home, remove_home
-from tests.flow.conftest import SAMPLE, free_port
-from tests.watching import prefect
+from tests.flow.conftest import free_port
+from tests.raw_days import SAMPLE
+from tests.watching import column, prefect, run_command, value
 
 DEPLOY = PROJECT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -51,7 +53,7 @@ def filled_in(text: str) -> str:
 
 
 def forward(port: int, path: str) -> None:
-    """What listens on `port` is the server behind the unix socket `path`."""
+    """Make the server behind the unix socket `path` listen on `port`."""
 
     def pump(source: socket.socket, target: socket.socket) -> None:
         try:
@@ -97,7 +99,7 @@ class Machine:
         return text
 
     def environment(self, service: dict[str, Any]) -> dict[str, str]:
-        given = {name: self.here(filled_in(v)) for name, v in service["environment"].items()}
+        declared = {name: self.here(filled_in(v)) for name, v in service["environment"].items()}
         return {
             **of_the_image(),
             **{name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ},
@@ -107,7 +109,7 @@ class Machine:
             "PREFECT_HOME": str(self.home / "prefect"),
             "DBT_PROFILES_DIR": str(self.home),
             "DATA_BASE_PATH": str(SAMPLE),
-            **given,
+            **declared,
             "PGHOST": "127.0.0.1",
             "PGPORT": str(self.db_port),
             # The embedded server lacks pg_trgm, which Prefect's migrations ask PostgreSQL for.
@@ -131,25 +133,16 @@ class Machine:
     def wait_until_healthy(self, name: str, seconds: float = 120) -> None:
         test = [self.here(part) for part in SERVICES[name]["healthcheck"]["test"][1:]]
         deadline = time.monotonic() + seconds
-        while subprocess.run(
-            test, env=self.environment(SERVICES[name]), capture_output=True, timeout=30
-        ).returncode:
+        while run_command(*test, env=self.environment(SERVICES[name]), timeout=30).returncode:
             assert time.monotonic() < deadline, (self.home / f"{name}.log").read_text()[-2000:]
             time.sleep(0.5)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=PROJECT,
-            env=self.environment(SERVICES["prefect-worker"]),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return run_command(*command, env=self.environment(SERVICES["prefect-worker"]))
 
 
 def make_logins(home: Path) -> None:
-    """What the database's image runs when its volume is new."""
+    """Run the script that the database's image runs when its volume is new."""
     settings = {n: filled_in(v) for n, v in SERVICES["db"]["environment"].items()}
     path = f"{Path(cluster.program('psql')).parent}:/usr/bin:/bin"
     subprocess.run(
@@ -161,32 +154,34 @@ def make_logins(home: Path) -> None:
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    made = Machine(home := new_home())
+    machine = Machine(home := new_home())
     try:
         (home / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
         pg.start(home)
         make_logins(home)
-        forward(made.db_port, f"{pg.address(home)['host']}/.s.PGSQL.5432")
-        yield made
+        forward(machine.db_port, f"{pg.address(home)['host']}/.s.PGSQL.5432")
+        yield machine
     finally:
-        for process in reversed(made.processes):
+        for process in reversed(machine.processes):
             process.terminate()
-        for process in reversed(made.processes):
-            try:
+        for process in reversed(machine.processes):
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # does nothing once it has ended
+            process.wait()
         remove_home(home)
 
 
 @pytest.mark.stack
 @pytest.mark.slow
-def test_a_day_goes_through_the_services_in_their_order(machine: Machine) -> None:
-    order = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
-    assert list(order["setup-db"].values()) == [{"condition": "service_healthy"}]
-    assert order["prefect-server"] == {"setup-db": {"condition": "service_completed_successfully"}}
-    assert order["prefect-worker"] == {"prefect-server": {"condition": "service_healthy"}}
+def test_a_day_goes_through_the_services_in_their_order(machine):
+    waits_for = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
+    healthy, completed = (
+        {"condition": f"service_{c}"} for c in ("healthy", "completed_successfully")
+    )
+    assert list(waits_for["setup-db"].values()) == [healthy]
+    assert waits_for["prefect-server"] == {"setup-db": completed}
+    assert waits_for["prefect-worker"] == {"prefect-server": healthy}
     for _ in range(2):  # migrating is idempotent
         assert machine.start("setup-db").wait(120) == 0, (machine.home / "setup-db.log").read_text()
     machine.start("prefect-server")
@@ -199,27 +194,22 @@ def test_a_day_goes_through_the_services_in_their_order(machine: Machine) -> Non
         assert time.monotonic() < deadline, done.stdout + done.stderr
         time.sleep(1)  # the worker deploys first
     assert "finished successfully" in done.stdout, done.stdout
-    with psycopg.connect(**pg.address(machine.home)) as connection:
-        assert connection.execute("select count(*) from silver.agents").fetchone()[0] > 0
-        statuses = connection.execute("select status from metrics.pipeline_metrics").fetchall()
-        assert {status for (status,) in statuses} == {"success"}
-        logins = connection.execute(
-            "select rolname from pg_roles where rolcanlogin and rolsuper"
-        ).fetchall()
-        assert logins == [("daybook",)]
-        (owner,) = connection.execute(
-            "select relowner::regrole::text from pg_class where oid = 'silver.agents'::regclass"
-        ).fetchone()
-        assert owner == "daybook_transformer"
-    said = "".join(path.read_text() for path in machine.home.glob("*.log"))
-    assert not {"secret1", "secret2", "secret3", "secret4"} & set(re.findall(r"\w+", said))
+    with psycopg.connect(**pg.address(machine.home)) as db:
+        assert value(db, "select count(*) from silver.agents") > 0
+        assert {*column(db, "select status from metrics.pipeline_metrics")} == {"success"}
+        superusers = "select rolname from pg_roles where rolcanlogin and rolsuper"
+        assert column(db, superusers) == ["daybook"]
+        owner = "select relowner::regrole::text from pg_class where oid = 'silver.agents'::regclass"
+        assert value(db, owner) == "daybook_transformer"
+    logs = "".join(path.read_text() for path in machine.home.glob("*.log"))
+    assert not {"secret1", "secret2", "secret3", "secret4"} & set(re.findall(r"\w+", logs))
     api = f"http://127.0.0.1:{machine.api_port}/api"
     with pytest.raises(urllib.error.HTTPError, match="401"):
         prefect(api, "/admin/version", "daybook:guess")
     assert prefect(api, "/admin/version", "daybook:secret2")
 
 
-def test_every_setting_of_compose_is_explained_and_no_other() -> None:
+def test_every_setting_of_compose_is_explained_and_no_other():
     text = (DEPLOY / ".env.example").read_text()
     explained = dict(re.findall(r"^#?([A-Z_0-9]+)=(.*)$", text, re.M))
     used = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
@@ -232,7 +222,7 @@ def test_every_setting_of_compose_is_explained_and_no_other() -> None:
             assert before.startswith("# "), f"{line} isn't explained"
 
 
-def test_a_run_in_a_container_can_read_days_in_s3() -> None:
+def test_a_run_in_a_container_can_read_days_in_s3():
     of_aws = {
         name: {each for each in service.get("environment", {}) if each.startswith("AWS_")}
         for name, service in SERVICES.items()
@@ -240,12 +230,11 @@ def test_a_run_in_a_container_can_read_days_in_s3() -> None:
     passed = of_aws.pop("prefect-worker")
     assert not any(of_aws.values())
     assert passed <= set(re.findall(r'"(AWS_\w+)"', Path(s3.__file__).read_text()))
-    assert {name.split("_")[1] for name in passed} == {
-        *("ACCESS", "SECRET", "SESSION", "REGION", "DEFAULT", "ENDPOINT")
-    }
+    kinds = {"ACCESS", "SECRET", "SESSION", "REGION", "DEFAULT", "ENDPOINT"}
+    assert {name.split("_")[1] for name in passed} == kinds
 
 
-def test_ports_are_on_localhost_and_data_is_in_named_volumes() -> None:
+def test_ports_are_on_localhost_and_data_is_in_named_volumes():
     for name, service in SERVICES.items():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), name
@@ -253,12 +242,11 @@ def test_ports_are_on_localhost_and_data_is_in_named_volumes() -> None:
     # The image of 18 keeps its data one folder higher than those before.
     assert "db:/var/lib/postgresql" in SERVICES["db"]["volumes"]
     assert set(COMPOSE["volumes"]) == {"db", "home"}
-    assert all(
-        volume.split(":")[-1] == "ro" for volume in SERVICES["prefect-worker"]["volumes"][1:]
-    )
+    _, *others = SERVICES["prefect-worker"]["volumes"]
+    assert all(volume.endswith(":ro") for volume in others)
 
 
-def test_nobody_gets_in_from_a_page_of_another_origin_or_without_the_password() -> None:
+def test_nobody_gets_in_from_a_page_of_another_origin_or_without_the_password():
     settings = SERVICES["prefect-server"]["environment"]
     assert settings["PREFECT_SERVER_API_AUTH_STRING"] == settings["PREFECT_API_AUTH_STRING"]
     assert "PREFECT_SERVER_API_AUTH_STRING" not in SERVICES["prefect-worker"]["environment"]
@@ -273,20 +261,18 @@ def test_nobody_gets_in_from_a_page_of_another_origin_or_without_the_password() 
     assert SERVICES["prefect-worker"]["environment"]["PREFECT_UI_URL"] == origins[0]
 
 
-def test_in_a_container_without_settings_the_warehouse_is_the_service_db(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_in_a_container_without_settings_the_warehouse_is_the_service_db(monkeypatch):
     for name in ("DATABASE_URL", "PGPORT"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in of_the_image().items():
+    for name, setting in of_the_image().items():
         if name.startswith("PG"):
-            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name, setting)
     assert SERVICES["db"]["environment"]["POSTGRES_USER"] == "daybook"
     assert warehouse.where() == "host db, port 5432, database daybook, user daybook"
     assert not warehouse.is_embedded()
 
 
-def test_development_runs_the_code_of_this_folder_where_the_image_has_its_own() -> None:
+def test_development_runs_the_code_of_this_folder_where_the_image_has_its_own():
     assert set(DEVELOPMENT["services"]) == {"setup-db", "prefect-worker"}
     (workdir,) = re.findall(r"^WORKDIR (/opt/\S+)$", (DEPLOY / "Dockerfile").read_text(), re.M)
     for service in DEVELOPMENT["services"].values():
@@ -297,7 +283,7 @@ def test_development_runs_the_code_of_this_folder_where_the_image_has_its_own() 
         assert {"flows", "loaders", "models", "macros"} <= {Path(each[0]).name for each in mounts}
 
 
-def test_prefects_database_is_one_that_the_first_start_creates() -> None:
+def test_prefects_database_is_one_that_the_first_start_creates():
     (script,) = [v.split(":")[0] for v in SERVICES["db"]["volumes"] if "initdb.d" in v]
     url = SERVICES["prefect-server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     assert url.startswith("postgresql+asyncpg://")
@@ -307,7 +293,7 @@ def test_prefects_database_is_one_that_the_first_start_creates() -> None:
     assert f"create database {name} owner {login};" in made
 
 
-def test_the_image_runs_as_nobody_special_and_installs_only_what_is_pinned() -> None:
+def test_the_image_runs_as_nobody_special_and_installs_only_what_is_pinned():
     stages = re.split(r"^FROM ", (DEPLOY / "Dockerfile").read_text(), flags=re.M)[1:]
     assert len(stages) == 2
     build, final = stages

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -30,26 +29,19 @@ from tests.flow.chains import (
     state,
 )
 from tests.flow.faults import COMMANDS, FAULTS, NEEDS, Scene, connect
-from tests.forks import Command
 from tests.watching import prefect, until
 
 # Each run goes through the phase in which the one before it died, and dies there or later.
 FLOW, POSTGRES = "SIGKILL to the flow", "SIGKILL to PostgreSQL"
 CERTAIN = [
-    (FLOW, "prepare-day"),
-    (FLOW, "land-day"),
-    (POSTGRES, "land-day"),
-    (FLOW, "match-names"),
-    (FLOW, "transform-day"),
-    (POSTGRES, "transform-day"),
-    (FLOW, "check-day"),
-    (FLOW, "finish-day"),
-    (POSTGRES, "finish-day"),
+    *((FLOW, "prepare-day"), (FLOW, "land-day"), (POSTGRES, "land-day")),
+    *((FLOW, "match-names"), (FLOW, "transform-day"), (POSTGRES, "transform-day")),
+    *((FLOW, "check-day"), (FLOW, "finish-day"), (POSTGRES, "finish-day")),
 ]
 
 
 @pytest.fixture
-def clean_run(flow_cli: Callable[..., Command]) -> Callable[[], float]:
+def clean_run(flow_cli) -> Callable[[], float]:
     """The day, with nothing in its way; its seconds."""
 
     def run() -> float:
@@ -67,9 +59,7 @@ def _seen() -> dict[str, Any]:
 
 
 @pytest.fixture
-def undisturbed(
-    _seen: dict[str, Any], after_day1: Command, clean_run: Callable[[], float], shared_home: Path
-) -> dict[str, Any]:
+def undisturbed(_seen, after_day1, clean_run, shared_home) -> dict[str, Any]:
     """What an undisturbed day leaves, and what it took; the warehouse is as before it."""
     if not _seen:
         _seen["seconds"] = clean_run()
@@ -80,9 +70,7 @@ def undisturbed(
 
 
 @pytest.fixture
-def all_tried(
-    request: pytest.FixtureRequest, undisturbed: dict[str, Any]
-) -> Iterator[dict[str, Tried]]:
+def all_tried(request, undisturbed) -> Iterator[dict[str, Tried]]:
     with on_the_page(request, "commands", FAULTS, undisturbed["seconds"]) as seen:
         yield seen
 
@@ -91,40 +79,29 @@ def chain(number: int) -> list[Fault]:
     if number == 1:
         return [(*place, 0.0) for place in CERTAIN]
     chance = Random(number)
-    return [
-        (
-            chance.choice(list(FAULTS)),
-            chance.choice(list(NEEDS)),
-            chance.choice([0.0, chance.random()]),
-        )
-        for _ in range(3)
-    ]
+    draw = chance.choice
+    return [(draw([*FAULTS]), draw([*NEEDS]), draw([0.0, chance.random()])) for _ in range(3)]
 
 
 def strike(scene: Scene, fault: str, tried: Tried) -> None:
-    """One fault; when it is over nobody is at work, and nobody ended in a way of his own."""
+    """One fault. Afterwards no command runs, and each ended as a command may end."""
     FAULTS[fault](scene)
     codes = [command.wait() for command in scene.commands]
     ends = [f"signal {-code}" if code < 0 else f"exit {code}" for code in codes]
     tried.append({"fault": fault, "phase": scene.phase, "ends": ends})
     for code, command in zip(codes, scene.commands, strict=True):
-        said = command.stdout + command.stderr
-        assert code in (0, 1, 2, 3, -2, -9, -15), said
-        assert "Traceback" not in said or fault == "SIGINT to dbt", said  # dbt's own way
-        assert code <= 0 or "error" in said.lower(), said
+        output = command.stdout + command.stderr
+        assert code in (0, 1, 2, 3, -2, -9, -15), output
+        assert "Traceback" not in output or fault == "SIGINT to dbt", output  # dbt's own way
+        assert code <= 0 or "error" in output.lower(), output
     server.start(scene.home)
     until(lambda: not scene.backends(), 30)
 
 
 @pytest.mark.parametrize("number", asked_for(range(1, 66), 10))
 def test_a_clean_run_after_a_chain_of_faults_ends_as_if_nothing_had_been(
-    number: int,
-    undisturbed: dict[str, Any],
-    all_tried: dict[str, Tried],
-    clean_run: Callable[[], float],
-    flow_started: Callable[..., Command],
-    shared_home: Path,
-) -> None:
+    number, undisturbed, all_tried, clean_run, flow_started, shared_home
+):
     states: list[str] = []
 
     def struck(seed: int, fault: Fault, tried: Tried) -> None:

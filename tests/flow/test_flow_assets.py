@@ -4,13 +4,12 @@ far from the project, and makes an asset of each relation."""
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from loaders import server
 from loaders.sources import PROJECT
-from tests.forks import Forks
+from tests.raw_days import SAMPLE
 from tests.watching import prefect, until
 
 SILVER = "postgres://daybook/silver/"
@@ -28,19 +27,15 @@ def _materialized(url: str) -> set[str]:
 
 @pytest.mark.slow
 def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
-    prefect_url: str,
-    dbt_folder: Path,
-    forks: Forks,
-    short_tmp: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    prefect_url, dbt_folder, forks, short_tmp, monkeypatch
+):
     home = short_tmp / "home"
     monkeypatch.setenv("DAYBOOK_DBT_RUNNER", "prefect")
     monkeypatch.setenv("DAYBOOK_HOME", os.path.relpath(home, PROJECT))
     monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    day = ("--day", "day1", "--data", str(PROJECT / "tests" / "sample"))
+    day = ("--day", "day1", "--data", str(SAMPLE))
     try:
         done = forks.start("flows.day", *day, env=dict(os.environ))
         done.wait(300)

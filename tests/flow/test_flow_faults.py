@@ -1,4 +1,4 @@
-"""Runs that are locked out, stopped or killed, and what a run must never do."""
+"""Runs that are locked out, interrupted, killed or lose their lock."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -21,29 +18,40 @@ from flows.pages.verdict import AGAIN
 from loaders import warehouse as connecting
 from loaders.lock import KEY, run_lock
 from loaders.sources import PROJECT
-from tests.flow.conftest import SAMPLE
-from tests.watching import holds, is_waited_for, left_open, prefect, runs, until
+from tests.raw_days import SAMPLE
+from tests.watching import (
+    column,
+    holds,
+    is_waited_for,
+    left_open,
+    prefect,
+    run_python,
+    runs,
+    tuples,
+    until,
+    value,
+)
 
 
 @contextmanager
 def _locked(table: str) -> Iterator[None]:
-    """While this holds, a run waits where it needs the table."""
+    """While the table is locked; a run that needs it waits."""
     with connecting.connect() as blocker:
         blocker.execute(f"lock table {table} in access exclusive mode")
         yield
 
 
 def _waiting(db: psycopg.Connection, what: str = "%") -> bool:
-    row = db.execute(
-        "select count(*) from pg_stat_activity"
+    sessions = (
+        "select pid from pg_stat_activity"
         " where datname = current_database() and wait_event_type = 'Lock'"
-        " and wait_event like %s and application_name like 'daybook%%'",
-        [what],
-    ).fetchone()
-    return row["count"] > 0
+        " and wait_event like %s and application_name like 'daybook%%'"
+    )
+    return column(db, sessions, [what]) != []
 
 
 def _ends(db: psycopg.Connection) -> list[tuple[str, str | None]]:
+    """How each run ended, and its message."""
     return [(run["status"], run["error_message"]) for run in runs(db)]
 
 
@@ -146,34 +154,26 @@ def test_what_a_failed_test_held_back_is_built_by_the_same_command_again(
     assert failed.returncode == 1, failed.stdout
     assert "dollars_are_amount_times_rate" in failed.stderr
     assert failed.stderr.rstrip().endswith(AGAIN)
-    held = db.execute(
-        "select array_agg(node) as names from metrics.node_runs"
-        " where flow_run_id = %s and status = 'skipped' and resource_type = 'model'",
-        [runs(db)[-1]["flow_run_id"]],
-    ).fetchone()["names"]
-    assert "application_spend_monthly" in held
+    skipped = (
+        "select node from metrics.node_runs"
+        " where flow_run_id = %s and status = 'skipped' and resource_type = 'model'"
+    )
+    assert "application_spend_monthly" in column(db, skipped, [runs(db)[-1]["flow_run_id"]])
     db.execute(STRAIGHT)
 
     again = flow_cli(*command)
     assert again.returncode == 0, again.stderr
     newest = runs(db)[-1]["flow_run_id"]
-    written = {
-        row["task_name"]: row["rows"]
-        for row in db.execute(
-            "select task_name, sum(rows_inserted + rows_updated) as rows"
-            " from metrics.pipeline_metrics where flow_run_id = %s group by task_name",
-            [newest],
-        )
-    }
+    sums = (
+        "select task_name, sum(rows_inserted + rows_updated)"
+        " from metrics.pipeline_metrics where flow_run_id = %s group by task_name"
+    )
+    written = dict(tuples(db, sums, [newest]))
     assert written["application_spend_monthly"] > 0
     assert not written.get("transactions"), "what was applied is not applied again"
-    landed = db.execute(
-        "select array_agg(distinct status order by status) as of_tables"
-        " from bronze.load_batches where flow_run_id = %s",
-        [newest],
-    ).fetchone()["of_tables"]
-    assert set(landed) <= {"unchanged", "skipped"}
-    assert db.execute("select bool_and(balanced) as b from metrics.row_ledger").fetchone()["b"]
+    statuses = column(db, "select status from bronze.load_batches where flow_run_id = %s", [newest])
+    assert {*statuses} <= {"unchanged", "skipped"}
+    assert value(db, "select bool_and(balanced) from metrics.row_ledger")
 
     first, second = webhook_messages
     assert (first["status"], second["status"]) == ("failed", "succeeded")
@@ -231,7 +231,7 @@ def test_a_run_whose_lock_another_had_meanwhile_commits_nothing_more(
 
 @pytest.mark.parametrize("how", ["its session is ended", "Ctrl-C"])
 def test_a_loader_by_hand_says_in_a_sentence_what_ended_it(after_day1, flow_started, db, how):
-    said = "interrupted"
+    message = "interrupted"
     with _locked("bronze.match_state"):
         run = flow_started("loaders", "--day", "day2", "--data", SAMPLE)
         until(lambda: _waiting(db))
@@ -242,9 +242,11 @@ def test_a_loader_by_hand_says_in_a_sentence_what_ended_it(after_day1, flow_star
                 "select pg_terminate_backend(pid) from pg_locks"
                 " where relation = 'bronze.match_state'::regclass and not granted"
             )
-            said = "PostgreSQL: terminating connection due to administrator command (AdminShutdown)"
+            message = (
+                "PostgreSQL: terminating connection due to administrator command (AdminShutdown)"
+            )
         assert run.wait(60) == 1
-    assert run.stderr.splitlines()[-1] == f"error: {said}"
+    assert run.stderr.splitlines()[-1] == f"error: {message}"
 
 
 HEAVY = (
@@ -253,7 +255,7 @@ HEAVY = (
 )
 
 
-def test_importing_flows_and_loaders_loads_nothing_heavy_and_touches_nothing(tmp_path: Path):
+def test_importing_flows_and_loaders_loads_nothing_heavy_and_touches_nothing(tmp_path):
     modules = [
         ".".join(path.relative_to(PROJECT).with_suffix("").parts)
         for package in ("flows", "loaders")
@@ -280,13 +282,8 @@ import flows.distributed
 heavy = [m for m in {HEAVY!r} if m in sys.modules]
 print(json.dumps([light, heavy, before]))
 """
-    shown = subprocess.run(
-        [sys.executable, "-B", "-c", script],  # writes no bytecode of its own
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PREFECT_HOME": str(tmp_path)},
-    )
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    shown = run_python("-B", "-c", script, env=environment)  # writes no bytecode of its own
     assert shown.returncode == 0, shown.stderr
     light, heavy, touched = json.loads(shown.stdout)
     assert light == [], "imported where they are used, not at the top of a module"

@@ -1,4 +1,4 @@
-"""The flow under roles: what it makes belongs to them, and no session of a run is a superuser's."""
+"""The flow under roles: they own what it creates, and no session of a run is a superuser's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from loaders import server
-from tests.flow.conftest import SAMPLE
+from tests.raw_days import SAMPLE
+from tests.watching import column
 
 
 @pytest.fixture
@@ -23,12 +24,11 @@ def ben(db, warehouse, monkeypatch):
 def test_a_login_of_both_runs_the_whole_flow(ben, db, flow_cli):
     done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE)
     assert done.returncode == 0, done.stderr
-    owners = db.execute(
-        "select distinct relowner::regrole::text as owner, relnamespace::regnamespace::text"
-        " as schema from pg_class where relkind in ('r', 'p', 'v') and relnamespace in"
-        " ('intermediate'::regnamespace, 'silver'::regnamespace, 'marts'::regnamespace)"
-    ).fetchall()
-    assert {row["owner"] for row in owners} == {"daybook_transformer"}
+    owners = (
+        "select relowner::regrole::text from pg_class where relkind in ('r', 'p', 'v')"
+        " and relnamespace::regnamespace::text in ('intermediate', 'silver', 'marts')"
+    )
+    assert {*column(db, owners)} == {"daybook_transformer"}
 
 
 def test_on_the_embedded_server_a_run_has_no_superuser(
@@ -36,19 +36,18 @@ def test_on_the_embedded_server_a_run_has_no_superuser(
 ):
     """But for the session that starts and migrates, and the one that ends a run's others."""
     monkeypatch.delenv("DATABASE_URL")
+    sessions = (
+        "select split_part(application_name, ' ', 2), usename from pg_stat_activity"
+        " where application_name like 'daybook _%' and pid <> pg_backend_pid()"
+        " and usename is not null"
+    )
     seen: set[tuple[str, str]] = set()
     over = threading.Event()
 
     def watch() -> None:
         with psycopg.connect(**server.address(shared_home), autocommit=True) as conn:
             while not over.wait(0.02):
-                seen.update(
-                    conn.execute(
-                        "select split_part(application_name, ' ', 2), usename from pg_stat_activity"
-                        " where application_name like 'daybook _%' and pid <> pg_backend_pid()"
-                        " and usename is not null"
-                    )
-                )
+                seen.update(conn.execute(sessions))
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -60,7 +59,5 @@ def test_on_the_embedded_server_a_run_has_no_superuser(
     assert done.returncode == 0, done.stderr
     assert ("dbt", "daybook_transformer") in seen
     assert ("run", "daybook_loader") in seen
-    assert {who for what, who in seen if what not in ("start", "migrate")} == {
-        "daybook_loader",
-        "daybook_transformer",
-    }
+    logins = {login for what, login in seen if what not in ("start", "migrate")}
+    assert logins == {"daybook_loader", "daybook_transformer"}

@@ -1,4 +1,4 @@
-"""The Prefect server that a run brings for itself, and whom a run calls."""
+"""The Prefect server that a run starts for itself, and the hosts that a run connects to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import socket
 import sqlite3
 import stat
-import subprocess
 import sys
 import tomllib
 from contextlib import closing
@@ -23,14 +22,12 @@ from flows.server import start_server
 from loaders import process, warehouse
 from loaders.errors import DaybookError, LockedError, UsageError
 from loaders.sources import PROJECT
-from tests.flow.conftest import SAMPLE
-from tests.watching import is_waited_for, until
+from tests.raw_days import SAMPLE
+from tests.watching import is_waited_for, run_command, run_python, until
 
 
 @pytest.fixture(scope="module")
-def prefect_home(
-    prefect_url: str, prefect_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def prefect_home(prefect_url, prefect_folder, tmp_path_factory) -> Path:
     """Of the servers that runs start by themselves. Their database is a copy: making one takes
     longer than all else at a server's first start."""
     home = tmp_path_factory.mktemp("prefect")
@@ -42,20 +39,14 @@ def prefect_home(
     return home
 
 
-def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(prefect_home: Path):
+def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(prefect_home):
     script = (
         "import os; from flows.server import start_server; start_server();"
         "print(os.environ['PREFECT_API_URL'], flush=True); os.kill(os.getpid(), 9)"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    killed = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=PROJECT,
-        env={**environment, "PREFECT_HOME": str(prefect_home)},
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+    environment["PREFECT_HOME"] = str(prefect_home)
+    killed = run_python("-c", script, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     port = urlsplit(killed.stdout.strip()).port
     assert port
@@ -68,7 +59,7 @@ def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(prefect_home:
 
 
 def test_a_run_whose_own_prefect_server_is_killed_goes_on_with_another_and_nothing_is_lost(
-    after_day1, flow_started, db, prefect_home: Path
+    after_day1, flow_started, db, prefect_home
 ):
     own = {"PREFECT_API_URL": "", "PREFECT_HOME": str(prefect_home)}
     with warehouse.connect() as blocker:
@@ -125,7 +116,7 @@ print(json.dumps([done.phases, known]))
 
 
 def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
-    warehouse_url, dbt_environment, prefect_home: Path, monkeypatch, tmp_path: Path
+    warehouse_url, dbt_environment, prefect_home, monkeypatch, tmp_path
 ):
     """Begun by Python, which gets each phase's run and state."""
     (tmp_path / "script.py").write_text(IN_PYTHON)
@@ -136,13 +127,7 @@ def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'hook'}:{PROJECT}")
     monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py")],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    done = run_python(tmp_path / "script.py")
     assert done.returncode == 0, done.stderr
     seen = set((tmp_path / "seen").read_text().splitlines())
     assert any("127.0.0.1" in line for line in seen), "the hook saw Prefect's own calls"
@@ -157,7 +142,7 @@ def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
     assert {phase["run_id"] for phase in by_phase.values()} <= set(known)
 
 
-def test_who_waits_for_another_start_waits_so_long_and_is_told(tmp_path: Path):
+def test_a_start_waits_for_another_and_then_gives_up(tmp_path):
     with (
         process.only_one(tmp_path / "lock"),
         pytest.raises(LockedError, match=r"lock for 0\.3 s"),
@@ -166,16 +151,14 @@ def test_who_waits_for_another_start_waits_so_long_and_is_told(tmp_path: Path):
         pass
 
 
-def test_an_address_where_nothing_answers_is_named(monkeypatch: pytest.MonkeyPatch):
+def test_an_address_where_nothing_answers_is_named(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://me:secret@127.0.0.1:1/api")
     with pytest.raises(DaybookError, match=r"at PREFECT_API_URL, http://127\.0\.0\.1:1/api"):
         start_server()
 
 
 @pytest.mark.parametrize("name", ["qu?x", "a%20b"])
-def test_a_home_that_prefects_database_cannot_be_in_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-):
+def test_a_home_that_prefects_database_cannot_be_in_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path / name))
     monkeypatch.delenv("PREFECT_HOME", raising=False)
     with pytest.raises(UsageError, match="set another DAYBOOK_HOME, or PREFECT_HOME"):
@@ -183,22 +166,20 @@ def test_a_home_that_prefects_database_cannot_be_in_is_refused(
 
 
 def test_prefect_finds_address_and_secret_in_the_projects_folder(
-    prefect_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prefect_url, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(stack, "PROJECT", tmp_path)
     stack._tell_prefect({api.ADDRESS: prefect_url, api.SECRET: os.environ[api.SECRET]})
     settings = tmp_path / "prefect.toml"
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     assert tomllib.loads(settings.read_text())["api"]["url"] == prefect_url
-    ignored = subprocess.run(["git", "check-ignore", "-q", "prefect.toml"], cwd=PROJECT)
-    assert ignored.returncode == 0
+    assert run_command("git", "check-ignore", "-q", "prefect.toml").returncode == 0
     prefect = Path(sys.executable).with_name("prefect")
 
     def lists_pools(**more: str) -> bool:
         bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-        return not subprocess.run(
-            [prefect, "work-pool", "ls"], cwd=tmp_path, env=bare | more
-        ).returncode
+        done = run_command(prefect, "work-pool", "ls", cwd=tmp_path, env=bare | more)
+        return done.returncode == 0
 
     assert lists_pools()
     settings.unlink()

@@ -14,10 +14,10 @@ import flows.stack
 from flows import api, deploy
 from flows.deploy import declared
 from loaders import process, warehouse
-from loaders.sources import PROJECT, declared_tables
+from loaders.sources import declared_tables
 from tests.conftest import MIGRATED, copy_database
-from tests.flow.conftest import SAMPLE
-from tests.watching import holds, runs
+from tests.raw_days import SAMPLE
+from tests.watching import holds, run_command, run_python, runs, value
 
 DAY = "day-pipeline/day-pipeline"
 pytestmark = pytest.mark.stack
@@ -38,11 +38,8 @@ def test_a_deployment_runs_a_day_on_the_worker_and_up_again_changes_nothing(stac
     run = newest(stack.flow_runs(name={"any_": ["day-pipeline day1"]}))
     assert run["state_type"] == "COMPLETED"
     with stack.connect() as connection:
-        row = connection.execute(
-            "select status, flow_run_id from metrics.pipeline_metrics"
-            " where task_name = 'day-pipeline' order by id desc limit 1"
-        ).fetchone()
-        assert row == {"status": "success", "flow_run_id": run["id"]}
+        last = runs(connection)[-1]
+        assert (last["status"], last["flow_run_id"]) == ("success", run["id"])
 
     stack.deployment(DAY, "day=day7")  # which has not come
     run = newest(stack.flow_runs(name={"any_": ["day-pipeline day7"]}))
@@ -50,11 +47,10 @@ def test_a_deployment_runs_a_day_on_the_worker_and_up_again_changes_nothing(stac
     with stack.connect() as connection:
         assert runs(connection)[-1]["day"].day == 2, "no failed day"
 
-    said = stack.cold("flows.stack", "status")
-    assert said.returncode == 0
-    assert stack.api in said.stdout
-    logs = stack.cold("flows.stack", "logs")
-    assert "Finished in state Completed" in logs.stdout
+    status = stack.cold("flows.stack", "status")
+    assert status.returncode == 0
+    assert stack.api in status.stdout
+    assert "Finished in state Completed" in stack.cold("flows.stack", "logs").stdout
 
 
 def test_a_proof_on_the_worker_is_told_on_the_newest_runs_page(stack):
@@ -89,8 +85,7 @@ def test_deploying_leaves_a_schedule_as_somebody_has_switched_it(stack):
 def test_prefects_database_is_apart_from_the_data(stack):
     assert (stack.home / "prefect" / "prefect.db").exists()
     with stack.connect() as connection:
-        named = connection.execute("select to_regclass('public.flow_run') as t").fetchone()
-        assert named == {"t": None}
+        assert value(connection, "select to_regclass('public.flow_run')") is None
 
 
 def test_a_distributed_day_is_a_run_for_each_phase_and_table_and_ends_as_a_local_one(
@@ -154,22 +149,20 @@ def test_a_paused_pool_and_a_deployment_that_is_gone_are_named_with_the_command_
     assert paused.returncode == 2
     assert "prefect work-pool resume daybook" in paused.stderr
     stack.run("prefect", "--no-prompt", "deployment", "delete", "land-day/land-day")
-    gone = stack.cold(*day)
+    missing = stack.cold(*day)
     assert stack.cold("flows.deploy", "land-day").returncode == 0
-    assert gone.returncode == 1
-    assert "Prefect has no deployment land-day: make deploy" in gone.stderr
+    assert missing.returncode == 1
+    assert "Prefect has no deployment land-day: make deploy" in missing.stderr
 
 
 def test_a_worker_from_a_venv_that_is_not_activated_runs_what_prefects_own_command_deployed(
     stack, tmp_path
 ):
-    told = {k: v for k, v in stack.environment.items() if k.startswith(("DAYBOOK_", "DBT_"))}
-    told |= {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
-    bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **told}
+    bare = {k: v for k, v in stack.environment.items() if k.startswith(("DAYBOOK_", "DBT_"))}
+    bare |= {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
+    bare |= {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     command = [sys.executable, Path(sys.executable).with_name("prefect")]
-    deployed = subprocess.run(
-        [*command, "--no-prompt", "deploy", "--all"], cwd=PROJECT, env=bare, capture_output=True
-    )
+    deployed = run_command(*command, "--no-prompt", "deploy", "--all", env=bare)
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
     found = stack.prefect("/deployments/filter", limit=50)
     assert all("daybook" in each["tags"] for each in found)
@@ -192,13 +185,14 @@ def test_a_worker_from_a_venv_that_is_not_activated_runs_what_prefects_own_comma
 
 
 def test_one_deployment_is_sent_by_its_name_and_an_unknown_one_is_refused(stack):
-    before = {
-        each["name"]: each["updated"] for each in stack.prefect("/deployments/filter", limit=50)
-    }
+    def updated() -> set[tuple[str, str]]:
+        deployments = stack.prefect("/deployments/filter", limit=50)
+        return {(each["name"], each["updated"]) for each in deployments}
+
+    before = updated()
     done = stack.cold("flows.deploy", "backfill")
     assert (done.returncode, done.stdout) == (0, "deployed backfill\n"), done.stderr
-    now = {each["name"]: each["updated"] for each in stack.prefect("/deployments/filter", limit=50)}
-    assert [name for name in now if now[name] != before[name]] == ["backfill"]
+    assert [name for name, _ in updated() - before] == ["backfill"]
     refused = stack.cold("flows.deploy", "nightly")
     assert refused.returncode == 2
     assert "prefect.yaml has no nightly, but day-pipeline, backfill" in refused.stderr
@@ -208,9 +202,9 @@ def test_up_takes_somebody_elses_server_on_this_machine_and_gives_it_no_secret(
     monkeypatch, tmp_path
 ):
     address, started = "http://127.0.0.1:4388/api", []
-    told = {"DAYBOOK_HOME": str(tmp_path), "PREFECT_API_URL": address}
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    monkeypatch.setattr(os, "environ", kept | told)
+    ours = {"DAYBOOK_HOME": str(tmp_path), "PREFECT_API_URL": address}
+    others = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    monkeypatch.setattr(os, "environ", others | ours)
     monkeypatch.setattr(warehouse, "wake", lambda: None)
     monkeypatch.setattr(api, "answers", lambda url, *_: url == address)
     monkeypatch.setattr(deploy, "deploy", lambda _names: None)
@@ -223,13 +217,7 @@ def test_up_takes_somebody_elses_server_on_this_machine_and_gives_it_no_secret(
 
 
 def test_deploying_says_that_no_server_answers_and_fails():
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.deploy", "--wait", "0.1"],
-        cwd=PROJECT,
-        env={"PATH": "/usr/bin:/bin", "PREFECT_API_URL": "http://127.0.0.1:9/api"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = {"PATH": "/usr/bin:/bin", "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = run_python("-m", "flows.deploy", "--wait", "0.1", env=environment)
     assert done.returncode == 1
     assert "No Prefect server answers at http://127.0.0.1:9/api" in done.stderr

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.flow.conftest import SAMPLE
+from tests.raw_days import SAMPLE
 
 pytestmark = pytest.mark.stack
 
@@ -61,5 +61,5 @@ def test_a_pool_too_small_for_a_day_and_its_phases_is_refused(stack):
     # one that a worker runs takes a slot itself
     (backfill,) = stack.flow_runs(name={"any_": ["backfill day3 to day3"]})
     assert backfill["state_type"] == "FAILED"
-    said = "runs 2 at once, and 3 wait for each other: the day, land-day, a table"
-    assert said in backfill["state"]["message"]
+    message = "runs 2 at once, and 3 wait for each other: the day, land-day, a table"
+    assert message in backfill["state"]["message"]

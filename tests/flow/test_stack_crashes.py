@@ -24,10 +24,11 @@ from tests.flow.chains import (
     on_the_page,
     state,
 )
-from tests.flow.conftest import SAMPLE, Stack
+from tests.flow.conftest import Stack
 from tests.flow.faults import NEEDS, caught_in, connect
 from tests.flow.stack_faults import FAULTS, StackScene
 from tests.flow.test_stack import DAY
+from tests.raw_days import SAMPLE
 from tests.watching import is_gone, runs, until
 
 pytestmark = pytest.mark.stack
@@ -66,7 +67,7 @@ def clean_run(stack: Stack) -> float:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(stack: Stack) -> dict[str, Any]:
+def undisturbed(stack) -> dict[str, Any]:
     """Keeps the warehouse as it is after day1; what day2 leaves, and what it took."""
     copy_database(stack.home, MIGRATED)  # without the runs of the tests before
     stack.day("day1")
@@ -77,17 +78,13 @@ def undisturbed(stack: Stack) -> dict[str, Any]:
 
 
 @pytest.fixture
-def all_tried(
-    request: pytest.FixtureRequest, undisturbed: dict[str, Any]
-) -> Iterator[dict[str, Tried]]:
+def all_tried(request, undisturbed) -> Iterator[dict[str, Tried]]:
     with on_the_page(request, "stack", FAULTS, undisturbed["seconds"]) as seen:
         yield seen
 
 
 @pytest.fixture
-def ends_the_same(
-    stack: Stack, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[], float]]:
+def ends_the_same(stack, undisturbed, monkeypatch) -> Iterator[Callable[[], float]]:
     """From after day1 on: once more the day, to the same state; its seconds."""
     copy_database(stack.home, "after_day1")
     for name, value in stack.environment.items():
@@ -107,8 +104,8 @@ def ends_the_same(
 
 @pytest.mark.parametrize("number", asked_for(range(66, 66 + len(CHAINS)), 1))
 def test_a_clean_run_after_a_chain_of_faults_ends_as_if_nothing_had_been(
-    stack: Stack, number: int, all_tried: dict[str, Tried], ends_the_same: Callable[[], float]
-) -> None:
+    stack, number, all_tried, ends_the_same
+):
     def struck(seed: int, fault: Fault, tried: Tried) -> None:
         name, *place = fault
         scene = StackScene(stack.home, stack.begin, Random(seed), *place, force=True, stack=stack)

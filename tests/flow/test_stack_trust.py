@@ -16,6 +16,7 @@ from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows import api
@@ -57,7 +58,7 @@ class Door:
 
 
 @pytest.fixture
-def door(request: pytest.FixtureRequest) -> Door:
+def door(request) -> Door:
     if request.param == "temporary":
         url = request.getfixturevalue("prefect_url")
         return Door(url, os.environ[api.SECRET])
@@ -66,9 +67,9 @@ def door(request: pytest.FixtureRequest) -> Door:
 
 
 @EVERYWHERE
-@pytest.mark.parametrize("said", [None, "", "daybook:", "daybook:guess"])
-def test_nobody_reads_or_changes_anything_without_the_secret(door, said):
-    headers = {} if said is None else basic(said)
+@pytest.mark.parametrize("guess", [None, "", "daybook:", "daybook:guess"])
+def test_every_request_without_the_secret_is_refused(door, guess):
+    headers = {} if guess is None else basic(guess)
     for path in ("/admin/settings", "/admin/version", "/csrf-token?client=me"):
         assert door.call("GET", path, **headers)[0] == 401
     for path in ("/deployments/filter", "/flow_runs/", "/work_pools/"):
@@ -76,7 +77,7 @@ def test_nobody_reads_or_changes_anything_without_the_secret(door, said):
 
 
 @EVERYWHERE
-def test_a_page_of_another_origin_gets_no_leave_and_no_answer(door):
+def test_requests_from_a_page_of_another_origin_are_refused(door):
     wanted = {**FOREIGN, "Access-Control-Request-Method": "POST"}
     code, headers, _ = door.call("OPTIONS", "/deployments/filter", **wanted)
     assert code == 400
@@ -129,15 +130,15 @@ def test_a_run_with_settings_of_its_own_is_refused(stack, variables):
 
 
 @pytest.mark.stack
-def test_what_a_deployment_says_of_the_command_changes_nothing(stack, tmp_path: Path):
+def test_what_a_deployment_says_of_the_command_changes_nothing(stack, tmp_path):
     """A scheduled run is checked by nobody: the pool's template has no place for what it says."""
     door = Door(stack.api, stack.secret)
     found = stack.prefect("/deployments/name/backfill/backfill")
-    said = {"command": f"touch {tmp_path}/x", "env": {"PATH": str(tmp_path)}}
+    variables = {"command": f"touch {tmp_path}/x", "env": {"PATH": str(tmp_path)}}
     here = f"/deployments/{found['id']}"
-    assert door.call("PATCH", here, {"job_variables": said}, **door.insider())[0] == 204
+    assert door.call("PATCH", here, {"job_variables": variables}, **door.insider())[0] == 204
     try:
-        wanted = {"state": {"type": "SCHEDULED"}, "job_variables": said}
+        wanted = {"state": {"type": "SCHEDULED"}, "job_variables": variables}
         named = {"flow_id": found["flow_id"], "deployment_id": found["id"], "parameters": {}}
         body = {**named, **wanted, "work_pool_name": "daybook"}
         code, _, run = door.call("POST", "/flow_runs/", body, **door.insider())
@@ -175,8 +176,6 @@ def test_deploying_takes_back_a_pool_that_took_commands_and_leaves_its_limit(sta
 
 @pytest.mark.stack
 def test_the_secret_is_in_no_argument_and_no_log(stack):
-    import psutil
-
     for pid in (stack.pid("server"), stack.pid("worker")):
         assert not any(stack.secret in word for word in psutil.Process(pid).cmdline())
     for log in (stack.home / "stack").glob("*.log"):
@@ -185,13 +184,13 @@ def test_the_secret_is_in_no_argument_and_no_log(stack):
 
 
 @pytest.fixture
-def home(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(short_tmp, monkeypatch) -> Path:
     monkeypatch.setenv("DAYBOOK_HOME", str(short_tmp))
     monkeypatch.delenv(api.SECRET, raising=False)
     return short_tmp
 
 
-def test_the_secret_is_made_once_and_its_owner_alone_can_read_it(home: Path):
+def test_the_secret_is_made_once_and_its_owner_alone_can_read_it(home):
     made = api.secret()
     assert made == api.secret()
     assert len(made.partition(":")[2]) >= 32
@@ -204,7 +203,7 @@ def test_the_secret_is_made_once_and_its_owner_alone_can_read_it(home: Path):
         api.secret()
 
 
-def test_the_home_with_prefects_database_and_logs_is_its_owners_alone(home: Path, monkeypatch):
+def test_the_home_with_prefects_database_and_logs_is_its_owners_alone(home, monkeypatch):
     """Also where no embedded server has made it."""
     monkeypatch.setenv("DAYBOOK_HOME", str(home / "new"))
     api.environment()
@@ -212,7 +211,7 @@ def test_the_home_with_prefects_database_and_logs_is_its_owners_alone(home: Path
         assert stat.S_IMODE((home / folder).stat().st_mode) == 0o700
 
 
-def test_the_secret_is_told_to_no_server_but_our_own(home: Path, monkeypatch):
+def test_the_secret_is_told_to_no_server_but_our_own(home, monkeypatch):
     """Another user's program may have taken the port of a stack that was killed."""
     with socket.create_server((api.LOCAL, 0)) as taken:
         note = {"pid": 0, "started": 0, "port": taken.getsockname()[1]}

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from loaders.sources import PROJECT
-from tests.flow.conftest import SAMPLE
+from tests.raw_days import SAMPLE
 from tests.watching import prefect, run_log, runs
 
 SAID = {
@@ -24,12 +24,8 @@ SAID = {
 
 
 def test_what_was_left_out_mended_or_changed_stands_everywhere(
-    after_day1: None,
-    flow_cli: Any,
-    db: Any,
-    webhook_messages: list[dict[str, Any]],
-    tmp_path: Path,
-) -> None:
+    after_day1, flow_cli, db, webhook_messages, tmp_path
+):
     day = tmp_path / "day2"
     shutil.copytree(SAMPLE / "day2", day)
     (day / "roles.json").write_bytes(b"\x00\x01 not json at all")
@@ -72,9 +68,9 @@ def prefect_shows(run_id: str) -> None:
     assert {"day2", "local", "python"} <= set(shown["tags"])
 
     artifacts = ask("/artifacts/filter", artifacts={"flow_run_id": {"any_": [run_id]}})
-    left = {artifact["key"]: artifact["data"] for artifact in artifacts}
-    assert set(left) == {"daybook-ledger", "daybook-summary"}
-    linked = re.findall(r"\]\(file://(.*?)\)", left["daybook-summary"])
+    by_key = {artifact["key"]: artifact["data"] for artifact in artifacts}
+    assert set(by_key) == {"daybook-ledger", "daybook-summary"}
+    linked = re.findall(r"\]\(file://(.*?)\)", by_key["daybook-summary"])
     assert [Path(page).name for page in linked] == [f"{run_id}.html", "index.html", "lineage.html"]
     assert all(Path(page).is_relative_to(os.environ["DAYBOOK_HOME"]) for page in linked)
 
