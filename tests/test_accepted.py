@@ -1,9 +1,8 @@
-"""A known warning is accepted with a reason and an end; nothing else is, and nothing is hidden."""
+"""accepted.yml: a warning is accepted with a reason and an end date; errors never are."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,20 +14,18 @@ from flows.report import read_account
 from flows.run import Run
 from loaders import warehouse
 from loaders.days import parse_day
-from tests.silver_world import World, transaction
+from tests.silver_world import transaction
 from tests.test_pages import a_run, pages
 
 TODAY = datetime.now(UTC).date()
 WARNS, FAILS = "transactions.unmatched_share", "ledger.quarantine_share"
-FOUND = (
-    f"{WARNS}: No more than 30 % name a merchant that matches no application; "
-    "against it: 30 of 30 rows"
-)
+RULE = "No more than 30 % name a merchant that matches no application"
+FOUND = f"{WARNS}: {RULE}; against it: 30 of 30 rows"
 REASON = "The catalogue is extended <b>in March</b>"
 
 
 @pytest.fixture
-def write_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def write_accepted(tmp_path, monkeypatch) -> Any:
     """`write_accepted(text)` writes accepted.yml."""
     file = tmp_path / "accepted.yml"
     monkeypatch.setattr(accepted, "FILE", file)
@@ -39,9 +36,7 @@ def entry(name: str, until: object = TODAY, reason: str = REASON) -> str:
     return f"{name}: {{until: {until}, reason: {reason}}}\n"
 
 
-def test_a_known_warning_is_shown_and_does_not_turn_the_verdict(
-    world: World, write_accepted: Any, tmp_path: Path
-) -> None:
+def test_a_known_warning_is_shown_and_does_not_turn_the_verdict(world, write_accepted, tmp_path):
     world.day("day1", transactions=[transaction(n, currency="USD") for n in range(30)])
     run_id = a_run(world.db, "day1")
     for days, holds in ((0, True), (-1, False)):  # on its last day, and the day after
@@ -64,9 +59,7 @@ def test_a_known_warning_is_shown_and_does_not_turn_the_verdict(
         assert record.findings(run) == found
 
 
-def test_what_fails_a_day_cannot_be_accepted(
-    world: World, write_accepted: Any, tmp_path: Path
-) -> None:
+def test_what_fails_a_day_cannot_be_accepted(world, write_accepted, tmp_path):
     write_accepted(entry(FAILS) + entry(WARNS))
     world.day("day1", transactions=[transaction("t1"), transaction("t2", exponent="9")])
     found = checks.check_day(parse_day("day1"), a_run(world.db, "day1"))
@@ -95,14 +88,12 @@ def test_what_fails_a_day_cannot_be_accepted(
         ("\x00", "no YAML of checks"),
     ],
 )
-def test_a_mistake_accepts_nothing_and_is_named(
-    write_accepted: Any, text: str, mistake: str
-) -> None:
+def test_a_mistake_accepts_nothing_and_is_named(write_accepted, text, mistake):
     write_accepted(text)
     found, wrong = accepted.read_accepted()
     assert found == {} and len(wrong) == 1
     assert mistake in next(iter(wrong.values()))
 
 
-def test_the_projects_own_file_is_in_order() -> None:
+def test_the_projects_own_file_is_in_order():
     assert accepted.read_accepted()[1] == {}

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-from pathlib import Path
-
-import psycopg
-import pytest
 
 from loaders import warehouse
 from loaders.sources import PROJECT
+from tests.watching import run_python, value
 
 
-def test_alembic_works_by_hand(
-    db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_alembic_works_by_hand(db, monkeypatch, tmp_path):
     """In a copy of the project: the warehouse is the one that loaders find."""
     shutil.copytree(warehouse.MIGRATIONS.parent, tmp_path / "loaders")
     shutil.copy(PROJECT / "alembic.ini", tmp_path)
 
     def alembic(*arguments: str) -> str:
-        called = [sys.executable, "-m", "alembic", *arguments]
-        done = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True)
+        done = run_python("-m", "alembic", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -38,6 +30,6 @@ def test_alembic_works_by_hand(
     try:
         alembic("upgrade", "head")
         with warehouse.connect() as conn:
-            assert conn.execute("select count(*) from metrics.node_runs").fetchone() == (0,)
+            assert value(conn, "select count(*) from metrics.node_runs") == 0
     finally:
         db.execute("drop database empty with (force)")

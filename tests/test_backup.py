@@ -1,4 +1,4 @@
-"""What was saved comes back whole, on a newer PostgreSQL too, or nothing changes."""
+"""A restore brings back the whole backup, on a newer PostgreSQL too, or changes nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from loaders import backup, landing, lock, restore, warehouse
 from loaders.days import parse_day
@@ -17,39 +18,30 @@ from loaders.errors import DaybookError, LockedError, UsageError, WarehouseError
 from loaders.sources import PROJECT
 from loaders.sql import statement
 from tests.conftest import new_home, remove_home
-from tests.watching import until
-
-SAMPLE = PROJECT / "tests" / "sample"
+from tests.raw_days import SAMPLE
+from tests.watching import column, until, value
 
 
 def contents(db: Any) -> dict[str, Any]:
-    """All rows of all tables of the warehouse, in the order of their text."""
-    names = db.execute(
-        "select pg_class.oid::regclass::text as name from pg_class where relkind = 'r'"
-        " and relnamespace::regnamespace::text = any(%s)",
-        [list(backup.SCHEMAS)],
-    ).fetchall()
-    return {
-        row["name"]: db.execute(
-            f"select md5(string_agg(held::text, '|' order by held::text)) as rows"
-            f" from {row['name']} as held"
-        ).fetchone()["rows"]
-        for row in names
-    }
+    """A hash of the rows of each table of the warehouse."""
+    tables = (
+        "select oid::regclass::text from pg_class where relkind = 'r'"
+        " and relnamespace::regnamespace::text = any(%s)"
+    )
+    rows = "select md5(string_agg(held::text, '|' order by held::text)) from {} as held"
+    return {name: value(db, rows.format(name)) for name in column(db, tables, [[*backup.SCHEMAS]])}
 
 
 @pytest.fixture
-def saved(db: psycopg.Connection, tmp_path: Path) -> Path:
-    """A day has landed and was saved; then it landed otherwise."""
+def saved(db, tmp_path) -> Path:
+    """The backup of a warehouse in which a day has landed."""
     landing.land_day(SAMPLE, parse_day("day1"))
     file = tmp_path / "warehouse.backup"
     assert backup.main([str(file)]) == 0
     return file
 
 
-def test_what_was_saved_takes_the_place_of_what_is_there(
-    db: psycopg.Connection, saved: Path
-) -> None:
+def test_what_was_saved_takes_the_place_of_what_is_there(db, saved):
     assert saved.stat().st_mode & 0o777 == 0o600
     before = contents(db)
     assert "bronze.backup_hashes" not in before
@@ -66,7 +58,7 @@ def test_what_was_saved_takes_the_place_of_what_is_there(
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_a_restore_that_is_killed_changes_nothing(db: psycopg.Connection, saved: Path) -> None:
+def test_a_restore_that_is_killed_changes_nothing(db, saved):
     landing.land_day(SAMPLE, parse_day("day2"))
     before = contents(db)
     command = [sys.executable, "-m", "flows.cli", "restore", str(saved), "--replace"]
@@ -84,9 +76,7 @@ def test_a_restore_that_is_killed_changes_nothing(db: psycopg.Connection, saved:
     assert contents(db) == before
 
 
-def test_a_restore_names_the_reader_that_it_waited_for(
-    db: psycopg.Connection, saved: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restore_names_the_reader_that_it_waited_for(db, saved, monkeypatch):
     soon = {"PGOPTIONS": "-c lock_timeout=200ms"}
     monkeypatch.setattr(restore, "surroundings", lambda: backup.surroundings() | soon)
     with warehouse.connect(application_name="somebody's notebook") as reader:
@@ -97,9 +87,7 @@ def test_a_restore_names_the_reader_that_it_waited_for(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.97])
-def test_a_cut_file_is_refused_in_one_sentence_and_nothing_changes(
-    db: psycopg.Connection, saved: Path, share: float, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cut_file_is_refused_in_one_sentence_and_nothing_changes(db, saved, share, capsys):
     before = contents(db)
     saved.write_bytes(saved.read_bytes()[: int(saved.stat().st_size * share)])
     assert restore.main([str(saved), "--replace"]) == 1
@@ -108,9 +96,7 @@ def test_a_cut_file_is_refused_in_one_sentence_and_nothing_changes(
     assert contents(db) == before
 
 
-def test_rows_that_are_not_those_that_were_saved_are_refused(
-    db: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_are_not_those_that_were_saved_are_refused(db, tmp_path, monkeypatch):
     landing.land_day(SAMPLE, parse_day("day1"))
     before, file = contents(db), tmp_path / "warehouse.backup"
     wrong = "; update bronze.backup_hashes set hash = 1 where relation = 'bronze.load_batches'"
@@ -122,9 +108,7 @@ def test_rows_that_are_not_those_that_were_saved_are_refused(
     assert contents(db) == before
 
 
-def test_who_writes_while_it_is_saved_is_noticed_and_the_older_file_stays(
-    db: psycopg.Connection, saved: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_during_a_backup_fails_it_and_the_older_file_stays(db, saved, monkeypatch):
     older, program = saved.read_bytes(), backup.program
 
     def late(*arguments: Any) -> str:
@@ -139,9 +123,7 @@ def test_who_writes_while_it_is_saved_is_noticed_and_the_older_file_stays(
     assert "bronze.backup_hashes" not in contents(db)
 
 
-def test_a_run_that_holds_the_warehouse_is_waited_for_and_named(
-    saved: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_holds_the_warehouse_is_waited_for_and_named(saved, monkeypatch):
     monkeypatch.setattr(lock, "WAIT", 0.1)
     calls: list[Callable[[], Any]] = [
         lambda: backup.backup(saved),
@@ -153,9 +135,7 @@ def test_a_run_that_holds_the_warehouse_is_waited_for_and_named(
                 call()
 
 
-def test_a_view_of_a_reader_elsewhere_is_named_before_it_would_be_lost(
-    db: psycopg.Connection, saved: Path
-) -> None:
+def test_a_view_of_a_reader_elsewhere_is_named_before_it_would_be_lost(db, saved):
     db.execute("create view public.mine as select day from bronze.load_batches")
     before = contents(db)
     with pytest.raises(DaybookError, match=r"(public\.)?mine would be lost with what they read"):
@@ -163,15 +143,13 @@ def test_a_view_of_a_reader_elsewhere_is_named_before_it_would_be_lost(
     assert contents(db) == before
 
 
-def test_a_file_that_is_not_there_or_no_place_to_write_is_one_sentence(
-    db: psycopg.Connection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_is_not_there_or_no_place_to_write_is_one_sentence(db, tmp_path, capsys):
     assert restore.main([str(tmp_path / "none")]) == 2
     assert backup.main([str(tmp_path / "no" / "folder")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-def test_a_backup_that_is_ended_leaves_nothing(db: psycopg.Connection, tmp_path: Path) -> None:
+def test_a_backup_that_is_ended_leaves_nothing(db, tmp_path):
     landing.land_day(SAMPLE, parse_day("day1"))
     script = (
         "import sys; from loaders import backup; backup.program = lambda *_: sys.argv[2];"
@@ -191,7 +169,7 @@ def test_a_backup_that_is_ended_leaves_nothing(db: psycopg.Connection, tmp_path:
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def home(monkeypatch) -> Iterator[Callable[[str], None]]:
     """`home("16")`: what follows works in a new home whose server is of that version."""
     made: list[tuple[str, Path]] = []
 
@@ -208,11 +186,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
         remove_home(place)
 
 
-def test_an_upgrade_from_16_to_18(
-    home: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from psycopg.rows import dict_row
-
+def test_an_upgrade_from_16_to_18(home, tmp_path, capsys):
     file = tmp_path / "warehouse.backup"
     home("16")
     landing.land_day(SAMPLE, parse_day("day1"))

@@ -5,11 +5,9 @@ import os
 
 import pytest
 
-from tests.forks import Forks
-
 
 @pytest.mark.slow
-def test_benchmarks_of_one_contestant_against_another_run(forks: Forks):
+def test_benchmarks_of_one_contestant_against_another_run(forks):
     named = ("landing", "transactions", "activity", "history")
     done = forks.start("benchmarks", *named, "--quick", env=dict(os.environ))
     assert done.wait() == 0, done.stderr[-3000:]

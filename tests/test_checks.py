@@ -1,11 +1,9 @@
-"""Checks on days that a build has made: what fails, what is only shown, what is never told."""
+"""Checks of built days: which fail the day, which only warn, and that none shows a value."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +18,27 @@ from flows.run import end_sessions
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, LockedError, without_values
 from loaders.personal import personal
-from loaders.sources import PROJECT
 from loaders.workers import Worker
-from tests.silver_world import World, agent, group, transaction
-from tests.watching import Lost
+from tests.silver_world import agent, group, transaction
+from tests.watching import Lost, column, run_python, tuples
+
+RESULTS = "select * from metrics.check_results"
 
 
 def check(day: str, **options: Path) -> dict[str, run.Checked]:
-    found = run.check_day(parse_day(day), "run-1", **options)
-    return {each.name: each for each in found}
+    results = run.check_day(parse_day(day), "run-1", **options)
+    return {each.name: each for each in results}
 
 
-def test_a_run_that_lost_its_lock_leaves_no_results(world: World) -> None:
+def failed(results: dict[str, run.Checked]) -> list[str]:
+    return [name for name, each in results.items() if not each.success]
+
+
+def test_a_run_that_lost_its_lock_leaves_no_results(world):
     world.day("day1", agents=[agent(1)])
     with pytest.raises(LockedError):
         run.check_day(parse_day("day1"), "run-1", lock=Lost())
-    assert world.db.execute("select 1 from metrics.check_results").fetchone() is None
+    assert tuples(world.db, RESULTS) == []
 
 
 CHECKED = """
@@ -46,49 +49,44 @@ print(len(check_day(parse_day("day1"), "run-1")), "great_expectations" in sys.mo
 """
 
 
-def test_a_process_of_their_own_has_the_library(world: World) -> None:
+def test_great_expectations_is_imported_in_a_process_of_its_own(world):
     world.day("day1", agents=[agent(1)])
-    said = subprocess.run(
-        [sys.executable, "-c", CHECKED], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    assert said.stdout == f"{len(check('day1'))} False\n"
+    assert run_python("-c", CHECKED).stdout == f"{len(check('day1'))} False\n"
 
 
-def test_results_are_kept_where_the_docs_can_not_be_written(world: World) -> None:
+def test_results_are_recorded_where_the_docs_can_not_be_written(world):
     world.day("day1", agents=[agent(1)])
     with pytest.raises(OSError, match="no_such"):
         check("day1", docs=Path("/proc/no_such"))
-    assert world.db.execute("select 1 from metrics.check_results").fetchone()
+    assert tuples(world.db, RESULTS)
 
 
-def test_only_what_was_judged_already_is_not_judged_again(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def is_judged() -> bool:
+def test_checks_run_again_only_when_tables_verdicts_or_the_library_changed(
+    world, tmp_path, monkeypatch
+):
+    def runs_again() -> bool:
         with monkeypatch.context() as patched:
             patched.delattr(run, "Worker")
             try:
-                again = check("day1", docs=tmp_path)
+                assert check("day1", docs=tmp_path) == results
             except NameError:
                 return True
-        assert again == found
         return False
 
     world.day("day1", agents=[agent(1)])
-    found = check("day1", docs=tmp_path)
-    assert not is_judged()
-    kept = world.db.execute("select check_name from metrics.check_results").fetchall()
-    assert len(kept) == len(found)
-    torn = tmp_path / "verdicts.json"
-    torn.write_text(torn.read_text()[:-9])
-    assert is_judged()
+    results = check("day1", docs=tmp_path)
+    assert not runs_again()
+    assert len(tuples(world.db, RESULTS)) == len(results)
+    verdicts = tmp_path / "verdicts.json"
+    verdicts.write_text(verdicts.read_text()[:-9])
+    assert runs_again()
     check("day1", docs=tmp_path)
-    assert not is_judged()
+    assert not runs_again()
     with monkeypatch.context() as upgraded:
         upgraded.setattr(judge, "version", lambda _: "another")
-        assert is_judged()
+        assert runs_again()
     world.day("day1", agents=[agent(1), agent(2)])
-    assert is_judged()
+    assert runs_again()
 
 
 class Killed(Worker):
@@ -97,16 +95,14 @@ class Killed(Worker):
         return super().ask(*order)
 
 
-def test_checks_that_are_killed_say_what_to_do(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checks_that_are_killed_say_what_to_do(world, monkeypatch):
     world.day("day1", agents=[agent(1)])
     monkeypatch.setattr(run, "Worker", Killed)
     with pytest.raises(DaybookError, match=r"ended early .*: run the day again\.$"):
         check("day1")
 
 
-def test_a_lost_session_is_no_failed_check(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_session_is_no_failed_check(world, monkeypatch):
     world.day("day1", agents=[agent(1)])
     suites = run.suites_of
 
@@ -117,29 +113,27 @@ def test_a_lost_session_is_no_failed_check(world: World, monkeypatch: pytest.Mon
     monkeypatch.setattr(run, "suites_of", cut)
     with pytest.raises(psycopg.OperationalError):
         check("day1")
-    assert world.db.execute("select 1 from metrics.check_results").fetchone() is None
+    assert tuples(world.db, RESULTS) == []
 
 
 def good(count: int = 12) -> list[dict[str, str]]:
     return [transaction(f"txn-{n}", currency="USD") for n in range(count)]
 
 
-def test_a_sound_day_fails_no_check_and_leaves_its_results(world: World) -> None:
+def test_a_sound_day_fails_no_check_and_leaves_its_results(world):
     world.day("day1", agents=[agent(1), agent(2)], groups=[group(10, [1])], transactions=good())
-    found = check("day1")
-    assert [name for name, each in found.items() if not each.success] == [
-        "transactions.unmatched_share"  # no merchant is named
-    ]
-    run.raise_failed(list(found.values()))
-    kept = world.db.execute("select * from metrics.check_results").fetchall()
-    assert len(kept) == len(found) > 25
-    assert {row["flow_run_id"] for row in kept} == {"run-1"}
-    check("day1")
-    assert len(world.db.execute("select * from metrics.check_results").fetchall()) == len(found)
+    results = check("day1")
+    assert failed(results) == ["transactions.unmatched_share"]  # no merchant is named
+    run.raise_failed(list(results.values()))
+    for _ in range(2):
+        run_ids = column(world.db, "select flow_run_id from metrics.check_results")
+        assert run_ids == ["run-1"] * len(results)
+        assert len(results) > 25
+        check("day1")  # writes nothing more
 
 
 @pytest.mark.builds("agents", "transactions")
-def test_a_quarantined_tenth_fails_the_day_with_keys_and_no_value(world: World) -> None:
+def test_a_quarantined_tenth_fails_the_day_with_keys_and_no_value(world):
     bad = [
         transaction("txn-90", amount_minor="Ada Lovelace"),
         transaction("ada@example.com", currency="ada@example.com"),
@@ -149,25 +143,25 @@ def test_a_quarantined_tenth_fails_the_day_with_keys_and_no_value(world: World) 
     share = found["ledger.quarantine_share"]
     assert (share.success, share.severity) == (False, "error")
     assert share.observed == "2 of 2 tables (13.33 %, 13.33 %)"
-    told = json.dumps(share.sample_keys)
-    assert "txn-90" in told and "transactions.csv row 14" in told
+    keys = json.dumps(share.sample_keys)
+    assert "txn-90" in keys and "transactions.csv row 14" in keys
     with pytest.raises(run.CheckError) as caught:
         run.raise_failed(list(found.values()))
-    said = str(caught.value)
-    assert said.splitlines() == [
+    message = str(caught.value)
+    assert message.splitlines() == [
         f"1 of {len(found)} checks failed; what was built stays as it is:",
         f"  ledger.quarantine_share: {share.observed}",
         "  look: select * from metrics.check_results where not success",
     ]
     assert str(run.CheckError([share, share], 9)).count(share.observed) == 2
     assert without_values(caught.value) == "checks failed: ledger.quarantine_share"
-    written = world.db.execute("select to_jsonb(r)::text as row from metrics.check_results as r")
-    for text in [said, *(row["row"] for row in written)]:
+    written = column(world.db, "select to_jsonb(r)::text from metrics.check_results as r")
+    for text in (message, *written):
         assert "ada@" not in text and "Lovelace" not in text
 
 
 @pytest.mark.builds("agents")
-def test_a_late_day_is_not_judged_by_those_alone_who_left_after_it(world: World) -> None:
+def test_a_late_day_is_not_judged_by_those_alone_who_left_after_it(world):
     world.day("day1", agents=[agent(1), agent(2), agent(3)])
     world.day("day3", agents=[agent(1), agent(2)])
     world.day("day2", agents=[agent(1), agent(2), agent(3)])
@@ -176,7 +170,7 @@ def test_a_late_day_is_not_judged_by_those_alone_who_left_after_it(world: World)
 
 
 @pytest.mark.builds("transactions")
-def test_a_day_is_compared_with_the_days_before(world: World) -> None:
+def test_a_day_is_compared_with_the_days_before(world):
     for number in (1, 2, 3):
         world.land(f"day{number}", transactions=good(40))
     world.land("day4", transactions=good(15))
@@ -191,7 +185,7 @@ def test_a_day_is_compared_with_the_days_before(world: World) -> None:
 
 
 @pytest.mark.builds("groups", "transactions")
-def test_cycles_and_odd_amounts_are_shown_with_their_keys(world: World) -> None:
+def test_cycles_and_odd_amounts_are_shown_with_their_keys(world):
     world.day(
         "day1",
         groups=[group(10, parent_group_id="11"), group(11, parent_group_id="10"), group(12)],
@@ -204,7 +198,7 @@ def test_cycles_and_odd_amounts_are_shown_with_their_keys(world: World) -> None:
 
 
 @pytest.mark.builds("transactions")
-def test_what_no_float_holds_is_judged_and_hides_no_page(world: World, tmp_path: Path) -> None:
+def test_numbers_that_no_float_holds_are_checked_and_shown_on_the_page(world, tmp_path):
     rows = [transaction(f"txn-{n}", currency="USD") for n in range(20)]
     huge = transaction("txn-20", currency="USD", amount_minor=f"4{'0' * 400}")
     tiny = transaction("txn-21", currency="XTS", exchange_rate=f"0.{'0' * 380}1")
@@ -220,7 +214,7 @@ def test_what_no_float_holds_is_judged_and_hides_no_page(world: World, tmp_path:
 
 
 @pytest.mark.builds("transactions")
-def test_only_dated_days_are_held_to_the_date(world: World) -> None:
+def test_only_dated_days_are_held_to_the_date(world):
     assert "freshness" not in {suite["name"] for suite in run.suites_of(parse_day("day1"))}
     late = transaction("late", occurred_time="2026-01-05T10:00:00Z")
     world.day("2026-02-05", transactions=[late])
@@ -231,9 +225,7 @@ def test_only_dated_days_are_held_to_the_date(world: World) -> None:
 
 
 @pytest.mark.parametrize(("day", "bound"), [("2026-01-05", "2026-01-07"), ("day1", "2099-01-01")])
-def test_a_record_dated_after_its_day_is_a_warning_with_its_key(
-    world: World, day: str, bound: str
-) -> None:
+def test_a_record_dated_after_its_day_is_a_warning_with_its_key(world, day, bound):
     after, before = f"{bound}T00:00:01Z", "2026-01-06T23:59:59Z"
     world.day(
         day,
@@ -258,22 +250,18 @@ def test_a_record_dated_after_its_day_is_a_warning_with_its_key(
 
 
 @pytest.mark.builds("transactions")
-def test_a_suite_whose_table_is_gone_fails_alone_and_says_why(world: World) -> None:
+def test_a_suite_whose_table_is_gone_fails_alone_and_says_why(world):
     world.day("day1", transactions=good())
     world.db.execute("alter table silver.roles rename to roles_before")
     found = check("day1")
-    gone = found.pop("roles.dated_by_its_day")
-    assert (gone.success, gone.observed) == (
-        False,
-        "it could not be evaluated (UndefinedTable)",
-    )
-    assert {name for name, each in found.items() if not each.success} == {
-        "transactions.unmatched_share"
-    }
+    without_table = found.pop("roles.dated_by_its_day")
+    assert not without_table.success
+    assert without_table.observed == "it could not be evaluated (UndefinedTable)"
+    assert failed(found) == ["transactions.unmatched_share"]
 
 
 @pytest.mark.builds("transactions")
-def test_a_share_may_be_as_large_as_it_says_and_no_larger(world: World) -> None:
+def test_a_share_may_be_as_large_as_it_says_and_no_larger(world):
     by_payload = [transaction(f"p{n}", currency="AED", exchange_rate="2") for n in range(4)]
     bad = transaction("txn-90", exponent="9")
     world.land("day1", transactions=[*good(12), *by_payload[:3]])
@@ -287,13 +275,13 @@ def test_a_share_may_be_as_large_as_it_says_and_no_larger(world: World) -> None:
     assert check("day3")["ledger.quarantine_share"].success, "one in ten"
 
 
-def test_a_day_without_rows_passes(world: World) -> None:
+def test_a_day_without_rows_passes(world):
     world.day("day1")
-    assert all(each.success for each in check("day1").values())
+    assert failed(check("day1")) == []
 
 
 @pytest.mark.builds("agents", "transactions")
-def test_the_reasons_of_quarantine_are_counted(world: World) -> None:
+def test_the_reasons_of_quarantine_are_counted(world):
     world.day(
         "day1",
         agents=[agent(1), agent(None, email="nokey@example.com"), agent("Ada Lovelace")],
@@ -316,7 +304,7 @@ def test_the_reasons_of_quarantine_are_counted(world: World) -> None:
 
 
 @pytest.mark.builds("agents", "transactions")
-def test_data_docs_name_no_other_machine_and_no_value(world: World, tmp_path: Path) -> None:
+def test_data_docs_name_no_other_machine_and_no_value(world, tmp_path):
     agents = [agent(n, email="shared@example.com", name="Ada Lovelace") for n in range(1, 5)]
     world.day("day1", agents=agents, transactions=good())
     found = check("day1", docs=tmp_path / "docs")
@@ -335,7 +323,7 @@ def test_data_docs_name_no_other_machine_and_no_value(world: World, tmp_path: Pa
             assert target == "../run.html" or (page.parent / target).exists(), target
 
 
-def test_an_offline_page_keeps_what_it_says() -> None:
+def test_an_offline_page_keeps_its_text_and_its_own_links():
     page = (
         "<head><link href='https://a.example/x.css'><style>@import url(//b.example/y);</style>"
         '</head><script src="//c.example/z.js"></script><a href="https://d.example/">kept</a>'
@@ -346,7 +334,7 @@ def test_an_offline_page_keeps_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("suite", run.declared_suites(), ids=lambda suite: suite["name"])
-def test_a_suite_shows_no_personal_value(suite: run.Suite, db: psycopg.Connection) -> None:
+def test_a_suite_shows_no_personal_value(suite, db):
     shown = {*suite["meta"]["keys"]}
     for expectation in suite["expectations"]:
         kwargs = expectation["kwargs"]
@@ -370,30 +358,19 @@ def test_a_suite_shows_no_personal_value(suite: run.Suite, db: psycopg.Connectio
         ("1" * 201, False),
     ],
 )
-def test_what_is_no_key_is_not_shown_as_one(key: object, shown: bool) -> None:
+def test_only_what_looks_like_a_key_is_shown_as_one(key, shown):
     assert (run._key("agent_id", key) == key) == shown
 
 
-def test_keys_are_shown_by_name_where_there_are_several() -> None:
+def test_keys_are_shown_by_name_where_there_are_several():
     assert run.shown({"transaction_id": "txn-1"}) == "txn-1"
     assert run.shown({"group_id": 10, "agent_id": 1}) == "group_id 10 agent_id 1"
 
 
-def test_check_names_are_told_apart() -> None:
+def test_no_two_checks_have_one_name():
     names = [
         (suite["name"], expectation["meta"]["check"])
         for suite in run.declared_suites()
         for expectation in suite["expectations"]
     ]
     assert len(names) == len(set(names))
-
-
-def test_importing_the_checks_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, flows.checks.run;"
-        "print({'great_expectations', 'pandas', 'sqlalchemy', 'psycopg'} & set(sys.modules))"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    assert said.stdout.strip() == "set()"

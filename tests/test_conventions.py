@@ -1,11 +1,10 @@
-"""What a machine can hold of the house style."""
+"""The conventions of CONTRIBUTING.md that a machine can check."""
 
 from __future__ import annotations
 
 import ast
 import configparser
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
+from tests.watching import run_command
 
 STG = (
     "In this project `stg_` means landed. `stg_*` tables are written by `loaders/` and are dbt"
@@ -35,13 +35,8 @@ KNOWN = re.compile(r"{{\s*(ref|source|config|this)\b.*?}}", re.S)
 
 
 def tracked(pattern: str = "*") -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    words = ("git", "ls-files", "--cached", "--others", "--exclude-standard", pattern)
+    listed = run_command(*words, check=True)
     return [PROJECT / name for name in listed.stdout.splitlines() if (PROJECT / name).is_file()]
 
 
@@ -61,25 +56,25 @@ def tags(model: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
-def test_a_model_has_its_yaml_beside_it_that_says_what_a_row_is(model: Path) -> None:
+def test_a_model_has_its_yaml_beside_it_that_says_what_a_row_is(model):
     entry = described(model)
     assert entry["name"] == model.stem
     assert entry["description"].startswith("One row per ")
 
 
-def test_every_yaml_of_a_model_has_its_sql() -> None:
+def test_every_yaml_of_a_model_has_its_sql():
     for file in (PROJECT / "models").rglob("*.yml"):
         if not file.name.startswith("_"):
             assert file.with_suffix(".sql").exists(), file
 
 
 @pytest.mark.parametrize("seed", sorted((PROJECT / "seeds").glob("*.yml")), ids=lambda p: p.stem)
-def test_a_seed_says_what_a_row_is(seed: Path) -> None:
+def test_a_seed_says_what_a_row_is(seed):
     (entry,) = yaml.safe_load(seed.read_text())["seeds"]
     assert entry["description"].startswith("One row per ")
 
 
-def test_every_column_says_more_than_its_name() -> None:
+def test_every_column_says_more_than_its_name():
     """In models and sources; and dbt's pages have a front door."""
     text = "".join(page.read_text() for page in (PROJECT / "models").glob("*.md"))
     blocks = dict(re.findall(r"{% docs (\w+) %}\n(.*?)\n{% enddocs %}", text, re.S))
@@ -92,18 +87,20 @@ def test_every_column_says_more_than_its_name() -> None:
     little = {"the", "a", "an", "of", "s", "is", "in", "landed", "logical"}
     for table in tables:
         for column in table["columns"]:
-            said = column["description"]
-            if named := re.fullmatch(r"{{ doc\('(\w+)'\) }}", said):
-                said = blocks[named[1]]
-            words = set(re.findall(r"\w+", said.lower())) - little
-            assert len(words - set(column["name"].split("_"))) > 1, f"{table['name']}: {said}"
+            description = column["description"]
+            if named := re.fullmatch(r"{{ doc\('(\w+)'\) }}", description):
+                description = blocks[named[1]]
+            words = set(re.findall(r"\w+", description.lower())) - little
+            assert len(words - set(column["name"].split("_"))) > 1, (
+                f"{table['name']}: {description}"
+            )
     assert set(re.findall(r"`(\w+)`", blocks["__overview__"])) >= {
         model.parent.name for model in MODELS
     }
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
-def test_a_row_of_silver_or_quarantine_leads_to_its_record(model: Path) -> None:
+def test_a_row_of_silver_or_quarantine_leads_to_its_record(model):
     several = {"group_memberships_history", "transaction_pipeline_state"}  # records are behind one
     if model.parent.name in ("silver", "quarantine") and model.stem not in several:
         lineage = {"_day", "_batch_id", "_source_file", "_source_row", "_updated_at"}
@@ -111,7 +108,7 @@ def test_a_row_of_silver_or_quarantine_leads_to_its_record(model: Path) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
-def test_records_are_described_column_by_column(model: Path) -> None:
+def test_records_are_described_column_by_column(model):
     """`judge` takes what it asks a table for from there."""
     if model.stem.endswith("_records"):
         (last,) = re.findall(r"\nselect\n((?:    .*\n)+)from judged\n", model.read_text())
@@ -119,11 +116,11 @@ def test_records_are_described_column_by_column(model: Path) -> None:
         assert selected == [column["name"] for column in described(model)["columns"]]
 
 
-def test_no_model_is_called_stg() -> None:
+def test_no_model_is_called_stg():
     assert [model.stem for model in MODELS if model.stem.startswith("stg_")] == []
 
 
-def test_the_folder_is_the_layer() -> None:
+def test_the_folder_is_the_layer():
     prefixes = {"intermediate": "int_", "quarantine": "quarantine_"}
     for model in MODELS:
         layer = model.parent.name
@@ -139,19 +136,21 @@ def lacking(table: str, text_of: dict[str, str]) -> list[str]:
     silver = "agents" if entity == "agent_details" else entity
     needed = (f"int_{entity}_typed", f"int_{silver}_records", silver, f"quarantine_{silver}")
     tag = re.compile(rf"tags=\[[^\]]*'{TAGS[table]}'")
-    said = [f"{name} has no tag {TAGS[table]}" for name in needed if not tag.search(text_of[name])]
+    problems = [
+        f"{name} has no tag {TAGS[table]}" for name in needed if not tag.search(text_of[name])
+    ]
     counted = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]["entities"]
-    return said + [f"entities of dbt_project.yml lacks {silver}"] * (silver not in counted)
+    return problems + [f"entities of dbt_project.yml lacks {silver}"] * (silver not in counted)
 
 
-def test_exposures_read_what_is_public() -> None:
+def test_exposures_read_what_is_public():
     text = (PROJECT / "models" / "_exposures.yml").read_text()
     for name in re.findall(r"ref\('(\w+)'\)", text):
         assert BY_NAME[name].parent.name in ("metrics", "marts"), name
 
 
 @pytest.mark.parametrize("table", declared_tables())
-def test_every_landed_table_is_built_by_its_tag_and_counted(table: str) -> None:
+def test_every_landed_table_is_built_by_its_tag_and_counted(table):
     text_of = {name: model.read_text() for name, model in BY_NAME.items()}
     assert lacking(table, text_of) == []
     own = f"int_{table.removeprefix('stg_')}_typed"
@@ -159,18 +158,17 @@ def test_every_landed_table_is_built_by_its_tag_and_counted(table: str) -> None:
     assert lacking(table, untagged) == [f"{own} has no tag {TAGS[table]}"]
 
 
-def test_silver_and_marts_have_enforced_contracts_with_keys() -> None:
+def test_silver_and_marts_have_enforced_contracts_with_keys():
     for model in MODELS:
-        if model.parent.name in ("silver", "marts") and "materialized='view'" not in (
-            model.read_text()
-        ):
+        is_view = "materialized='view'" in model.read_text()
+        if model.parent.name in ("silver", "marts") and not is_view:
             entry = described(model)
             assert entry["config"]["contract"]["enforced"], model
             kinds = [constraint["type"] for constraint in entry["constraints"]]
             assert "primary_key" in kinds, model
 
 
-def test_a_model_has_the_tags_of_whatever_reads_it() -> None:
+def test_a_model_has_the_tags_of_whatever_reads_it():
     """So that a pipeline's tag builds all it needs, whatever was built before; row_ledger is a view
     of whatever is there."""
     for model in MODELS:
@@ -183,7 +181,7 @@ def test_a_model_has_the_tags_of_whatever_reads_it() -> None:
                 assert not lacking, f"{name}, which {model.stem} reads, lacks {lacking}"
 
 
-def test_lint_reads_every_line_of_every_model() -> None:
+def test_lint_reads_every_line_of_every_model():
     """Keywords in capitals are found wherever they stand in models that call macros: what sqlfluff
     can't template or parse it might pass."""
     from sqlfluff.core import FluffConfig, Linter
@@ -211,7 +209,7 @@ def _place(text: str, offset: int) -> tuple[int, int]:
     return before.count("\n") + 1, offset - before.rfind("\n")
 
 
-def test_lint_ignores_nothing() -> None:
+def test_lint_ignores_nothing():
     written = configparser.ConfigParser(interpolation=None)
     written.read(PROJECT / ".sqlfluff")
     assert [key for key in written["sqlfluff"] if "ignore" in key or "exclude" in key] == []
@@ -219,20 +217,13 @@ def test_lint_ignores_nothing() -> None:
         assert not re.search(r"noqa|--\s*sqlfluff:", model.read_text()), model
     lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", (PROJECT / "Makefile").read_text(), re.M)
     assert lint
-    for tool in (
-        "ruff check .",
-        "ruff format --check .",
-        "mypy\n",
-        "deptry .",
-        "dbt --quiet parse",
-    ):
+    tools = ("ruff check .", "ruff format --check .", "mypy\n", "deptry .", "dbt --quiet parse")
+    for tool in tools:
         assert f"$(BIN)/{tool}" in lint[1], tool
     assert re.search(r"sqlfluff lint (?!.*ignore).* models\n", lint[1])
 
 
-def test_each_pipeline_builds_by_its_tag_on_a_warehouse_that_was_never_built(
-    world: Any,
-) -> None:
+def test_each_pipeline_builds_by_its_tag_on_a_warehouse_that_was_never_built(world):
     world.land("day1")
     for pipeline in PIPELINES:
         for schema in ("intermediate", "silver", "quarantine", "marts"):
@@ -246,7 +237,7 @@ def test_each_pipeline_builds_by_its_tag_on_a_warehouse_that_was_never_built(
     assert others.result == []  # which are in a pipeline, and none
 
 
-def test_every_macro_is_documented_with_its_arguments() -> None:
+def test_every_macro_is_documented_with_its_arguments():
     documented = {
         entry["name"]: [argument["name"] for argument in entry.get("arguments", [])]
         for entry in yaml.safe_load((PROJECT / "macros/_macros.yml").read_text())["macros"]
@@ -259,13 +250,13 @@ def test_every_macro_is_documented_with_its_arguments() -> None:
     assert documented == written
 
 
-def test_the_meaning_of_stg_is_said_in_three_places() -> None:
+def test_the_meaning_of_stg_is_said_in_three_places():
     for name in ("README.md", "CONTRIBUTING.md", "models/bronze/_bronze__sources.yml"):
         text = " ".join((PROJECT / name).read_text().replace("#", " ").split())
         assert STG in text, name
 
 
-def test_files_stay_small() -> None:
+def test_files_stay_small():
     for file in tracked("*.py"):
         place = file.relative_to(PROJECT).as_posix()
         small = place.startswith(("flows/", "loaders/"))
@@ -276,7 +267,7 @@ def test_files_stay_small() -> None:
         assert len(lines) <= 150, file  # as many columns as a source has
 
 
-def test_no_module_has_a_name_that_says_nothing() -> None:
+def test_no_module_has_a_name_that_says_nothing():
     for file in tracked("*.py"):
         assert file.stem not in ("utils", "util", "common", "helpers", "misc"), file
 
@@ -292,7 +283,7 @@ def _imports(file: Path) -> set[str]:
     return found
 
 
-def test_no_module_of_loaders_and_flows_imports_itself_by_way_of_others() -> None:
+def test_no_module_of_loaders_and_flows_imports_itself_by_way_of_others():
     files = [f for name in ("loaders", "flows") for f in (PROJECT / name).rglob("*.py")]
     modules = {".".join(f.relative_to(PROJECT).with_suffix("").parts): f for f in files}
     imports = {name: _imports(file) & modules.keys() for name, file in modules.items()}
@@ -304,7 +295,7 @@ def test_no_module_of_loaders_and_flows_imports_itself_by_way_of_others() -> Non
         assert name not in reached, f"{name} is in a circle"
 
 
-def test_each_layer_knows_only_those_below_it() -> None:
+def test_each_layer_knows_only_those_below_it():
     """Loaders know no flow; one file knows dbt, the checks know Great Expectations, and Prefect's
     flows and tasks are declared in three."""
     for name, allowed in {
@@ -321,7 +312,7 @@ def test_each_layer_knows_only_those_below_it() -> None:
             assert not known or place.startswith(allowed), f"{place} imports {known}"
 
 
-def test_no_error_is_passed_over_whatever_it_is() -> None:
+def test_no_error_is_passed_over_whatever_it_is():
     for file in (f for name in ("loaders", "flows") for f in (PROJECT / name).rglob("*.py")):
         assert "suppress(Exception)" not in file.read_text(), file
 
@@ -334,7 +325,7 @@ WITHOUT_THE_LOCK = {
 }
 
 
-def test_a_transaction_commits_under_the_runs_lock() -> None:
+def test_a_transaction_commits_under_the_runs_lock():
     opens = {
         str(file.relative_to(PROJECT))
         for file in (*tracked("loaders/*.py"), *tracked("flows/*.py"))
@@ -344,7 +335,7 @@ def test_a_transaction_commits_under_the_runs_lock() -> None:
     assert (PROJECT / "loaders" / "landing.py").read_text().count(".transaction()") == 1
 
 
-def test_nothing_names_a_machine_or_a_registry() -> None:
+def test_nothing_names_a_machine_or_a_registry():
     hosts = re.compile("pypi" + r"\.org|files\.pythonhosted|/ho" + "me/|/ro" + "ot/|/wo" + "rk/")
     for file in tracked():
         if file.suffix in (".png", ".parquet", ".gz"):

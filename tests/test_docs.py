@@ -1,18 +1,13 @@
-"""What the pages for people name is there: commands, options, files, links, settings, tests."""
+"""Commands, options, files, links, settings and tests that the documentation names exist."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from flows.checks import accepted
@@ -20,7 +15,8 @@ from flows.cli import COMMANDS, main
 from flows.prove import Difference, Proof, as_text
 from loaders.__main__ import main as loaders_main
 from loaders.sources import PROJECT, declared_tables
-from tests.silver_world import World, agent, group
+from tests.silver_world import agent, group
+from tests.watching import run_command, run_python
 
 PAGES = {
     page.relative_to(PROJECT).as_posix(): page.read_text()
@@ -39,36 +35,33 @@ PROMISES = ("README.md", "SECURITY.md", "docs/guarantees.md")
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_each_option_of_a_module_is_one_it_has(module: str) -> None:
+def test_each_option_of_a_module_is_one_it_has(module):
     for line in re.findall(rf"python -m {re.escape(module)}(?![\w.])([^`\n#]*)", TEXT):
-        said = help_of(module, *re.findall("^ ([a-z]+)", line))
+        printed = help_of(module, *re.findall("^ ([a-z]+)", line))
         for option in re.findall(r"--[a-z-]+", line):
-            assert option in said, f"{module} {option}"
+            assert option in printed, f"{module} {option}"
 
 
 @cache
 def help_of(module: str, *subcommand: str) -> str:
-    command = [sys.executable, "-m", module, *subcommand, "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
+    shown = run_python("-m", module, *subcommand, "--help")
     assert shown.returncode == 0, shown.stderr
     return shown.stdout
 
 
 @pytest.mark.parametrize("command", sorted({command for command, _ in TYPED} - {"completion"}))
-def test_each_command_of_daybook_has_its_options(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_command_of_daybook_has_its_options(command, capsys):
     assert command in COMMANDS
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name, line in TYPED:
         for option in re.findall(r"--[a-z-]+", line) if name == command else []:
-            assert option in said, f"{command} {option}"
+            assert option in printed, f"{command} {option}"
 
 
-def test_each_target_of_make_is_there() -> None:
-    listed = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=PROJECT).stdout
+def test_each_target_of_make_is_there():
+    listed = run_command("make", "help").stdout
     assert max(map(len, listed.splitlines())) <= 80
     wanted = set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.M))
     for target in wanted:
@@ -79,7 +72,7 @@ def test_each_target_of_make_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_and_files_that_a_page_names_are_there(page: str) -> None:
+def test_links_and_files_that_a_page_names_are_there(page):
     for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", PAGES[page]):
         target = (PROJECT / page).parent / path if path else PROJECT / page
         assert target.exists(), path
@@ -97,7 +90,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PROMISES)
-def test_each_promise_names_a_test_that_exists(page: str) -> None:
+def test_each_promise_names_a_test_that_exists(page):
     rows = re.findall(r"^\| .*\|$", PAGES[page].partition("| test |")[2], re.M)
     promises = rows[:5] if page == "README.md" else rows
     assert len(promises) >= 5
@@ -108,13 +101,13 @@ def test_each_promise_names_a_test_that_exists(page: str) -> None:
             assert f"def {test}(" in (PROJECT / file).read_text(), f"{file}::{test}"
 
 
-def test_each_guarantee_of_the_readme_is_one_of_all() -> None:
+def test_each_guarantee_of_the_readme_is_one_of_all():
     rows = re.findall(r"^\| .*::.*\|$", PAGES["README.md"], re.M)
     assert len(rows) == 5
     assert set(rows) <= set(PAGES["docs/guarantees.md"].splitlines())
 
 
-def test_each_setting_that_is_read_is_explained() -> None:
+def test_each_setting_that_is_read_is_explained():
     files = [*(PROJECT / "loaders").rglob("*.py"), *(PROJECT / "flows").rglob("*.py")]
     files += [*(PROJECT / "macros").glob("*.sql"), *(PROJECT / "models").rglob("*.sql")]
     files += [PROJECT / "profiles.example.yml"]
@@ -122,7 +115,7 @@ def test_each_setting_that_is_read_is_explained() -> None:
     assert read == set(re.findall(r"\bDAYBOOK_[A-Z_]+\b", PAGES["docs/settings.md"]))
 
 
-def test_the_story_that_the_readme_tells_is_the_tutorials() -> None:
+def test_the_story_that_the_readme_tells_is_the_tutorials():
     """Which a test types."""
     (story,) = re.findall(r"^\$ daybook explain transactions T-10\n(.*?)^```", TEXT, re.M | re.S)
     for line in story.splitlines():
@@ -135,7 +128,7 @@ def blocks(page: str, kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", PAGES[page], re.M | re.S)
 
 
-def test_examples_of_yaml_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_yaml_are_read(tmp_path, monkeypatch):
     overlay, hashing = blocks("docs/your-data.md", "yaml")
     (known,) = blocks("docs/operating.md", "yaml")
     file = tmp_path / "example.yml"
@@ -150,15 +143,13 @@ def test_examples_of_yaml_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found and not wrong
 
 
-def test_the_logins_that_are_shown_can_be_made(db: psycopg.Connection) -> None:
+def test_the_logins_that_are_shown_can_be_made(db):
     (statements,) = blocks("docs/operating.md", "sql")
     with db.transaction(force_rollback=True):
         db.execute(statements)
 
 
-def test_what_the_readme_plans_is_planned(
-    db: psycopg.Connection, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_the_readme_plans_is_planned(db, capsys):
     (typed,) = re.findall(r"^\.venv/bin/daybook (plan .*?) +#", PAGES["README.md"], re.M)
     arguments = shlex.split(typed.replace("path/to/raw", str(PROJECT / "tests/sample")))
     assert main(arguments) == 0
@@ -190,7 +181,7 @@ HELD = {
 }
 
 
-def test_each_block_of_a_page_is_run_or_it_is_said_why_not() -> None:
+def test_each_block_of_a_page_is_run_or_it_is_said_why_not():
     found = [
         text
         for page in PAGES
@@ -210,9 +201,7 @@ def commands(page: str, start: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in text.splitlines()]
 
 
-def test_what_the_readme_does_by_hand_is_done(
-    db: psycopg.Connection, dbt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_the_readme_does_by_hand_is_done(db, dbt, monkeypatch, tmp_path):
     monkeypatch.setenv("DBT_LOG_PATH", str(tmp_path))
     land, build, generate = commands("README.md", ".venv/bin/python -m loaders")
     data = str(PROJECT / "tests/sample")
@@ -222,7 +211,7 @@ def test_what_the_readme_does_by_hand_is_done(
     assert dbt(*generate[1:]).success
 
 
-def test_what_the_pages_ask_of_a_built_warehouse_is_answered(world: World) -> None:
+def test_what_the_pages_ask_of_a_built_warehouse_is_answered(world):
     (question,) = blocks("docs/concepts.md", "sql")
     world.day("day1", agents=[agent(1), agent(2, deactivated="true")], groups=[group(5, [2])])
     assert [row["agent_id"] for row in world.db.execute(question)] == ["2"]
@@ -230,7 +219,7 @@ def test_what_the_pages_ask_of_a_built_warehouse_is_answered(world: World) -> No
     assert world.dbt(*show[1:]).success
 
 
-def test_what_a_proof_says_is_what_the_page_shows() -> None:
+def test_what_a_proof_says_is_what_the_page_shows():
     parting = Difference("silver.agents", 1, 1, [["9001"]])
-    said = as_text(Proof(datetime.now(UTC), days=3, tables=30, expired=[], partings=[parting]))
-    assert said + "\n" in blocks("docs/operating.md", "")
+    printed = as_text(Proof(datetime.now(UTC), days=3, tables=30, expired=[], partings=[parting]))
+    assert printed + "\n" in blocks("docs/operating.md", "")

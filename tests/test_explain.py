@@ -1,4 +1,4 @@
-"""`daybook explain`: a record's story, day by day, without what may be a person's."""
+"""`daybook explain`: a record's history, day by day, without personal values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ def _story(*words: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 @pytest.mark.builds("agents", "groups")
-def test_a_record_is_told_from_its_first_day_to_its_readers(
-    world: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_is_told_from_its_first_day_to_its_readers(world, capsys, monkeypatch):
     first = agent(7, email="ada@example.com", updated_at="2026-01-05T00:00:00Z")
     newer = first | {"email": "new@example.com", "updated_at": "2026-01-06T00:00:00Z"}
     newer |= dict.fromkeys(("job_title", "language", "mobile", "phone", "time_zone"), "5")
@@ -32,11 +30,8 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
     story = _story("agents", "7", capsys=capsys)
     days = [(each["day"], each["outcome"], each.get("row")) for each in story["days"]]
     assert days == [
-        ("day1", "inserted", 1),
-        ("day2", "updated", 1),
-        ("day2", "duplicate", 2),
-        ("day3", "quarantined", 1),
-        ("day4", "not listed", None),
+        *(("day1", "inserted", 1), ("day2", "updated", 1), ("day2", "duplicate", 2)),
+        *(("day3", "quarantined", 1), ("day4", "not listed", None)),
     ]
     changed = ["email", "job_title", "language", "mobile", "phone", "time_zone", "updated_at"]
     assert story["days"][1]["changed"] == changed
@@ -50,8 +45,8 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
         "insert into metrics.node_runs values"
         " ('r', '1970-01-05', 'agent_status_history', 'model', 'success', null, null, 1, '{cards}')"
     )
-    left = _story("agents", "7", capsys=capsys)["read_by"]
-    assert story["read_by"].keys() - left.keys() == {"silver.agent_status_history"}
+    readers = _story("agents", "7", capsys=capsys)["read_by"]
+    assert story["read_by"].keys() - readers.keys() == {"silver.agent_status_history"}
     seen = json.dumps(_story("agents", "7", "--values", capsys=capsys))
     assert "updated_at" in seen and "2026-01-06" in seen and "example.com" not in seen
     assert "new@example.com" in json.dumps(_story("agents", "7", "--personal", capsys=capsys))
@@ -69,9 +64,7 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(
 
 
 @pytest.mark.builds("transactions")
-def test_a_number_written_otherwise_has_not_changed_and_a_bad_value_is_shown(
-    world: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_number_written_otherwise_has_not_changed_and_a_bad_value_is_shown(world, capsys):
     for day, rate in (("day1", "1.10"), ("day2", "1.1"), ("day3", "1.2"), ("day4", "much")):
         world.day(day, transactions=[transaction("t1", exchange_rate=rate)])
     world.day("day5", transactions=[transaction("t1", exchange_rate="ada@example.com")])
@@ -83,12 +76,13 @@ def test_a_number_written_otherwise_has_not_changed_and_a_bad_value_is_shown(
 
 
 @pytest.mark.builds("agents")
-def test_text_from_files_moves_no_terminal(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_of_files_are_not_printed(world, capsys):
     world.day("day1", agents=[agent(7, name="Ada\x1b[2J", signature="Yours\nA.")])
     world.day("day2", agents=[agent(7, name="Ada", signature=None)])
     assert main(["explain", "agents", "7", "--personal"]) == 0
-    said = capsys.readouterr().out
-    assert "name: Ada" in said and "\x1b" not in said
+    printed = capsys.readouterr().out
+    assert "name: Ada" in printed and "\x1b" not in printed
     indent = "\n" + " " * 25
-    assert f"{indent}signature: Yours{indent}  A.\n" in said and f"{indent}signature: null" in said
-    assert "← what silver holds" in said
+    assert f"{indent}signature: Yours{indent}  A.\n" in printed
+    assert f"{indent}signature: null" in printed
+    assert "← what silver holds" in printed

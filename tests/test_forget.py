@@ -1,12 +1,10 @@
-"""Somebody forgotten: nothing tells of them afterwards, and no day brings them back."""
+"""`daybook forget`: no table or page names the person afterwards, and no day brings them back."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +19,10 @@ from loaders.days import parse_day
 from loaders.forget import forget
 from loaders.schema import Column, Table
 from loaders.sources import declared_tables
-from tests.conftest import dbt_settings
 from tests.silver_world import World, agent, group, transaction
+from tests.watching import column, tuples, value
 
+pytestmark = pytest.mark.usefixtures("dbt_environment")
 ADA = {
     "email": "ada.lovelace@example.com",
     "name": "Ada Lovelace",
@@ -36,12 +35,6 @@ ID = "900190019001"  # no figure has it by chance
 WORDS = [*ADA.values(), "usr_ada", "uuid-ada", ID]
 
 
-@pytest.fixture(autouse=True)
-def _dbt_here(dbt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in dbt_settings(dbt_folder).items():
-        monkeypatch.setenv(name, value)
-
-
 CARD = {"user_id": "usr_ada", "user_uuid": "uuid-ada", "user_name": "Ada Lovelace"}
 DAYS: dict[str, dict[str, Any]] = {
     "day1": {
@@ -52,10 +45,7 @@ DAYS: dict[str, dict[str, Any]] = {
         ],
         "roles": [{"role_id": "501", "name": "Admin"}],
         "groups": [group(10, [int(ID), 2]), group(11, [f"{ID}.0"]), group(12, f"oops {ID}")],
-        "group_memberships": [
-            {"group_id": 11, "agent_id": ID},
-            {"group_id": 11, "agent_id": 2},
-        ],
+        "group_memberships": [{"group_id": 11, "agent_id": ID}, {"group_id": 11, "agent_id": 2}],
         "transactions": [
             transaction("t1", **CARD),
             transaction("t2", user_id="usr_bob", user_name="Bob Byte"),
@@ -63,15 +53,8 @@ DAYS: dict[str, dict[str, Any]] = {
             transaction("t4", user_id="usr_ada"),
         ],
         "cards": [
-            {
-                "card_id": "c1",
-                "name": "Ada Lovelace",
-                "user_id": "usr_ada",
-                "last_four": "card-4242",
-                "status": "ACTIVE",
-                "type": "VIRTUAL",
-                "created_time": "2026-01-05",
-            },
+            {"card_id": "c1", "name": "Ada Lovelace", "user_id": "usr_ada", "status": "ACTIVE"}
+            | {"last_four": "card-4242", "type": "VIRTUAL", "created_time": "2026-01-05"}
         ],
     },
     "day2": {
@@ -89,7 +72,7 @@ DAYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def three_days(world: World, once: Callable[..., None]) -> World:
+def three_days(world, once) -> World:
     """Her days, written, landed and built."""
     for day, tables in DAYS.items():
         world.write(day, **tables)
@@ -107,15 +90,16 @@ def take_in(world: World, day: str) -> None:
 
 def texts(db: Any) -> dict[str, str]:
     """Each relation of the six schemas that the session may read, as text."""
-    found = db.execute(
-        "select format('%I.%I', nspname, relname) as name from pg_class"
+    names = column(
+        db,
+        "select format('%I.%I', nspname, relname) from pg_class"
         " inner join pg_namespace on pg_namespace.oid = relnamespace"
         " where nspname in ('bronze', 'intermediate', 'silver', 'quarantine', 'metrics', 'marts')"
         " and relkind in ('r', 'v', 'p') and has_schema_privilege(nspname, 'usage')"
-        " and has_table_privilege(pg_class.oid, 'select')"
-    ).fetchall()
-    every = "select string_agg(rows::text, ' ') as text from {} as rows"
-    return {row["name"]: str(db.execute(every.format(row["name"])).fetchone()) for row in found}
+        " and has_table_privilege(pg_class.oid, 'select')",
+    )
+    text = "select coalesce(string_agg(rows::text, ' '), '') from {} as rows"
+    return {name: value(db, text.format(name)) for name in names}
 
 
 def mentions(db: Any) -> list[tuple[str, str]]:
@@ -123,37 +107,30 @@ def mentions(db: Any) -> list[tuple[str, str]]:
     return [(name, word) for name, text in texts(db).items() for word in WORDS if word in text]
 
 
-def test_readers_and_pages_show_nothing_that_is_declared_personal(
-    three_days: World, tmp_path: Path
-) -> None:
+def test_readers_and_pages_show_nothing_that_is_declared_personal(three_days, tmp_path):
     personal: set[str] = set()
     for table in declared_tables().values():
-        for column in (c for c in table.columns if c.pii in ("personal", "user")):
-            asked = f"select distinct {column.name} as value from bronze.{table.name}"
-            personal |= {row["value"] for row in three_days.db.execute(asked).fetchall()}
-    personal = {value for value in personal if value and len(value) > 3}
+        for each in (each for each in table.columns if each.pii in ("personal", "user")):
+            personal |= {*column(three_days.db, f"select {each.name} from bronze.{table.name}")}
+    personal = {text for text in personal if text and len(text) > 3}
     assert {*ADA.values(), "usr_bob", "card-4242"} <= personal
     write_pages(tmp_path)
     pages = " ".join(page.read_text() for page in tmp_path.rglob("*.html"))
-    assert [value for value in personal if value in pages] == []
+    assert [text for text in personal if text in pages] == []
     three_days.db.execute("set role daybook_reader")
     shown = texts(three_days.db)
     assert {"marts.unused_access", "metrics.check_results"} <= shown.keys()
     assert not any(name.startswith(("bronze", "silver", "quarantine")) for name in shown)
-    assert [(n, value) for n, text in shown.items() for value in personal if value in text] == []
+    assert [(name, word) for name in shown for word in personal if word in shown[name]] == []
 
 
-def spent(db: Any) -> list[dict[str, Any]]:
-    return db.execute(
-        "select application, month, usd, transactions from marts.application_spend_monthly"
-        " order by application, month"
-    ).fetchall()
+def spent(db: Any) -> list[tuple[Any, ...]]:
+    columns = "application, month, usd, transactions"
+    return tuples(db, f"select {columns} from marts.application_spend_monthly order by 1, 2")
 
 
 @pytest.mark.parametrize("expired", [False, True])
-def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
-    three_days: World, expired: bool
-) -> None:
+def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(three_days, expired):
     db = three_days.db
     assert {"bronze.stg_agents", "silver.cards"} <= dict(mentions(db)).keys()
     landed, money = "select count(*) as n from bronze.stg_agents", spent(db)
@@ -172,8 +149,8 @@ def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
     assert spent(db) == money
     assert set(three_days.reasons("agents")) == {("forgotten",)}
     assert "agent_ids_invalid" in {reason for (reason,) in three_days.reasons("group_memberships")}
-    (user,) = db.execute("select distinct user_id from silver.transactions where user_id <> ''")
-    assert user["user_id"] == "usr_bob"
+    users = "select distinct user_id from silver.transactions where user_id <> ''"
+    assert column(db, users) == ["usr_bob"]
     for day in () if expired else DAYS:
         take_in(three_days, day)
         assert mentions(db) == []
@@ -181,11 +158,8 @@ def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(
 
 
 def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
-    world: World,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    shared_home: Path,
-) -> None:
+    world, capsys, monkeypatch, shared_home
+):
     day = world.folder / "day1"
     world.write("day1")
     (day / "agents.csv").unlink()
@@ -212,9 +186,9 @@ def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
     assert mentions(world.db)
     assert main([ID]) == 2  # nobody to ask
     assert main([ID, "--yes"]) == 0
-    said = capsys.readouterr().out
-    assert "Forgotten." in said
-    assert ADA["email"] not in said
+    printed = capsys.readouterr().out
+    assert "Forgotten." in printed
+    assert ADA["email"] not in printed
     assert mentions(world.db) == []
     site = shared_home / "site"
     assert not any(ADA["email"] in page.read_text() for page in site.rglob("*.html"))
@@ -232,9 +206,7 @@ def test_the_command_erases_what_was_rejected_named_a_file_and_was_shown(
 @pytest.mark.parametrize(
     "key", ["7", "auth0|7", "{7-f}", r"CORP\7", "Jürgen 7", "cn=7,ou={x}", "urn:a/7"]
 )
-def test_what_an_agent_has_stays_without_them_by_what_is_declared(
-    db: Any, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
+def test_what_an_agent_has_stays_without_them_by_what_is_declared(db, monkeypatch, key):
     held = "licence_id text, agent_id text, owner_ids jsonb, seats int, _extra jsonb"
     lineage = "_source_file text, _updated_at timestamptz"
     db.execute(
@@ -261,17 +233,13 @@ def test_what_an_agent_has_stays_without_them_by_what_is_declared(
     for relation in ("bronze.stg_licences", "silver.licences"):
         (row,) = db.execute(question.format(relation)).fetchall()
         assert list(row.values()) == ["l", None, "[8]", "3"]
-    assert db.execute("select agent_id from metrics.licences_by_agent").fetchall() == [
-        {"agent_id": "8"}
-    ]
-    for told in (json.dumps({"id": key}), f'x,"{key}"' if "," in key else f"x,{key},y"):
-        assert db.execute("select bronze.tells_of_forgotten(%s) as it", [told]).fetchone()["it"]
+    assert column(db, "select agent_id from metrics.licences_by_agent") == ["8"]
+    for text in (json.dumps({"id": key}), f'x,"{key}"' if "," in key else f"x,{key},y"):
+        assert value(db, "select bronze.tells_of_forgotten(%s)", [text])
 
 
 @pytest.mark.builds("agents", "transactions")
-def test_a_name_that_several_agents_share_stays_and_that_is_printed(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_that_several_agents_share_stays_and_that_is_printed(world, capsys):
     two = [agent(ID, name="Ada Lovelace"), agent(2, name="Lovelace, Ada"), agent(3)]
     world.land("day1", agents=two, transactions=[transaction("t", user_name="ada lovelace")])
     match.match_names(parse_day("day1"), flow_run_id="test")
@@ -283,8 +251,8 @@ def test_a_name_that_several_agents_share_stays_and_that_is_printed(
 
 
 def test_an_interrupt_after_the_erasure_is_answered_with_what_is_left_to_do(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    world, monkeypatch, capsys
+):
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
@@ -297,12 +265,12 @@ def test_an_interrupt_after_the_erasure_is_answered_with_what_is_left_to_do(
     assert main([ID, "--yes"]) == 0
 
 
-def test_the_list_of_the_forgotten_names_nobody(db: Any) -> None:
+def test_the_list_of_the_forgotten_names_nobody(db):
     db.execute("insert into bronze.agent_matches values (%s, %s, 100, 'exact')", [ADA["name"], ID])
     with warehouse.connect() as conn:
         forget(conn, ID)
-    kept = db.execute("select hash, salt from bronze.forgotten").fetchall()
-    assert len(kept) == 4  # agent, user, and both as words
-    assert ID.encode() not in b"".join(row["hash"] for row in kept)
+    listed = db.execute("select hash, salt from bronze.forgotten").fetchall()
+    assert len(listed) == 4  # agent, user, and both as words
+    assert ID.encode() not in b"".join(row["hash"] for row in listed)
     unsalted = {hashlib.sha256(f"{kind} {ID}".encode()).digest() for kind in ("agent", "word")}
-    assert not unsalted & {bytes(row["hash"]) for row in kept}
+    assert not unsalted & {bytes(row["hash"]) for row in listed}

@@ -1,11 +1,10 @@
-"""Pages of runs and days stay, the calendar leads to them, and what is new on them stands apart."""
+"""Pages of runs and days stay, the calendar links to them, and they show what is new apart."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,20 +16,17 @@ from flows.cli import main
 from flows.pages.verdict import read_story
 from flows.pages.write import write_pages
 from loaders.days import parse_day
-from tests.silver_world import World, group, transaction
+from tests.silver_world import group, transaction
 from tests.test_pages import a_run, pages, read
+from tests.watching import insert
 
 
 def landed(db: Any, run_id: str, *days: str) -> None:
-    db.cursor().executemany(
-        """
-        insert into bronze.load_batches
-            (flow_run_id, day, table_name, status, rows_in_files, rows_landed, rows_rejected,
-            drift, finished_at)
-        values (%s, %s, 'stg_agents', 'succeeded', 1, 1, 0, '{"added": ["shoe_size"]}', now())
-        """,
-        [(run_id, parse_day(day).date) for day in days],
-    )
+    row = {"flow_run_id": run_id, "table_name": "stg_agents", "status": "succeeded"}
+    row |= {"rows_in_files": 1, "rows_landed": 1, "rows_rejected": 0, "finished_at": "now"}
+    for day in days:
+        drift = {"added": ["shoe_size"]}
+        insert(db, "bronze.load_batches", **row, day=parse_day(day).date, drift=drift)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +34,8 @@ def landed(db: Any, run_id: str, *days: str) -> None:
     [("2026-01-05", "2026-01-06", "2026-01-07", "2026-01-04"), ("day2", "day3", "day4", "day1")],
 )
 def test_runs_and_days_keep_their_pages_and_are_found_from_the_calendar(
-    world: World, tmp_path: Path, first: str, gap: str, third: str, late: str
-) -> None:
+    world, tmp_path, first, gap, third, late
+):
     kind = "numbered" if first == "day2" else "dated"
     world.db.execute("insert into bronze.calendar (kind) values (%s)", [kind])
     for day in (first, third, late):
@@ -58,23 +54,18 @@ def test_runs_and_days_keep_their_pages_and_are_found_from_the_calendar(
 
 
 def test_a_day_whose_run_went_on_without_a_table_is_incomplete_and_says_why(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    world, tmp_path, capsys
+):
     world.day("day1", groups=[group(1)])
     refused = "stg_roles: roles.json ends in the middle."
+    batch = {"status": "failed", "error": f"{refused} It begins with [Ada"}
+    task = {"task_name": "land-table", "pipeline_name": "landing", "status": "failure"}
+    task["error_message"] = refused
     for day, ended in (("day1", "success"), ("day2", "failure")):
-        world.db.execute(
-            "insert into bronze.load_batches"
-            " (flow_run_id, day, table_name, status, error, started_at, finished_at)"
-            " values (%s, %s, 'stg_roles', 'failed', %s, now(), now())",
-            [f"run-{day}", parse_day(day).date, f"{refused} It begins with [Ada"],
-        )
-        world.db.execute(
-            "insert into metrics.pipeline_metrics (flow_run_id, day, task_name, pipeline_name,"
-            " table_name, status, error_message, started_at, finished_at)"
-            " values (%s, %s, 'land-table', 'landing', 'stg_roles', 'failure', %s, now(), now())",
-            [f"run-{day}", parse_day(day).date, refused],
-        )
+        row = {"flow_run_id": f"run-{day}", "day": parse_day(day).date, "table_name": "stg_roles"}
+        row |= {"started_at": "now", "finished_at": "now"}
+        insert(world.db, "bronze.load_batches", **row, **batch)
+        insert(world.db, "metrics.pipeline_metrics", **row, **task)
         a_run(world.db, day, ended, None if ended == "success" else f"{refused} Nothing landed.")
     pages(world.db, tmp_path)
     assert "day1: incomplete" in (index := read(tmp_path, "index.html"))
@@ -85,13 +76,11 @@ def test_a_day_whose_run_went_on_without_a_table_is_incomplete_and_says_why(
     assert "Nothing of a table that failed was replaced" in text and "--verbose" not in text
     assert "is new since" not in text, "nobody has looked"
     assert main(["status"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "failed day2 incomplete day1" in said and f"{refused} Nothing landed." in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "failed day2 incomplete day1" in printed and f"{refused} Nothing landed." in printed
 
 
-def test_only_what_changed_is_written_again_and_all_of_it_can_be(
-    db: psycopg.Connection, tmp_path: Path
-) -> None:
+def test_only_what_changed_is_written_again_and_all_of_it_can_be(db, tmp_path):
     db.execute("insert into bronze.calendar (kind) values ('numbered')")
     for day in ("day1", "day2"):
         a_run(db, day, "running" if day == "day2" else "success")
@@ -120,9 +109,7 @@ def test_only_what_changed_is_written_again_and_all_of_it_can_be(
         (None, None),
     ],
 )
-def test_a_run_on_a_server_that_stays_leads_to_it_in_prefect(
-    db: psycopg.Connection, tmp_path: Path, address: str | None, link: str | None
-) -> None:
+def test_a_run_on_a_server_that_stays_leads_to_it_in_prefect(db, tmp_path, address, link):
     a_run(db, "day1")
     db.execute("update metrics.phase_runs set settings = %s", [json.dumps({"prefect": address})])
     text = pages(db, tmp_path)
@@ -143,24 +130,19 @@ def test_a_run_on_a_server_that_stays_leads_to_it_in_prefect(
         (None, None, None),
     ],
 )
-def test_prefects_page_of_a_run_is_where_the_users_settings_say(
-    api: str | None, ui: str | None, page: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prefects_page_of_a_run_is_where_the_users_settings_say(api, ui, page, monkeypatch):
     from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
     monkeypatch.setattr(server, "_running", [])
     settings = {PREFECT_API_URL: api, PREFECT_UI_URL: ui}
-    with temporary_settings(
-        {name: value for name, value in settings.items() if value}, restore_defaults=settings
-    ):
+    given = {name: address for name, address in settings.items() if address}
+    with temporary_settings(given, restore_defaults=settings):
         assert server.page_of("run") == (page and f"{page}/runs/flow-run/run")
         monkeypatch.setattr(server, "_running", ["one that ends with the run"])
         assert server.page_of("run") is None
 
 
-def test_a_run_cannot_name_a_page_outside_of_the_site(
-    db: psycopg.Connection, tmp_path: Path
-) -> None:
+def test_a_run_cannot_name_a_page_outside_of_the_site(db, tmp_path):
     a_run(db, "day1")
     evil = '../../x"><b>'
     db.execute("update metrics.pipeline_metrics set flow_run_id = %s", [evil])
@@ -169,9 +151,7 @@ def test_a_run_cannot_name_a_page_outside_of_the_site(
     assert "<b>." not in read(tmp_path, "site/runs/______x___b_.html")
 
 
-def test_what_is_new_since_the_day_before_is_apart_from_what_is_known(
-    world: World, tmp_path: Path
-) -> None:
+def test_what_is_new_since_the_day_before_is_apart_from_what_is_known(world, tmp_path):
     def day(name: str, *bad: dict[str, Any], parent: str) -> str:
         world.day(
             name,
@@ -187,38 +167,39 @@ def test_what_is_new_since_the_day_before_is_apart_from_what_is_known(
 
     old = transaction("old", exponent="9")
     assert "Worth a look" in day("day1", old, parent="")
-    world.db.execute(
-        "insert into bronze.load_batches (flow_run_id, day, table_name, status, error, drift)"
-        " values ('run-day2', '1970-01-03', 'agents.cvs', 'unused', 'no table', null),"
-        " ('run-day2', '1970-01-03', 'stg_shoes', 'succeeded', null, %s)",
-        [json.dumps({"added": ["shoe_size"], "gone": ["badge"]})],
-    )
+    for row in (
+        {"table_name": "agents.cvs", "status": "unused", "error": "no table"},
+        {"table_name": "stg_shoes", "status": "succeeded"}
+        | {"drift": {"added": ["shoe_size"], "gone": ["badge"]}},
+    ):
+        insert(world.db, "bronze.load_batches", flow_run_id="run-day2", day="1970-01-03", **row)
     text = day("day2", old, transaction("new", currency="nope"), parent="2")
     assert "New since day1" in text
-    new, known = (
-        re.search(rf'<(ul|details) id="{name}">.*?</\1>', text, re.S)[0]  # type: ignore[index]
-        for name in ("new", "known")
-    )
-    for said in (
+    new, known = part(text, "new"), part(text, "known")
+    for note in (
         *("groups.no_cycles: ", "stg_transactions: 1 in quarantine as currency_invalid"),
         *("stg_shoes: fields added: shoe_size; gone: badge", "agents.cvs: no table"),
     ):
-        assert said in new and said not in known, said
-    for said in ("transactions.unmatched_share: ", "1 in quarantine as exponent_invalid"):
-        assert said in known and said not in new, said
-    text = day("day3", old, parent="2").replace("\n", " ")
-    assert "Nothing to look at is new since day2" in text
-    gone = re.search(r'<details id="gone">.*?</details>', text)[0]  # type: ignore[index]
+        assert note in new and note not in known, note
+    for note in ("transactions.unmatched_share: ", "1 in quarantine as exponent_invalid"):
+        assert note in known and note not in new, note
+    text = day("day3", old, parent="2")
+    assert "Nothing to look at is new since day2" in " ".join(text.split())
+    gone = " ".join(part(text, "gone").split())
     assert "1 in quarantine as currency_invalid" in gone and "agents.cvs: no table" in gone
     assert "shoe_size" not in gone and "exponent_invalid" not in gone
 
 
-def test_a_thousand_new_fields_are_counted_and_few_are_named(db: psycopg.Connection) -> None:
-    db.execute(
-        "insert into bronze.load_batches (flow_run_id, day, table_name, status, drift)"
-        " values ('run', '1970-01-02', 'stg_agents', 'succeeded', %s)",
-        [json.dumps({"added": [f"field_{n}" + "x" * 500 for n in range(1000)]})],
-    )
+def part(text: str, name: str) -> str:
+    """The list of the page with that id."""
+    ((_, found),) = re.findall(rf'<(ul|details) id="{name}">(.*?)</\1>', text, re.S)
+    return found
+
+
+def test_a_thousand_new_fields_are_counted_and_few_are_named(db):
+    row = {"flow_run_id": "run", "day": "1970-01-02", "table_name": "stg_agents"}
+    drift = {"added": [f"field_{n}" + "x" * 500 for n in range(1000)]}
+    insert(db, "bronze.load_batches", **row, status="succeeded", drift=drift)
     with psycopg.connect(db.info.dsn) as connection:
         (note,) = read_story(connection, "run", parse_day("day1").date).notes
     assert "field_11" in note.text and "field_12" not in note.text

@@ -1,4 +1,4 @@
-"""One run at a time changes a warehouse."""
+"""The run's lock: one run at a time changes a warehouse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -19,6 +21,7 @@ from loaders.errors import LockedError, WarehouseError
 from loaders.lock import KEY, run_lock, sessions, under_parent
 from loaders.process import until
 from loaders.sources import PROJECT
+from tests.watching import insert, value
 
 HOLD = """
 import sys, time
@@ -29,17 +32,23 @@ with run_lock("daybook run other-run day2"):
 """
 
 
+@contextmanager
+def process_that_holds() -> Iterator[subprocess.Popen[str]]:
+    """Another process that takes the lock, or waits for it."""
+    command = [sys.executable, "-c", HOLD]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.fixture
 def holder(warehouse):
     """Another process that holds the lock."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with process_that_holds() as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
 
 
 def test_two_runs_at_once_the_second_waits_and_is_told_who_holds_the_warehouse(holder):
@@ -52,21 +61,21 @@ def test_two_runs_at_once_the_second_waits_and_is_told_who_holds_the_warehouse(h
     assert re.search(r"since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(refused.value))
 
 
-def test_a_run_that_waits_stands_in_no_hand_builds_way(warehouse):
+def test_a_waiting_run_does_not_block_a_build_by_hand(warehouse):
     shared = "select pg_try_advisory_xact_lock_shared(%s::bigint)"
     with psycopg.connect(warehouse) as building, psycopg.connect(warehouse) as another:
         assert building.execute(shared, [KEY]).fetchone() == (True,)
         with ThreadPoolExecutor() as threads:
-            waits = threads.submit(lambda: list(taken()))
+            waits = threads.submit(take_the_lock)
             assert until(lambda: "daybook run waits" in sessions(), 5)
             assert another.execute(shared, [KEY]).fetchone() == (True,)
             building.rollback(), another.rollback()
-            assert waits.result(10) == ["taken"]
+            waits.result(10)
 
 
-def taken():
+def take_the_lock() -> None:
     with run_lock("daybook run waits", wait=10):
-        yield "taken"
+        pass
 
 
 def test_the_lock_of_a_killed_run_is_free(holder):
@@ -76,17 +85,11 @@ def test_the_lock_of_a_killed_run_is_free(holder):
 
 
 def test_a_run_that_waits_gets_the_lock_when_it_is_given_back(warehouse):
-    with run_lock("first"):
-        waiter = subprocess.Popen(
-            [sys.executable, "-c", HOLD], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-        )
-        assert until(lambda: "other-run" in sessions(), 30)
-    try:
+    with ExitStack() as stack:
+        with run_lock("first"):
+            waiter = stack.enter_context(process_that_holds())
+            assert until(lambda: "other-run" in sessions(), 30)
         assert waiter.stdout.readline() == "held\n"
-    finally:
-        waiter.kill()
-        waiter.wait()
-        waiter.stdout.close()
 
 
 def test_the_lock_is_given_back_when_the_run_fails(warehouse):
@@ -99,11 +102,8 @@ def test_the_lock_is_given_back_when_the_run_fails(warehouse):
 def test_a_run_whose_lock_connection_was_cut_is_told_before_it_commits(db):
     with run_lock("daybook run r1 day1") as lock:
         lock.check()
-        cut = db.execute(
-            "select pg_terminate_backend(pid, 5000) as done from pg_stat_activity "
-            "where application_name = 'daybook run r1 day1'"
-        ).fetchall()
-        assert cut == [{"done": True}]
+        session = "pg_stat_activity where application_name = 'daybook run r1 day1'"
+        assert value(db, f"select pg_terminate_backend(pid, 5000) from {session}")
         with pytest.raises(LockedError, match="daybook run r1 day1 lost its lock"):
             lock.check()
 
@@ -125,11 +125,8 @@ def test_a_run_on_the_pool_works_only_while_its_day_holds_the_warehouse(holder):
 
 
 def test_what_a_dead_day_left_at_work_is_ended_by_the_next_run(db):
-    db.execute(
-        "insert into metrics.pipeline_metrics"
-        " (flow_run_id, task_name, pipeline_name, status, started_at)"
-        " values ('dead-run', 'day-pipeline', 'day', 'running', now())"
-    )
+    row = {"flow_run_id": "dead-run", "task_name": "day-pipeline", "pipeline_name": "day"}
+    insert(db, "metrics.pipeline_metrics", **row, status="running", started_at="now")
     with (
         warehouse.connect(application_name="daybook dbt dead-run") as orphan,
         warehouse.connect(application_name="daybook dbt live-run") as other,
@@ -140,9 +137,7 @@ def test_what_a_dead_day_left_at_work_is_ended_by_the_next_run(db):
         with pytest.raises(psycopg.OperationalError):
             orphan.execute("select 1")
         other.execute("select 1")
-    assert db.execute("select status from metrics.pipeline_metrics").fetchone() == {
-        "status": "failure"
-    }
+    assert value(db, "select status from metrics.pipeline_metrics") == "failure"
 
 
 def test_the_lock_outlives_every_timeout_of_the_server(db, monkeypatch):

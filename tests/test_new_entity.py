@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pandas
-import psycopg
 import pytest
 import yaml
 
 from loaders.scaffold import files_of, look, main
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
+from tests.raw_days import write
 from tests.test_conventions import tracked
+from tests.watching import run_command, run_python, tuples
 
 ANN = {
     "id": 1,
@@ -45,31 +43,25 @@ PAID = ANN | {"paid": True, "updatedAt": "2026-01-03T10:00:00Z"}
 
 
 def in_project(project: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python("-m", *arguments, cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+def write_day(folder: Path, invoices: list[dict[str, Any]]) -> None:
+    for name, text in (REQUIRED | {"invoices.json": json.dumps(invoices)}).items():
+        write(folder, name, text)
+
+
 @pytest.mark.slow
-def test_a_new_entity_lands_and_comes_to_silver(
-    db: psycopg.Connection, dbt: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_new_entity_lands_and_comes_to_silver(db, dbt, tmp_path):
     project, data = tmp_path / "project", tmp_path / "data"
     for file in tracked():
         copied = project / file.relative_to(PROJECT)
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copied)
     for day, records in {"day1": [ANN, BOB, BROKEN], "day2": [PAID, BOB]}.items():
-        (data / day).mkdir(parents=True)
-        for name, text in REQUIRED.items():
-            (data / day / name).write_text(text)
-        (data / day / "invoices.json").write_text(json.dumps(records))
+        write_day(data / day, records)
     sample = tmp_path / "sample.json"
     sample.write_text(json.dumps({"results": [ANN, BOB]}))
     sources = (project / SOURCES_FILE.relative_to(PROJECT)).read_text()
@@ -80,7 +72,7 @@ def test_a_new_entity_lands_and_comes_to_silver(
     written = [str(path) for path in project.rglob("models/*/*invoices*.sql")]
     assert len(written) == 4
     in_project(project, "sqlfluff", "lint", "--disable-progress-bar", *written)
-    subprocess.run(["git", "init", "--quiet", project], check=True)
+    run_command("git", "init", "--quiet", project, check=True)
     conventions = "yaml or tags or tag_and_counted or contracts or folder or small"
     in_project(project, "pytest", "-q", "tests/test_conventions.py", "-k", conventions)
 
@@ -113,15 +105,13 @@ def test_a_new_entity_lands_and_comes_to_silver(
         "updated_at": datetime(2026, 1, 2, 8, tzinfo=UTC),
     }
     assert values == [ann, bob]
-    quarantined = db.execute("select * from quarantine.invoices").fetchall()
-    assert [(row["invoice_id"], row["total"], row["_errors"]) for row in quarantined] == [
-        ("3", "a lot", ["issued_invalid", "total_invalid", "pages_invalid"])
-    ]
-    ledger = db.execute(
+    quarantined = tuples(db, "select invoice_id, total, _errors from quarantine.invoices")
+    assert quarantined == [("3", "a lot", ["issued_invalid", "total_invalid", "pages_invalid"])]
+    ledger = (
         "select balanced, rows_landed, rows_inserted, rows_updated, rows_unchanged,"
         " rows_quarantined from metrics.row_ledger where target = 'invoices' order by day"
-    ).fetchall()
-    assert [tuple(row.values()) for row in ledger] == [(True, 3, 2, 0, 0, 1), (True, 2, 0, 1, 1, 0)]
+    )
+    assert tuples(db, ledger) == [(True, 3, 2, 0, 0, 1), (True, 2, 0, 1, 1, 0)]
 
     # a column more, where it belongs: between others. A project is parsed once.
     project = project.rename(tmp_path / "changed")
@@ -134,17 +124,14 @@ def test_a_new_entity_lands_and_comes_to_silver(
         before = "      - name: issued\n"
         more = "      - {name: note, description: A remark., data_type: text}\n"
         yml.write_text(yml.read_text().replace(before, more + before))
-    (data / "day3").mkdir()
-    for name, text in REQUIRED.items():
-        (data / "day3" / name).write_text(text)
-    (data / "day3" / "invoices.json").write_text(json.dumps([PAID | {"note": "late"}]))
+    write_day(data / "day3", [PAID | {"note": "late"}])
     in_project(project, "loaders", "--day", "day3", "--data", str(data))
     assert dbt("build", "--select", "tag:invoices", project=project).success
-    rows = db.execute("select note, total from silver.invoices order by invoice_id").fetchall()
-    assert [tuple(row.values()) for row in rows] == [("late", 12), (None, Decimal("1.1"))]
+    rows = tuples(db, "select note, total from silver.invoices order by invoice_id")
+    assert rows == [("late", 12), (None, Decimal("1.1"))]
 
 
-def test_the_templates_are_the_models_of_roles() -> None:
+def test_the_templates_are_the_models_of_roles():
     made = files_of(declared_tables()["stg_roles"])
     other = {"['role_id', 'name']": "['role_id']", "unique_key='role_id'": "unique_key=['role_id']"}
     for path in made:
@@ -162,13 +149,12 @@ def declared(sample: Path, **options: Any) -> dict[str, Any]:
 
 
 def columns(entry: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    return {
-        column["name"]: (
-            column["data_type"],
-            column.get("config", {}).get("meta", {}).get("from", column["name"]),
-        )
-        for column in entry["columns"]
-    }
+    """Of each column: its type, and the place that it comes from."""
+    found = {}
+    for column in entry["columns"]:
+        meta = column.get("config", {}).get("meta", {})
+        found[column["name"]] = (column["data_type"], meta.get("from", column["name"]))
+    return found
 
 
 def write_as(folder: Path, form: str) -> Path:
@@ -200,7 +186,7 @@ def write_as(folder: Path, form: str) -> Path:
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "xlsx", "jsonl"])
-def test_each_format_says_the_same_of_an_entity(tmp_path: Path, form: str) -> None:
+def test_each_format_says_the_same_of_an_entity(tmp_path, form):
     entry = declared(write_as(tmp_path, form), delta=True)
     assert columns(entry) == {
         "invoice_id": ("text", "Id"),
@@ -218,7 +204,7 @@ def test_each_format_says_the_same_of_an_entity(tmp_path: Path, form: str) -> No
     assert entry["config"]["meta"] == words | ({"delimiter": ";"} if form == "csv" else {})
 
 
-def test_pages_of_an_envelope_say_where_their_list_is(tmp_path: Path) -> None:
+def test_pages_of_an_envelope_say_where_their_list_is(tmp_path):
     for page in (1, 2):
         records = [{"ref": {"no": f"{page}{n}"}, "tags": {"2026-01": n}} for n in range(3)]
         (tmp_path / f"{page}.json").write_text(json.dumps({"next": None, "data": records}))
@@ -227,14 +213,14 @@ def test_pages_of_an_envelope_say_where_their_list_is(tmp_path: Path) -> None:
     assert columns(entry) == {"ref_no": ("text", "ref.no"), "tags": ("jsonb", "tags")}
 
 
-def test_what_is_called_as_a_declared_person_is_one(tmp_path: Path) -> None:
+def test_a_column_with_the_name_of_a_personal_one_is_personal(tmp_path):
     sample = tmp_path / "licences.json"
     owner = {"email": "a@example.com", "name": "A", "agentId": 7}
     sample.write_text(json.dumps([{"id": 1, "owner": owner, "user_id": "u", "agent_ids": [7]}]))
-    said = {
+    metas = {
         one["name"]: one.get("config", {}).get("meta", {}) for one in declared(sample)["columns"]
     }
-    assert {name: meta.get("pii") for name, meta in said.items()} == {
+    assert {name: meta.get("pii") for name, meta in metas.items()} == {
         "invoice_id": None,
         "owner_email": "personal",
         "owner_name": None,  # groups have a name, too
@@ -242,11 +228,11 @@ def test_what_is_called_as_a_declared_person_is_one(tmp_path: Path) -> None:
         "user_id": "user",
         "agent_ids": "agent",
     }
-    assert said["owner_email"]["from"] == "owner.email"
+    assert metas["owner_email"]["from"] == "owner.email"
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("Invoices --from {a}", "an entity's name is what its files are called"),
         ("select --from {a}", "no word of SQL"),
@@ -263,9 +249,7 @@ def test_what_is_called_as_a_declared_person_is_one(tmp_path: Path) -> None:
         ("invoices --from {a} --key list", "the key list holds lists or objects"),
     ],
 )
-def test_what_cannot_be_an_entity_is_refused_with_the_reason(
-    tmp_path: Path, line: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_an_entity_is_refused_with_the_reason(tmp_path, line, message, capsys):
     records = [
         {"id": 1, "sum": 1, "kind": "a", "list": [1]},
         {"id": 2, "sum": 2, "kind": "b", "list": [2]},
@@ -277,4 +261,4 @@ def test_what_cannot_be_an_entity_is_refused_with_the_reason(
     places["nokey"].write_text('[{"nr": 1, "sum": 2}, {"nr": 2, "sum": 3}]')
     assert main(line.format(**places).split()) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and said in error
+    assert error.startswith("error: ") and message in error

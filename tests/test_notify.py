@@ -1,4 +1,4 @@
-"""The webhook hears how a day ended and that one is late; a bad listener does a day no harm."""
+"""The webhook gets how a day ended and which is late; a bad service does not harm a day."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,13 +19,15 @@ import pytest
 from flows import cli, late, notify, record, tasks
 from flows.run import Run
 from loaders import lock
+from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, UsageError
+from tests.watching import insert
 
 TOKEN = "T0KEN-in-the-path"
 
 
 @pytest.fixture
-def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+def hook(monkeypatch) -> Iterator[Callable[..., list[str]]]:
     """`hook(answer)` serves the webhook and returns the bodies that it receives, as they come. It
     pauses so many seconds after each byte of its answer."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -67,15 +69,13 @@ def send() -> str | None:
     return notify.post(notify.message("day1", "r", "failed", 1.0))
 
 
-def test_nothing_is_sent_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sent_without_an_address(monkeypatch):
     monkeypatch.delenv("DAYBOOK_WEBHOOK_URL", raising=False)
     assert send() is None
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "data", ""])
-def test_an_address_of_no_service_is_reported(
-    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_address_of_no_service_is_reported(scheme, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"{scheme}://{tmp_path}/{TOKEN}")
     problem = send()
     assert problem and "no address that Apprise knows" in problem and TOKEN not in problem
@@ -86,13 +86,7 @@ def test_an_address_of_no_service_is_reported(
     ("answer", "problem"),
     [(b"HTTP/1.1 200 OK\r\n\r\n", None), (b"HTTP/1.1 500 No\r\n\r\n", "was not told.")],
 )
-def test_a_service_that_apprise_knows_gets_the_text(
-    hook: Callable[..., list[str]],
-    answer: bytes,
-    problem: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_a_service_that_apprise_knows_gets_the_text(hook, answer, problem, monkeypatch, capfd):
     requests = hook(answer)
     address = os.environ["DAYBOOK_WEBHOOK_URL"].replace("http://", "json://")
     monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
@@ -115,15 +109,13 @@ def test_a_service_that_apprise_knows_gets_the_text(
         (b"", "RemoteProtocolError"),
     ],
 )
-def test_an_answer_other_than_ok_is_reported_without_the_address(
-    hook: Callable[..., list[str]], answer: bytes, reason: str | None
-) -> None:
+def test_an_answer_other_than_ok_is_reported_without_the_address(hook, answer, reason):
     requests = hook(answer)
     assert send() == (reason and f"DAYBOOK_WEBHOOK_URL was not told: {reason}.")
     assert len(requests) == 1, "it is sent once, and no redirect is followed"
 
 
-def test_a_service_that_has_no_time_is_asked_again(hook: Callable[..., list[str]]) -> None:
+def test_a_busy_service_gets_the_message_three_times(hook):
     requests = hook(b"HTTP/1.1 503 Not Now\r\nContent-Length: 0\r\n\r\n")
     assert send() == "DAYBOOK_WEBHOOK_URL was not told: 503."
     assert len(requests) == 3
@@ -131,28 +123,24 @@ def test_a_service_that_has_no_time_is_asked_again(hook: Callable[..., list[str]
     assert (message["warnings"], message["error"]) == ([], None)
 
 
-def test_a_service_that_comes_up_late_gets_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_comes_up_late_gets_the_message(monkeypatch):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
 
-        def work() -> None:
+        def answer_one() -> None:
             time.sleep(0.2)
             listener.listen()
-            caller, _ = listener.accept()
-            caller.recv(10_000)
-            caller.send(OK)
-            caller.close()
+            with listener.accept()[0] as caller:
+                caller.recv(10_000)
+                caller.send(OK)
 
-        service = threading.Thread(target=work, daemon=True)
-        service.start()
-        assert send() is None
-        service.join()
+        with ThreadPoolExecutor(1) as service:
+            service.submit(answer_one)
+            assert send() is None
 
 
-def test_an_answer_byte_by_byte_has_the_whole_deadline(
-    hook: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_byte_by_byte_has_the_whole_deadline(hook, monkeypatch):
     monkeypatch.setattr(notify, "SECONDS", 0.5)
     hook(b"HTTP/1.0 200 OK\r\nX: " + b"x" * 100, pause=0.1)
     began = time.monotonic()
@@ -161,8 +149,8 @@ def test_an_answer_byte_by_byte_has_the_whole_deadline(
 
 
 def test_a_runs_end_is_sent_once_its_lock_is_free_and_a_refusal_is_a_warning(
-    warehouse: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    warehouse, monkeypatch
+):
     progress: list[str] = []
 
     def refuse(*_: Any) -> str:
@@ -177,7 +165,7 @@ def test_a_runs_end_is_sent_once_its_lock_is_free_and_a_refusal_is_a_warning(
     assert progress == ["warning: nobody took it"]
 
 
-def test_prefect_that_cannot_be_reached_is_a_warning() -> None:
+def test_prefect_that_cannot_be_reached_is_a_warning():
     progress: list[str] = []
     run = Run.of("day1", "x")
     run.progress, run.message = progress.append, notify.message("day1", "r", "succeeded")
@@ -185,9 +173,7 @@ def test_prefect_that_cannot_be_reached_is_a_warning() -> None:
     assert progress == ["warning: Prefect was not told of it all: MissingContextError"]
 
 
-def test_a_day_that_is_not_there_is_reported_and_a_run_that_is_locked_out_is_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_day_that_is_not_there_is_reported_and_a_run_that_is_locked_out_is_not(monkeypatch):
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(notify, "post", sent.append)
     for error in (DaybookError("has no day1/"), LockedError("held"), UsageError("wrong")):
@@ -197,24 +183,24 @@ def test_a_day_that_is_not_there_is_reported_and_a_run_that_is_locked_out_is_not
     assert sent == [notify.message("day1", "r1", "failed", 0.0, "has no day1/")]
 
 
+def task_run(
+    db: psycopg.Connection, day: date, at: Any, status: str, task: str = "day-pipeline"
+) -> None:
+    """A run of that day that has ended at that time."""
+    row = {"flow_run_id": "run", "task_name": task, "pipeline_name": "day", "day": day}
+    row |= {"status": status, "started_at": at, "finished_at": at}
+    insert(db, "metrics.pipeline_metrics", **row)
+
+
 @pytest.mark.parametrize(
     ("before", "solved"),
     [(["day-pipeline"], True), (["late"], True), ([], False), (["day-pipeline", "done"], False)],
 )
-def test_a_day_that_comes_after_a_failure_is_solved(
-    db: psycopg.Connection, before: list[str], solved: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_that_comes_after_a_failure_is_solved(db, before, solved, monkeypatch):
     monkeypatch.setattr(record, "write_pages", lambda *_, **__: None)
     for task in before:
-        db.execute(
-            "insert into metrics.pipeline_metrics"
-            " (flow_run_id, task_name, pipeline_name, day, status, started_at)"
-            " values ('old', %s, 'day', '1970-01-02', %s, now())",
-            [
-                "day-pipeline" if task == "done" else task,
-                "success" if task == "done" else "failure",
-            ],
-        )
+        status = "success" if task == "done" else "failure"
+        task_run(db, parse_day("day1").date, "now", status, task.replace("done", "day-pipeline"))
     run = Run.of("day1", "x")
     with record.recorded(run):
         pass
@@ -222,23 +208,10 @@ def test_a_day_that_comes_after_a_failure_is_solved(
     assert run.message["solved"] == solved
 
 
-def came(db: psycopg.Connection, day: date, at: datetime, status: str = "success") -> None:
-    db.execute(
-        """
-        insert into metrics.pipeline_metrics
-            (flow_run_id, task_name, pipeline_name, day, status, started_at, finished_at)
-        values ('run', 'day-pipeline', 'day', %s, %s, %s, %s)
-        """,
-        [day, status, at, at],
-    )
-
-
-def test_a_day_is_late_unless_it_succeeded_by_its_hour_and_that_is_sent_once(
-    db: psycopg.Connection, hook: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_day_is_late_unless_it_succeeded_by_its_hour_and_that_is_sent_once(db, hook, capsys):
     requests = hook(OK)
     day = date(2026, 1, 5)
-    came(db, day, datetime(2026, 1, 6, 5, tzinfo=UTC), "failure")
+    task_run(db, day, datetime(2026, 1, 6, 5, tzinfo=UTC), "failure")
     for _ in range(2):
         assert cli.main(["late", "--by", "06:00", "--day", "2026-01-05"]) == 1
         assert capsys.readouterr().out == (
@@ -246,7 +219,7 @@ def test_a_day_is_late_unless_it_succeeded_by_its_hour_and_that_is_sent_once(
         )
     (message,) = [json.loads(each) for each in requests]
     assert (message["day"], message["status"]) == ("2026-01-05", "late")
-    came(db, day, datetime(2026, 1, 6, 7, 30, tzinfo=UTC))
+    task_run(db, day, datetime(2026, 1, 6, 7, 30, tzinfo=UTC), "success")
     assert cli.main(["late", "--by", "06:00", "--day", "2026-01-05"]) == 1
     assert "it came at 2026-01-06 07:30 UTC" in capsys.readouterr().out
     assert cli.main(["late", "--by", "07:30", "--day", "2026-01-05"]) == 0
@@ -254,9 +227,7 @@ def test_a_day_is_late_unless_it_succeeded_by_its_hour_and_that_is_sent_once(
     assert len(requests) == 1
 
 
-def test_a_day_is_not_late_before_its_hour(
-    db: psycopg.Connection, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_day_is_not_late_before_its_hour(db, capsys):
     today = datetime.now(UTC).date()
     assert cli.main(["late", "--by", "23:59", "--day", f"{today}"]) == 0
     assert "it is due by" in capsys.readouterr().out
@@ -264,9 +235,7 @@ def test_a_day_is_not_late_before_its_hour(
     assert f"{today - timedelta(days=1)} is late" in capsys.readouterr().out
 
 
-def test_what_was_refused_is_sent_again_the_next_time(
-    db: psycopg.Connection, hook: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refused_message_is_sent_again_the_next_time(db, hook, capsys):
     requests = hook(b"")
     for _ in range(2):
         assert cli.main(["late", "--by", "00:00", "--day", "2026-01-05"]) == 1
@@ -284,20 +253,15 @@ def test_what_was_refused_is_sent_again_the_next_time(
         (["--by", "06:00", "--day", "yesterday"], "is not a logical day"),
     ],
 )
-def test_what_cannot_be_late_is_refused_before_the_warehouse_is_asked(
-    arguments: list[str],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_arguments_without_an_hour_or_a_date_are_refused_before_connecting(
+    arguments, message, monkeypatch, capsys
+):
     monkeypatch.setattr(late, "warehouse", None)
     assert cli.main(["late", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_warehouse_of_numbered_days_has_no_late_day(
-    db: psycopg.Connection, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_warehouse_of_numbered_days_has_no_late_day(db, capsys):
     db.execute("insert into bronze.calendar (kind) values ('numbered')")
     assert cli.main(["late", "--by", "06:00", "--day", "2026-01-05"]) == 2
     assert "calendar" in capsys.readouterr().err

@@ -10,12 +10,12 @@ import subprocess
 from typing import Any
 
 from loaders.sources import PROJECT
-from tests.forks import Forks
+from tests.watching import run_command
 
 TEXT = (PROJECT / "docs/operating.md").read_text()
 
 
-def test_each_prefect_command_is_one_that_prefect_has(forks: Forks) -> None:
+def test_each_prefect_command_is_one_that_prefect_has(forks):
     named = re.findall(r"(prefect (?:deployment(?: schedule)?|work-pool|worker) [a-z-]+) ", TEXT)
     for command in sorted(set(named)):
         shown = forks.start(*command.split(), "--help", env=dict(os.environ))
@@ -23,7 +23,7 @@ def test_each_prefect_command_is_one_that_prefect_has(forks: Forks) -> None:
         assert command.split()[-1] in shown.stdout
 
 
-def test_env_is_read_and_the_environment_wins(tmp_path) -> None:
+def test_env_is_read_and_the_environment_wins(tmp_path):
     rules = (PROJECT / "Makefile").read_text()
     (tmp_path / "Makefile").write_text(rules + "\nshow:\n\t@echo $(HOME_DIR) $$GREETING\n")
     (tmp_path / "deploy").mkdir()
@@ -31,13 +31,9 @@ def test_env_is_read_and_the_environment_wins(tmp_path) -> None:
     (tmp_path / ".env").write_text("DAYBOOK_HOME=/from/env\nGREETING='two words $x'\n")
 
     def shown(*assignments: str, **environment: str) -> str:
-        return subprocess.run(
-            ["make", "--no-print-directory", "show", *assignments],
-            cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", **environment},
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        command = ("make", "--no-print-directory", "show", *assignments)
+        done = run_command(*command, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", **environment})
+        return done.stdout.strip()
 
     assert shown() == "/from/env two words $x"
     assert shown(DAYBOOK_HOME="/mine") == "/mine two words $x"
@@ -46,7 +42,7 @@ def test_env_is_read_and_the_environment_wins(tmp_path) -> None:
     assert shown() == ".daybook"
 
 
-def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path) -> None:
+def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path):
     """In the place of docker stands a program that prints its arguments."""
     (tmp_path / "docker").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "docker").chmod(0o755)
@@ -55,15 +51,7 @@ def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path) ->
 
     def make(*words: str, **answer: Any) -> str:
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-        done = subprocess.run(
-            ["make", *words],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            **answer,
-        )
-        return done.stdout.strip()
+        return run_command("make", *words, cwd=tmp_path, env=environment, **answer).stdout.strip()
 
     assert make("compose-up") == "compose -f deploy/compose.yaml up -d"
     settings = tmp_path / "deploy/.env"
@@ -80,11 +68,10 @@ def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path) ->
     assert make("compose-down-volumes", input="yes\n").endswith("down --volumes")
 
 
-def test_a_lock_that_is_not_as_it_was_committed_is_noticed(tmp_path) -> None:
+def test_a_lock_that_is_not_as_it_was_committed_is_noticed(tmp_path):
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         named = ["-c", "user.name=a", "-c", "user.email=a@example.com"] if words[0] == "git" else []
-        command = [words[0], *named, *words[1:]]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return run_command(words[0], *named, *words[1:], cwd=tmp_path)
 
     (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
     (tmp_path / "requirements.lock").write_text("uv==1 --hash=sha256:00\n")
@@ -99,7 +86,7 @@ def test_a_lock_that_is_not_as_it_was_committed_is_noticed(tmp_path) -> None:
     assert "requirements.lock" in found.stdout
 
 
-def test_files_and_settings_that_it_names_are_there() -> None:
+def test_files_and_settings_that_it_names_are_there():
     for path in re.findall(r"`?((?:deploy|tests)/[\w./]+\w)", TEXT):
         assert (PROJECT / path).exists() or path == "deploy/.env", path
     explained = (PROJECT / "deploy/.env.example").read_text()

@@ -1,8 +1,7 @@
-"""The run page from warehouses in many states: what it says first, what it never says, its size."""
+"""The run page of warehouses in many states: its verdict, what it never shows, and its size."""
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import date
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from flows import record, status
+from flows import record, site, status
 from flows.checks import run as checks
 from flows.pages.read import ask
 from flows.pages.render import time_line
@@ -21,7 +20,8 @@ from flows.run import Run
 from loaders import warehouse
 from loaders.days import parse_day
 from loaders.lock import run_lock
-from tests.silver_world import World, agent, group, transaction
+from tests.silver_world import agent, group, transaction
+from tests.watching import insert
 
 EVIL = "<script>alert(1)</script>"
 ELSEWHERE = re.compile(r'<a href="https?://[^"]*" rel="noreferrer">')
@@ -50,33 +50,31 @@ def a_run(
     db: Any, day: str, status: str = "success", error: str | None = None, done: str = ""
 ) -> str:
     """A run of a day as the flow keeps it; `done`: the phases that it got through."""
-    db.execute(
-        """
-        insert into metrics.pipeline_metrics
-            (flow_run_id, task_name, pipeline_name, day, status, error_message, started_at,
-            finished_at, duration_seconds)
-        values (%s, 'day-pipeline', 'day', %s, %s, %s, now(), now(), 1.5)
-        """,
-        [f"run-{day}", parse_day(day).date, status, error],
-    )
-    db.cursor().executemany(
-        "insert into metrics.phase_runs (flow_run_id, phase, seconds, settings)"
-        " values (%s, %s, 0, %s)",
-        [
-            (f"run-{day}", phase, json.dumps({"day": day}) if phase == "day-pipeline" else None)
-            for phase in ("day-pipeline", *done.split())
-        ],
-    )
-    return f"run-{day}"
+    run_id = f"run-{day}"
+    row = {"flow_run_id": run_id, "task_name": "day-pipeline", "pipeline_name": "day"}
+    row |= {"day": parse_day(day).date, "status": status, "error_message": error}
+    row |= {"started_at": "now", "finished_at": "now", "duration_seconds": 1.5}
+    insert(db, "metrics.pipeline_metrics", **row)
+    for phase, settings in {"day-pipeline": {"day": day}, **dict.fromkeys(done.split())}.items():
+        row = {"flow_run_id": run_id, "phase": phase, "seconds": 0, "settings": settings}
+        insert(db, "metrics.phase_runs", **row)
+    return run_id
 
 
-def test_an_empty_warehouse_says_how_to_begin(db: psycopg.Connection, tmp_path: Path) -> None:
+def a_node(
+    db: Any, day: str, node: str, seconds: float, run_id: str = "", status: str = "success"
+) -> None:
+    """A model that a run of that day has built."""
+    row = {"flow_run_id": run_id or day, "day": parse_day(day).date, "node": node}
+    row |= {"resource_type": "model", "status": status, "seconds": seconds}
+    insert(db, "metrics.node_runs", **row, started_at="now", finished_at="now")
+
+
+def test_an_empty_warehouse_says_how_to_begin(db, tmp_path):
     assert "No day has run yet" in pages(db, tmp_path)
 
 
-def test_a_year_that_python_lacks_is_quarantined_and_the_pages_are_written(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_year_that_python_lacks_is_quarantined_and_the_pages_are_written(world, tmp_path):
     odd = ("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00")
     fields = ("occurred_time", "updated_time")
     records = [(field, when) for field in fields for when in odd]
@@ -93,26 +91,16 @@ def test_a_year_that_python_lacks_is_quarantined_and_the_pages_are_written(
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_first_day_that_failed_to_land_says_what_to_do_unless_it_landed_in_the_end(
-    db: psycopg.Connection, tmp_path: Path, again: bool
-) -> None:
+    db, tmp_path, again
+):
     run_id = a_run(db, "day1", "failure", "LandError: see bronze.load_batches")
-    db.execute(
-        """
-        insert into metrics.pipeline_metrics
-            (flow_run_id, task_name, pipeline_name, table_name, day, status, error_message,
-            started_at, finished_at)
-        values (%s, 'land-table', 'landing', 'stg_agents', '1970-01-02', 'failure',
-            'too many rejects', now(), now())
-        """,
-        [run_id],
-    )
-    db.execute("insert into bronze.calendar (kind) values ('numbered')")
+    row = {"flow_run_id": run_id, "table_name": "stg_agents", "day": "1970-01-02"}
+    task = {"task_name": "land-table", "pipeline_name": "landing", "status": "failure"}
+    task |= {"error_message": "too many rejects", "started_at": "now", "finished_at": "now"}
+    insert(db, "metrics.pipeline_metrics", **row, **task)
+    insert(db, "bronze.calendar", kind="numbered")
     if again:
-        db.execute(
-            "insert into bronze.load_batches (table_name, day, flow_run_id, status)"
-            " values ('stg_agents', '1970-01-02', %s, 'succeeded')",
-            [run_id],
-        )
+        insert(db, "bronze.load_batches", **row, status="succeeded")
     text = pages(db, tmp_path)
     assert "day1 failed" in text and 'class="verdict failure"' in text
     assert ("stg_agents did not land: too many rejects" in text) is not again
@@ -122,9 +110,7 @@ def test_a_first_day_that_failed_to_land_says_what_to_do_unless_it_landed_in_the
 @pytest.mark.parametrize(
     ("kind", "day", "wrong"), [("numbered", "2026-01-05", "day20458"), ("dated", "day1", "1970")]
 )
-def test_a_run_of_the_other_calendar_is_shown_as_it_was_asked_for(
-    db: psycopg.Connection, tmp_path: Path, kind: str, day: str, wrong: str
-) -> None:
+def test_a_run_of_the_other_calendar_is_shown_as_it_was_asked_for(db, tmp_path, kind, day, wrong):
     db.execute("insert into bronze.calendar (kind) values (%s)", [kind])
     a_run(db, day, "failure", "refused")
     text = pages(db, tmp_path) + read(tmp_path, "index.html")
@@ -133,60 +119,42 @@ def test_a_run_of_the_other_calendar_is_shown_as_it_was_asked_for(
     assert "No day has landed" in text, "no day of this calendar has"
 
 
-def test_an_interrupted_run_says_what_has_landed_and_how_to_go_on(
-    db: psycopg.Connection, tmp_path: Path
-) -> None:
+def test_an_interrupted_run_says_what_has_landed_and_how_to_go_on(db, tmp_path):
     run_id = a_run(db, "day1", "failure", "The run was interrupted by SIGTERM.", "land-day")
     db.execute("insert into bronze.calendar (kind) values ('numbered')")
-    db.execute(
-        """
-        insert into bronze.load_batches
-            (flow_run_id, day, table_name, status, rows_in_files, rows_landed, rows_rejected,
-            finished_at)
-        values
-            (%(run)s, '1970-01-02', 'stg_agents', 'succeeded', 3010, 3003, 7, now()),
-            (%(run)s, '1970-01-02', 'stg_groups', 'unchanged', 1000, null, 0, now()),
-            (%(run)s, '1970-01-02', 'stg_roles', 'skipped', null, null, null, now())
-        """,
-        {"run": run_id},
-    )
+    for table, state, in_files, landed, rejected in (
+        ("stg_agents", "succeeded", 3010, 3003, 7),
+        ("stg_groups", "unchanged", 1000, None, 0),
+        ("stg_roles", "skipped", None, None, None),
+    ):
+        row = {"flow_run_id": run_id, "day": "1970-01-02", "table_name": table, "status": state}
+        row |= {"rows_in_files": in_files, "rows_landed": landed, "rows_rejected": rejected}
+        insert(db, "bronze.load_batches", **row, finished_at="now")
     text = pages(db, tmp_path)
     assert AGAIN in text
-    for name, figure in (
-        *(("rows in files", "4,010"), ("landed", "4,003"), ("rejected", "7")),
-        ("quarantined", "–"),
-    ):
+    figures = {"rows in files": "4,010", "landed": "4,003", "rejected": "7", "quarantined": "–"}
+    for name, figure in figures.items():
         assert f"<dt>{name}</dt><dd>{figure}</dd>" in text
 
 
-def test_a_run_that_ended_before_its_landing_is_run_again(
-    db: psycopg.Connection, tmp_path: Path
-) -> None:
+def test_a_run_that_ended_before_its_landing_is_run_again(db, tmp_path):
     a_run(db, "day1", "failure", "The run was interrupted by SIGTERM.")
     text = pages(db, tmp_path)
     assert "day1 failed" in text and AGAIN in text
 
 
-def test_a_day_shows_its_rows_checks_and_reasons_and_no_personal_value(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_day_shows_its_rows_checks_and_reasons_and_no_personal_value(world, tmp_path):
     people = [
         agent(1, name="Ada Lovelace", email="ada@example.com", phone="+4420555"),
         agent("Grace Hopper", name="Grace Hopper", email="grace@example.com"),
     ]
+    groups = [group(n, parent_group_id=up) for n, up in ((11, "10"), (20, "21"), (21, "20"))]
+    spent = transaction("txn-1", merchant_name=EVIL, currency="USD", user_name="Ada Lovelace")
     world.day(
         "day1",
         agents=people,
-        groups=[
-            group(10, [1], name=EVIL),
-            group(11, parent_group_id="10"),
-            group(20, parent_group_id="21"),
-            group(21, parent_group_id="20"),
-        ],
-        transactions=[
-            transaction("txn-1", merchant_name=EVIL, currency="USD", user_name="Ada Lovelace"),
-            transaction("txn-2", exponent="9"),
-        ],
+        groups=[group(10, [1], name=EVIL), *groups],
+        transactions=[spent, transaction("txn-2", exponent="9")],
     )
     run_id = a_run(world.db, "day1")
     found = checks.check_day(parse_day("day1"), run_id)
@@ -200,29 +168,22 @@ def test_a_day_shows_its_rows_checks_and_reasons_and_no_personal_value(
     for private in ("Lovelace", "Hopper", "@example.com", "+4420555"):
         assert private not in text
     assert "2 in a cycle" in read(tmp_path, "now.html")
-    assert [each.check_name for each in found if not each.success and each.severity == "error"] == [
-        "quarantine_share"
-    ]
+    failed = [one.check_name for one in found if not one.success and one.severity == "error"]
+    assert failed == ["quarantine_share"]
     assert ">skipped" not in text
 
 
-def test_failed_checks_and_nodes_are_named_with_what_to_do(world: World, tmp_path: Path) -> None:
+def test_failed_checks_and_nodes_are_named_with_what_to_do(world, tmp_path):
     world.day("day1", transactions=[transaction("txn-1"), transaction("txn-2", exponent="9")])
     checks.check_day(parse_day("day1"), a_run(world.db, "day1", "failure", "checks failed: x"))
-    world.db.execute(
-        """
-        insert into metrics.node_runs
-            (flow_run_id, day, node, resource_type, status, started_at, finished_at, seconds)
-        values ('run-day1', '1970-01-02', 'transactions', 'model', 'error', now(), now(), 0.2)
-        """
-    )
+    a_node(world.db, "day1", "transactions", 0.2, run_id="run-day1", status="error")
     text = pages(world.db, tmp_path)
     assert "ledger.quarantine_share: No more than 10 %" in text
     assert "flows/checks/ledger.json" in text
     assert "model transactions: error" in text and "dbt build --select" in text
 
 
-def test_four_hundred_days_and_many_groups_stay_small(world: World, tmp_path: Path) -> None:
+def test_four_hundred_days_and_many_groups_stay_small(world, tmp_path):
     world.day("2026-01-05", groups=[group(1)], transactions=[transaction("txn-1")])
     world.db.execute(
         """
@@ -257,7 +218,7 @@ def test_four_hundred_days_and_many_groups_stay_small(world: World, tmp_path: Pa
     assert "2026-01-05 is running" in text
 
 
-def test_a_run_whose_lock_nobody_holds_is_not_at_work(world: World) -> None:
+def test_a_run_whose_lock_nobody_holds_was_killed(world):
     world.day("day1", transactions=[transaction("t1")])
     a_run(world.db, "day1", "running")
     found = status.read_status(1)
@@ -273,11 +234,7 @@ def test_a_run_whose_lock_nobody_holds_is_not_at_work(world: World) -> None:
     assert (found["runs"][0]["status"], list(found["days"])) == ("running", ["running"])
 
 
-def test_pages_that_cannot_be_written_are_a_warning(
-    warehouse: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from flows import site
-
+def test_pages_that_cannot_be_written_are_a_warning(warehouse, monkeypatch):
     def refuse(**_: Any) -> None:
         raise OSError("disk full")
 
@@ -289,7 +246,7 @@ def test_pages_that_cannot_be_written_are_a_warning(
     assert said == ["warning: no pages were written: OSError: disk full"]
 
 
-def test_the_critical_path_follows_what_was_waited_for() -> None:
+def test_the_critical_path_follows_what_was_waited_for():
     def bar(name: str, begins: float, ends: float, *needs: str) -> dict[str, Any]:
         kind = "dbt" if name in "abc aside" else "phase"
         times = {"begins": begins, "ends": ends, "seconds": ends - begins}
@@ -308,9 +265,7 @@ def test_the_critical_path_follows_what_was_waited_for() -> None:
     assert time_line(twins)["path"] == [twins[0], twins[2]]
 
 
-def test_a_runs_bars_are_on_one_clock_without_what_is_drawn_in_parts(
-    db: psycopg.Connection,
-) -> None:
+def test_a_runs_bars_are_on_one_clock_without_what_is_drawn_in_parts(db):
     db.execute(
         """
         insert into metrics.phase_runs (flow_run_id, phase, seconds, finished_at) values
@@ -324,36 +279,24 @@ def test_a_runs_bars_are_on_one_clock_without_what_is_drawn_in_parts(
         """
     )
     with psycopg.connect(db.info.dsn) as connection:
-        bars = [
-            (b["name"], b["begins"], b["ends"], b["seconds"])
-            for b in ask(connection, "bars", run="r")
-        ]
-    assert bars == [("imports", 0, 3, 3), ("stg_agents", 4, 6, 2)]
+        bars = ask(connection, "bars", run="r")
+    found = [(bar["name"], bar["begins"], bar["ends"], bar["seconds"]) for bar in bars]
+    assert found == [("imports", 0, 3, 3), ("stg_agents", 4, 6, 2)]
 
 
-def test_slow_nodes_are_those_furthest_above_their_median(db: psycopg.Connection) -> None:
+def test_slow_nodes_are_those_furthest_above_their_median(db):
     def slow(*nodes: tuple[str, str, float]) -> list[Any]:
         db.execute("truncate metrics.node_runs")
-        db.cursor().executemany(
-            """
-            insert into metrics.node_runs
-                (flow_run_id, day, node, resource_type, status, started_at, finished_at, seconds)
-            values (%s, %s, %s, 'model', 'success', now(), now(), %s)
-            """,
-            [(day, parse_day(day).date, node, seconds) for day, node, seconds in nodes],
-        )
+        for node in nodes:
+            a_node(db, *node)
         with psycopg.connect(db.info.dsn) as connection:
             return [row["node"] for row in ask(connection, "slow", run="day2")]
 
     before = [("day1", "steady", 9), ("day1", "slower", 0.5), ("day1", "quick", 0.001)]
-    now = [
-        ("day2", "steady", 9),
-        ("day2", "slower", 2),
-        ("day2", "new", 1),
-        ("day2", "quick", 0.01),
-    ]
-    assert slow(*before, *now) == ["slower", "steady"]
-    assert slow(*before[2:], now[3]) == ["quick"], "when all of them take no time"
+    now = [("day2", "steady", 9), ("day2", "slower", 2), ("day2", "new", 1)]
+    quick = ("day2", "quick", 0.01)
+    assert slow(*before, *now, quick) == ["slower", "steady"]
+    assert slow(*before[2:], quick) == ["quick"], "when all of them take no time"
     assert slow(("day2", "a", 1), ("day2", "b", 2)) == ["b", "a"]
 
 
@@ -372,7 +315,7 @@ def spend(db: Any, site: Path, *amounts: tuple[str, int, str]) -> str:
     return read(site, "now.html")
 
 
-def test_spend_keeps_its_colours_and_escapes_names(db: psycopg.Connection, tmp_path: Path) -> None:
+def test_spend_keeps_its_colours_and_escapes_names(db, tmp_path):
     page = spend(db, tmp_path, (EVIL, 1, "30"), ("unmatched", 1, "10"))
     assert "Fi\ufffd[2Jgma" in spend(db, tmp_path, ("Fi\x1b[2Jgma", 1, "30"))
     assert EVIL not in page and "25% of it" in page
@@ -381,16 +324,12 @@ def test_spend_keeps_its_colours_and_escapes_names(db: psycopg.Connection, tmp_p
     many = [(f"App {n}", 1 + n % 2, f"{n}") for n in range(1, 10)]
     page = spend(db, tmp_path, *many, ("unmatched", 2, "1"))
     assert '"c6" width="10" height="10"/></svg> App 3<' in page
-    assert (
-        '<th scope="row">other applications</th><td class="n">2.00</td><td class="n">1.00</td>'
-        in page
-    )
+    others = '<th scope="row">other applications</th><td class="n">2.00</td><td class="n">1.00</td>'
+    assert others in page
     assert "No spend yet" in spend(db, tmp_path)
 
 
-def test_one_absurd_amount_is_cut_in_the_chart_and_short_in_the_table(
-    db: psycopg.Connection, tmp_path: Path
-) -> None:
+def test_one_absurd_amount_is_cut_in_the_chart_and_short_in_the_table(db, tmp_path):
     amounts = [("Figma", 1, "30"), ("Figma", 2, "4e398"), ("Figma", 3, "40"), ("Acme", 3, "-9")]
     page = spend(db, tmp_path, *amounts)
     tall = [float(height) for height in re.findall(r'<rect [^>]*y=[^>]* height="([\d.]+)"', page)]

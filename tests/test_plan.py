@@ -1,10 +1,9 @@
-"""`daybook plan`: it says what a landing then does, and leaves nothing behind."""
+"""`daybook plan`: it predicts what a landing does, and writes nothing."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,20 @@ from loaders import landing
 from loaders.cluster import program
 from loaders.days import parse_day
 from loaders.session import environment
-from loaders.sources import PROJECT
-
-SAMPLE = PROJECT / "tests" / "sample"
+from tests.raw_days import SAMPLE
+from tests.watching import run_command
 
 
 def _dump() -> list[str]:
     """All that is in the database, numbers taken from sequences too."""
-    shown = subprocess.run([program("pg_dump")], env=environment(), capture_output=True, text=True)
+    shown = run_command(program("pg_dump"), env=environment())
     assert shown.returncode == 0, shown.stderr
     # a word of chance in each dump
     return [line for line in shown.stdout.splitlines() if "restrict " not in line]
 
 
 @pytest.fixture
-def day2(db: Any, tmp_path: Path) -> Path:
+def day2(db, tmp_path) -> Path:
     """Day 1 has landed; day 2 has a ragged line, a file of no table, and roles that are no JSON."""
     landing.land_day(SAMPLE, parse_day("day1"))
     shutil.copytree(SAMPLE / "day2", tmp_path / "day2")
@@ -42,13 +40,11 @@ def day2(db: Any, tmp_path: Path) -> Path:
 
 def _planned(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
     code = main(["plan", *words, "--json"])
-    said = json.loads(capsys.readouterr().out)
-    return code, {**said, "tables": {each["table"]: each for each in said["tables"]}}
+    plan = json.loads(capsys.readouterr().out)
+    return code, {**plan, "tables": {each["table"]: each for each in plan["tables"]}}
 
 
-def test_what_is_planned_is_what_lands_and_nothing_is_written(
-    day2: Path, db: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_planned_is_what_lands_and_nothing_is_written(day2, db, capsys):
     before = _dump()
     code, plan = _planned("day2", "--data", str(day2), capsys=capsys)
     assert _dump() == before
@@ -61,9 +57,9 @@ def test_what_is_planned_is_what_lands_and_nothing_is_written(
     landing.land_day(day2, parse_day("day2"))
     for row in db.execute("select * from bronze.load_batches where day = '1970-01-03'"):
         if row["status"] == "succeeded":
-            said = plan["tables"][row["table_name"]]
-            found = (row["rows_landed"], row["rows_rejected"], row["drift"])
-            assert (said["rows"], said["rejected"], said["drift"]) == found, row["table_name"]
+            landed = {"rows": row["rows_landed"], "rejected": row["rows_rejected"]}
+            landed["drift"] = row["drift"]
+            assert plan["tables"][row["table_name"]].items() >= landed.items()
     code, plan = _planned("day2", "--data", str(day2), capsys=capsys)
     assert {each["status"] for each in plan["tables"].values()} == {"unchanged", "refused"}
     (day2 / "day2" / "cards.json").unlink()
@@ -71,9 +67,7 @@ def test_what_is_planned_is_what_lands_and_nothing_is_written(
     assert plan["tables"]["stg_cards"]["status"] == "dropped"
 
 
-def test_keys_are_compared_with_the_nearest_landed_day(
-    db: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_keys_are_compared_with_the_nearest_landed_day(db, tmp_path, capsys):
     def write(day: str, agents: str, transactions: str) -> None:
         (tmp_path / day).mkdir()
         (tmp_path / day / "agents.csv").write_text(f"agent_id,name\n{agents}")
@@ -91,18 +85,16 @@ def test_keys_are_compared_with_the_nearest_landed_day(
     assert plan["tables"]["stg_transactions"]["keys"] == both
 
 
-def test_a_day_that_would_fail_says_why_for_people(
-    day2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_that_would_fail_says_why_for_people(day2, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for page in (day2 / "day2" / "agents").iterdir():
         page.write_text("[]")
     (day2 / "day2" / "transactions").rename(day2 / "day2" / "trans")
     assert main(["plan", "day2", "--data", str(day2)]) == 1
-    said = capsys.readouterr().out
-    words = " ".join(said.split())
+    printed = capsys.readouterr().out
+    words = " ".join(printed.split())
     assert "REFUSED: it is required" in words and "--allow-empty" in words
     assert "day2 would fail: stg_agents, stg_transactions is required" in words
     assert "against day1:" in words and "1 rejected" in words
-    places = [line for line in said.splitlines() if str(day2) not in line]
+    places = [line for line in printed.splitlines() if str(day2) not in line]
     assert max(map(len, places)) <= 80

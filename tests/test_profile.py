@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 
 from loaders import session, warehouse
 from loaders.sources import PROJECT
+from tests.watching import run_command
 
 SYSTEM_USER = pwd.getpwuid(os.geteuid()).pw_name
 URLS = [
@@ -65,7 +65,7 @@ URLS = [
 
 
 @pytest.fixture(autouse=True)
-def _nothing_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_exported(monkeypatch) -> None:
     for name in list(os.environ):
         if name.startswith(("PG", "DBT_", "DAYBOOK_")) or name == "DATABASE_URL":
             monkeypatch.delenv(name)
@@ -86,11 +86,8 @@ def by_dbt(target: str = "embedded") -> dict[str, Any]:
         written["daybook"], "daybook", ProfileRenderer({}), target_override=target
     )
     found = profile.credentials.to_dict()
-    names = {"database": "dbname", "host": "host", "port": "port", "user": "user"}
-    return {new: found[old] for old, new in names.items()} | {
-        "password": found["password"],
-        "sslmode": found["sslmode"],
-    }
+    names = ("host", "port", "user", "password", "sslmode")
+    return {"dbname": found["database"], **{name: found[name] for name in names}}
 
 
 def by_loaders() -> dict[str, Any]:
@@ -108,15 +105,13 @@ def by_loaders() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_dbt_takes_a_url_apart_as_libpq_does(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dbt_takes_a_url_apart_as_libpq_does(url, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", url)
     assert by_dbt() == by_loaders()
-    # what the URL leaves open is what the variables say
-    monkeypatch.setenv("PGHOST", "elsewhere")
-    monkeypatch.setenv("PGPORT", "7777")
-    monkeypatch.setenv("PGUSER", "eve")
-    monkeypatch.setenv("PGPASSWORD", "ever")
-    monkeypatch.setenv("PGSSLMODE", "disable")
+    # what the URL leaves open comes from the variables
+    variables = {"PGHOST": "elsewhere", "PGPORT": "7777", "PGUSER": "eve", "PGPASSWORD": "ever"}
+    for name, text in (variables | {"PGSSLMODE": "disable"}).items():
+        monkeypatch.setenv(name, text)
     assert by_dbt() == by_loaders()
     monkeypatch.setenv("PGDATABASE", "evening")
     assert by_dbt() == by_loaders()
@@ -144,9 +139,7 @@ def test_dbt_takes_a_url_apart_as_libpq_does(url: str, monkeypatch: pytest.Monke
     ],
     ids=lambda variables: " ".join(f"{k}={v[:20]}" for k, v in variables.items()) or "nothing",
 )
-def test_dbt_finds_the_warehouse_that_the_loaders_find(
-    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dbt_finds_the_warehouse_that_the_loaders_find(variables, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert by_dbt() == by_loaders()
@@ -166,8 +159,8 @@ def test_dbt_finds_the_warehouse_that_the_loaders_find(
     ids=["in the project", "with a log path", "below the project", "from elsewhere"],
 )
 def test_dbt_itself_finds_the_embedded_warehouse_with_nothing_exported(
-    folder: str, arguments: list[str], short_tmp: Path
-) -> None:
+    folder, arguments, short_tmp
+):
     project, elsewhere = short_tmp / "project", short_tmp / "elsewhere"
     (project / "models").mkdir(parents=True)
     elsewhere.mkdir()
@@ -176,23 +169,14 @@ def test_dbt_itself_finds_the_embedded_warehouse_with_nothing_exported(
     for place in (project, elsewhere):
         # nothing runs there: to try again costs ten seconds
         (place / "profiles.yml").write_text(profile.replace("retries: 3", "retries: 0"), "utf-8")
-    said = subprocess.run(
-        [
-            *(Path(sys.executable).parent / "dbt", "debug", "--connection"),
-            *(each.format(project=project, elsewhere=elsewhere) for each in arguments),
-        ],
-        cwd=project / folder,
-        env={name: os.environ[name] for name in ("PATH", "HOME")},
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    assert f"host: {project}/.daybook/run" in said
+    dbt = Path(sys.executable).with_name("dbt")
+    options = [each.format(project=project, elsewhere=elsewhere) for each in arguments]
+    bare = {name: os.environ[name] for name in ("PATH", "HOME")}
+    done = run_command(dbt, "debug", "--connection", *options, cwd=project / folder, env=bare)
+    assert f"host: {project}/.daybook/run" in done.stdout
 
 
-def test_a_service_file_that_dbt_cannot_read_is_not_taken_for_the_embedded_warehouse(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_service_file_that_dbt_cannot_read_is_not_taken_for_the_embedded_warehouse(monkeypatch):
     monkeypatch.setenv("PGSERVICE", "daybook")
     with pytest.raises(Exception, match="PGHOST"):
         by_dbt()

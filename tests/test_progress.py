@@ -1,18 +1,14 @@
-"""What a waiting person sees of a day."""
+"""The progress of a day, in a terminal and in a log."""
 
 from __future__ import annotations
 
 import io
 
-import pytest
-
 from loaders import progress as watched
 from loaders.progress import Progress
 
 
-def test_progress_is_a_line_a_step_and_a_line_a_quarter_where_nobody_draws(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_progress_is_a_line_a_step_and_a_line_a_quarter_where_nobody_draws(monkeypatch):
     out, seconds = io.StringIO(), iter(range(100))
     monkeypatch.setattr(watched.time, "monotonic", lambda: float(next(seconds)))
     with Progress("day1", out) as progress:
@@ -41,7 +37,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_shows_rows_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_rows_and_rate(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     out, seconds = Terminal(), iter(range(100))
@@ -57,7 +53,7 @@ def test_a_terminal_shows_rows_and_rate(monkeypatch: pytest.MonkeyPatch) -> None
     assert "day1: warning: [red] is a word" in shown
 
 
-def test_a_long_name_keeps_to_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_name_keeps_to_its_line(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm")
     out = Terminal()

@@ -1,12 +1,10 @@
-"""Proofs: equal after days in any order, and what is at fault is named by its key."""
+"""`daybook prove`: equal after days in any order, and a difference is named by its key."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -15,23 +13,16 @@ from flows.prove import as_json, as_text, prove
 from loaders import landing, lock, retention
 from loaders.days import parse_day
 from loaders.errors import DaybookError
-from loaders.sources import PROJECT
-from tests.conftest import dbt_settings
-from tests.forks import Command, Forks
+from tests.forks import Command
+from tests.raw_days import SAMPLE
 from tests.silver_world import World, agent, transaction
-from tests.watching import until
+from tests.watching import column, insert, tuples, until, value
 
-SAMPLE = PROJECT / "tests" / "sample"
-
-
-@pytest.fixture(autouse=True)
-def _dbt_here(dbt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in dbt_settings(dbt_folder).items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("dbt_environment")
 
 
 @pytest.fixture
-def sample_days(world: World, once: Callable[..., None]) -> World:
+def sample_days(world, once) -> World:
     """The sample days landed and built as 2, 3, 1, day 2 once more."""
 
     def make() -> None:
@@ -46,26 +37,22 @@ def sample_days(world: World, once: Callable[..., None]) -> World:
 
 
 def scratch(world: World) -> list[str]:
-    found = world.db.execute(
-        "select nspname from pg_namespace where nspname like 'daybook!_prove%' escape '!'"
-    )
-    return [row["nspname"] for row in found]
+    schemas = "select nspname from pg_namespace where nspname like 'daybook!_prove%' escape '!'"
+    return column(world.db, schemas)
 
 
 def contents(world: World) -> dict[str, int]:
     """Rows written, ever, of each table outside the scratch schemas and metrics.proofs."""
     world.db.execute("select pg_stat_force_next_flush()")
-    return {
-        row["name"]: row["written"]
-        for row in world.db.execute(
-            "select schemaname || '.' || relname as name,"
-            " n_tup_ins + n_tup_upd + n_tup_del as written from pg_stat_user_tables"
-            " where relname <> 'proofs' and schemaname not like 'daybook!_prove%' escape '!'"
-        )
-    }
+    written = (
+        "select schemaname || '.' || relname, n_tup_ins + n_tup_upd + n_tup_del"
+        " from pg_stat_user_tables"
+        " where relname <> 'proofs' and schemaname not like 'daybook!_prove%' escape '!'"
+    )
+    return dict(tuples(world.db, written))
 
 
-def test_days_in_a_mixed_order_are_what_they_build_anew(sample_days: World) -> None:
+def test_days_in_a_mixed_order_are_what_they_build_anew(sample_days):
     before = contents(sample_days)
     proof = prove()
     assert proof.partings == []
@@ -115,7 +102,7 @@ FAULTS = {
 }
 
 
-def test_a_fault_is_named_by_its_table_and_key(sample_days: World) -> None:
+def test_a_fault_is_named_by_its_table_and_key(sample_days):
     keys = {
         table: sample_days.db.execute(statement).fetchone().values()
         for statement, table in FAULTS.values()
@@ -134,28 +121,19 @@ def test_a_fault_is_named_by_its_table_and_key(sample_days: World) -> None:
     assert noted["partings"][0].keys() == {"table", "keys", "only_built", "only_rebuilt"}
 
 
-def test_the_run_page_says_when_it_was_proved_and_what_parted(
-    sample_days: World, tmp_path: Path
-) -> None:
-    sample_days.db.execute(
-        "insert into metrics.proofs (started_at, is_equal, tables, days, expired_days, partings)"
-        " values (now(), true, 31, 3, '{}', '[]')"
-    )
-    assert "31 tables of 3 days proved to be what the days build" in _page(tmp_path)
-    sample_days.db.execute(
-        "insert into metrics.proofs (started_at, is_equal, tables, days, expired_days, partings)"
-        """ values (now(), false, 31, 3, '{}', '[{"table": "silver.<b>", "keys": [["<i>"]],"""
-        """ "only_built": 1, "only_rebuilt": 2}]')"""
-    )
-    page = _page(tmp_path)
+def test_the_run_page_says_when_it_was_proved_and_what_parted(sample_days, tmp_path):
+    proof = {"started_at": "now", "tables": 31, "days": 3, "expired_days": []}
+    insert(sample_days.db, "metrics.proofs", **proof, is_equal=True, partings="[]")
+    page = write_pages(tmp_path).read_text()
+    assert "31 tables of 3 days proved to be what the days build" in page
+    parting = {"table": "silver.<b>", "keys": [["<i>"]], "only_built": 1, "only_rebuilt": 2}
+    partings = json.dumps([parting])
+    insert(sample_days.db, "metrics.proofs", **proof, is_equal=False, partings=partings)
+    page = write_pages(tmp_path).read_text()
     assert "NOT what the days build: silver.&lt;b&gt; (1 rows only as built, 2 only" in page
 
 
-def _page(site: Path) -> str:
-    return write_pages(site).read_text()
-
-
-def test_a_day_that_is_not_built_is_named_and_nothing_is_noted(sample_days: World) -> None:
+def test_a_day_that_is_not_built_is_named_and_nothing_is_noted(sample_days):
     sample_days.land("day4", agents=[agent(1), agent(2)])
     with pytest.raises(DaybookError, match=r"not yet built: day4\. .* run the day again"):
         prove()
@@ -163,7 +141,7 @@ def test_a_day_that_is_not_built_is_named_and_nothing_is_noted(sample_days: Worl
     assert sample_days.db.execute("select * from metrics.proofs").fetchall() == []
 
 
-def test_what_follows_from_records_whose_day_has_expired_is_proved(world: World) -> None:
+def test_what_follows_from_records_whose_day_has_expired_is_proved(world):
     for number in (1, 2, 3, 4):
         world.day(
             f"day{number}",
@@ -176,15 +154,13 @@ def test_what_follows_from_records_whose_day_has_expired_is_proved(world: World)
     assert proof.partings == []
     assert proof.expired == ["day1", "day2"]
     assert "Landed rows have expired of day1, day2" in as_text(proof)
-    noted = "select expired_days::text from metrics.proofs"
-    assert world.db.execute(noted).fetchone() == {"expired_days": "{1970-01-02,1970-01-03}"}
+    noted = value(world.db, "select expired_days::text from metrics.proofs")
+    assert noted == "{1970-01-02,1970-01-03}"
     world.db.execute("update silver.transactions set amount_usd = 1 where transaction_id = 't1'")
     assert ["t1"] in next(p.keys for p in prove().partings if p.table == "silver.transactions")
 
 
-def test_a_proof_holds_the_warehouse_and_leaves_no_schemas_however_it_ends(
-    sample_days: World, forks: Forks
-) -> None:
+def test_a_proof_holds_the_warehouse_and_leaves_no_schemas_however_it_ends(sample_days, forks):
     def begun(number: signal.Signals) -> Command:
         running = forks.start("flows.prove", env=dict(os.environ))
         until(lambda: "daybook_prove_silver" in scratch(sample_days), 120)

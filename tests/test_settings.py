@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 from flows import api, transform
@@ -29,12 +26,8 @@ DAY = "tests/sample"
     ],
 )
 def test_one_that_says_which_warehouse_is_refused_in_one_line(
-    name: str,
-    value: str,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    name, value, said, monkeypatch, capsys
+):
     monkeypatch.delenv("DATABASE_URL", raising=False)
     if name.startswith("PG"):
         monkeypatch.setenv("PGHOST", "127.0.0.1")
@@ -59,13 +52,8 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
     ],
 )
 def test_one_that_a_run_reads_is_refused_by_its_name(
-    name: str,
-    value: str,
-    read: Callable[[], object],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    dbt_folder: Path,
-) -> None:
+    name, value, read, monkeypatch, tmp_path, dbt_folder
+):
     monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
     monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
     monkeypatch.setenv(name, value)
@@ -74,7 +62,7 @@ def test_one_that_a_run_reads_is_refused_by_its_name(
     assert len(str(refused.value).splitlines()) == 1 and refused.value.exit_code == 2
 
 
-def test_an_empty_one_is_as_if_it_were_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_one_is_as_if_it_were_not_there(monkeypatch):
     for name in ("DAYBOOK_PG_MAJOR", "DAYBOOK_KEEP_DAYS", "DAYBOOK_DBT_RUNNER", "DAYBOOK_SOURCES"):
         monkeypatch.setenv(name, "")
     assert cluster._major() == 18
@@ -82,8 +70,6 @@ def test_an_empty_one_is_as_if_it_were_not_there(monkeypatch: pytest.MonkeyPatch
     assert Options(DAY).checked().sources is None
 
 
-def test_options_that_the_embedded_server_refuses_are_told_as_they_are(
-    shared_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_that_the_embedded_server_refuses_are_told_as_they_are(shared_home, monkeypatch):
     monkeypatch.setenv("PGOPTIONS", "foo")
     assert server.answers(shared_home), "a server that lets others in need not be waited for"

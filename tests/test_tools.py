@@ -1,4 +1,4 @@
-"""Other people's tools on what Daybook leaves, typed as docs/faq.md types them (`make tools`)."""
+"""Other people's tools on Daybook's output, by the commands of docs/faq.md (`make tools`)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import base64
 import json
 import os
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,8 +14,8 @@ from flows.site import write_site
 from loaders import server
 from loaders.sources import PROJECT
 from tests.conftest import dbt_settings
-from tests.silver_world import World
 from tests.test_docs import blocks
+from tests.watching import run_command
 
 pytestmark = pytest.mark.tools
 AS_CONTRACT, AS_EVENTS = blocks("docs/faq.md", "sh")
@@ -27,22 +25,12 @@ MODELS = [*PROJECT.glob("models/*/*.sql")]
 
 def typed(commands: str, **environment: str) -> str:
     """What a shell in the project's folder says of them, all of which end well."""
-    done = subprocess.run(
-        ["bash", "-ec", commands],
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
+    done = run_command("bash", "-ec", commands, env={**os.environ, **environment})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def test_columns_are_drawn_offline_and_the_index_leads_to_them(
-    world: World, dbt_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in dbt_settings(dbt_folder).items():
-        monkeypatch.setenv(name, value)
+def test_columns_are_drawn_offline_and_the_index_leads_to_them(world, dbt_environment):
     index = write_site(everything=True)
     assert 'href="columns.html"' in index.read_text()
     page = index.with_name("columns.html")
@@ -55,7 +43,7 @@ def test_columns_are_drawn_offline_and_the_index_leads_to_them(
     assert {file.stem for file in MODELS} - known <= {"agent_role_history"}
 
 
-def test_the_marts_contract_holds(world: World, dbt_folder: Path, tmp_path: Path) -> None:
+def test_the_marts_contract_holds(world, dbt_folder, tmp_path):
     assert world.dbt("docs", "generate").success
     commands = AS_CONTRACT.replace(".daybook/dbt/target", str(dbt_folder / "target"))
     typed(commands.replace(" marts.odcs.yaml", f" {tmp_path / 'marts.odcs.yaml'}"))
@@ -69,8 +57,8 @@ def test_the_marts_contract_holds(world: World, dbt_folder: Path, tmp_path: Path
 
 
 def test_openlineage_is_told_what_each_model_read_and_wrote(
-    world: World, shared_home: Path, dbt_folder: Path, tmp_path: Path
-) -> None:
+    world, shared_home, dbt_folder, tmp_path
+):
     at = server.address(shared_home)
     profile = PROFILE.replace("localhost", at["host"]).replace("nightly", at["user"])
     (tmp_path / "profiles.yml").write_text(profile)

@@ -1,13 +1,11 @@
-"""docs/tutorial.md as a reader types it, from its first line to its last."""
+"""docs/tutorial.md, typed from its first line to its last."""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from multiprocessing.connection import Client, Listener
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from loaders.sources import PROJECT
 from tests.conftest import dbt_settings, new_home, remove_home
 from tests.forks import Forks
+from tests.watching import run_command
 
 BLOCKS = re.findall(
     r"^```(sh|text)\n(.*?)^```$", (PROJECT / "docs/tutorial.md").read_text(), re.M | re.S
@@ -46,7 +45,7 @@ def serve(typed: Listener, forks: Forks) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_does_what_it_says(dbt_folder: Path, forks: Forks, prefect_url: str) -> None:
+def test_the_tutorial_does_what_it_says(dbt_folder, forks, prefect_url):
     folder = new_home()
     command = folder / ".venv/bin/daybook"
     command.parent.mkdir(parents=True)
@@ -62,19 +61,17 @@ def test_the_tutorial_does_what_it_says(dbt_folder: Path, forks: Forks, prefect_
         with Listener(str(folder / "typed")) as typed:
             serving = Thread(target=serve, args=(typed, forks))
             serving.start()
-            done = subprocess.run(
-                ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True
-            )
+            done = run_command("bash", "-c", script, cwd=folder, env=environment)
             with Client(typed.address) as last:
                 last.send(((), {}, ""))
             serving.join()
         assert done.returncode == 0, done.stdout + done.stderr
         for number, (kind, text) in enumerate(BLOCKS):
             if kind == "text":
-                said = done.stdout.split(f"{MARK} {number - 1}\n")[0]
-                said = said.rpartition(MARK)[2]
+                printed = done.stdout.split(f"{MARK} {number - 1}\n")[0]
+                printed = printed.rpartition(MARK)[2]
                 for line in text.splitlines():
-                    assert line in said, f"{line}\n--- but was\n{said}"
+                    assert line in printed, f"{line}\n--- but was\n{printed}"
         assert (folder / "mine/warehouse/site/index.html").exists()
     finally:
         remove_home(folder / "mine/warehouse")

@@ -12,9 +12,10 @@ import pytest
 
 from loaders import session, sources, tables
 from loaders import warehouse as wh
-from loaders.days import parse_day
+from loaders.days import Day, parse_day
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
+from tests.watching import column, insert, run_python, tuples, value
 
 NEW_PARTITION = (
     "create table bronze.stg_cards_p1 partition of bronze.stg_cards for values in ('2026-01-05')"
@@ -22,8 +23,8 @@ NEW_PARTITION = (
 NOBODY_LISTENS = "postgresql://ann:hunter2@127.0.0.1:1/books"
 
 
-def setting(conn: psycopg.Connection, name: str) -> str | None:
-    return conn.execute("select current_setting(%s, true) as value", [name]).fetchone()["value"]
+def settings(conn: psycopg.Connection, *names: str) -> list[str | None]:
+    return [value(conn, "select current_setting(%s, true)", [name]) for name in names]
 
 
 # Where it is
@@ -49,19 +50,18 @@ def test_any_variable_that_names_a_server_beats_the_embedded_one(monkeypatch, na
 
 
 def test_libpq_variables_name_the_server_and_database_url_beats_them(monkeypatch, warehouse):
-    url = wh.uri()
-    for name, value in {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "ann"}.items():
-        monkeypatch.setenv(name, value)
+    def export(**variables: str) -> None:
+        for name, text in variables.items():
+            monkeypatch.setenv(name, text)
+
+    socket = psycopg.conninfo.conninfo_to_dict(wh.uri())["host"]
+    export(PGHOST="127.0.0.1", PGPORT="1", PGUSER="ann")
     with wh.connect() as conn:
         assert conn.info.dbname == "daybook"
     monkeypatch.delenv("DATABASE_URL")
-    monkeypatch.setenv("PGPASSWORD", "hunter2")
-    monkeypatch.setenv("PGDATABASE", "bo/oks")
+    export(PGPASSWORD="hunter2", PGDATABASE="bo/oks")
     assert wh.uri() == "postgresql://ann@/bo%2Foks?host=127.0.0.1&port=1"
-    socket = psycopg.conninfo.conninfo_to_dict(url)["host"]
-    for name, value in {"PGHOST": socket, "PGPORT": "5432", "PGUSER": "daybook"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PGDATABASE", "daybook")
+    export(PGHOST=socket, PGPORT="5432", PGUSER="daybook", PGDATABASE="daybook")
     with wh.connect() as conn:
         assert conn.info.dbname == "daybook"
 
@@ -88,12 +88,7 @@ def test_a_failed_handshake_names_host_port_database_and_user_never_the_password
 @pytest.mark.parametrize("command", ["start", "status", "stop", "migrate"])
 def test_no_command_prints_the_password(monkeypatch, command):
     monkeypatch.setenv("DATABASE_URL", NOBODY_LISTENS)
-    done = subprocess.run(
-        [sys.executable, "-m", "loaders.warehouse", command],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
+    done = run_python("-m", "loaders.warehouse", command)
     assert "hunter2" not in done.stdout + done.stderr
     assert "host 127.0.0.1, port 1, database books" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -153,89 +148,70 @@ def test_every_session_is_utc_wherever_asia_kolkata_is_set(db, monkeypatch, time
         db.execute("alter database daybook set datestyle = 'German'")
     else:
         db.execute("alter role daybook in database daybook set timezone = 'Asia/Kolkata'")
+    query = "select current_setting('TimeZone'), '2026-01-05 00:00'::timestamptz::text"
     for autocommit in (True, False):
         with wh.connect(autocommit=autocommit) as conn:
             conn.rollback()
-            asked = conn.execute(
-                "select current_setting('TimeZone'), '2026-01-05 00:00'::timestamptz::text"
-            )
-            assert asked.fetchone() == ("UTC", "2026-01-05 00:00:00+00")
+            assert tuples(conn, query) == [("UTC", "2026-01-05 00:00:00+00")]
 
 
 def test_the_runs_context_reaches_sql_whatever_its_characters(warehouse):
     run = r"run 1 \ 'x' -c work_mem=1 " + "\t\n"
     with wh.connect(day=parse_day("day3"), flow_run_id=run) as conn:
-        asked = conn.execute(
-            "select current_setting('app.day'), current_setting('app.flow_run_id')"
-        )
-        assert asked.fetchone() == ("1970-01-04", run)
+        assert settings(conn, "app.day", "app.flow_run_id") == ["1970-01-04", run]
     with wh.connect() as conn:
-        assert conn.execute("select current_setting('app.day', true)").fetchone() == (None,)
+        assert settings(conn, "app.day") == [None]
 
 
 def test_the_users_own_pgoptions_and_url_options_are_kept(monkeypatch, warehouse):
     monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB -c statement_timeout=7s")
     monkeypatch.setenv("DATABASE_URL", warehouse + "&options=" + quote("-c geqo=off"))
+    names = ("work_mem", "statement_timeout", "geqo", "lock_timeout", "app.day")
     with wh.connect(day=parse_day("day1")) as conn:
-        shown = [
-            conn.execute(f"show {name}").fetchone()[0]
-            for name in ("work_mem", "statement_timeout", "geqo", "lock_timeout", "app.day")
-        ]
-    assert shown == ["5MB", "7s", "off", "1min", "1970-01-02"]
+        assert settings(conn, *names) == ["5MB", "7s", "off", "1min", "1970-01-02"]
 
 
 def test_pgoptions_alone_carries_the_context_to_any_client(monkeypatch, warehouse):
     options = wh.pgoptions(parse_day("2026-01-05"), "run 1")
     monkeypatch.setenv("PGOPTIONS", options)
+    names = ("app.day", "app.flow_run_id", "TimeZone", "statement_timeout")
     with psycopg.connect(warehouse) as conn:
-        shown = [
-            conn.execute(f"show {name}").fetchone()[0]
-            for name in ("app.day", "app.flow_run_id", "TimeZone", "statement_timeout")
-        ]
-    assert shown == ["2026-01-05", "run 1", "UTC", "1h"]
+        assert settings(conn, *names) == ["2026-01-05", "run 1", "UTC", "1h"]
     assert "client_connection_check_interval=500ms" in options
 
 
 def test_every_connection_has_a_name_and_timeouts(warehouse):
+    names = ("application_name", *session.TIMEOUTS, "client_connection_check_interval")
     with wh.connect(application_name="daybook test") as conn:
-        shown = [
-            conn.execute(f"show {name}").fetchone()[0]
-            for name in ("application_name", *session.TIMEOUTS, "client_connection_check_interval")
-        ]
-    assert shown == ["daybook test", "1h", "1min", "10min", "500ms"]
+        assert settings(conn, *names) == ["daybook test", "1h", "1min", "10min", "500ms"]
 
 
 # Ready or not
 
 
 def test_migrate_leaves_schemas_control_tables_and_every_declared_table(db):
-    found = db.execute("select nspname from pg_namespace").fetchall()
-    assert {row["nspname"] for row in found} >= {
-        *("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
-    }
+    schemas = {"bronze", "intermediate", "silver", "quarantine", "metrics", "marts"}
+    assert schemas <= set(column(db, "select nspname from pg_namespace"))
     for name, table in sources.declared_tables().items():
-        columns = [column.name for column in db.execute(f"select * from bronze.{name}").description]
-        assert columns == [*table.column_names, *tables.LINEAGE]
+        described = db.execute(f"select * from bronze.{name}").description
+        assert [each.name for each in described] == [*table.column_names, *tables.LINEAGE]
     wh.check_ready(db)
 
 
 def test_migrate_again_changes_nothing(db):
-    db.execute(
-        "insert into bronze.load_batches (flow_run_id, day, table_name, status) "
-        "values ('r', '2026-01-05', 'stg_agents', 'running')"
-    )
-    before = db.execute("select oid, relacl from pg_class order by oid").fetchall()
+    row = {"flow_run_id": "r", "day": "2026-01-05", "table_name": "stg_agents"}
+    insert(db, "bronze.load_batches", **row, status="running")
+    relations = "select oid, relacl from pg_class order by oid"
+    before = tuples(db, relations)
     assert wh.migrate() == []
-    assert db.execute("select oid, relacl from pg_class order by oid").fetchall() == before
-    assert db.execute("select count(*) as n from bronze.load_batches").fetchone() == {"n": 1}
+    assert tuples(db, relations) == before
+    assert value(db, "select count(*) from bronze.load_batches") == 1
 
 
 def test_migrate_makes_a_schema_that_was_dropped_with_its_rights(db):
     db.execute("drop schema marts cascade")
     assert wh.migrate() == []
-    assert db.execute(
-        "select has_schema_privilege('daybook_transformer', 'marts', 'create') as may"
-    ).fetchone() == {"may": True}
+    assert value(db, "select has_schema_privilege('daybook_transformer', 'marts', 'create')")
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
@@ -302,7 +278,7 @@ def test_a_failed_migration_leaves_nothing_behind(db, monkeypatch):
     monkeypatch.setattr(tables, "LINEAGE", {"_day": "no_such_type"})
     with pytest.raises(WarehouseError, match="no_such_type"):
         wh.migrate()
-    assert db.execute("select to_regnamespace('bronze') as schema").fetchone() == {"schema": None}
+    assert value(db, "select to_regnamespace('bronze')") is None
 
 
 # Who may do what
@@ -368,18 +344,6 @@ def test_a_login_that_may_not_make_roles_goes_on_without_and_says_so(db, monkeyp
 # Manners
 
 
-def test_importing_loads_nothing_heavy():
-    code = (
-        "import sys, loaders.warehouse, loaders.server, loaders.lock, loaders.tables\n"
-        "heavy = {'psycopg', 'sqlalchemy', 'alembic', 'dbt', 'pandas', 'pyarrow', 'prefect'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
-
-
 def test_a_wrong_command_is_a_usage_error_and_help_has_an_example(capsys):
     with pytest.raises(SystemExit) as refused:
         wh.main(["explode"])
@@ -390,11 +354,11 @@ def test_a_wrong_command_is_a_usage_error_and_help_has_an_example(capsys):
 
 
 def test_many_connections_at_once_are_fine(warehouse):
+    def day_of_a_connection(day: Day) -> str | None:
+        with wh.connect(day=day) as conn:
+            return settings(conn, "app.day")[0]
+
+    days = [parse_day(f"day{n}") for n in range(1, 17)]
     with ThreadPoolExecutor(8) as pool:
-        shown = pool.map(lambda n: _day_of(f"day{n + 1}"), range(16))
-    assert list(shown) == [parse_day(f"day{n + 1}").date.isoformat() for n in range(16)]
-
-
-def _day_of(text: str) -> str:
-    with wh.connect(day=parse_day(text)) as conn:
-        return conn.execute("show app.day").fetchone()[0]
+        found = list(pool.map(day_of_a_connection, days))
+    assert found == [day.date.isoformat() for day in days]

@@ -1,4 +1,4 @@
-"""The embedded server: outlives its starter, comes back, and is its owner's alone."""
+"""The embedded server: it outlives its starter, survives kills, and serves its owner alone."""
 
 from __future__ import annotations
 
@@ -18,17 +18,24 @@ import pytest
 from loaders import cluster, server
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
-from tests.watching import until
+from tests.watching import run_python, until
 
 
 def command(home: Path, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loaders.warehouse", name],
+    env = {**os.environ, "DAYBOOK_HOME": str(home), **environment}
+    return run_python("-m", "loaders.warehouse", name, env=env)
+
+
+def start_command(home: Path) -> subprocess.Popen[str]:
+    """`python -m loaders.warehouse start`, while it runs."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "loaders.warehouse", "start"],
         cwd=PROJECT,
-        env={**os.environ, "DAYBOOK_HOME": str(home), **environment},
-        capture_output=True,
+        env={**os.environ, "DAYBOOK_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        start_new_session=True,
     )
 
 
@@ -43,7 +50,7 @@ def kill_postmaster(home: Path) -> int:
 
 
 def connects_as(uid: int, home: Path) -> str:
-    """What a process of another user gets: forked, as that user may not even run our Python."""
+    """Whether a process of another user connects: forked, as that user may not run our Python."""
     child = os.fork()
     if child == 0:
         try:
@@ -56,7 +63,7 @@ def connects_as(uid: int, home: Path) -> str:
         except PermissionError:
             os._exit(13)
         finally:
-            os._exit(1)  # it is no second run of the tests
+            os._exit(1)  # else the child would run the other tests too
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return {0: "connected", 13: "refused"}[code]
 
@@ -99,9 +106,8 @@ def test_start_stop_and_status_can_be_repeated(home):
     assert command(home, "stop").stdout == "It wasn't running.\n"
     stopped = command(home, "status")
     assert stopped.returncode == 0
-    assert "Start it: daybook warehouse start (or python -m loaders.warehouse start)." in (
-        stopped.stdout
-    )
+    advice = "Start it: daybook warehouse start (or python -m loaders.warehouse start)."
+    assert advice in stopped.stdout
     assert command(home, "start").returncode == 0
 
 
@@ -153,7 +159,7 @@ def test_it_comes_back_from_one_kill_after_the_other(running):
         assert conn.execute("select n from numbers order by n").fetchall() == [(0,), (1,), (2,)]
 
 
-def test_a_start_that_died_before_it_made_the_database_is_made_good(running):
+def test_a_start_that_died_before_it_made_the_database_is_completed_by_the_next(running):
     with owner(running, autocommit=True, dbname="postgres") as conn:
         conn.execute("drop database daybook with (force)")
     server.start(running)
@@ -210,15 +216,8 @@ def test_a_file_where_the_data_belong_is_refused(home):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("made", ["log", "pg.making/base", "pg"])
-def test_a_start_that_is_killed_half_way_is_made_good_by_the_next(home, made):
-    starting = subprocess.Popen(
-        [sys.executable, "-m", "loaders.warehouse", "start"],
-        cwd=PROJECT,
-        env={**os.environ, "DAYBOOK_HOME": str(home)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def test_a_start_that_is_killed_half_way_is_completed_by_the_next(home, made):
+    starting = start_command(home)
     place = home / "log"  # links, where the server's user can't enter the home
     until(lambda: (place.resolve().parent / made).exists(), 30)
     os.killpg(starting.pid, signal.SIGKILL)
@@ -229,20 +228,10 @@ def test_a_start_that_is_killed_half_way_is_made_good_by_the_next(home, made):
 
 
 def test_several_starts_at_once_make_one_server(home):
-    starts = [
-        subprocess.Popen(
-            [sys.executable, "-m", "loaders.warehouse", "start"],
-            cwd=PROJECT,
-            env={**os.environ, "DAYBOOK_HOME": str(home)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    said = {(*process.communicate(timeout=60), process.returncode) for process in starts}
-    assert len(said) == 1, said
-    assert said.pop()[1:] == ("", 0)
+    starts = [start_command(home) for _ in range(3)]
+    ends = {(*process.communicate(timeout=60), process.returncode) for process in starts}
+    ((_, errors, code),) = ends
+    assert (errors, code) == ("", 0)
 
 
 def test_only_the_owner_reaches_the_server(running):
@@ -280,7 +269,7 @@ def seen_by(uid: int, program: str, path: Path, group: int = 12345) -> int:
     ).returncode
 
 
-def test_it_is_fit_for_loading_and_still_durable(running):
+def test_its_settings_are_fast_for_loading_and_durable(running):
     with owner(running) as conn:
         shown = dict(conn.execute("select name, setting from pg_settings").fetchall())
         encoding = conn.execute("show server_encoding").fetchone()
