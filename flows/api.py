@@ -88,8 +88,8 @@ def connection() -> dict[str, str]:
 
 def place(address: str) -> tuple[str, int]:
     """Host and port of an API; this machine is always LOCAL."""
-    parts = urlsplit(address)
     with contextlib.suppress(ValueError):  # of a port that is no number
+        parts = urlsplit(address)
         host = str(parts.hostname)
         return LOCAL if host in ("localhost", "::1") else host, parts.port or 80
     raise UsageError(f"{ADDRESS} is no address: its port is no number up to 65535.")

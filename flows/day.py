@@ -22,7 +22,7 @@ from flows.run import Stop, silent, unless_away
 from loaders import warehouse
 from loaders.arguments import add_day, command
 from loaders.days import Day, parse_day
-from loaders.errors import ended_with
+from loaders.errors import check_interrupted, ended_with
 from loaders.files import day_folder
 from loaders.progress import Progress
 
@@ -51,6 +51,7 @@ def run_day(
     progress("starting")
     started = time.monotonic()
     get_ready(verbose=verbose)
+    check_interrupted()
     with timing.part("prefect-import"):
         from flows import pipeline
 

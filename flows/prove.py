@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -191,24 +190,11 @@ def as_text(proof: Proof) -> str:
     JSON,
 )
 def main(args: argparse.Namespace) -> int:
-    stopped = False
-
-    def stop(_number: int, _frame: Any) -> None:
-        nonlocal stopped
-        stopped = True
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    try:
-        # a log gets the result only
-        shows = Progress("proof", sys.stderr) if sys.stderr.isatty() else nullcontext(silent)
-        with shows as progress:
-            progress("starting")
-            proof = shown(progress)
-    finally:
-        if stopped:  # dbt may have turned it into an error of its own
-            raise KeyboardInterrupt
+    # a log gets the result only
+    shows = Progress("proof", sys.stderr) if sys.stderr.isatty() else nullcontext(silent)
+    with shows as progress:
+        progress("starting")
+        proof = shown(progress)
     print(as_json(proof) if args.json else as_text(proof))
     return int(bool(proof.partings))
 

@@ -103,22 +103,42 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
     return code
 
 
+_interrupts: list[int] = []  # signals that this command got
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def check_interrupted() -> None:
+    """Raise the KeyboardInterrupt that a library may have swallowed."""
+    if _interrupts:
+        raise KeyboardInterrupt
+
+
 def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
     """Run a command; returns its exit code (None is 0), or that of its error, which is printed.
     When nobody reads the output (`| head`) it ends without a word, as other tools do. SIGTERM is
     as Ctrl-C: what the command has begun is taken back, and recorded as ended."""
+    _interrupts.clear()
     if threading.current_thread() is threading.main_thread():  # only it gets signals
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _interrupt)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed by a shell
     for stream in filter(None, (sys.stdout, sys.stderr)):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8
     try:
         code = command() or 0
+        check_interrupted()
         if sys.stdout and not code:
             sys.stdout.flush()
         return code
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as failure:
+        # dbt makes an error of its own of an interrupt
+        error = KeyboardInterrupt() if _interrupts else failure
         is_unread = isinstance(error, BrokenPipeError) and _is_unread()
         return UNREAD if is_unread else ended_with(error, verbose=verbose)
 

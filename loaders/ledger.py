@@ -13,6 +13,7 @@ from loaders import warehouse
 from loaders.days import Day
 from loaders.errors import UsageError
 from loaders.forget import eraser_of_landing
+from loaders.readers.mapping import folded
 from loaders.schema import Table
 from loaders.sql import statement
 
@@ -203,5 +204,7 @@ def drift(
         earlier = before.drift or {}
         was_missing, was_unknown = (set(earlier.get(kind, [])) for kind in ("missing", "unknown"))
         names["added"] = (unknown - was_unknown) | (was_missing - missing)
-        names["gone"] = (missing - was_missing) | (was_unknown - unknown - declared)
+        known = {folded(name) for name in declared}
+        unread = {name for name in was_unknown - unknown if folded(name) not in known}
+        names["gone"] = (missing - was_missing) | unread
     return {kind: sorted(fields) for kind, fields in names.items() if fields} or None

@@ -66,7 +66,7 @@ def home() -> Path:
     """DAYBOOK_HOME, relative to the project's folder; by default `.daybook` in it. SettingError
     where it can't be a folder."""
     folder = PROJECT / (os.environ.get("DAYBOOK_HOME") or ".daybook")
-    if any(each.is_file() for each in (folder, *folder.parents)):
+    if any(each.exists() and not each.is_dir() for each in (folder, *folder.parents)):
         raise SettingError(f"DAYBOOK_HOME is no folder, or below a file: {folder}.")
     return folder
 
@@ -220,8 +220,6 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     # its log of errors that it ignores would quote whole rows
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     reason = ""
-    if not re.fullmatch("[0-9,]*", target().get("port", "")):
-        raise SettingError("PGPORT is no number.")
     for attempt in range(RETRIES + 1):
         try:
             return psycopg.connect(autocommit=True, **conninfo)

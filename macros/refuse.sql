@@ -48,7 +48,7 @@
             ))
         {% endset %}
         {% for row in run_query(held_otherwise).rows %}
-            {{ exceptions.raise_compiler_error(row.name ~ ' is held by another key than ' ~ row.key ~ ': drop table ' ~ row.name ~ ', then run: dbt build --full-refresh --select tag:' ~ row.pipeline) }}
+            {{ exceptions.raise_compiler_error(row.name ~ ' is held by another key than ' ~ row.key ~ ': drop table ' ~ row.name ~ ' cascade, then run: dbt build --full-refresh --select tag:' ~ row.pipeline) }}
         {% endfor %}
     {% endif %}
 {%- endmacro %}

@@ -12,7 +12,6 @@
     {%- set meta, work, key = model.config.meta or {}, plan(), quoted(arg_dict.unique_key) -%}
     {%- set columns = arg_dict.dest_columns | map(attribute='quoted') | list -%}
     {%- set beside_key, has_batch = columns | reject('in', key) | list, '"_batch_id"' in columns -%}
-    {%- set changing = beside_key or key[:1] -%}
     {%- set values, order, presence = [], quoted(meta.order or []), quoted(meta.presence or []) -%}
     {%- for column in beside_key if column not in presence and not column.startswith('"_') -%}{%- do values.append(column) -%}{%- endfor -%}
     {%- set same_key = columns_of('incoming', key) ~ ' = ' ~ columns_of('held', key) -%}
@@ -45,6 +44,7 @@ judged as materialized (
     -- one look-up a key: what a day costs does not grow with what is held
     left join lateral (select held.*, held.ctid as _place from {{ this }} as held where {{ same_key }} limit 1) as held on true
     {%- endif %}
+    -- on conflict locks, and so writes, every row that it meets: equal ones must not get there
     where held._place is null
         or incoming.{{ key[0] }} is null
         or (
@@ -65,18 +65,16 @@ deleted as (
     where false
     {%- endif %}
     returning held.*
-),
-
-changed as (
-    update {{ this }} as held set ({{ changing | join(', ') }}) = {{ columns_of('judged', changing) }}
-    from judged
-    where held.ctid = judged._place and not judged._is_gone
 ){% if meta.pipeline %},
 
 written as ({% endif %}
-    insert into {{ this }} ({{ columns | join(', ') }})
+    insert into {{ this }} as held ({{ columns | join(', ') }})
     select {{ columns | join(', ') }} from judged
-    where _is_new
+    where not _is_gone
+    on conflict ({{ key | join(', ') }}) do update set
+        {%- for column in beside_key or key[:1] %}
+        {{ column }} = excluded.{{ column }}{% if not loop.last %},{% endif %}
+        {%- endfor %}
 {%- if meta.pipeline %}
 ),
 

@@ -105,3 +105,20 @@ class TestOrder:
             run_dbt(["run", "--vars", f"{{at: {at}, said: {said}}}"])
         found = project.run_sql("select said from {schema}.mine", fetch="all")
         assert found == [("newer",)]
+
+
+class TestKeyTwice:
+    @pytest.fixture(scope="class")
+    def project_config_update(self):
+        return {"models": {"test": keyed("id") | {"+materialized": "incremental"}}}
+
+    @pytest.fixture(scope="class")
+    def models(self):
+        values = "unnest(string_to_array('{{ var('values') }}', '|')) as value"
+        return {"mine.sql": f"select 1 as id, {values}"}
+
+    def test_a_select_that_brings_a_held_key_twice_is_an_error(self, project):
+        run_dbt(["run", "--vars", "{values: a}"])
+        (again,) = run_dbt(["run", "--vars", "{values: b|c}"], expect_pass=False).results
+        assert "cannot affect row a second time" in again.message
+        assert project.run_sql("select value from {schema}.mine", fetch="all") == [("a",)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +83,15 @@ def test_a_fault_of_ours_is_a_sentence_that_names_its_place(capsys):
     assert "'day'" not in printed, "its own words may quote a value of data"
     assert guarded(faulty, verbose=True) == 1
     assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_an_interrupt_that_a_library_swallowed_ends_the_command_all_the_same(capsys):
+    def work():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert guarded(work) == 1
+    assert capsys.readouterr().err == "error: interrupted\n"
 
 
 def test_a_reader_that_closes_its_pipe_gets_no_message(warehouse, tmp_path):

@@ -204,7 +204,8 @@ def test_a_key_that_changed_is_refused_until_its_table_is_made_anew(
     changed = "alter table silver.roles drop constraint roles_pkey, add unique (role_id, name)"
     two_days.db.execute(changed)
     again = "dbt build --full-refresh --select tag:roles"
-    with pytest.raises(Exception, match=f'"role_id": drop table silver.roles, then run: {again}'):
+    advice = f'"role_id": drop table silver.roles cascade, then run: {again}'
+    with pytest.raises(Exception, match=advice):
         two_days.dbt("build", "--select", "agents")
     two_days.db.execute("drop table silver.roles")
     assert two_days.dbt(*again.split()[1:]).success

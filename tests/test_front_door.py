@@ -122,8 +122,10 @@ def test_a_header_in_the_middle_of_a_joined_file_is_rejected(tmp_path, db):
 
 
 def test_an_empty_page_and_a_header_alone_are_empty(tmp_path):
-    page = '{"results": [], "error": null, "errors": [], "message": "no more"}'
-    write(tmp_path, "day1/transactions/1.json", page)
+    nothing = ("null", '"none"', '{"code": 0, "message": "ok"}')
+    for number, error in enumerate(nothing):
+        page = f'{{"results": [], "error": {error}, "errors": [], "message": "no more"}}'
+        write(tmp_path, f"day1/transactions/1{number}.json", page)
     write(tmp_path, "day1/transactions/2.csv", "transaction_id,currency\n")
     write(tmp_path, "day1/transactions/3.json", "[]")
     assert land_one(tmp_path).rows_landed == 0

@@ -183,10 +183,16 @@ def test_drift_is_the_difference_from_the_day_before(tmp_path):
     assert drift["gone"] == ["colour", "currency"]
 
 
-def test_a_field_that_is_declared_by_now_and_one_with_a_default_are_no_drift(tmp_path, monkeypatch):
+# read by both readers of JSON
+RECORDS = json.dumps([{"id": "t1", "note": "x"}, {"id": "\u0000", "note": "y"}])
+
+
+@pytest.mark.parametrize(("form", "text"), [("json", RECORDS), ("csv", "id,Note\nt1,x\n")])
+def test_a_field_that_is_declared_by_now_and_one_with_a_default_are_no_drift(
+    tmp_path, monkeypatch, form, text
+):
     for day in ("day1", "day2"):
-        records = [{"id": "t1", "note": "x"}, {"id": "\u0000", "note": "y"}]  # read by both readers
-        write(tmp_path, f"{day}/transactions.json", json.dumps(records))
+        write(tmp_path, f"{day}/transactions.{form}", text)
     drift = land_one(tmp_path).drift
     assert drift and "currency" in drift["missing"]
     words = "{merchant_name: note, currency: {default: EUR}, exponent: {default: 2}}"

@@ -16,7 +16,7 @@ DAY = "tests/sample"
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("PGPORT", "foo", "PGPORT is no number."),
+        ("PGPORT", "foo", 'invalid integer value "foo"'),
         ("PGPORT", "99999", 'invalid port number: "99999".'),
         ("PGSSLMODE", "foo", 'invalid sslmode value: "foo".'),
         ("PGSERVICE", "foo", 'definition of service "foo" not found.'),

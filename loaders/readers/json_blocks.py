@@ -17,6 +17,7 @@ from loaders.schema import FieldPath
 CHUNK = 1 << 20
 PAGE = ("results",)  # where a page keeps its list, unless it is declared
 ERRORS = ("error", "errors")  # beside an empty list they say why it is empty
+NO_ERROR = {"", "0", "none", "null", "ok", "false"}
 TRIES = 3  # braces that are tried as the end of a run of elements
 # A BOM between two values is where two files were joined.
 BLANK = re.compile("[ \t\n\r\ufeff]*")
@@ -61,7 +62,7 @@ class Window:
         self.ended = False
         self.head = ""  # the file's first characters, for messages
         self.keep_from: int | None = None
-        self.errors: list[dict[str, Any]] = []  # what pages say beside their list
+        self.error: dict[str, Any] = {}  # what the first page with an error says beside its list
         self.has_no_run = False  # no run of elements was found in this text
 
     def read_more(self) -> bool:
@@ -207,11 +208,19 @@ def _take_page(window: Window, path: FieldPath) -> Generator[Block, None, bool]:
             has_list = (yield from _take_page(window, path[1:])) or has_list
         else:
             value, _ = window.take_value()
-            if name in ERRORS and value and value != "0":
-                window.errors.append({name: value})
+            if name in ERRORS and not window.error and _is_error(value):
+                window.error = {name: value}
         mark = window.expect(",}")
     window.at += 1
     return has_list
+
+
+def _is_error(value: Any) -> bool:
+    """Whether a page's `error` says that there is one; a zero in an object, of errors or as code,
+    says that there is none."""
+    if isinstance(value, str):
+        return value.strip().lower() not in NO_ERROR
+    return bool(value) and not (isinstance(value, dict) and "0" in map(str, value.values()))
 
 
 def _take_array(window: Window) -> Iterator[Block]:

@@ -62,7 +62,9 @@ def read_json(
             f"{file.path} {what}: fetch it again. Nothing was replaced. Record {number}: {broken}.",
             begins,
         ) from None
-    if (first_values := first_values or window.errors) and not observed.keyed:
+    if window.error and not first_values:
+        first_values.append(window.error)
+    if first_values and not observed.keyed:
         raise guess.refuse_page(file, mapping.table, first_values[0], window.head)
     observed.blank = not window.head.strip(" \t\r\n\ufeff")
 
