@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from itertools import chain
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from benchmarks.raw_days import day_text, write_json_day
 from benchmarks.stage import Measure, cpu_of_all, node_seconds, peak_of, scratch_warehouse
-from loaders import warehouse
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -33,7 +33,8 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
 def _round(folder: Path, *, quick: bool) -> list[Measure]:
     agents, groups, many = (50, 100, 300) if quick else (20_000, 10_000, 300_000)
     data = folder / "data"
-    shutil.rmtree(warehouse.home() / "dbt", ignore_errors=True)  # a first day parses the project
+    # a first day parses the project
+    shutil.rmtree(os.environ["DBT_TARGET_PATH"], ignore_errors=True)
     with scratch_warehouse(folder) as conn:
         write_json_day(data, 0, range(many), groups=groups, agents=agents)
         size = f"{many:,} transactions, {groups:,} groups, {agents:,} agents"

@@ -51,11 +51,17 @@
     {{ default__create_indexes(relation) }}
     {%- if config.get('materialized') == 'incremental' and config.get('incremental_strategy') == 'upsert' -%}
     {%- set key, columns = quoted(config.get('unique_key') or []), adapter.get_columns_in_relation(relation) | map(attribute='quoted') | list -%}
-    {%- set unique = "select true from pg_index where indisunique and indrelid = to_regclass('" ~ relation | replace("'", "''") ~ "')" -%}
+    {%- set unique = "select true from pg_index where indisunique and indrelid = to_regclass('" ~ relation | replace("'", "''") ~ "') and " ~ columns_of_index() ~ " = '" ~ key | sort(case_sensitive=true) | join(', ') ~ "'" -%}
     {%- if key and not key | reject('in', columns) | list and not run_query(unique).rows -%}
     {%- do run_query(get_create_index_sql(relation, {'columns': key, 'unique': true})) -%}
     {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro columns_of_index() -%}
+    {#- Of a row of pg_index: their names in quotes, sorted. -#}
+    (select string_agg('"' || attname || '"', ', ' order by attname) from pg_attribute where attrelid = indrelid and attnum = any(indkey))
 {%- endmacro %}
 
 

@@ -43,9 +43,7 @@
             from (values {{ models | join(', ') }}) as model (relation, name, key, pipeline)
             inner join pg_index on indrelid = to_regclass(model.relation) and indisunique
             group by model.name, model.key, model.pipeline
-            having not bool_or(model.key = (
-                select string_agg('"' || attname || '"', ', ' order by attname) from pg_attribute where attrelid = indrelid and attnum = any(indkey)
-            ))
+            having not bool_or(model.key = {{ columns_of_index() }})
         {% endset %}
         {% for row in run_query(held_otherwise).rows %}
             {{ exceptions.raise_compiler_error(row.name ~ ' is held by another key than ' ~ row.key ~ ': drop table ' ~ row.name ~ ' cascade, then run: dbt build --full-refresh --select tag:' ~ row.pipeline) }}

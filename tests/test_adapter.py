@@ -108,9 +108,15 @@ class TestOrder:
 
 
 class TestKeyTwice:
+    """A model whose own unique index is not of its key."""
+
     @pytest.fixture(scope="class")
     def project_config_update(self):
-        return {"models": {"test": keyed("id") | {"+materialized": "incremental"}}}
+        other = {
+            "+materialized": "incremental",
+            "+indexes": [{"columns": ["value"], "unique": True}],
+        }
+        return {"models": {"test": keyed("id") | other}}
 
     @pytest.fixture(scope="class")
     def models(self):
