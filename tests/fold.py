@@ -1,8 +1,7 @@
-"""What silver, quarantine, group activity and the ledger must hold, folded from landed records in
-plain Python. It shares no code with the loaders or the models: only the rules.
+"""The oracle: the expected state of silver, quarantine, group activity and the row ledger.
 
-A record is a dict of landed texts (None where nothing landed). A batch is one table's records of
-one day; a warehouse is what `Fold.build` makes of the batches that are landed at that moment.
+`expected_state` computes it from the landed batches, in plain Python. It follows the rules of the
+models and shares no code with them or with the loaders. A batch is one table's records of one day.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from typing import Any, NamedTuple
 from tests.fold_records import Batch, Record
 
 REQUIRED_TABLES = ("stg_agents", "stg_groups", "stg_transactions")
-EXACT = Context(prec=500)
+EXACT = Context(prec=500)  # so many digits that only the last step rounds
+# Silver table → the landed tables that it is built from.
 TARGETS = {
     "agents": ("stg_agents", "stg_agent_details"),
     "groups": ("stg_groups",),
@@ -28,28 +28,30 @@ TARGETS = {
     "fx_rates": ("stg_fx_rates",),
 }
 
-Batches = dict[tuple[str, date], Batch]
+Batches = dict[tuple[str, date], Batch]  # by landed table and day
 
 
-class Unit(NamedTuple):
-    """What says that an agent is in a group: an element of a list, or a row of a file."""
+class MembershipClaim(NamedTuple):
+    """One statement that an agent is in a group: an element of a group's `agent_ids`, or a row of
+    the memberships file. The ledger counts these for `group_memberships`."""
 
     group_id: str | None
     agent_id: str | None
     record: Record
-    place: int
+    element: int  # its place in the list
 
     @property
-    def strength(self) -> tuple:
-        """The newer day, then lists before files, then last write, then the first element."""
+    def precedence(self) -> tuple:
+        """Of several claims for one pair the highest counts: the newer day, then lists before
+        files, then the last write, then the first element."""
         source = self.record
         is_list = source.table == "stg_groups"
-        return source.day, is_list, source.written, source.file.encode(), source.row, -self.place
+        return source.day, is_list, source.updated, source.file.encode(), source.row, -self.element
 
 
 @dataclass
-class State:
-    """What a warehouse holds once `applied` are applied, in whatever order that happened."""
+class ExpectedState:
+    """What a warehouse must hold once these batches are applied, in whatever order."""
 
     applied: Batches
 
@@ -58,40 +60,47 @@ class State:
         return [record for batch in batches for record in batch.records]
 
     def errors(self, record: Record) -> frozenset[str]:
-        is_rated = record.table != "stg_transactions" or record.values["currency"] is None
-        return record.errors if is_rated or self.rate(record) else record.errors | {"no_rate"}
+        """Every reason why the record is not valid: its own, and a missing exchange rate."""
+        is_priced = record.table == "stg_transactions" and record.values["currency"] is not None
+        no_rate = {"no_rate"} if is_priced and not self.rate(record) else set()
+        return record.errors | no_rate
 
     def rate(self, record: Record) -> tuple[str, Decimal, date | None] | None:
-        """Source, US dollars per unit and date of a transaction's rate."""
+        """Source, US dollars per unit and date of a transaction's rate: a landed rate of the last
+        seven days, else the one that the transaction brings along."""
         values = record.values
-        spent = values["occurred_time"] and values["occurred_time"].date()
+        day = values["occurred_time"] and values["occurred_time"].date()
         if values["currency"] == "USD":
-            return "usd", Decimal(1), spent
-        for age in range(8 if spent else 0):
-            if found := self.fx_rates.get((spent - timedelta(days=age), values["currency"])):
-                return "reference", found["usd_per_unit"], found["rate_date"]
-        paid = values["exchange_rate"]
-        return ("payload", paid, spent) if paid and paid > 0 else None
+            return "usd", Decimal(1), day
+        for age in range(8 if day else 0):
+            if landed := self.fx_rates.get((day - timedelta(days=age), values["currency"])):
+                return "reference", landed["usd_per_unit"], landed["rate_date"]
+        own_rate = values["exchange_rate"]
+        return ("payload", own_rate, day) if own_rate and own_rate > 0 else None
 
     @cached_property
     def fx_rates(self) -> dict[tuple[date, str], dict[str, Any]]:
         valid = (r for r in self.records("stg_fx_rates") if not r.errors)
-        return {key: record.values for key, record in _best((r.key, r) for r in valid).items()}
+        rates = _latest_by_key((r.key, r) for r in valid)
+        return {key: record.values for key, record in rates.items()}
 
     def newest(self, table: str) -> date | None:
+        """The table's newest applied day."""
         return max((day for name, day in self.applied if name == table), default=None)
 
     def winners(self, target: str) -> dict[Any, Record]:
+        """Last write wins: each key's latest valid record."""
         valid = (r for r in self.records(*TARGETS[target]) if not self.errors(r))
-        return _best((r.key, r) for r in valid)
+        return _latest_by_key((r.key, r) for r in valid)
 
-    def day_winners(self, target: str) -> dict[Any, Record]:
+    def winners_by_day(self, target: str) -> dict[Any, Record]:
         valid = (r for r in self.records(*TARGETS[target]) if not self.errors(r))
-        return _best(((r.key, r.day), r) for r in valid)
+        return _latest_by_key(((r.key, r.day), r) for r in valid)
 
     @cached_property
     def listed(self) -> set[tuple[str, date]]:
-        """Agents on each day's list, by a readable id: a malformed agent isn't absent."""
+        """The agents on each day's list. One whose record is invalid is listed too, as long as its
+        id can be read."""
         return {(r.key, r.day) for r in self.records("stg_agents") if r.key is not None}
 
     @cached_property
@@ -106,7 +115,7 @@ class State:
                 "group_ids": None,
                 **record.values,
                 "status": "active"
-                if (key, newest) in self.listed and not record.is_off
+                if (key, newest) in self.listed and not record.is_switched_off
                 else "inactive",
                 "first_seen_day": min(seen[key]),
                 "last_seen_day": max(seen[key]),
@@ -116,11 +125,12 @@ class State:
 
     @cached_property
     def history(self) -> dict[tuple[str, date], bool]:
-        spoken = self.day_winners("agents")
+        """Whether an agent was active on a day, for each day since the agent was first seen."""
+        winners = self.winners_by_day("agents")
         days = {day for table, day in self.applied if table == "stg_agents"}
         return {
             (key, day): (key, day) in self.listed
-            and not ((key, day) in spoken and spoken[key, day].is_off)
+            and not ((key, day) in winners and winners[key, day].is_switched_off)
             for key, agent in self.agents.items()
             for day in days
             if day >= agent["first_seen_day"]
@@ -145,89 +155,93 @@ class State:
         return {key: record.values for key, record in self.winners("cards").items()}
 
     @cached_property
-    def day_lists(self) -> dict[tuple[str, date], Record]:
-        """Each day's list of a group: of its valid records with a readable one, the last write."""
+    def lists_by_day(self) -> dict[tuple[str, date], Record]:
+        """The record whose `agent_ids` count for a group on a day: the last write among the valid
+        ones with a readable list."""
         valid = (r for r in self.records("stg_groups") if not r.errors and r.agent_ids is not None)
-        return _best(((r.key, r.day), r) for r in valid)
+        return _latest_by_key(((r.key, r.day), r) for r in valid)
 
-    def units(self, *tables: str) -> list[Unit]:
+    def _membership_claims(self, *tables: str) -> list[MembershipClaim]:
         found = []
         for record in self.records(*tables):
             if record.table == "stg_group_memberships":
                 values = record.values
-                found.append(Unit(values["group_id"], values["agent_id"], record, 0))
+                found.append(MembershipClaim(values["group_id"], values["agent_id"], record, 0))
             else:
                 ids = enumerate(record.agent_ids or [])
-                found += [Unit(record.key, agent, record, place) for place, agent in ids]
+                found += [MembershipClaim(record.key, agent, record, n) for n, agent in ids]
         return found
 
     @cached_property
-    def day_claims(self) -> dict[tuple[str, str, date], Unit]:
-        """Per pair and day the unit that counts: its list is the day's list of that group."""
-        lists = set(self.day_lists.values())
-        best: dict[tuple[str, str, date], Unit] = {}
-        for unit in self.units("stg_groups", "stg_group_memberships"):
-            record = unit.record
+    def claims_by_day(self) -> dict[tuple[str, str, date], MembershipClaim]:
+        """The claim that counts for each pair and day; others of that day are duplicates."""
+        lists = set(self.lists_by_day.values())
+        best: dict[tuple[str, str, date], MembershipClaim] = {}
+        for claim in self._membership_claims("stg_groups", "stg_group_memberships"):
+            record = claim.record
             if record.errors or (record.table == "stg_groups" and record not in lists):
                 continue
-            claim = unit.group_id, unit.agent_id, record.day
-            if claim not in best or unit.strength > best[claim].strength:
-                best[claim] = unit
+            key = claim.group_id, claim.agent_id, record.day
+            if key not in best or claim.precedence > best[key].precedence:
+                best[key] = claim
         return best
 
     @cached_property
-    def claims(self) -> dict[tuple[str, str], Unit]:
-        """The pairs that the newest snapshots name, each with its unit, known or not."""
+    def current_claims(self) -> dict[tuple[str, str], MembershipClaim]:
+        """The claim that counts for each pair of the newest snapshots. Agent and group may be
+        unknown."""
         newest_lists: dict[str, Record] = {}
-        for (group, _), record in sorted(self.day_lists.items(), key=lambda item: item[0][1]):
+        for (group, _), record in sorted(self.lists_by_day.items(), key=lambda item: item[0][1]):
             if self.groups[group]["is_present"]:
                 newest_lists[group] = record
-        filed = self.newest("stg_group_memberships")
-        best: dict[tuple[str, str], Unit] = {}
-        for unit in self.units("stg_groups", "stg_group_memberships"):
-            record, pair = unit.record, (unit.group_id, unit.agent_id)
+        newest_file = self.newest("stg_group_memberships")
+        best: dict[tuple[str, str], MembershipClaim] = {}
+        for claim in self._membership_claims("stg_groups", "stg_group_memberships"):
+            record, pair = claim.record, (claim.group_id, claim.agent_id)
             if record.table == "stg_groups":
-                counts = newest_lists.get(unit.group_id) is record
+                counts = newest_lists.get(claim.group_id) is record
             else:
-                counts = record.day == filed and not record.errors
-            if counts and (pair not in best or unit.strength > best[pair].strength):
-                best[pair] = unit
+                counts = record.day == newest_file and not record.errors
+            if counts and (pair not in best or claim.precedence > best[pair].precedence):
+                best[pair] = claim
         return best
 
-    def unknown(self, unit: Unit) -> frozenset[str]:
+    def _unknown(self, claim: MembershipClaim) -> frozenset[str]:
         reasons = {
-            "unknown_agent": unit.agent_id not in self.agents,
-            "unknown_group": unit.group_id not in self.groups,
+            "unknown_agent": claim.agent_id not in self.agents,
+            "unknown_group": claim.group_id not in self.groups,
         }
-        return frozenset(reason for reason, holds in reasons.items() if holds)
+        return frozenset(reason for reason, is_unknown in reasons.items() if is_unknown)
 
     @cached_property
     def memberships(self) -> set[tuple[str, str]]:
-        return {pair for pair, unit in self.claims.items() if not self.unknown(unit)}
+        return {pair for pair, claim in self.current_claims.items() if not self._unknown(claim)}
 
     @cached_property
     def waiting(self) -> dict[tuple[str, str], frozenset[str]]:
-        """Pairs of the newest snapshots that are quarantined until both are known."""
-        return {pair: why for pair, unit in self.claims.items() if (why := self.unknown(unit))}
+        """Pairs that are quarantined until their agent and their group are known, with reasons."""
+        claims = self.current_claims.items()
+        return {pair: reasons for pair, claim in claims if (reasons := self._unknown(claim))}
 
     def quarantine(self, target: str) -> dict[tuple[date, str, int], frozenset[str]]:
-        """Records that are not valid, by where they came from, without the unknown pairs."""
+        """The reasons of the invalid records, by lineage; without the `waiting` pairs."""
         if target != "group_memberships":
             records = self.records(*TARGETS[target])
-            return {r.place: errors for r in records if (errors := self.errors(r))}
-        rows = {r.place: r.errors for r in self.records("stg_group_memberships") if r.errors}
+            return {r.lineage: errors for r in records if (errors := self.errors(r))}
+        rows = {r.lineage: r.errors for r in self.records("stg_group_memberships") if r.errors}
         for record in self.records("stg_groups"):
-            why = {"agent_ids_invalid"} if record.is_malformed_list else set()
-            if record.errors and (why or record.agent_ids):
-                why.add("group_invalid")
-            if why:
-                rows[record.place] = frozenset(why)
+            reasons = {"agent_ids_invalid"} if record.has_malformed_list else set()
+            if record.errors and (reasons or record.agent_ids):
+                reasons.add("group_invalid")
+            if reasons:
+                rows[record.lineage] = frozenset(reasons)
         return rows
 
     @cached_property
     def ledger(self) -> dict[tuple[date, str, str], Counter[str]]:
-        """What each day's records came to beside those of the days before."""
-        found: dict[tuple[date, str, str], Counter[str]] = {
+        """How many records had which outcome, by day, landed table and silver table. An outcome
+        depends on the records of the same and of earlier days."""
+        counts: dict[tuple[date, str, str], Counter[str]] = {
             (day, table, target): Counter()
             for target, tables in TARGETS.items()
             for table, day in self.applied
@@ -235,9 +249,9 @@ class State:
         }
         for target, tables in TARGETS.items():
             if target == "group_memberships":
-                for unit in self.units(*tables):
-                    place = unit.record.day, unit.record.table, target
-                    found[place][self._unit_outcome(unit)] += 1
+                for claim in self._membership_claims(*tables):
+                    batch = claim.record.day, claim.record.table, target
+                    counts[batch][self._membership_outcome(claim)] += 1
                 continue
             by_key = defaultdict(list)
             for record in self.records(*tables):
@@ -245,59 +259,53 @@ class State:
             for key, records in by_key.items():
                 for record in records:
                     outcome = "quarantined" if key is None else _outcome(record, records)
-                    found[record.day, record.table, target][outcome] += 1
-        return found
+                    counts[record.day, record.table, target][outcome] += 1
+        return counts
 
-    def _unit_outcome(self, unit: Unit) -> str:
-        pair = unit.group_id, unit.agent_id
-        if unit.record.errors or self.unknown(unit):
+    def _membership_outcome(self, claim: MembershipClaim) -> str:
+        pair = claim.group_id, claim.agent_id
+        if claim.record.errors or self._unknown(claim):
             return "quarantined"
-        if self.day_claims.get((*pair, unit.record.day)) != unit:
+        if self.claims_by_day.get((*pair, claim.record.day)) != claim:
             return "duplicate"
-        days = [day for *claimed, day in self.day_claims if tuple(claimed) == pair]
-        return "unchanged" if min(days) < unit.record.day else "inserted"
+        days = [day for *claimed, day in self.claims_by_day if tuple(claimed) == pair]
+        return "unchanged" if min(days) < claim.record.day else "inserted"
 
     @cached_property
     def activity(self) -> dict[str, dict[str, Any]]:
         return _activity(self.groups, self.memberships, self.agents)
 
 
-class Fold:
-    """A warehouse that is built again and again."""
-
-    def __init__(self) -> None:
-        self.state = State({})
-
-    def build(self, landed: Batches) -> None:
-        """Apply the landed batches of whole days; a batch that is gone is forgotten."""
-        whole = {d for _, d in landed if all((table, d) in landed for table in REQUIRED_TABLES)}
-        self.state = State({key: batch for key, batch in landed.items() if key[1] in whole})
+def expected_state(landed: Batches) -> ExpectedState:
+    """The state after a build: a day is applied once all its required tables have landed."""
+    whole = {d for _, d in landed if all((table, d) in landed for table in REQUIRED_TABLES)}
+    return ExpectedState({key: batch for key, batch in landed.items() if key[1] in whole})
 
 
 def _outcome(record: Record, valid: list[Record]) -> str:
-    """What a valid record came to among the `valid` ones of its key."""
-    if any(other.day == record.day and other.position > record.position for other in valid):
+    """The ledger's outcome of a valid record; `valid` are all valid records of its key."""
+    if any(other.day == record.day and other.precedence > record.precedence for other in valid):
         return "duplicate"
-    before = max((o for o in valid if o.day < record.day), key=lambda o: o.position, default=None)
+    before = max((o for o in valid if o.day < record.day), key=lambda o: o.precedence, default=None)
     if before is None:
         return "inserted"
-    if before.position > record.position:
+    if before.precedence > record.precedence:
         return "stale"
-    names = record.values.keys() | before.values.keys()
-    is_same = all(record.values.get(name) == before.values.get(name) for name in names)
+    columns = record.values.keys() | before.values.keys()
+    is_same = all(record.values.get(name) == before.values.get(name) for name in columns)
     return "unchanged" if is_same else "updated"
 
 
-def _best(keyed: Any) -> dict[Any, Record]:
+def _latest_by_key(keyed: Any) -> dict[Any, Record]:
     best: dict[Any, Record] = {}
     for key, record in keyed:
-        if key not in best or record.position > best[key].position:
+        if key not in best or record.precedence > best[key].precedence:
             best[key] = record
     return best
 
 
 def _priced(values: dict[str, Any], source: str, rate: Decimal, rate_date: date) -> dict[str, Any]:
-    """A transaction with the rate that counts, its US dollars and its idempotency key."""
+    """A transaction with its exchange rate, its amount in US dollars and its idempotency key."""
     amount = Decimal(values["amount_minor"]).scaleb(-values["exponent"], EXACT)
     usd = EXACT.multiply(amount, rate).quantize(Decimal("0.0001"), ROUND_HALF_UP, EXACT)
     plain = f"{amount:f}"
@@ -323,6 +331,7 @@ def _priced(values: dict[str, Any], source: str, rate: Decimal, rate_date: date)
 
 
 def _activity(groups: dict, memberships: set, agents: dict) -> dict[str, dict[str, Any]]:
+    """A group is active with an active member, in itself or in a group below it."""
     parent = {
         group: row["parent_group_id"]
         for group, row in groups.items()

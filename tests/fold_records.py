@@ -1,4 +1,8 @@
-"""Landed records as the fold sees them: typed by silver's rules, with every reason against them."""
+"""The oracle's input: landed records, typed by silver's rules, with the reasons why one is invalid.
+
+`COLUMNS`, `REQUIRED_COLUMNS` and `KEY` repeat what the models declare, so that a wrong declaration
+is noticed.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,15 @@ from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
 
-from tests.fold_types import READERS, blank, list_of_ids
+from tests.fold_types import PARSERS, is_blank, list_of_ids
 
-# Currencies that folded days use; the seed has them all.
+# The currencies in the tests' data; all of them are in the seed.
 CURRENCIES = frozenset(["BHD", "CHF", "EUR", "GBP", "JPY", "USD", "UYU"])
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def _columns(declared: str) -> dict[str, str]:
-    """`name` or `name:type`, text where no type is said."""
+    """Name → type, from words like `name:type`; a word without a type is text."""
     pairs = (word.partition(":") for word in declared.split())
     return {name: kind or "text" for name, _, kind in pairs}
 
@@ -48,7 +52,7 @@ COLUMNS = {
     ),
     "stg_fx_rates": _columns("rate_date:date currency usd_per_unit:numeric"),
 }
-REQUIRED = {
+REQUIRED_COLUMNS = {
     "stg_agents": ("agent_id", "email", "name"),
     "stg_agent_details": ("agent_id", "email", "name"),
     "stg_groups": ("group_id",),
@@ -71,14 +75,14 @@ KEY = {
 
 @dataclass(eq=False)
 class Record:
-    """A landed record, typed: `values` of its columns and every reason of its own why it is not
-    valid; whether there is a rate depends on what else has landed."""
+    """A landed record with its typed `values`. `errors` are the reasons found in the record itself;
+    a missing exchange rate depends on other tables, see `ExpectedState.errors`."""
 
     table: str
     day: date
     file: str
     row: int
-    landed: dict[str, str | None]
+    landed: dict[str, str | None]  # column → its text; None where nothing landed
     values: dict[str, Any] = field(default_factory=dict)
     errors: frozenset[str] = frozenset()
 
@@ -86,12 +90,12 @@ class Record:
         errors = set()
         for name, kind in COLUMNS[self.table].items():
             text = self.landed.get(name)
-            if blank(text):
+            if is_blank(text):
                 self.values[name] = None
-                if name in REQUIRED[self.table]:
+                if name in REQUIRED_COLUMNS[self.table]:
                     errors.add(f"{name}_missing")
             else:
-                self.values[name], is_valid = READERS[kind](text)
+                self.values[name], is_valid = PARSERS[kind](text)
                 if not is_valid:
                     errors.add(f"{name}_invalid")
         if (currency := self.values.get("currency")) and currency not in CURRENCIES:
@@ -107,38 +111,38 @@ class Record:
         return self.values[KEY[self.table]]
 
     @property
-    def place(self) -> tuple[date, str, int]:
+    def lineage(self) -> tuple[date, str, int]:
         return self.day, self.file, self.row
 
     @property
-    def written(self) -> datetime:
+    def updated(self) -> datetime:
         return self.values.get("updated_at") or self.values.get("updated_time") or NEVER
 
     @property
-    def position(self) -> tuple:
-        """Last write wins; whatever agents says gives way to what agent_details says."""
+    def precedence(self) -> tuple:
+        """Sort key, the last write highest; a record of agent_details beats any of agents."""
         is_detail = self.table == "stg_agent_details"
-        return is_detail, self.written, self.day, self.file.encode(), self.row
+        return is_detail, self.updated, self.day, self.file.encode(), self.row
 
     @property
-    def is_off(self) -> bool:
+    def is_switched_off(self) -> bool:
         return self.values["deactivated"] is True or self.values["contact_active"] is False
 
     @cached_property
     def agent_ids(self) -> list[str] | None:
-        """The agents of a group's readable list; None when it says nothing or is malformed."""
+        """The group's list of agents; None where there is no list, or a malformed one."""
         return list_of_ids(self.landed.get("agent_ids"))
 
     @property
-    def is_malformed_list(self) -> bool:
+    def has_malformed_list(self) -> bool:
         text = self.landed.get("agent_ids")
-        return self.agent_ids is None and not blank(text) and text.strip() != "null"
+        return self.agent_ids is None and not is_blank(text) and text.strip() != "null"
 
 
 @dataclass(eq=False)
 class Batch:
-    """One table's landed records of one day: files in any order, rows counted from 1; None stands
-    where a record was rejected."""
+    """One table's landed records of one day, by file and in the file's order; None in the place of
+    a rejected record, because rows are counted from 1 in the file."""
 
     table: str
     day: date

@@ -1,4 +1,4 @@
-"""How the fold reads landed texts: each reader gives (value, whether the text is of the type)."""
+"""The oracle's parsers: from a landed text to (value, whether the text is valid for the type)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-Read = tuple[Any, bool]
-NOT_ONE: Read = (None, False)
+Parsed = tuple[Any, bool]
+INVALID: Parsed = (None, False)
 INTEGER = re.compile(r"([-+]?[0-9]+)(\.0+)?")
 NUMERIC = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-WHOLE = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
+WHOLE_NUMBER = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
 SHEET_ERROR = re.compile(r"#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])")
-SHORTENED = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?[eE][-+][0-9]+")
-MOMENT = re.compile(
+SCIENTIFIC = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?[eE][-+][0-9]+")
+TIMESTAMP = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"([Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})"
     r"(:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?)?"
@@ -25,51 +25,51 @@ MOMENT = re.compile(
 )
 
 
-def blank(text: str | None) -> bool:
+def is_blank(text: str | None) -> bool:
     return text is None or not text.strip()
 
 
-def _text(text: str) -> Read:
+def _text(text: str) -> Parsed:
     return text, True
 
 
-def _id(text: str) -> Read:
-    """Text without outer blanks; of a whole number neither a plus nor `.0`; nothing shortened, no
-    spreadsheet's error."""
+def _id(text: str) -> Parsed:
+    """Trimmed text; a whole number without its plus sign and `.0`. Scientific notation and a
+    spreadsheet's error values are invalid: the id is lost in them."""
     bare = text.strip()
-    if SHORTENED.fullmatch(bare) or SHEET_ERROR.fullmatch(bare) or len(text.encode()) > 1000:
-        return NOT_ONE
-    whole = WHOLE.fullmatch(bare)
+    if SCIENTIFIC.fullmatch(bare) or SHEET_ERROR.fullmatch(bare) or len(text.encode()) > 1000:
+        return INVALID
+    whole = WHOLE_NUMBER.fullmatch(bare)
     return (whole[1] if whole else bare), True
 
 
-def _bigint(text: str) -> Read:
+def _bigint(text: str) -> Parsed:
     whole = INTEGER.fullmatch(text)
     value = int(whole[1]) if whole else None
-    return (value, True) if value is not None and -(2**63) <= value < 2**63 else NOT_ONE
+    return (value, True) if value is not None and -(2**63) <= value < 2**63 else INVALID
 
 
-def _integer_of_any_size(text: str) -> Read:
-    return (Decimal(text), True) if INTEGER.fullmatch(text) else NOT_ONE
+def _integer_of_any_size(text: str) -> Parsed:
+    return (Decimal(text), True) if INTEGER.fullmatch(text) else INVALID
 
 
-def _exponent(text: str) -> Read:
+def _exponent(text: str) -> Parsed:
     value, is_valid = _bigint(text)
-    return (value, True) if is_valid and 0 <= value <= 8 else NOT_ONE
+    return (value, True) if is_valid and 0 <= value <= 8 else INVALID
 
 
-def _numeric(text: str) -> Read:
-    return (Decimal(text), True) if NUMERIC.fullmatch(text) else NOT_ONE
+def _numeric(text: str) -> Parsed:
+    return (Decimal(text), True) if NUMERIC.fullmatch(text) else INVALID
 
 
-def _boolean(text: str) -> Read:
-    return {"true": (True, True), "false": (False, True)}.get(text.lower(), NOT_ONE)
+def _boolean(text: str) -> Parsed:
+    return {"true": (True, True), "false": (False, True)}.get(text.lower(), INVALID)
 
 
-def _timestamptz(text: str) -> Read:
-    found = MOMENT.fullmatch(text)
+def _timestamptz(text: str) -> Parsed:
+    found = TIMESTAMP.fullmatch(text)
     if not found or int(found["off_hour"] or 0) > 15:
-        return NOT_ONE
+        return INVALID
     part = {name: int(found[name] or 0) for name in ("hour", "minute", "second")}
     fraction = int((found["fraction"] or "").ljust(6, "0")[:6])
     offset = timedelta(hours=int(found["off_hour"] or 0), minutes=int(found["off_minute"] or 0))
@@ -78,51 +78,52 @@ def _timestamptz(text: str) -> Read:
         zone = timezone(-offset if found["sign"] == "-" else offset)
         moment = start.replace(**part, tzinfo=zone) + timedelta(microseconds=fraction)
     except ValueError:
-        return NOT_ONE
+        return INVALID
     return moment.astimezone(UTC), True
 
 
-def _date(text: str) -> Read:
+def _date(text: str) -> Parsed:
     value, is_valid = _timestamptz(text)
-    return (value.date(), True) if is_valid and len(text) == 10 else NOT_ONE
+    return (value.date(), True) if is_valid and len(text) == 10 else INVALID
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
 
 
-def _jsonb(text: str) -> Read:
+def _jsonb(text: str) -> Parsed:
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=_refuse), True
     except ValueError:
-        return NOT_ONE
+        return INVALID
 
 
-def _array(text: str) -> Read:
-    """JSON null says nothing; whatever else is no array is invalid."""
+def _array(text: str) -> Parsed:
+    """A JSON array, or JSON null."""
     value, is_valid = _jsonb(text)
-    return (value, True) if is_valid and (value is None or isinstance(value, list)) else NOT_ONE
+    return (value, True) if is_valid and (value is None or isinstance(value, list)) else INVALID
 
 
-def _lenient(text: str) -> Read:
-    """A list of members: a malformed one is null, and no fault of its record."""
+def _lenient(text: str) -> Parsed:
+    """A group's list of agents: a malformed one is null, and its record stays valid."""
     return (None if list_of_ids(text) is None else _jsonb(text)[0]), True
 
 
-def _ids(text: str) -> Read:
-    """An array of ids; with what is none it is invalid."""
-    read = _array(text)
-    return read if read[0] is None or list_of_ids(text) is not None else NOT_ONE
+def _ids(text: str) -> Parsed:
+    """An array of ids; invalid if any element is no id."""
+    parsed = _array(text)
+    return parsed if parsed[0] is None or list_of_ids(text) is not None else INVALID
 
 
 def list_of_ids(text: str | None) -> list[str] | None:
-    """The ids of a JSON array of numbers and texts; None when one of them is no id."""
-    value, _ = (None, False) if blank(text) else _jsonb(text)
+    """The ids of a JSON array of numbers and texts; None if any element is no id."""
+    value, _ = (None, False) if is_blank(text) else _jsonb(text)
     if not isinstance(value, list):
         return None
     ids = []
     for item in value:
-        if isinstance(item, bool) or not isinstance(item, int | str | Decimal) or blank(str(item)):
+        is_scalar = isinstance(item, int | str | Decimal) and not isinstance(item, bool)
+        if not is_scalar or is_blank(str(item)):
             return None
         found, is_valid = _id(str(item))
         if not is_valid:
@@ -131,7 +132,7 @@ def list_of_ids(text: str | None) -> list[str] | None:
     return ids
 
 
-READERS: dict[str, Callable[[str], Read]] = {
+PARSERS: dict[str, Callable[[str], Parsed]] = {
     "text": _text,
     "id": _id,
     "integer_of_any_size": _integer_of_any_size,

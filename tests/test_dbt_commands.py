@@ -1,4 +1,4 @@
-"""Any dbt commands in any order between landings, ended by one plain build, against the fold."""
+"""Any dbt commands in any order between landings, ended by one plain build, against the oracle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MARTS = ("marts.application_spend_monthly", "marts.unused_access", "marts.inacti
 
 @given(world=worlds.worlds(), commands=st.lists(COMMANDS, min_size=12, max_size=12))
 @settings(DRAWN, max_examples=2)
-def test_any_commands_end_as_the_fold_says_once_all_is_built(begin, shared_home, world, commands):
+def test_any_commands_end_as_the_oracle_says_once_all_is_built(begin, shared_home, world, commands):
     run, left, done = begin(MIGRATED), iter([*commands[:1], ["crash"], *commands[1:]]), 0
     for number, version, is_built in world.steps:
         run.land(number, world.days[number][version])
@@ -55,4 +55,4 @@ def test_any_commands_end_as_the_fold_says_once_all_is_built(begin, shared_home,
         built = seen(conn, MARTS)
         run.build("--full-refresh")
         assert seen(conn, MARTS) == built
-        agree(conn, run.fold)
+        agree(conn, run.expected)

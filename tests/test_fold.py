@@ -1,4 +1,4 @@
-"""The fold, which the property test compares the pipeline with, against results by hand."""
+"""The oracle that silver is compared with, against results worked out by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import pytest
 
-from tests.fold import Fold
+from tests.fold import expected_state
 from tests.fold_records import Batch, Record
-from tests.fold_types import READERS, list_of_ids
+from tests.fold_types import PARSERS, list_of_ids
 
 DAY1, DAY2 = date(1970, 1, 2), date(1970, 1, 3)
 T1, T2 = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -36,13 +36,6 @@ def landed(**days):
     return batches
 
 
-def built(*warehouses):
-    fold = Fold()
-    for batches in warehouses:
-        fold.build(batches)
-    return fold
-
-
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
@@ -58,7 +51,7 @@ def built(*warehouses):
     ],
 )
 def test_reads(kind, text, value):
-    assert READERS[kind](text) == (value, True)
+    assert PARSERS[kind](text) == (value, True)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +71,13 @@ def test_reads(kind, text, value):
     ],
 )
 def test_refuses(kind, texts):
-    assert [text for text in texts.split("|") if READERS[kind](text)[1]] == []
+    assert [text for text in texts.split("|") if PARSERS[kind](text)[1]] == []
 
 
 def test_one_moment_has_many_spellings():
     spellings = "2026-01-05|2026-01-05T00:00|2026-01-05 00:00:00.000Z|2026-01-05T05:30+05:30"
     spellings += "|2026-01-05T05:30:00+0530|2026-01-04T23:00-01"
-    assert len({READERS["timestamptz"](text) for text in spellings.split("|")}) == 1
+    assert len({PARSERS["timestamptz"](text) for text in spellings.split("|")}) == 1
 
 
 def test_lists_of_ids():
@@ -98,7 +91,7 @@ def test_every_reason():
     record = Record("stg_transactions", DAY1, "f", 1, bought(" ", exponent="9", currency="XQQ"))
     assert record.errors == {"transaction_id_missing", "exponent_invalid", "currency_invalid"}
     spent = [bought("a", currency="EUR", exchange_rate="0"), bought("b", currency=None)]
-    quarantine = built(landed(day1={"stg_transactions": spent})).state.quarantine("transactions")
+    quarantine = expected_state(landed(day1={"stg_transactions": spent})).quarantine("transactions")
     assert list(quarantine.values()) == [{"no_rate"}, {"currency_missing"}]
 
 
@@ -108,7 +101,7 @@ def test_money():
         bought("b", amount_minor="-1", currency="EUR", exchange_rate="0.005"),
         bought("c", amount_minor="12", exponent="0", currency="JPY", exchange_rate="6.5e-3"),
     ]
-    rows = built(landed(day1={"stg_transactions": spent})).state.transactions
+    rows = expected_state(landed(day1={"stg_transactions": spent})).transactions
     amounts = [row["amount_usd"] for row in rows.values()]
     assert amounts == [Decimal("10.5"), Decimal("-0.0001"), Decimal("0.078")]
     # sha256 of a, u, 2026-01-01T00:00:00.000000Z, 10.5 and USD, by sha256sum
@@ -122,7 +115,7 @@ def test_a_landed_rate_beats_the_payload_for_seven_days():
     euro = {"currency": "EUR", "exchange_rate": "1.5"}
     spent = [bought("a", **euro), bought("b", **euro, occurred_time=T2)]
     day = landed(day1={"stg_transactions": spent, "stg_fx_rates": rates})
-    rows = built(day).state.transactions.values()
+    rows = expected_state(day).transactions.values()
     found = [(row["fx_source"], row["amount_usd"], row["fx_date"].day) for row in rows]
     assert found == [("reference", Decimal("13.125"), 25), ("payload", Decimal("15.75"), 2)]
 
@@ -130,19 +123,17 @@ def test_a_landed_rate_beats_the_payload_for_seven_days():
 def test_last_write_wins_whatever_arrives_first():
     newer = {"stg_agents": [agent("1", job_title="newer", updated_at=T2)]}
     older = {"stg_agents": [agent("1", job_title="older", updated_at=T1), agent("1")]}
-    fold = built(landed(day1=newer), landed(day1=newer) | landed(day2=older))
-    assert fold.state.agents["1"]["job_title"] == "newer"
-    assert fold.state.agents["1"]["last_seen_day"] == DAY2
-    both = landed(day1=newer, day2=older)
-    fold = built(both)
-    assert fold.state.ledger[DAY1, "stg_agents", "agents"] == {"inserted": 1}
-    assert fold.state.ledger[DAY2, "stg_agents", "agents"] == {"stale": 1, "duplicate": 1}
+    state = expected_state(landed(day1=newer, day2=older))
+    assert state.agents["1"]["job_title"] == "newer"
+    assert state.agents["1"]["last_seen_day"] == DAY2
+    assert state.ledger[DAY1, "stg_agents", "agents"] == {"inserted": 1}
+    assert state.ledger[DAY2, "stg_agents", "agents"] == {"stale": 1, "duplicate": 1}
 
 
 def test_details_beat_the_list_and_a_malformed_agent_is_not_absent():
     listed = [agent("1", deactivated="true", updated_at=T2), agent("2", available="maybe")]
     details = [agent("1", updated_at=T1), agent("2"), agent("3")]
-    state = built(landed(day1={"stg_agents": listed, "stg_agent_details": details})).state
+    state = expected_state(landed(day1={"stg_agents": listed, "stg_agent_details": details}))
     statuses = {key: row["status"] for key, row in state.agents.items()}
     assert statuses == {"1": "active", "2": "active", "3": "inactive"}
     assert state.history == {("1", DAY1): True, ("2", DAY1): True, ("3", DAY1): False}
@@ -157,15 +148,15 @@ def test_memberships_wait_for_their_agent_and_follow_the_newest_readable_list():
     day1 = landed(day1={"stg_agents": [agent("1")], "stg_groups": groups(lists)})
     agents = [agent("1"), agent("2")]
     second = {"stg_agents": agents, "stg_groups": groups({"10": "oops"})}
-    fold = built(day1)
-    assert fold.state.memberships == {("10", "1"), ("11", "1")}
-    assert fold.state.waiting == {("10", "2"): {"unknown_agent"}}
-    ledger = fold.state.ledger[DAY1, "stg_groups", "group_memberships"]
+    state = expected_state(day1)
+    assert state.memberships == {("10", "1"), ("11", "1")}
+    assert state.waiting == {("10", "2"): {"unknown_agent"}}
+    ledger = state.ledger[DAY1, "stg_groups", "group_memberships"]
     assert ledger == {"inserted": 2, "duplicate": 1, "quarantined": 1}
-    fold.build(day1 | landed(day2=second))
-    assert fold.state.memberships == {("10", "1"), ("10", "2")}
-    assert fold.state.waiting == {}
-    assert [*fold.state.quarantine("group_memberships").values()] == [{"agent_ids_invalid"}]
+    state = expected_state(day1 | landed(day2=second))
+    assert state.memberships == {("10", "1"), ("10", "2")}
+    assert state.waiting == {}
+    assert [*state.quarantine("group_memberships").values()] == [{"agent_ids_invalid"}]
 
 
 def test_a_cycle_has_no_depth_and_a_chain_is_active_through_its_end():
@@ -174,7 +165,7 @@ def test_a_cycle_has_no_depth_and_a_chain_is_active_through_its_end():
     groups += [{"group_id": "40", "parent_group_id": "99"}]
     members = [{"group_id": "12", "agent_id": "1"}, {"group_id": "22", "agent_id": "1"}]
     tables = {"stg_groups": groups, "stg_group_memberships": members}
-    activity = built(landed(day1={"stg_agents": [agent("1")], **tables})).state.activity
+    activity = expected_state(landed(day1={"stg_agents": [agent("1")], **tables})).activity
     assert {group for group, row in activity.items() if row["inactive"]} == {"30", "40"}
     assert {group for group, row in activity.items() if row["in_cycle"]} == {"20", "21", "30"}
     depths = {group: row["depth"] for group, row in activity.items()}
@@ -186,12 +177,12 @@ def test_a_cycle_has_no_depth_and_a_chain_is_active_through_its_end():
 def test_a_day_landed_again_takes_the_place_of_what_it_said():
     one = landed(day1={"stg_agents": [agent("1", job_title="was")]})
     again = one | landed(day1={"stg_agents": [agent("1", job_title="is"), agent("2")]})
-    fold = built(one, again, again)
-    assert fold.state.agents["1"]["job_title"] == "is"
-    assert fold.state.ledger[DAY1, "stg_agents", "agents"] == Counter(inserted=2)
+    state = expected_state(again)
+    assert state.agents["1"]["job_title"] == "is"
+    assert state.ledger[DAY1, "stg_agents", "agents"] == Counter(inserted=2)
 
 
 def test_a_day_without_a_required_table_is_not_applied():
     day = landed(day1={"stg_agents": [agent("1")]})
     del day["stg_groups", DAY1]
-    assert built(day).state.agents == {}
+    assert expected_state(day).agents == {}

@@ -1,4 +1,4 @@
-"""Generated days, applied in any order with repeats, against the fold of `tests/fold.py`:
+"""Generated days, applied in any order with repeats, against the oracle of `tests/fold.py`:
 the same silver, quarantine, activity, history and ledger, and a full refresh that agrees."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from loaders import landing, warehouse
 from loaders.days import parse_day
 from tests import worlds
 from tests.conftest import MIGRATED, copy_database
-from tests.fold import TARGETS, Batches, Fold
+from tests.fold import TARGETS, Batches, ExpectedState, expected_state
 from tests.fold_records import COLUMNS, Batch
 from tests.raw_days import SAMPLE
 from tests.worlds import Tables
@@ -43,15 +43,15 @@ KEYS = {
 
 
 class Run:
-    """A warehouse and the fold beside it, given the same days."""
+    """A warehouse, and the state that the oracle expects of it."""
 
     def __init__(self, folder: Path, dbt: Callable[..., Any]) -> None:
         self.folder, self.dbt = folder, dbt
-        self.fold = Fold()
+        self.expected = expected_state({})
         self.landed: Batches = {}
 
     def land(self, number: int, content: Tables) -> None:
-        """Writes a day's files, lands them and tells the fold what they hold."""
+        """Writes a day's files, lands them and notes the batches for the oracle."""
         worlds.write_day(self.folder / f"day{number}", content)
         fresh = worlds.batches(number, content)
         for done in self.landing_of(self.folder, number):
@@ -65,7 +65,7 @@ class Run:
                 self.landed[key] = held if done.status == "unchanged" else fresh[key]
 
     def land_sample(self, number: int, *, force: bool = False) -> None:
-        """Lands a sample day and tells the fold what bronze holds."""
+        """Lands a sample day and notes its batches for the oracle, read back from bronze."""
         for done in self.landing_of(SAMPLE, number, force=force):
             if done.status == "succeeded" and done.table in COLUMNS:
                 files = bronze_files(done.table, done.day.date)
@@ -81,9 +81,9 @@ class Run:
         plain = ["build", "--quiet", "--no-write-json", "--exclude-resource-type", "unit_test"]
         result = self.dbt(*plain, *arguments)
         assert result.success, [one.message for one in result.result if one.message]
-        self.fold.build(self.landed)
+        self.expected = expected_state(self.landed)
         with warehouse.connect(row_factory=dict_row) as conn:
-            agree(conn, self.fold)
+            agree(conn, self.expected)
 
 
 def bronze_files(table: str, day: date) -> dict[str, list[dict[str, str | None] | None]]:
@@ -98,9 +98,8 @@ def bronze_files(table: str, day: date) -> dict[str, list[dict[str, str | None] 
     return files
 
 
-def agree(conn: psycopg.Connection, fold: Fold) -> None:
+def agree(conn: psycopg.Connection, state: ExpectedState) -> None:
     """Fails with the keys and columns that differ."""
-    state = fold.state
     for entity in ("agents", "groups", "transactions", "cards", "fx_rates"):
         same_rows(rows(conn, f"silver.{entity}", *KEYS[entity]), getattr(state, entity))
     same_rows(rows(conn, "metrics.group_activity", "group_id"), state.activity)
@@ -108,8 +107,8 @@ def agree(conn: psycopg.Connection, fold: Fold) -> None:
     assert {key: row["is_active"] for key, row in history.items()} == state.history
     assert set(rows(conn, "silver.group_memberships", "group_id", "agent_id")) == state.memberships
     for target in TARGETS:
-        same_quarantine(conn, fold, target)
-    same_ledger(conn, fold)
+        same_quarantine(conn, state, target)
+    same_ledger(conn, state)
 
 
 def rows(conn: psycopg.Connection, table: str, *key: str) -> dict[Any, dict[str, Any]]:
@@ -131,17 +130,17 @@ def same_rows(actual: dict[Any, dict], expected: dict[Any, dict]) -> None:
         for name, value in row.items()
         if actual[key].get(name, "no column") != value
     }
-    assert differences == {}, "(key, column): (warehouse, fold)"
+    assert differences == {}, "(key, column): (warehouse, oracle)"
     assert set().union(*actual.values()) == set().union(*expected.values())
 
 
-def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
+def same_quarantine(conn: psycopg.Connection, state: ExpectedState, target: str) -> None:
     """Reasons by where a record comes from, and its landed text; pairs of the newest snapshot that
     wait for their agent or group."""
     found = conn.execute(f"select * from quarantine.{target}").fetchall()
     waiting = [row for row in found if set(row["_errors"]) <= UNKNOWN]
     invalid = [row for row in found if row not in waiting]
-    # each record that the ledger counts there; a list that can't be read is no unit of it
+    # the ledger counts each of them, but a list that can't be read: it names no membership
     counted = Counter(
         (row["_day"], row["_source_table"])
         for row in found
@@ -149,13 +148,13 @@ def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
     )
     assert counted == {
         (day, table): many
-        for (day, table, of), outcomes in fold.state.ledger.items()
+        for (day, table, of), outcomes in state.ledger.items()
         if of == target and (many := outcomes["quarantined"])
     }
     reasons = {place(row): set(row["_errors"]) for row in invalid}
-    expected = fold.state.quarantine(target)
+    expected = state.quarantine(target)
     assert reasons == {key: set(errors) for key, errors in expected.items()}
-    landed = {record.place: record.landed for record in fold.state.records(*TARGETS[target])}
+    landed = {record.lineage: record.landed for record in state.records(*TARGETS[target])}
     for row in invalid:
         if row["_source_file"].endswith(".csv"):
             texts = landed[place(row)]
@@ -164,15 +163,15 @@ def same_quarantine(conn: psycopg.Connection, fold: Fold, target: str) -> None:
             assert {name: row[name] for name in names} == {name: texts[name] for name in names}
     if target == "group_memberships":
         named = {((row["group_id"], row["agent_id"]), frozenset(row["_errors"])) for row in waiting}
-        claims = fold.state.claims
-        assert {one for one in named if one[0] in claims} == set(fold.state.waiting.items())
+        current = {row for row in named if row[0] in state.current_claims}
+        assert current == set(state.waiting.items())
 
 
 def place(row: dict[str, Any]) -> tuple:
     return row["_day"], row["_source_file"], row["_source_row"]
 
 
-def same_ledger(conn: psycopg.Connection, fold: Fold) -> None:
+def same_ledger(conn: psycopg.Connection, state: ExpectedState) -> None:
     found = conn.execute("select * from metrics.row_ledger").fetchall()
     assert [row for row in found if row["balanced"] is not True] == []
     actual = {
@@ -182,7 +181,7 @@ def same_ledger(conn: psycopg.Connection, fold: Fold) -> None:
         for row in found
         if row["rows_landed"] and row["target"] in TARGETS
     }
-    expected = {key: counts for key, counts in fold.state.ledger.items() if counts}
+    expected = {key: counts for key, counts in state.ledger.items() if counts}
     assert actual.keys() == expected.keys()
     assert {
         key: (counts, expected[key]) for key, counts in actual.items() if counts != expected[key]
@@ -215,7 +214,7 @@ DRAWN = settings(
 
 @given(world=worlds.worlds())
 @settings(DRAWN, max_examples=4)
-def test_any_days_in_any_order_end_as_the_fold_says(begin, world):
+def test_any_days_in_any_order_end_as_the_oracle_says(begin, world):
     run = begin()
     for number, version, is_built in world.steps:
         run.land(number, world.days[number][version])
@@ -268,15 +267,15 @@ def test_as_of_a_day_is_silver_of_the_days_until_then(begin):
         (shown,) = run.dbt("compile", "--inline", inline).result
         answers = shown.node.compiled_code.split(";")
         for (entity, until), answer in zip(asked, answers, strict=True):
-            fold = Fold()
-            fold.build({key: batch for key, batch in run.landed.items() if key[1] <= until})
+            landed = {key: batch for key, batch in run.landed.items() if key[1] <= until}
+            state = expected_state(landed)
             found = rows(conn, f"({answer}) as found", *KEYS[entity])
             if entity != "transactions":
                 same_as_history(conn, entity, until, found)
             if entity == "group_memberships":
-                assert set(found) == fold.state.memberships
+                assert set(found) == state.memberships
                 continue
-            expected = getattr(fold.state, entity)
+            expected = getattr(state, entity)
             assert found.keys() == expected.keys()
             for one, row in expected.items():
                 same = {name: row[name] for name in found[one] if name in row}
@@ -301,4 +300,4 @@ def test_an_optional_table_gone_from_a_day_says_nothing_there(begin):
     run.build(*PIPELINES)
     run.land(2, plain)
     run.build(*PIPELINES)
-    assert run.fold.state.memberships == {("10", "1")}
+    assert run.expected.memberships == {("10", "1")}

@@ -171,7 +171,7 @@ def stored_day(number: int) -> date:
 
 
 def batches(number: int, content: Tables) -> dict[tuple[str, date], Batch]:
-    """What the fold is given for a day that is landed."""
+    """A landed day as the oracle takes it."""
     day = stored_day(number)
     return {(table, day): Batch(table, day, files) for table, files in content.items()}
 
