@@ -11,7 +11,7 @@ import pytest
 from loaders import warehouse
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
-from tests.watching import column, tuples
+from tests.watching import column, tuples, value
 
 # Three sample days, landed and built by the first edition's code, without the reference rates.
 DUMP = Path(__file__).with_name("first_edition.sql.gz")
@@ -24,7 +24,7 @@ def test_it_is_refused_and_comes_over_with_all_that_landed(warehouse_url, dbt):
     with pytest.raises(WarehouseError, match=r"built by the first edition.*CHANGELOG.md.*migrate"):
         warehouse.migrate()
     with warehouse.connect() as conn:
-        landed = conn.execute("select count(*) from bronze.stg_transactions").fetchone()
+        landed = value(conn, "select count(*) from bronze.stg_transactions")
         with pytest.raises(WarehouseError, match="What landed stays"):
             warehouse.check_ready(conn)
         changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def test_it_is_refused_and_comes_over_with_all_that_landed(warehouse_url, dbt):
     assert dbt("build", "--exclude-resource-type", "unit_test").success
     with warehouse.connect() as conn:
         warehouse.check_ready(conn)
-        assert conn.execute("select count(*) from bronze.stg_transactions").fetchone() == landed
+        assert value(conn, "select count(*) from bronze.stg_transactions") == landed
         days = "select count(distinct day), bool_and(balanced) from metrics.row_ledger"
         assert tuples(conn, days) == [(3, True)]
         types = column(conn, "select pg_typeof(agent_id)::text from silver.agents")

@@ -133,17 +133,17 @@ def spent(db: Any) -> list[tuple[Any, ...]]:
 def test_nothing_tells_of_somebody_forgotten_and_no_day_brings_them_back(three_days, expired):
     db = three_days.db
     assert {"bronze.stg_agents", "silver.cards"} <= dict(mentions(db)).keys()
-    landed, money = "select count(*) as n from bronze.stg_agents", spent(db)
+    landed, money = "select count(*) from bronze.stg_agents", spent(db)
     if expired:
         assert retention.expire_days(1, flow_run_id="test")
-    rows = db.execute(landed).fetchone()
+    rows = value(db, landed)
     with lock.run_lock("daybook test"), warehouse.connect() as conn:
         erased = forget(conn, ID)
         conn.commit()
         assert forget(conn, f" {ID}.0") == {}
     assert {"silver.agents", "silver.transactions", "silver.agent_roles"} <= erased.keys()
     assert mentions(db) == []
-    assert db.execute(landed).fetchone() == rows
+    assert value(db, landed) == rows
     three_days.build("--select", "path:models/marts", "group_activity")
     assert prove().partings == []
     assert spent(db) == money

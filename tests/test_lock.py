@@ -64,11 +64,11 @@ def test_two_runs_at_once_the_second_waits_and_is_told_who_holds_the_warehouse(h
 def test_a_waiting_run_does_not_block_a_build_by_hand(warehouse):
     shared = "select pg_try_advisory_xact_lock_shared(%s::bigint)"
     with psycopg.connect(warehouse) as building, psycopg.connect(warehouse) as another:
-        assert building.execute(shared, [KEY]).fetchone() == (True,)
+        assert value(building, shared, [KEY])
         with ThreadPoolExecutor() as threads:
             waits = threads.submit(take_the_lock)
             assert until(lambda: "daybook run waits" in sessions(), 5)
-            assert another.execute(shared, [KEY]).fetchone() == (True,)
+            assert value(another, shared, [KEY])
             building.rollback(), another.rollback()
             waits.result(10)
 

@@ -102,8 +102,8 @@ def test_a_clearing_that_lands_later_takes_the_place_of_an_authorization_of_anot
     world.day("2026-01-05", transactions=authorizations)
     clearings = [transaction(names[-1], currency="USD", amount_minor="1300") for names in lists]
     world.day("2026-01-06", transactions=clearings)
-    spent = world.db.execute("select month, usd from marts.application_spend_monthly").fetchall()
-    assert [(f"{row['month']:%Y-%m}", str(row["usd"])) for row in spent] == [("2026-01", "39.0000")]
+    spent = tuples(world.db, "select month, usd from marts.application_spend_monthly")
+    assert [(f"{month:%Y-%m}", str(usd)) for month, usd in spent] == [("2026-01", "39.0000")]
     check(world)
 
 

@@ -70,7 +70,7 @@ def test_a_day_as_three_logins(as_login, dbt, db):
     as_login("cid")
     with wh.connect() as conn:
         for view in ("marts.inactive_groups", "metrics.group_activity", "metrics.row_ledger"):
-            assert conn.execute(f"select count(*) from {view}").fetchone() > (0,)
+            assert value(conn, f"select count(*) from {view}") > 0
     for schema, table in (("silver", "agents"), ("quarantine", "agents"), ("bronze", "stg_agents")):
         assert refused(f"select from {schema}.{table}")
     for lock in ("pg_advisory_lock", "pg_try_advisory_xact_lock_shared"):
@@ -143,7 +143,7 @@ def test_what_a_server_sets_for_others_does_not_reach_a_run(db, monkeypatch, set
     db.execute(f"alter database daybook set {setting}")
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     with wh.connect(role=wh.LOADER) as conn:
-        assert conn.execute(f"show {setting.split()[0]}").fetchone() == (wanted,)
+        assert value(conn, f"show {setting.split()[0]}") == wanted
 
 
 @pytest.mark.parametrize(("login", "role"), [("cid", wh.LOADER), ("ann", wh.TRANSFORMER)])
@@ -158,7 +158,7 @@ def test_a_login_that_works_as_one_role_by_itself_lands_as_the_other(as_login, d
     db.execute("alter role ben set role = 'daybook_transformer'")
     as_login("ben")
     with wh.connect(role=wh.LOADER) as conn:
-        assert conn.execute("select current_user").fetchone() == (wh.LOADER,)
+        assert value(conn, "select current_user") == wh.LOADER
 
 
 def test_a_server_that_is_read_only_is_refused_in_one_sentence(db):

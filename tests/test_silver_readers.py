@@ -5,21 +5,19 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from psycopg.rows import dict_row
-
 from loaders import warehouse
 from loaders.sources import PROJECT
 from tests.silver_world import agent, group, transaction
-from tests.watching import column
+from tests.watching import column, value
 
 QUESTIONS = {
-    "transactions": "select count(*) as seen from silver.transactions",
-    "agents": "select count(*) as seen from silver.agents",
-    "memberships": "select count(*) as seen from silver.group_memberships",
-    "activity": "select count(*) as seen from metrics.group_activity",
-    "ledger": "select count(distinct day) as seen from metrics.row_ledger",
-    "spend": "select coalesce(sum(transactions), 0) as seen from marts.application_spend_monthly",
-    "history": "select count(distinct sync_date) as seen from silver.agent_status_history",
+    "transactions": "select count(*) from silver.transactions",
+    "agents": "select count(*) from silver.agents",
+    "memberships": "select count(*) from silver.group_memberships",
+    "activity": "select count(*) from metrics.group_activity",
+    "ledger": "select count(distinct day) from metrics.row_ledger",
+    "spend": "select coalesce(sum(transactions), 0) from marts.application_spend_monthly",
+    "history": "select count(distinct sync_date) from silver.agent_status_history",
 }
 
 
@@ -34,11 +32,11 @@ class Reader(threading.Thread):
         self.rounds = 0
 
     def run(self) -> None:
-        with warehouse.connect(autocommit=True, row_factory=dict_row) as conn:
+        with warehouse.connect(autocommit=True) as conn:
             while not self.over.is_set():
                 for name, question in QUESTIONS.items():
                     try:
-                        self.seen[name].add(int(conn.execute(question).fetchone()["seen"]))
+                        self.seen[name].add(int(value(conn, question)))
                     except Exception as error:
                         self.failures.append(f"{name}: {error}")
                 self.rounds += 1

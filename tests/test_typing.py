@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.silver_world import agent, group, transaction
-from tests.watching import column, tuples
+from tests.watching import column, tuples, value
 
 pytestmark = pytest.mark.builds("transactions")
 
@@ -114,7 +114,7 @@ def test_parallel_workers_type_what_a_build_runs(world):
     world.db.execute("set parallel_setup_cost = 0; set parallel_tuple_cost = 0")
     world.db.execute("alter table bronze.stg_transactions_p20260105 set (parallel_workers = 2)")
     query = f"explain (format json) create temporary table typed as {records.compiled_code}"
-    (plan,) = world.db.execute(query).fetchone()["QUERY PLAN"]
+    (plan,) = value(world.db, query)
     (gathered,) = (
         node
         for node in nodes(plan["Plan"])

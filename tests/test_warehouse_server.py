@@ -18,7 +18,7 @@ import pytest
 from loaders import cluster, server
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
-from tests.watching import run_python, until
+from tests.watching import column, run_python, tuples, until, value
 
 
 def command(home: Path, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ def test_the_server_outlives_the_process_that_started_it(home):
     assert uri in started.stdout
     assert len(started.stdout.splitlines()) == 2
     with psycopg.connect(uri.strip()) as conn:
-        assert conn.execute("select count(*) from bronze.load_batches").fetchone() == (0,)
+        assert value(conn, "select count(*) from bronze.load_batches") == 0
 
 
 def test_start_stop_and_status_can_be_repeated(home):
@@ -120,7 +120,7 @@ def test_kill_9_of_the_postmaster_loses_nothing_committed_and_keeps_nothing_else
     kill_postmaster(running)
     assert server.start(running)
     with owner(running) as conn:
-        assert conn.execute("select count(*) from numbers").fetchone() == (1000,)
+        assert value(conn, "select count(*) from numbers") == 1000
 
 
 def test_kill_9_of_the_postmaster_while_a_query_runs_does_not_block_the_next_start(running):
@@ -156,7 +156,7 @@ def test_it_comes_back_from_one_kill_after_the_other(running):
         kill_postmaster(running)
         server.start(running)
     with owner(running) as conn:
-        assert conn.execute("select n from numbers order by n").fetchall() == [(0,), (1,), (2,)]
+        assert column(conn, "select n from numbers order by n") == [0, 1, 2]
 
 
 def test_a_start_that_died_before_it_made_the_database_is_completed_by_the_next(running):
@@ -238,7 +238,7 @@ def test_only_the_owner_reaches_the_server(running):
     for folder in (cluster.socket_dir(running), running / "pg", running / "log"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     with owner(running) as conn:
-        assert conn.execute("show listen_addresses").fetchone() == ("",)
+        assert value(conn, "show listen_addresses") == ""
     if os.geteuid() == 0:  # only root can try as somebody else
         assert connects_as(12345, running) == "refused"
         # whoever else runs as the server's user can enter the folder, and no further
@@ -259,7 +259,7 @@ def test_a_home_that_was_open_to_others_is_closed_to_all_but_its_server(home):
     home.chmod(0o700)
     assert server.start(home)
     with owner(home) as conn:
-        assert conn.execute("select 1").fetchone() == (1,)
+        assert value(conn, "select 1") == 1
     assert not stat.S_IMODE(home.stat().st_mode) & 0o067
 
 
@@ -271,9 +271,8 @@ def seen_by(uid: int, program: str, path: Path, group: int = 12345) -> int:
 
 def test_its_settings_are_fast_for_loading_and_durable(running):
     with owner(running) as conn:
-        shown = dict(conn.execute("select name, setting from pg_settings").fetchall())
-        encoding = conn.execute("show server_encoding").fetchone()
-    assert encoding == ("UTF8",)
+        shown = dict(tuples(conn, "select name, setting from pg_settings"))
+        assert value(conn, "show server_encoding") == "UTF8"
     assert (shown["fsync"], shown["full_page_writes"], shown["synchronous_commit"]) == ("on",) * 3
     assert (shown["wal_level"], shown["jit"], shown["TimeZone"]) == ("minimal", "off", "UTC")
     assert int(shown["max_wal_size"]) == 4096  # MB

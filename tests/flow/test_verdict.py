@@ -13,7 +13,7 @@ import yaml
 
 from loaders.sources import PROJECT
 from tests.raw_days import SAMPLE
-from tests.watching import prefect, run_log, runs
+from tests.watching import prefect, run_log, runs, value
 
 SAID = {
     "stg_roles": "did not land",
@@ -34,7 +34,7 @@ def test_what_was_left_out_mended_or_changed_stands_everywhere(
     page.write_text(page.read_text().replace('"name": "', '"name": "\\u0000', 1))
     done = flow_cli("flows.day", "--day", "day2", "--data", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert db.execute("select count(*) from silver.agents").fetchone()["count"] > 0
+    assert value(db, "select count(*) from silver.agents") > 0
 
     status = " ".join(flow_cli("flows.status").stdout.split())
     written = (Path(os.environ["DAYBOOK_HOME"]) / "site" / "run.html").read_text(encoding="utf-8")
