@@ -20,8 +20,8 @@ from psycopg.rows import dict_row
 from loaders import server, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
-from tests.forks import Forks, remember
-from tests.watching import Here
+from tests.forks import Forks, cache_repeated_work
+from tests.watching import InProcessWorker
 
 # Every test's database has the embedded warehouse's name, which dbt's kept manifest holds.
 DATABASE = "daybook"
@@ -133,7 +133,7 @@ def remove_home(home: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _checks_here(monkeypatch) -> None:
-    monkeypatch.setattr("flows.checks.run.Worker", Here)
+    monkeypatch.setattr("flows.checks.run.Worker", InProcessWorker)
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ class Dbt:
     """dbt in this process, with a manifest that is parsed once a setting."""
 
     def __init__(self, folder: Path) -> None:
-        remember()
+        cache_repeated_work()
         self.folder = folder
         self.manifests: dict[Any, Any] = {}  # by project, and the setting that parsing reads
 

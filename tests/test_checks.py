@@ -20,7 +20,7 @@ from loaders.errors import DaybookError, LockedError, without_values
 from loaders.personal import personal
 from loaders.workers import Worker
 from tests.silver_world import agent, group, transaction
-from tests.watching import Lost, column, run_python, tuples
+from tests.watching import LostLock, column, run_python, tuples
 
 RESULTS = "select * from metrics.check_results"
 
@@ -37,7 +37,7 @@ def failed(results: dict[str, run.Checked]) -> list[str]:
 def test_a_run_that_lost_its_lock_leaves_no_results(world):
     world.day("day1", agents=[agent(1)])
     with pytest.raises(LockedError):
-        run.check_day(parse_day("day1"), "run-1", lock=Lost())
+        run.check_day(parse_day("day1"), "run-1", lock=LostLock())
     assert tuples(world.db, RESULTS) == []
 
 

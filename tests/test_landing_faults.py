@@ -24,7 +24,7 @@ from loaders.landing import land_day, land_table, plan_day, reap_running
 from loaders.readers import parquet_file
 from loaders.sources import PROJECT
 from tests.raw_days import land_one, statuses, write, write_day
-from tests.watching import Lost, run_python, tuples, until, value
+from tests.watching import LostLock, run_python, tuples, until, value
 
 DAY = parse_day("day1")
 HEADER = "transaction_id,amount_minor,currency\n"
@@ -74,8 +74,7 @@ def test_an_older_snapshot_does_not_see_nothing(tmp_path):
         conn.execute("select 1 from bronze.load_batches")  # takes the snapshot, not the table
         transactions(tmp_path, 80, "b")
         land_one(tmp_path)
-        (count,) = conn.execute("select count(*) from bronze.stg_transactions").fetchone()
-    assert count == 80
+        assert value(conn, "select count(*) from bronze.stg_transactions") == 80
 
 
 def test_a_reader_that_stays_is_waited_for_and_then_told(tmp_path, db, monkeypatch):
@@ -177,7 +176,7 @@ def test_a_table_that_is_interrupted_after_its_commit_has_landed(tmp_path, db, m
     with pytest.raises(KeyboardInterrupt):
         land_one(tmp_path)
     assert statuses(db) == ["succeeded"]
-    assert len(db.execute("select from metrics.pipeline_metrics").fetchall()) == 1
+    assert value(db, "select count(*) from metrics.pipeline_metrics") == 1
 
 
 def test_a_file_that_changes_meanwhile_fails(tmp_path, db):
@@ -196,7 +195,7 @@ def test_a_file_that_changes_meanwhile_fails(tmp_path, db):
 def test_a_lost_lock_writes_nothing(tmp_path, db):
     transactions(tmp_path, 10, "a")
     with pytest.raises(LockedError):
-        land_one(tmp_path, lock=Lost())
+        land_one(tmp_path, lock=LostLock())
     assert statuses(db) == ["failed"]
     assert db.execute("select 1 from bronze.stg_transactions").fetchone() is None
 
@@ -232,7 +231,7 @@ def test_the_swap_is_tried_again_behind_a_deadlock(tmp_path, db):
         landed = thread.submit(land_one, tmp_path)
         waiting = "select 1 from pg_locks where mode = 'AccessExclusiveLock' and not granted"
         until(lambda: db.execute(waiting).fetchone())
-        assert len(reader.execute("select from bronze.stg_transactions").fetchall()) == 10
+        assert value(reader, "select count(*) from bronze.stg_transactions") == 10
         reader.rollback()
         assert landed.result().rows_landed == 20
     assert statuses(db) == ["succeeded", "succeeded"]

@@ -14,7 +14,7 @@ from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError
 from loaders.names import person_key, plain, readings, shortened
 from loaders.sources import PROJECT
-from tests.watching import Lost, insert, tuples, value
+from tests.watching import LostLock, insert, tuples, value
 
 LABELS = PROJECT / "tests" / "labels" / "merchants.csv"
 DAY1, DAY2 = parse_day("day1"), parse_day("day2")
@@ -322,7 +322,7 @@ def test_no_transaction_is_open_while_names_are_matched(db, land, seeds, monkeyp
 def test_a_run_that_lost_its_lock_writes_nothing(db, land, seeds):
     land(DAY1, "stg_transactions", [spent("Pear")])
     with pytest.raises(LockedError):
-        match.match_names(DAY1, flow_run_id="r1", lock=Lost())
+        match.match_names(DAY1, flow_run_id="r1", lock=LostLock())
     assert merchants_matched(db) == {}
     assert written(db) == []
 

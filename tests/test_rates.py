@@ -11,7 +11,7 @@ import pytest
 
 from loaders import rates
 from loaders.errors import DaybookError, LockedError
-from tests.watching import Lost, tuples, value
+from tests.watching import LostLock, tuples, value
 
 FILE = """Date,USD,JPY,XTS,CYP,
 2026-01-06,1.1,160.00,3,N/A,
@@ -84,7 +84,7 @@ def test_another_release_replaces_what_it_corrects(db, monkeypatch):
 
 def test_a_run_that_lost_its_lock_writes_none(db):
     with pytest.raises(LockedError):
-        rates.refresh_rates(lock=Lost())
+        rates.refresh_rates(lock=LostLock())
     assert value(db, "select count(*) from bronze.fx_reference") == 0
     assert state(db) is None
 

@@ -1,4 +1,4 @@
-"""What tests wait for and look at: commands, a built warehouse, Prefect's records."""
+"""What tests share to run commands, wait, query a warehouse and ask Prefect."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_command(*words: Any, **options: Any) -> subprocess.CompletedProcess[str]
 
 
 def run_python(*words: Any, **options: Any) -> subprocess.CompletedProcess[str]:
-    """`run_python("-m", "loaders.warehouse", "start")`."""
+    """As run_command, by this Python: `run_python("-m", "loaders.warehouse", "start")`."""
     return run_command(sys.executable, *words, **options)
 
 
@@ -71,8 +71,8 @@ def insert(db: Any, table: str, **row: Any) -> None:
     db.execute(f"insert into {table} ({', '.join(row)}) values ({places})", values)
 
 
-class Lost(Lock):
-    """The lock of a run that has lost it."""
+class LostLock(Lock):
+    """The lock of a run that has lost it: each check fails."""
 
     def __init__(self) -> None:
         return
@@ -81,10 +81,10 @@ class Lost(Lock):
         raise LockedError("lost")
 
 
-class Here(Worker):
-    """A worker in this process: another process would import for seconds in each test."""
+class InProcessWorker(Worker):
+    """Works in this process: one of its own would import for seconds in each test."""
 
-    def __enter__(self) -> Here:
+    def __enter__(self) -> InProcessWorker:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,7 +95,7 @@ class Here(Worker):
         return work(None, *arguments)
 
 
-ROW = "Ada Lovelace"
+ROW = "Ada Lovelace"  # a value of data, which no message may repeat
 
 
 def sleeps(_parent: Any) -> None:
@@ -104,19 +104,19 @@ def sleeps(_parent: Any) -> None:
 
 
 class OddError(Exception):
-    """An error that pickle can't restore."""
+    """An error that pickle can't restore in another process."""
 
     def __init__(self, message: str, more: str) -> None:
         super().__init__(message + more)
 
 
 def fails(_parent: Any, by_driver: bool) -> None:
-    """An order that ends with an error, whose message quotes a row."""
+    """An order that fails with an error whose message quotes data."""
     raise DriverError(ROW, "57P01") if by_driver else OddError(ROW, ROW)
 
 
 def is_gone(pid: int) -> bool:
-    """Whether that process has ended; it may be left as a zombie, which nobody waited for."""
+    """Whether the process has ended. A zombie has: nobody has asked for its exit code yet."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -124,8 +124,8 @@ def is_gone(pid: int) -> bool:
 
 
 def prefect(api: str, path: str, secret: str | None = None, **body: Any) -> Any:
-    """The answer of Prefect's API at that address, to a POST with that body, or else to a GET. The
-    secret is that of this process's server unless another is given."""
+    """Asks Prefect's API at this address: a POST if there is a body, else a GET. Without `secret`
+    it takes that of this process's server."""
     headers = {"Content-Type": "application/json"} | basic(secret or os.environ[SECRET])
     if body:
         headers |= csrf(api, headers)
@@ -135,8 +135,8 @@ def prefect(api: str, path: str, secret: str | None = None, **body: Any) -> Any:
 
 
 def opened(request: urllib.request.Request) -> Any:
-    """A server's answer, asked for again while its database is held, as Prefect's own client does.
-    HTTPError for any other refusal."""
+    """A server's answer. Asks again on 503 (its database is busy), as Prefect's own client does;
+    raises HTTPError for any other refusal."""
 
     def answered() -> Any:
         try:
@@ -150,12 +150,12 @@ def opened(request: urllib.request.Request) -> Any:
 
 
 def basic(secret: str) -> dict[str, str]:
-    """The header with the secret."""
+    """The header of basic authentication with the secret."""
     return {"Authorization": f"Basic {b64encode(secret.encode()).decode()}"}
 
 
 def csrf(api: str, headers: dict[str, str]) -> dict[str, str]:
-    """These headers with those that the API wants for a change."""
+    """The headers, with the CSRF token that the API wants for a change."""
     client = str(uuid4())
     request = urllib.request.Request(f"{api}/csrf-token?client={client}", headers=headers)
     with opened(request) as answer:
@@ -165,14 +165,14 @@ def csrf(api: str, headers: dict[str, str]) -> dict[str, str]:
 def run_log(api: str, flow_run_id: str) -> dict[str, str]:
     """A run's log in Prefect once the run has ended: level → its lines."""
 
-    def written() -> dict[str, str]:
+    def ended_log() -> dict[str, str]:
         by_level = {"INFO": "", "WARNING": "", "ERROR": ""}
         wanted = {"flow_run_id": {"any_": [flow_run_id]}}
         for line in prefect(api, "/logs/filter", logs=wanted, limit=200):
             by_level[logging.getLevelName(line["level"])] += line["message"] + "\n"
         return by_level if "Finished in state" in "".join(by_level.values()) else {}
 
-    return until(written, 20)
+    return until(ended_log, 20)
 
 
 def runs(db: Connection) -> list[dict[str, Any]]:
@@ -183,8 +183,8 @@ def runs(db: Connection) -> list[dict[str, Any]]:
     ).fetchall()
 
 
-def holds(db: Connection) -> dict[str, list[str]]:
-    """What silver and the marts hold, apart from lineage and times of runs."""
+def silver_and_marts(db: Connection) -> dict[str, list[str]]:
+    """All rows of silver and the marts, by table, without lineage and times of runs."""
     tables = (
         "select table_schema || '.' || table_name,"
         " string_agg(quote_ident(column_name), ', ' order by column_name)"
@@ -198,8 +198,8 @@ def holds(db: Connection) -> dict[str, list[str]]:
     }
 
 
-def left_open(db: Connection) -> list[Any]:
-    """Tables with a landing that is not closed, or a line of the ledger that doesn't balance."""
+def unfinished(db: Connection) -> list[Any]:
+    """Tables with a landing still open, or with a line of the row ledger that doesn't balance."""
     return column(
         db,
         "select table_name from bronze.load_batches where status = 'running'"
@@ -207,17 +207,17 @@ def left_open(db: Connection) -> list[Any]:
     )
 
 
-def made_good(db: Connection) -> list[str]:
-    """Fails unless the last run succeeded and nothing is left open. Returns the ids of the runs
-    before it that failed."""
+def failed_runs_before_success(db: Connection) -> list[str]:
+    """The ids of the runs that failed before the last. Fails unless the last run succeeded, every
+    earlier one is closed and nothing is unfinished."""
     *earlier, last = runs(db)
-    assert {one["status"] for one in earlier} <= {"success", "failure"}
+    assert {run["status"] for run in earlier} <= {"success", "failure"}
     assert (last["status"], last["error_message"]) == ("success", None)
-    assert left_open(db) == []
-    return [one["flow_run_id"] for one in earlier if one["status"] == "failure"]
+    assert unfinished(db) == []
+    return [run["flow_run_id"] for run in earlier if run["status"] == "failure"]
 
 
 def is_waited_for(db: Connection, table: str) -> bool:
-    """Whether someone waits for a lock on that table."""
+    """Whether a session waits for a lock on the table."""
     waiting = "select pid from pg_locks where relation = to_regclass(%s) and not granted"
     return column(db, waiting, [table]) != []

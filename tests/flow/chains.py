@@ -1,8 +1,7 @@
-"""Chains of faults: they strike one after the other, one clean run recovers, a page reports it."""
+"""Runs chains of faults, checks that one clean run recovers from each, and reports the results."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import statistics
@@ -17,96 +16,104 @@ import pytest
 from benchmarks.__main__ import machine
 from loaders.sources import PROJECT
 from tests.flow.faults import connect
-from tests.watching import Connection, column, holds, made_good
+from tests.watching import Connection, column, failed_runs_before_success, silver_and_marts
 
 PAGE = PROJECT / "docs" / "RELIABILITY.md"
-Fault = tuple[str, str, float]  # its name, the phase, and how long after that begins
-Tried = list[dict[str, Any]]
+Fault = tuple[str, str, float]  # its name, the phase, and its delay after the phase begins
+# Of each fault of a chain: its name as `fault`, its `phase`, how the processes ended as `ends`,
+# and the chain's recovery time in seconds as `recovered`, which is missing if it did not recover.
+Results = list[dict[str, Any]]
 
 
-def asked_for(numbers: range, otherwise: int) -> list[Any]:
-    """CHAINS of these chains, from SEED on; unless CHAINS is set, the first few."""
-    first, many = int(os.environ.get("SEED", "1")), os.environ.get("CHAINS")
-    chosen = [n for n in numbers if many is None or first <= n < first + int(many)]
+def selected(chains: range, default: int) -> list[Any]:
+    """The first `default` chains, or CHAINS of them from number SEED on."""
+    first, count = int(os.environ.get("SEED", "1")), os.environ.get("CHAINS")
+    numbers = [n for n in chains if count and first <= n < first + int(count)]
     return [
-        pytest.param(n, marks=pytest.mark.drawn if n != numbers[0] else ())
-        for n in (chosen if many else chosen[:otherwise])
+        pytest.param(n, marks=pytest.mark.drawn if n != chains[0] else ())
+        for n in (numbers if count else chains[:default])
     ]
 
 
-def go_through(
+def run_chain(
     number: int,
     faults: list[Fault],
-    strike: Callable[[int, Fault, Tried], None],
+    inject: Callable[[int, Fault, Results], None],
     recover: Callable[[], float],
-    all_tried: dict[str, Tried],
-) -> Tried:
-    """Strike one fault after the other, and recover; each is recorded with how long that took."""
-    tried: Tried = []
+    results: dict[str, Results],
+) -> Results:
+    """Inject one fault after the other, then recover. `inject` gets a seed and adds its result to
+    the list; `recover` returns the recovery time, and fails if anything is not as expected."""
+    chain: Results = []
     try:
         for place, fault in enumerate(faults):
-            strike(number * 10 + place, fault, tried)
+            inject(number * 10 + place, fault, chain)
         seconds = recover()
     except Exception:  # not Ctrl-C
-        all_tried[str(number)] = tried
+        results[str(number)] = chain
         raise
-    all_tried[str(number)] = [each | {"recovered": seconds} for each in tried]
-    return tried
+    results[str(number)] = [result | {"recovered": seconds} for result in chain]
+    return chain
 
 
-def state(db: Connection) -> dict[str, Any]:
-    """What must be the same: silver, the marts, and the names of all tables without numbers."""
+def snapshot(db: Connection) -> dict[str, Any]:
+    """The state that a recovered warehouse is compared by: the rows of silver and the marts, and
+    the names of all tables, with numbers masked."""
     names = (
         "select distinct regexp_replace(oid::regclass::text, '[0-9]+', '#', 'g')"
         " from pg_class where relkind in ('r', 'p', 'v') and oid > 16384"
         " and relpersistence <> 't' order by 1"  # autovacuum removes those of a crashed server
     )
-    return {**holds(db), "tables": column(db, names)}
+    return {**silver_and_marts(db), "tables": column(db, names)}
 
 
-def is_as_if_nothing_had_been(
-    home: Path, undisturbed: dict[str, Any], prefect: Callable[..., list[dict[str, Any]]]
+def assert_recovered(
+    home: Path, expected: dict[str, Any], prefect: Callable[..., list[dict[str, Any]]]
 ) -> list[str]:
-    """Fails unless all is as after an undisturbed day. Returns the states in Prefect of the runs
-    that died, except those with a Prefect server of their own."""
+    """Fails unless the warehouse equals the expected snapshot and every failed run is closed, in
+    Prefect too. Returns the final states of these runs, as far as this Prefect server knows them:
+    some runs have a server of their own."""
     with connect(home) as db:
-        dead = made_good(db)
-        assert state(db) == undisturbed
-    known = prefect("/flow_runs/filter", flow_runs={"id": {"any_": dead}})
+        failed = failed_runs_before_success(db)
+        assert snapshot(db) == expected
+    known = prefect("/flow_runs/filter", flow_runs={"id": {"any_": failed}})
     states = {run["id"]: run["state_type"] for run in known}
     assert set(states.values()) <= {"FAILED", "CRASHED"}
-    return [states[each] for each in dead if each in states]
+    return [states[run] for run in failed if run in states]
 
 
-@contextlib.contextmanager
-def on_the_page(
-    request: pytest.FixtureRequest, part: str, faults: Iterable[str], undisturbed: float
-) -> Iterator[dict[str, Tried]]:
-    """Collects what each chain tries and sees. `make faults` writes it into its part of the page,
-    with what .pytest_cache holds of earlier runs."""
-    place, seen = f"daybook/faults-{part}", {"0": [{"recovered": undisturbed}]}
-    yield seen
-    if "CHAINS" in os.environ:
-        tried = request.config.cache.get(place, {}) | seen
-        request.config.cache.set(place, tried)
-        written = f"<!-- written by make faults: {part} -->\n"
-        lines = written + "\n" + "\n".join(tables(tried, faults)) + "\n"
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(
-            re.sub(rf"(?s){written}.*?(?=\n## |\Z)", lambda _: lines, page), encoding="utf-8"
-        )
+def results_fixture(part: str, faults: Iterable[str]) -> Any:
+    """A fixture that collects the results of each chain. `make faults` writes them into this part
+    of the page, together with those of earlier runs from .pytest_cache."""
+
+    @pytest.fixture
+    def results(request, baseline) -> Iterator[dict[str, Results]]:
+        key, collected = f"daybook/faults-{part}", {"0": [{"recovered": baseline["seconds"]}]}
+        yield collected
+        if "CHAINS" in os.environ:
+            known = request.config.cache.get(key, {}) | collected
+            request.config.cache.set(key, known)
+            heading = f"<!-- written by make faults: {part} -->\n"
+            lines = heading + "\n" + "\n".join(tables(known, faults)) + "\n"
+            page = PAGE.read_text(encoding="utf-8")
+            PAGE.write_text(
+                re.sub(rf"(?s){heading}.*?(?=\n## |\Z)", lambda _: lines, page), encoding="utf-8"
+            )
+
+    return results
 
 
-def tables(all_tried: dict[str, Tried], faults: Iterable[str]) -> list[str]:
-    """The page's lines: a row for each fault, and how many struck in each phase."""
-    undisturbed = all_tried["0"]
-    struck = [each for number, tried in all_tried.items() if number != "0" for each in tried]
-    by_fault = {fault: [each for each in struck if each["fault"] == fault] for fault in faults}
-    good = sum("recovered" in each for each in struck)
+def tables(results: dict[str, Results], faults: Iterable[str]) -> list[str]:
+    """The page's two tables: a row for each fault, and the number of faults in each phase."""
+    baseline = results["0"]
+    injected = [result for number, chain in results.items() if number != "0" for result in chain]
+    by_fault = {fault: [each for each in injected if each["fault"] == fault] for fault in faults}
+    recovered = sum("recovered" in result for result in injected)
+    phases = Counter(result["phase"] for result in injected)
     return [
-        f"{len(struck)} faults in {len(all_tried) - 1} chains, {good} of them made good."
+        f"{len(injected)} faults in {len(results) - 1} chains, {recovered} of them made good."
         f" {machine()}; {datetime.now(UTC):%Y-%m-%d}."
-        f" The same day undisturbed: {_seconds(undisturbed)} s.",
+        f" The same day undisturbed: {_seconds(baseline)} s.",
         "",
         "| fault | tried | in phase | what was struck ended with | made good | s to recover |",
         "|---|---|---|---|---|---|",
@@ -120,14 +127,15 @@ def tables(all_tried: dict[str, Tried], faults: Iterable[str]) -> list[str]:
         "",
         "| phase | faults in it |",
         "|---|---|",
-        *(f"| {phase} | {n} |" for phase, n in Counter(e["phase"] for e in struck).most_common()),
+        *(f"| {phase} | {n} |" for phase, n in phases.most_common()),
     ]
 
 
-def _counted(found: Iterable[str]) -> str:
-    return ", ".join(f"{what} × {n}" for what, n in Counter(found).most_common())
+def _counted(items: Iterable[str]) -> str:
+    return ", ".join(f"{item} × {n}" for item, n in Counter(items).most_common())
 
 
-def _seconds(rows: Tried) -> str:
-    taken = [each["recovered"] for each in rows if "recovered" in each]
-    return f"{statistics.median(taken):.0f} (at most {max(taken):.0f})" if taken else ""
+def _seconds(results: Results) -> str:
+    """Median and maximum of the recovery times."""
+    times = [each["recovered"] for each in results if "recovered" in each]
+    return f"{statistics.median(times):.0f} (at most {max(times):.0f})" if times else ""

@@ -21,13 +21,13 @@ from loaders.sources import PROJECT
 from tests.raw_days import SAMPLE
 from tests.watching import (
     column,
-    holds,
     is_waited_for,
-    left_open,
     prefect,
     run_python,
     runs,
+    silver_and_marts,
     tuples,
+    unfinished,
     until,
     value,
 )
@@ -119,7 +119,7 @@ def test_an_interrupted_landing_leaves_what_was_there(after_day1, flow_started, 
     assert _ends(db)[1] == ("failure", "The run was interrupted by SIGTERM.")
     after = db.execute("select * from bronze.stg_agents order by _source_row").fetchall()
     assert after == before
-    assert left_open(db) == []
+    assert unfinished(db) == []
 
 
 def test_a_day_that_takes_too_long_is_ended_with_its_sessions(after_day1, flow_cli, db):
@@ -204,14 +204,14 @@ def test_a_run_takes_a_lost_lock_again_and_goes_on(after_day1, flow_started, db)
         _lose_the_lock(db, "daybook dbt %")
     assert run.wait(60) == 0, run.stderr
     assert [status for status, _ in _ends(db)] == ["success", "success"]
-    assert left_open(db) == []
+    assert unfinished(db) == []
 
 
 @pytest.mark.parametrize("runner", ["", "prefect"])
 def test_a_run_whose_lock_another_had_meanwhile_commits_nothing_more(
     after_day1, flow_started, db, runner
 ):
-    before = holds(db)
+    before = silver_and_marts(db)
     with _locked("silver.agents"):
         day = ("--day", "day2", "--data", SAMPLE)
         run = flow_started("flows.day", *day, DAYBOOK_DBT_RUNNER=runner)
@@ -224,7 +224,7 @@ def test_a_run_whose_lock_another_had_meanwhile_commits_nothing_more(
             db.execute("update metrics.pipeline_metrics set status = 'failure'")
     assert run.wait(60) == 3
     assert "lost its lock" in run.stderr
-    assert holds(db)["silver.agents"] == before["silver.agents"]
+    assert silver_and_marts(db)["silver.agents"] == before["silver.agents"]
     with run_lock("a test", wait=0):
         pass
 

@@ -17,7 +17,7 @@ from loaders import process, warehouse
 from loaders.sources import declared_tables
 from tests.conftest import MIGRATED, copy_database
 from tests.raw_days import SAMPLE
-from tests.watching import holds, run_command, run_python, runs, value
+from tests.watching import run_command, run_python, runs, silver_and_marts, value
 
 DAY = "day-pipeline/day-pipeline"
 pytestmark = pytest.mark.stack
@@ -127,7 +127,7 @@ def test_a_distributed_day_is_a_run_for_each_phase_and_table_and_ends_as_a_local
 
     assert flow_cli("flows.day", "--day", "day2", "--data", SAMPLE).returncode == 0
     with stack.connect() as connection:
-        assert holds(connection) == holds(db)
+        assert silver_and_marts(connection) == silver_and_marts(db)
 
 
 def test_a_pool_too_small_for_parent_and_children_is_refused(stack):

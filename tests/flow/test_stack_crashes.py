@@ -1,5 +1,5 @@
-"""Worker, Prefect server and runs on the pool are struck at work: `make up` puts them back, and the
-next run goes through by itself, to the same state."""
+"""Fault injection into the stack: worker, Prefect server, PostgreSQL or runs on the work pool die.
+`make up` starts again what is gone, and the next clean run reaches the expected state."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from loaders import warehouse
 from tests.conftest import MIGRATED, copy_database
 from tests.flow.chains import (
     Fault,
-    Tried,
-    asked_for,
-    go_through,
-    is_as_if_nothing_had_been,
-    on_the_page,
-    state,
+    Results,
+    assert_recovered,
+    results_fixture,
+    run_chain,
+    selected,
+    snapshot,
 )
 from tests.flow.conftest import Stack
-from tests.flow.faults import NEEDS, caught_in, connect
-from tests.flow.stack_faults import FAULTS, StackScene
+from tests.flow.faults import PHASE_LOCKS, connect, held_in_phase
+from tests.flow.stack_faults import FAULTS, StackInjection
 from tests.flow.test_stack import DAY
 from tests.raw_days import SAMPLE
 from tests.watching import is_gone, runs, until
 
 pytestmark = pytest.mark.stack
 
-CERTAIN = [
+FIXED_CHAIN = [
     ("SIGKILL to the worker and its runs, a day at work", "transform-day"),
     ("SIGKILL to Prefect's server, a day at work", "land-day"),
     ("SIGKILL to PostgreSQL, a day at work", "match-names"),
@@ -42,24 +42,24 @@ CERTAIN = [
 
 
 def chains() -> dict[int, list[Fault]]:
-    """Each fault once: the first chain is certain, the others are drawn in threes, with phase and
-    moment. Their numbers follow those of test_faults.py."""
-    chance = Random(66)
-    others = [fault for fault in FAULTS if fault not in dict(CERTAIN)]
-    chance.shuffle(others)
+    """Each fault of the stack once, by the numbers after those of test_faults.py: the fixed chain,
+    then chains of three with a phase and a delay that are drawn."""
+    random = Random(66)
+    others = [fault for fault in FAULTS if fault not in dict(FIXED_CHAIN)]
+    random.shuffle(others)
     drawn = [
-        (fault, chance.choice(list(NEEDS)), chance.choice([0.0, chance.random()]))
+        (fault, random.choice(list(PHASE_LOCKS)), random.choice([0.0, random.random()]))
         for fault in others
     ]
     threes = [drawn[place : place + 3] for place in range(0, len(drawn), 3)]
-    return dict(enumerate([[(*place, 0.0) for place in CERTAIN], *threes], start=66))
+    return dict(enumerate([[(*fault, 0.0) for fault in FIXED_CHAIN], *threes], start=66))
 
 
 CHAINS = chains()
 
 
 def clean_run(stack: Stack) -> float:
-    """The day on the pool, with nothing in its way; its seconds."""
+    """Runs the day on the pool without any fault, and returns its seconds."""
     began = time.monotonic()
     done = stack.deployment(DAY, "day=day2")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,25 +67,23 @@ def clean_run(stack: Stack) -> float:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(stack) -> dict[str, Any]:
-    """Keeps the warehouse as it is after day1; what day2 leaves, and what it took."""
+def baseline(stack) -> dict[str, Any]:
+    """The snapshot after an undisturbed day2, and its seconds; makes the template after_day1."""
     copy_database(stack.home, MIGRATED)  # without the runs of the tests before
     stack.day("day1")
     copy_database(stack.home, "daybook", "after_day1")
     seconds = clean_run(stack)
     with connect(stack.home) as db:
-        return {"seconds": seconds, "state": state(db)}
+        return {"seconds": seconds, "state": snapshot(db)}
+
+
+results = results_fixture("stack", FAULTS)
 
 
 @pytest.fixture
-def all_tried(request, undisturbed) -> Iterator[dict[str, Tried]]:
-    with on_the_page(request, "stack", FAULTS, undisturbed["seconds"]) as seen:
-        yield seen
-
-
-@pytest.fixture
-def ends_the_same(stack, undisturbed, monkeypatch) -> Iterator[Callable[[], float]]:
-    """From after day1 on: once more the day, to the same state; its seconds."""
+def recover(stack, baseline, monkeypatch) -> Iterator[Callable[[], float]]:
+    """The warehouse is as after day1. `recover()` runs day2, fails unless the expected state is
+    reached, and returns the run's seconds."""
     copy_database(stack.home, "after_day1")
     for name, value in stack.environment.items():
         if name.startswith(("DAYBOOK_", "DBT_")):
@@ -94,7 +92,7 @@ def ends_the_same(stack, undisturbed, monkeypatch) -> Iterator[Callable[[], floa
 
     def run() -> float:
         seconds = clean_run(stack)
-        is_as_if_nothing_had_been(stack.home, undisturbed["state"], stack.prefect)
+        assert_recovered(stack.home, baseline["state"], stack.prefect)
         assert prove().partings == []
         return seconds
 
@@ -102,23 +100,22 @@ def ends_the_same(stack, undisturbed, monkeypatch) -> Iterator[Callable[[], floa
     stack.up()
 
 
-@pytest.mark.parametrize("number", asked_for(range(66, 66 + len(CHAINS)), 1))
-def test_a_clean_run_after_a_chain_of_faults_ends_as_if_nothing_had_been(
-    stack, number, all_tried, ends_the_same
-):
-    def struck(seed: int, fault: Fault, tried: Tried) -> None:
+@pytest.mark.parametrize("number", selected(range(66, 66 + len(CHAINS)), 1))
+def test_one_clean_run_recovers_from_a_chain_of_faults(stack, number, results, recover):
+    def inject(seed: int, fault: Fault, chain: Results) -> None:
         name, *place = fault
-        scene = StackScene(stack.home, stack.begin, Random(seed), *place, force=True, stack=stack)
-        tried.append({"fault": name, "phase": scene.phase, "ends": []})
-        FAULTS[name](scene)
-        tried[-1] |= {"phase": scene.phase, "ends": scene.settle()}
+        random = Random(seed)
+        injection = StackInjection(stack.home, stack.begin, random, *place, force=True, stack=stack)
+        chain.append({"fault": name, "phase": injection.phase, "ends": []})
+        FAULTS[name](injection)
+        chain[-1] |= {"phase": injection.phase, "ends": injection.restore()}
 
-    go_through(number, CHAINS[number], struck, ends_the_same, all_tried)
+    run_chain(number, CHAINS[number], inject, recover, results)
 
 
 def test_down_leaves_no_process_and_up_begins_again(stack):
     pids = [stack.pid("server"), stack.pid("worker")]
-    with caught_in(stack.home, "land-day") as wait:
+    with held_in_phase(stack.home, "land-day") as wait:
         run = stack.begin(day="day1", force=True)
         wait()
         pids += [process.pid for process in stack.flow_processes()]
@@ -135,16 +132,16 @@ def test_down_leaves_no_process_and_up_begins_again(stack):
     ("number", "code", "left"), [(signal.SIGTERM, 1, "FAILED"), (signal.SIGKILL, -9, "CRASHED")]
 )
 def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
-    stack, ends_the_same, number, code, left
+    stack, recover, number, code, left
 ):
-    with caught_in(stack.home, "transform-day") as wait:
+    with held_in_phase(stack.home, "transform-day") as wait:
         day = stack.start("flows.day", "--day", "day2", "--data", SAMPLE, "--mode", "distributed")
         wait()
         day.send_signal(number)
         assert day.wait(60) == code, day.stderr
-        if number == signal.SIGTERM:  # while what it waits for is still held
+        if number == signal.SIGTERM:  # while the lock still holds the phase
             until(lambda: not stack.flow_processes(), 60)
-    ends_the_same()
+    recover()
     until(lambda: not stack.flow_processes(), 60)
     with connect(stack.home) as db:
         *_, dead, _ = runs(db)
