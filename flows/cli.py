@@ -12,23 +12,23 @@ from loaders.errors import UsageError, guarded, guess
 
 # Command → its module, which has main(arguments, prog), and its line in the help.
 COMMANDS = {
-    "run": ("flows.day", "one day through the whole flow"),
-    "backfill": ("flows.backfill", "several days, in order"),
-    "plan": ("flows.plan", "what a run of a day would do; writes nothing"),
-    "status": ("flows.status", "which days are done, incomplete, missing or failed; the last runs"),
-    "late": ("flows.late", "whether a day has come by its hour, for a schedule"),
-    "explain": ("flows.explain", "one record's whole story"),
+    "run": ("flows.day", "run one day through the whole flow"),
+    "backfill": ("flows.backfill", "run several days, in order"),
+    "plan": ("flows.plan", "show what a run would do; writes nothing"),
+    "status": ("flows.status", "show which days are done, incomplete, missing or failed"),
+    "late": ("flows.late", "fail when a day has not come by its hour, for a schedule"),
+    "explain": ("flows.explain", "tell one record's whole story"),
     "land": ("loaders.__main__", "land a day's files, without the flow"),
-    "new": ("loaders.scaffold", "what a new entity needs, from a sample of its files"),
-    "export": ("loaders.export", "a table as .xlsx, .csv or .parquet"),
-    "forget": ("flows.forget", "a person, erased from all that is kept and from what lands later"),
-    "prove": ("flows.prove", "whether what the days built is what they build anew"),
-    "backup": ("loaders.backup", "the whole warehouse as one file"),
-    "restore": ("loaders.restore", "put back what was saved"),
-    "site": ("flows.site", "the pages"),
-    "psql": ("flows.psql", "a prompt in the warehouse"),
+    "new": ("loaders.scaffold", "make what a new entity needs, from a sample of its files"),
+    "export": ("loaders.export", "write a table as .xlsx, .csv or .parquet"),
+    "forget": ("flows.forget", "erase a person from all that is kept and whatever lands later"),
+    "prove": ("flows.prove", "rebuild all days apart and compare"),
+    "backup": ("loaders.backup", "save the whole warehouse as one file"),
+    "restore": ("loaders.restore", "put back what backup saved"),
+    "site": ("flows.site", "write all pages anew"),
+    "psql": ("flows.psql", "open a prompt in the warehouse"),
     "warehouse": ("loaders.warehouse", "start, stop, status, uri or migrate"),
-    "doctor": ("flows.doctor", "whether this machine and the warehouse are in order"),
+    "doctor": ("flows.doctor", "check that this machine and the warehouse are in order"),
 }
 SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
 USAGE = """usage: daybook COMMAND …, and daybook COMMAND --help for its options

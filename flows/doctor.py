@@ -140,7 +140,7 @@ def _spark() -> Iterator[Finding]:
 
 @command(
     "flows.doctor",
-    "Look whether this machine and the warehouse are in order; changes nothing.",
+    "Check that this machine and the warehouse are in order; changes nothing.",
     "example: %(prog)s --json. Exit code 1 where something fails.",
     JSON,
 )

@@ -134,12 +134,12 @@ def print_story(story: dict[str, Any]) -> None:
 
 @command(
     "flows.explain",
-    "Each day's record of a key, what it came to and why, who won, what reads it.",
+    "Each day's record of a key: its outcome, why, which one won, what reads it.",
     "examples: %(prog)s agents 9001; %(prog)s group_memberships GROUP AGENT",
     option("table", help="agents, groups, group_memberships, transactions, cards …"),
-    option("key", nargs="+", help="its key, each part a word"),
-    option("--values", action="store_true", help="show what the fields say, too"),
-    option("--personal", action="store_true", help="with what is declared personal"),
+    option("key", nargs="+", help="its key; of several columns one word each"),
+    option("--values", action="store_true", help="show the fields' values"),
+    option("--personal", action="store_true", help="and personal ones"),
     JSON,
 )
 def main(args: argparse.Namespace) -> None:

@@ -83,10 +83,10 @@ def _make_anew(
     "flows.forget",
     "Erase a person, by the agent's id: from all that landed and was made of it, as a card's user"
     " too, and from whatever lands later. Sums and counts stay. Raw files and backups are yours to"
-    " mend.",
+    " delete.",
     "example: %(prog)s 9001 --dry-run",
     option("id", help="the agent's id"),
-    option("--dry-run", action="store_true", help="only say how many rows it concerns"),
+    option("--dry-run", action="store_true", help="only say how many rows"),
     option("--yes", action="store_true", help="don't ask"),
     JSON,
 )

@@ -62,9 +62,9 @@ def _hour(text: str) -> time:
 
 @command(
     "flows.late",
-    "Whether a day has come by its hour: 0 in time, 1 late.",
+    "Whether a day has come by its hour: exit code 0 in time, 1 late.",
     "example: %(prog)s --by 06:00",
-    option("--by", required=True, metavar="HH:MM", help="hour, UTC, of the day after the day"),
+    option("--by", required=True, metavar="HH:MM", help="time (UTC) on the day after"),
     option("--day", metavar="DAY", help="a date (default: yesterday, in UTC)"),
 )
 def main(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from flows.options import Options
 from flows.report import wrapped
 from loaders import warehouse
-from loaders.arguments import JSON, add_day, add_reading, command, option
+from loaders.arguments import ALLOW_SHRINK, JSON, add_day, add_reading, command
 from loaders.days import parse_day
 from loaders.plan import unused
 from loaders.preview import Preview, preview_day
@@ -59,7 +59,7 @@ def _nonzero(counts: dict[str, int]) -> str:
     "example: %(prog)s day2 --data tests/sample. Exit code 1 where it would fail.",
     add_day,
     add_reading,
-    option("--allow-shrink", action="store_true", help="accept a halved snapshot"),
+    ALLOW_SHRINK,
     JSON,
 )
 def main(args: argparse.Namespace) -> int:

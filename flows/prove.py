@@ -162,7 +162,7 @@ def verdict(proof: Proof) -> str:
     """The proof in a line, with no value of data."""
     compared = f"{proof.tables} tables of {proof.days} days"
     if proof.partings:
-        return f"{len(proof.partings)} of {compared} part from what the days build."
+        return f"{len(proof.partings)} of {compared} differ from what the days build."
     return f"{compared}: what the days built is what they build anew."
 
 
@@ -183,9 +183,9 @@ def as_text(proof: Proof) -> str:
 
 @command(
     "flows.prove",
-    "Build all landed days anew, in schemas of their own that go again, and hold silver,"
-    " quarantine, ledger, group activity and marts against it. Exit code 1 where they part. It"
-    " holds the warehouse meanwhile, and takes as long and as much room as all days.",
+    "Build all landed days anew in temporary schemas, and compare silver, quarantine, ledger,"
+    " group activity and marts. Exit code 1 where they differ. It holds the warehouse meanwhile,"
+    " and takes the time and disk of a first build of all days.",
     "example: %(prog)s --json",
     JSON,
 )

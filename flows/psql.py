@@ -15,7 +15,7 @@ from loaders.session import environment
 def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Open psql on the warehouse, as its owner; what follows goes to psql.",
+        description="Open psql on the warehouse, as its owner; all arguments go to psql.",
         epilog="example: %(prog)s -c 'select * from metrics.row_ledger'",
     )
     _, rest = parser.parse_known_args(argv)

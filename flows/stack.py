@@ -144,7 +144,7 @@ COMMANDS: dict[str, Callable[[], int | None]] = {
 
 @command(
     "flows.stack",
-    "Warehouse, Prefect server and worker on this machine.",
+    "The warehouse, Prefect's server and its worker on this machine.",
     "example: %(prog)s up",
     option("command", choices=COMMANDS, help="what to do"),
 )

@@ -114,7 +114,7 @@ def print_status(status: dict[str, Any]) -> None:
     "flows.status",
     "Which days are done, incomplete, missing or failed; the last runs; the lock.",
     "example: %(prog)s --limit 20",
-    option("--limit", type=int, default=10, help="rows of each (default 10)"),
+    option("--limit", type=int, default=10, help="days and runs shown (default: 10)"),
     JSON,
 )
 def main(args: argparse.Namespace) -> None:

@@ -37,7 +37,9 @@ def option(*names: str, **about: Any) -> Adds:
     return lambda parser: parser.add_argument(*names, **about)
 
 
-JSON = option("--json", action="store_true", help="for a program")
+JSON = option("--json", action="store_true", help="print JSON")
+HALVED = "accept a snapshot that loses, or switches off, more than half"
+ALLOW_SHRINK = option("--allow-shrink", action="store_true", help=HALVED)
 
 
 def add_day(parser: argparse.ArgumentParser) -> None:
@@ -45,25 +47,24 @@ def add_day(parser: argparse.ArgumentParser) -> None:
     either = parser.add_mutually_exclusive_group(required=True)
     about: Any = {"metavar": "DAY", "default": argparse.SUPPRESS}
     either.add_argument("day", nargs="?", help="2026-01-05, or day1 to day9999", **about)
-    either.add_argument("--day", help="the same, by name", **about)
+    either.add_argument("--day", help="the same, as an option", **about)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """The options of reading raw files, with or without Spark."""
     add = parser.add_argument
     add("--data", metavar="PATH", help="folder that holds the days (default: DATA_BASE_PATH)")
-    add("--sources", metavar="FILE", help="how files differ from the declared (DAYBOOK_SOURCES)")
-    add("--allow-empty", action="store_true", help="accept an empty list of a snapshot")
+    add("--sources", metavar="FILE", help="overlay: how your files differ (DAYBOOK_SOURCES)")
+    add("--allow-empty", action="store_true", help="accept a snapshot without records")
 
 
 def add_landing(parser: argparse.ArgumentParser) -> None:
     """The options of landing, those of reading among them."""
     add_reading(parser)
     add = parser.add_argument
-    add("--workers", type=int, default=1, metavar="N", help="processes that read big files")
-    add("--force", action="store_true", help="land files that did not change, too")
-    shrink = "accept a list that has, or leaves on, not half of what the earlier day did"
-    add("--allow-shrink", action="store_true", help=shrink)
+    add("--workers", type=int, default=1, metavar="N", help="processes that share big files")
+    add("--force", action="store_true", help="land unchanged files too")
+    ALLOW_SHRINK(parser)
 
 
 def data_path(data: str | None) -> str:

@@ -101,8 +101,8 @@ def _sheet_cell(value: Any) -> Any:
     "Write a table of silver, quarantine, marts or metrics to a file for people.",
     "example: %(prog)s marts.unused_access --to unused.xlsx",
     option("table", help="marts.unused_access, silver.agents, quarantine.cards …"),
-    option("--to", required=True, metavar="FILE", help="its ending says the format"),
-    option("--personal", action="store_true", help="with what is declared personal"),
+    option("--to", required=True, metavar="FILE", help="what to write: .xlsx, .csv or .parquet"),
+    option("--personal", action="store_true", help="with what is declared personal (pii)"),
 )
 def main(args: argparse.Namespace) -> None:
     warehouse.wake()

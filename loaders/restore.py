@@ -84,8 +84,8 @@ def restore(file: Path, *, replace: bool = False) -> None:
     "loaders.restore",
     "Put back what daybook backup saved, also on a newer PostgreSQL.",
     "example: %(prog)s warehouse.backup",
-    option("file", type=Path),
-    option("--replace", action="store_true", help="also where something has landed: that goes"),
+    option("file", type=Path, help="what daybook backup wrote"),
+    option("--replace", action="store_true", help="in place of what the warehouse holds"),
 )
 def main(args: argparse.Namespace) -> None:
     warehouse.wake()

@@ -231,7 +231,7 @@ def _quoted(text: str) -> str:
         metavar="FILE",
         help="a file of it, or a folder of pages: .json, .jsonl, .csv, .parquet or .xlsx",
     ),
-    option("--key", metavar="FIELD", help="what names a record; a,b for several"),
+    option("--key", metavar="FIELD", help="its key; a,b for several columns"),
     option("--delta", action="store_true", help="a day's file has only what is new or changed"),
     option("--encoding", default="utf-8", help="of a text file, when not UTF-8"),
 )
