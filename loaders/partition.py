@@ -12,7 +12,7 @@ from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.forget import eraser_of_landing
 from loaders.ledger import Batch
-from loaders.slices import Slice
+from loaders.raw_file import RawFile
 from loaders.sql import statement
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Leaf(NamedTuple):
     end: tuple[str, int] | None
 
 
-def leaves(shares: Sequence[Sequence[Slice]]) -> list[Leaf]:
+def leaves(shares: Sequence[Sequence[RawFile]]) -> list[Leaf]:
     """A leaf for each share of the files, in the files' order."""
-    begins = [(part.scanned.file.path, part.first or 0) for part, *_ in shares[1:]]
+    begins = [(part.path, part.first or 0) for part, *_ in shares[1:]]
     return [Leaf(number, *ends) for number, ends in enumerate(pairwise([None, *begins, None]))]
 
 
@@ -158,13 +158,13 @@ class NewPartition:
     def _bound(self, edge: tuple[str, int] | None, unbounded: str) -> str:
         return f"{self._literal(edge[0])}, {edge[1]}" if edge else f"{unbounded}, {unbounded}"
 
-    def copy_bytes(self, part: Slice, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
+    def copy_bytes(self, part: RawFile, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
         """COPY a CSV's bytes unparsed; returns the number of rows. psycopg.DataError: refused."""
         self._run(
             "alter sequence landed_rows restart with {first};"
             "alter table {new} alter _source_file set default {path}",
             first=part.first or 1,
-            path=self._literal(part.scanned.file.path),
+            path=self._literal(part.path),
         )
         options = f"header {not part.start}, delimiter {self._literal(self._table.delimiter)}"
         return self._copy(columns, f"{options}, force_null ({_listed(columns)})", pieces)

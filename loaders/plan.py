@@ -14,7 +14,7 @@ from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, entity_files, names_in, unused_files
 from loaders.raw_file import Place, RawFile
-from loaders.readers.formats import Scanned, has_record, scan
+from loaders.readers.formats import has_record, scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import UnreadableError
 from loaders.readers.values import hashed
@@ -32,7 +32,7 @@ class Plan:
 
     table: Table
     day: Day
-    files: tuple[Scanned, ...] | None
+    files: tuple[RawFile, ...] | None
     error: DaybookError | None = None
     prepared: prepared.Prepared | None = None
     may_be_empty: bool = False
@@ -40,9 +40,7 @@ class Plan:
     @property
     def to_read(self) -> tuple[RawFile, ...]:
         """The files that landing reads: the raw ones, or what Spark made of them."""
-        if self.prepared:
-            return self.prepared.rows
-        return tuple(scanned.file for scanned in self.files or ())
+        return self.prepared.rows if self.prepared else self.files or ()
 
     @cached_property
     def fingerprint(self) -> str | None:
@@ -50,7 +48,7 @@ class Plan:
         if self.files is None or (self.error and not self.files):
             return None
         content = {
-            "files": [(one.file.path, one.file.bytes, one.sha256) for one in self.files],
+            "files": [(one.path, one.bytes, one.sha256) for one in self.files],
             # all that the declaration says about how they are read
             "table": astuple(self.table),
             "reader": READER_VERSION,
@@ -91,15 +89,20 @@ def unused(data: str | Path, day: Day, sources: str | Path | None = None) -> dic
     return unused_files(folder, declared_tables(sources).values())
 
 
+def _scan_all(files: list[RawFile], table: Table) -> list[RawFile]:
+    mapping = Mapping(table)
+    return [scan(file, mapping) for file in files]
+
+
 def plan_tables(
     folder: Place,
     tables: list[Table],
     day: Day,
     *,
     allow_empty: bool = False,
-    scan: Callable[[list[RawFile], Table], list[Scanned]] | None = None,
+    scan_all: Callable[[list[RawFile], Table], list[RawFile]] = _scan_all,
 ) -> list[Plan]:
-    """As plan_day, for a day's folder and without a warehouse; `scan` scans a table's files."""
+    """As plan_day, for a day's folder and without a warehouse; `scan_all` scans a table's files."""
     if prepared.is_prepared(folder):
         read = prepared.read(folder, tables)
         return [Plan(one.table, day, one.files, one.error, one, allow_empty) for one in read]
@@ -108,7 +111,7 @@ def plan_tables(
         hashed(None)  # a key that is missing is found before anything is looked at
     for table in tables:
         try:
-            plans.append(_plan_table(folder, table, day, allow_empty, scan or _scan_all))
+            plans.append(_plan_table(folder, table, day, allow_empty, scan_all))
         except DaybookError as error:
             if table.required and not isinstance(error, UnreadableError):
                 problems.append(f"{table.name}: {error}")
@@ -127,17 +130,12 @@ def _chosen(names: list[str] | None, sources: str | Path | None) -> list[Table]:
     return [declared[name] for name in dict.fromkeys(names if names is not None else declared)]
 
 
-def _scan_all(files: list[RawFile], table: Table) -> list[Scanned]:
-    mapping = Mapping(table)
-    return [scan(file, mapping) for file in files]
-
-
 def _plan_table(
     folder: Place,
     table: Table,
     day: Day,
     allow_empty: bool,
-    scan: Callable[[list[RawFile], Table], list[Scanned]],
+    scan_all: Callable[[list[RawFile], Table], list[RawFile]],
 ) -> Plan:
     files = entity_files(folder, table)
     if files is None:
@@ -146,10 +144,10 @@ def _plan_table(
             there = ", ".join(names_in(folder)[:10]) or "nothing"
             raise DaybookError(f"it is required, and {folder} has no {names}; there: {there}.")
         return Plan(table, day, None)
-    scanned = tuple(scan(files, table))
+    scanned = tuple(scan_all(files, table))
     may_be_empty = allow_empty or table.kind == "delta"
     must_have_records = table.required and not may_be_empty
-    if must_have_records and not any(has_record(found, Mapping(table)) for found in scanned):
+    if must_have_records and not any(has_record(file, Mapping(table)) for file in scanned):
         raise DaybookError(
             f"{folder}: no record in its files. An empty list would switch everything off; "
             "if that is right, land it with --allow-empty."

@@ -18,7 +18,6 @@ from typing import Any
 from loaders import s3
 from loaders.errors import DaybookError
 from loaders.raw_file import Format, Place, RawFile, naming_errors_of, opened, versions
-from loaders.readers.formats import Scanned
 from loaders.readers.rows import PIECE, Observed, UnreadableError
 from loaders.schema import Table
 from loaders.tally import Read
@@ -36,7 +35,7 @@ class Prepared:
     written, without endings, relative to the day's folder; `rows` and `rejected`: its files."""
 
     table: Table
-    files: tuple[Scanned, ...] | None
+    files: tuple[RawFile, ...] | None
     error: UnreadableError | None = None
     read: Read = field(default_factory=Read)
     parts: tuple[str, ...] = ()
@@ -64,8 +63,7 @@ class Prepared:
         return {
             "name": self.table.name,
             "declared": described(self.table),
-            "files": files
-            and [[one.file.path, one.file.format, one.file.bytes, one.sha256] for one in files],
+            "files": files and [[one.path, one.format, one.bytes, one.sha256] for one in files],
             "error": error and [error.public, error.begins],
             "rejected": self.read.rejected,
             "repaired": self.read.repaired,
@@ -149,7 +147,7 @@ def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepare
     if entry["files"] is None:
         return Prepared(table, None)
     files = tuple(
-        Scanned(RawFile(path, folder / path, form, False, size, 0), digest)
+        RawFile(path, folder / path, form, False, size, 0, sha256=digest)
         for path, form, size, digest in entry["files"]
     )
     observed = Observed(absent=set(entry["missing"]), unknown=set(entry["unknown"]))

@@ -89,7 +89,7 @@ def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
     preview = partial(Preview, table.name, table.required)
     if plan.files is None:
         return preview("dropped" if has_partition(conn, table.name, day) else "absent")
-    preview = partial(preview, files=tuple(scanned.file.path for scanned in plan.files))
+    preview = partial(preview, files=tuple(file.path for file in plan.files))
     landed, before = ledger.landed_days(conn, table.name, day)
     if unchanged(plan, landed):
         return preview("unchanged")

@@ -25,8 +25,16 @@ LOCALLY = {FileNotFoundError: "it is no longer there", PermissionError: "no perm
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file; `path` is relative to the day's folder. `bytes`, `mtime_ns` and (on S3) `etag`
-    are those of the listing."""
+    """A raw file, or a slice of one. `path` is relative to the day's folder. `bytes`, `mtime_ns`
+    and (on S3) `etag` are the whole file's, as it was listed.
+
+    Its scan fills in `sha256`; `header`, the names of a CSV, a sheet or a Parquet file, None for
+    JSON and an empty file; `streamed`, the columns into which COPY reads the file's own bytes, None
+    when it is parsed. `records`: their number, None until they are counted.
+
+    A slice has the bytes from `start` to `end` (None: the file's end), and the number of its
+    `first` record (0: a CSV's header), which is None for a whole file.
+    """
 
     path: str
     location: Place
@@ -35,6 +43,18 @@ class RawFile:
     bytes: int
     mtime_ns: int
     etag: str | None = None
+    sha256: str = ""
+    header: tuple[str, ...] | None = None
+    streamed: tuple[str, ...] | None = None
+    records: int | None = None
+    start: int = 0
+    end: int | None = None
+    first: int | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of bytes, those of the slice alone."""
+        return (self.bytes if self.end is None else self.end) - self.start
 
 
 class Stream(io.RawIOBase):
@@ -60,17 +80,15 @@ def opened(
     file: RawFile,
     on_read: Callable[[int], None] = lambda size: None,
     encoding: str = "utf-8",
-    start: int = 0,
-    end: int | None = None,
 ) -> Iterator[IO[bytes]]:
-    """The file's content as a stream, unzipped and in UTF-8, or its bytes from `start` to `end`.
-    `on_read` is called with the number of bytes read from disk.
+    """The content of a file or a slice as a stream, unzipped and in UTF-8. `on_read` is called with
+    the number of bytes read from disk.
 
     Bytes that are wrong in a one-byte `encoding` stay as they are, for the reader to repair.
     DaybookError naming the file when it can't be opened or is cut.
     """
-    left = sys.maxsize if end is None else end - start
-    with naming_errors_of(file.location), _bytes_of(file, start) as raw:
+    left = sys.maxsize if file.end is None else file.size
+    with naming_errors_of(file.location), _bytes_of(file, file.start) as raw:
 
         def counted(size: int) -> bytes:
             nonlocal left
@@ -96,7 +114,7 @@ def opened(
                     ) from None
 
             stream = Stream(in_utf8)
-        yield io.BufferedReader(stream, s3.READ if start else READ)
+        yield io.BufferedReader(stream, s3.READ if file.start else READ)
 
 
 def seekable(file: RawFile) -> Any:

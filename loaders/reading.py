@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from loaders.errors import DaybookError
 from loaders.partition import NewPartition
 from loaders.plan import Plan
+from loaders.raw_file import RawFile, opened
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.formats import read_pieces
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import KeylessError, Observed, Reject, UnreadableError
-from loaders.slices import Slice, opened_slice
 from loaders.tally import Read, Rejects
 
 # Among many files a CSV below this is parsed: a COPY of its own would cost more.
@@ -35,10 +34,10 @@ class Reading:
         self,
         plan: Plan,
         tell: Callable[[int, int], None] = lambda size, rows: None,
-        parts: Sequence[Slice] | None = None,
+        parts: Sequence[RawFile] | None = None,
     ) -> None:
         self.plan = plan
-        self.parts = parts or [Slice(scanned) for scanned in plan.files or ()]
+        self.parts = parts or plan.files or ()
         self.mapping = Mapping(plan.table)
         self.tell, self._bytes_read, self._rows_read = tell, 0, 0
         self._most_rejects = _most_rejects(plan)
@@ -48,7 +47,7 @@ class Reading:
         """Start from the beginning: nothing has been read."""
         self.rejects = Rejects()
         self.read = Read(observed=Observed(put_aside=self._put_aside))
-        headers = {scanned.header for scanned in self.plan.files or () if scanned.header}
+        headers = {file.header for file in self.plan.files or () if file.header}
         for header in headers:
             self.mapping.header(header).note(self.read.observed)
 
@@ -74,55 +73,51 @@ class Reading:
             return
         parsed = []
         for part in self.parts:
-            if part.scanned.streamed and part.bytes > smallest:
-                self._copy_unparsed(partition, part, part.scanned.streamed)
+            if part.streamed and part.size > smallest:
+                self._copy_unparsed(partition, part, part.streamed)
             else:
                 parsed.append(part)
         if parsed:
             self.read.landed += partition.copy_pieces(self.pieces(parsed))
 
-    def pieces(self, parts: Iterable[Slice]) -> Iterator[bytes]:
+    def pieces(self, parts: Iterable[RawFile]) -> Iterator[bytes]:
         """The rows of the parts as CSV for COPY; DaybookError for a part that can't land."""
         for part in parts:
             self._part = part
-            path = part.scanned.file.path
             rows, rejected_before = 0, self.read.rejected
-            opening = partial(opened_slice, part, self.plan.table.encoding, self._on_read)
+            pieces = read_pieces(part, self.mapping, self.read.observed, self._on_read)
             try:
-                for piece, count in read_pieces(
-                    part.scanned, self.mapping, self.read.observed, opening, part.first
-                ):
+                for piece, count in pieces:
                     rows += count
                     self._on_read(0, count)
                     yield piece
-                self.read.keyed.add(path)
+                self.read.keyed.add(part.path)
             except KeylessError as error:
                 if part.first is None:
                     raise
-                self.read.keyless.setdefault(path, error)
-            if part.scanned.file.format in SEEKABLE:
-                self._on_read(part.bytes)
+                self.read.keyless.setdefault(part.path, error)
+            if part.format in SEEKABLE:
+                self._on_read(part.size)
             # one file of no bytes may be an empty list; among others it is a page that was lost
             may_be_blank = self.plan.may_be_empty and len(self.plan.files or ()) == 1
             if self.read.observed.blank and not may_be_blank:
-                is_sheet = part.scanned.file.format == "xlsx"
+                is_sheet = part.format == "xlsx"
                 what = "its first sheet is empty" if is_sheet else "it has no bytes: fetch it again"
-                raise UnreadableError(f"{path}: {what}. Nothing was replaced.")
+                raise UnreadableError(f"{part.path}: {what}. Nothing was replaced.")
             self._count(part, rows + self.read.rejected - rejected_before)
 
     def _copy_unparsed(
-        self, partition: NewPartition, part: Slice, columns: tuple[str, ...]
+        self, partition: NewPartition, part: RawFile, columns: tuple[str, ...]
     ) -> None:
         import psycopg
 
-        path, delimiter = part.scanned.file.path, self.plan.table.delimiter
-        habits = self.mapping.habits_of(columns)
-        names = part.scanned.header or ()
-        count = QuickCount(path, delimiter, habits, names=names, header=not part.start)
+        delimiter, habits = self.plan.table.delimiter, self.mapping.habits_of(columns)
+        names = part.header or ()
+        count = QuickCount(part.path, delimiter, habits, names=names, header=not part.start)
 
         def pieces() -> Iterator[bytes]:
             reported = 0
-            with opened_slice(part, on_read=self._on_read) as stream:
+            with opened(part, self._on_read) as stream:
                 while piece := stream.read(PIECE):
                     yield piece
                     count.add(piece)  # while Postgres is at work
@@ -137,15 +132,13 @@ class Reading:
         if rows != count.records():
             raise MustBeParsed
         self.read.landed += rows
-        self.read.keyed.add(path)
+        self.read.keyed.add(part.path)
         self._count(part, rows)
 
-    def _count(self, part: Slice, read: int) -> None:
-        path = part.scanned.file.path
-        counted = part.scanned.records if part.records is None else part.records
-        if counted not in (None, read):
-            raise DaybookError(f"{path}: {counted} records counted, {read} read.")
-        self.read.records[path] += read
+    def _count(self, part: RawFile, read: int) -> None:
+        if part.records not in (None, read):
+            raise DaybookError(f"{part.path}: {part.records} records counted, {read} read.")
+        self.read.records[part.path] += read
 
     def _on_read(self, size: int, rows: int = 0) -> None:
         self._bytes_read += size
@@ -154,8 +147,8 @@ class Reading:
 
     def _put_aside(self, reject: Reject) -> None:
         """Keep a reject. DaybookError once the rest of the files can't get below the limit."""
-        path, raw = self._part.scanned.file.path, "" if self.plan.table.hashes else reject.raw
-        columns = [path, reject.number, reject.reason, raw, reject.landed]
+        raw = "" if self.plan.table.hashes else reject.raw
+        columns = [self._part.path, reject.number, reject.reason, raw, reject.landed]
         self.rejects.add(json.dumps(columns) + "\n")
         self.read.rejected += not reject.landed
         self.read.repaired += reject.landed
@@ -166,12 +159,12 @@ class Reading:
         """The files as the ledger keeps them, each with its number of records."""
         return [
             {
-                "path": scanned.file.path,
-                "bytes": scanned.file.bytes,
-                "sha256": scanned.sha256,
-                "records": self.read.records.get(scanned.file.path, scanned.records),
+                "path": file.path,
+                "bytes": file.bytes,
+                "sha256": file.sha256,
+                "records": self.read.records.get(file.path, file.records),
             }
-            for scanned in self.plan.files or ()
+            for file in self.plan.files or ()
         ]
 
     def check(self) -> None:
@@ -202,8 +195,8 @@ class Reading:
 def _most_rejects(plan: Plan) -> float:
     """The number of rejects that is too many even if the files have the most records they can."""
     share, most_records = plan.table.max_reject_share, 0.0
-    for scanned in plan.files or ():
-        if scanned.file.compressed or scanned.file.format in SEEKABLE or share == 1:
+    for file in plan.files or ():
+        if file.compressed or file.format in SEEKABLE or share == 1:
             return math.inf
-        most_records += scanned.file.bytes / (len(scanned.header or ()) or SHORTEST)
+        most_records += file.bytes / (len(file.header or ()) or SHORTEST)
     return max(REJECTS_OF_FAILED, most_records * share / (1 - share))

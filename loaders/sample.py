@@ -92,9 +92,9 @@ def _delimited(table: Table, file: RawFile) -> Table:
 def _records(files: list[RawFile], table: Table) -> Iterator[dict[str, Any]]:
     mapping = Mapping(table)
     for file in files:
-        scanned = scan(file, mapping)
-        names = scanned.header or ()
-        for piece, _ in read_pieces(scanned, mapping, Observed()):
+        file = scan(file, mapping)
+        names = file.header or ()
+        for piece, _ in read_pieces(file, mapping, Observed()):
             for *_, extra, _path, _number in csv.reader(io.StringIO(piece.decode(), newline="")):
                 record = decode(extra, 0)[0]
                 record = record if isinstance(record, dict) else {}

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import IO
 
-from loaders.raw_file import opened
+from loaders.raw_file import RawFile, opened
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.csv_file import BLANK
-from loaders.readers.formats import Scanned
 from loaders.readers.json_blocks import PAGE, decode
 from loaders.readers.rows import NUL
 from loaders.schema import Table
@@ -35,72 +32,54 @@ _MORE_FOLLOWS = re.compile(rb"\}[ \t\r]*[^ \t\r\n,}\]]")
 _ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")
 
 
-@dataclass(frozen=True)
-class Slice:
-    """Some bytes of a file; with `end` None, to its end. `first` is the number of their first
-    record, 0 for a CSV's header, and `records` their number; None where the slice is the file."""
-
-    scanned: Scanned
-    start: int = 0
-    end: int | None = None
-    first: int | None = None
-    records: int | None = None
-
-    @property
-    def bytes(self) -> int:
-        return (self.scanned.file.bytes if self.end is None else self.end) - self.start
-
-
 # Calls `look` for each slice.
-Counted = Callable[[list[Slice], Table], list[int | None]]
+Counted = Callable[[list[RawFile], Table], list[int | None]]
 
 
-def cut(scanned: Scanned, table: Table) -> list[Slice]:
-    """A file's slices, without numbers; a single one when it is small or can't be cut."""
-    file = scanned.file
+def cut(file: RawFile, table: Table) -> list[RawFile]:
+    """A file's slices, without numbers; the file itself when it is small or can't be cut."""
     is_plain = not file.compressed and table.encoding == "utf-8"
-    has_lines = scanned.header is not None if file.format == "csv" else file.format == "json"
+    has_lines = file.header is not None if file.format == "csv" else file.format == "json"
     ends = [0]
     while is_plain and has_lines and (table.records or PAGE)[0].isascii():
         if (at := ends[-1] + SLICE) >= file.bytes:
             break
-        with opened(file, start=at, end=min(at + LINE_LIMIT, file.bytes)) as stream:
+        with opened(replace(file, start=at, end=min(at + LINE_LIMIT, file.bytes))) as stream:
             last = stream.readline()
         if (end := at + len(last)) >= file.bytes:
             break
         if not last.endswith(b"\n"):
-            return [Slice(scanned)]
+            return [file]
         ends.append(end)
-    if len(ends) == 1:
-        return [Slice(scanned)]
-    return [Slice(scanned, *place) for place in pairwise([*ends, file.bytes])]
+    places = pairwise([*ends, file.bytes]) if ends[1:] else ()
+    return [replace(file, start=start, end=end) for start, end in places] or [file]
 
 
-def look(part: Slice, table: Table) -> int | None:
+def look(part: RawFile, table: Table) -> int | None:
     """The number of records in a slice (a CSV's header counts); None when that is in doubt."""
-    with opened_slice(part) as stream:
-        data = stream.read(part.bytes)
+    with opened(part) as stream:
+        data = stream.read(part.size)
     data = data if part.start else data.removeprefix(_BOM)
-    if part.scanned.file.format == "csv":
+    if part.format == "csv":
         return _csv_lines(data, table.delimiter) or None
     return _json_lines(data, table.records or PAGE) or None
 
 
-def numbered(parts: list[Slice], counts: list[int | None]) -> list[Slice]:
+def numbered(parts: list[RawFile], counts: list[int | None]) -> list[RawFile]:
     """A file's slices with the numbers of their records; if a count is in doubt, the whole file."""
-    number = 0 if parts[0].scanned.file.format == "csv" else 1
+    number = 0 if parts[0].format == "csv" else 1
     slices = []
     for part, count in zip(parts, counts, strict=True):
         if count is None:
-            return [Slice(part.scanned)]
+            return [replace(part, start=0, end=None)]
         slices.append(replace(part, first=number, records=count - (number == 0)))
         number += count
     return slices
 
 
-def slices_of(files: Sequence[Scanned], table: Table, counted: Counted) -> list[list[Slice]]:
+def slices_of(files: Sequence[RawFile], table: Table, counted: Counted) -> list[list[RawFile]]:
     """Each file's slices; where there are several, with numbers."""
-    cuts = [cut(scanned, table) for scanned in files]
+    cuts = [cut(file, table) for file in files]
     counts = iter(counted([part for parts in cuts if parts[1:] for part in parts], table))
     return [
         numbered(parts, [next(counts) for _ in parts]) if parts[1:] else parts for parts in cuts
@@ -108,18 +87,18 @@ def slices_of(files: Sequence[Scanned], table: Table, counted: Counted) -> list[
 
 
 def shares(
-    files: Sequence[Scanned], table: Table, workers: int, counted: Counted
-) -> list[list[Slice]]:
+    files: Sequence[RawFile], table: Table, workers: int, counted: Counted
+) -> list[list[RawFile]]:
     """The slices that each of so many workers reads, in the files' order."""
     if workers == 1:
-        return [[Slice(scanned) for scanned in files]]
-    dealt: list[list[Slice]] = [[] for _ in range(workers)]
+        return [[*files]]
+    dealt: list[list[RawFile]] = [[] for _ in range(workers)]
     total, done = _weight(files), 0
     for parts in slices_of(files, table, counted):
         for part in parts:
-            middle = done + (part.bytes + OPENING) // 2
+            middle = done + (part.size + OPENING) // 2
             share = dealt[min(middle * workers // total, workers - 1)]
-            done += part.bytes + OPENING
+            done += part.size + OPENING
             if part.start and share:  # neighbours in one share become one slice
                 before = share.pop()
                 records = (before.records or 0) + (part.records or 0)
@@ -128,20 +107,13 @@ def shares(
     return [share for share in dealt if share]
 
 
-def workers_for(files: Sequence[Scanned], workers: int) -> int:
+def workers_for(files: Sequence[RawFile], workers: int) -> int:
     """How many workers, of those at hand, are worth their cost for these files."""
     return max(1, min(workers, _weight(files) // WORTH))
 
 
-def _weight(files: Sequence[Scanned]) -> int:
-    return sum(scanned.file.bytes + OPENING for scanned in files)
-
-
-def opened_slice(
-    part: Slice, encoding: str = "utf-8", on_read: Callable[[int], None] = lambda size: None
-) -> AbstractContextManager[IO[bytes]]:
-    """The slice's bytes as a stream; see `opened`."""
-    return opened(part.scanned.file, on_read, encoding, part.start, part.end)
+def _weight(files: Sequence[RawFile]) -> int:
+    return sum(file.bytes + OPENING for file in files)
 
 
 def _csv_lines(data: bytes, delimiter: str) -> int:

@@ -27,9 +27,10 @@ from loaders.errors import DaybookError
 from loaders.ledger import Batch
 from loaders.partition import Leaf, NewPartition, leaves
 from loaders.plan import Plan
+from loaders.raw_file import RawFile
 from loaders.reading import Reading
 from loaders.schema import Table
-from loaders.slices import Slice, look, shares
+from loaders.slices import look, shares
 from loaders.sources import PROJECT
 from loaders.tally import Read, Rejects
 
@@ -124,13 +125,13 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
 
 
 def _counted(
-    threads: ThreadPoolExecutor, workers: Sequence[Worker], parts: list[Slice], table: Table
+    threads: ThreadPoolExecutor, workers: Sequence[Worker], parts: list[RawFile], table: Table
 ) -> list[int | None]:
     """Count each slice's records. A process that is done takes the next, so that none waits."""
     counts: list[int | None] = [None] * len(parts)
     left = iter(enumerate(parts))
 
-    def look_at(count: Callable[[Slice], int | None]) -> None:
+    def look_at(count: Callable[[RawFile], int | None]) -> None:
         for place, part in left:
             counts[place] = count(part)
 
@@ -148,12 +149,12 @@ def _counted(
 # result in a list.
 
 
-def _look(_parent: Connection, part: Slice, table: Table) -> int | None:
+def _look(_parent: Connection, part: RawFile, table: Table) -> int | None:
     return look(part, table)
 
 
 def _land(
-    parent: Connection, leaf: Leaf, share: list[Slice], plan: Plan, batch: Batch
+    parent: Connection, leaf: Leaf, share: list[RawFile], plan: Plan, batch: Batch
 ) -> tuple[Read, Exception | None]:
     """Land a share; the reading's result, and the error that ended it or None."""
     reading = Reading(plan, lambda *read: parent.send(read), share)

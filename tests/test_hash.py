@@ -16,7 +16,6 @@ from loaders.__main__ import main as land
 from loaders.days import parse_day
 from loaders.errors import UsageError
 from loaders.plan import plan_tables
-from loaders.slices import Slice
 from loaders.sources import declared_tables
 from loaders.spark import tasks
 from tests.silver_world import World, transaction
@@ -108,7 +107,7 @@ def test_spark_writes_none_either_and_another_key_lands_a_day_again(world, tmp_p
     before = plan_tables(day, [table], parse_day("day1"))
     fingerprint = before[0].fingerprint
     (tmp_path / "out/stg_agents").mkdir(parents=True)
-    tasks.read([Slice(before[0].files[0])], before[0], tmp_path / "out")  # type: ignore[index]
+    tasks.read([before[0].files[0]], before[0], tmp_path / "out")  # type: ignore[index]
     written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
     packed = pyarrow.CompressedInputStream
     texts = [

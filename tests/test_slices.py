@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
 from loaders import slices
 from loaders.raw_file import RawFile
-from loaders.readers.formats import Scanned, read_pieces, scan
+from loaders.readers.formats import read_pieces, scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import KeylessError, Observed, Row, UnreadableError
 from loaders.schema import Table
-from loaders.slices import LINE_LIMIT, Slice, cut, look, opened_slice
+from loaders.slices import LINE_LIMIT, cut, look
 from loaders.sources import declared_tables
 from tests.copied import rows_of
 from tests.hard_day import LINES, PLAIN_LINE, REFUSED, WHOLE, generated, one_each
@@ -25,8 +24,8 @@ ROLES = Mapping(declared_tables()["stg_roles"])
 
 
 @pytest.fixture
-def scanned(tmp_path) -> Callable[..., Scanned]:
-    def written(name: str, content: Any, mapping: Mapping = MAPPING) -> Scanned:
+def scanned(tmp_path) -> Callable[..., RawFile]:
+    def written(name: str, content: Any, mapping: Mapping = MAPPING) -> RawFile:
         path = write(tmp_path, name, content)
         form: Any = "csv" if ".csv" in name else "json"
         about = path.stat()
@@ -37,26 +36,25 @@ def scanned(tmp_path) -> Callable[..., Scanned]:
     return written
 
 
-def slices_of(scanned: Scanned, mapping: Mapping = MAPPING) -> tuple[list[Slice], int | None]:
+def slices_of(file: RawFile, mapping: Mapping = MAPPING) -> tuple[list[RawFile], int | None]:
     """A file's slices, and how many records were counted in them."""
 
-    def counted(parts: list[Slice], table: Table) -> list[int | None]:
+    def counted(parts: list[RawFile], table: Table) -> list[int | None]:
         return [look(part, table) for part in parts]
 
-    [parts] = slices.slices_of([scanned], mapping.table, counted)
+    [parts] = slices.slices_of([file], mapping.table, counted)
     first, records = parts[-1].first, parts[-1].records
     return parts, None if first is None or records is None else first + records - 1
 
 
-def read(parts: list[Slice], mapping: Mapping = MAPPING) -> tuple[list[Any], Any, str]:
+def read(parts: list[RawFile], mapping: Mapping = MAPPING) -> tuple[list[Any], Any, str]:
     """The records, the fields that were found, and what is said of the error that ended it."""
     records: list[Any] = []
     every, keyless, error = Observed(), [], ""
     for part in parts:
         found = Observed(put_aside=records.append)
         try:
-            opening = partial(opened_slice, part)
-            for piece, _ in read_pieces(part.scanned, mapping, found, opening, part.first):
+            for piece, _ in read_pieces(part, mapping, found):
                 records += rows_of(piece)
         except KeylessError as failure:
             keyless.append(failure.public)
@@ -75,8 +73,8 @@ def test_a_file_of_lines_is_the_same_in_slices(scanned, monkeypatch, name, size)
     monkeypatch.setattr(slices, "SLICE", size)
     file = scanned(name, LINES[name])
     parts, counted = slices_of(file)
-    assert len(parts) > 1 or file.file.bytes < size
-    whole = read([Slice(file)])
+    assert len(parts) > 1 or file.bytes < size
+    whole = read([file])
     assert read(parts) == whole
     assert counted in (None, whole[0][-1].number)
 
@@ -85,7 +83,7 @@ def test_a_file_of_lines_is_the_same_in_slices(scanned, monkeypatch, name, size)
 def test_a_file_in_doubt_is_read_whole(scanned, monkeypatch, name):
     monkeypatch.setattr(slices, "SLICE", 700)
     file = scanned(name, WHOLE[name])
-    assert slices_of(file) == ([Slice(file)], None)
+    assert slices_of(file) == ([file], None)
 
 
 def test_a_slice_of_one_odd_line_is_read_as_in_the_whole_file(scanned, monkeypatch):
@@ -95,7 +93,7 @@ def test_a_slice_of_one_odd_line_is_read_as_in_the_whole_file(scanned, monkeypat
             monkeypatch.setattr(slices, "SLICE", len(content[0]) - 1)
             file = scanned("t.json", b"\n".join(content))
             parts, _ = slices_of(file)
-            assert read(parts) == read([Slice(file)]), line
+            assert read(parts) == read([file]), line
 
 
 def test_an_error_at_the_end_of_a_file_is_that_of_its_last_slice(scanned, monkeypatch):
@@ -103,20 +101,20 @@ def test_an_error_at_the_end_of_a_file_is_that_of_its_last_slice(scanned, monkey
     cut_off = scanned("roles.jsonl", REFUSED["roles.jsonl"], ROLES)
     parts, counted = slices_of(cut_off, ROLES)
     assert counted == 901
-    assert read(parts, ROLES) == read([Slice(cut_off)], ROLES)
+    assert read(parts, ROLES) == read([cut_off], ROLES)
     assert "ends in the middle" in read(parts, ROLES)[2]
     # a broken line further up is no end, though no line end follows the last
     open_line = scanned("t.jsonl", b"\n".join([b'{"id":"t', *[PLAIN_LINE] * 99]))
     parts, counted = slices_of(open_line)
     assert counted == 100 and len(parts) > 1
-    assert read(parts) == read([Slice(open_line)])
+    assert read(parts) == read([open_line])
     assert read(parts)[2] == ""
     ragged = scanned("t.csv", "transaction_id,user_name\n" + "t,x\n" * 900 + "t")
     parts, counted = slices_of(ragged)
     assert counted == 901
     assert "it ends inside record 901, without a line end" in read(parts)[2]
     keyless = scanned("t.jsonl", '{"name": "B"}\n' * 900)
-    assert read(slices_of(keyless)[0])[2] == read([Slice(keyless)])[2] != ""
+    assert read(slices_of(keyless)[0])[2] == read([keyless])[2] != ""
 
 
 def test_a_file_is_cut_where_a_line_ends(scanned, monkeypatch):

@@ -111,7 +111,7 @@ def hard(tmp_path_factory) -> tuple[Path, Path, set[str]]:
 
     def noted(*arguments: Any) -> Any:
         for parts in cut(*arguments):
-            sliced.update(part.scanned.file.path for part in parts if part.end is not None)
+            sliced.update(part.path for part in parts if part.end is not None)
             yield parts
 
     with pytest.MonkeyPatch.context() as patch:

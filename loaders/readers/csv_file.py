@@ -94,17 +94,15 @@ def records_of(
             yield text, fields, open_quote
 
 
-def read_csv(
-    file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header, first: int = 0
-) -> Records:
-    """The records of a CSV that is parsed here. `first`: the number of the first record in the
-    stream, 0 being the header.
+def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header) -> Records:
+    """The records of a CSV, or of a slice of one, that is parsed here.
 
     UnreadableError when it ends inside a record; DaybookError when there are not as many records
     as `Count` finds.
     """
     count = Count(file.path, mapping.table.delimiter)
-    names, number = list(header.names), first
+    names = list(header.names)
+    first = number = file.first or 0
 
     def counted(size: int) -> bytes:
         data = stream.read(size)

@@ -28,21 +28,19 @@ _UNSTORABLE = re.compile(
 ).search
 
 
-def read_json(
-    file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Observed, first: int | None = None
-) -> Pieces:
-    """The file's records as bytes for COPY; rejects go to `observed`. With `first` the stream is
-    some of the file's lines, each one record, and `first` is the number of the first.
+def read_json(file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Observed) -> Pieces:
+    """The file's records as bytes for COPY; rejects go to `observed`. Of a slice each line is one
+    record.
 
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
     records has the key.
     """
-    window, reader = Window(file, stream), Reader(mapping, observed, file.path, first or 1)
+    window, reader = Window(file, stream), Reader(mapping, observed, file.path, file.first or 1)
     observed.keyed = False
     first_values: list[Any] = []  # of the first block
     try:
         page = mapping.table.records or json_blocks.PAGE
-        for block in json_blocks.blocks_of(window, file, page, lines=first is not None):
+        for block in json_blocks.blocks_of(window, file, page, lines=file.first is not None):
             if not first_values:
                 first_values.append(_first_value(block))
                 if not reader.number:

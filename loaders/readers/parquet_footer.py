@@ -4,6 +4,7 @@ a damaged or encrypted chunk, pyarrow crashes the process; reading its values on
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from loaders.raw_file import RawFile, opened
@@ -48,7 +49,7 @@ def chunks_of(file: RawFile, width: int) -> Iterator[list[Chunk]]:
 
 
 def _footer(file: RawFile, size: int = TAIL) -> bytes:
-    with opened(file, start=max(0, file.bytes - size)) as stream:
+    with opened(replace(file, start=max(0, file.bytes - size))) as stream:
         tail = stream.read()
     length = int.from_bytes(tail[-8:-4], "little") + 8  # with itself and PAR1
     return tail[-length:] if length <= len(tail) or size > TAIL else _footer(file, length)

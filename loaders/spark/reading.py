@@ -18,11 +18,10 @@ from loaders.files import day_folder, unused_files
 from loaders.plan import Plan, plan_tables
 from loaders.prepared import Prepared
 from loaders.raw_file import Place, RawFile, check_unchanged
-from loaders.readers.formats import Scanned, scan
+from loaders.readers.formats import scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import UnreadableError
 from loaders.schema import Table
-from loaders.slices import Slice
 from loaders.sources import declared_tables
 from loaders.spark import tasks
 from loaders.spark.session import session
@@ -93,10 +92,10 @@ def read_day(
     done: list[Prepared] = []
     with session(f"daybook {day}") as spark:
 
-        def scan_all(files: list[RawFile], table: Table) -> list[Scanned]:
+        def scan_all(files: list[RawFile], table: Table) -> list[RawFile]:
             return _spread(spark, partial(tasks.each, partial(scan, mapping=Mapping(table))), files)
 
-        plans = plan_tables(folder, tables, day, allow_empty=allow_empty, scan=scan_all)
+        plans = plan_tables(folder, tables, day, allow_empty=allow_empty, scan_all=scan_all)
         try:
             if isinstance(target, Path):
                 for table in tables:
@@ -113,18 +112,20 @@ def read_day(
     return target
 
 
-def _spread(spark: Any, work: Callable[[list[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
+def _spread(
+    spark: Any, work: Callable[[list[RawFile]], list[Any]], items: Sequence[RawFile]
+) -> list[Any]:
     """The results of `work`, in the items' order; raises the first error among them. Items are
     grouped, a big file or slice alone, and go to the executors unless there is little to read."""
-    groups: list[list[Any]] = []
+    groups: list[list[RawFile]] = []
     size = GROUP_BYTES
     for item in items:
-        if size + item.bytes > GROUP_BYTES or len(groups[-1]) >= GROUP_FILES:
+        if size + item.size > GROUP_BYTES or len(groups[-1]) >= GROUP_FILES:
             groups.append([])
             size = 0
         groups[-1].append(item)
-        size += item.bytes
-    if len(items) < FEW_FILES and sum(item.bytes for item in items) <= READ_HERE:
+        size += item.size
+    if len(items) < FEW_FILES and sum(item.size for item in items) <= READ_HERE:
         answers = list(map(work, groups))
     else:
         answers = spark.parallelize(groups, len(groups)).map(work).collect()
@@ -137,7 +138,7 @@ def _spread(spark: Any, work: Callable[[list[Any]], list[Any]], items: Sequence[
 def _read(spark: Any, target: Place, plan: Plan) -> Prepared:
     """Read a table into files below `target`; returns what the manifest says of it."""
 
-    def counted(cut: list[Slice], table: Table) -> list[int | None]:
+    def counted(cut: list[RawFile], table: Table) -> list[int | None]:
         return _spread(spark, partial(tasks.each, partial(slices.look, table=table)), cut)
 
     read, parts = Read(), []

@@ -10,10 +10,9 @@ from typing import Any
 from loaders.errors import DaybookError
 from loaders.plan import Plan
 from loaders.prepared import REJECTED, ROWS, system_of
-from loaders.raw_file import Place
+from loaders.raw_file import Place, RawFile
 from loaders.reading import Reading
 from loaders.s3 import S3Path, error_of
-from loaders.slices import Slice
 from loaders.tally import Read
 
 
@@ -28,7 +27,7 @@ def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     return answers
 
 
-def read(parts: list[Slice], plan: Plan, folder: Place) -> list[tuple[str, Read] | DaybookError]:
+def read(parts: list[RawFile], plan: Plan, folder: Place) -> list[tuple[str, Read] | DaybookError]:
     """Read slices into a file of rows and one of rejects. Returns the files' name, without ending,
     and what was read; or the error that ended it.
 
