@@ -20,7 +20,6 @@ from loaders.errors import DaybookError
 from loaders.raw_file import Format, Place, RawFile, naming_errors_of, opened, versions
 from loaders.readers.rows import PIECE, Observed, UnreadableError
 from loaders.schema import Table
-from loaders.tally import Read
 
 MANIFEST = "_daybook.json"
 VERSION = 10
@@ -37,7 +36,7 @@ class Prepared:
     table: Table
     files: tuple[RawFile, ...] | None
     error: UnreadableError | None = None
-    read: Read = field(default_factory=Read)
+    read: Observed = field(default_factory=Observed)
     parts: tuple[str, ...] = ()
     rows: tuple[RawFile, ...] = ()
     rejected: tuple[RawFile, ...] = ()
@@ -59,17 +58,17 @@ class Prepared:
 
     def as_json(self) -> dict[str, Any]:
         """The table's entry in the manifest."""
-        observed, files, error = self.read.observed, self.files, self.error
+        read, files, error = self.read, self.files, self.error
         return {
             "name": self.table.name,
             "declared": described(self.table),
             "files": files and [[one.path, one.format, one.bytes, one.sha256] for one in files],
             "error": error and [error.public, error.begins],
-            "rejected": self.read.rejected,
-            "repaired": self.read.repaired,
-            "records": self.read.records,
-            "missing": sorted(observed.missing()),
-            "unknown": sorted(observed.unknown),
+            "rejected": read.rejected,
+            "repaired": read.repaired,
+            "records": read.records,
+            "missing": sorted(read.missing()),
+            "unknown": sorted(read.unknown),
             "parts": self.parts,
         }
 
@@ -150,13 +149,18 @@ def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepare
         RawFile(path, folder / path, form, False, size, 0, sha256=digest)
         for path, form, size, digest in entry["files"]
     )
-    observed = Observed(absent=set(entry["missing"]), unknown=set(entry["unknown"]))
-    counts = (entry["rejected"], entry["repaired"], Counter(entry["records"]))
+    read = Observed(
+        absent=set(entry["missing"]),
+        unknown=set(entry["unknown"]),
+        rejected=entry["rejected"],
+        repaired=entry["repaired"],
+        records=Counter(entry["records"]),
+    )
     return Prepared(
         table,
         files,
         UnreadableError(*entry["error"]) if entry["error"] else None,
-        Read(0, *counts, observed),
+        read,
         tuple(entry["parts"]),
         tuple(_written(folder, part + ROWS, "csv") for part in entry["parts"]),
         tuple(_written(folder, part + REJECTED, "json") for part in entry["parts"]),

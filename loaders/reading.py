@@ -14,8 +14,7 @@ from loaders.raw_file import RawFile, opened
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.formats import read_pieces
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import KeylessError, Observed, Reject, UnreadableError
-from loaders.tally import Read, Rejects
+from loaders.readers.rows import KeylessError, Observed, Reject, Rejects, UnreadableError
 
 # Among many files a CSV below this is parsed: a COPY of its own would cost more.
 SMALL_CSV = 64 << 10
@@ -46,10 +45,10 @@ class Reading:
     def _begin(self) -> None:
         """Start from the beginning: nothing has been read."""
         self.rejects = Rejects()
-        self.read = Read(observed=Observed(put_aside=self._put_aside))
+        self.read = Observed(put_aside=self._put_aside)
         headers = {file.header for file in self.plan.files or () if file.header}
         for header in headers:
-            self.mapping.header(header).note(self.read.observed)
+            self.mapping.header(header).note(self.read)
 
     def copy_into(self, partition: NewPartition) -> None:
         """Fill the partition: COPY takes large plain CSVs unchanged, and all other files parsed. If
@@ -85,13 +84,13 @@ class Reading:
         for part in parts:
             self._part = part
             rows, rejected_before = 0, self.read.rejected
-            pieces = read_pieces(part, self.mapping, self.read.observed, self._on_read)
+            pieces = read_pieces(part, self.mapping, self.read, self._on_read)
             try:
                 for piece, count in pieces:
                     rows += count
                     self._on_read(0, count)
                     yield piece
-                self.read.keyed.add(part.path)
+                self.read.with_key.add(part.path)
             except KeylessError as error:
                 if part.first is None:
                     raise
@@ -100,7 +99,7 @@ class Reading:
                 self._on_read(part.size)
             # one file of no bytes may be an empty list; among others it is a page that was lost
             may_be_blank = self.plan.may_be_empty and len(self.plan.files or ()) == 1
-            if self.read.observed.blank and not may_be_blank:
+            if self.read.blank and not may_be_blank:
                 is_sheet = part.format == "xlsx"
                 what = "its first sheet is empty" if is_sheet else "it has no bytes: fetch it again"
                 raise UnreadableError(f"{part.path}: {what}. Nothing was replaced.")
@@ -132,7 +131,7 @@ class Reading:
         if rows != count.records():
             raise MustBeParsed
         self.read.landed += rows
-        self.read.keyed.add(part.path)
+        self.read.with_key.add(part.path)
         self._count(part, rows)
 
     def _count(self, part: RawFile, read: int) -> None:

@@ -28,11 +28,11 @@ from loaders.ledger import Batch
 from loaders.partition import Leaf, NewPartition, leaves
 from loaders.plan import Plan
 from loaders.raw_file import RawFile
+from loaders.readers.rows import Observed, Rejects
 from loaders.reading import Reading
 from loaders.schema import Table
 from loaders.slices import look, shares
 from loaders.sources import PROJECT
-from loaders.tally import Read, Rejects
 
 if TYPE_CHECKING:
     from psycopg import Connection as Session
@@ -155,7 +155,7 @@ def _look(_parent: Connection, part: RawFile, table: Table) -> int | None:
 
 def _land(
     parent: Connection, leaf: Leaf, share: list[RawFile], plan: Plan, batch: Batch
-) -> tuple[Read, Exception | None]:
+) -> tuple[Observed, Exception | None]:
     """Land a share; the reading's result, and the error that ended it or None."""
     reading = Reading(plan, lambda *read: parent.send(read), share)
     error: Exception | None = None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
@@ -15,6 +19,7 @@ RECORD_LIMIT = 64 << 20
 RAW_TEXT_LIMIT = 1 << 20
 # Field names can be data (a map keyed by ids): the ledger needs some of them, not all.
 UNKNOWN_LIMIT = 100
+IN_MEMORY = 8 << 20  # characters of rejects; more are kept on disk
 PIECE = 1 << 18  # bytes of rows in one piece for COPY
 
 
@@ -67,9 +72,11 @@ def nowhere(_reject: Reject) -> None:
 class Observed:
     """What reading a table's files found besides rows. Rejects go to `put_aside`.
 
-    `never`: the columns without a default that no JSON record had, by their index; None before the
-    first record. `absent`: those that a header lacks. `unknown`: undeclared fields. For the file
-    being read, `keyed`: a record has the key; `blank`: it has no content.
+    `records`: how many, by file. `never`: the columns without a default that no JSON record had, by
+    their index; None before the first record. `absent`: those that a header lacks. `unknown`:
+    undeclared fields. For the file being read, `keyed`: a record has the key; `blank`: it has no
+    content. `with_key`: the files of which a slice has the key; `keyless`: for a slice without it,
+    the file's error.
     """
 
     put_aside: Callable[[Reject], None] = nowhere
@@ -78,12 +85,24 @@ class Observed:
     unknown: set[str] = field(default_factory=set)
     keyed: bool = False
     blank: bool = False
+    landed: int = 0
+    rejected: int = 0
+    repaired: int = 0
+    records: Counter[str] = field(default_factory=Counter)
+    with_key: set[str] = field(default_factory=set)
+    keyless: dict[str, KeylessError] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "put_aside": nowhere}
 
     def add(self, other: Observed) -> None:
-        """Add what was found in other files of the table."""
+        """Add what was found in other files or slices of the table, maybe by another process."""
+        self.landed += other.landed
+        self.rejected += other.rejected
+        self.repaired += other.repaired
+        self.records.update(other.records)
+        self.with_key |= other.with_key
+        self.keyless = other.keyless | self.keyless
         if self.never is None or other.never is None:
             self.never = other.never if self.never is None else self.never
         else:
@@ -100,6 +119,34 @@ class Observed:
     def missing(self) -> set[str]:
         """The declared columns that a header lacks or that no JSON record had."""
         return self.absent | set((self.never or {}).values())
+
+    def check_keys(self) -> None:
+        """KeylessError where no slice of a file has the key."""
+        for path, error in self.keyless.items():
+            if path not in self.with_key:
+                raise error
+
+
+class Rejects:
+    """Rejects, each a line of JSON: path, record number, reason, raw text, whether it landed
+    repaired."""
+
+    def __init__(self) -> None:
+        self._lines = tempfile.SpooledTemporaryFile(  # noqa: SIM115
+            max_size=IN_MEMORY, mode="w+", encoding="utf-8"
+        )
+
+    def add(self, text: str) -> None:
+        self._lines.write(text)
+
+    def blocks(self) -> Iterator[str]:
+        """All lines as text, in pieces."""
+        self._lines.seek(0)
+        return iter(partial(self._lines.read, IN_MEMORY), "")
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        self._lines.seek(0)
+        return map(json.loads, self._lines)
 
 
 class Digits(str):

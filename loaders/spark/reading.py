@@ -20,12 +20,11 @@ from loaders.prepared import Prepared
 from loaders.raw_file import Place, RawFile, check_unchanged
 from loaders.readers.formats import scan
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import UnreadableError
+from loaders.readers.rows import Observed, UnreadableError
 from loaders.schema import Table
 from loaders.sources import declared_tables
 from loaders.spark import tasks
 from loaders.spark.session import session
-from loaders.tally import Read
 from loaders.workers import Worker
 
 # Up to so many bytes in fewer files are read by the driver: a Spark job would take longer.
@@ -141,7 +140,7 @@ def _read(spark: Any, target: Place, plan: Plan) -> Prepared:
     def counted(cut: list[RawFile], table: Table) -> list[int | None]:
         return _spread(spark, partial(tasks.each, partial(slices.look, table=table)), cut)
 
-    read, parts = Read(), []
+    read, parts = Observed(), []
     try:
         if plan.error:
             raise plan.error

@@ -11,9 +11,9 @@ from loaders.errors import DaybookError
 from loaders.plan import Plan
 from loaders.prepared import REJECTED, ROWS, system_of
 from loaders.raw_file import Place, RawFile
+from loaders.readers.rows import Observed
 from loaders.reading import Reading
 from loaders.s3 import S3Path, error_of
-from loaders.tally import Read
 
 
 def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
@@ -27,7 +27,9 @@ def each(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     return answers
 
 
-def read(parts: list[RawFile], plan: Plan, folder: Place) -> list[tuple[str, Read] | DaybookError]:
+def read(
+    parts: list[RawFile], plan: Plan, folder: Place
+) -> list[tuple[str, Observed] | DaybookError]:
     """Read slices into a file of rows and one of rejects. Returns the files' name, without ending,
     and what was read; or the error that ended it.
 
