@@ -59,14 +59,19 @@ class LandedDay(NamedTuple):
     drift: Drift | None
 
 
-def connect(day: Day, flow_run_id: str | None = None, who: str = "daybook land") -> Connection:
-    """A session for landing in a run, or without a run for a plan."""
+def connect(
+    day: Day | None,
+    flow_run_id: str | None = None,
+    who: str = "daybook land",
+    role: str = warehouse.LOADER,
+) -> Connection:
+    """A session of a run, `who` and its id being the session's name; without a run for a plan."""
     return warehouse.connect(
         application_name=f"{who} {flow_run_id}" if flow_run_id else "daybook plan",
         flow_run_id=flow_run_id,
         day=day,
         autocommit=True,
-        role=warehouse.LOADER,
+        role=role,
     )
 
 

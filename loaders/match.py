@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from loaders import warehouse
+from loaders import ledger
 from loaders.catalogue import Match, match_merchants, nearest, read_catalogue
 from loaders.days import Day
 from loaders.lock import Lock, transaction
@@ -64,15 +63,8 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     in one transaction, nothing when nothing has changed. DaybookError when a seed contradicts
     itself, LockedError when `lock` was lost.
     """
-    connect = partial(
-        warehouse.connect,
-        application_name=f"daybook {flow_run_id}",
-        flow_run_id=flow_run_id,
-        day=day,
-        role=warehouse.LOADER,
-    )
     catalogue = read_catalogue()
-    with connect() as conn:
+    with ledger.connect(day, flow_run_id, "daybook") as conn, conn.transaction():
         state = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
         context = {"day": day and day.date, "longest": LONGEST_NAME, "flow_run_id": flow_run_id}
         merchants, users = (
@@ -95,7 +87,7 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
     applications = dict(zip(merchants, match_merchants(merchants, catalogue), strict=True))
     people = dict(zip(users, match_people(users, known), strict=True))
     if merchants or users or (catalogue.hash, lists_mark) != state:
-        with connect() as conn, transaction(conn, lock):
+        with ledger.connect(day, flow_run_id, "daybook") as conn, transaction(conn, lock):
             for sort, meanings in ((MERCHANTS, applications), (USERS, people)):
                 if meanings:
                     _save(conn, sort, meanings, context)

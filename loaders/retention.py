@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING
 
-from loaders import warehouse
+from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import UsageError
 from loaders.lock import Lock, transaction
@@ -48,12 +47,12 @@ def expire_days(
     if keep is None:
         return []
     expired, query = [], statement("expirable_days").encode()
-    with _connect(flow_run_id, day, warehouse.LOADER) as conn:
+    with _session(day, flow_run_id, warehouse.LOADER) as conn:
         snapshots = [t.name for t in declared_tables().values() if t.kind == "snapshot"]
         expirable = conn.execute(query, {"keep": keep, "snapshots": snapshots}).fetchall()
         for table, expired_day, batch_id, partition in expirable:
             with suppress(errors.LockNotAvailable):
-                with _transaction(conn, lock):
+                with transaction(conn, lock):
                     drop = sql.SQL("drop table {}").format(sql.Identifier("bronze", partition))
                     conn.execute(drop)
                     conn.execute(
@@ -65,22 +64,11 @@ def expire_days(
     return expired
 
 
-def _connect(flow_run_id: str, day: Day | None, role: str) -> Connection:
-    return warehouse.connect(
-        application_name=f"daybook {flow_run_id}",
-        flow_run_id=flow_run_id,
-        day=day,
-        role=role,
-        autocommit=True,
-    )
-
-
-@contextmanager
-def _transaction(conn: Connection, lock: Lock | None) -> Iterator[None]:
-    """A transaction that raises LockNotAvailable when a reader holds what it drops for PATIENCE."""
-    with transaction(conn, lock):
-        conn.execute(f"set local lock_timeout to '{PATIENCE}'")
-        yield
+def _session(day: Day | None, flow_run_id: str, role: str) -> Connection:
+    """A session that raises LockNotAvailable when a reader holds what it drops for PATIENCE."""
+    conn = ledger.connect(day, flow_run_id, "daybook", role)
+    conn.execute(f"set lock_timeout to '{PATIENCE}'")
+    return conn
 
 
 def sweep_orphans(
@@ -101,11 +89,11 @@ def sweep_orphans(
         (warehouse.TRANSFORMER, list(SCHEMAS), temporary),
     ):
         # as the role that owns such relations
-        with _connect(flow_run_id, day, role) as conn:
+        with _session(day, flow_run_id, role) as conn:
             orphans = conn.execute(query, {"named": pattern, "schemas": schemas}).fetchall()
             for schema, relation, kind in orphans:
                 with suppress(errors.LockNotAvailable, errors.DependentObjectsStillExist):
-                    with _transaction(conn, lock):
+                    with transaction(conn, lock):
                         drop = sql.SQL("drop view {}" if kind == "v" else "drop table {}")
                         conn.execute(drop.format(sql.Identifier(schema, relation)))
                     swept.append(f"{schema}.{relation}")

@@ -118,15 +118,11 @@ def _weight(files: Sequence[RawFile]) -> int:
 
 def _csv_lines(data: bytes, delimiter: str) -> int:
     """The number of records, header included; 0 when a record may not be exactly one line."""
-    if (b"\xef" in data and _BOM in data) or (
-        b"\r" in data and data.count(b"\r") != data.count(b"\r\n")
-    ):
+    if (b"\xef" in data and _BOM in data) or data.count(b"\r") != data.count(b"\r\n"):
         return 0
-    blanks = data[:1].isspace() or _BLANK_LINE.search(data)
-    if b'"' not in data:
-        if blanks:
-            return sum(1 for line in data.split(b"\n") if line.strip(BLANK.encode()))
-        return data.count(b"\n") + (not data.endswith(b"\n"))
+    if data[:1].isspace() or _BLANK_LINE.search(data):
+        lines = [] if b'"' in data else data.split(b"\n")
+        return sum(1 for line in lines if line.strip(BLANK.encode()))
     count = QuickCount("", delimiter, header=False)
     try:
         count.add(data)
@@ -134,7 +130,7 @@ def _csv_lines(data: bytes, delimiter: str) -> int:
     except MustBeParsed:
         return 0
     # If each slice that begins outside quotes ends outside, then all begin outside.
-    return 0 if blanks or count.quoted else lines
+    return 0 if count.quoted else lines
 
 
 def _json_lines(data: bytes, page: tuple[str, ...]) -> int:

@@ -15,11 +15,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from loaders import ledger
@@ -128,21 +129,19 @@ def _counted(
     threads: ThreadPoolExecutor, workers: Sequence[Worker], parts: list[RawFile], table: Table
 ) -> list[int | None]:
     """Count each slice's records. A process that is done takes the next, so that none waits."""
-    counts: list[int | None] = [None] * len(parts)
-    left = iter(enumerate(parts))
+    free: SimpleQueue[Worker | None] = SimpleQueue()  # None is this process
+    for process in (None, *workers):
+        free.put(process)
 
-    def look_at(count: Callable[[RawFile], int | None]) -> None:
-        for place, part in left:
-            counts[place] = count(part)
+    def count(part: RawFile) -> int | None:
+        worker = free.get()
+        try:
+            counted: int | None = worker.ask((_look, part, table)) if worker else look(part, table)
+            return counted
+        finally:
+            free.put(worker)
 
-    def look_with(worker: Worker) -> Future[None]:
-        return threads.submit(look_at, lambda part: worker.ask((_look, part, table)))
-
-    others = [look_with(worker) for worker in workers]
-    look_at(lambda part: look(part, table))
-    for other in others:
-        other.result()
-    return counts
+    return list(threads.map(count, parts))
 
 
 # The functions for workers. The parent gets tuples of what was read, rejects as text, and last the
@@ -160,7 +159,10 @@ def _land(
     reading = Reading(plan, lambda *read: parent.send(read), share)
     error: Exception | None = None
     try:
-        with ledger.connect(batch.day, batch.flow_run_id) as conn, conn.transaction():
+        with (
+            ledger.connect(batch.day, batch.flow_run_id) as conn,
+            conn.transaction(),
+        ):
             reading.copy_into(NewPartition(conn, batch, leaf))
     except Exception as failure:
         error = failure
