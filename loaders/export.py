@@ -46,11 +46,10 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
         names = [column.name for column in cursor.description or ()]
     if form == ".xlsx" and len(rows) > SHEET_ROWS:
         raise UsageError(f"{schema}.{name} has {len(rows):,} rows, more than a sheet holds: .csv.")
-    convert = {".parquet": _json_as_text, ".csv": _cell, ".xlsx": _sheet_cell}[form]
     dtype = None if form == ".parquet" else object
     left_out = [] if with_personal else personal(name, names)
-    frame = pandas.DataFrame([list(map(convert, row)) for row in rows], columns=names, dtype=dtype)
-    frame = frame.drop(columns=left_out)
+    cells = [[_cell(form, value) for value in row] for row in rows]
+    frame = pandas.DataFrame(cells, columns=names, dtype=dtype).drop(columns=left_out)
     if form == ".xlsx":
         if too_long := [name for name in frame if frame[name].astype(str).str.len().max() > CELL]:
             raise UsageError(
@@ -78,22 +77,15 @@ def _relation(conn: Any, table: str) -> tuple[str, str]:
     return by_name[table]
 
 
-def _json_as_text(value: Any) -> Any:
-    is_json = isinstance(value, (dict, list))
-    return json.dumps(value, ensure_ascii=False, default=str) if is_json else value
-
-
-def _cell(value: Any) -> Any:
-    """The value without formulas, and times with a zone as text, since a sheet's have none."""
-    value = _json_as_text(value)
-    if isinstance(value, str):
-        return "'" + value if value.startswith(_FORMULA) else value
-    return value.isoformat() if getattr(value, "tzinfo", None) else value
-
-
-def _sheet_cell(value: Any) -> Any:
-    value = _cell(value)
-    return _CONTROL.sub("\ufffd", value) if isinstance(value, str) else value
+def _cell(form: str, value: Any) -> Any:
+    """The value with JSON as text; but for Parquet without formulas, and times with a zone as text,
+    since a sheet's have none."""
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    if form != ".parquet" and isinstance(value, str):
+        text = _CONTROL.sub("\ufffd", value) if form == ".xlsx" else value
+        return "'" + text if text.startswith(_FORMULA) else text
+    return value.isoformat() if form != ".parquet" and getattr(value, "tzinfo", None) else value
 
 
 @command(

@@ -104,8 +104,10 @@ def plan_tables(
 ) -> list[Plan]:
     """As plan_day, for a day's folder and without a warehouse; `scan_all` scans a table's files."""
     if prepared.is_prepared(folder):
-        read = prepared.read(folder, tables)
-        return [Plan(one.table, day, one.files, one.error, one, allow_empty) for one in read]
+        return [
+            Plan(table, day, files, error, rows, allow_empty)
+            for table, files, error, rows in prepared.read(folder, tables)
+        ]
     plans, problems = [], []
     if any(table.hashes for table in tables):
         hashed(None)  # a key that is missing is found before anything is looked at

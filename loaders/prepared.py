@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,18 @@ from loaders.schema import Table
 MANIFEST = "_daybook.json"
 VERSION = 10
 ROWS, REJECTED = ".csv.zst", ".jsonl"  # pyarrow (un)packs by the ending
+FORMATS: tuple[tuple[str, Format], ...] = ((ROWS, "csv"), (REJECTED, "json"))
 _PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.csv\.zst|\.jsonl)")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One table of such a day. `files`: the raw files, None when there were none. `error`: why the
-    table can't land. `read`: the counts and fields of all files. `parts`: the names of what was
-    written, without endings, relative to the day's folder; `rows` and `rejected`: its files."""
+    """What Spark has read of a table: counts and fields of all raw files, and the files that hold
+    their rows and rejects."""
 
-    table: Table
-    files: tuple[RawFile, ...] | None
-    error: UnreadableError | None = None
-    read: Observed = field(default_factory=Observed)
-    parts: tuple[str, ...] = ()
-    rows: tuple[RawFile, ...] = ()
-    rejected: tuple[RawFile, ...] = ()
+    read: Observed
+    rows: tuple[RawFile, ...]
+    rejected: tuple[RawFile, ...]
 
     def pieces(self, on_read: Callable[[int], None]) -> Iterator[bytes]:
         """The rows, as bytes for COPY. Calls `on_read` with the size of each file that was read."""
@@ -56,22 +52,6 @@ class Prepared:
             with opened(file) as lines:
                 yield from (line.decode() for line in lines)
 
-    def as_json(self) -> dict[str, Any]:
-        """The table's entry in the manifest."""
-        read, files, error = self.read, self.files, self.error
-        return {
-            "name": self.table.name,
-            "declared": described(self.table),
-            "files": files and [[one.path, one.format, one.bytes, one.sha256] for one in files],
-            "error": error and [error.public, error.begins],
-            "rejected": read.rejected,
-            "repaired": read.repaired,
-            "records": read.records,
-            "missing": sorted(read.missing()),
-            "unknown": sorted(read.unknown),
-            "parts": self.parts,
-        }
-
 
 def is_prepared(folder: Place) -> bool:
     """Whether Spark wrote the day's folder."""
@@ -79,10 +59,33 @@ def is_prepared(folder: Place) -> bool:
         return (folder / MANIFEST).exists()
 
 
-def write(folder: Place, tables: list[Prepared], unused: dict[str, str]) -> None:
-    """Write the manifest, whole or not at all; it completes the day."""
-    entries = [table.as_json() for table in tables]
-    content = {"tables": entries, "unused": unused}
+def entry(
+    table: Table,
+    files: Sequence[RawFile] | None,
+    read: Observed,
+    parts: Sequence[str],
+    error: UnreadableError | None = None,
+) -> dict[str, Any]:
+    """A table's entry in the manifest. `files`: the raw files, None when there were none. `parts`:
+    the names of what was written, without endings, relative to the day's folder. `error`: why the
+    table can't land."""
+    return {
+        "name": table.name,
+        "declared": described(table),
+        "files": files and [[one.path, one.format, one.bytes, one.sha256] for one in files],
+        "error": error and [error.public, error.begins],
+        "rejected": read.rejected,
+        "repaired": read.repaired,
+        "records": read.records,
+        "missing": sorted(read.missing()),
+        "unknown": sorted(read.unknown),
+        "parts": parts,
+    }
+
+
+def write(folder: Place, tables: list[dict[str, Any]], unused: dict[str, str]) -> None:
+    """Write the manifest of the tables' entries, whole or not at all; it completes the day."""
+    content = {"tables": tables, "unused": unused}
     # on disk it is renamed when it is whole; in S3 only a whole key appears
     draft = folder / (f"{MANIFEST}.new" if isinstance(folder, Path) else MANIFEST)
     system, path = system_of(draft)
@@ -104,10 +107,36 @@ def sweep(folder: Place) -> None:
             system.delete_file(entry.path)
 
 
-def read(folder: Place, tables: list[Table]) -> list[Prepared]:
-    """Each of `tables` as the folder has it; DaybookError when its declaration was another one."""
-    entries = {entry["name"]: entry for entry in _manifest(folder)["tables"]}
-    return [_table(folder, table, entries.get(table.name)) for table in tables]
+def read(
+    folder: Place, tables: list[Table]
+) -> Iterator[tuple[Table, tuple[RawFile, ...] | None, UnreadableError | None, Prepared]]:
+    """Each of `tables` as the folder has it: its raw files, why it can't land, and what was read.
+    DaybookError when its declaration was another one."""
+    known = {table["name"]: table for table in _manifest(folder)["tables"]}
+    for table in tables:
+        if (there := known.get(table.name)) is None or there["declared"] != described(table):
+            raise DaybookError(
+                f"{folder}: {table.name} was declared otherwise when Spark read it, or another"
+                " Daybook read it. Run python -m loaders.spark again."
+            )
+        files = (
+            RawFile(path, folder / path, form, False, size, 0, sha256=digest)
+            for path, form, size, digest in there["files"] or ()
+        )
+        read = Observed(
+            absent=set(there["missing"]),
+            unknown=set(there["unknown"]),
+            rejected=there["rejected"],
+            repaired=there["repaired"],
+            records=Counter(there["records"]),
+        )
+        rows, rejected = (
+            tuple(_written(folder, part + ending, form) for part in there["parts"])
+            for ending, form in FORMATS
+        )
+        error = UnreadableError(*there["error"]) if there["error"] else None
+        raw = None if there["files"] is None else tuple(files)
+        yield table, raw, error, Prepared(read, rows, rejected)
 
 
 def described(table: Table) -> Any:
@@ -135,36 +164,6 @@ def _manifest(folder: Place) -> dict[str, Any]:
     with naming_errors_of(folder / MANIFEST), system.open_input_stream(path) as file:
         manifest: dict[str, Any] = json.loads(file.read())
     return manifest
-
-
-def _table(folder: Place, table: Table, entry: dict[str, Any] | None) -> Prepared:
-    if entry is None or entry["declared"] != described(table):
-        raise DaybookError(
-            f"{folder}: {table.name} was declared otherwise when Spark read it, or another Daybook "
-            "read it. Run python -m loaders.spark again."
-        )
-    if entry["files"] is None:
-        return Prepared(table, None)
-    files = tuple(
-        RawFile(path, folder / path, form, False, size, 0, sha256=digest)
-        for path, form, size, digest in entry["files"]
-    )
-    read = Observed(
-        absent=set(entry["missing"]),
-        unknown=set(entry["unknown"]),
-        rejected=entry["rejected"],
-        repaired=entry["repaired"],
-        records=Counter(entry["records"]),
-    )
-    return Prepared(
-        table,
-        files,
-        UnreadableError(*entry["error"]) if entry["error"] else None,
-        read,
-        tuple(entry["parts"]),
-        tuple(_written(folder, part + ROWS, "csv") for part in entry["parts"]),
-        tuple(_written(folder, part + REJECTED, "json") for part in entry["parts"]),
-    )
 
 
 def _written(folder: Place, name: str, form: Format) -> RawFile:

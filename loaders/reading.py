@@ -14,7 +14,7 @@ from loaders.raw_file import RawFile, opened
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.formats import read_pieces
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import KeylessError, Observed, Reject, Rejects, UnreadableError
+from loaders.readers.rows import Observed, Reject, Rejects, UnreadableError
 
 # Among many files a CSV below this is parsed: a COPY of its own would cost more.
 SMALL_CSV = 64 << 10
@@ -84,17 +84,10 @@ class Reading:
         for part in parts:
             self._part = part
             rows, rejected_before = 0, self.read.rejected
-            pieces = read_pieces(part, self.mapping, self.read, self._on_read)
-            try:
-                for piece, count in pieces:
-                    rows += count
-                    self._on_read(0, count)
-                    yield piece
-                self.read.with_key.add(part.path)
-            except KeylessError as error:
-                if part.first is None:
-                    raise
-                self.read.keyless.setdefault(part.path, error)
+            for piece, count in read_pieces(part, self.mapping, self.read, self._on_read):
+                rows += count
+                self._on_read(0, count)
+                yield piece
             if part.format in SEEKABLE:
                 self._on_read(part.size)
             # one file of no bytes may be an empty list; among others it is a page that was lost
@@ -131,7 +124,6 @@ class Reading:
         if rows != count.records():
             raise MustBeParsed
         self.read.landed += rows
-        self.read.with_key.add(part.path)
         self._count(part, rows)
 
     def _count(self, part: RawFile, read: int) -> None:

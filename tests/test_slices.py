@@ -11,7 +11,7 @@ from loaders import slices
 from loaders.raw_file import RawFile
 from loaders.readers.formats import read_pieces, scan
 from loaders.readers.mapping import Mapping
-from loaders.readers.rows import KeylessError, Observed, Row, UnreadableError
+from loaders.readers.rows import Observed, Row, UnreadableError
 from loaders.schema import Table
 from loaders.slices import LINE_LIMIT, cut, look
 from loaders.sources import declared_tables
@@ -50,20 +50,20 @@ def slices_of(file: RawFile, mapping: Mapping = MAPPING) -> tuple[list[RawFile],
 def read(parts: list[RawFile], mapping: Mapping = MAPPING) -> tuple[list[Any], Any, str]:
     """The records, the fields that were found, and what is said of the error that ended it."""
     records: list[Any] = []
-    every, keyless, error = Observed(), [], ""
+    every, error = Observed(), ""
     for part in parts:
         found = Observed(put_aside=records.append)
         try:
             for piece, _ in read_pieces(part, mapping, found):
                 records += rows_of(piece)
-        except KeylessError as failure:
-            keyless.append(failure.public)
         except UnreadableError as failure:
             error = failure.public
         every.add(found)
     records.sort(key=lambda one: (one.number, isinstance(one, Row)))
-    if not error and len(keyless) == len(parts):
-        error = keyless[0]
+    try:
+        every.check_keys()
+    except UnreadableError as failure:
+        error = error or failure.public
     return records, (every.missing(), every.unknown), error
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from loaders.raw_file import RawFile
-from loaders.readers.rows import UNSTORABLE, KeylessError
+from loaders.readers.rows import UNSTORABLE, UnreadableError
 from loaders.schema import Table
 
 SHOWN = 60
@@ -50,7 +50,7 @@ def kind_of_bytes(head: bytes) -> str | None:
 
 def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -> str:
     """What is probably wrong with a header that lacks the key, and what to do about it."""
-    if "\ufeff" in line.lstrip("\ufeff") or line.startswith("\ufeff"):
+    if "\ufeff" in line:
         return "it begins with a second BOM: save it as UTF-8 with one, or without"
     if line.lstrip().startswith(("{", "[")):
         return "it is JSON: name it .json"
@@ -76,12 +76,12 @@ def _quoted(delimiter: str) -> str:
     return '"\\t"' if delimiter == "\t" else repr(delimiter)
 
 
-def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> KeylessError:
+def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> UnreadableError:
     """The error for a JSON file none of whose records has the key. `first` is the file's first
     value, None when there is none; `text` is what the file begins with."""
     shown = f"It begins with {begins(text, table)}" if text.strip() else "It has no bytes."
     keys = ", ".join(_described(table, name) for name in table.key)
-    return KeylessError(
+    return UnreadableError(
         f"{file.path}: none of its records has the key {keys}; {meaning(first, table)}.", shown
     )
 

@@ -33,7 +33,7 @@ def read_json(file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Obse
     record.
 
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
-    records has the key.
+    records has the key; of a slice, `observed` keeps that error.
     """
     window, reader = Window(file, stream), Reader(mapping, observed, file.path, file.first or 1)
     observed.keyed = False
@@ -62,8 +62,13 @@ def read_json(file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Obse
         ) from None
     if window.error and not first_values:
         first_values.append(window.error)
-    if first_values and not observed.keyed:
-        raise guess.refuse_page(file, mapping.table, first_values[0], window.head)
+    if observed.keyed:
+        observed.with_key.add(file.path)
+    elif first_values:
+        error = guess.refuse_page(file, mapping.table, first_values[0], window.head)
+        if file.first is None:
+            raise error
+        observed.keyless.setdefault(file.path, error)  # another slice may have it
     observed.blank = not window.head.strip(" \t\r\n\ufeff")
 
 

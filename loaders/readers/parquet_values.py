@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -66,30 +66,31 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
 def _scalars(column: pyarrow.Array, kind: Any) -> list[Any]:
     import pyarrow
 
-    types = pyarrow.types
+    types, as_text = pyarrow.types, pyarrow.string()
     if types.is_boolean(kind) or types.is_null(kind):
         return column.to_pylist()
     if types.is_integer(kind):
-        return [None if v is None else Digits(v) for v in column.to_pylist()]
+        return _each(Digits, column)
     if types.is_floating(kind):
         # Arrow writes a float32 with the digits of a float32
-        texts = column.cast(pyarrow.string()).to_pylist() if kind.bit_width == 32 else None
-        return [None if v is None else _float(v) for v in texts or column.to_pylist()]
+        return _each(_float, column.cast(as_text) if kind.bit_width == 32 else column)
     if types.is_decimal(kind):
-        return [None if v is None else _decimal(v) for v in column.to_pylist()]
+        return _each(_decimal, column)
     if types.is_fixed_size_binary(kind):
-        return [None if v is None else _fixed(v) for v in column.to_pylist()]
-    if types.is_timestamp(kind):
-        zone = "UTC" if kind.tz else None
-        texts = column.cast(pyarrow.timestamp(kind.unit, tz=zone)).cast(pyarrow.string())
-        return [None if v is None else _time(v) for v in _with_numbers(texts, column)]
+        return _each(_fixed, column)
     if types.is_duration(kind):
-        return [None if v is None else Digits(v) for v in column.cast(pyarrow.int64()).to_pylist()]
+        return _each(Digits, column.cast(pyarrow.int64()))
+    if types.is_timestamp(kind):
+        texts = column.cast(pyarrow.timestamp(kind.unit, tz="UTC" if kind.tz else None))
+        return [v and _time(v) for v in _with_numbers(texts.cast(as_text), column)]
     try:
-        texts = column.cast(pyarrow.string())
+        return list(_with_numbers(column.cast(as_text), column))
     except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid):
-        return [None if v is None else str(v) for v in column.to_pylist()]
-    return list(_with_numbers(texts, column))
+        return _each(str, column)
+
+
+def _each(write: Callable[[Any], str], column: pyarrow.Array) -> list[str | None]:
+    return [None if value is None else write(value) for value in column.to_pylist()]
 
 
 def _with_numbers(texts: pyarrow.Array, column: pyarrow.Array) -> Iterator[str | None]:

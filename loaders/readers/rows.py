@@ -37,10 +37,6 @@ class UnreadableError(DaybookError):
         return type(self), (self.public, self.begins)
 
 
-class KeylessError(UnreadableError):
-    """None of the records that were read has the key."""
-
-
 class Row(NamedTuple):
     """A record to land: its number in the file, its columns' text, its other fields as JSON."""
 
@@ -75,8 +71,8 @@ class Observed:
     `records`: how many, by file. `never`: the columns without a default that no JSON record had, by
     their index; None before the first record. `absent`: those that a header lacks. `unknown`:
     undeclared fields. For the file being read, `keyed`: a record has the key; `blank`: it has no
-    content. `with_key`: the files of which a slice has the key; `keyless`: for a slice without it,
-    the file's error.
+    content. `with_key`: the JSON files of which a slice has the key; `keyless`: for a slice without
+    it, the file's error.
     """
 
     put_aside: Callable[[Reject], None] = nowhere
@@ -90,7 +86,7 @@ class Observed:
     repaired: int = 0
     records: Counter[str] = field(default_factory=Counter)
     with_key: set[str] = field(default_factory=set)
-    keyless: dict[str, KeylessError] = field(default_factory=dict)
+    keyless: dict[str, UnreadableError] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "put_aside": nowhere}
@@ -121,7 +117,7 @@ class Observed:
         return self.absent | set((self.never or {}).values())
 
     def check_keys(self) -> None:
-        """KeylessError where no slice of a file has the key."""
+        """UnreadableError where no slice of a file has the key."""
         for path, error in self.keyless.items():
             if path not in self.with_key:
                 raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import Any
@@ -68,7 +69,7 @@ def _rows(file: RawFile) -> Iterator[list[str | None]]:
         with seekable(file) as source:
             _check_size(file, source)
             book = Workbook(source)
-            try:
+            with closing(book.wb):
                 if (sheet := book.shown()) is None:
                     raise UnreadableError(
                         f"{file.path}: no sheet of cells is shown: unhide the one with the records."
@@ -77,8 +78,6 @@ def _rows(file: RawFile) -> Iterator[list[str | None]]:
                     values = [_text(cell) for cell in row]
                     if any(value not in (None, NOT_CALCULATED) for value in values):
                         yield values
-            finally:
-                book.wb.close()
     except DaybookError:
         raise
     except Exception as error:  # openpyxl raises any kind of error on a broken file

@@ -16,7 +16,6 @@ from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, unused_files
 from loaders.plan import Plan, plan_tables
-from loaders.prepared import Prepared
 from loaders.raw_file import Place, RawFile, check_unchanged
 from loaders.readers.formats import scan
 from loaders.readers.mapping import Mapping
@@ -88,7 +87,7 @@ def read_day(
             f"{folder}: Spark has read this already; land it with python -m loaders."
         )
     tables = list(declared_tables(sources).values())
-    done: list[Prepared] = []
+    done: list[dict[str, Any]] = []
     with session(f"daybook {day}") as spark:
 
         def scan_all(files: list[RawFile], table: Table) -> list[RawFile]:
@@ -103,7 +102,7 @@ def read_day(
             with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
                 for table_read in pool.map(partial(_read, spark, target), plans):
                     done.append(table_read)
-                    progress(table_read.table.name, len(done), len(plans))
+                    progress(table_read["name"], len(done), len(plans))
             prepared.write(target, done, unused_files(folder, tables))
             prepared.sweep(target)
         except OSError as error:
@@ -134,7 +133,7 @@ def _spread(
     return results
 
 
-def _read(spark: Any, target: Place, plan: Plan) -> Prepared:
+def _read(spark: Any, target: Place, plan: Plan) -> dict[str, Any]:
     """Read a table into files below `target`; returns what the manifest says of it."""
 
     def counted(cut: list[RawFile], table: Table) -> list[int | None]:
@@ -153,5 +152,5 @@ def _read(spark: Any, target: Place, plan: Plan) -> Prepared:
         check_unchanged(*plan.to_read)
     except DaybookError as error:
         failure = error if isinstance(error, UnreadableError) else UnreadableError(str(error))
-        return Prepared(plan.table, plan.files, failure)
-    return Prepared(plan.table, plan.files, None, read, tuple(parts))
+        return prepared.entry(plan.table, plan.files, Observed(), (), failure)
+    return prepared.entry(plan.table, plan.files, read, parts)
