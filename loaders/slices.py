@@ -121,8 +121,8 @@ def _csv_lines(data: bytes, delimiter: str) -> int:
     if (b"\xef" in data and _BOM in data) or data.count(b"\r") != data.count(b"\r\n"):
         return 0
     if data[:1].isspace() or _BLANK_LINE.search(data):
-        lines = [] if b'"' in data else data.split(b"\n")
-        return sum(1 for line in lines if line.strip(BLANK.encode()))
+        texts = [] if b'"' in data else data.split(b"\n")
+        return sum(1 for text in texts if text.strip(BLANK.encode()))
     count = QuickCount("", delimiter, header=False)
     try:
         count.add(data)

@@ -65,10 +65,10 @@ def read_json(file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Obse
     if observed.keyed:
         observed.with_key.add(file.path)
     elif first_values:
-        error = guess.refuse_page(file, mapping.table, first_values[0], window.head)
+        keyless = guess.refuse_page(file, mapping.table, first_values[0], window.head)
         if file.first is None:
-            raise error
-        observed.keyless.setdefault(file.path, error)  # another slice may have it
+            raise keyless
+        observed.keyless.setdefault(file.path, keyless)  # another slice may have it
     observed.blank = not window.head.strip(" \t\r\n\ufeff")
 
 
