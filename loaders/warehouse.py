@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -103,7 +104,9 @@ def migrate() -> list[str]:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             ensure_tables(conn)
-            conn.execute((MIGRATIONS / "roles.sql").read_text(encoding="utf-8"))
+            for statements in _run_whole():
+                conn.execute(statements)
+            conn.execute(f"comment on schema bronze is '{_mark()}'")
             if is_embedded():  # only the owner and root can reach its socket
                 conn.execute(f"alter role {LOADER} login; alter role {TRANSFORMER} login")
                 conn.execute(f"grant create on database daybook to {TRANSFORMER}")  # dev's schemas
@@ -130,8 +133,20 @@ def check_ready(conn: Connection) -> None:
         raise WarehouseError(behind)
 
 
+def _run_whole() -> list[bytes]:
+    """The SQL that each migrate runs: functions, and who may do what."""
+    return [(MIGRATIONS / name).read_bytes() for name in ("functions.sql", "roles.sql")]
+
+
+def _mark() -> str:
+    """What migrate notes in the warehouse of the SQL that it has run whole: its hash."""
+    return hashlib.sha256(b"".join(_run_whole())).hexdigest()
+
+
 def _behind(conn: Connection) -> str | None:
     """Why the warehouse isn't ready for this code, and what to run; None when it is."""
+    from psycopg.rows import tuple_row
+
     revision, newest = _revision(conn), newest_revision()
     if revision is None:
         return f"The warehouse has no control tables: {MIGRATE}."
@@ -139,6 +154,9 @@ def _behind(conn: Connection) -> str | None:
         return other
     if revision < newest:
         return f"The control tables are at {revision}, this code needs {newest}: {MIGRATE}."
+    query = "select obj_description('bronze'::regnamespace)"
+    if conn.cursor(row_factory=tuple_row).execute(query).fetchone() != (_mark(),):
+        return f"The warehouse's functions and rights are of another version: {MIGRATE}."
     if gaps := missing(conn):
         return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {MIGRATE}."
     return None
@@ -186,6 +204,7 @@ def _answer(command: str) -> str:
     if command == "uri":
         return uri()
     if command == "migrate":
+        wake()
         return "\n".join([*migrate(), f"The warehouse at {where()} is up to date."])
     if command == "stop":
         if not is_embedded():

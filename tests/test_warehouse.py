@@ -273,6 +273,17 @@ def test_a_newly_declared_table_and_column_arrive_with_the_next_start(db):
     db.execute("select description from bronze.stg_groups_p20260105")
 
 
+def test_functions_of_another_version_are_made_anew_by_the_next_start(db):
+    rest = "(landed text) returns text language sql immutable parallel safe return landed"
+    db.execute(f"create or replace function bronze.id_text {rest}")
+    db.execute("comment on schema bronze is null")  # as an older version left it
+    with pytest.raises(WarehouseError, match=r"functions and rights.*daybook warehouse migrate"):
+        wh.check_ready(db)
+    wh.start()
+    wh.check_ready(db)
+    assert value(db, "select bronze.id_text(' +7.0')") == "7"
+
+
 def test_a_failed_migration_leaves_nothing_behind(db, monkeypatch):
     db.execute("drop schema bronze, metrics cascade")
     monkeypatch.setattr(tables, "LINEAGE", {"_day": "no_such_type"})
