@@ -66,6 +66,7 @@ def environment() -> dict[str, str]:
         "PREFECT_HOME": prefect_home(),
         ADDRESS: local_address(port()),
         "PREFECT_WORKER_QUERY_SECONDS": "1",  # by default 10: each phase would wait it out
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # by default runs stay
         **os.environ,
         "DAYBOOK_HOME": str(warehouse.home()),
     }

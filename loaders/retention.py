@@ -36,8 +36,8 @@ def keep_days() -> int | None:
 def expire_days(
     keep: int | None, *, flow_run_id: str, day: Day | None = None, lock: Lock | None = None
 ) -> list[tuple[str, date]]:
-    """Drop the landed partitions older than `keep` days before the newest applied day, and note
-    each in bronze.expired_days. Returns the dropped (table, day)s, oldest first.
+    """Drop the landed partitions older than `keep` days before the newest applied day, with their
+    rejects, and note each in bronze.expired_days. Returns the dropped (table, day)s, oldest first.
 
     A partition stays while one of its models has not applied its batch. The newest of a snapshot
     table always stays, since presence rests on it. The caller holds the run lock.
@@ -55,6 +55,10 @@ def expire_days(
                 with transaction(conn, lock):
                     drop = sql.SQL("drop table {}").format(sql.Identifier("bronze", partition))
                     conn.execute(drop)
+                    conn.execute(
+                        "delete from bronze.load_rejects where table_name = %s and _day = %s",
+                        [table, expired_day],
+                    )
                     conn.execute(
                         "insert into bronze.expired_days (table_name, day, batch_id, flow_run_id)"
                         " values (%s, %s, %s, %s)",

@@ -21,7 +21,7 @@ def write_days(world: World) -> None:
         late = transaction(f"t{number - 1}", amount_minor="7", updated_time="2026-01-06T00:00:00Z")
         world.write(
             day,
-            agents=[agent(1), agent(number), agent("x")],
+            agents=[agent(1), agent(number), agent("x", name="a\0")],
             groups=[group(10, [1, number]), group(11, [number], parent_group_id=10)],
             transactions=[transaction(f"t{number}"), late, transaction(f"q{number}", exponent="9")],
             **({"roles": [{"role_id": 1, "name": "R"}]} if number == 1 else {}),
@@ -57,6 +57,8 @@ def test_expired_days_change_nothing_but_bronze(world, shared_home, dbt):
         copy_database(shared_home, BUILT)
     run_days(world, 1)
     assert world.state() == state
+    kept = column(world.db, "select distinct _day::text from bronze.load_rejects order by 1")
+    assert kept == ["1970-01-04", "1970-01-05"]
     assert world.reasons("transactions") == quarantined
     assert {day for _, day in landed(world) - {("stg_roles", "day1")}} == {"day3", "day4"}
     assert ("stg_roles", "day1") in landed(world), "the newest list of roles is day1's"
