@@ -28,6 +28,7 @@ begin
     revoke update on metrics.pipeline_metrics from daybook_loader;
     grant select, insert on metrics.pipeline_metrics to daybook_loader;
     grant select on metrics.applied_batches to daybook_loader;
+    grant select on all sequences in schema bronze, metrics to daybook_loader; -- for a backup
     if to_regclass('silver.agents') is not null then
         grant select (agent_id, name) on silver.agents to daybook_loader;
     end if;

@@ -21,7 +21,7 @@ def ben(db, warehouse, monkeypatch):
     db.execute("drop owned by ben; drop role ben")
 
 
-def test_a_login_of_both_runs_the_whole_flow(ben, db, flow_cli):
+def test_a_login_of_both_runs_the_whole_flow_and_saves_it(ben, db, flow_cli, tmp_path):
     done = flow_cli("flows.day", "--day", "day1", "--data", SAMPLE)
     assert done.returncode == 0, done.stderr
     owners = (
@@ -29,6 +29,8 @@ def test_a_login_of_both_runs_the_whole_flow(ben, db, flow_cli):
         " and relnamespace::regnamespace::text in ('intermediate', 'silver', 'marts')"
     )
     assert {*column(db, owners)} == {"daybook_transformer"}
+    saved = flow_cli("loaders.backup", tmp_path / "warehouse.backup")
+    assert saved.returncode == 0, saved.stderr
 
 
 def test_on_the_embedded_server_a_run_has_no_superuser(
