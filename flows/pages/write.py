@@ -29,7 +29,7 @@ RUNS = 60  # the newest ones, which the index lists and whose pages may have cha
 
 
 def write_pages(site: Path, *, everything: bool = False) -> Path:
-    """Write the pages of the newest runs, and their days, that changed; with `everything` of all
+    """Write the pages of the newest runs, and of days, that changed; with `everything` of all
     runs and days. All other pages are always written. Returns the path of run.html."""
     with warehouse.connect(
         application_name="daybook pages", autocommit=True, role=warehouse.TRANSFORMER
@@ -48,7 +48,8 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         for day in pages.days:
             page = f"days/{file_of(day['day_name'])}"
             moment = changed.get(day["day"])
-            if everything or (moment and pages.is_older(page, moment)):
+            by_hand = day in pages.days[-RUNS:] and day["state"] != "missing"  # it has no run
+            if everything or ((moment or by_hand) and pages.is_older(page, moment)):
                 pages.write_day(page, day, moment)
         if newest := [row["day"] for row in [*runs[:1], *pages.days[::-1]]]:
             summary = pages.write_run("run.html", runs[0] if runs else None, newest[0])
@@ -80,11 +81,11 @@ class _Pages:
         self.ledger = cache(partial(ask, connection, "ledger"))
         self.reasons = cache(partial(read_reasons, connection))
 
-    def is_older(self, page: str, changed: datetime) -> bool:
-        """Whether a page does not show the state of `changed`. A page's file has the time of the
-        newest entry that it shows, by the warehouse's clock."""
+    def is_older(self, page: str, changed: datetime | None) -> bool:
+        """Whether a page is not there, or does not show the state of `changed`. A page's file has
+        the time of the newest entry that it shows, by the warehouse's clock."""
         file = self.site / page
-        return not file.exists() or file.stat().st_mtime_ns != _ns(changed)
+        return not file.exists() or bool(changed and file.stat().st_mtime_ns != _ns(changed))
 
     def write(
         self, page: str, template: str, changed: datetime | None = None, **values: Any
