@@ -221,3 +221,8 @@ def test_deploying_says_that_no_server_answers_and_fails():
     done = run_python("-m", "flows.deploy", "--wait", "0.1", env=environment)
     assert done.returncode == 1
     assert "No Prefect server answers at http://127.0.0.1:9/api" in done.stderr
+
+
+def test_its_prefect_forgets_old_runs(stack):
+    services = stack.prefect("/admin/settings")["server"]["services"]
+    assert "flow_runs" in services["db_vacuum"]["enabled"]
