@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, LiteralString, cast
 
 from loaders import server, session
 from loaders.arguments import command, option
@@ -104,9 +104,9 @@ def migrate() -> list[str]:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             ensure_tables(conn)
-            for statements in _run_whole():
-                conn.execute(statements)
-            conn.execute(f"comment on schema bronze is '{_mark()}'")
+            functions_and_rights, its_hash = _run_whole()
+            conn.execute(functions_and_rights)
+            conn.execute(f"comment on schema bronze is '{its_hash}'")
             if is_embedded():  # only the owner and root can reach its socket
                 conn.execute(f"alter role {LOADER} login; alter role {TRANSFORMER} login")
                 conn.execute(f"grant create on database daybook to {TRANSFORMER}")  # dev's schemas
@@ -133,20 +133,15 @@ def check_ready(conn: Connection) -> None:
         raise WarehouseError(behind)
 
 
-def _run_whole() -> list[bytes]:
-    """The SQL that each migrate runs: functions, and who may do what."""
-    return [(MIGRATIONS / name).read_bytes() for name in ("functions.sql", "roles.sql")]
-
-
-def _mark() -> str:
-    """What migrate notes in the warehouse of the SQL that it has run whole: its hash."""
-    return hashlib.sha256(b"".join(_run_whole())).hexdigest()
+def _run_whole() -> tuple[bytes, str]:
+    """The SQL that each migrate runs, functions and who may do what, and the hash of it that the
+    warehouse keeps: by that a change of it arrives without a revision."""
+    sql = b"".join((MIGRATIONS / name).read_bytes() for name in ("functions.sql", "roles.sql"))
+    return sql, hashlib.sha256(sql).hexdigest()
 
 
 def _behind(conn: Connection) -> str | None:
     """Why the warehouse isn't ready for this code, and what to run; None when it is."""
-    from psycopg.rows import tuple_row
-
     revision, newest = _revision(conn), newest_revision()
     if revision is None:
         return f"The warehouse has no control tables: {MIGRATE}."
@@ -154,8 +149,7 @@ def _behind(conn: Connection) -> str | None:
         return other
     if revision < newest:
         return f"The control tables are at {revision}, this code needs {newest}: {MIGRATE}."
-    query = "select obj_description('bronze'::regnamespace)"
-    if conn.cursor(row_factory=tuple_row).execute(query).fetchone() != (_mark(),):
+    if _value(conn, "select obj_description('bronze'::regnamespace)") != _run_whole()[1]:
         return f"The warehouse's functions and rights are of another version: {MIGRATE}."
     if gaps := missing(conn):
         return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {MIGRATE}."
@@ -182,12 +176,15 @@ def newest_revision() -> str:
 
 def _revision(conn: Connection) -> str | None:
     """The revision of the control tables; None when there are none."""
+    if _value(conn, "select to_regclass('bronze.alembic_version')::text") is None:
+        return None
+    return _value(conn, "select max(version_num) from bronze.alembic_version")
+
+
+def _value(conn: Connection, query: LiteralString) -> str | None:
     from psycopg.rows import scalar_row
 
-    cursor = conn.cursor(row_factory=scalar_row)
-    if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() is None:
-        return None
-    return cursor.execute("select max(version_num) from bronze.alembic_version").fetchone()
+    return conn.cursor(row_factory=scalar_row).execute(query).fetchone()
 
 
 @command(
