@@ -59,8 +59,8 @@ class Options:
         if os.environ.get("DAYBOOK_DBT_RUNNER", "") not in ("", "prefect"):
             raise UsageError("DAYBOOK_DBT_RUNNER is prefect, or empty for dbt's own runner.")
         check_workers(self.workers)
+        declared_tables(self.sources)
         sources = self.sources or os.environ.get(SETTING)
-        declared_tables(sources)
         return replace(
             self,
             data=str(s3.place(data)),

@@ -26,16 +26,15 @@ def declared_tables(sources: str | Path | None = None) -> dict[str, Table]:
     UsageError lists every problem when a declaration can't be used.
     """
     overlay = str(sources or os.environ.get(SETTING) or "")
-    if overlay:
-        overlay = str(Path(overlay).absolute())
-    return _declared(overlay, _changed(overlay))
-
-
-def _changed(overlay: str) -> int:
+    overlay = str(Path(overlay).absolute()) if overlay else ""
     try:
-        return Path(overlay).stat().st_mtime_ns if overlay else 0
-    except OSError as error:
-        raise UsageError(f"{overlay}: the sources can't be read: {error.strerror}.") from None
+        return _declared(overlay, Path(overlay).stat().st_mtime_ns if overlay else 0)
+    except (OSError, UnicodeDecodeError) as error:
+        if not overlay:
+            raise
+        why = getattr(error, "strerror", "it is not UTF-8")
+        named = "--sources" if sources else SETTING
+        raise UsageError(f"{named}: {overlay} can't be read: {why}.") from None
 
 
 @lru_cache(maxsize=8)
@@ -51,8 +50,6 @@ def _read(path: Path, problems: list[str]) -> Any:
         loader = _Loader(path.read_text(encoding="utf-8"))
         loader.file, loader.problems = path.name, problems
         return loader.get_single_data()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the sources can't be read: {type(error).__name__}.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

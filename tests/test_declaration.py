@@ -120,8 +120,6 @@ def test_all_problems_are_in_one_message(tmp_path):
     with pytest.raises(UsageError) as raised:
         declared_tables(sources(tmp_path, text))
     assert all(word in str(raised.value) for word in ("recods", "mail", "stg_nope", "line 3"))
-    with pytest.raises(UsageError, match="can't be read"):
-        declared_tables(tmp_path / "nowhere.yml")
 
 
 OVERLAY = """

@@ -9,6 +9,7 @@ from flows.cli import main
 from flows.options import Options
 from loaders import cluster, retention, server
 from loaders.errors import UsageError
+from loaders.sources import SETTING
 
 DAY = "tests/sample"
 
@@ -60,6 +61,21 @@ def test_one_that_a_run_reads_is_refused_by_its_name(
     with pytest.raises(UsageError, match=f"^{name} ") as refused:
         read()
     assert len(str(refused.value).splitlines()) == 1 and refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [("nowhere", "No such file"), (".", "Is a directory"), ("latin.yml", "it is not UTF-8")],
+)
+def test_an_overlay_that_cannot_be_read_is_told_with_what_named_it(
+    file, why, tmp_path, monkeypatch
+):
+    (tmp_path / "latin.yml").write_bytes(b"\xe4")
+    overlay = str(tmp_path / file)
+    for named, options in (("--sources", Options(DAY, sources=overlay)), (SETTING, Options(DAY))):
+        monkeypatch.setenv(SETTING, overlay)
+        with pytest.raises(UsageError, match=f"^{named}: .* can't be read: {why}"):
+            options.checked()
 
 
 def test_an_empty_one_is_as_if_it_were_not_there(monkeypatch):
