@@ -21,12 +21,15 @@ from loaders.errors import DaybookError, UsageError
 SCHEME = "s3://"
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 TRIES = 8  # of a throttled or failed request, with growing pauses: about 30 s in all
+# Tries, and seconds to connect, until a server that nothing was heard of is given up: about 10 s.
+NO_ANSWER = (3, 3)
 READ = 4 << 20  # bytes of a request: each costs a round trip
 AT_ONCE = 16  # requests
 REFUSED = (
     *("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"),
     *("ACCESS_DENIED", "UNRECOGNIZED_CLIENT"),
 )
+UNREACHABLE = "NETWORK_CONNECTION"
 Version = tuple[int, int, str | None]  # bytes, mtime_ns (0 in S3) and ETag (None on disk)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _CODE = re.compile(r"AWS Error ([A-Z_]+)")
@@ -80,7 +83,19 @@ class S3Path:
         return [S3Path(info.path, info.type.name) for info in listing]
 
     def _kind(self) -> str:
-        return self.listed or str(filesystem().get_file_info(self.path).type.name)
+        return self.listed or _kind_of(self.path)
+
+
+def _kind_of(path: str) -> str:
+    """pyarrow's type of a key. A day's first requests are these: where no server answers them, as
+    without a network or with a wrong endpoint, none is waited for as for one that is busy."""
+    try:
+        info = filesystem(*NO_ANSWER).get_file_info(path)
+    except OSError as error:
+        if _code(error) == UNREACHABLE:
+            raise
+        info = filesystem().get_file_info(path)
+    return str(info.type.name)
 
 
 def etag(file: Any) -> str:
@@ -125,10 +140,7 @@ def _version(path: S3Path) -> Version:
 
 def error_of(path: object, error: Exception) -> DaybookError:
     """`error` as a message that says what to do, without the server's text."""
-    text = str(error)
-    match = _CODE.search(text)
-    code = match[1] if match else ""
-    status = _STATUS.search(text)
+    code, status = _code(error), _STATUS.search(str(error))
     if code == "NO_SUCH_BUCKET":
         return DaybookError(f"{path}: there is no such bucket.")
     if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND") or isinstance(error, FileNotFoundError):
@@ -140,15 +152,20 @@ def error_of(path: object, error: Exception) -> DaybookError:
         )
     if code in ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT"):
         return DaybookError(f"{path}: the server is too busy, asked {TRIES} times ({code}).")
-    if code == "NETWORK_CONNECTION":
+    if code == UNREACHABLE:
         where = next(filter(None, map(os.environ.get, ENDPOINTS)), "AWS")
         return DaybookError(f"{path}: {where.rpartition('@')[2]} can't be reached.")
     return DaybookError(f"{path}: S3 failed ({code or (status and status[1]) or 'no code'}).")
 
 
+def _code(error: Exception) -> str:
+    match = _CODE.search(str(error))
+    return match[1] if match else ""
+
+
 @cache
-def filesystem() -> Any:
-    """pyarrow's file system for the environment's settings."""
+def filesystem(tries: int = TRIES, connect_timeout: int = 10) -> Any:
+    """pyarrow's file system for the environment's settings; `connect_timeout` in seconds."""
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
     # pyarrow's SDK takes an empty variable for a setting
@@ -163,7 +180,7 @@ def filesystem() -> Any:
         region=known("AWS_REGION") or known("AWS_DEFAULT_REGION"),
         endpoint_override=host.rstrip("/") or None,
         scheme=scheme or "https",
-        connect_timeout=10,
+        connect_timeout=connect_timeout,
         request_timeout=60,
-        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=TRIES),
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=tries),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -214,11 +215,19 @@ def test_an_empty_setting_is_as_good_as_none(door, monkeypatch):
     assert paths() == ["groups.json"]
 
 
-def test_a_server_that_is_not_there_is_named(door, monkeypatch):
+def test_a_server_that_is_not_there_is_soon_named(door, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    monkeypatch.setattr(s3, "TRIES", 1)
+    begun = time.monotonic()
     with pytest.raises(DaybookError, match=r"http://127\.0\.0\.1:1 can't be reached"):
         day_folder(DATA, DAY)
+    assert time.monotonic() - begun < 15
+
+
+def test_a_busy_server_is_waited_for_from_the_first_request_on(door):
+    put(door, **{"day1/groups.json": "[]"})
+    refusals = iter([True] * s3.NO_ANSWER[0])
+    door.before = lambda _method, _path: next(refusals, False)
+    assert paths() == ["groups.json"]
 
 
 @pytest.mark.usefixtures("warehouse")
