@@ -53,14 +53,17 @@ def target_path() -> Path:
 
 
 def _options() -> list[str]:
-    """dbt's options for project, profile, target and logs. DaybookError without a profiles.yml."""
+    """dbt's options for project, profile, target and logs. DaybookError without a profiles.yml,
+    UsageError when DBT_PROFILES_DIR has none."""
     project = os.environ.get("DBT_PROJECT_DIR") or str(PROJECT)
     users = os.environ.get("DBT_PROFILES_DIR")
     places = [Path(users)] if users else [PROJECT, Path.home() / ".dbt"]
     profiles = next((place for place in places if (place / "profiles.yml").exists()), None)
+    if profiles is None and users:
+        raise UsageError(f"DBT_PROFILES_DIR has no profiles.yml: {users}.")
     if profiles is None:
         raise DaybookError(
-            f"There is no profiles.yml in {places[0]}: run `make setup`, "
+            f"There is no profiles.yml in {PROJECT}: run `make setup`, "
             "or copy profiles.example.yml to profiles.yml."
         )
     log_path = os.environ.get("DBT_LOG_PATH") or str(warehouse.home() / "dbt" / "logs")
@@ -86,6 +89,9 @@ def manifest() -> Any:
             if not parsed.success:
                 if (why := first_line(parsed.exception)).startswith("DAYBOOK_"):  # a setting
                     raise UsageError(why)
+                for name, text in os.environ.items():
+                    if name.startswith("DBT_") and f"'{text}'" in why:
+                        raise UsageError(f"{name} can't be used: {why}")
                 raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
             _manifests[tuple(options)] = parsed.result
             gc.freeze()  # the manifest stays: to scan it again would take a tenth of a build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from contextlib import suppress
@@ -11,9 +12,10 @@ from typing import Any
 
 from loaders import process
 from loaders.cluster import SUPERUSER, Cluster, refuse_foreign, socket_dir
-from loaders.errors import WarehouseError
+from loaders.errors import SettingError, WarehouseError
 
 RECOVERY = 600  # seconds that a start may take: after a crash the log is replayed
+PARAMETERS = ("PGOPTIONS", "PGTZ", "PGDATESTYLE", "PGGEQO")  # variables that bring a session some
 PATIENCE = 60.0  # seconds for a start that is under way, and for a killed server's sessions to end
 
 
@@ -36,6 +38,10 @@ def start(home: Path) -> bool:
                 made = conn.execute("select from pg_database where datname = 'daybook'")
                 if made.fetchone() is None:
                     conn.execute("create database daybook")
+    except psycopg.OperationalError as error:
+        if refused := refused_settings(error):
+            raise SettingError(f"No session of the embedded server: {error}.{refused}") from None
+        raise
     except OSError as error:
         raise WarehouseError(f"The embedded server can't be started in {home}: {error}") from error
     return True
@@ -75,11 +81,21 @@ def answers(home: Path, database: str = "daybook") -> bool:
     """Whether the server accepts a connection, which a process alone doesn't show."""
     import psycopg
 
-    try:  # PGOPTIONS may be refused, which is for the session that needs it to say
-        psycopg.connect(**address(home, database), connect_timeout=5, options="").close()
-    except psycopg.OperationalError:
-        return False
+    try:
+        psycopg.connect(**address(home, database), connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        return bool(refused_settings(error))  # which the session that needs it says
     return True
+
+
+def refused_settings(reason: object) -> str:
+    """` Look at …` with the variables that bring a parameter for which a server refused a session;
+    empty when it was for something else."""
+    if not re.search('FATAL: .*(parameter "|command-line argument|requires a value)', str(reason)):
+        return ""
+    names = [name for name in PARAMETERS if os.environ.get(name)]
+    names += ["DATABASE_URL"] if "options=" in os.environ.get("DATABASE_URL", "") else []
+    return f" Look at {' and '.join(names)}." if names else ""
 
 
 def address(home: Path, database: str = "daybook") -> dict[str, Any]:

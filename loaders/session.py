@@ -217,6 +217,8 @@ def connect(
 def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     import psycopg
 
+    from loaders.server import refused_settings
+
     # its log of errors that it ignores would quote whole rows
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     reason = ""
@@ -237,7 +239,9 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     message = f"No connection to PostgreSQL at {where()}: {reason}."
     if is_embedded() and "FATAL:" not in reason:
         message += " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
-    raise (SettingError if _UNUSABLE.match(reason) else WarehouseError)(message) from None
+    refused = refused_settings(reason)
+    unusable = refused or _UNUSABLE.match(reason)
+    raise (SettingError if unusable else WarehouseError)(message + refused) from None
 
 
 def _take_role(conn: Connection, role: str, instead: str = "") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, LiteralString, cast
 
 from loaders import server, session
 from loaders.arguments import command, option
-from loaders.errors import WarehouseError, plain
+from loaders.errors import SettingError, WarehouseError, plain
 from loaders.session import LOADER, TRANSFORMER, connect, home, is_embedded, pgoptions, uri, where
 from loaders.tables import ensure_tables, missing
 
@@ -62,10 +62,13 @@ def stop() -> bool:
 
 
 def status() -> tuple[str | None, str | None]:
-    """The server's version, None when it doesn't answer; and what is wrong, None if nothing is."""
+    """The server's version, None when it doesn't answer; and what is wrong, None if nothing is.
+    SettingError when a setting keeps every session out."""
     try:
         with connect(application_name="daybook status") as conn:
             return conn.info.parameter_status("server_version"), _behind(conn)
+    except SettingError:
+        raise
     except WarehouseError as error:
         return None, str(error)
 

@@ -9,9 +9,14 @@ from flows.cli import main
 from flows.options import Options
 from loaders import cluster, retention, server
 from loaders.errors import UsageError
+from loaders.session import home
 from loaders.sources import SETTING
 
 DAY = "tests/sample"
+COMMANDS = (
+    *(["status"], ["warehouse", "status"]),
+    *(["land", "day1", "--data", DAY], ["run", "day1", "--data", DAY]),
+)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
     if name.startswith("PG"):
         monkeypatch.setenv("PGHOST", "127.0.0.1")
     monkeypatch.setenv(name, value)
-    for words in (["status"], ["land", "day1", "--data", DAY], ["run", "day1", "--data", DAY]):
+    for words in COMMANDS:
         assert main(words) == 2
         *_, line = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ") and said in line
@@ -45,6 +50,11 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
     ("name", "value", "read"),
     [
         ("DAYBOOK_FX_PRIORITY", "foo", transform.manifest),
+        ("DBT_TARGET", "foo", transform.manifest),
+        ("DBT_PROFILE", "foo", transform.manifest),
+        ("DBT_PROJECT_DIR", "/foo", transform.manifest),
+        ("DBT_PROFILES_DIR", "/foo", transform.manifest),
+        ("DBT_TARGET_PATH", "/proc/foo", transform.manifest),
         ("DAYBOOK_DBT_RUNNER", "foo", Options(DAY).checked),
         ("DAYBOOK_KEEP_DAYS", "99999999999", Options(DAY).checked),
         ("PREFECT_SERVER_API_PORT", "foo", api.port),
@@ -86,6 +96,21 @@ def test_an_empty_one_is_as_if_it_were_not_there(monkeypatch):
     assert Options(DAY).checked().sources is None
 
 
-def test_options_that_the_embedded_server_refuses_are_told_as_they_are(shared_home, monkeypatch):
-    monkeypatch.setenv("PGOPTIONS", "foo")
-    assert server.answers(shared_home), "a server that lets others in need not be waited for"
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PGOPTIONS", "foo"),
+        ("PGOPTIONS", "-c work_mem=foo"),
+        ("PGOPTIONS", "-c foo"),
+        ("PGTZ", "foo"),
+        ("PGGEQO", "foo"),
+        ("DATABASE_URL", "{warehouse}&options=-c%20work_mem%3Dfoo"),
+    ],
+)
+def test_one_that_the_server_refuses_is_told_as_it_is(name, value, warehouse, monkeypatch, capsys):
+    monkeypatch.setenv(name, value.format(warehouse=warehouse))
+    assert server.answers(home()), "a server that lets others in need not be waited for"
+    for words in COMMANDS:
+        assert main(words) == 2
+        *_, line = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and line.endswith(f". Look at {name}.")
