@@ -103,5 +103,5 @@ def stopped_at(days: list[str], failed: int) -> str:
         f"backfill stopped at {days[failed]}: done {', '.join(done) or 'none'}; "
         f"not run {', '.join(left) or 'none'}.\n"
         "When its cause is mended, go on, with the same options: "
-        f"python -m flows.backfill --days {' '.join(days[failed:])}"
+        f"daybook backfill --days {' '.join(days[failed:])}"
     )

@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m flows.psql") -> i
         epilog="example: %(prog)s -c 'select * from metrics.row_ledger'",
     )
     _, rest = parser.parse_known_args(argv)
+    rest = rest[1:] if rest[:1] == ["--"] else rest  # which for psql would end the options
 
     def command() -> int:
         try:

@@ -238,7 +238,7 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
         reason += f": {POOLER}"
     message = f"No connection to PostgreSQL at {where()}: {reason}."
     if is_embedded() and "FATAL:" not in reason:
-        message += " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
+        message += " Start it: daybook warehouse start."
     refused = refused_settings(reason)
     unusable = refused or _UNUSABLE.match(reason)
     raise (SettingError if unusable else WarehouseError)(message + refused) from None

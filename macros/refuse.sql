@@ -19,7 +19,7 @@
         {% endset %}
         {% set columns = run_query(lacking).columns[0].values()[0] %}
         {% if columns %}
-            {{ exceptions.raise_compiler_error('Declared and not in the warehouse: ' ~ columns | truncate(200) ~ '. To make what is declared, run: python -m loaders.warehouse migrate') }}
+            {{ exceptions.raise_compiler_error('Declared and not in the warehouse: ' ~ columns | truncate(200) ~ '. To make what is declared, run: daybook warehouse migrate') }}
         {% endif %}
     {% endif %}
 {%- endmacro %}

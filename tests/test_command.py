@@ -152,8 +152,9 @@ def test_bash_completes_commands_and_their_options(tmp_path):
 
 
 def test_psql_works_from_any_folder_and_shows_no_password(warehouse, tmp_path):
-    done = typed("psql", "-Atc", "select 1 + 1", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+    for words in (["-Atc"], ["--", "-Atc"]):
+        done = typed("psql", *words, "select 1 + 1", folder=tmp_path)
+        assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", "postgresql://me:secret@db.example.com:5433/wh")
         found = environment()

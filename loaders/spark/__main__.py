@@ -13,8 +13,8 @@ from loaders.days import parse_day
 @command(
     "loaders.spark",
     "Read a day's raw files with Spark (SPARK_MASTER, default local[*]) into rows for COPY, and"
-    " print where they are: python -m loaders lands them.",
-    "example: %(prog)s --day 2026-01-05 --data exports --out read && python -m loaders --day"
+    " print where they are: daybook land lands them.",
+    "example: %(prog)s --day 2026-01-05 --data exports --out read && daybook land"
     " 2026-01-05 --data read",
     add_day,
     add_reading,

@@ -83,9 +83,7 @@ def read_day(
     if f"{target}/".startswith(f"{folder}/"):
         raise UsageError(f"{target}: the raw files are there; give --out another place.")
     if prepared.is_prepared(folder):
-        raise DaybookError(
-            f"{folder}: Spark has read this already; land it with python -m loaders."
-        )
+        raise DaybookError(f"{folder}: Spark has read this already; land it with daybook land.")
     tables = list(declared_tables(sources).values())
     done: list[dict[str, Any]] = []
     with session(f"daybook {day}") as spark:
