@@ -32,6 +32,7 @@ REFUSED = (
 UNREACHABLE = "NETWORK_CONNECTION"
 Version = tuple[int, int, str | None]  # bytes, mtime_ns (0 in S3) and ETag (None on disk)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ENDPOINT = re.compile(r"(?:(https?)://)?((?:[^\s/@]*@)?(?:\[\S+\]|[^\s:/]*)(?::[0-9]+)?(?:/\S*)?)")
 _CODE = re.compile(r"AWS Error ([A-Z_]+)")
 _STATUS = re.compile(r"HTTP status(?: code)?:? (\d{3})")
 
@@ -170,8 +171,11 @@ def filesystem(tries: int = TRIES, connect_timeout: int = 10) -> Any:
 
     # pyarrow's SDK takes an empty variable for a setting
     known = {name: value for name, value in os.environ.items() if value}.get
-    endpoint = next(filter(None, map(known, ENDPOINTS)), "")
-    scheme, _, host = endpoint.rpartition("://")
+    setting = next(filter(known, ENDPOINTS), "")
+    endpoint = _ENDPOINT.fullmatch(known(setting, ""))
+    if endpoint is None:
+        raise UsageError(f"{setting} is no address such as http://localhost:9000.")
+    scheme, host = endpoint.groups()
     key = known("AWS_ACCESS_KEY_ID")
     return S3FileSystem(
         access_key=key,

@@ -15,8 +15,17 @@ from loaders.cluster import SUPERUSER, Cluster, refuse_foreign, socket_dir
 from loaders.errors import SettingError, WarehouseError
 
 RECOVERY = 600  # seconds that a start may take: after a crash the log is replayed
-PARAMETERS = ("PGOPTIONS", "PGTZ", "PGDATESTYLE", "PGGEQO")  # variables that bring a session some
 PATIENCE = 60.0  # seconds for a start that is under way, and for a killed server's sessions to end
+PARAMETERS = (
+    "PGOPTIONS",
+    "PGTZ",
+    "PGDATESTYLE",
+    "PGGEQO",
+)  # variables of which a server takes some
+_SETTING = re.compile(
+    "connection is bad: (invalid|definition of service|could not parse)"
+    '|FATAL: .*(parameter "|command-line argument|requires a value)'
+)
 
 
 def start(home: Path) -> bool:
@@ -39,9 +48,8 @@ def start(home: Path) -> bool:
                 if made.fetchone() is None:
                     conn.execute("create database daybook")
     except psycopg.OperationalError as error:
-        if refused := refused_settings(error):
-            raise SettingError(f"No session of the embedded server: {error}.{refused}") from None
-        raise
+        unusable = setting_error(f"No session of the embedded server: {error}.", error)
+        raise unusable or error from None
     except OSError as error:
         raise WarehouseError(f"The embedded server can't be started in {home}: {error}") from error
     return True
@@ -84,18 +92,19 @@ def answers(home: Path, database: str = "daybook") -> bool:
     try:
         psycopg.connect(**address(home, database), connect_timeout=5).close()
     except psycopg.OperationalError as error:
-        return bool(refused_settings(error))  # which the session that needs it says
+        return setting_error("", error) is not None  # which the session that needs it says
     return True
 
 
-def refused_settings(reason: object) -> str:
-    """` Look at …` with the variables that bring a parameter for which a server refused a session;
-    empty when it was for something else."""
-    if not re.search('FATAL: .*(parameter "|command-line argument|requires a value)', str(reason)):
-        return ""
+def setting_error(message: str, reason: object) -> SettingError | None:
+    """`message` as the error of a setting, when it is for one that libpq or a server refused a
+    session. A server's words name the parameter, and not the variable that brought it."""
+    refused = _SETTING.search(str(reason))
     names = [name for name in PARAMETERS if os.environ.get(name)]
     names += ["DATABASE_URL"] if "options=" in os.environ.get("DATABASE_URL", "") else []
-    return f" Look at {' and '.join(names)}." if names else ""
+    if refused and refused[0].startswith("FATAL:"):
+        return SettingError(f"{message} Look at {' and '.join(names)}.") if names else None
+    return SettingError(message) if refused else None
 
 
 def address(home: Path, database: str = "daybook") -> dict[str, Any]:

@@ -52,7 +52,6 @@ SESSION = {
 }
 # With @ or / in a password, a part of it would be taken for the host or database, and shown.
 _DATABASE_URL = re.compile(r"(postgresql://([^@/?]*@)?[^@/?]*(/[^@?]*)?(\?.*)?)?")
-_UNUSABLE = re.compile("connection is bad: (invalid|definition of service|could not parse)")
 LOADER, TRANSFORMER = "daybook_loader", "daybook_transformer"
 POOLER = (
     "a pooler such as PgBouncer stands before it, which hands sessions and their locks around:"
@@ -217,7 +216,7 @@ def connect(
 def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     import psycopg
 
-    from loaders.server import refused_settings
+    from loaders.server import setting_error
 
     # its log of errors that it ignores would quote whole rows
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
@@ -237,11 +236,11 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     if "unsupported startup parameter" in reason:
         reason += f": {POOLER}"
     message = f"No connection to PostgreSQL at {where()}: {reason}."
+    if unusable := setting_error(message, reason):
+        raise unusable from None
     if is_embedded() and "FATAL:" not in reason:
         message += " Start it: daybook warehouse start."
-    refused = refused_settings(reason)
-    unusable = refused or _UNUSABLE.match(reason)
-    raise (SettingError if unusable else WarehouseError)(message + refused) from None
+    raise WarehouseError(message) from None
 
 
 def _take_role(conn: Connection, role: str, instead: str = "") -> None:

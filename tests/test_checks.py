@@ -76,6 +76,7 @@ def test_checks_run_again_only_when_tables_verdicts_or_the_library_changed(
     world.day("day1", agents=[agent(1)])
     results = check("day1", docs=tmp_path)
     assert not runs_again()
+    assert "isn't judged anew" in (tmp_path / "index.html").read_text()
     assert len(tuples(world.db, RESULTS)) == len(results)
     verdicts = tmp_path / "verdicts.json"
     verdicts.write_text(verdicts.read_text()[:-9])

@@ -7,8 +7,8 @@ import pytest
 from flows import api, transform
 from flows.cli import main
 from flows.options import Options
-from loaders import cluster, retention, server
-from loaders.errors import UsageError
+from loaders import cluster, retention, s3, server, warehouse
+from loaders.errors import SettingError, UsageError
 from loaders.session import home
 from loaders.sources import SETTING
 
@@ -60,6 +60,8 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
         ("PREFECT_SERVER_API_PORT", "foo", api.port),
         ("PREFECT_SERVER_API_PORT", "65536", api.port),
         ("PREFECT_API_URL", "http://localhost:foo/api", api.connection),
+        ("AWS_ENDPOINT_URL", "ftp://localhost", s3.filesystem),
+        ("AWS_ENDPOINT_URL", "http://localhost:foo", s3.filesystem),
     ],
 )
 def test_one_that_a_run_reads_is_refused_by_its_name(
@@ -104,13 +106,22 @@ def test_an_empty_one_is_as_if_it_were_not_there(monkeypatch):
         ("PGOPTIONS", "-c foo"),
         ("PGTZ", "foo"),
         ("PGGEQO", "foo"),
-        ("DATABASE_URL", "{warehouse}&options=-c%20work_mem%3Dfoo"),
+        ("DATABASE_URL", "{url}&options=-c%20work_mem%3Dfoo"),
     ],
 )
-def test_one_that_the_server_refuses_is_told_as_it_is(name, value, warehouse, monkeypatch, capsys):
-    monkeypatch.setenv(name, value.format(warehouse=warehouse))
+def test_one_that_the_server_refuses_is_told_as_it_is(
+    name, value, warehouse_url, monkeypatch, capsys
+):
+    monkeypatch.setenv(name, value.format(url=warehouse_url))
     assert server.answers(home()), "a server that lets others in need not be waited for"
     for words in COMMANDS:
         assert main(words) == 2
         *_, line = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ") and line.endswith(f". Look at {name}.")
+
+
+def test_one_that_libpq_refuses_is_not_waited_for_in_vain(shared_home, monkeypatch):
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "foo")
+    assert server.answers(shared_home)
+    with pytest.raises(SettingError, match=r'invalid target_session_attrs value: "foo"\.$'):
+        warehouse.connect()

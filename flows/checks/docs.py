@@ -54,7 +54,9 @@ def write_docs(pages: list[Page], key: str, verdicts: Any, folder: Path) -> None
     index = (
         '<!doctype html><html><head><meta charset="utf-8"><title>Checks</title></head><body>'
         '<p><a href="../run.html">The newest run</a></p><h1>Checks of the last day</h1>'
-        f"<p>As Great Expectations shows them, one page a suite.</p><ul>{listed}</ul></body></html>"
+        "<p>As Great Expectations shows them, a page a suite, with the run that was judged: a later"
+        " run that finds the same rows has the same verdicts, and isn't judged anew.</p>"
+        f"<ul>{listed}</ul></body></html>"
     )
     (folder / "index.html").write_text(offline(index), encoding="utf-8")
     if all(verdict["result"] for suite in verdicts for verdict in suite):  # all were evaluated
