@@ -87,12 +87,7 @@ def manifest() -> Any:
             with _dbt_environment(), timing.part("parse"):
                 parsed = dbtRunner().invoke(["parse", *written, *options, *SILENT])
             if not parsed.success:
-                if (why := first_line(parsed.exception)).startswith("DAYBOOK_"):  # a setting
-                    raise UsageError(why)
-                for name, text in os.environ.items():
-                    if name.startswith("DBT_") and f"'{text}'" in why:
-                        raise UsageError(f"{name} can't be used: {why}")
-                raise DaybookError(f"dbt could not parse the project: {parsed.exception}")
+                raise _failure("dbt could not parse the project", str(parsed.exception))
             _manifests[tuple(options)] = parsed.result
             gc.freeze()  # the manifest stays: to scan it again would take a tenth of a build
         return _manifests[tuple(options)]
@@ -217,19 +212,31 @@ def document() -> Path:
     with _dbt_environment(flow_run_id="docs"):
         outcome = dbtRunner(manifest=known).invoke(command)
     if not outcome.success:
-        raise DaybookError(f"dbt could not document the project: {first_line(outcome.exception)}")
+        raise _failure("dbt could not document the project", first_line(outcome.exception))
     return target_path() / "static_index.html"
 
 
 def verdict(outcome: Any) -> Counter[str]:
-    """dbt's status → how many nodes. BuildError when nodes failed, DaybookError when dbt did."""
+    """dbt's status → how many nodes. BuildError when nodes failed, DaybookError when dbt did,
+    UsageError where a setting is why."""
     results = _results(outcome)
     if not outcome.success:
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
         if not failed:
-            raise DaybookError(f"dbt ended early: {first_line(outcome.exception)}")
+            raise _failure("dbt ended early", first_line(outcome.exception))
         raise BuildError(failed)
     return Counter(str(result.status) for result in results)
+
+
+def _failure(what: str, why: str) -> DaybookError:
+    """dbt's own failure as an error, that of a setting by its name."""
+    line = first_line(why)
+    if line.startswith("DAYBOOK_"):  # a macro refuses it
+        return UsageError(line)
+    for name, text in os.environ.items():
+        if text and name.startswith("DBT_") and f"'{text}'" in line:
+            return UsageError(f"{name} can't be used: {line}")
+    return DaybookError(f"{what}: {why}")
 
 
 def first_line(message: Any) -> str:

@@ -51,10 +51,10 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
     [
         ("DAYBOOK_FX_PRIORITY", "foo", transform.manifest),
         ("DBT_TARGET", "foo", transform.manifest),
+        ("DBT_TARGET", "foo", transform.document),
         ("DBT_PROFILE", "foo", transform.manifest),
         ("DBT_PROJECT_DIR", "/foo", transform.manifest),
         ("DBT_PROFILES_DIR", "/foo", transform.manifest),
-        ("DBT_TARGET_PATH", "/proc/foo", transform.manifest),
         ("DAYBOOK_DBT_RUNNER", "foo", Options(DAY).checked),
         ("DAYBOOK_KEEP_DAYS", "99999999999", Options(DAY).checked),
         ("PREFECT_SERVER_API_PORT", "foo", api.port),
