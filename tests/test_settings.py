@@ -60,8 +60,8 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
         ("PREFECT_SERVER_API_PORT", "foo", api.port),
         ("PREFECT_SERVER_API_PORT", "65536", api.port),
         ("PREFECT_API_URL", "http://localhost:foo/api", api.connection),
-        ("AWS_ENDPOINT_URL", "ftp://localhost", s3.filesystem),
-        ("AWS_ENDPOINT_URL", "http://localhost:foo", s3.filesystem),
+        ("AWS_ENDPOINT_URL", "ftp://localhost", s3.filesystem.__wrapped__),
+        ("AWS_ENDPOINT_URL", "http://localhost:foo", s3.filesystem.__wrapped__),
     ],
 )
 def test_one_that_a_run_reads_is_refused_by_its_name(
