@@ -16,12 +16,7 @@ from loaders.errors import SettingError, WarehouseError
 
 RECOVERY = 600  # seconds that a start may take: after a crash the log is replayed
 PATIENCE = 60.0  # seconds for a start that is under way, and for a killed server's sessions to end
-PARAMETERS = (
-    "PGOPTIONS",
-    "PGTZ",
-    "PGDATESTYLE",
-    "PGGEQO",
-)  # variables of which a server takes some
+PARAMETERS = ("PGOPTIONS", "PGTZ", "PGDATESTYLE", "PGGEQO")  # variables that reach a server
 _SETTING = re.compile(
     "connection is bad: (invalid|definition of service|could not parse)"
     '|FATAL: .*(parameter "|command-line argument|requires a value)'
