@@ -61,14 +61,17 @@ def read_sample(
     UsageError when there are no records.
     """
     files = sample_files(location)
-    # a table without columns: so every field is undeclared, and is kept as it is in `_extra`
-    table = Table("sample", (), "delta", False, (), (), encoding=encoding)
+    # a table without columns: so every field is undeclared, and is kept as it is in `_extra`; and a
+    # page is one record, as it may be one indeed, with a list of its own
+    table = Table("sample", (), "delta", False, (), (), records=("",), encoding=encoding)
     table = _delimited(table, files[0])
     records = list(islice(_records(files, table), SAMPLED))
     if not records:
         raise UsageError(f"{location}: no record was found in it, so it says nothing of any field.")
+    table = replace(table, records=())
     is_one_each = files[0].format == "json" and len(records) == len(files)
-    if is_one_each and not any(map(is_key, records[0])) and (path := guess.list_in(records[0])):
+    paths = [] if any(map(is_key, records[0])) else filter(None, map(guess.list_in, records))
+    if is_one_each and (path := next(iter(paths), None)):
         table = replace(table, records=tuple(path.split(".")))
         records = list(islice(_records(files, table), SAMPLED))
     is_text = files[0].format in ("csv", "xlsx")
@@ -76,8 +79,7 @@ def read_sample(
     return table, [
         Field(path, values, _type_of(values, path[-1], is_text=is_text))
         for path, values in _fields(records, (), structs)
-        # not JSON names with a dot, which separates a path's names, nor `{`, which dbt would render
-        if path[0] and (is_text or "." not in path[0]) and "{" not in path[0]
+        if path[0].strip() and "{" not in path[0]  # which dbt would render
     ]
 
 

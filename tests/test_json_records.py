@@ -137,6 +137,20 @@ def test_a_path_goes_through_a_list_of_objects_for_a_column_of_lists(members, id
     assert read(f'{{"id": 1, "members": {members}}}\n', mapping) == [(["1", ids], extra)]
 
 
+def test_a_place_is_found_where_names_have_dots_themselves():
+    schema = "urn:enterprise:2.0:User"
+    place = tuple(f"{schema}.manager.id".split("."))
+    mapping = Mapping(replace(TABLE, columns=(*COLUMNS, Column("boss", "text", (place,)))))
+    flat = {"id": 1, "contact.email": "a", "contact.address.zip": "b", f"{schema}.manager.id": 7}
+    nested = {"id": 2, "contact": {"address.zip": "b"}, schema: {"manager": {"id": 7, "x": 8}}}
+    both = {"id": 3, "contact": {"email": "a"}, "contact.email": "c"}
+    assert read("\n".join(map(json.dumps, (flat, nested, both))), mapping) == [
+        (["1", "a", "b", "7"], None),
+        (["2", None, "b", "7"], {schema: {"manager": {"x": 8}}}),
+        (["3", "a", None, None], {"contact.email": "c"}),
+    ]
+
+
 def test_a_list_where_a_column_expects_an_object_is_kept_whole():
     extra = {"contact": [{"email": "a"}]}
     assert read(json.dumps({"id": 1} | extra)) == [(["1", None, None], extra)]

@@ -198,6 +198,25 @@ def test_what_is_cut_is_refused(content, kind):
         read(content, replace(TABLE, kind=kind))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"id": 1, "b": 5, "results": []}\n{"id": 2, "b": 6, "results": [{"id": 9}]}\n',
+        '{"id": 1, "in": {"b": 5}, "results": []}\n{"results": [], "in": {"b": 6}, "id": 2}\n',
+        '[{"id": 1, "b": 5, "results": []}, {"id": 2, "b": 6, "results": [{"id": 9}]}]',
+    ],
+)
+@pytest.mark.usefixtures("chunk")
+def test_a_record_with_a_list_called_results_is_no_page(content):
+    found = read(content, file=LINES)
+    assert [one.values for one in found if isinstance(one, Row)] == [["1", "5"], ["2", "6"]]
+    with pytest.raises(UnreadableError, match=r"behind a list of its own, `results`: declare"):
+        read('{"results": [{"id": 1}], "id": 1, "b": 2}')
+    page = replace(TABLE, records=("results",))
+    assert ids(read('{"results": [{"id": 1}], "id": 1, "b": 2}', page)) == ["1"]
+    assert ids(read('{"id": 7, "results": [{"id": 1}]}')) == ["1"]
+
+
 @pytest.mark.parametrize("last", ['{"id": "cut\n', '{"id": nope}', "garbage", "]"])
 @pytest.mark.usefixtures("chunk")
 def test_a_broken_last_line_that_is_all_there_is_a_reject(last):
@@ -262,6 +281,12 @@ def test_words_and_numbers_that_jsonb_cannot_hold_land_as_text():
     extras = [one.extra for one in found if isinstance(one, Row)]
     assert extras == ['{"x":"1e400000"}', '{"x":["NaN","-Infinity"]}', None]
     assert rejects(found) == []
+
+
+def test_a_long_name_is_cut_where_it_is_told():
+    found = Observed()
+    read(json.dumps({"id": 1, "x" * 5000: 1}), found=found)
+    assert found.unknown == {"x" * 100}
 
 
 def test_ids_that_went_through_a_float_are_whole():
