@@ -60,10 +60,11 @@ def look(
     declared = usual_pii(declared_tables().values())
     columns = []
     for column, field in landed.items():
-        is_id = column.endswith("_id") or column in keys
+        stem = re.sub("_[0-9]+$", "", column)  # phone_2 is what phone is
+        is_id = stem.endswith("_id") or column in keys
         is_text = is_id and field.data_type not in ("date", "jsonb")  # even if all are numbers
         # owner_email has the pii of the declared columns called email
-        pii = [pii for name, pii in declared.items() if pii and f"_{column}".endswith(f"_{name}")]
+        pii = [pii for name, pii in declared.items() if pii and f"_{stem}".endswith(f"_{name}")]
         data_type = "text" if is_text else field.data_type
         columns.append(Column(column, data_type, (field.path,), pii="".join(pii[:1])))
     return replace(
@@ -169,16 +170,20 @@ def _snake(text: str) -> str:
 
 
 def _names(fields: list[Field], singular: str) -> list[str]:
-    """The column's name for each field, in order; all differ."""
-    names: list[str] = []
+    """The column's name for each field, in order; all differ. A field that is called as a column
+    is that column, since a column's own name is one of its places."""
+    wanted = []
     reserved = _reserved()
     for field in fields:
         name = _snake("_".join(field.path))
         if name in reserved or name == "id" or not name[:1].isalpha():
             name = f"{singular}_{name}".rstrip("_")
-        tries = [name[:60], *(f"{name[:57]}_{n}" for n in range(2, len(fields) + 2))]
-        names.append(next(one for one in tries if one not in names))
-    return names
+        wanted.append(name[:60])
+    names: dict[int, str] = {}
+    for at in sorted(range(len(fields)), key=lambda at: wanted[at] != fields[at].source):
+        tries = [wanted[at], *(f"{wanted[at][:57]}_{n}" for n in range(2, len(fields) + 2))]
+        names[at] = next(one for one in tries if one not in names.values())
+    return [names[at] for at in range(len(fields))]
 
 
 def _key(

@@ -13,6 +13,7 @@ import pandas
 import pytest
 import yaml
 
+from loaders.declaration import build
 from loaders.scaffold import files_of, look, main
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 from tests.raw_days import write
@@ -145,6 +146,7 @@ def test_the_templates_are_the_models_of_roles():
 def declared(sample: Path, **options: Any) -> dict[str, Any]:
     """The entry of the sources file that a sample comes to."""
     text = files_of(look("invoices", sample, **options))[SOURCES_FILE]
+    build([(SOURCES_FILE, yaml.load(text, yaml.BaseLoader))])
     return yaml.safe_load(text)["sources"][0]["tables"][-1]
 
 
@@ -211,6 +213,37 @@ def test_pages_of_an_envelope_say_where_their_list_is(tmp_path):
     entry = declared(tmp_path, key="ref.no")
     assert entry["config"]["meta"]["records"] == "data"
     assert columns(entry) == {"ref_no": ("text", "ref.no"), "tags": ("jsonb", "tags")}
+
+
+def test_a_record_may_have_a_list_called_results(tmp_path):
+    sample = tmp_path / "invoices.jsonl"
+    lines = ({"id": n, "results": [{"id": 10 * n}] if n else []} for n in range(3))
+    sample.write_text("\n".join(map(json.dumps, lines)))
+    assert columns(declared(sample)) == {
+        "invoice_id": ("text", "id"),
+        "results": ("jsonb", "results"),
+    }
+
+
+def test_fields_whose_names_become_one_have_a_column_each(tmp_path):
+    sample = tmp_path / "invoices.json"
+    record = {"id": 1, "invoice_id": 2, "user": {"id": 3}, "user_id": 4, "Name": 5, "name": 6}
+    sample.write_text(json.dumps([record | {"a.b": 7, " ": 8, "Phone": "9", "phone": "0"}]))
+    entry = declared(sample)
+    assert columns(entry) == {
+        "invoice_id_2": ("text", "id"),
+        "invoice_id": ("text", "invoice_id"),
+        "user_id_2": ("text", "user.id"),
+        "user_id": ("text", "user_id"),
+        "name_2": ("bigint", "Name"),
+        "name": ("bigint", "name"),
+        "a_b": ("bigint", "a.b"),
+        "phone_2": ("text", "Phone"),
+        "phone": ("text", "phone"),
+    }
+    metas = {one["name"]: one.get("config", {}).get("meta", {}) for one in entry["columns"]}
+    assert {metas[name]["pii"] for name in ("user_id_2", "user_id")} == {"user"}
+    assert {metas[name]["pii"] for name in ("phone_2", "phone")} == {"personal"}
 
 
 def test_a_column_with_the_name_of_a_personal_one_is_personal(tmp_path):
