@@ -15,7 +15,7 @@ INTEGER = re.compile(r"([-+]?[0-9]+)(\.0+)?")
 NUMERIC = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 WHOLE_NUMBER = re.compile(r"[+]?(-?[0-9]+)(\.0*)?")
 SHEET_ERROR = re.compile(r"#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])")
-SCIENTIFIC = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?[eE][-+][0-9]+")
+SCIENTIFIC = re.compile(r"[-+]?[0-9]+([.,][0-9]+[eE][-+]?|[eE][-+])[0-9]+")
 TIMESTAMP = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"([Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})"

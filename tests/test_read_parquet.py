@@ -232,6 +232,36 @@ def test_ids_and_numbers_of_foreign_writers(tmp_path):
     assert extra(tmp_path / "t.parquet", small) == texts
 
 
+def test_an_id_that_a_float_has_rounded_is_none(tmp_path):
+    doubles = pyarrow.array([2.0**53 - 1, 2.0**53, 1.2345678901234568e17])
+    for values, ids in (
+        (doubles, ["9007199254740991", "9.007199254740992E+15", "1.23456789012345680E+17"]),
+        (pyarrow.array([2.0**24 - 1, 2.0**24], pyarrow.float32()), ["16777215", "1.6777216E+7"]),
+    ):
+        found = read(tmp_path / "t.parquet", {"a_id": values, "mail": values})
+        assert [row.values[0] for row in found if isinstance(row, Row)] == ids
+        numbers = [str(int(value.as_py())) for value in values]
+        assert [row.values[2] for row in found if isinstance(row, Row)] == numbers
+
+
+def test_a_uuid_is_one_also_if_its_bytes_are_letters(tmp_path):
+    uuids = pyarrow.array([b"abcdefghABCDEFGH", None], pyarrow.uuid())
+    shown = ["61626364-6566-6768-4142-434445464748", None]
+    for with_schema in (True, False):
+        columns = {"a_id": uuids, "v": uuids}
+        found = read(tmp_path / "t.parquet", columns, store_schema=with_schema)
+        assert [row.values[0] for row in found if isinstance(row, Row)] == shown
+
+
+def test_a_list_is_one_however_it_is_kept(tmp_path):
+    text = pyarrow.string()
+    for kind in (pyarrow.list_(text, 2), pyarrow.large_list(text), pyarrow.list_view(text)):
+        assert extra(tmp_path / "t.parquet", pyarrow.array([["a", "b"], None], kind)) == [
+            ["a", "b"],
+            None,
+        ]
+
+
 def test_dates_kept_as_timestamps_are_dates(tmp_path):
     moments = [datetime(2026, 1, 5), datetime(2026, 1, 5, 1)]
     for unit in ("s", "ms", "us", "ns"):

@@ -87,6 +87,22 @@ def test_a_date_beyond_the_calendar_keeps_its_number(tmp_path, db):
     assert [row["agent_id"] for row in rows(db, "stg_agents")] == ["20260105", "2026-01-05"]
 
 
+def test_a_number_has_the_digits_that_a_sheet_has_of_it(tmp_path, db):
+    lines = [[number, "a@example.com", "A", 1] for number in (11, 22, 33)]
+    save(tmp_path, [*HEADER[:3], "phone"], *lines)
+    for text, other in {
+        "<v>11</v>": "<v>1.23456789012345E+17</v>",  # typed as 123456789012345678
+        "<v>22</v>": "<v>9.00101E+11</v>",
+        "<v>33</v>": "<v>1234567890123456789</v>",  # of another program
+        "<v>1</v>": "<v>59.970000000000006</v>",  # =3*19.99
+    }.items():
+        rewrite(tmp_path, text, other)
+    land_one(tmp_path, "stg_agents")
+    found = [(row["agent_id"], row["phone"]) for row in rows(db, "stg_agents")]
+    ids = ["1.23456789012345e+17", "900101000000", "1234567890123456789"]
+    assert found == [(one, "59.97") for one in ids]
+
+
 def test_a_formula_that_nobody_has_calculated_is_no_empty_cell(tmp_path, db):
     lines = ([1, "a@example.com", '="A"'], [2, "b@example.com", None], [None, None, '="A"'])
     save(tmp_path, HEADER, *lines)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from loaders.raw_file import RawFile
-from loaders.readers.rows import RECORD_LIMIT, Digits, UnreadableError, json_text
+from loaders.readers.rows import RECORD_LIMIT, Digits, Rounded, UnreadableError, json_text
 
 if TYPE_CHECKING:
     import pyarrow
@@ -36,6 +36,8 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
         if not all(i is None or 0 <= i < len(known) for i in indices):
             raise UnreadableError(f"{file.path} is damaged: fetch it again. Nothing was replaced.")
         return [None if i is None else known[i] for i in indices]
+    if isinstance(kind, pyarrow.UuidType):
+        return [None if v is None else str(v) for v in column.to_pylist()]
     if isinstance(column, pyarrow.ExtensionArray):
         return plain(column.storage, file)
     if types.is_struct(kind):
@@ -48,7 +50,7 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
         ]
     if types.is_map(kind):
         return [None if v is None else _pairs(v, file) for v in column]
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if types.is_nested(kind):  # a list of any kind
         return [None if not v.is_valid else plain(v.values, file) for v in column]
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         _check_lengths(column, file, compute)
@@ -137,7 +139,8 @@ def _float(value: Any) -> str:
     if not math.isfinite(number):
         return Digits(number)
     if number.is_integer():
-        return Digits(int(number) if isinstance(value, float) else int(Decimal(value)))
+        whole, bits = (int(value), 53) if isinstance(value, float) else (int(Decimal(value)), 24)
+        return (Digits if abs(whole) < 2**bits else Rounded)(whole)
     return Digits(value if isinstance(value, str) else repr(value))
 
 

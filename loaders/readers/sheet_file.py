@@ -1,4 +1,4 @@
-"""The first visible sheet of an .xlsx: cells as Excel shows them, but numbers with all digits."""
+"""The first visible sheet of an .xlsx: cells as Excel shows them, numbers with all its digits."""
 
 from __future__ import annotations
 
@@ -112,12 +112,11 @@ def _text(cell: Any) -> str | None:
 
 
 def _number(value: float, shown_as: str) -> str:
-    """All digits, with the leading zeros that a number format such as 00000 adds."""
-    if isinstance(value, float) and not value.is_integer():
-        return Digits(repr(value))
-    text = str(int(value))
+    """The 15 digits that Excel has of a number, or all of an integer by another program, with the
+    leading zeros that a number format such as 00000 adds."""
+    text = str(value) if isinstance(value, int) else f"{value + 0.0:.15g}"  # -0.0 is 0
     # a padded one is a code, not a number
-    is_padded = shown_as and set(shown_as) == {"0"}
+    is_padded = set(shown_as) == {"0"} and text.isdigit()
     return text.zfill(len(shown_as)) if is_padded else Digits(text)
 
 

@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from zoneinfo import ZoneInfo
 
 from loaders.errors import UsageError
-from loaders.readers.rows import Digits, json_text
+from loaders.readers.rows import Digits, Rounded, json_text
 from loaders.schema import Column, Table
 
 HASH_KEY = "DAYBOOK_HASH_KEY"
@@ -28,10 +29,12 @@ EPOCHS = {"%s": "seconds", "%Q": "milliseconds"}  # since 1970
 
 
 def whole_id(text: str | None) -> str | None:
-    """An id that went through a float: 9001.0 becomes 9001, and a float NaN or Infinity null.
-    Everything else stays, the text `nan` too."""
+    """An id that went through a float: 9001.0 becomes 9001, a float NaN or Infinity null, and what
+    has lost digits gets an exponent, with which it is no id. The text `nan` stays."""
     if isinstance(text, Digits) and not text.finite:
         return None
+    if isinstance(text, Rounded):
+        return f"{Decimal(text):E}"
     return match[1] if text and (match := _WHOLE.fullmatch(text)) else text
 
 
