@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import random
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -56,6 +58,42 @@ def fields(content: bytes, delimiter: str = ",") -> list[list[str]]:
 )
 def test_a_quote_inside_an_unquoted_field_is_a_character(line, expected):
     assert fields(line.encode())[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ('="0012",x', ["0012", "x"]),
+        ('"=""0012""","=""a,b"""', ["0012", "a,b"]),
+        ('x="1",="', ['x="1"', '="']),
+        ('"=""""","=a"', [None, "=a"]),
+    ],
+)
+def test_what_a_spreadsheet_is_kept_from_reading_as_a_number_is_the_text(tmp_path, line, values):
+    content = f"a,b\n{line}\n".encode()
+    assert parsed(tmp_path / "t.csv", content) == [Row(1, values, None)]
+    if '="' in line and values[0] != 'x="1"':
+        count = QuickCount("t.csv")
+        with pytest.raises(MustBeParsed):
+            count.add(content)
+            count.records()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "iso8859-1", "cp1251", "koi8-r"])
+def test_utf_8_is_not_taken_for_another_encoding(tmp_path, encoding):
+    table = replace(TABLE, encoding=encoding)
+    for begin in (b"a,b\n1,\xc3\xa9\n", b"\xef\xbb\xbfa,b\n1,2\n"):
+        file = raw_file(tmp_path / "t.csv", begin)
+        with pytest.raises(UnreadableError, match=f"it is UTF-8: declare no .*{encoding}"):
+            read_csv_header(file, Mapping(table))
+    for other in (b"a,b\n1,2\n", "a,b\n1,é\n".encode("cp1252")):
+        assert read_csv_header(raw_file(tmp_path / "t.csv", other), Mapping(table))
+
+
+def test_a_header_is_found_however_its_accents_are_composed(tmp_path):
+    table = replace(TABLE, columns=(COLUMNS[0], Column("b", "text", (("Größe",),))))
+    content = unicodedata.normalize("NFD", "a,Größe\n1,2\n").encode()
+    assert parsed(tmp_path / "t.csv", content, Mapping(table)) == [Row(1, ["1", "2"], None)]
 
 
 PIECES = ["a", " ", "é", '"b"', '""', '"c,d"', '"e\nf"', '"g""h"', 'i"j"k', '"\r"', '5"', '"x"y']
