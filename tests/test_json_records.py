@@ -90,6 +90,13 @@ def test_more_names_than_the_reader_learns_are_kept():
     assert read(json.dumps({"id": 1} | extra)) == [(["1", None, None], extra)]
 
 
+def test_a_long_name_is_cut_where_it_is_told():
+    for reader in (by_python, read_json):
+        found = Observed()
+        read(json.dumps({"id": 1, "x" * 5000: 1}), found=found, reader=reader)
+        assert found.unknown == {"x" * 100}
+
+
 def test_a_declared_name_may_have_what_json_escapes():
     places = (('say "a"',), ("in", "a\\b"))
     table = replace(TABLE, columns=(COLUMNS[0], Column("a", "text", places)))
