@@ -60,25 +60,6 @@ def test_a_quote_inside_an_unquoted_field_is_a_character(line, expected):
     assert fields(line.encode())[0] == expected
 
 
-@pytest.mark.parametrize(
-    ("line", "values"),
-    [
-        ('="0012",x', ["0012", "x"]),
-        ('"=""0012""","=""a,b"""', ["0012", "a,b"]),
-        ('x="1",="', ['x="1"', '="']),
-        ('"=""""","=a"', [None, "=a"]),
-    ],
-)
-def test_what_a_spreadsheet_is_kept_from_reading_as_a_number_is_the_text(tmp_path, line, values):
-    content = f"a,b\n{line}\n".encode()
-    assert parsed(tmp_path / "t.csv", content) == [Row(1, values, None)]
-    if '="' in line and values[0] != 'x="1"':
-        count = QuickCount("t.csv")
-        with pytest.raises(MustBeParsed):
-            count.add(content)
-            count.records()
-
-
 @pytest.mark.parametrize("encoding", ["cp1252", "iso8859-1", "cp1251", "koi8-r"])
 def test_utf_8_is_not_taken_for_another_encoding(tmp_path, encoding):
     table = replace(TABLE, encoding=encoding)

@@ -81,10 +81,9 @@ class QuickCount(Count):
     """Counts line ends outside quotes while COPY is at work, at a hundredth of COPY's cost.
 
     That is right only where every quote opens or closes a whole field. So MustBeParsed is raised
-    for any other quote, for a BOM or the header's `names` after the beginning, for a field that
-    begins with `="`, and for an id or a date that a foreign writer has changed (`habits` undo that,
-    by column). Blank lines are counted as records, so a file that has some is parsed. `quoted`: the
-    bytes so far end inside quotes.
+    for any other quote, for a BOM or the header's `names` after the beginning, and for an id or a
+    date that a foreign writer has changed (`habits` undo that, by column). Blank lines are counted
+    as records, so a file that has some is parsed. `quoted`: the bytes so far end inside quotes.
     """
 
     def __init__(
@@ -131,8 +130,6 @@ class QuickCount(Count):
 
     def _count_lines(self, piece: bytes) -> None:
         if b'"' in piece:
-            if b'"=""' in piece:
-                raise MustBeParsed
             # the parts between quotes are outside and inside of them by turns
             parts = piece.split(b'"')
             last = len(parts) - 1

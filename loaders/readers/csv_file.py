@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import IO
@@ -21,8 +20,6 @@ from loaders.schema import Table
 
 HEADER_LIMIT = 1 << 20
 BLANK = " \t\r\n\x0b\x0c"
-# ="0012", which keeps a spreadsheet from making a number of it.
-_guarded = re.compile('="([^"]*)"').fullmatch
 
 
 def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
@@ -131,8 +128,6 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
         elif fields == names:
             yield Reject(number, "the header again: files were joined", rows.raw_text(text))
         else:
-            if '="' in text:
-                fields = [found[1] if (found := _guarded(field)) else field for field in fields]
             if (not text.isascii() or "\0" in text) and (why := rows.why_unstorable(text)):
                 fields = [rows.UNSTORABLE.sub("\ufffd", field) for field in fields]
                 yield Reject(number, why, rows.raw_text(text), landed=True)
