@@ -3,6 +3,7 @@
         success row exists only if its rows do. A table of which there was nothing to do has a row
         that says so. -#}
     {%- set meta, work = model.config.meta, plan() -%}
+    {%- set tables = meta.tables or [model.name] -%}
     {%- set batch_id = '_batch_id' if has_batch else 'null::bigint' -%}
     {#- what is written though no new batch brought it -#}
     {%- set again = 'released' if meta.releases else 'rerated' -%}
@@ -34,14 +35,14 @@ happened (table_name, day, what) as (
     union all
     select *, null
     from unnest(
-        {{ array_of(busy + (meta.tables | reject('in', busy) | list), 'text') }},
+        {{ array_of(busy + (tables | reject('in', busy) | list), 'text') }},
         {{ array_of(work.pending | map(attribute='day'), 'date') }}
     )
 ),
 
 counted as (
     select
-        coalesce(table_name, '{{ meta.tables[0] }}') as table_name,
+        coalesce(table_name, '{{ tables[0] }}') as table_name,
         coalesce(day, {{ app_day() }}, (select max(applied.day) from {{ source('control', 'applied_batches') }} as applied)) as day,
         {%- for what in counts %}
         count(*) filter (where what = '{{ what }}') as {{ what }}{% if not loop.last %},{% endif %}

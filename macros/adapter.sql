@@ -46,6 +46,17 @@
 {%- endmacro %}
 
 
+{% macro postgres__reset_csv_table(model, full_refresh, old_relation, agate_table) -%}
+    {#- A full refresh drops a seed, and with it the views that read it: it is emptied while its columns stay. -#}
+    {%- set held, wanted = [], [] -%}
+    {%- for column in adapter.get_columns_in_relation(old_relation) -%}{%- do held.append((column.name, column.data_type)) -%}{%- endfor -%}
+    {%- for name in agate_table.column_names -%}
+    {%- do wanted.append((name, model.config.column_types.get(name) or adapter.convert_type(agate_table, loop.index0))) -%}
+    {%- endfor -%}
+    {{ return(default__reset_csv_table(model, full_refresh and held != wanted, old_relation, agate_table)) }}
+{%- endmacro %}
+
+
 {% macro postgres__create_indexes(relation) -%}
     {#- An upsert's key is unique by an index or a primary key of the model's own, else by one made here. -#}
     {{ default__create_indexes(relation) }}

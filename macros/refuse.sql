@@ -52,6 +52,31 @@
 {%- endmacro %}
 
 
+{% macro refuse_other_type() -%}
+    {#- A table keeps the types that it was made with. Of another one Postgres says that, and not what to do. -#}
+    {% if execute and is_building() %}
+        {% set declared = [] %}
+        {% for node in graph.nodes.values() if node.config.meta.records == 'int_' ~ node.name ~ '_records' %}
+            {% set records = graph.nodes['model.' ~ node.package_name ~ '.' ~ node.config.meta.records] %}
+            {% for table in node.config.meta.tables %}
+                {% for column in landed_table(table).columns.values() %}
+                    {% do declared.append("('" ~ [records.schema, records.name, node.schema ~ '.' ~ node.name, column.name, column.data_type] | join("', '") ~ "')") %}
+                {% endfor %}
+            {% endfor %}
+        {% endfor %}
+        {% set held_otherwise %}
+            select model.*, format_type(atttypid, null) as held
+            from (values {{ declared | join(', ') }}) as model (schema, records, silver, attribute, type)
+            inner join pg_attribute on attrelid = to_regclass(format('%I.%I', schema, records)) and attname = attribute and atttypid <> to_regtype(type)
+        {% endset %}
+        {% for row in run_query(held_otherwise).rows %}
+            {% set records = row.schema ~ '.' ~ row.records %}
+            {{ exceptions.raise_compiler_error(records ~ ' holds ' ~ row.attribute ~ ' as ' ~ row.held ~ ', and the sources file declares ' ~ row.type ~ ': drop table if exists ' ~ records ~ ', ' ~ row.silver ~ ' cascade, then run: dbt build --full-refresh --select +' ~ row.records ~ '+') }}
+        {% endfor %}
+    {% endif %}
+{%- endmacro %}
+
+
 {% macro refuse_other_day() -%}
     {#- Of no day a build would take in nothing, and say that all is well. -#}
     {% if execute and is_building() %}

@@ -216,6 +216,19 @@ def test_a_key_that_changed_is_refused_until_its_table_is_made_anew(
         two_days.dbt("build")
 
 
+def test_a_type_that_changed_is_refused_until_its_records_are_made_anew(two_days, settled):
+    other = "drop column is_default cascade, add column is_default text"
+    two_days.db.execute(f"alter table intermediate.int_roles_records {other}")
+    drop = "drop table if exists intermediate.int_roles_records, silver.roles cascade"
+    again = "dbt build --full-refresh --select +int_roles_records+"
+    advice = f"is_default as text, .* declares boolean: {drop}, then run: {re.escape(again)}"
+    with pytest.raises(Exception, match=advice):
+        two_days.dbt("build", "--select", "agents")
+    two_days.db.execute(drop.encode())
+    assert two_days.dbt(*again.split()[1:]).success
+    settled(two_days)
+
+
 def test_a_build_by_hand_says_who_holds_the_warehouse(two_days):
     before = seen(two_days.db)
     with lock.run_lock("daybook run r1 day2"):
@@ -299,18 +312,26 @@ snapshots:
     relation: ref('agents')
     config: {schema: snapshots, unique_key: agent_id, strategy: check, check_cols: [name, status]}
 """
+MART = """
+{{ config(unique_key='status', meta={'pipeline': 'mine'}) }}
+select status, count(*) as agents from {{ ref('agents') }} group by status
+"""
 
 
-def test_a_snapshot_of_silver_holds_what_each_build_left(two_days, settled, by_hand, tmp_path):
+def test_a_snapshot_and_a_mart_of_ones_own_hold_what_each_build_left(
+    two_days, settled, by_hand, tmp_path
+):
     project = tmp_path / "project"
     for name in ("models", "macros", "seeds"):
         shutil.copytree(PROJECT / name, project / name)
     shutil.copy(PROJECT / "dbt_project.yml", project)
     (project / "snapshots").mkdir()
     (project / "snapshots" / "agents.yml").write_text(SNAPSHOT)
-    assert by_hand("snapshot", project=project, target_path="snapshot").success
+    (project / "models" / "marts" / "mine.sql").write_text(MART)
+    mine = ("build", "--select", "mine", "agents_snapshot")
+    assert by_hand(*mine, project=project, target_path="snapshot").success
     settled(two_days)
-    assert by_hand("snapshot", project=project, target_path="snapshot").success
+    assert by_hand(*mine, project=project, target_path="snapshot").success
     versions = tuples(
         two_days.db,
         "select agent_id, name, status, dbt_valid_to is null as is_last"
@@ -321,6 +342,8 @@ def test_a_snapshot_of_silver_holds_what_each_build_left(two_days, settled, by_h
     latest = [tuple(version) for *version, is_last in versions if is_last]
     agents = "select agent_id, name, status from silver.agents order by 1"
     assert latest == tuples(two_days.db, agents)
+    mine = "from metrics.pipeline_metrics where table_name = 'mine' order by id"
+    assert tuples(two_days.db, f"select rows_inserted, rows_updated {mine}") == [(1, 0), (1, 1)]
 
 
 MODEL = re.compile(r'"node_id": "model\.daybook\.(\w+)"')

@@ -351,10 +351,10 @@ def test_views_of_readers_survive_builds_and_a_full_refresh(world):
     world.day("day1", **BUSY_DAY)
     world.db.execute("create schema mine")
     views = {name.split(".")[1]: name for name in ("metrics.row_ledger", "silver.agents")}
-    views["group_activity"] = "metrics.group_activity"
+    views |= {"group_activity": "metrics.group_activity", "iso_4217": "intermediate.iso_4217"}
     for name, relation in views.items():
         world.db.execute(f"create view mine.{name} as select * from {relation}")
     world.day("day2", **BUSY_DAY)
-    world.build("--full-refresh", "--select", "tag:groups")
+    world.build("--full-refresh", "--select", "tag:groups", "iso_4217")
     for name in views:
         assert tuples(world.db, f"select * from mine.{name}"), name
