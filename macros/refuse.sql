@@ -70,8 +70,9 @@
             inner join pg_attribute on attrelid = to_regclass(format('%I.%I', schema, records)) and attname = attribute and atttypid <> to_regtype(type)
         {% endset %}
         {% for row in run_query(held_otherwise).rows %}
-            {% set records = row.schema ~ '.' ~ row.records %}
-            {{ exceptions.raise_compiler_error(records ~ ' holds ' ~ row.attribute ~ ' as ' ~ row.held ~ ', and the sources file declares ' ~ row.type ~ ': drop table if exists ' ~ records ~ ', ' ~ row.silver ~ ' cascade, then run: dbt build --full-refresh --select +' ~ row.records ~ '+') }}
+            {% set records, expired = row.schema ~ '.' ~ row.records, expired_days() %}
+            {% set first = 'land the days again that have expired (' ~ expired ~ '), then ' if expired else '' %}
+            {{ exceptions.raise_compiler_error(records ~ ' holds ' ~ row.attribute ~ ' as ' ~ row.held ~ ', and the sources file declares ' ~ row.type ~ ': ' ~ first ~ 'drop table if exists ' ~ records ~ ', ' ~ row.silver ~ ' cascade, then run: dbt build --full-refresh --select +' ~ row.records ~ '+') }}
         {% endfor %}
     {% endif %}
 {%- endmacro %}
@@ -105,14 +106,19 @@
 
 {% macro refuse_without_expired_days() -%}
     {% if execute and flags.FULL_REFRESH and flags.WHICH in ('build', 'run') %}
-        {% set expired %}
-            select string_agg(distinct {{ day_name('expired_days.day') }}, ', ') as days
-            from bronze.expired_days
-            where batch_id in (select max(batch_id) from bronze.load_batches where rows_landed is not null group by table_name, day)
-        {% endset %}
-        {% set days = run_query(expired).columns[0].values()[0] %}
+        {% set days = expired_days() %}
         {% if days %}
             {{ exceptions.raise_compiler_error('A full refresh works on all landed days, and rows of these have expired (DAYBOOK_KEEP_DAYS): ' ~ days ~ '. Land them again first.') }}
         {% endif %}
     {% endif %}
+{%- endmacro %}
+
+
+{% macro expired_days() -%}
+    {% set expired %}
+        select string_agg(distinct {{ day_name('expired_days.day') }}, ', ') as days
+        from bronze.expired_days
+        where batch_id in (select max(batch_id) from bronze.load_batches where rows_landed is not null group by table_name, day)
+    {% endset %}
+    {{ return(run_query(expired).columns[0].values()[0]) }}
 {%- endmacro %}
