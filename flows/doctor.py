@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 from flows import api, stack
-from flows.report import wrapped
+from flows.pages.render import wrapped
 from loaders import process, warehouse
 from loaders.arguments import JSON, command
 from loaders.backup import SCHEMAS

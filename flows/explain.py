@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from flows.pages.read import Row, ask, kind_of_days, question, rows
-from flows.report import wrapped
+from flows.pages.render import show
 from loaders import warehouse
 from loaders.arguments import JSON, command, option
 from loaders.days import Day
@@ -111,27 +110,6 @@ def _entity(table: str) -> str:
     return declared_tables()[f"stg_{name}"].entity
 
 
-def print_story(story: dict[str, Any]) -> None:
-    """The story for people, one day after the other."""
-    held = story["silver"]
-    facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (held or {}).items())
-    state = f"in silver{': ' if facts else ''}{facts}" if held is not None else "not in silver"
-    print(wrapped(f"{story['table']} {' '.join(story['key'].values())} is {state}") + "\n")
-    for day in story["days"]:
-        won = "  ← what silver holds" if day.get("in_silver") else ""
-        where = f"{day['file']} row {day['row']}{won}" if "file" in day else f"in {day['table']}"
-        print(wrapped(f"{day['day']:<12}{day['outcome']:<13}{where}", 25))
-        lists = {name: ", ".join(day.get(name) or []) for name in ("reasons", "changed")}
-        for name, value in {"reasons": lists["reasons"], **day.get("values", lists)}.items():
-            if value != "":
-                text = "null" if value is None else value.replace("\n", "\n" + " " * 27)
-                print(wrapped(f"{' ' * 25}{name}: {text}", 27))
-    if story["read_by"]:
-        print("\nread by")
-    for relation, count in story["read_by"].items():
-        print(f"  {relation:<35} {count:,} row{'s' if count != 1 else ''}")
-
-
 @command(
     "flows.explain",
     "Each day's record of a key: its outcome, why, which one won, what reads it.",
@@ -148,7 +126,7 @@ def main(args: argparse.Namespace) -> None:
     with warehouse.connect(application_name="daybook explain", autocommit=True) as connection:
         warehouse.check_ready(connection)
         story = read_story(connection, args.table, args.key, args.values, args.personal)
-    print(json.dumps(story, indent=2)) if args.json else print_story(story)
+    show("explain", story, as_json=args.json)
 
 
 if __name__ == "__main__":

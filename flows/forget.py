@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Iterable
 from uuid import uuid4
 
 from flows import transform
+from flows.pages.render import show
 from flows.pages.write import write_pages
 from loaders import warehouse
 from loaders.arguments import JSON, command, option
@@ -91,27 +91,19 @@ def _make_anew(
     JSON,
 )
 def main(args: argparse.Namespace) -> int:
-    def show(rows: dict[str, int], shared: int, done: bool) -> None:
-        if args.json:
-            print(json.dumps({"forgotten": done, "rows": rows, "namesakes": shared}))
-            return
-        for relation, count in sorted(rows.items()):
-            print(f"  {relation:<45} {count:>9,}")
-        if shared:
-            print(
-                f"Not erased: {shared:,} names of card users that are this agent's and another's "
-                "too, so that nobody can tell whose they are."
-            )
-        print("Forgotten." if done else "These rows would be erased; nothing was changed.")
+    def answer(done: bool) -> None:
+        rows, shared = forget_person(args.id, dry_run=not done)
+        found = {"forgotten": done, "rows": rows, "namesakes": shared}
+        show("forget", found, as_json=args.json)
 
     warehouse.wake()
     if not args.dry_run and not args.yes and not sys.stdin.isatty():
         raise UsageError("Nobody can be asked here whether to erase: say --yes, or --dry-run.")
     if args.dry_run or not args.yes:
-        show(*forget_person(args.id, dry_run=True), done=False)
+        answer(done=False)
         if args.dry_run or input("This can't be undone. Type yes: ") != "yes":
             return int(not args.dry_run)
-    show(*forget_person(args.id), done=True)
+    answer(done=True)
     return 0
 
 

@@ -7,7 +7,6 @@ compared with its twin there, by the hashes of its rows in any order.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from uuid import uuid4
 
 from flows import site, transform
 from flows.pages.read import ask, kind_of_days
+from flows.pages.render import show
 from flows.run import silent, unless_away
 from loaders import ledger, warehouse
 from loaders.arguments import JSON, command
@@ -152,10 +152,10 @@ def _execute(connection: Connection, question: str) -> None:
         connection.execute(row["statement"])
 
 
-def as_json(proof: Proof) -> str:
-    """The proof for programs."""
-    fields: dict[str, Any] = {"equal": not proof.partings, **asdict(proof)}
-    return json.dumps(fields, default=lambda moment: moment.isoformat())
+def as_answer(proof: Proof) -> dict[str, Any]:
+    """The proof for programs and for prove.txt.j2; keys are data."""
+    moment = {"started_at": proof.started_at.isoformat(), "verdict": verdict(proof)}
+    return {"equal": not proof.partings, **asdict(proof), **moment}
 
 
 def verdict(proof: Proof) -> str:
@@ -164,21 +164,6 @@ def verdict(proof: Proof) -> str:
     if proof.partings:
         return f"{len(proof.partings)} of {compared} differ from what the days build."
     return f"{compared}: what the days built is what they build anew."
-
-
-def as_text(proof: Proof) -> str:
-    """The proof for people: a line for each table that differs; keys are escaped."""
-    lines = [
-        f"{each.table}: {each.only_built:,} rows only as built, {each.only_rebuilt:,} only as"
-        f" rebuilt; keys: {', '.join(json.dumps(key)[1:-1] for key in each.keys)}"
-        for each in proof.partings
-    ]
-    if expired := ", ".join(proof.expired):
-        lines.append(
-            f"Landed rows have expired of {expired}: what was typed from them can't be proved,"
-            " what follows from it is."
-        )
-    return "\n".join([*lines, verdict(proof)])
 
 
 @command(
@@ -195,7 +180,7 @@ def main(args: argparse.Namespace) -> int:
     with shows as progress:
         progress("starting")
         proof = shown(progress)
-    print(as_json(proof) if args.json else as_text(proof))
+    show("prove", as_answer(proof), as_json=args.json)
     return int(bool(proof.partings))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import IO, TYPE_CHECKING
 from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
 from flows.pages.read import Row, ask
-from flows.pages.render import file_of
+from flows.pages.render import file_of, wrapped
 from flows.pages.verdict import Note, Story, read_story
 from loaders import warehouse
 from loaders.days import Day
-from loaders.errors import readable
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -130,22 +128,6 @@ def table_lines(lines: list[Row]) -> list[str]:
 
 def _counts(figures: Row | Counter[str]) -> str:
     return ", ".join(f"{figures[name]:,} {name}" for name in FIGURES if figures.get(name))
-
-
-def wrapped(text: str, indent: int = 2) -> str:
-    """The text in lines that fit the terminal; those after the first are indented. Line ends stay,
-    characters that control a terminal don't."""
-    room = max(shutil.get_terminal_size().columns, 40)
-    return "\n".join(
-        textwrap.fill(
-            line,
-            room,
-            subsequent_indent=" " * indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in readable(text).split("\n")
-    )
 
 
 def where_next(day: Day) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from flows.pages.read import Row, ask, ask_by_day, runs
+from flows.pages.render import show
 from flows.pages.verdict import read_story, verdict
-from flows.report import wrapped
 from loaders import warehouse
 from loaders.arguments import JSON, command, option
 from loaders.errors import DaybookError, UsageError
@@ -82,34 +81,6 @@ def read_status(limit: int) -> dict[str, Any]:
         }
 
 
-def print_status(status: dict[str, Any]) -> None:
-    """Print the status for people, as wide as the terminal."""
-    print(f"lock: {status['lock'] or 'free'}")
-    if last := status["last_run"]:
-        print("\nlast run\n" + wrapped(f"  {last['verdict']}", 4))
-        for line in (*last["failed"], *last["advice"], *last["warnings"], *last["accepted"]):
-            print(wrapped(f"    {line}", 6))
-    if status["days"]:
-        print("\ndays")
-    for state, spans in status["days"].items():
-        days = ", ".join(a if a == b else f"{a} to {b}" for a, b in spans)
-        print(wrapped(f"  {state:10} {days}", 13))
-    print(f"\nlast runs\n{'started (UTC)':21}{'day':12}{'status':9}{'seconds':>8}  run")
-    for run in status["runs"]:
-        line = f"{run['started']:21}{run['day']:12}{run['status']:9}{run['seconds']:>8}"
-        print(wrapped(f"{line}  {run['run'][:8]}"))
-        if run["error"]:
-            print(wrapped(f"    {run['error']}", 4))
-    if not status["runs"]:
-        print("  no run yet: make demo")
-    if status["landings"]:
-        print(f"\nlast landings\n{'landed':>9}{'rejected':>10}  {'day':12}{'status':11}table")
-    for row in status["landings"]:
-        landed, rejected = ("" if row[n] is None else row[n] for n in ("landed", "rejected"))
-        line = f"{landed:>9}{rejected:>10}  {row['day']:12}{row['status']:11}{row['table']}"
-        print(wrapped(line, 45))
-
-
 @command(
     "flows.status",
     "Which days are done, incomplete, missing or failed; the last runs; the lock.",
@@ -123,8 +94,7 @@ def main(args: argparse.Namespace) -> None:
         raise DaybookError(f"Nothing has run in {warehouse.home()} yet: {begin}.")
     if not 0 < args.limit <= MOST:
         raise UsageError(f"--limit is a number of rows, from 1 to {MOST:,}.")
-    status = read_status(args.limit)
-    print(json.dumps(status, indent=2)) if args.json else print_status(status)
+    show("status", read_status(args.limit), as_json=args.json)
 
 
 if __name__ == "__main__":

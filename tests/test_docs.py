@@ -12,7 +12,8 @@ import pytest
 
 from flows.checks import accepted
 from flows.cli import COMMANDS, main
-from flows.prove import Difference, Proof, as_text
+from flows.pages.render import render
+from flows.prove import Difference, Proof, as_answer
 from loaders.__main__ import main as loaders_main
 from loaders.sources import PROJECT, declared_tables
 from tests.silver_world import agent, group
@@ -221,5 +222,6 @@ def test_what_the_pages_ask_of_a_built_warehouse_is_answered(world):
 
 def test_what_a_proof_says_is_what_the_page_shows():
     parting = Difference("silver.agents", 1, 1, [["9001"]])
-    printed = as_text(Proof(datetime.now(UTC), days=3, tables=30, expired=[], partings=[parting]))
+    proof = Proof(datetime.now(UTC), days=3, tables=30, expired=[], partings=[parting])
+    printed = render("prove.txt.j2", **as_answer(proof))
     assert printed + "\n" in blocks("docs/operating.md", "")

@@ -8,8 +8,9 @@ import signal
 
 import pytest
 
+from flows.pages.render import render
 from flows.pages.write import write_pages
-from flows.prove import as_json, as_text, prove
+from flows.prove import Proof, as_answer, prove
 from loaders import landing, lock, retention
 from loaders.days import parse_day
 from loaders.errors import DaybookError
@@ -34,6 +35,10 @@ def sample_days(world, once) -> World:
 
     once("sample_days", make)
     return world
+
+
+def as_text(proof: Proof) -> str:
+    return render("prove.txt.j2", **as_answer(proof))
 
 
 def scratch(world: World) -> list[str]:
@@ -113,7 +118,7 @@ def test_a_fault_is_named_by_its_table_and_key(sample_days):
         assert sorted(keys[table]) in map(sorted, partings[table].keys), fault
         assert partings[table].only_rebuilt > 0, fault
         assert f"{table}: " in as_text(proof)
-    assert json.loads(as_json(proof))["equal"] is False
+    assert as_answer(proof)["equal"] is False
     assert "555" not in as_text(proof)
     assert scratch(sample_days) == []
     (noted,) = sample_days.db.execute("select * from metrics.proofs").fetchall()

@@ -1,10 +1,13 @@
-"""Templates to pages: their shared environment and filters, and which bars and columns are drawn
-of long lists."""
+"""Templates to pages and to what commands print: their shared environment and filters, and which
+bars and columns are drawn of long lists."""
 
 from __future__ import annotations
 
 import functools
+import json
 import re
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +29,7 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
 
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=lambda name: not str(name).endswith(".txt.j2"),
         undefined=StrictUndefined,
         finalize=lambda value: readable(value) if type(value) is str else value,
         trim_blocks=True,
@@ -41,6 +44,8 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
         "key": shown,
         "file": file_of,
         "zip": zip,
+        "json": json.dumps,
+        "wrapped": wrapped,
         "prose": lambda text: Markup(re.sub("`(.*?)`", r"<code>\1</code>", str(escape(text)))),
     }
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
@@ -48,9 +53,31 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
     return templates
 
 
-def render(template: str, kind: Literal["dated", "numbered"], **values: Any) -> str:
-    """A page as text."""
+def render(template: str, kind: Literal["dated", "numbered"] = "dated", **values: Any) -> str:
+    """A page, or what a command prints, as text."""
     return str(environment(kind).get_template(template).render(**values))
+
+
+def show(command: str, answer: dict[str, Any], *, as_json: bool = False) -> None:
+    """Print what a command found: as JSON for a program, else by the command's template."""
+    text = json.dumps(answer, indent=2) if as_json else render(f"{command}.txt.j2", **answer)
+    print(text)
+
+
+def wrapped(text: str, indent: int = 2) -> str:
+    """The text in lines that fit the terminal; those after the first are indented. Line ends stay,
+    characters that control a terminal don't."""
+    room = max(shutil.get_terminal_size().columns, 40)
+    return "\n".join(
+        textwrap.fill(
+            line,
+            room,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in readable(text).split("\n")
+    )
 
 
 def file_of(name: str) -> str:
