@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
+from typing import Any
 
 from flows.options import Options
 from flows.pages.render import show
@@ -32,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     allowed = {"allow_empty": options.allow_empty, "allow_shrink": options.allow_shrink}
     previews = preview_day(options.data, day, sources=options.sources, **allowed)
     refused = [each.table for each in previews if each.status == "refused" and each.required]
-    plan = {"day": day.text, "tables": [asdict(each) for each in previews]}
+    plan: dict[str, Any] = {"day": day.text, "tables": [asdict(each) for each in previews]}
     plan |= {"unused": unused(options.data, day, options.sources), "refused": refused}
     show("plan", plan, as_json=args.json)
     return int(bool(refused))

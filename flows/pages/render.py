@@ -61,7 +61,7 @@ def render(template: str, kind: Literal["dated", "numbered"] = "dated", **values
 def show(command: str, answer: dict[str, Any], *, as_json: bool = False) -> None:
     """Print what a command found: as JSON for a program, else by the command's template."""
     text = json.dumps(answer, indent=2) if as_json else render(f"{command}.txt.j2", **answer)
-    print(text)
+    print(text.rstrip("\n"))
 
 
 def wrapped(text: str, indent: int = 2) -> str:
