@@ -7,12 +7,12 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from flows.checks.quarantine import read_reasons
 from flows.checks.run import shown
 from flows.pages.read import Row, ask
-from flows.pages.render import file_of, wrapped
+from flows.pages.render import file_of, render
 from flows.pages.verdict import Note, Story, read_story
 from loaders import warehouse
 from loaders.days import Day
@@ -20,14 +20,6 @@ from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
     from psycopg import Connection
-
-NEW = ("new", "changed", "gone")
-FIGURES = ("landed", "rejected", *NEW, "unchanged", "stale", "duplicate", "quarantined")
-STATUSES = {
-    "skipped": "not in the day's files",
-    "unchanged": "the same files as before",
-    "failed": "did not land",
-}
 
 
 @dataclass(frozen=True)
@@ -87,65 +79,28 @@ def _check_text(connection: Connection, day: Day, note: Note, story: Story) -> s
 
 def print_account(account: Account, outcome: str, *, file: IO[str] | None = None) -> None:
     """Print the account for people, as wide as the terminal."""
-    print(f"\n{account.day} {outcome} (run {account.flow_run_id[:8]})", file=file)
-    if account.lines:
-        print("\n" + wrapped(f"what is new: {_new(account.lines)}"), file=file)
-        print("\n" + "\n".join(table_lines(account.lines)), file=file)
-    for remark in account.remarks:
-        print(wrapped(f"  {remark}", 4), file=file)
-    if account.verdict:
-        print(f"\n{wrapped(account.verdict)}", file=file)
-    for check in account.checks:
-        print("\n".join(wrapped(f"  {line}", 6) for line in check.split("\n")), file=file)
     page = warehouse.home() / "site" / "runs" / file_of(account.flow_run_id)
-    if page.exists():  # it may have failed to be written
-        print(f"\nThe run page:  {page}", file=file)
+    more: dict[str, Any] = {"page": page if page.exists() else None, "news": _new(account.lines)}
+    text = render("account.txt.j2", outcome=outcome, **more, **vars(account))
+    print(f"\n{text.rstrip()}", file=file)
 
 
-def _new(lines: list[Row]) -> str:
+def _new(lines: list[Row]) -> dict[str, Counter[str]]:
     """What changed in silver, by entity; one entity can have several tables."""
     entities = {table.removeprefix("stg_"): Counter[str]() for table in declared_tables()}
     for line in lines:
         if line["target"] in entities:
-            entities[line["target"]].update({name: line[name] or 0 for name in NEW})
-    news = [f"{entity} {_counts(counts)}" for entity, counts in entities.items() if counts.total()]
-    return "; ".join(news) or "nothing"
-
-
-def table_lines(lines: list[Row]) -> list[str]:
-    """The account's rows as text: one item for each table and target."""
-    names = [
-        f"  {line['target']}" if line["status"] is None else line["table_name"].removeprefix("stg_")
-        for line in lines
-    ]
-    width = max(map(len, names), default=0) + 2
-    texts = []
-    for name, line in zip(names, lines, strict=True):
-        parts = [part for part in (STATUSES.get(line["status"]), _counts(line)) if part]
-        texts.append(wrapped(f"{name:<{width}}{'; '.join(parts) or 'nothing new'}", width))
-    return texts
-
-
-def _counts(figures: Row | Counter[str]) -> str:
-    return ", ".join(f"{figures[name]:,} {name}" for name in FIGURES if figures.get(name))
+            changes = {name: line[name] or 0 for name in ("new", "changed", "gone")}
+            entities[line["target"]].update(changes)
+    return {entity: changes for entity, changes in entities.items() if changes.total()}
 
 
 def where_next(day: Day) -> str:
-    """Where to look after a run."""
-    daybook = _command()
-    return (
-        "Look next:\n"
-        f"  {daybook} status                which days are done, or not\n"
-        f"  {daybook} explain agents ID     one record's whole story\n"
-        f"  {daybook} psql                  for instance\n"
-        f"    select * from metrics.row_ledger where day_name = '{day}';\n"
-        "    select * from metrics.group_activity;"
-    )
-
-
-def _command() -> str:
-    """`daybook` as it can be typed here: the name when it is on PATH, else its place."""
+    """Where to look after a run, by `daybook` as it can be typed here: the name when it is on PATH,
+    else its place."""
     place = Path(sys.executable).with_name("daybook")
     if shutil.which("daybook"):
-        return "daybook"
-    return str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
+        place = Path("daybook")
+    elif place.is_relative_to(Path.cwd()):
+        place = place.relative_to(Path.cwd())
+    return render("next.txt.j2", daybook=place, day=day)

@@ -21,7 +21,7 @@ from prefect.transactions import CommitMode, transaction
 from prefect.utilities.annotations import quote
 
 from flows import phases, reasons, report
-from flows.pages.render import file_of
+from flows.pages.render import file_of, render
 from flows.run import Run
 from flows.transform import first_line
 from loaders import warehouse
@@ -172,8 +172,8 @@ async def leave(run: Run) -> None:
         logger, site = get_run_logger(), warehouse.home() / "site"
         with run.connect() as connection:
             account = report.read_account(connection, run.flow_run_id, run.day)
-        tables = [*report.table_lines(account.lines), account.verdict]
-        logger.info("\n".join([ended["text"].partition("\n")[0], *tables]))
+        landed = render("landed.txt.j2", lines=account.lines) + account.verdict
+        logger.info("\n".join([ended["text"].partition("\n")[0], landed]))
         for warning in ended["warnings"]:
             logger.warning(warning)
         if ended["error"]:
@@ -184,8 +184,8 @@ async def leave(run: Run) -> None:
             "dbt's docs": site / "lineage.html",
         }
         links = [f"[{name}]({page.as_uri()})" for name, page in pages.items() if page.exists()]
-        account_text = "\n".join([ended["text"], *tables]).replace("`", "'")
-        summary = f"{' · '.join(links)}\n\n```text\n{account_text}\n```"
+        text = f"{ended['text']}\n{landed}".replace("`", "'")
+        summary = f"{' · '.join(links)}\n\n```text\n{text}\n```"
         await acreate_markdown_artifact(key="daybook-summary", markdown=summary)
         table = [{name: str(value) for name, value in row.items()} for row in account.ledger]
         about = f"{run.day}, run {run.flow_run_id}"

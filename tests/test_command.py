@@ -205,11 +205,13 @@ def test_before_the_first_run_nothing_is_at_fault(command, monkeypatch, capsys):
 @pytest.mark.parametrize("columns", [80, 100, 120])
 def test_the_account_fits_with_all_its_figures(columns, warehouse, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
-    figures = {name: 1_234_567 + n for n, name in enumerate(report.FIGURES)}
+    names = ["landed", "rejected", "new", "changed", "gone", "unchanged", "stale", "duplicate"]
+    figures = {name: 1_234_567 + n for n, name in enumerate([*names, "quarantined"])}
     none = dict.fromkeys(figures)
 
     def line(table: str, target: str | None, status: str | None, **found: int) -> dict[str, Any]:
-        return {"table_name": table, "target": target, "status": status, **none, **found}
+        name = table.removeprefix("stg_") if status else f"  {target}"
+        return {"name": name, "target": target, "status": status, **none, **found}
 
     lines = [
         line("stg_transactions", "transactions", "succeeded", **figures),

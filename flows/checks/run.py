@@ -125,8 +125,7 @@ def _ask(connection: Connection, suite: Suite) -> Question:
     import psycopg
 
     try:
-        select = _select_shares if suite["meta"].get("shares") else _select_rows
-        cursor = connection.execute(select(suite))
+        cursor = connection.execute(_query(suite))
     except psycopg.Error as error:
         if connection.broken:
             raise
@@ -134,21 +133,18 @@ def _ask(connection: Connection, suite: Suite) -> Question:
     return Question(suite, [column.name for column in cursor.description or ()], cursor.fetchall())
 
 
-def _select_rows(suite: Suite) -> Composed:
+def _query(suite: Suite, *, of_rows: bool = False) -> Composed:
+    """Of the suite's rows; where it asks for shares, of the number of rows and, by column, the
+    share of those in which it is true."""
     from psycopg import sql
 
-    return sql.Composed([sql.SQL("\n".join(suite["meta"]["query"]))])
-
-
-def _select_shares(suite: Suite) -> Composed:
-    """A query of the number of rows and, by column, the share of rows in which it is true."""
-    from psycopg import sql
-
+    rows = sql.Composed([sql.SQL("\n".join(suite["meta"]["query"]))])
+    if of_rows or not suite["meta"].get("shares"):
+        return rows
     columns = dict.fromkeys(each["kwargs"]["column"] for each in suite["expectations"])
     share = sql.SQL("count(*) filter (where {0})::float8 / nullif(count(*), 0) as {0}")
     shares = sql.SQL(", ").join(share.format(sql.Identifier(name)) for name in columns)
-    select = sql.SQL("select count(*) as rows, {} from ({}) as looked_at")
-    return select.format(shares, _select_rows(suite))
+    return sql.SQL("select count(*) as rows, {} from ({}) as looked_at").format(shares, rows)
 
 
 def _failing_keys(connection: Connection, suite: Suite, column: str) -> list[dict[str, Any]]:
@@ -158,7 +154,8 @@ def _failing_keys(connection: Connection, suite: Suite, column: str) -> list[dic
 
     keys = sql.SQL(", ").join(map(sql.Identifier, suite["meta"]["keys"]))
     select = sql.SQL("select {0} from ({1}) as looked_at where {2} order by {0} limit {3}")
-    statement = select.format(keys, _select_rows(suite), sql.Identifier(column), SAMPLE)
+    rows = _query(suite, of_rows=True)
+    statement = select.format(keys, rows, sql.Identifier(column), SAMPLE)
     return connection.cursor(row_factory=dict_row).execute(statement).fetchall()
 
 

@@ -1,5 +1,6 @@
 -- What a run brought, in the order of `declared`: a row a landed table, with what came of it in the
 -- target of its own name, then a row each other target (whose `status` is null) with a figure.
+-- `name`: what people see of it.
 with landed as (
     select
         table_name, status,
@@ -32,14 +33,15 @@ built as (
 
 lines as (
     select
-        table_name, coalesce(status, '') as status, landed, rejected, target,
+        table_name, substr(table_name, 5) as name, coalesce(status, '') as status,
+        landed, rejected, target,
         new, changed, gone, unchanged, stale, duplicate, quarantined
     from (select table_name from landed union select table_name from built) as tables
     left join landed using (table_name)
     left join (select * from built where is_own) as own using (table_name)
     union all
     select
-        table_name, null, null, null, target,
+        table_name, '  ' || target, null, null, null, target,
         new, changed, gone, unchanged, stale, duplicate, quarantined
     from built
     where not is_own and new + changed + gone + unchanged + stale + duplicate + quarantined > 0
