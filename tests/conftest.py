@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +50,8 @@ SWITCHED_OFF = ("fsync", "full_page_writes", "autovacuum")
 # A copy of a database there takes a quarter of the CPU; used if programs may run in it and half a
 # GB has room.
 MEMORY, ROOM = Path("/dev/shm"), 2 << 30
+# What a webhook answers, and a secret in its address.
+OK, TOKEN = b"HTTP/1.1 204 No Content\r\n\r\n", "T0KEN-in-the-path"
 
 
 def pytest_configure() -> None:
@@ -211,6 +216,41 @@ def db(warehouse_url) -> Iterator[psycopg.Connection]:
     """An autocommit connection to this test's database, rows as dicts."""
     with warehouse.connect(autocommit=True, row_factory=dict_row) as conn:
         yield conn
+
+
+@pytest.fixture
+def hook(monkeypatch) -> Iterator[Callable[..., list[str]]]:
+    """`hook(answer)` serves the webhook and returns the bodies that it receives, as they come. It
+    pauses so many seconds after each byte of its answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    requests: list[str] = []
+
+    def listen(answer: bytes = OK, pause: float = 0) -> list[str]:
+        def work() -> None:
+            while True:
+                try:
+                    caller, _ = listener.accept()
+                except OSError:
+                    return
+                with caller.makefile("rb") as request:
+                    head = b"".join(iter(request.readline, b"\r\n")).decode()
+                    length = int(head.lower().partition("content-length: ")[2].split()[0])
+                    requests.append(request.read(length).decode())
+                try:
+                    for byte in answer:
+                        caller.send(bytes([byte]))
+                        time.sleep(pause)
+                except OSError:
+                    pass
+                caller.close()
+
+        threading.Thread(target=work, daemon=True).start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}"
+        monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
+        return requests
+
+    yield listen
+    listener.close()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.watching import until
+from tests.watching import free_port, until
 
 PAGE = 50  # keys in one answer, where Arrow asks for a thousand
 SLOW_DOWN = (
@@ -93,9 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def s3_server() -> Iterator[Door]:
     """A fresh server, up and reachable through its door."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -41,6 +41,7 @@ def test_each_option_of_a_module_is_one_it_has(module):
         printed = help_of(module, *re.findall("^ ([a-z]+)", line))
         for option in re.findall(r"--[a-z-]+", line):
             assert option in printed, f"{module} {option}"
+        assert f"python -m {module}" in printed
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from loaders.errors import DaybookError, UsageError
 from loaders.sources import declared_tables
 from tests.raw_days import (
-    GROUPS,
     HEADER,
     TENS,
     batches,
@@ -193,12 +191,3 @@ def test_declared_tables_all_land(tmp_path, db):
         (row,) = rows(db, name)
         columns = declared_tables()[name].column_names
         assert [row[column] for column in columns] == [str(n) for n in range(len(columns))]
-
-
-def test_json_and_csv_of_the_same_rows_land_the_same(tmp_path, db):
-    write(tmp_path, "day1/groups.json", json.dumps(GROUPS))
-    write(tmp_path, "day2/groups.csv", "group_id,name,agent_ids\n10,G,[1]\n")
-    land_one(tmp_path, "stg_groups")
-    land_one(tmp_path, "stg_groups", day="day2")
-    found = [(row["group_id"], row["name"], row["agent_ids"]) for row in rows(db, "stg_groups")]
-    assert found == [("10", "G", "[1]")] * 2

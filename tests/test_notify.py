@@ -6,9 +6,7 @@ import asyncio
 import json
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -21,47 +19,9 @@ from flows.run import Run
 from loaders import lock
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, UsageError
+from tests.conftest import OK, TOKEN
 from tests.watching import insert
 
-TOKEN = "T0KEN-in-the-path"
-
-
-@pytest.fixture
-def hook(monkeypatch) -> Iterator[Callable[..., list[str]]]:
-    """`hook(answer)` serves the webhook and returns the bodies that it receives, as they come. It
-    pauses so many seconds after each byte of its answer."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    requests: list[str] = []
-
-    def listen(answer: bytes, pause: float = 0) -> list[str]:
-        def work() -> None:
-            while True:
-                try:
-                    caller, _ = listener.accept()
-                except OSError:
-                    return
-                with caller.makefile("rb") as request:
-                    head = b"".join(iter(request.readline, b"\r\n")).decode()
-                    length = int(head.lower().partition("content-length: ")[2].split()[0])
-                    requests.append(request.read(length).decode())
-                try:
-                    for byte in answer:
-                        caller.send(bytes([byte]))
-                        time.sleep(pause)
-                except OSError:
-                    pass
-                caller.close()
-
-        threading.Thread(target=work, daemon=True).start()
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}/{TOKEN}"
-        monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", address)
-        return requests
-
-    yield listen
-    listener.close()
-
-
-OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 FOUND = {"failed": ["a: b"], "warnings": ["c: d", "e: f"], "known": ["accepted until g"]}
 
 
@@ -209,7 +169,7 @@ def test_a_day_that_comes_after_a_failure_is_solved(db, before, solved, monkeypa
 
 
 def test_a_day_is_late_unless_it_succeeded_by_its_hour_and_that_is_sent_once(db, hook, capsys):
-    requests = hook(OK)
+    requests = hook()
     day = date(2026, 1, 5)
     task_run(db, day, datetime(2026, 1, 6, 5, tzinfo=UTC), "failure")
     for _ in range(2):

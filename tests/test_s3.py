@@ -23,6 +23,7 @@ from loaders.raw_file import check_unchanged, opened, sha256
 from loaders.sources import declared_tables
 from tests.raw_days import HEADER, SAMPLE, TENS, statuses, write_day
 from tests.s3_server import PAGE, Door, client, reset, s3_server, upload
+from tests.test_files import UNCLEAR
 from tests.watching import column, value
 
 DAY = parse_day("day1")
@@ -105,15 +106,7 @@ def test_names_of_every_kind(door):
 
 
 @pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        (["groups.json", "groups/1.json"], "are both stg_groups"),
-        (["groups", "groups/1.json"], "are both stg_groups"),
-        (["groups.docx"], "this kind of file can't be read"),
-        (["groups/more/1.json"], "a file is expected here"),
-        (["groups/part-0.snappy.parquet"], "no _SUCCESS"),
-        (["groups/p.parquet", "groups/_SUCCESS", "groups/_temporary/0/x"], "_temporary"),
-    ],
+    ("keys", "message"), [*UNCLEAR, (["groups", "groups/1.json"], "are both stg_groups")]
 )
 def test_what_is_not_clear_is_refused(door, keys, message):
     put(door, **{f"day1/{key}": "" for key in keys})

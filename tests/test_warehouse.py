@@ -352,18 +352,6 @@ def test_a_login_that_may_not_make_roles_goes_on_without_and_says_so(db, monkeyp
         db.execute("drop role plain")
 
 
-# Manners
-
-
-def test_a_wrong_command_is_a_usage_error_and_help_has_an_example(capsys):
-    with pytest.raises(SystemExit) as refused:
-        wh.main(["explode"])
-    assert refused.value.code == 2
-    with pytest.raises(SystemExit):
-        wh.main(["--help"])
-    assert "example:" in capsys.readouterr().out
-
-
 def test_many_connections_at_once_are_fine(warehouse):
     def day_of_a_connection(day: Day) -> str | None:
         with wh.connect(day=day) as conn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -113,6 +114,12 @@ class OddError(Exception):
 def fails(_parent: Any, by_driver: bool) -> None:
     """An order that fails with an error whose message quotes data."""
     raise DriverError(ROW, "57P01") if by_driver else OddError(ROW, ROW)
+
+
+def free_port() -> int:
+    with socket.socket() as any_free:
+        any_free.bind(("127.0.0.1", 0))
+        return any_free.getsockname()[1]
 
 
 def is_gone(pid: int) -> bool:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from loaders import server as pg
 from tests.conftest import MIGRATED, copy_database, dbt_settings, new_home, remove_home
 from tests.forks import Command, Forks
 from tests.raw_days import SAMPLE
-from tests.watching import prefect, run_python
+from tests.watching import free_port, prefect, run_python
 
 
 @pytest.fixture
@@ -76,27 +73,6 @@ def after_day1(_with_day1, shared_home, flow_cli) -> Command:
     else:
         copy_database(shared_home, "after_day1")
     return _with_day1[0]
-
-
-@pytest.fixture
-def webhook_messages(monkeypatch) -> Iterator[list[dict[str, Any]]]:
-    """What Daybook sends to the webhook, which a local server takes."""
-    messages: list[dict[str, Any]] = []
-
-    class Taker(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Taker)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("DAYBOOK_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hook")
-    yield messages
-    server.shutdown()
 
 
 class Stack:
@@ -164,12 +140,6 @@ class Stack:
 
     def flow_processes(self) -> list[psutil.Process]:
         return psutil.Process(self.pid("worker")).children(recursive=True)
-
-
-def free_port() -> int:
-    with socket.socket() as any_free:
-        any_free.bind(("127.0.0.1", 0))
-        return any_free.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

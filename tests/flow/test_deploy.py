@@ -26,9 +26,8 @@ from loaders import cluster, s3, warehouse
 from loaders import server as pg
 from loaders.sources import PROJECT
 from tests.conftest import new_home, remove_home
-from tests.flow.conftest import free_port
 from tests.raw_days import SAMPLE
-from tests.watching import column, prefect, run_command, value
+from tests.watching import column, free_port, prefect, run_command, value
 
 DEPLOY = PROJECT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())

@@ -130,17 +130,6 @@ def test_a_distributed_day_is_a_run_for_each_phase_and_table_and_ends_as_a_local
         assert silver_and_marts(connection) == silver_and_marts(db)
 
 
-def test_a_pool_too_small_for_parent_and_children_is_refused(stack):
-    stack.allow(1)
-    try:
-        done = stack.cold("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
-    finally:
-        stack.allow(8)
-    assert done.returncode == 2
-    assert "runs 1 at once" in done.stderr
-    assert "set-concurrency-limit" in done.stderr
-
-
 def test_a_paused_pool_and_a_deployment_that_is_gone_are_named_with_the_command_that_helps(stack):
     day = ("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
     stack.run("prefect", "work-pool", "pause", "daybook")

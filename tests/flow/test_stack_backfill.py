@@ -58,6 +58,7 @@ def test_a_pool_too_small_for_a_day_and_its_phases_is_refused(stack):
         stack.allow(8)
     assert done.returncode == 2
     assert "runs 1 at once, and 2 wait for each other: land-day, a table" in done.stderr
+    assert "set-concurrency-limit" in done.stderr
     # one that a worker runs takes a slot itself
     (backfill,) = stack.flow_runs(name={"any_": ["backfill day3 to day3"]})
     assert backfill["state_type"] == "FAILED"

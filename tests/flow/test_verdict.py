@@ -3,6 +3,7 @@ the run's name, tags, log, artifacts with links, and nodes."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -24,9 +25,9 @@ SAID = {
 
 
 def test_what_was_left_out_mended_or_changed_stands_everywhere(
-    after_day1, flow_cli, db, webhook_messages, tmp_path
+    after_day1, flow_cli, db, hook, tmp_path
 ):
-    day = tmp_path / "day2"
+    messages, day = hook(), tmp_path / "day2"
     shutil.copytree(SAMPLE / "day2", day)
     (day / "roles.json").write_bytes(b"\x00\x01 not json at all")
     (day / "transactoins.csv").write_text("transaction_id\n")
@@ -39,7 +40,7 @@ def test_what_was_left_out_mended_or_changed_stands_everywhere(
     status = " ".join(flow_cli("flows.status").stdout.split())
     written = (Path(os.environ["DAYBOOK_HOME"]) / "site" / "run.html").read_text(encoding="utf-8")
     account = " ".join(done.stdout.split())
-    (message,) = webhook_messages
+    (message,) = map(json.loads, messages)
     went = runs(db)[-1]["flow_run_id"]
     log = run_log(os.environ["PREFECT_API_URL"], went)
     for name, said in SAID.items():
