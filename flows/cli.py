@@ -30,6 +30,7 @@ COMMANDS = {
     "warehouse": ("loaders.warehouse", "start, stop, status, uri or migrate"),
     "doctor": ("flows.doctor", "check that this machine and the warehouse are in order"),
 }
+HELP = {"-h", "--help", "help"}
 SHELLS = {"bash": "", "zsh": "autoload -U +X bashcompinit && bashcompinit\n"}
 USAGE = """usage: daybook COMMAND …, and daybook COMMAND --help for its options
 
@@ -62,7 +63,7 @@ def _main(line: list[str]) -> int:
         print(SHELLS[rest[0]] + completion(), end="")
         return 0
     listed = "\n".join(f"  {name:10}  {purpose}" for name, (_, purpose) in COMMANDS.items())
-    if command in ("", "-h", "--help", "help"):
+    if command in ("", *HELP) or (command == "completion" and HELP & {*rest}):
         print(USAGE.format(listed), end="")
         return 0 if command else 2
     if command == "completion":

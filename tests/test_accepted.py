@@ -17,7 +17,6 @@ from loaders.days import parse_day
 from tests.silver_world import transaction
 from tests.test_pages import a_run, pages
 
-TODAY = datetime.now(UTC).date()
 WARNS, FAILS = "transactions.unmatched_share", "ledger.quarantine_share"
 RULE = "No more than 30 % name a merchant that matches no application"
 FOUND = f"{WARNS}: {RULE}; against it: 30 of 30 rows"
@@ -32,15 +31,16 @@ def write_accepted(tmp_path, monkeypatch) -> Any:
     return lambda text: file.write_text(text, encoding="utf-8")
 
 
-def entry(name: str, until: object = TODAY, reason: str = REASON) -> str:
-    return f"{name}: {{until: {until}, reason: {reason}}}\n"
+def entry(name: str, until: object = None, reason: str = REASON) -> str:
+    return f"{name}: {{until: {until or datetime.now(UTC).date()}, reason: {reason}}}\n"
 
 
 def test_a_known_warning_is_shown_and_does_not_turn_the_verdict(world, write_accepted, tmp_path):
     world.day("day1", transactions=[transaction(n, currency="USD") for n in range(30)])
     run_id = a_run(world.db, "day1")
     for days, holds in ((0, True), (-1, False)):  # on its last day, and the day after
-        write_accepted(entry(WARNS, TODAY + timedelta(days)))
+        until = datetime.now(UTC).date() + timedelta(days)
+        write_accepted(entry(WARNS, until))
         checks.check_day(parse_day("day1"), run_id)
         text = pages(world.db, tmp_path / "site")
         assert ('class="verdict success"' in text) == holds
@@ -48,7 +48,7 @@ def test_a_known_warning_is_shown_and_does_not_turn_the_verdict(world, write_acc
         assert REASON not in text and ("&lt;b&gt;in March" in text) == holds
         with warehouse.connect() as connection:
             account = read_account(connection, run_id, parse_day("day1"))
-        known = f"accepted until {TODAY}: {FOUND} ({REASON})"
+        known = f"accepted until {until}: {FOUND} ({REASON})"
         assert (known in account.checks) == holds
         assert (f"warn: {FOUND}" in account.checks) != holds
         last_run = status.read_status(1)["last_run"]

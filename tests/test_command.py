@@ -50,6 +50,7 @@ def test_each_command_has_help_under_its_own_name(command, capsys):
         (["--help"], 0, "explain"),
         (["rnu"], 2, "Did you mean run?"),
         (["completion"], 2, "bash, or zsh"),
+        (["completion", "--help"], 0, "completion bash"),
         (["run"], 2, "one of the arguments DAY --day is required"),
         (["run", "day0", "--data", "x"], 2, "'day0' is not a logical day"),
         (["land", "day0"], 2, "'day0' is not a logical day"),

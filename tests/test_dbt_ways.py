@@ -194,7 +194,7 @@ def test_a_day_that_the_warehouse_cannot_hold_is_refused(two_days, monkeypatch, 
 
 def test_what_is_declared_and_not_there_is_named_with_what_makes_it(two_days):
     two_days.db.execute("alter table bronze.stg_roles drop column agent_type cascade")
-    with pytest.raises(Exception, match=r"stg_roles\.agent_type\. .* loaders\.warehouse migrate"):
+    with pytest.raises(Exception, match=r"stg_roles\.agent_type\. .* daybook warehouse migrate"):
         two_days.dbt("build")
 
 
