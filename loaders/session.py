@@ -239,7 +239,7 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     if unusable := setting_error(message, reason):
         raise unusable from None
     if is_embedded() and "FATAL:" not in reason:
-        message += " Start it: daybook warehouse start."
+        message += " Start it: daybook warehouse start (or python -m loaders.warehouse start)."
     raise WarehouseError(message) from None
 
 
