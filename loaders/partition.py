@@ -53,6 +53,21 @@ class Compared(NamedTuple):
     switches: list[tuple[str, int, int]]
 
 
+class Leaf(NamedTuple):
+    """One of the tables that together hold a day. `begin`, and `end` behind its last record, are a
+    path and a record's number; None where nothing comes before or after."""
+
+    number: int
+    begin: tuple[str, int] | None
+    end: tuple[str, int] | None
+
+
+def leaves(shares: Sequence[Sequence[RawFile]]) -> list[Leaf]:
+    """A leaf for each share of the files, in the files' order."""
+    begins = [(part.path, part.first or 0) for part, *_ in shares[1:]]
+    return [Leaf(number, *ends) for number, ends in enumerate(pairwise([None, *begins, None]))]
+
+
 class NewPartition:
     """A table like the parent. Nobody else sees it until the caller's transaction commits.
 
@@ -61,18 +76,19 @@ class NewPartition:
     rather than none.
     """
 
-    def __init__(self, conn: Connection, batch: Batch, leaf: int | None = None) -> None:
-        """With a `leaf` it is only that one of a table that `divide` has made."""
-        self._conn, self.batch, self._is_leaf = conn, batch, leaf is not None
+    def __init__(self, conn: Connection, batch: Batch, leaf: Leaf | None = None) -> None:
+        """With a `leaf` it is only that one: `assemble` makes the day's partition of all leaves."""
+        self._conn, self.batch = conn, batch
         self._table, self._day = batch.table, batch.day
         # tables and columns are named by small letters, digits and _: the declaration is checked
         self._names = {
-            "new": f"bronze.{_new_name(batch, leaf)}",
+            "new": f"bronze.{_new_name(batch, leaf and leaf.number)}",
             "parent": f"bronze.{self._table.name}",
             "name": partition_name(self._table.name, self._day),
             "day": f"'{self._day.date}'",
             # what rows are found, joined and sorted by: analyzing every column costs what COPY does
             "analyzed": _listed([*self._table.key, "_day", "_batch_id", "_source_file"]),
+            "share": f", constraint its_share check ({self._within(leaf)})" if leaf else "",
         }
 
     def _run(self, template: str, **more: Any) -> Cursor[Any]:
@@ -83,16 +99,30 @@ class NewPartition:
 
         return sql.Literal(value).as_string(self._conn)
 
+    def _within(self, leaf: Leaf) -> str:
+        """SQL: what is true of each of a leaf's rows. It is in the server's own words, so that the
+        server need not read the rows again when the leaf is attached."""
+        (first, row), (last, end_row) = (
+            (self._literal(edge[0]), edge[1]) if edge else ("", 0) for edge in leaf[1:]
+        )
+        file = '_source_file collate "C"'
+        if first == last:
+            return f"{file} = {first} and _source_row >= {row} and _source_row < {end_row}"
+        edges = [(">", first, ">=", row)] * bool(first) + [("<", last, "<", end_row)] * bool(last)
+        return " and ".join(
+            f"({file} {file_sign} {path} or ({file} = {path} and _source_row {row_sign} {number}))"
+            for file_sign, path, row_sign, number in edges
+        )
+
     @contextmanager
     def filled(self) -> Iterator[None]:
         """Make the empty table for the block's COPY; an error in the block takes it back."""
         with self._conn.transaction():
-            # COPY freezes rows in a table that the transaction has made or emptied
-            make = "create table {new} (like {parent}, constraint one_day check (_day = {day}))"
-            self._run("truncate {new}" if self._is_leaf else make)
             # Cached, a number costs no lock; temporary, the sequence is never logged and ends with
             # the session.
             self._run(
+                "create table {new} (like {parent},"
+                " constraint one_day check (_day = {day}){share});"
                 "create temporary sequence landed_rows cache 10000;"
                 "alter table {new} alter _day set default {day},"
                 " alter _batch_id set default {batch}, alter _loaded_at set default {loaded_at},"
@@ -109,21 +139,24 @@ class NewPartition:
                 "set local default_statistics_target = 20; analyze {new} ({analyzed})"
             )
 
-    def divide(self, shares: Sequence[Sequence[RawFile]]) -> None:
-        """Make the table, and in it an empty leaf for each share of the files, in their order."""
+    def assemble(self, leaves: Sequence[Leaf]) -> None:
+        """Make the day's partition of its leaves, which become partitions of it."""
         self._run(
             "create table {new} (like {parent}, constraint one_day check (_day = {day}))"
             ' partition by range (_source_file collate "C", _source_row)'
         )
-        begins = [f"{self._literal(part.path)}, {part.first or 0}" for part, *_ in shares[1:]]
-        edges = pairwise(["minvalue, minvalue", *begins, "maxvalue, maxvalue"])
-        for leaf, (begin, end) in enumerate(edges):
+        for leaf in leaves:
             self._run(
-                "create table {new}_{leaf} partition of {new} for values from ({begin}) to ({end})",
-                leaf=leaf,
-                begin=begin,
-                end=end,
+                "alter table {new} attach partition {new}_{leaf}"
+                " for values from ({begin}) to ({end});"
+                "alter table {new}_{leaf} drop constraint its_share",
+                leaf=leaf.number,
+                begin=self._bound(leaf.begin, "minvalue"),
+                end=self._bound(leaf.end, "maxvalue"),
             )
+
+    def _bound(self, edge: tuple[str, int] | None, unbounded: str) -> str:
+        return f"{self._literal(edge[0])}, {edge[1]}" if edge else f"{unbounded}, {unbounded}"
 
     def copy_bytes(self, part: RawFile, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
         """COPY a CSV's bytes unparsed; returns the number of rows. psycopg.DataError: refused."""
@@ -257,5 +290,11 @@ def drop_partition(conn: Connection, table: str, day: Day) -> bool:
 
 
 def drop_leaves(conn: Connection, batch: Batch) -> None:
-    """Drop the table that was divided for a failed batch, and its leaves."""
-    conn.execute(f"drop table if exists bronze.{_new_name(batch)}".encode())
+    """Drop the leaves that workers committed for a failed batch, but for attached ones."""
+    names = conn.execute(
+        "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
+        " and not relispartition and relname ~ %s",
+        [f"^{_new_name(batch)}_[0-9]+$"],
+    ).fetchall()
+    for (name,) in names:
+        conn.execute(f"drop table bronze.{name}".encode())

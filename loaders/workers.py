@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from loaders import ledger
 from loaders.errors import DaybookError
 from loaders.ledger import Batch
-from loaders.partition import NewPartition
+from loaders.partition import Leaf, NewPartition, leaves
 from loaders.plan import Plan
 from loaders.raw_file import RawFile
 from loaders.readers.rows import Observed, Rejects
@@ -106,19 +106,14 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
     with ThreadPoolExecutor(many) as threads, started_workers(many - 1) as workers:
         counted = partial(_counted, threads, workers)
         parts = shares(plan.files or (), plan.table, many, counted)
-        mine = new
-        if parts[1:]:
-            # on a session of its own: the workers have to see it
-            with ledger.connect(plan.day, new.batch.flow_run_id) as dividing:
-                NewPartition(dividing, new.batch).divide(parts)
-            mine = NewPartition(conn, new.batch, 0)
+        mine, *theirs = leaves(parts)
         others = []
-        for leaf, worker in enumerate(workers[: len(parts) - 1], start=1):
-            order, rejects = (_land, leaf, parts[leaf], plan, new.batch), Rejects()
+        for worker, leaf, share in zip(workers, theirs, parts[1:], strict=False):
+            order, rejects = (_land, leaf, share, plan, new.batch), Rejects()
             answer = threads.submit(worker.ask, order, reading.tell, rejects.add)
             others.append((answer, rejects))
         reading.parts = parts[0]
-        reading.copy_into(mine)
+        reading.copy_into(NewPartition(conn, new.batch, mine) if others else new)
         for answer, rejects in others:
             read, error = answer.result()
             reading.read.add(read)
@@ -126,6 +121,8 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
                 reading.rejects.add(text)
             if error:
                 raise error
+        if others:
+            new.assemble([mine, *theirs])
 
 
 def _counted(
@@ -156,7 +153,7 @@ def _look(_parent: Connection, part: RawFile, table: Table) -> int | None:
 
 
 def _land(
-    parent: Connection, leaf: int, share: list[RawFile], plan: Plan, batch: Batch
+    parent: Connection, leaf: Leaf, share: list[RawFile], plan: Plan, batch: Batch
 ) -> tuple[Observed, Exception | None]:
     """Land a share; the reading's result, and the error that ended it or None."""
     reading = Reading(plan, lambda *read: parent.send(read), share)

@@ -179,7 +179,7 @@ def test_a_worker_that_is_killed_leaves_what_stood(tmp_path, db, monkeypatch, pi
     ask = workers.Worker.ask
 
     def killed(worker: workers.Worker, order: Any, *more: Any) -> Any:
-        if order[0] is workers._land and order[1] == 2:
+        if order[0] is workers._land and order[1].number == 2:
             os.kill(pids[1], signal.SIGKILL)
         return ask(worker, order, *more)
 
@@ -197,7 +197,7 @@ def test_what_a_killed_run_leaves_is_swept(tmp_path, db, monkeypatch):
     def die(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(landing, "checked", die)
+    monkeypatch.setattr(landing.NewPartition, "assemble", die)
     monkeypatch.setattr(landing, "_record_failure", die)
     with pytest.raises(KeyboardInterrupt):
         land_one(tmp_path, workers=2)
@@ -205,7 +205,7 @@ def test_what_a_killed_run_leaves_is_swept(tmp_path, db, monkeypatch):
     batch = batches(db)[0]["batch_id"]
     assert sweep_orphans(flow_run_id="x") == []  # it may be at work still
     landing.reap_running()
-    assert sweep_orphans(flow_run_id="x") == [f"bronze.stg_transactions_p19700102_{batch}"]
+    assert sweep_orphans(flow_run_id="x") == [f"bronze.stg_transactions_p19700102_{batch}_1"]
 
 
 def test_workers_end_with_their_parent(tmp_path, db):
