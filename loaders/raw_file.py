@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import hashlib
 import io
@@ -86,7 +85,7 @@ def opened(
     the number of bytes read from disk.
 
     Bytes that are wrong in a one-byte `encoding` stay as they are, for the reader to repair.
-    DaybookError naming the file when it can't be opened, is cut, or is UTF-8 against `encoding`.
+    DaybookError naming the file when it can't be opened or is cut.
     """
     left = sys.maxsize if file.end is None else file.size
     with naming_errors_of(file.location), _bytes_of(file, file.start) as raw:
@@ -103,8 +102,6 @@ def opened(
             stream = gzip.GzipFile(fileobj=stream, mode="rb")
         if encoding != "utf-8":
             errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
-            if len(bytes(range(256)).decode(encoding, "replace")) == 256:  # of one byte a character
-                stream = Stream(_unless_utf8(stream.read, file, encoding))
             text = io.TextIOWrapper(io.BufferedReader(stream, READ), encoding, errors, newline="")
 
             def in_utf8(size: int) -> bytes:
@@ -118,28 +115,6 @@ def opened(
 
             stream = Stream(in_utf8)
         yield io.BufferedReader(stream, s3.READ if file.start else READ)
-
-
-def _unless_utf8(
-    more: Callable[[int], bytes], file: RawFile, encoding: str
-) -> Callable[[int], bytes]:
-    """`more`, with an UnreadableError at the end when all bytes are UTF-8 and not all are ASCII:
-    no text of another encoding is so by chance."""
-    decode = codecs.getincrementaldecoder("utf-8")().decode
-    is_utf8, is_ascii = True, True
-
-    def read(size: int) -> bytes:
-        nonlocal is_utf8, is_ascii
-        data = more(size)
-        try:
-            is_ascii &= not is_utf8 or decode(data, not data).isascii()
-        except UnicodeDecodeError:
-            is_utf8 = False
-        if not data and is_utf8 and not is_ascii:
-            raise UnreadableError(f"{file.path}: it is UTF-8: declare no encoding, not {encoding}.")
-        return data
-
-    return read
 
 
 def seekable(file: RawFile) -> Any:

@@ -61,17 +61,14 @@ def read_sample(
     UsageError when there are no records.
     """
     files = sample_files(location)
-    # a table without columns: so every field is undeclared, and is kept as it is in `_extra`; and a
-    # page is one record, as it may be one indeed, with a list of its own
-    table = Table("sample", (), "delta", False, (), (), records=("",), encoding=encoding)
+    # a table without columns: so every field is undeclared, and is kept as it is in `_extra`
+    table = Table("sample", (), "delta", False, (), (), encoding=encoding)
     table = _delimited(table, files[0])
     records = list(islice(_records(files, table), SAMPLED))
     if not records:
         raise UsageError(f"{location}: no record was found in it, so it says nothing of any field.")
-    table = replace(table, records=())
     is_one_each = files[0].format == "json" and len(records) == len(files)
-    paths = [] if any(map(is_key, records[0])) else filter(None, map(guess.list_in, records))
-    if is_one_each and (path := next(iter(paths), None)):
+    if is_one_each and not any(map(is_key, records[0])) and (path := guess.list_in(records[0])):
         table = replace(table, records=tuple(path.split(".")))
         records = list(islice(_records(files, table), SAMPLED))
     is_text = files[0].format in ("csv", "xlsx")

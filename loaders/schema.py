@@ -63,11 +63,6 @@ class Table:
     decimal: str = ""
 
     @property
-    def page(self) -> FieldPath:
-        """Where a page keeps its list."""
-        return self.records or ("results",)
-
-    @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from loaders.raw_file import RawFile, opened
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.csv_file import BLANK
-from loaders.readers.json_blocks import decode
+from loaders.readers.json_blocks import PAGE, decode
 from loaders.readers.rows import NUL
 from loaders.schema import Table
 
@@ -41,7 +41,7 @@ def cut(file: RawFile, table: Table) -> list[RawFile]:
     is_plain = not file.compressed and table.encoding == "utf-8"
     has_lines = file.header is not None if file.format == "csv" else file.format == "json"
     ends = [0]
-    while is_plain and has_lines and table.page[0].isascii():
+    while is_plain and has_lines and (table.records or PAGE)[0].isascii():
         if (at := ends[-1] + SLICE) >= file.bytes:
             break
         with opened(replace(file, start=at, end=min(at + LINE_LIMIT, file.bytes))) as stream:
@@ -62,7 +62,7 @@ def look(part: RawFile, table: Table) -> int | None:
     data = data if part.start else data.removeprefix(_BOM)
     if part.format == "csv":
         return _csv_lines(data, table.delimiter) or None
-    return _json_lines(data, table.page) or None
+    return _json_lines(data, table.records or PAGE) or None
 
 
 def numbered(parts: list[RawFile], counts: list[int | None]) -> list[RawFile]:

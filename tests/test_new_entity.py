@@ -215,16 +215,6 @@ def test_pages_of_an_envelope_say_where_their_list_is(tmp_path):
     assert columns(entry) == {"ref_no": ("text", "ref.no"), "tags": ("jsonb", "tags")}
 
 
-def test_a_record_may_have_a_list_called_results(tmp_path):
-    sample = tmp_path / "invoices.jsonl"
-    lines = ({"id": n, "results": [{"id": 10 * n}] if n else []} for n in range(3))
-    sample.write_text("\n".join(map(json.dumps, lines)))
-    assert columns(declared(sample)) == {
-        "invoice_id": ("text", "id"),
-        "results": ("jsonb", "results"),
-    }
-
-
 def test_fields_whose_names_become_one_have_a_column_each(tmp_path):
     sample = tmp_path / "invoices.json"
     record = {"id": 1, "invoice_id": 2, "user": {"id": 3}, "user_id": 4, "Name": 5, "name": 6}

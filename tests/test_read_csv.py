@@ -60,17 +60,6 @@ def test_a_quote_inside_an_unquoted_field_is_a_character(line, expected):
     assert fields(line.encode())[0] == expected
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "iso8859-1", "cp1251", "koi8-r"])
-def test_utf_8_is_not_taken_for_another_encoding(tmp_path, encoding):
-    table = replace(TABLE, encoding=encoding)
-    for begin in (b"a,b\n1,\xc3\xa9\n", b"\xef\xbb\xbfa,b\n1,2\n"):
-        file = raw_file(tmp_path / "t.csv", begin)
-        with pytest.raises(UnreadableError, match=f"it is UTF-8: declare no .*{encoding}"):
-            read_csv_header(file, Mapping(table))
-    for other in (b"a,b\n1,2\n", "a,b\n1,é\n".encode("cp1252")):
-        assert read_csv_header(raw_file(tmp_path / "t.csv", other), Mapping(table))
-
-
 def test_a_header_is_found_however_its_accents_are_composed(tmp_path):
     table = replace(TABLE, columns=(COLUMNS[0], Column("b", "text", (("Größe",),))))
     content = unicodedata.normalize("NFD", "a,Größe\n1,2\n").encode()

@@ -198,25 +198,6 @@ def test_what_is_cut_is_refused(content, kind):
         read(content, replace(TABLE, kind=kind))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        '{"id": 1, "b": 5, "results": []}\n{"id": 2, "b": 6, "results": [{"id": 9}]}\n',
-        '{"id": 1, "in": {"b": 5}, "results": []}\n{"results": [], "in": {"b": 6}, "id": 2}\n',
-        '[{"id": 1, "b": 5, "results": []}, {"id": 2, "b": 6, "results": [{"id": 9}]}]',
-    ],
-)
-@pytest.mark.usefixtures("chunk")
-def test_a_record_with_a_list_called_results_is_no_page(content):
-    found = read(content, file=LINES)
-    assert [one.values for one in found if isinstance(one, Row)] == [["1", "5"], ["2", "6"]]
-    with pytest.raises(UnreadableError, match=r"behind a list of its own, `results`: declare"):
-        read('{"results": [{"id": 1}], "id": 1, "b": 2}')
-    page = replace(TABLE, records=("results",))
-    assert ids(read('{"results": [{"id": 1}], "id": 1, "b": 2}', page)) == ["1"]
-    assert ids(read('{"id": 7, "results": [{"id": 1}]}')) == ["1"]
-
-
 @pytest.mark.parametrize("last", ['{"id": "cut\n', '{"id": nope}', "garbage", "]"])
 @pytest.mark.usefixtures("chunk")
 def test_a_broken_last_line_that_is_all_there_is_a_reject(last):

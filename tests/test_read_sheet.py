@@ -99,7 +99,7 @@ def test_a_number_has_the_digits_that_a_sheet_has_of_it(tmp_path, db):
         rewrite(tmp_path, text, other)
     land_one(tmp_path, "stg_agents")
     found = [(row["agent_id"], row["phone"]) for row in rows(db, "stg_agents")]
-    ids = ["1.23456789012345e+17", "900101000000", "1234567890123456789"]
+    ids = ["1.23456789012345000E+17", "900101000000", "1234567890123456789"]
     assert found == [(one, "59.97") for one in ids]
 
 

@@ -10,11 +10,12 @@ from typing import IO, Any
 
 import msgspec
 
-from loaders.readers.mapping import Mapping
+from loaders.raw_file import RawFile
 from loaders.readers.rows import NUL, RECORD_LIMIT, Digits, UnreadableError
 from loaders.schema import FieldPath
 
 CHUNK = 1 << 20
+PAGE = ("results",)  # where a page keeps its list, unless it is declared
 ERRORS = ("error", "errors")  # beside an empty list they say why it is empty
 NO_ERROR = {"", "0", "none", "null", "ok", "false"}
 TRIES = 3  # braces that are tried as the end of a run of elements
@@ -52,8 +53,8 @@ class Window:
     """The part of a file in memory: `text`, as `as_text` makes it, which is consumed up to `at`.
     What is consumed stays there from `keep_from` on, so that `at` can go back."""
 
-    def __init__(self, path: str, stream: IO[bytes]) -> None:
-        self.path = path
+    def __init__(self, file: RawFile, stream: IO[bytes]) -> None:
+        self._path = file.path
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self.text = ""
@@ -83,7 +84,7 @@ class Window:
         """The next bytes of the file. `pending`: how much of a record was read before."""
         if pending > RECORD_LIMIT:
             raise UnreadableError(
-                f"{self.path}: a record is larger than 64 MiB; is a bracket left open, or is the "
+                f"{self._path}: a record is larger than 64 MiB; is a bracket left open, or is the "
                 "list of records inside an envelope (declare records)?"
             )
         data = self._stream.read(max(CHUNK, min(pending, RECORD_LIMIT - pending)))
@@ -146,8 +147,8 @@ class Window:
         yield data.split(b"\n")
 
 
-def blocks_of(window: Window, mapping: Mapping, *, lines: bool) -> Iterator[Block]:
-    """The file's blocks. `lines`: each record is surely a line."""
+def blocks_of(window: Window, file: RawFile, path: FieldPath, *, lines: bool) -> Iterator[Block]:
+    """The file's blocks; `path` leads to a page's list. `lines`: each record is surely a line."""
     is_known = lines
     while first := window.peek():
         if first == "[" and not (lines and window.peek_line().rstrip(" \t\r").endswith("]")):
@@ -156,15 +157,15 @@ def blocks_of(window: Window, mapping: Mapping, *, lines: bool) -> Iterator[Bloc
         if first == "{":
             window.keep_from = window.at
             try:
-                if (yield from _take_page(window, mapping, mapping.table.page)):
+                if (yield from _take_page(window, path)):
                     continue
             except Broken:
                 if window.keep_from is None:
                     raise
-            # without a page's list it is a record: it is read again
+            # without a list at `path` it is a record: it is read again
             window.at, window.keep_from = window.keep_from or 0, None
         if not is_known:
-            is_known, lines = True, bool(_LINES.search(window.path)) or _are_lines(window)
+            is_known, lines = True, bool(_LINES.search(file.path)) or _are_lines(window)
         if lines:
             for block in window.take_lines():
                 yield block, True
@@ -187,11 +188,10 @@ def _are_lines(window: Window) -> bool:
     return is_followed
 
 
-def _take_page(window: Window, mapping: Mapping, path: FieldPath) -> Generator[Block, None, bool]:
-    """Consume an object and give the elements of its list at `path`; returns whether it has one
-    and is no record. Broken. From the list on nothing is kept, so it may have any size."""
+def _take_page(window: Window, path: FieldPath) -> Generator[Block, None, bool]:
+    """Consume an object and give the elements of its list at `path`; returns whether it has one.
+    Broken. From the list on nothing is kept, so it may have any size."""
     has_list = False
-    fields: dict[str, Any] = {}
     mark = "{"
     while mark != "}":
         window.at += 1
@@ -202,22 +202,15 @@ def _take_page(window: Window, mapping: Mapping, path: FieldPath) -> Generator[B
         window.at += 1
         first = window.peek()
         if name == path[0] and first == "[" and not path[1:]:
-            if mapping.is_record(fields | {name: []}):
-                return False
             has_list, window.keep_from = True, None
             yield from _take_array(window)
         elif name == path[0] and first == "{" and path[1:]:
-            has_list = (yield from _take_page(window, mapping, path[1:])) or has_list
+            has_list = (yield from _take_page(window, path[1:])) or has_list
         else:
-            fields[name], _ = window.take_value()
-            if name in ERRORS and not window.error and _is_error(fields[name]):
-                window.error = {name: fields[name]}
+            value, _ = window.take_value()
+            if name in ERRORS and not window.error and _is_error(value):
+                window.error = {name: value}
         mark = window.expect(",}")
-    if has_list and mapping.is_record(fields):
-        raise UnreadableError(
-            f"{window.path}: an object has the key, behind a list of its own, `{path[0]}`: declare "
-            f"records: {path[0]} if it is a page, else write its list behind the key."
-        )
     window.at += 1
     return has_list
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from loaders.readers.json_blocks import decode
+from loaders.readers.json_blocks import PAGE, decode
 from loaders.readers.mapping import Mapping, Node
 from loaders.readers.rows import Digits, Observed, cell, json_text
 from loaders.readers.values import suspect
@@ -62,7 +62,7 @@ class Shape:
 
     def __init__(self, mapping: Mapping, learnt: tuple[FieldPath, ...]) -> None:
         self.learnt = learnt
-        self._list = mapping.table.page[:1]
+        self._list = (mapping.table.records or PAGE)[:1]
         self._numbers = count()
         # of each inner object, the outer ones first: its holder's getter, its attribute, its type
         self._objects: list[tuple[Callable[[Any], Any], str, type]] = []

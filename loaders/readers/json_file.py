@@ -35,12 +35,12 @@ def read_json(file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Obse
     UnreadableError for a file that is cut, is broken in an array or a page, or none of whose
     records has the key; of a slice, `observed` keeps that error.
     """
-    window = Window(file.path, stream)
-    reader = Reader(mapping, observed, file.path, file.first or 1)
+    window, reader = Window(file, stream), Reader(mapping, observed, file.path, file.first or 1)
     observed.keyed = False
     first_values: list[Any] = []  # of the first block
     try:
-        for block in json_blocks.blocks_of(window, mapping, lines=file.first is not None):
+        page = mapping.table.records or json_blocks.PAGE
+        for block in json_blocks.blocks_of(window, file, page, lines=file.first is not None):
             if not first_values:
                 first_values.append(_first_value(block))
                 if not reader.number:
@@ -97,6 +97,7 @@ class Reader:
         self._mapping, self._observed = mapping, observed
         self._line = Cells(mapping, observed).line
         self._end = rows.line_end(path)
+        self._page = mapping.table.records or json_blocks.PAGE
 
     def lines(self, block: Block) -> list[bytes]:
         """A line for COPY of each record. A broken line is a reject. Broken for a broken element of
@@ -141,12 +142,10 @@ class Reader:
     def _record(self, value: Any, raw: str, *, may_be_page: bool) -> Iterator[bytes]:
         if not isinstance(value, dict):
             raise Broken("an element is no object")
-        if may_be_page and not self._mapping.is_record(value):
-            records = _list_at(value, self._mapping.table.page)
-            if records is not None:
-                for record in records:
-                    yield from self._record(record, raw, may_be_page=False)
-                return
+        if may_be_page and (records := _list_at(value, self._page)) is not None:
+            for record in records:
+                yield from self._record(record, raw, may_be_page=False)
+            return
         self.number += 1
         is_odd = rows.UNSTORABLE.search(raw) or "\\u" in raw
         if is_odd and (storable := rows.repaired(value)) != value:

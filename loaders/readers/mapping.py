@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -35,14 +35,17 @@ class Mapping:
         self.treats = {place: treat for place, treat in enumerate(treats) if treat}
         self.expected = {n: c.name for n, c in enumerate(table.columns) if c.default is None}
         self.key = [table.column_names.index(name) for name in table.key]
-        # of each column of the key, the names of the outermost fields that it may be in
-        self._keys = [{path[0] for path in table.columns[place].places} for place in self.key]
         self._headers: dict[tuple[str, ...], Header] = {}
         self.shape: Any = None  # the json_cells.Shape that fitted the last record
         self.tree = Node()
         for place, column in enumerate(table.columns):
-            ways = (way for path in column.places for way in _spelt(path))
-            for rank, path in enumerate(ways):
+            # an outermost name may have dots itself: in flattened JSON, or in SCIM's extensions
+            spelt = (
+                (".".join(path[:n]), *path[n:])
+                for path in column.places
+                for n in range(1, len(path) + 1)
+            )
+            for rank, path in enumerate(spelt):
                 self.tree.add(path, place, rank, column.data_type == "jsonb")
 
     def header(self, names: Sequence[str]) -> Header:
@@ -56,16 +59,6 @@ class Mapping:
         """The habits, by place in a file that has these columns."""
         habits = {self.names[place]: habit for place, habit in self.habits.items()}
         return {i: habits[name] for i, name in enumerate(columns) if name in habits}
-
-    def is_record(self, fields: dict[str, Any]) -> bool:
-        """Whether an object is a record even if one of its fields is a list `results`: it has the
-        key, and more that is declared. Where it is declared that pages have the list, never."""
-        more = self.tree.children.keys() & fields
-        for places in self._keys:
-            if not any(map(is_key, map(fields.get, places))):
-                return False
-            more -= places
-        return bool(more) and not self.table.records
 
     def record(self, number: int, record: dict[str, Any], observed: Observed) -> Row:
         """The row of a JSON record as Python's json parsed it; `observed` notes its fields."""
@@ -187,15 +180,6 @@ class Header:
 def folded(name: str) -> str:
     """A header's name without regard to case, surrounding blanks, and how accents are composed."""
     return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
-
-
-def _spelt(path: FieldPath) -> Iterator[FieldPath]:
-    """The path, then what it is where names have dots: in flattened JSON, or SCIM's extensions."""
-    if not path:
-        yield ()
-    for n in range(1, len(path) + 1):
-        for rest in _spelt(path[n:]):
-            yield (".".join(path[:n]), *rest)
 
 
 class Node:

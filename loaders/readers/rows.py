@@ -108,9 +108,9 @@ class Observed:
             self.note_field(name)
 
     def note_field(self, name: str) -> None:
-        """Add an undeclared field, cut to as many characters; after UNKNOWN_LIMIT none is kept."""
+        """Add an undeclared field; after UNKNOWN_LIMIT none is kept."""
         if len(self.unknown) < UNKNOWN_LIMIT:
-            self.unknown.add(name[:UNKNOWN_LIMIT])
+            self.unknown.add(name)
 
     def missing(self) -> set[str]:
         """The declared columns that a header lacks or that no JSON record had."""

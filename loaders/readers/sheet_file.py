@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,7 @@ from loaders.raw_file import RawFile, seekable
 from loaders.readers import guess, rows
 from loaders.readers.heading import headed
 from loaders.readers.mapping import Header, Mapping
-from loaders.readers.rows import Digits, Records, Reject, UnreadableError
+from loaders.readers.rows import Digits, Records, Reject, Rounded, UnreadableError
 
 # Excel's escapes, of control characters, which XML can't hold, and of a text that looks like one.
 _CONTROL = re.compile("_x00(5F|[01][0-9A-F])_", re.IGNORECASE)
@@ -115,6 +116,8 @@ def _number(value: float, shown_as: str) -> str:
     """The 15 digits that Excel has of a number, or all of an integer by another program, with the
     leading zeros that a number format such as 00000 adds."""
     text = str(value) if isinstance(value, int) else f"{value + 0.0:.15g}"  # -0.0 is 0
+    if isinstance(value, float) and abs(value) >= 1e15:
+        return Rounded(f"{Decimal(text):f}")
     # a padded one is a code, not a number
     is_padded = set(shown_as) == {"0"} and text.isdigit()
     return text.zfill(len(shown_as)) if is_padded else Digits(text)
