@@ -15,14 +15,13 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from loaders import s3
+from loaders import readers, s3
 from loaders.errors import DaybookError
 from loaders.raw_file import Format, Place, RawFile, naming_errors_of, opened, versions
 from loaders.readers.rows import PIECE, Observed, UnreadableError
 from loaders.schema import Table
 
 MANIFEST = "_daybook.json"
-VERSION = 10
 ROWS, REJECTED = ".csv.zst", ".jsonl"  # pyarrow (un)packs by the ending
 FORMATS: tuple[tuple[str, Format], ...] = ((ROWS, "csv"), (REJECTED, "json"))
 _PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.csv\.zst|\.jsonl)")
@@ -141,7 +140,7 @@ def read(
 
 def described(table: Table) -> Any:
     """How a table was read, for the manifest: rows that were read otherwise must not land."""
-    return json.loads(json.dumps([VERSION, *astuple(table)]))
+    return json.loads(json.dumps([readers.VERSION, *astuple(table)]))
 
 
 def unused(folder: Place) -> dict[str, str]:

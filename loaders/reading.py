@@ -65,10 +65,10 @@ class Reading:
     def _copy(self, partition: NewPartition, smallest: float) -> None:
         """CSVs larger than `smallest` bytes go to COPY unchanged where they may; MustBeParsed."""
         if prepared := self.plan.prepared:
-            self.read = prepared.read
+            self.read.add(prepared.read)
             for text in prepared.rejects():
                 self.rejects.add(text)
-            self.read.landed = partition.copy_pieces(prepared.pieces(self._on_read))
+            self.read.landed += partition.copy_pieces(prepared.pieces(self._on_read))
             return
         parsed = []
         for part in self.parts:

@@ -32,7 +32,9 @@ REFUSED = (
 UNREACHABLE = "NETWORK_CONNECTION"
 Version = tuple[int, int, str | None]  # bytes, mtime_ns (0 in S3) and ETag (None on disk)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_ENDPOINT = re.compile(r"(?:(https?)://)?((?:[^\s/@]*@)?(?:\[\S+\]|[^\s:/]*)(?::[0-9]+)?(?:/\S*)?)")
+_ENDPOINT = re.compile(
+    r"(?:(https?)://)?((?:[^\s/@]*@)?(?:\[\S+\]|[^\s:/]*)(?::[0-9]+)?(?:/\S*)?)", re.IGNORECASE
+)
 _CODE = re.compile(r"AWS Error ([A-Z_]+)")
 _STATUS = re.compile(r"HTTP status(?: code)?:? (\d{3})")
 
@@ -183,7 +185,7 @@ def filesystem(tries: int = TRIES, connect_timeout: int = 10) -> Any:
         session_token=known("AWS_SESSION_TOKEN") if key else None,
         region=known("AWS_REGION") or known("AWS_DEFAULT_REGION"),
         endpoint_override=host.rstrip("/") or None,
-        scheme=scheme or "https",
+        scheme=(scheme or "https").lower(),
         connect_timeout=connect_timeout,
         request_timeout=60,
         retry_strategy=AwsStandardS3RetryStrategy(max_attempts=tries),

@@ -30,7 +30,7 @@ def declared_tables(sources: str | Path | None = None) -> dict[str, Table]:
     try:
         return _declared(overlay, Path(overlay).stat().st_mtime_ns if overlay else 0)
     except (OSError, UnicodeDecodeError) as error:
-        if not overlay:
+        if not overlay or str(getattr(error, "filename", overlay)) != overlay:
             raise
         why = getattr(error, "strerror", "it is not UTF-8")
         named = "--sources" if sources else SETTING

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, LiteralString, cast
+from typing import TYPE_CHECKING, cast
 
 from loaders import server, session
 from loaders.arguments import command, option
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 # most are of loaders.session: the other modules use them from here
 __all__ = ["LOADER", "TRANSFORMER", "connect", "home", "is_embedded", "pgoptions", "uri", "where"]
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+# Run whole by each migrate: functions, and who may do what. The warehouse keeps the version.
+RUN_WHOLE = ("functions.sql", "roles.sql")
+RUN_WHOLE_VERSION = 1  # raise it when they change
 FIRST_REVISION = "0103"  # the oldest of this edition
 MIGRATE = "run daybook warehouse migrate"
 MIGRATION_LOCK = 0x6461_796D  # "daym": two migrations of one database wait for each other
@@ -102,14 +104,14 @@ def migrate() -> list[str]:
                     " create database … encoding 'UTF8' template template0."
                 )
             conn.execute("select pg_advisory_xact_lock(%s::bigint)", [MIGRATION_LOCK])
-            if other := _other_edition(_revision(conn)):
+            if other := _other_edition(*_revisions(conn)):
                 raise WarehouseError(other)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             ensure_tables(conn)
-            functions_and_rights, its_hash = _run_whole()
-            conn.execute(functions_and_rights)
-            conn.execute(f"comment on schema bronze is '{its_hash}'")
+            for name in RUN_WHOLE:
+                conn.execute((MIGRATIONS / name).read_bytes())
+            conn.execute(f"comment on table bronze.alembic_version is '{RUN_WHOLE_VERSION}'")
             if is_embedded():  # only the owner and root can reach its socket
                 conn.execute(f"alter role {LOADER} login; alter role {TRANSFORMER} login")
                 conn.execute(f"grant create on database daybook to {TRANSFORMER}")  # dev's schemas
@@ -136,34 +138,29 @@ def check_ready(conn: Connection) -> None:
         raise WarehouseError(behind)
 
 
-def _run_whole() -> tuple[bytes, str]:
-    """The SQL that each migrate runs, functions and who may do what, and the hash of it that the
-    warehouse keeps: by that a change of it arrives without a revision."""
-    sql = b"".join((MIGRATIONS / name).read_bytes() for name in ("functions.sql", "roles.sql"))
-    return sql, hashlib.sha256(sql).hexdigest()
-
-
 def _behind(conn: Connection) -> str | None:
     """Why the warehouse isn't ready for this code, and what to run; None when it is."""
-    revision, newest = _revision(conn), newest_revision()
+    (revision, whole), newest = _revisions(conn), newest_revision()
     if revision is None:
         return f"The warehouse has no control tables: {MIGRATE}."
-    if other := _other_edition(revision):
+    if other := _other_edition(revision, whole):
         return other
     if revision < newest:
         return f"The control tables are at {revision}, this code needs {newest}: {MIGRATE}."
-    if _value(conn, "select obj_description('bronze'::regnamespace)") != _run_whole()[1]:
-        return f"The warehouse's functions and rights are of another version: {MIGRATE}."
+    if whole < RUN_WHOLE_VERSION:
+        return f"The warehouse's functions and rights are older than this code: {MIGRATE}."
     if gaps := missing(conn):
         return f"Declared and not in the warehouse: {', '.join(gaps[:5])}: {MIGRATE}."
     return None
 
 
-def _other_edition(revision: str | None) -> str | None:
-    """Why this code can't work on control tables of that revision; None when it can."""
+def _other_edition(revision: str | None, whole: int) -> str | None:
+    """Why this code can't work on a warehouse at these revisions; None when it can."""
     newest = newest_revision()
     if revision and revision > newest:
         return f"The control tables are at {revision}, newer than this code ({newest}): update it."
+    if whole > RUN_WHOLE_VERSION:
+        return "The warehouse's functions and rights are newer than this code: update it."
     if revision and revision < FIRST_REVISION:
         return (
             "This warehouse was built by the first edition of Daybook. What landed stays:"
@@ -177,17 +174,17 @@ def newest_revision() -> str:
     return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-def _revision(conn: Connection) -> str | None:
-    """The revision of the control tables; None when there are none."""
-    if _value(conn, "select to_regclass('bronze.alembic_version')::text") is None:
-        return None
-    return _value(conn, "select max(version_num) from bronze.alembic_version")
-
-
-def _value(conn: Connection, query: LiteralString) -> str | None:
+def _revisions(conn: Connection) -> tuple[str | None, int]:
+    """The revision of the control tables, None when there are none; and RUN_WHOLE_VERSION of the
+    code that migrated last."""
     from psycopg.rows import scalar_row
 
-    return conn.cursor(row_factory=scalar_row).execute(query).fetchone()
+    cursor = conn.cursor(row_factory=scalar_row)
+    if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() is None:
+        return None, 0
+    revision = cursor.execute("select max(version_num) from bronze.alembic_version").fetchone()
+    kept = "select obj_description('bronze.alembic_version'::regclass, 'pg_class')"
+    return revision, int(cursor.execute(kept).fetchone() or 0)
 
 
 @command(
@@ -204,7 +201,8 @@ def _answer(command: str) -> str:
     if command == "uri":
         return uri()
     if command == "migrate":
-        wake()
+        if is_embedded():
+            server.start(home())
         return "\n".join([*migrate(), f"The warehouse at {where()} is up to date."])
     if command == "stop":
         if not is_embedded():
