@@ -159,10 +159,7 @@ def _land(
     reading = Reading(plan, lambda *read: parent.send(read), share)
     error: Exception | None = None
     try:
-        with (
-            ledger.connect(batch.day, batch.flow_run_id) as conn,
-            conn.transaction(),
-        ):
+        with ledger.connect(batch.day, batch.flow_run_id) as conn, conn.transaction():
             reading.copy_into(NewPartition(conn, batch, leaf))
     except Exception as failure:
         error = failure
