@@ -217,25 +217,25 @@ def document() -> Path:
 
 
 def verdict(outcome: Any) -> Counter[str]:
-    """dbt's status → how many nodes. BuildError when nodes failed, DaybookError when dbt did,
-    UsageError where a setting is why."""
+    """dbt's status → how many nodes. BuildError when nodes failed, DaybookError when dbt did."""
     results = _results(outcome)
     if not outcome.success:
         failed = [r for r in results if str(r.status) in {"error", "fail", "runtime error"}]
         if not failed:
-            raise _failure("dbt ended early", first_line(outcome.exception))
+            raise DaybookError(f"dbt ended early: {first_line(outcome.exception)}")
         raise BuildError(failed)
     return Counter(str(result.status) for result in results)
 
 
 def _failure(what: str, why: str) -> DaybookError:
-    """dbt's own failure as an error, that of a setting by its name."""
+    """dbt's own failure before it builds as an error, that of a setting by its name."""
     line = first_line(why)
     if line.startswith("DAYBOOK_"):  # a macro refuses it
         return UsageError(line)
     for name, text in os.environ.items():
-        if text and name.startswith("DBT_") and f"'{text}'" in line:
-            return UsageError(f"{name} can't be used: {line}")
+        if text and name.startswith("DBT_") and re.search(f"'{re.escape(text)}'[^']*$", line):
+            said = re.sub(r"(?<=\.) [^.]*:$", "", line)  # a list would follow
+            return UsageError(f"{name} can't be used: {said}")
     return DaybookError(f"{what}: {why}")
 
 

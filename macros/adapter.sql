@@ -47,13 +47,16 @@
 
 
 {% macro postgres__reset_csv_table(model, full_refresh, old_relation, agate_table) -%}
-    {#- A full refresh drops a seed, and with it the views that read it: it is emptied while its columns stay. -#}
+    {#- A full refresh drops a seed, and with it the views that read it: it is emptied while its columns stay.
+        Types are compared as text, for seeds of this project, whose columns are text: a float8 is always dropped. -#}
     {%- set held, wanted = [], [] -%}
+    {%- if full_refresh -%}
     {%- for column in adapter.get_columns_in_relation(old_relation) -%}{%- do held.append((column.name, column.data_type)) -%}{%- endfor -%}
     {%- for name in agate_table.column_names -%}
     {%- do wanted.append((name, model.config.column_types.get(name) or adapter.convert_type(agate_table, loop.index0))) -%}
     {%- endfor -%}
-    {{ return(default__reset_csv_table(model, full_refresh and held != wanted, old_relation, agate_table)) }}
+    {%- endif -%}
+    {{ return(default__reset_csv_table(model, held != wanted, old_relation, agate_table)) }}
 {%- endmacro %}
 
 

@@ -54,6 +54,7 @@
     {%- if execute and flags.WHICH in ('build', 'run', 'seed', 'test') %}
         {%- for result in results if result.status in ('error', 'fail', 'runtime error') %}
         {%- set meta = (result.node.config.meta if result.node.config else {}) or {} %}
+        {%- set tables = meta.tables or ([result.node.name] if meta.pipeline else []) %}
         {%- set message = modules.re.sub('(relation|constraint|column|function) "(\\w+)"', '\\1 \\2', (result.message or 'failed') | string) %}
         {%- set message = modules.re.sub("(?s)\\([^()]*\\)=\\([^()]*\\)|'[^']*'|\"[^\\n]*\"|(DETAIL|CONTEXT):.*?(?=\\n|$)|Failing row.*", '…', message) %}
         insert into {{ source('control', 'pipeline_metrics') }} (
@@ -61,7 +62,7 @@
         )
         select
             {{ run_id() }}, '{{ result.node.name }}', '{{ meta.pipeline or result.node.resource_type }}',
-            {% if meta.tables %}'{{ meta.tables[0] }}'{% else %}null{% endif %}, {{ app_day() }},
+            {% if tables %}'{{ tables[0] }}'{% else %}null{% endif %}, {{ app_day() }},
             'failure', '{{ message[:2000] | replace("'", "''") }}',
             clock_timestamp() - interval '{{ result.execution_time }} seconds', clock_timestamp(), greatest({{ result.execution_time }}, 0.000001);
         {%- endfor %}

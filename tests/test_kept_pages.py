@@ -38,12 +38,13 @@ def test_runs_and_days_keep_their_pages_and_are_found_from_the_calendar(
 ):
     kind = "numbered" if first == "day2" else "dated"
     world.db.execute("insert into bronze.calendar (kind) values (%s)", [kind])
-    landed(world.db, "by-hand", first)
-    for day in (third, late, first):
+    for state in ("done", "re-run"):  # by hand, and once more
+        landed(world.db, "by-hand", first)
         pages(world.db, tmp_path)
-        assert (tmp_path / "days" / f"{first}.html").exists()
+        assert f"{first}: {state}" in read(tmp_path, f"days/{first}.html")
+    for day in (third, late, first):
         landed(world.db, a_run(world.db, day), day)
-    pages(world.db, tmp_path)
+        pages(world.db, tmp_path)
     index = read(tmp_path, "index.html")
     assert f"{gap}: missing" in index and f"<strong>missing:</strong> {gap}" in index
     assert f'<strong>late:</strong> <a href="days/{late}.html">' in index

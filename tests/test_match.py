@@ -8,6 +8,7 @@ import time
 import pytest
 
 from benchmarks import merchants
+from flows.pages.read import ask
 from loaders import catalogue as catalogues
 from loaders import match, warehouse
 from loaders.days import parse_day
@@ -265,6 +266,13 @@ def test_the_rows_are_counted_where_they_are_written(db, land, seeds):
         " where task_name = 'match-names'",
     )
     assert rows == [("r1", "merchant_matches", DAY1.date, 2, 0, "success", True)]
+    row = {"flow_run_id": "r1", "day": DAY1.date, "status": "success", "rows_inserted": 3}
+    row |= {"started_at": "now", "finished_at": "now", "pipeline_name": "marts"}
+    for task, table in (("match-names", "agent_matches"), ("my_mart", "my_mart")):
+        insert(db, "metrics.pipeline_metrics", **row, task_name=task, table_name=table)
+    lines = ask(db, "account", run="r1", day=DAY1.date, declared=[])
+    shown = [(line["name"], line["new"]) for line in lines]
+    assert shown == [("agent_matches", 3), ("merchant_matches", 2), ("my_mart", 3)]
 
 
 def test_an_override_beats_what_was_matched_before_and_can_be_taken_back(db, land, seeds):

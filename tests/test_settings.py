@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from flows import api, transform
@@ -69,10 +71,11 @@ def test_one_that_a_run_reads_is_refused_by_its_name(
 ):
     monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
     monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
+    monkeypatch.setenv("DBT_PROFILE", "daybook")  # dbt's messages on a target quote it, too
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=f"^{name} ") as refused:
         read()
-    assert len(str(refused.value).splitlines()) == 1 and refused.value.exit_code == 2
+    assert re.fullmatch(r".*[^:]", str(refused.value)) and refused.value.exit_code == 2
 
 
 @pytest.mark.parametrize(

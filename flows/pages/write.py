@@ -39,18 +39,16 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
         connection.execute("set statement_timeout = '2min'")
         pages = _Pages(connection, site)
         runs = read.runs(connection, None if everything else RUNS)
-        changed: dict[date, datetime] = {}
         for run in runs:
             page = f"runs/{file_of(run['flow_run_id'])}"
-            changed[run["day"]] = max(run["changed"], changed.get(run["day"], run["changed"]))
             if everything or pages.is_older(page, run["changed"]):
                 pages.write_run(page, run, run["day"])
+        recent = {row["day"] for row in [*runs, *pages.days[-RUNS:]]}
         for day in pages.days:
             page = f"days/{file_of(day['day_name'])}"
-            moment = changed.get(day["day"])
-            by_hand = day in pages.days[-RUNS:] and day["state"] != "missing"  # it has no run
-            if everything or ((moment or by_hand) and pages.is_older(page, moment)):
-                pages.write_day(page, day, moment)
+            changed = day["changed"] if day["day"] in recent else None
+            if everything or (changed and pages.is_older(page, changed)):
+                pages.write_day(page, day)
         if newest := [row["day"] for row in [*runs[:1], *pages.days[::-1]]]:
             summary = pages.write_run("run.html", runs[0] if runs else None, newest[0])
         else:
@@ -81,11 +79,11 @@ class _Pages:
         self.ledger = cache(partial(ask, connection, "ledger"))
         self.reasons = cache(partial(read_reasons, connection))
 
-    def is_older(self, page: str, changed: datetime | None) -> bool:
-        """Whether a page is not there, or does not show the state of `changed`. A page's file has
-        the time of the newest entry that it shows, by the warehouse's clock."""
+    def is_older(self, page: str, changed: datetime) -> bool:
+        """Whether a page does not show the state of `changed`. A page's file has the time of the
+        newest entry that it shows, by the warehouse's clock."""
         file = self.site / page
-        return not file.exists() or bool(changed and file.stat().st_mtime_ns != _ns(changed))
+        return not file.exists() or file.stat().st_mtime_ns != _ns(changed)
 
     def write(
         self, page: str, template: str, changed: datetime | None = None, **values: Any
@@ -109,13 +107,13 @@ class _Pages:
             os.utime(new, ns=(_ns(changed), _ns(changed)))
         new.replace(file)
 
-    def write_day(self, page: str, row: Row, changed: datetime | None) -> None:
+    def write_day(self, page: str, row: Row) -> None:
         """Write the page of a day: what became of it, in all runs."""
         day = Day(row["day"], self.kind)
         self.write(
             page,
             "day.html.j2",
-            changed,
+            row["changed"],
             day=row,
             day_name=day.text,
             runs=read.runs(self.connection, None, day=day.date),

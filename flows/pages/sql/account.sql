@@ -17,7 +17,7 @@ with landed as (
 built as (
     select
         table_name, task_name as target,
-        task_name in (substr(table_name, 5), 'match-names') as is_own,
+        task_name in (regexp_replace(table_name, '^stg_', ''), 'match-names') as is_own,
         sum(rows_inserted)::bigint as new, sum(rows_updated)::bigint as changed,
         sum(rows_deleted)::bigint as gone, sum(rows_unchanged)::bigint as unchanged,
         sum(rows_stale)::bigint as stale, sum(rows_duplicate)::bigint as duplicate,
@@ -33,7 +33,7 @@ built as (
 
 lines as (
     select
-        table_name, substr(table_name, 5) as name, coalesce(status, '') as status,
+        table_name, regexp_replace(table_name, '^stg_', '') as name, coalesce(status, '') as status,
         landed, rejected, target,
         new, changed, gone, unchanged, stale, duplicate, quarantined
     from (select table_name from landed union select table_name from built) as tables
