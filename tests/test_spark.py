@@ -15,7 +15,9 @@ import pytest
 from loaders import slices
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
-from loaders.landing import land_day
+from loaders.landing import land_day, land_table
+from loaders.partition import NewPartition
+from loaders.plan import plan_day
 from loaders.preview import preview_day
 from loaders.sources import declared_tables
 from loaders.spark import reading, session
@@ -145,6 +147,21 @@ def test_what_spark_has_read_is_not_read_again(hard, tmp_path, capsys):
     # else each machine would write to a folder of its own called hdfs:
     assert main(["--day", "day1", "--data", str(SAMPLE), "--out", "hdfs://node/read"]) == 2
     assert "hdfs:// is not for Daybook" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("db")
+def test_a_retry_lands_what_spark_has_read(tmp_path, monkeypatch):
+    reading.read_day(SAMPLE, DAY, tmp_path)
+    (plan,) = plan_day(tmp_path, DAY, ["stg_agents"])
+
+    def lose(_partition: NewPartition) -> None:
+        raise psycopg.OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NewPartition, "swap_in", lose)
+        with pytest.raises(DaybookError, match="stg_agents of day1 did not land"):
+            land_table(plan, flow_run_id="run")
+    assert land_table(plan, flow_run_id="run").status == "succeeded"
 
 
 def test_a_day_that_cannot_be_planned_writes_nothing(tmp_path):
