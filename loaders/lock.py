@@ -27,7 +27,8 @@ class Lock:
         self._holder, self._child = holder, child
         self._conn = _session(child or holder)
         self._is_lost = False
-        self._one_at_a_time = threading.Lock()
+        # What closes a connection frees what another thread's query still reads.
+        self._one_at_a_time = threading.RLock()
 
     def take(self, wait: float) -> None:
         """Take the lock within `wait` seconds; LockedError says who holds it, and since when."""
@@ -48,11 +49,10 @@ class Lock:
     def is_held(self) -> bool:
         import psycopg
 
-        try:  # the lock lives as long as the session that took it
-            name, _ = holder(self._conn) or ("", 0)
+        with self._one_at_a_time, suppress(psycopg.Error):
+            name, _ = holder(self._conn) or ("", 0)  # it lives as long as the session that took it
             return not self._is_lost and name.startswith(_as_shown(self._holder))
-        except psycopg.Error:
-            return False
+        return False
 
     def is_taken_again(self, is_safe: Callable[[], bool]) -> bool:
         """Take a lost lock again when PostgreSQL is back, and call `is_safe` under it. It is tried
@@ -79,7 +79,8 @@ class Lock:
 
     def close(self) -> None:
         """Release the lock: it ends with its session, so a killed run leaves none behind."""
-        self._conn.close()
+        with self._one_at_a_time:
+            self._conn.close()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import functools
 import gc
 import importlib
@@ -327,6 +328,7 @@ def _run_command(
     os.chdir(folder)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{output}/{name}", os.O_WRONLY | os.O_APPEND), number)
+    faulthandler.enable()  # a crash of the interpreter says where, among the command's errors
     os.environ.clear()
     os.environ.update(env)
     time.tzset()

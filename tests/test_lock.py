@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from threading import Event
 
 import psycopg
 import pytest
@@ -19,6 +20,7 @@ from flows.record import close_dead_runs
 from loaders import warehouse
 from loaders.errors import LockedError, WarehouseError
 from loaders.lock import KEY, run_lock, sessions, under_parent
+from loaders.lock import holder as holder_of
 from loaders.process import until
 from loaders.sources import PROJECT
 from tests.watching import insert, value
@@ -106,6 +108,26 @@ def test_a_run_whose_lock_connection_was_cut_is_told_before_it_commits(db):
         assert value(db, f"select pg_terminate_backend(pid, 5000) from {session}")
         with pytest.raises(LockedError, match="daybook run r1 day1 lost its lock"):
             lock.check()
+
+
+def test_a_lock_is_not_closed_while_another_thread_asks_for_it(warehouse, monkeypatch):
+    asks, answered = Event(), Event()
+
+    def slow(conn: psycopg.Connection) -> tuple[str, int] | None:
+        asks.set()
+        answered.wait(10)
+        return holder_of(conn)
+
+    monkeypatch.setattr("loaders.lock.holder", slow)
+    with ThreadPoolExecutor() as threads, run_lock("daybook run r1 day1") as lock:
+        asked = threads.submit(lock.is_held)
+        asks.wait(10)
+        closed = threads.submit(lock.close)
+        with pytest.raises(TimeoutError):
+            closed.result(0.2)
+        answered.set()
+        assert asked.result(10)
+        closed.result(10)
 
 
 def test_a_run_on_the_pool_works_only_while_its_day_holds_the_warehouse(holder):

@@ -222,7 +222,7 @@ def test_a_run_whose_lock_another_had_meanwhile_commits_nothing_more(
             _lose_the_lock(db)
             taken.result()
             db.execute("update metrics.pipeline_metrics set status = 'failure'")
-    assert run.wait(60) == 3
+    assert run.wait(60) == 3, run.stderr
     assert "lost its lock" in run.stderr
     assert silver_and_marts(db)["silver.agents"] == before["silver.agents"]
     with run_lock("a test", wait=0):
