@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,14 +33,14 @@ class Page(NamedTuple):
     html: str
 
 
-def rendered(validation: Any) -> str:
-    """The page of a validation. The suite's `description` and the run are in its meta."""
+def renderer() -> Callable[[Any], str]:
+    """What makes the page of a validation. Suite's `description` and run are in its meta."""
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
-    renderer: Any = ValidationResultsPageRenderer()
-    view: Any = DefaultJinjaPageView()
-    return offline(view.render(renderer.render(validation)))
+    content: Any = ValidationResultsPageRenderer()
+    view: Any = DefaultJinjaPageView()  # it keeps its templates compiled: one for all pages
+    return lambda validation: offline(view.render(content.render(validation)))
 
 
 def write_docs(pages: list[Page], key: str, verdicts: Any, folder: Path) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from flows.checks.docs import Page, rendered
+from flows.checks.docs import Page, renderer
 from flows.checks.quarantine import SAMPLE
 from loaders.days import Day
 
@@ -44,6 +44,7 @@ def judge(
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("warehouse")
+    rendered = renderer()
     verdicts: list[list[Verdict]] = []
     pages: list[Page] = []
     for each in questions:
