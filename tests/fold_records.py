@@ -42,7 +42,7 @@ COLUMNS = {
         "transaction_id:id transaction_uuid transaction_type occurred_time:timestamptz "
         "updated_time:timestamptz user_id:id user_uuid user_name raw_merchant_name merchant_name "
         "card_id:id card_uuid budget_id:id budget_uuid amount_minor:integer_of_any_size "
-        "child_transaction_ids:array exponent:exponent currency exchange_rate:numeric"
+        "child_transaction_ids:children exponent:exponent currency exchange_rate:numeric"
     ),
     "stg_cards": _columns(
         "card_id:id card_uuid name user_id:id user_uuid budget_id:id budget_uuid last_four "

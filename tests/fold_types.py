@@ -34,9 +34,11 @@ def _text(text: str) -> Parsed:
 
 
 def _id(text: str) -> Parsed:
-    """Trimmed text; a whole number without its plus sign and `.0`. Scientific notation and a
-    spreadsheet's error values are invalid: the id is lost in them."""
+    """Trimmed text; a whole number without its plus sign and `.0`. Scientific notation, a
+    spreadsheet's error values, and JSON lists and objects are invalid: the id is lost in them."""
     bare = text.strip()
+    if isinstance(_jsonb(bare)[0], list | dict):
+        return INVALID
     if SCIENTIFIC.fullmatch(bare) or SHEET_ERROR.fullmatch(bare) or len(text.encode()) > 1000:
         return INVALID
     whole = WHOLE_NUMBER.fullmatch(bare)
@@ -104,6 +106,13 @@ def _array(text: str) -> Parsed:
     return (value, True) if is_valid and (value is None or isinstance(value, list)) else INVALID
 
 
+def _children(text: str) -> Parsed:
+    """A JSON array of numbers and texts, or JSON null."""
+    parsed = _array(text)
+    is_list = all(type(item) in (int, str, Decimal) for item in parsed[0] or [])
+    return parsed if is_list else INVALID
+
+
 def _lenient(text: str) -> Parsed:
     """A group's list of agents: a malformed one is null, and its record stays valid."""
     return (None if list_of_ids(text) is None else _jsonb(text)[0]), True
@@ -142,6 +151,7 @@ PARSERS: dict[str, Callable[[str], Parsed]] = {
     "timestamptz": _timestamptz,
     "date": _date,
     "array": _array,
+    "children": _children,
     "ids": _ids,
     "lenient": _lenient,
 }

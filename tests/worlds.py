@@ -84,7 +84,7 @@ _RECORDS = {
             "exponent": _mostly(["2", "0", "8"], "9", "-1", "2.0", None),
             "currency": _mostly(["USD", "EUR", "JPY"], "usd", "XQQ", None),
             "exchange_rate": _mostly(["1.10", "6.5e-3", "0.005"], "0", "-1", None, "Infinity"),
-            "child_transaction_ids": _mostly(["[]", '["b"]', None], "b", "null"),
+            "child_transaction_ids": _mostly(["[]", '["b"]', None], "b", "null", '[{"id": "b"}]'),
         }
     ),
     "stg_cards": st.fixed_dictionaries(

@@ -1,7 +1,8 @@
 -- An id is text, so that any vendor's fit: without outer blanks, a whole number without a sign + and
 -- without .0. 9.00101E+11 (or 9,00101E+11, and Java's 9.00101E11) is what a float left of one, #N/A or
--- #WERT! what a spreadsheet has for none, and no index holds 2,700 bytes, which can be two ids. Most
--- are digits or begin with a letter, and need no more than the first pattern.
+-- #WERT! what a spreadsheet has for none, and no index holds 2,700 bytes, which can be two ids. A
+-- list or an object of JSON is none either: the id is a field in it. Most are digits or begin with a
+-- letter, and need no more than the first pattern.
 create or replace function bronze.id_text(landed text) returns text
 language sql immutable parallel safe
 return case
@@ -10,6 +11,7 @@ return case
     when landed ~ '^\s*[-+]?[0-9]+([.,][0-9]+[eE][-+]?|[eE][-+])[0-9]+\s*$' then null
     when landed ~ '^\s*#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])\s*$' then null
     when landed ~ '^\s*[-+]?[0-9]+([.]0*)?\s*$' then substring(landed from '^\s*[+]?(-?[0-9]+)')
+    when landed ~ '^\s*[[{]' and landed is json then null
     when landed ~ '\S' then regexp_replace(landed, '^\s+|\s+$', '', 'g')
 end collate "C";
 
