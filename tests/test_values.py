@@ -52,6 +52,12 @@ def test_amounts_in_major_units_land_in_minor_ones_exactly(tmp_path, theirs, min
         (".", "1,234,567", "1234567"),
         (".", "1.234,567.8", "1.234,567.8"),
         (".", "12.50 USD", "12.50 USD"),
+        (".", "($1,234.50)", "-1234.50"),
+        (",", "12,50-", "-12.50"),
+        (",", "\u221212,50 €", "-12.50"),
+        (",", "(12,50", "(12,50"),
+        (",", "-12,50-", "-12,50-"),
+        (",", "12,50 H", "12,50 H"),
     ],
 )
 def test_numbers_are_read_as_people_write_them(tmp_path, decimal, theirs, ours):

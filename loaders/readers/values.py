@@ -56,16 +56,19 @@ def _decimal_point(pattern: re.Pattern[str], text: str | None) -> str | None:
     if not match:
         return text
     sign, whole, part = match.group("sign", "whole", "part")
-    return sign + re.sub("[^0-9]", "", whole) + (f".{part}" if part else "")
+    is_negative = sign in ("-", "\u2212") or match["open"] or match["after"]
+    return "-" * bool(is_negative) + re.sub("[^0-9]", "", whole) + (f".{part}" if part else "")
 
 
 def _number_pattern(decimal: str) -> re.Pattern[str]:
     """Matches a number as text: with this decimal sign, another sign between thousands, and perhaps
-    a currency's before or after it."""
+    a currency's before or after it. Below zero it is -1, \u22121, as of accountants (1), or as of SAP 1-."""
     between = ".,'\u2019 \u00a0\u202f".replace(decimal, "")
     whole = rf"[0-9]+|[0-9]{{1,3}}(?P<by>[{between}])[0-9]{{3}}((?P=by)[0-9]{{3}})*"
     return re.compile(
-        rf"\s*(?P<sign>[+-]?)\s*[$€£¥]?\s*(?P<whole>{whole})([{decimal}](?P<part>[0-9]+))?\s*[$€£¥]?\s*"
+        rf"\s*((?P<open>\()|(?P<sign>[-+\u2212]))?\s*[$€£¥]?\s*"
+        rf"(?P<whole>{whole})([{decimal}](?P<part>[0-9]+))?"
+        r"\s*[$€£¥]?\s*(?(open)\)|(?(sign)|(?P<after>-)?))\s*"
     )
 
 
