@@ -200,6 +200,8 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path):
         ("a,b\n1,2\n".encode("utf-16-le"), "UTF-16"),
         (b"\x1f\x8b\x08" + b"x" * 20, "gzip: give it the ending .gz"),
         (b"PK\x03\x04", "name it .xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "save it as .xlsx without one"),
+        (b"(\xb5/\xfd\x88\x91", "it is zstd: unpack it"),
         (b"<!DOCTYPE html><html>", "HTML, an error page"),
         (b'{"message": "no"}', "it is JSON: name it .json"),
         (b"sep=,\na,b\n1,2\n", "Excel's sep="),

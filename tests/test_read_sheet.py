@@ -157,6 +157,11 @@ def test_a_sheet_that_is_no_table_is_refused_with_what_was_found(tmp_path, monke
     monkeypatch.setattr(sheet_file, "MOST_BYTES", 10)
     with pytest.raises(DaybookError, match="unpacked it is larger"):
         land_one(tmp_path, "stg_agents")
-    (tmp_path / "day1/agents.xlsx").write_bytes(b"PK\x03\x04 is all that came")
-    with pytest.raises(DaybookError, match=r"not readable as .xlsx .*: save it again"):
-        land_one(tmp_path, "stg_agents")
+    for content, message in (
+        (b"PK\x03\x04 is all that came", r"not readable as .xlsx .*: save it again"),
+        (b"\xd0\xcf\x11\xe0 with a password", "or has a password: save it as .xlsx without one"),
+        (b"<html>Please sign in</html>", "it is HTML, an error page perhaps: fetch it again"),
+    ):
+        (tmp_path / "day1/agents.xlsx").write_bytes(content)
+        with pytest.raises(DaybookError, match=message):
+            land_one(tmp_path, "stg_agents")

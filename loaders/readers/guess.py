@@ -17,6 +17,19 @@ _EXCELS = re.compile(r'"?sep=(.)?"?[,;|\t]*\s*', re.IGNORECASE)
 _COMPLAINTS = {"message", "error", "errors", "code", "detail", "details", "status"}
 _ERRORS = {"message", "error", "errors"}  # beside a bare key they make an error message
 _DELIMITERS = (";", "\t", "|", ",")
+# by what such a file begins with
+_KINDS = {
+    b"\x1f\x8b": "it is gzip: give it the ending .gz, or unzip it",
+    b"PK\x03\x04": "it is a zip or an Excel file: name it .xlsx, or unzip it",
+    b"\xd0\xcf\x11\xe0": "it is Excel's .xls, or has a password: save it as .xlsx without one",
+    b"PAR1": "it is Parquet: name it .parquet",
+    b"\xff\xfe\0\0": "it is UTF-32: save it as UTF-8, or declare encoding: utf-32",
+    b"\0\0\xfe\xff": "it is UTF-32: save it as UTF-8, or declare encoding: utf-32",
+    b"BZh": "it is bzip2: unpack it",
+    b"(\xb5/\xfd": "it is zstd: unpack it",
+    b"\xfd7zXZ": "it is xz: unpack it",
+    b"%PDF": "it is a PDF: export it as .csv",
+}
 
 
 def begins(text: str, table: Table, shown: int = SHOWN) -> str:
@@ -29,14 +42,8 @@ def begins(text: str, table: Table, shown: int = SHOWN) -> str:
 
 def kind_of_bytes(head: bytes) -> str | None:
     """What a file with these first bytes is, if no text of records, and what to do about it."""
-    if head[:2] == b"\x1f\x8b":
-        return "it is gzip: give it the ending .gz, or unzip it"
-    if head[:4] == b"PK\x03\x04":
-        return "it is a zip or an Excel file: name it .xlsx, or unzip it"
-    if head[:4] == b"PAR1":
-        return "it is Parquet: name it .parquet"
-    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
-        return "it is UTF-32: save it as UTF-8, or declare encoding: utf-32"
+    if kind := next((kind for start, kind in _KINDS.items() if head.startswith(start)), None):
+        return kind
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or (
         len(head) > 8 and b"\0" in head[:64] and head[:64].count(b"\0") >= len(head[:64]) // 3
     ):
