@@ -58,6 +58,10 @@ PAGES: dict[str, str | tuple[str, str]] = {
     "utf16.json": ('[{"id": 1}]'.encode("utf-16").decode("latin-1"), "it is UTF-16"),
     "utf32.json": ('[{"id": 1}]'.encode("utf-32").decode("latin-1"), "it is UTF-32"),
     "error with an id.json": ('{"id": "r1", "error": {"code": 1}}', "it is an error message"),
+    "id in an object.json": (
+        '{"id": {"$oid": "5f"}, "uuid": "u", "name": "A"}',
+        r"id is an object: declare from: id\.\$oid",
+    ),
     "below names.json": ('{"ada": {"id": 1}, "ben": {"id": 2}}', "it is no list of objects"),
     "packed.json": (gzip.compress(b"[]").decode("latin-1"), "it is gzip"),
     "a list of envelopes.json": (

@@ -113,6 +113,10 @@ def meaning(first: Any, table: Table) -> str:
             return "it is no list of objects: write it as one (in pandas with orient='records')"
         keys = [column for column in table.columns if column.name in table.key]
         if all(any(path[0] in first for path in column.places) for column in keys):
+            places = [path[0] for column in keys for path in column.places if len(path) == 1]
+            for name in places:
+                if isinstance(first.get(name), dict) and first[name]:
+                    return f"{name} is an object: declare from: {name}.{next(iter(first[name]))}"
             return "it is there without a value: is the file another table's?"
         shown = ", ".join(list(first)[:5])
         if _COMPLAINTS & set(map(str.lower, first)):
