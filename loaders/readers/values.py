@@ -62,7 +62,7 @@ def _decimal_point(pattern: re.Pattern[str], text: str | None) -> str | None:
 
 def _number_pattern(decimal: str) -> re.Pattern[str]:
     """Matches a number as text: with this decimal sign, another sign between thousands, and perhaps
-    a currency's before or after it. Below zero it is -1, \u22121, as of accountants (1), or as of SAP 1-."""
+    a currency's before or after it. Less than zero is -1, accountants' (1) or SAP's 1-."""
     between = ".,'\u2019 \u00a0\u202f".replace(decimal, "")
     whole = rf"[0-9]+|[0-9]{{1,3}}(?P<by>[{between}])[0-9]{{3}}((?P=by)[0-9]{{3}})*"
     return re.compile(
