@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -62,6 +63,7 @@ def pytest_configure() -> None:
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
     os.environ["DAYBOOK_HOME"] = "/nonexistent/no-test-asked-for-a-warehouse"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # of a script's `&` it is ignored
     # PySpark, where it is installed, takes a worker of pytest for its doctests and ends it.
     sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
 
@@ -166,9 +168,12 @@ def shared_home() -> Iterator[Path]:
 
 
 def copy_database(home: Path, template: str, name: str = DATABASE) -> None:
-    """Replace a database by a copy of another, which must have no sessions."""
+    """Replace a database by a copy of another; the sessions of both end."""
     admin = {**server.address(home), "dbname": "postgres"}
     with psycopg.connect(**admin, autocommit=True) as conn:
+        # on a busy machine a closed one may last for longer than PostgreSQL waits
+        end = "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = %s"
+        conn.execute(end, [template])
         conn.execute(f"drop database if exists {name} with (force)")
         # By file, with a checkpoint: after a crash sequences of a logged copy fall back.
         conn.execute(f"create database {name} template {template} strategy file_copy")

@@ -97,7 +97,7 @@ def s3_server() -> Iterator[Door]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: _answers(port, process), 60)
+        until(lambda: _answers(port, process))
         with Door(port) as door:
             threading.Thread(target=door.serve_forever, args=[0.05], daemon=True).start()
             yield door

@@ -49,11 +49,11 @@ def test_eight_readers_who_join_see_a_whole_day_or_that_it_is_incomplete(world):
     for reader in readers:
         reader.start()
     try:
-        until(lambda: (True, *[1] * 4) in seen, 30)
+        until(lambda: (True, *[1] * 4) in seen)
         for size in (2, 3):
             world.day(f"day{size}", **day_of(size))
             assert state() == (True, f"1970-01-0{size + 1}")
-            until(lambda size=size: (True, *[size] * 4) in seen, 30)
+            until(lambda size=size: (True, *[size] * 4) in seen)
     finally:
         over.set()
         for reader in readers:

@@ -107,11 +107,11 @@ def test_kill_9_in_a_landing_leaves_the_old_rows(tmp_path, db):
         reader.execute("select * from bronze.stg_transactions")
         child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT)
         try:
-            until(lambda: is_someone_waiting(db), 20)
+            until(lambda: is_someone_waiting(db))
         finally:
             os.kill(child.pid, signal.SIGKILL)
             child.wait()
-    until(lambda: not is_someone_waiting(db), 20)
+    until(lambda: not is_someone_waiting(db))
     assert value(db, "select count(*) from bronze.stg_transactions") == 10
     assert statuses(db) == ["succeeded", "running"]
     assert db.execute("select from pg_class where relname ~ '_p[0-9]{8}_'").fetchall() == []
@@ -131,7 +131,7 @@ def test_an_interrupted_landing_is_recorded(tmp_path, db, monkeypatch, is_stoppe
     monkeypatch.setattr(psycopg.Connection, "_try_cancel", lambda *_, **__: None)
 
     def stop_once_it_waits() -> None:
-        until(lambda: is_someone_waiting(db), 20)
+        until(lambda: is_someone_waiting(db))
         end_sessions(db, "r") if is_stopped else os.kill(os.getpid(), signal.SIGINT)
 
     def stop_again(*arguments: Any) -> None:
@@ -157,9 +157,9 @@ def test_a_landing_that_is_told_to_end_is_recorded(tmp_path, db):
     with warehouse.connect() as reader:
         reader.execute("select * from bronze.stg_transactions")
         with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as child:
-            until(lambda: is_someone_waiting(db), 20)
+            until(lambda: is_someone_waiting(db))
             child.terminate()
-            _, errors = child.communicate(timeout=20)
+            _, errors = child.communicate(timeout=60)
     assert (child.returncode, errors.splitlines()[-1]) == (1, "error: interrupted")
     assert statuses(db) == ["succeeded", "failed"]
 

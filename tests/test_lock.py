@@ -57,7 +57,7 @@ def test_two_runs_at_once_the_second_waits_and_is_told_who_holds_the_warehouse(h
     begun = time.monotonic()
     with pytest.raises(LockedError) as refused, run_lock("daybook run r2 day1", wait=0.5):
         pass
-    assert 0.5 <= time.monotonic() - begun < 3
+    assert 0.5 <= time.monotonic() - begun < 8
     assert refused.value.exit_code == 3
     assert "daybook run other-run day2" in str(refused.value)
     assert re.search(r"since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(refused.value))
@@ -69,7 +69,7 @@ def test_a_waiting_run_does_not_block_a_build_by_hand(warehouse):
         assert value(building, shared, [KEY])
         with ThreadPoolExecutor() as threads:
             waits = threads.submit(take_the_lock)
-            assert until(lambda: "daybook run waits" in sessions(), 5)
+            assert until(lambda: "daybook run waits" in sessions(), 60)
             assert value(another, shared, [KEY])
             building.rollback(), another.rollback()
             waits.result(10)
@@ -90,7 +90,7 @@ def test_a_run_that_waits_gets_the_lock_when_it_is_given_back(warehouse):
     with ExitStack() as stack:
         with run_lock("first"):
             waiter = stack.enter_context(process_that_holds())
-            assert until(lambda: "other-run" in sessions(), 30)
+            assert until(lambda: "other-run" in sessions(), 60)
         assert waiter.stdout.readline() == "held\n"
 
 

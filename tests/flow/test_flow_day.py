@@ -52,7 +52,7 @@ def _task_runs(flow_run_id: str) -> dict[str, str]:
         states = {run["name"]: run["state_type"] or "" for run in found}
         return {} if {"", "RUNNING", "PENDING"} & set(states.values()) else states
 
-    return until(written, 20)
+    return until(written)
 
 
 def test_a_day_runs_from_raw_files_to_a_balanced_ledger(after_day1, db, prefect_url):

@@ -78,7 +78,7 @@ def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(
         ]
         shown = flow_cli("flows.status")
         for loser in losers:
-            assert loser.wait(60) == 3, loser.stderr
+            assert loser.wait() == 3, loser.stderr
     running = runs(db)[-1]
     for loser in losers:
         assert running["flow_run_id"] in loser.stderr
@@ -86,7 +86,7 @@ def test_two_runs_at_once_and_the_second_says_who_holds_the_warehouse(
     assert shown.returncode == 0, shown.stderr
     assert f"lock: daybook run {running['flow_run_id']}" in shown.stdout
     assert re.search("day1 +success", shown.stdout)
-    assert first.wait(60) == 0
+    assert first.wait() == 0
     assert [status for status, _ in _ends(db)] == ["success", "success"]
 
 
@@ -97,8 +97,8 @@ def test_an_interrupted_run_closes_its_row_and_frees_the_lock(after_day1, flow_s
         until(lambda: "RUNNING" in _node_states(db, "agents"))
         started = time.monotonic()
         run.send_signal(signal.SIGINT)
-        assert run.wait(60) == 1
-        assert time.monotonic() - started < 20
+        assert run.wait() == 1
+        assert time.monotonic() - started < 45
         assert "interrupted by SIGINT" in run.stderr
         assert "Traceback" not in run.stderr
         assert not _waiting(db)
@@ -114,7 +114,7 @@ def test_an_interrupted_landing_leaves_what_was_there(after_day1, flow_started, 
         run = flow_started("flows.day", "--day", "day1", "--data", SAMPLE, "--force")
         until(lambda: _waiting(db))
         run.send_signal(signal.SIGTERM)
-        assert run.wait(60) == 1
+        assert run.wait() == 1
     assert "interrupted by SIGTERM" in run.stderr
     assert _ends(db)[1] == ("failure", "The run was interrupted by SIGTERM.")
     after = db.execute("select * from bronze.stg_agents order by _source_row").fetchall()
@@ -202,7 +202,7 @@ def test_a_run_takes_a_lost_lock_again_and_goes_on(after_day1, flow_started, db)
             _lose_the_lock(db)
         until(lambda: is_waited_for(db, "marts.inactive_groups") or run.returncode is not None)
         _lose_the_lock(db, "daybook dbt %")
-    assert run.wait(60) == 0, run.stderr
+    assert run.wait() == 0, run.stderr
     assert [status for status, _ in _ends(db)] == ["success", "success"]
     assert unfinished(db) == []
 
@@ -222,7 +222,7 @@ def test_a_run_whose_lock_another_had_meanwhile_commits_nothing_more(
             _lose_the_lock(db)
             taken.result()
             db.execute("update metrics.pipeline_metrics set status = 'failure'")
-    assert run.wait(60) == 3, run.stderr
+    assert run.wait() == 3, run.stderr
     assert "lost its lock" in run.stderr
     assert silver_and_marts(db)["silver.agents"] == before["silver.agents"]
     with run_lock("a test", wait=0):
@@ -245,7 +245,7 @@ def test_a_loader_by_hand_says_in_a_sentence_what_ended_it(after_day1, flow_star
             message = (
                 "PostgreSQL: terminating connection due to administrator command (AdminShutdown)"
             )
-        assert run.wait(60) == 1
+        assert run.wait() == 1
     assert run.stderr.splitlines()[-1] == f"error: {message}"
 
 

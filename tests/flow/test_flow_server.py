@@ -55,7 +55,7 @@ def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(prefect_home)
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) != 0
 
-    until(refused, 20)
+    until(refused)
 
 
 def test_a_run_whose_own_prefect_server_is_killed_goes_on_with_another_and_nothing_is_lost(
@@ -110,7 +110,7 @@ def is_known():
     found = prefect(os.environ["PREFECT_API_URL"], "/task_runs/filter", flow_runs=of_run)
     known[:] = [run["id"] for run in found]
     return {{phase["run_id"] for phase in done.phases.values()}} <= set(known)
-until(is_known, 10)  # it writes each second
+until(is_known)  # it writes each second
 print(json.dumps([done.phases, known]))
 """
 

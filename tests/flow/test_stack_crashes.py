@@ -138,11 +138,11 @@ def test_a_distributed_day_that_ends_takes_its_runs_on_the_pool_with_it(
         day = stack.start("flows.day", "--day", "day2", "--data", SAMPLE, "--mode", "distributed")
         wait()
         day.send_signal(number)
-        assert day.wait(60) == code, day.stderr
+        assert day.wait() == code, day.stderr
         if number == signal.SIGTERM:  # while the lock still holds the phase
-            until(lambda: not stack.flow_processes(), 60)
+            until(lambda: not stack.flow_processes())
     recover()
-    until(lambda: not stack.flow_processes(), 60)
+    until(lambda: not stack.flow_processes())
     with connect(stack.home) as db:
         *_, dead, _ = runs(db)
     assert stack.prefect(f"/flow_runs/{dead['flow_run_id']}")["state_type"] == left
@@ -154,10 +154,10 @@ def test_a_distributed_day_ends_when_a_run_crashed_though_nobody_takes_the_other
     try:
         day = stack.start("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
         name, state = {"any_": ["prepare-day day1"]}, {"type": {"any_": ["SCHEDULED"]}}
-        (run,) = until(lambda: stack.flow_runs(name=name, state=state), 60)
+        (run,) = until(lambda: stack.flow_runs(name=name, state=state))
         crashed = {"type": "CRASHED", "message": "Its worker is gone."}
         stack.prefect(f"/flow_runs/{run['id']}/set_state", state=crashed, force=True)
-        assert day.wait(60) == 1
+        assert day.wait() == 1
     finally:
         os.kill(stack.pid("worker"), signal.SIGCONT)
     assert "prepare-day crashed: Its worker is gone." in day.stderr
