@@ -72,21 +72,27 @@ class Worker:
     ) -> Any:
         """The result of `order`, a function and its arguments. Meanwhile `tell` is called with what
         was read and `put_aside` with rejects. The function's error is raised here."""
-        try:
-            self._end.send(order)
-            while not isinstance(answer := self._end.recv(), list):
-                if isinstance(answer, str):
-                    put_aside(answer)
-                else:
-                    tell(*answer)
-        except (EOFError, ConnectionError):
-            raise DaybookError(
-                f"A process of the run ended early (killed, or out of memory?): {self._lost}"
-            ) from None
+        for answer in self._answers(order):
+            if isinstance(answer, str):
+                put_aside(answer)
+            elif isinstance(answer, tuple):
+                tell(*answer)
+            else:
+                break
         [result] = answer
         if isinstance(result, Exception):
             raise result
         return result
+
+    def _answers(self, order: tuple[Any, ...]) -> Iterator[Any]:
+        try:
+            self._end.send(order)
+            while True:
+                yield self._end.recv()
+        except (EOFError, OSError):  # between two answers, or within one
+            raise DaybookError(
+                f"A process of the run ended early (killed, or out of memory?): {self._lost}"
+            ) from None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from loaders.retention import sweep_orphans
 from loaders.sources import declared_tables
 from tests.hard_day import LINES, PLAIN_LINE, WHOLE, csv, generated, one_each, records
 from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
-from tests.watching import ROW, column, fails, run_python, sleeps, tuples, until, value
+from tests.watching import ROW, column, dies, fails, run_python, sleeps, tuples, until, value
 
 pytestmark = pytest.mark.usefixtures("warehouse")
 Hired = Callable[[int], AbstractContextManager[list[workers.Worker]]]
@@ -159,7 +159,15 @@ def test_a_worker_at_work_ends_with_its_parent():
     with workers.Worker("") as worker:
         worker._end.send((sleeps,))
         worker._end.close()
-        assert until(lambda: worker._process.poll() is not None, 20)
+        assert until(lambda: worker._process.poll() is not None)
+
+
+def test_a_worker_that_dies_within_its_answer_is_told_of_as_one():
+    with (
+        workers.Worker("run it again.") as worker,
+        pytest.raises(DaybookError, match=r"ended early .*: run it again\."),
+    ):
+        worker.ask((dies,))
 
 
 def test_an_error_comes_whole_or_is_known_by_its_name():
