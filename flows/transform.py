@@ -115,8 +115,9 @@ def _dbt_environment(day: Day | None = None, flow_run_id: str | None = None) -> 
 
 def _set(variables: dict[str, str | None]) -> None:
     for name, value in variables.items():
-        os.environ.pop(name, None)
-        if value is not None:
+        if value is None:
+            os.environ.pop(name, None)
+        elif os.environ.get(name) != value:  # other threads read it: no write that isn't needed
             os.environ[name] = value
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows import transform
 from loaders import session, warehouse
 from loaders.sources import PROJECT
 from tests.watching import run_command
@@ -174,6 +175,16 @@ def test_dbt_itself_finds_the_embedded_warehouse_with_nothing_exported(
     bare = {name: os.environ[name] for name in ("PATH", "HOME")}
     done = run_command(dbt, "debug", "--connection", *options, cwd=project / folder, env=bare)
     assert f"host: {project}/.daybook/run" in done.stdout
+
+
+def test_a_parse_beside_the_landing_writes_no_variable_that_its_threads_read(tmp_path, monkeypatch):
+    written: list[bytes] = []
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "putenv", lambda name, _: written.append(name))
+    monkeypatch.setattr(os, "unsetenv", written.append)
+    with transform._dbt_environment():
+        assert written == []
+    assert written == []
 
 
 def test_a_service_file_that_dbt_cannot_read_is_not_taken_for_the_embedded_warehouse(monkeypatch):
