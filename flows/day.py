@@ -91,7 +91,9 @@ def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
 
     if threading.current_thread() is threading.main_thread():  # only it gets signals
         before = {
-            number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, handle)
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(number) != signal.SIG_IGN  # as of nohup, or `&` in a script
         }
     try:
         with ThreadPoolExecutor(1, "daybook-day") as thread:

@@ -17,6 +17,8 @@ import pytest
 
 from flows import doctor, report
 from flows.cli import COMMANDS, completion, main
+from flows.day import supervised
+from flows.run import Stop
 from loaders.days import parse_day
 from loaders.errors import UNREAD, guarded
 from loaders.session import environment
@@ -93,6 +95,19 @@ def test_an_interrupt_that_a_library_swallowed_ends_the_command_all_the_same(cap
 
     assert guarded(work) == 1
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_a_signal_that_the_shell_ignores_ends_no_day():
+    async def day() -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before, stop = signal.signal(signal.SIGINT, signal.SIG_IGN), Stop()
+    try:
+        supervised(stop, day)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    stop.check()
 
 
 def test_a_reader_that_closes_its_pipe_gets_no_message(warehouse, tmp_path):
