@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from flows import transform
 from flows.pages.render import show
-from flows.pages.write import write_pages
+from flows.site import write_site
 from loaders import warehouse
 from loaders.arguments import JSON, command, option
 from loaders.errors import DaybookError, UsageError
@@ -76,7 +76,7 @@ def _make_anew(
         with warehouse.connect(application_name=f"daybook {run}") as conn, transaction(conn, lock):
             conn.execute("update metrics.current_day set is_complete = true")
     if site.exists():
-        write_pages(site, everything=True)
+        write_site(lineage=False, everything=True)
 
 
 @command(

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from flows import transform
 from flows.pages.write import write_pages
-from loaders import warehouse
+from loaders import process, warehouse
 from loaders.arguments import command
 from loaders.errors import DaybookError
 from loaders.sources import PROJECT
@@ -32,20 +32,23 @@ _REPLACEMENTS = [
     (re.compile(r"(?<!ng-attr-)xlink:href=(?=.{0,2}{{ getIcon)"), "ng-attr-xlink:href="),
 ]
 _DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
+PATIENCE = 300.0  # seconds, for another who writes the pages
 
 
 def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
     """Write the pages that are out of date, or `everything`; returns the index's path. `lineage`:
-    dbt's page too, when the project is newer; DaybookError when dbt can't build it. `everything`:
+    dbt's page too, when the project is newer; DaybookError when dbt can't build it. With both,
     dbt-colibri, if installed, draws columns too; if it fails, a warning is printed."""
     site = warehouse.home() / "site"
     site.mkdir(mode=0o700, parents=True, exist_ok=True)
     page = site / "lineage.html"
-    if lineage and (everything or _is_older(page)):
-        _write_offline(transform.document(), page)
-    if everything and COLIBRI.exists():
-        _write_columns(site / "columns.html")
-    write_pages(site, everything=everything)
+    # who wrote older rows last would bring back what another has written
+    with process.only_one(site.with_name("site.lock"), PATIENCE):
+        if lineage and (everything or _is_older(page)):
+            _write_offline(transform.document(), page)
+        if lineage and everything and COLIBRI.exists():
+            _write_columns(site / "columns.html")
+        write_pages(site, everything=everything)
     return site / "index.html"
 
 

@@ -114,8 +114,8 @@ def only_one(lock: Path, seconds: float = LONGEST) -> Iterator[None]:
 
         if not until(is_taken, seconds):
             raise LockedError(
-                f"Another process has held {lock} for {seconds:g} s, longer than a server's start"
-                f" takes: wait, or end it (`fuser {lock}` says which), and run this again."
+                f"Another process has held {lock} for {seconds:g} s: wait, or end it"
+                f" (`fuser {lock}` says which), and run this again."
             )
         yield
 

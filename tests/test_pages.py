@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -232,6 +235,22 @@ def test_a_run_whose_lock_nobody_holds_was_killed(world):
         found = status.read_status(1)
     assert "day1 is running" in found["last_run"]["verdict"]
     assert (found["runs"][0]["status"], list(found["days"])) == ("running", ["running"])
+
+
+def test_two_that_write_the_pages_wait_for_each_other(tmp_path, monkeypatch):
+    writing, at_once = threading.Semaphore(1), []
+
+    def write(_: Path, **__: Any) -> None:
+        at_once.append(not writing.acquire(blocking=False))
+        time.sleep(0.2)
+        writing.release()
+
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
+    monkeypatch.setattr(site, "write_pages", write)
+    with ThreadPoolExecutor() as threads:
+        for _ in range(2):
+            threads.submit(site.write_site, lineage=False)
+    assert at_once == [False, False]
 
 
 def test_pages_that_cannot_be_written_are_a_warning(warehouse, monkeypatch):
