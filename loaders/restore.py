@@ -65,19 +65,18 @@ def restore(file: Path, *, replace: bool = False) -> None:
             errors="replace",
             check=False,
         )
-        readers = None
-        if "lock timeout" in done.stderr:
-            [(readers,)] = conn.execute(statement("readers").encode(), [TABLES])
-    if done.stdout != "restored\n":
-        why = first_error(done.stderr)
-        if readers:
-            why += f" Held by {readers}: wait, or end it: select pg_terminate_backend(…);"
-        if "out of shared memory" in why:
-            why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
-        if "unsupported version" in why:
-            why += " A newer PostgreSQL wrote it: restore it on one that is not older."
-        raise WarehouseError(f"Nothing was changed: {file} can't be restored: {why}")
-    warehouse.migrate()  # owners and rights, and the control tables of a newer Daybook
+        if done.stdout != "restored\n":
+            why = first_error(done.stderr)
+            if "lock timeout" in done.stderr:
+                [(readers,)] = conn.execute(statement("readers").encode(), [TABLES])
+                if readers:
+                    why += f" Held by {readers}: wait, or end it: select pg_terminate_backend(…);"
+            if "out of shared memory" in why:
+                why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
+            if "unsupported version" in why:
+                why += " A newer PostgreSQL wrote it: restore it on one that is not older."
+            raise WarehouseError(f"Nothing was changed: {file} can't be restored: {why}")
+        warehouse.migrate()  # owners and rights, and the control tables of a newer Daybook
 
 
 @command(

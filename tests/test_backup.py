@@ -76,6 +76,23 @@ def test_a_restore_that_is_killed_changes_nothing(db, saved):
     assert contents(db) == before
 
 
+def test_a_restore_that_is_killed_at_its_end_leaves_a_warehouse_to_migrate(db, saved, monkeypatch):
+    def killed() -> None:
+        with pytest.raises(LockedError), lock.run_lock("a run", wait=0):
+            pass
+        raise KeyboardInterrupt
+
+    before = contents(db)
+    with monkeypatch.context() as patch:
+        patch.setattr(warehouse, "migrate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            restore.restore(saved, replace=True)
+    assert "rights are older than this code: run daybook warehouse migrate" in warehouse.status()[1]
+    warehouse.start()
+    landing.land_day(SAMPLE, parse_day("day1"))
+    assert contents(db).keys() == before.keys()
+
+
 def test_a_restore_names_the_reader_that_it_waited_for(db, saved, monkeypatch):
     soon = {"PGOPTIONS": "-c lock_timeout=200ms"}
     monkeypatch.setattr(restore, "surroundings", lambda: backup.surroundings() | soon)
