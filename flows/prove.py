@@ -24,7 +24,7 @@ from flows.run import silent, unless_away
 from loaders import ledger, warehouse
 from loaders.arguments import JSON, command
 from loaders.days import Day
-from loaders.errors import DaybookError, WarehouseError
+from loaders.errors import DaybookError, WarehouseError, many
 from loaders.lock import run_lock, transaction
 from loaders.progress import Progress
 from loaders.sql import statement
@@ -160,9 +160,9 @@ def as_answer(proof: Proof) -> dict[str, Any]:
 
 def verdict(proof: Proof) -> str:
     """The proof in a line, with no value of data."""
-    compared = f"{proof.tables} tables of {proof.days} days"
+    compared = f"{many(proof.tables, 'table')} of {many(proof.days, 'day')}"
     if proof.partings:
-        return f"{len(proof.partings)} of {compared} differ from what the days build."
+        return f"{len(proof.partings)} of {compared} not as the days build them."
     return f"{compared}: what the days built is what they build anew."
 
 

@@ -9,7 +9,7 @@ import uuid
 from loaders import warehouse
 from loaders.arguments import add_day, add_landing, check_workers, command, data_path, option
 from loaders.days import parse_day
-from loaders.errors import readable
+from loaders.errors import many, readable
 from loaders.landing import Landed, land_day, reap_running
 from loaders.lock import run_lock
 from loaders.match import match_names
@@ -81,7 +81,7 @@ def account(landed: list[Landed]) -> str:
             lines.append(f"warning: {one.error}")
         if one.rows_repaired:
             lines.append(
-                f"{one.table}: {one.rows_repaired:,} records landed repaired; "
+                f"{one.table}: {many(one.rows_repaired, 'record')} landed repaired; "
                 "bronze.load_rejects keeps their raw text and why"
             )
         if one.drift and one.status != "unchanged":

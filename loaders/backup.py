@@ -17,7 +17,7 @@ from pathlib import Path
 from loaders import warehouse
 from loaders.arguments import command, option
 from loaders.cluster import program
-from loaders.errors import UsageError, WarehouseError
+from loaders.errors import UsageError, WarehouseError, many
 from loaders.lock import run_lock
 from loaders.session import environment
 from loaders.sql import statement
@@ -96,7 +96,9 @@ def first_error(output: str) -> str:
 def main(args: argparse.Namespace) -> None:
     warehouse.wake()
     tables, rows = backup(args.file)
-    print(f"{args.file}: {rows:,} rows of {tables:,} tables, a landed day counted as one.")
+    print(
+        f"{args.file}: {many(rows, 'row')} of {many(tables, 'table')}, a landed day counted as one."
+    )
 
 
 if __name__ == "__main__":

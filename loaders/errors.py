@@ -169,13 +169,18 @@ def without_values(error: BaseException) -> str:
     # a folder's name may have bytes that can't be stored
     text = text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
     # a header that a message quotes may be a first record
-    text = re.sub(r"(is missing\.) .* (\(\d+ names\))", r"\1 \2", text)
+    text = re.sub(r"(is missing\.) .* (\(\d+ names?\))", r"\1 \2", text)
     return " ".join(re.sub(r"(stands above it\.) .*", r"\1", text).splitlines())
 
 
 def readable(text: str) -> str:
     """`text` with U+FFFD for each character that is not printable; line ends stay."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def many(count: int, what: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def guess(word: str, known: Iterable[str], least: float = 0.6) -> str:

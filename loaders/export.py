@@ -11,7 +11,7 @@ from typing import Any
 
 from loaders import warehouse
 from loaders.arguments import command, option
-from loaders.errors import UsageError, guess
+from loaders.errors import UsageError, guess, many
 from loaders.personal import personal
 
 FORMATS = (".xlsx", ".csv", ".parquet")
@@ -100,7 +100,7 @@ def main(args: argparse.Namespace) -> None:
     warehouse.wake()
     rows, left_out = export_table(args.table, Path(args.to), args.personal)
     without = f", without {', '.join(left_out)} (--personal has them)" if left_out else ""
-    print(f"{args.to}: {rows:,} rows{without}")
+    print(f"{args.to}: {many(rows, 'row')}{without}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import IO, Any
 
-from loaders.errors import readable
+from loaders.errors import many, readable
 
 PLAIN_STEP = 0.25  # without a terminal: a line per quarter of a table or a build
 
@@ -74,7 +74,7 @@ class Progress:
         """The number of rows and their rate since the first call; the bytes' rate without rows."""
         now = time.monotonic()
         since, bytes_then, rows_then = self._began.setdefault(table, (now, done, rows or 0))
-        count = f", {rows:,} rows" if rows else ""
+        count = f", {many(rows, 'row')}" if rows else ""
         if rows is None or now == since:
             return count
         if rows > rows_then:

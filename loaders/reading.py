@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, many
 from loaders.partition import NewPartition
 from loaders.plan import Plan
 from loaders.raw_file import RawFile, opened
@@ -128,7 +128,7 @@ class Reading:
 
     def _count(self, part: RawFile, read: int) -> None:
         if part.records not in (None, read):
-            raise DaybookError(f"{part.path}: {part.records} records counted, {read} read.")
+            raise DaybookError(f"{part.path}: {many(part.records, 'record')} counted, {read} read.")
         self.read.records[part.path] += read
 
     def _on_read(self, size: int, rows: int = 0) -> None:
@@ -166,7 +166,7 @@ class Reading:
         total = read.records.total()
         if read.landed + read.rejected != total:
             raise DaybookError(
-                f"{table.name}: {total} records are in the files, but {read.landed} landed and "
+                f"{table.name}: of {many(total, 'record')} in the files {read.landed} landed and "
                 f"{read.rejected} were rejected."
             )
         if read.rejected > table.max_reject_share * total:

@@ -175,7 +175,7 @@ HELD = {
     "transactions.unmatched_share": "test_examples_of_yaml_are_read",
     "stg_agents:": "test_examples_of_yaml_are_read",
     "DAYBOOK_HOME=old": "tests/test_backup.py has it in test_an_upgrade_from_16_to_18",
-    "silver.agents: 1 rows": "test_what_a_proof_says_is_what_the_page_shows",
+    "silver.agents: 1 row only": "test_what_a_proof_says_is_what_the_page_shows",
     "create role nightly": "test_the_logins_that_are_shown_can_be_made",
     "python3 -m venv packed": "there is no such cluster",
     "export PYTHONPATH": "there is no such cluster",

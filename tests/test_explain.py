@@ -53,7 +53,9 @@ def test_a_record_is_told_from_its_first_day_to_its_readers(world, capsys, monke
 
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["explain", "agents", "7"]) == 0
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "agents 7 is in silver: status inactive, first seen day1, last seen day3"
 
     pair = _story("group_memberships", "5", "7", capsys=capsys)
     assert [each["outcome"] for each in pair["days"]][:2] == ["inserted", "unchanged"]

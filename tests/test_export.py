@@ -45,7 +45,7 @@ def test_parquet_keeps_types(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "code", "message"),
-    [("a\x1b[31m", 0, "1 rows"), ("x" * 40_000, 2, "A cell holds 32,767 characters")],
+    [("a\x1b[31m", 0, ": 1 row\n"), ("x" * 40_000, 2, "A cell holds 32,767 characters")],
     ids=["a control character", "too long"],
 )
 def test_what_a_sheet_cannot_hold_is_replaced_or_refused(tmp_path, db, capsys, text, code, message):

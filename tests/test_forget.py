@@ -245,7 +245,7 @@ def test_a_name_that_several_agents_share_stays_and_that_is_printed(world, capsy
     match.match_names(parse_day("day1"), flow_run_id="test")
     world.build(day="day1")
     assert main([ID, "--dry-run"]) == 0
-    assert "Not erased: 1 names of card users" in capsys.readouterr().out
+    assert "Not erased: 1 card user, by a name" in capsys.readouterr().out
     assert main(["3", "--dry-run"]) == 0
     assert "Not erased" not in capsys.readouterr().out
 

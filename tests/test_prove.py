@@ -135,7 +135,7 @@ def test_the_run_page_says_when_it_was_proved_and_what_parted(sample_days, tmp_p
     partings = json.dumps([parting])
     insert(sample_days.db, "metrics.proofs", **proof, is_equal=False, partings=partings)
     page = write_pages(tmp_path).read_text()
-    assert "NOT what the days build: silver.&lt;b&gt; (1 rows only as built, 2 only" in page
+    assert "NOT what the days build: silver.&lt;b&gt; (1 row only as built, 2 only" in page
 
 
 def test_a_day_that_is_not_built_is_named_and_nothing_is_noted(sample_days):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flows.checks.run import shown
 from flows.pages.read import Row
 from loaders.days import Day
-from loaders.errors import readable
+from loaders.errors import many, readable
 
 TEMPLATES = Path(__file__).parent / "templates"
 BARS = 30  # in the time line: the critical path, then the longest
@@ -38,6 +38,7 @@ def environment(kind: Literal["dated", "numbered"]) -> Any:
     templates.filters |= {
         "day": lambda day: Day(day, kind).text,
         "number": lambda value: _figure(value, 0 if value is None or value == int(value) else 1),
+        "many": many,
         "money": _figure,
         "seconds": _figure,
         "moment": lambda moment: moment.strftime("%Y-%m-%d %H:%M") if moment else "",

@@ -14,6 +14,7 @@ from flows.checks.quarantine import Reason
 from flows.pages import read
 from flows.pages.read import Row, ask
 from loaders.days import Day
+from loaders.errors import many
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -152,7 +153,7 @@ def _landing_notes(landings: list[Row]) -> Iterator[Note]:
         if row["status"] == "unused":
             yield Note("unused", name, row["error"].removeprefix(f"{name}: "))
         elif repaired := row["rows_repaired"]:
-            text = f"{repaired:,} rows landed repaired; bronze.load_rejects has their text"
+            text = f"{many(repaired, 'row')} landed repaired; bronze.load_rejects has their text"
             yield Note("repaired", name, text)
         # changes since the day before; what is always missing or unknown is no news
         news = [f"{kind}: {_few(drift[kind])}" for kind in ("added", "gone") if kind in drift]
@@ -188,7 +189,7 @@ def verdict(story: Story, ledger: list[Row]) -> Verdict:
     count = Counter(note.kind for note in story.notes)
     sentence = "; ".join(
         [
-            f"{landed_once(ledger, 'rows_landed'):,} rows landed"
+            f"{many(landed_once(ledger, 'rows_landed'), 'row')} landed"
             + (f", {quarantined:,} quarantined" if quarantined else ""),
             f"the ledger does NOT balance for {unbalanced}"
             if unbalanced

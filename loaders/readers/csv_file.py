@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import IO
 
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, many
 from loaders.raw_file import RawFile, Stream, opened
 from loaders.readers import guess, rows
 from loaders.readers.csv_count import Count
@@ -135,4 +135,4 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
         number += 1
     read = max(number - first - 1, 0)  # Count leaves out the first, as a header
     if read != count.records():
-        raise DaybookError(f"{file.path}: {count.records()} records counted, {read} read.")
+        raise DaybookError(f"{file.path}: {many(count.records(), 'record')} counted, {read} read.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, many
 from loaders.raw_file import RawFile
 from loaders.readers import guess
 from loaders.readers.mapping import Header, Mapping
@@ -49,7 +49,8 @@ def keyed(
         advice = guess.of_header(header.names, line, table.delimiter, table)
         raise DaybookError(
             f"{file.path}: the key column {', '.join(missing)} is missing. "
-            f"{guess.begins(read, table, guess.HEADER_SHOWN)} ({len(names)} names); {advice}."
+            f"{guess.begins(read, table, guess.HEADER_SHOWN)}"
+            f" ({many(len(names), 'name')}); {advice}."
         )
     return header
 

@@ -57,7 +57,7 @@ def test_a_proof_on_the_worker_is_told_on_the_newest_runs_page(stack):
     done = stack.run("prefect", "deployment", "run", "prove/prove", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
     pages = [page.read_text() for page in (stack.home / "site").rglob("*.html")]
-    assert [page for page in pages if "1 days proved to be what the days build" in page]
+    assert [page for page in pages if "1 day proved to be what the days build" in page]
 
 
 def test_every_declared_deployment_is_there_and_the_schedules_are_switched_off(stack):
