@@ -8,7 +8,6 @@ import contextlib
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -33,7 +32,6 @@ class DayRun:
 
     day: Day
     flow_run_id: str
-    seconds: float
     phases: dict[str, dict[str, str]] = field(default_factory=dict)
     error: BaseException | None = None
 
@@ -49,7 +47,6 @@ def run_day(
     logical_day, options = parse_day(day), options.checked()
     day_folder(options.data, logical_day)  # a day that isn't there leaves nothing behind
     progress("starting")
-    started = time.monotonic()
     get_ready(verbose=verbose)
     check_interrupted()
     with timing.part("prefect-import"):
@@ -62,10 +59,10 @@ def run_day(
         stop, lambda: flow(day=logical_day.text, **asdict(options), return_state=True)
     )
     outcome = state.result(raise_on_failure=False)
-    flow_run_id, seconds = str(state.state_details.flow_run_id or ""), time.monotonic() - started
+    flow_run_id = str(state.state_details.flow_run_id or "")
     if isinstance(outcome, BaseException):
-        return DayRun(logical_day, flow_run_id, seconds, error=outcome)
-    return DayRun(logical_day, flow_run_id, seconds, phases=outcome)
+        return DayRun(logical_day, flow_run_id, error=outcome)
+    return DayRun(logical_day, flow_run_id, phases=outcome)
 
 
 def get_ready(*, verbose: bool = False) -> None:
@@ -122,7 +119,7 @@ def _print_account(done: DayRun) -> None:
     ):
         account = report.read_account(connection, done.flow_run_id, done.day)
         if account.lines or not done.error:
-            report.print_account(account, f"{outcome} in {done.seconds:.1f} s")
+            report.print_account(account, f"{outcome} in {account.seconds:.1f} s")
 
 
 @command(

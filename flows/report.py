@@ -34,6 +34,7 @@ class Account:
     remarks: list[str]
     verdict: str = ""
     checks: tuple[str, ...] = ()
+    seconds: float = 0.0  # of the run under its lock, as status and pages show them
 
 
 def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
@@ -56,6 +57,7 @@ def read_account(connection: Connection, flow_run_id: str, day: Day) -> Account:
         [str(note) for note in remarks],
         "; ".join(words),
         (*(_check_text(connection, day, note, story) for note in failed_checks), *story.accepted),
+        (story.run and story.run["duration_seconds"]) or 0.0,
     )
 
 

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from loaders import warehouse
@@ -19,11 +18,14 @@ from loaders.arguments import command, option
 from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError, many
 from loaders.lock import run_lock
+from loaders.process import whole
 from loaders.session import environment
 from loaders.sql import statement
 
 SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
 HASHES = "bronze.backup_hashes"
+# the number of a table's rows, and a hash of them as text, in any order
+HASH = "count(*), coalesce(sum(hashtextextended(held::text, 0)::numeric), 0)"
 
 
 def backup(file: Path) -> tuple[int, int]:
@@ -36,17 +38,16 @@ def backup(file: Path) -> tuple[int, int]:
         raise UsageError(
             f"{file}: {'a folder is' if file.is_dir() else 'no such folder is'} there."
         )
+    hashes = statement("hash_tables").format(schemas=",".join(SCHEMAS), hash=HASH)
     with (
         run_lock(f"daybook backup {os.getpid()}"),
         warehouse.connect(application_name="daybook backup", autocommit=True) as conn,
-        tempfile.TemporaryDirectory(prefix=".", dir=file.parent) as folder,
+        whole(file, 0o600) as part,
     ):
         warehouse.check_ready(conn)
-        part = Path(folder) / file.name
-        part.touch(mode=0o600)
         try:
             conn.execute("set statement_timeout = 0")
-            conn.execute(statement("hash_tables").format(schemas=",".join(SCHEMAS)).encode())
+            conn.execute(hashes.encode())
             pg_dump = program("pg_dump", conn.info.server_version)
             chosen = [f"--schema={schema}" for schema in SCHEMAS]
             done = subprocess.run(
@@ -59,13 +60,12 @@ def backup(file: Path) -> tuple[int, int]:
             if done.returncode:
                 raise WarehouseError(f"Nothing was saved: {first_error(done.stderr)}")
             # who writes without the run lock may have changed rows
-            conn.execute(statement("compare_hashes").encode())
+            conn.execute(statement("compare_hashes").format(hash=HASH).encode())
             counts = conn.execute(f"select count(*), sum(rows)::bigint from {HASHES}").fetchone()
         finally:
             conn.execute(f"drop table if exists {HASHES}")
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        part.replace(file)
     return counts or (0, 0)
 
 

@@ -13,6 +13,7 @@ from loaders import warehouse
 from loaders.arguments import command, option
 from loaders.errors import UsageError, guess, many
 from loaders.personal import personal
+from loaders.process import whole
 
 FORMATS = (".xlsx", ".csv", ".parquet")
 SCHEMAS = ("marts", "silver", "quarantine", "metrics")
@@ -25,8 +26,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int, list[str]]:
     """Write `table` (`marts.unused_access`, or `unused_access` for the first schema that has it)
-    in the format of the file's ending. Returns the number of rows, and the columns that were left
-    out because the declaration calls them personal.
+    in the format of the file's ending, whole or not at all. Returns the number of rows, and the
+    columns that were left out because the declaration calls them personal.
 
     In a sheet or a CSV, text that would be a formula gets an apostrophe. UsageError for a table
     that is not there, another ending, and more rows or longer cells than a sheet holds.
@@ -50,16 +51,18 @@ def export_table(table: str, to: Path, with_personal: bool = False) -> tuple[int
     left_out = [] if with_personal else personal(name, names)
     cells = [[_cell(form, value) for value in row] for row in rows]
     frame = pandas.DataFrame(cells, columns=names, dtype=dtype).drop(columns=left_out)
-    if form == ".xlsx":
-        if too_long := [name for name in frame if frame[name].astype(str).str.len().max() > CELL]:
-            raise UsageError(
-                f"A cell holds {CELL:,} characters, a value of {too_long[0]} more: .csv."
-            )
-        frame.to_excel(to, index=False, sheet_name=name[:31])
-    elif form == ".csv":
-        frame.to_csv(to, index=False)
-    else:
-        frame.to_parquet(to, index=False)
+    with whole(to) as new, new.open("wb") as file:
+        if form == ".xlsx":
+            lengths = {column: frame[column].astype(str).str.len().max() for column in frame}
+            if too_long := [column for column in lengths if lengths[column] > CELL]:
+                raise UsageError(
+                    f"A cell holds {CELL:,} characters, a value of {too_long[0]} more: .csv."
+                )
+            frame.to_excel(file, index=False, sheet_name=name[:31])
+        elif form == ".csv":
+            frame.to_csv(file, index=False)
+        else:
+            frame.to_parquet(file, index=False)
     return len(rows), left_out
 
 

@@ -129,6 +129,20 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """A file to write beside `path`, which takes its place at the end of the block, or goes when
+    that fails. What a killed process left of one gives way to it."""
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode, exist_ok=False)
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, whole or not at all."""
     descriptor, fresh = tempfile.mkstemp(dir=path.parent)

@@ -127,7 +127,7 @@ class Reading:
         self._count(part, rows)
 
     def _count(self, part: RawFile, read: int) -> None:
-        if part.records not in (None, read):
+        if part.records is not None and part.records != read:
             raise DaybookError(f"{part.path}: {many(part.records, 'record')} counted, {read} read.")
         self.read.records[part.path] += read
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loaders import warehouse
 from loaders.arguments import command, option
-from loaders.backup import SCHEMAS, first_error, surroundings
+from loaders.backup import HASH, SCHEMAS, first_error, surroundings
 from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
@@ -52,7 +52,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
         pg_restore, psql = (program(p, conn.info.server_version) for p in ("pg_restore", "psql"))
         begin = statement("restore_begin").format(schemas=",".join(SCHEMAS))
         end = statement("restore_end").format(
-            compare=statement("compare_hashes"),
+            compare=statement("compare_hashes").format(hash=HASH),
             newest=warehouse.newest_revision(),
             first=warehouse.FIRST_REVISION,
             holder=holder,

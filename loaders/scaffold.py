@@ -17,6 +17,7 @@ from loaders.arguments import command, option
 from loaders.declaration import build
 from loaders.errors import UsageError, guess, readable
 from loaders.personal import usual_pii
+from loaders.process import whole
 from loaders.readers.rows import has_value
 from loaders.sample import Field, read_sample
 from loaders.schema import Column, Table
@@ -245,9 +246,8 @@ def main(args: argparse.Namespace) -> None:
     files = files_of(table)
     build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
     for path, text in files.items():
-        beside = path.with_name(f"{path.name}.new")  # a rename: never half written
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        with whole(path) as new:
+            new.write_text(text, encoding="utf-8")
     newest = _written_at(table)
     more = f"; the newest by {newest}" if newest else ""
     more += "".join(f"; {word}: {value}" for word, value in _reading(table).items())

@@ -57,6 +57,19 @@ def test_what_a_sheet_cannot_hold_is_replaced_or_refused(tmp_path, db, capsys, t
     assert main(["export", "marts.odd", "--to", str(tmp_path / "none" / "odd.csv")]) == 2
 
 
+@pytest.mark.usefixtures("table")
+def test_an_export_that_is_ended_leaves_what_was_there(tmp_path, monkeypatch):
+    def ended(_frame, file, **_how):
+        file.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pandas.DataFrame, "to_csv", ended)
+    target = tmp_path / "odd.csv"
+    target.write_text("whole")
+    assert main(["export", "odd", "--to", str(target)]) == 1
+    assert [(file, file.read_text()) for file in tmp_path.iterdir()] == [(target, "whole")]
+
+
 @pytest.mark.parametrize("name", ["agents", "agents_history"])
 def test_what_is_declared_personal_is_left_out_unless_it_is_asked_for(tmp_path, db, name, capsys):
     columns = ["agent_id", "name", "email", "status", "_extra"]

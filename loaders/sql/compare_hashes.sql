@@ -1,4 +1,4 @@
--- Fail unless each table's rows have the hash that hash_tables.sql has kept.
+-- Fail unless each table's rows have the {hash} that hash_tables.sql has kept.
 do $$
 declare
     saved record;
@@ -6,9 +6,7 @@ declare
 begin
     for saved in select * from bronze.backup_hashes loop
         execute format(
-            'select (count(*), coalesce(sum(hashtextextended(held::text, 0)::numeric), 0))'
-            ' = ($1, $2) from %s as held',
-            saved.relation
+            'select ({hash}) = ($1, $2) from %s as held', saved.relation
         ) into is_same using saved.rows, saved.hash;
         if not is_same then
             raise exception '% is not as it was saved', saved.relation;

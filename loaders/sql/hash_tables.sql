@@ -1,5 +1,4 @@
--- Keep a hash of each table's rows as text, in any order. A landed day is a partition, so it counts
--- as a table. compare_hashes.sql computes the same.
+-- Keep the {hash} of each table's rows. A landed day is a partition, so it counts as a table.
 drop table if exists bronze.backup_hashes;
 create table bronze.backup_hashes (
     relation text primary key,
@@ -16,9 +15,7 @@ begin
             and relnamespace::regnamespace::text = any('{{{schemas}}}')
     loop
         execute format(
-            'insert into bronze.backup_hashes select %1$L, count(*),'
-            ' coalesce(sum(hashtextextended(held::text, 0)::numeric), 0) from %1$s as held',
-            relation
+            'insert into bronze.backup_hashes select %1$L, {hash} from %1$s as held', relation
         );
     end loop;
 end

@@ -57,7 +57,9 @@ def _task_runs(flow_run_id: str) -> dict[str, str]:
 
 def test_a_day_runs_from_raw_files_to_a_balanced_ledger(after_day1, db, prefect_url):
     done = after_day1
-    assert "day1 succeeded in" in done.stdout
+    row = "task_name = 'day-pipeline'"
+    seconds = value(db, f"select duration_seconds from metrics.pipeline_metrics where {row}")
+    assert f"day1 succeeded in {seconds:.1f} s" in done.stdout, "as status and pages say it"
     for word in ("42 landed", "37 new", "4 quarantined", "what is new: agents", "daybook psql"):
         assert word in done.stdout
     assert "prefect" not in done.stderr.lower(), "the console is ours, not Prefect's"
@@ -66,7 +68,7 @@ def test_a_day_runs_from_raw_files_to_a_balanced_ledger(after_day1, db, prefect_
 
     (run,) = runs(db)
     columns = "status, pipeline_name, table_name, duration_seconds > 0 as is_timed"
-    day = f"select {columns} from metrics.pipeline_metrics where task_name = 'day-pipeline'"
+    day = f"select {columns} from metrics.pipeline_metrics where {row}"
     assert tuples(db, day) == [("success", "day", None, True)]
     settings = value(db, "select settings from metrics.phase_runs where phase = 'day-pipeline'")
     page = f"{prefect_url.removesuffix('/api')}/runs/flow-run/{run['flow_run_id']}"
