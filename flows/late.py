@@ -14,12 +14,13 @@ from loaders import ledger, warehouse
 from loaders.arguments import command, option
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
+from loaders.sources import declared_tables
 
 MOMENT = "%Y-%m-%d %H:%M UTC"  # of times from a session, whose zone is UTC
 
 
 def late(day: Day, by: time, now: datetime) -> int:
-    """Say whether `day` succeeded by the hour `by`, in UTC, of the day after it. Returns 1 when it
+    """Say whether `day` came by the hour `by`, in UTC, of the day after it. Returns 1 when it
     is late, else 0; the webhook hears of a late day once. UsageError for a numbered day."""
     if day.calendar == "numbered":
         raise UsageError(f"{day} is a number, and has no hour to come by: give a date.")
@@ -30,7 +31,8 @@ def late(day: Day, by: time, now: datetime) -> int:
     ) as connection:
         warehouse.check_ready(connection)
         ledger.check_calendar(connection, day)
-        [arrived] = ask(connection, "arrival", day=day.date)
+        required = [table.name for table in declared_tables().values() if table.required]
+        [arrived] = ask(connection, "arrival", day=day.date, required=required)
         came = arrived["came"]
         arrival = f"came at {came:{MOMENT}}" if came else "has not come"
         if came and came <= due:

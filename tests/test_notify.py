@@ -187,6 +187,21 @@ def test_a_day_is_late_unless_it_succeeded_by_its_hour_and_that_is_sent_once(db,
     assert len(requests) == 1
 
 
+@pytest.mark.builds("agents", "groups", "transactions")
+def test_a_day_by_hand_has_come_when_its_required_tables_are_built(world, capsys):
+    world.land("2026-01-05")
+    by_hand = ["late", "--by", "00:00", "--day", "2026-01-05"]
+    world.build("--select", "+silver.agents", "+silver.groups")
+    assert cli.main(by_hand) == 1
+    assert "it has not come" in capsys.readouterr().out
+    world.build()
+    assert cli.main(by_hand) == 1
+    assert "it came at" in capsys.readouterr().out
+    task_run(world.db, date(2026, 1, 5), "now", "failure")
+    assert cli.main(by_hand) == 1
+    assert "it has not come" in capsys.readouterr().out
+
+
 def test_a_day_is_not_late_before_its_hour(db, capsys):
     today = datetime.now(UTC).date()
     assert cli.main(["late", "--by", "23:59", "--day", f"{today}"]) == 0
