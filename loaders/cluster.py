@@ -57,7 +57,7 @@ class Cluster:
         self.data, self.log = self.place / "pg", self.place / "log" / "postgres.log"
         near = socket_dir(home) == home / "run"
         self.sockets = self.place / "run" if near else socket_dir(home)
-        self._binaries = _binaries(self.place, self.user)
+        self._binaries = _binaries(self.place, self.user, _major(self.data))
 
     def make(self) -> None:
         """Make the folders and data that are missing, and write the configuration, so that each
@@ -159,15 +159,18 @@ def refuse_foreign(data: Path) -> None:
     version, control = data / "PG_VERSION", data / "global" / "pg_control"
     if not version.exists() or not control.exists():
         raise WarehouseError(f"{data} is damaged: PostgreSQL's own files are missing from it.")
-    if (made_by := version.read_text().strip()) != str(_major()):
+    if (made_by := version.read_text().strip()) != str(major := _major(data)):
         raise WarehouseError(
-            f"{data} was made by PostgreSQL {made_by}, not {_major()}: set"
+            f"{data} was made by PostgreSQL {made_by}, not {major}: set"
             f" DAYBOOK_PG_MAJOR={made_by}, or set DAYBOOK_HOME to another folder."
         )
 
 
-def _major() -> int:
-    text = os.environ.get("DAYBOOK_PG_MAJOR") or "18"
+def _major(data: Path | None = None) -> int:
+    """DAYBOOK_PG_MAJOR, else the major version that made the data, else the newest."""
+    made_by = data / "PG_VERSION" if data else None
+    known = made_by.read_text().strip() if made_by and made_by.exists() else str(max(INSTALLS))
+    text = os.environ.get("DAYBOOK_PG_MAJOR") or known
     if text not in map(str, INSTALLS):
         raise SettingError(f"DAYBOOK_PG_MAJOR is {text!r}: the embedded server is 16 or 18.")
     return int(text)
@@ -224,10 +227,9 @@ def _place(home: Path, user: pwd.struct_passwd | None) -> Path:
     return place
 
 
-def _binaries(place: Path, user: pwd.struct_passwd | None) -> Path:
+def _binaries(place: Path, user: pwd.struct_passwd | None, major: int) -> Path:
     """PostgreSQL's bin folder: the wheel's, or a copy of it that `user` can enter."""
-    package = _package()
-    install = INSTALLS[_major()]
+    package, install = _package(), INSTALLS[major]
     if _can_enter(package / install / "bin", user):
         return package / install / "bin"
     copy = place / install
