@@ -233,10 +233,11 @@ def _failure(what: str, why: str) -> DaybookError:
     line = first_line(why)
     if line.startswith("DAYBOOK_"):  # a macro refuses it
         return UsageError(line)
-    for name, text in os.environ.items():
-        if text and name.startswith("DBT_") and re.search(f"'{re.escape(text)}'[^']*$", line):
-            said = re.sub(r"(?<=\.) [^.]*:$", "", line)  # a list would follow
-            return UsageError(f"{name} can't be used: {said}")
+    last = re.search("'([^']+)'[^']*$", line)  # before it dbt may quote what is right
+    settings = {name: text for name, text in os.environ.items() if name.startswith("DBT_")}
+    if names := [name for name, text in settings.items() if last and text == last[1]]:
+        said = re.sub(r"(?<=\.) [^.]*:$", "", line)  # a list would follow
+        return UsageError(f"{' or '.join(sorted(names))} can't be used: {said}")
     return DaybookError(f"{what}: {why}")
 
 

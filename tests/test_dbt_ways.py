@@ -224,6 +224,15 @@ def test_a_type_that_changed_is_refused_until_its_records_are_made_anew(two_days
     advice = f"is_default as text, .* declares boolean: {drop}, then run: {re.escape(again)}"
     with pytest.raises(Exception, match=advice):
         two_days.dbt("build", "--select", "agents")
+    two_days.db.execute(
+        "insert into bronze.expired_days (table_name, day, batch_id, flow_run_id)"
+        " select table_name, day, max(batch_id), 'r' from bronze.load_batches"
+        " where table_name = 'stg_groups' and rows_landed is not null group by 1, 2"
+    )
+    days = r"land the days again that have expired \(day1, day2\), then drop table"
+    with pytest.raises(Exception, match=days):
+        two_days.dbt("build", "--select", "agents")
+    two_days.db.execute("delete from bronze.expired_days")
     two_days.db.execute(drop.encode())
     assert two_days.dbt(*again.split()[1:]).success
     settled(two_days)

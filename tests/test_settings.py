@@ -55,6 +55,7 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
         ("DBT_TARGET", "foo", transform.manifest),
         ("DBT_TARGET", "foo", transform.document),
         ("DBT_PROFILE", "foo", transform.manifest),
+        ("DBT_PROFILE or DBT_TARGET", "foo", transform.manifest),
         ("DBT_PROJECT_DIR", "/foo", transform.manifest),
         ("DBT_PROFILES_DIR", "/foo", transform.manifest),
         ("DAYBOOK_DBT_RUNNER", "foo", Options(DAY).checked),
@@ -72,7 +73,8 @@ def test_one_that_a_run_reads_is_refused_by_its_name(
     monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
     monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
     monkeypatch.setenv("DBT_PROFILE", "daybook")  # dbt's messages on a target quote it, too
-    monkeypatch.setenv(name, value)
+    for each in name.split(" or "):
+        monkeypatch.setenv(each, value)
     with pytest.raises(UsageError, match=f"^{name} ") as refused:
         read()
     assert re.fullmatch(r".*[^:]", str(refused.value)) and refused.value.exit_code == 2
