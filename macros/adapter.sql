@@ -48,15 +48,25 @@
 
 {% macro postgres__reset_csv_table(model, full_refresh, old_relation, agate_table) -%}
     {#- A full refresh drops a seed, and with it the views that read it: it is emptied while its columns stay.
-        Types are compared as text, for seeds of this project, whose columns are text: a float8 is always dropped. -#}
-    {%- set held, wanted = [], [] -%}
+        Postgres has its own names for types, so it makes the columns that are wanted. -#}
     {%- if full_refresh -%}
-    {%- for column in adapter.get_columns_in_relation(old_relation) -%}{%- do held.append((column.name, column.data_type)) -%}{%- endfor -%}
+    {%- set wanted, config = [], model.config -%}
     {%- for name in agate_table.column_names -%}
-    {%- do wanted.append((name, model.config.column_types.get(name) or adapter.convert_type(agate_table, loop.index0))) -%}
+    {%- do wanted.append(adapter.quote_seed_column(name, config.get('quote_columns', none)) ~ ' ' ~ (config.column_types.get(name) or adapter.convert_type(agate_table, loop.index0))) -%}
     {%- endfor -%}
+    {%- set differs %}
+        create temporary table as_wanted ({{ wanted | join(', ') }}) on commit drop;
+        select count(distinct columns) > 1
+        from (
+            select string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' order by attnum) as columns
+            from pg_attribute
+            where attrelid in ('as_wanted'::regclass, to_regclass('{{ old_relation | replace("'", "''") }}')) and attnum > 0 and not attisdropped
+            group by attrelid
+        ) as tables
+    {% endset -%}
+    {%- set full_refresh = run_query(differs).columns[0].values()[0] -%}
     {%- endif -%}
-    {{ return(default__reset_csv_table(model, held != wanted, old_relation, agate_table)) }}
+    {{ return(default__reset_csv_table(model, full_refresh, old_relation, agate_table)) }}
 {%- endmacro %}
 
 

@@ -107,6 +107,29 @@ class TestOrder:
         assert found == [("newer",)]
 
 
+class TestSeed:
+    """One whose types are written otherwise than Postgres shows them."""
+
+    @pytest.fixture(scope="class")
+    def seeds(self) -> dict[str, str]:
+        return {"mine.csv": "Id,rate,name,at,price\n1,1.5,ab,2026-01-05T00:00Z,1.25\n"}
+
+    @pytest.fixture(scope="class")
+    def project_config_update(self) -> dict[str, Any]:
+        types = {"rate": "float8", "name": "{{ var('name', 'varchar(3)') }}"}
+        types |= {"at": "timestamptz", "price": "numeric(5,2)"}
+        return {"seeds": {"+column_types": types}}
+
+    def test_a_full_refresh_keeps_it_and_its_views_while_its_columns_stay(self, project):
+        run_dbt(["seed"])
+        project.run_sql("create view {schema}.reads as select * from {schema}.mine")
+        run_dbt(["seed", "--full-refresh"])
+        assert project.run_sql("select count(*) from {schema}.reads", fetch="one") == (1,)
+        run_dbt(["seed", "--full-refresh", "--vars", "{name: varchar(4)}"])
+        found = "select to_regclass('{schema}.reads'), to_regclass('{schema}.mine') is null"
+        assert project.run_sql(found, fetch="one") == (None, False)
+
+
 class TestKeyTwice:
     """A model whose own unique index is not of its key."""
 
