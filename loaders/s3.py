@@ -21,8 +21,9 @@ from loaders.errors import DaybookError, UsageError
 SCHEME = "s3://"
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 TRIES = 8  # of a throttled or failed request, with growing pauses: about 30 s in all
-# Tries, and seconds to connect, until a server that nothing was heard of is given up: about 10 s.
-NO_ANSWER = (3, 3)
+# Until a server that nothing was heard of is given up: tries, seconds to connect (about 10 s in
+# all), and to say a first byte (30 s in all).
+NO_ANSWER = (3, 3, 10)
 READ = 4 << 20  # bytes of a request: each costs a round trip
 AT_ONCE = 16  # requests
 REFUSED = (
@@ -167,8 +168,9 @@ def _code(error: Exception) -> str:
 
 
 @cache
-def filesystem(tries: int = TRIES, connect_timeout: int = 10) -> Any:
-    """pyarrow's file system for the environment's settings; `connect_timeout` in seconds."""
+def filesystem(tries: int = TRIES, connect_timeout: int = 10, request_timeout: int = 60) -> Any:
+    """pyarrow's file system for the environment's settings; `connect_timeout`, and
+    `request_timeout` of a request in which no byte comes, in seconds."""
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
     # pyarrow's SDK takes an empty variable for a setting
@@ -187,6 +189,6 @@ def filesystem(tries: int = TRIES, connect_timeout: int = 10) -> Any:
         endpoint_override=host.rstrip("/") or None,
         scheme=(scheme or "https").lower(),
         connect_timeout=connect_timeout,
-        request_timeout=60,
+        request_timeout=request_timeout,
         retry_strategy=AwsStandardS3RetryStrategy(max_attempts=tries),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -213,6 +214,17 @@ def test_a_server_that_is_not_there_is_soon_named(door, monkeypatch):
     begun = time.monotonic()
     with pytest.raises(DaybookError, match=r"http://127\.0\.0\.1:1 can't be reached"):
         day_folder(DATA, DAY)
+    assert time.monotonic() - begun < 15
+
+
+def test_a_server_that_never_answers_is_given_up(door, monkeypatch):
+    assert s3.NO_ANSWER[0] * s3.NO_ANSWER[2] <= 30
+    monkeypatch.setattr(s3, "NO_ANSWER", (1, 3, 1))
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        begun = time.monotonic()
+        with pytest.raises(DaybookError, match="can't be reached"):
+            day_folder(DATA, DAY)
     assert time.monotonic() - begun < 15
 
 
