@@ -25,6 +25,7 @@ from flows.pages.render import file_of, render
 from flows.run import Run
 from flows.transform import first_line
 from loaders import warehouse
+from loaders.errors import many
 from loaders.landing import Landed, Plan
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ _retried: dict[str, Any] = {
 def land_table(run: Run, plan: Plan, table: str) -> Landed:
     """One table and day, in one transaction."""
     landed = phases.land_table(run, plan)
-    get_run_logger().info("%s %s: %s rows", table, landed.status, landed.rows_landed or 0)
+    get_run_logger().info("%s %s: %s", table, landed.status, many(landed.rows_landed or 0, "row"))
     return landed
 
 

@@ -153,7 +153,7 @@ def _landing_notes(landings: list[Row]) -> Iterator[Note]:
         if row["status"] == "unused":
             yield Note("unused", name, row["error"].removeprefix(f"{name}: "))
         elif repaired := row["rows_repaired"]:
-            text = f"{many(repaired, 'row')} landed repaired; bronze.load_rejects has their text"
+            text = f"rows landed repaired: {repaired:,}; bronze.load_rejects has their text"
             yield Note("repaired", name, text)
         # changes since the day before; what is always missing or unknown is no news
         news = [f"{kind}: {_few(drift[kind])}" for kind in ("added", "gone") if kind in drift]
