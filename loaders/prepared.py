@@ -75,7 +75,7 @@ def entry(
         "error": error and [error.public, error.begins],
         "rejected": read.rejected,
         "repaired": read.repaired,
-        "records": read.records,
+        "records": {one.path: one.records for one in files or ()} | read.records,
         "missing": sorted(read.missing()),
         "unknown": sorted(read.unknown),
         "parts": parts,
@@ -118,8 +118,9 @@ def read(
                 f"{folder}: {table.name} was declared otherwise when Spark read it, or another"
                 " Daybook read it. Run python -m loaders.spark again."
             )
+        counted = there["records"]
         files = (
-            RawFile(path, folder / path, form, False, size, 0, sha256=digest)
+            RawFile(path, folder / path, form, False, size, 0, None, digest, records=counted[path])
             for path, form, size, digest in there["files"] or ()
         )
         read = Observed(
@@ -127,7 +128,7 @@ def read(
             unknown=set(there["unknown"]),
             rejected=there["rejected"],
             repaired=there["repaired"],
-            records=Counter(there["records"]),
+            records=Counter(counted),
         )
         rows, rejected = (
             tuple(_written(folder, part + ending, form) for part in there["parts"])

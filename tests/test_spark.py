@@ -104,7 +104,8 @@ def hard(tmp_path_factory) -> tuple[Path, Path, set[str]]:
     """A day of hard cases, what Spark wrote of it, and the files that it read in slices."""
     folder = tmp_path_factory.mktemp("hard")
     files = {f"transactions/{name}": content for name, content in (LINES | WHOLE).items()}
-    write_day(folder / "raw", **files, **REFUSED, **{"cards.json.gz": [{"id": "c"}]})
+    files |= REFUSED | {"cards.json.gz": '[{"id": "c"}]', "group_memberships.csv": ""}
+    write_day(folder / "raw", **files)
     (folder / "raw/day1/transactions.json").unlink()
     cards = folder / "raw/day1/cards.json.gz"
     cards.write_bytes(cards.read_bytes()[:-12])
@@ -134,6 +135,7 @@ def test_hard_cases_are_the_same(db, hard):
     assert len(transactions["rows"]) > 15_000
     assert len(transactions["rejects"]) > 100
     assert "the gzip is cut or broken" in found["stg_cards"]["batch"]["error"]
+    assert "it has no bytes" in found["stg_group_memberships"]["batch"]["error"]
     assert "none of its records has the key id" in found["stg_budgets"]["batch"]["error"]
     assert "roles.jsonl ends in the middle" in found["stg_roles"]["batch"]["error"]
     assert sliced == {f"transactions/{name}" for name in LINES} | set(REFUSED)

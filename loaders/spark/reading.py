@@ -114,9 +114,9 @@ def _spread(
     """The results of `work`, in the items' order; raises the first error among them. Items are
     grouped, a big file or slice alone, and go to the executors unless there is little to read."""
     groups: list[list[RawFile]] = []
-    size = GROUP_BYTES
+    size = 0
     for item in items:
-        if size + item.size > GROUP_BYTES or len(groups[-1]) >= GROUP_FILES:
+        if not groups or size + item.size > GROUP_BYTES or len(groups[-1]) >= GROUP_FILES:
             groups.append([])
             size = 0
         groups[-1].append(item)
