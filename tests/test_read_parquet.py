@@ -18,6 +18,7 @@ from loaders.raw_file import RawFile
 from loaders.readers.mapping import Mapping
 from loaders.readers.parquet_file import read_parquet, scan_parquet
 from loaders.readers.parquet_footer import TAIL
+from loaders.readers.parquet_values import plain
 from loaders.readers.rows import Reject, Row, UnreadableError
 from loaders.schema import Column, Table
 from tests.raw_days import land_one, statuses
@@ -331,3 +332,13 @@ def test_times_keep_their_moment_in_every_zone(tmp_path):
     moments = [datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 5, tzinfo=IST)]
     found = extra(tmp_path / "t.parquet", pyarrow.array(moments))
     assert found == ["2026-01-05T00:00:00Z", "2026-01-04T18:30:00Z"]
+
+
+def test_of_a_dictionary_only_what_the_rows_have_is_read(tmp_path):
+    file = RawFile("t.parquet", tmp_path, "parquet", False, 0, 0)
+    known = pyarrow.array(["a", "x" * (65 << 20)])  # which would be too large
+    few = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, None, 0]), known)
+    assert plain(few, file) == ["a", None, "a"]
+    damaged = pyarrow.DictionaryArray.from_arrays(pyarrow.array([7]), known, safe=False)
+    with pytest.raises(UnreadableError, match="is damaged"):
+        plain(damaged, file)

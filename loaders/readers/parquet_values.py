@@ -32,10 +32,16 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
 
     kind, types = column.type, pyarrow.types
     if types.is_dictionary(kind):
-        known, indices = plain(column.dictionary, file), column.indices.to_pylist()
-        if not all(i is None or 0 <= i < len(known) for i in indices):
-            raise UnreadableError(f"{file.path} is damaged: fetch it again. Nothing was replaced.")
-        return [None if i is None else known[i] for i in indices]
+        # a dictionary may hold all of a row group: of it what these rows have
+        used = column.indices.unique()
+        try:
+            known = plain(column.dictionary.take(used), file)
+        except pyarrow.ArrowIndexError:
+            raise UnreadableError(
+                f"{file.path} is damaged: fetch it again. Nothing was replaced."
+            ) from None
+        value_of = dict(zip(used.to_pylist(), known, strict=True))
+        return [value_of[index] for index in column.indices.to_pylist()]
     if isinstance(kind, pyarrow.UuidType):
         return [None if v is None else str(v) for v in column.to_pylist()]
     if isinstance(column, pyarrow.ExtensionArray):
