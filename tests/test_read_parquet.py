@@ -342,3 +342,16 @@ def test_of_a_dictionary_only_what_the_rows_have_is_read(tmp_path):
     damaged = pyarrow.DictionaryArray.from_arrays(pyarrow.array([7]), known, safe=False)
     with pytest.raises(UnreadableError, match="is damaged"):
         plain(damaged, file)
+
+
+def test_a_dictionary_that_its_writer_gave_up_is_not_gathered_for_a_row_group(tmp_path):
+    values = [f"{number:0100}" for number in range(300_000)]
+    write_parquet(path := tmp_path / "t.parquet", {"id": values})
+    file = RawFile(path.name, path, "parquet", False, path.stat().st_size, 0)
+    pool = pyarrow.proxy_memory_pool(before := pyarrow.default_memory_pool())
+    pyarrow.set_memory_pool(pool)
+    try:
+        assert [row.values[0] for row in read_parquet(file, MAPPING)] == values
+    finally:
+        pyarrow.set_memory_pool(before)
+    assert pool.max_memory() < 20 << 20

@@ -131,14 +131,15 @@ def opened_parquet(file: RawFile, **options: Any) -> Iterator[ParquetFile]:
 
 
 def _check_sizes(schema: ParquetSchema, file: RawFile) -> list[str]:
-    """The dictionary-coded text columns, to be read as dictionaries. UnreadableError for a column
-    so tightly packed that it may unpack to a huge value."""
+    """The dictionary-coded text columns, to be read as dictionaries; of others Arrow would keep all
+    values of a row group. UnreadableError for a column so tightly packed that it may unpack to a
+    huge value."""
     paths = [column.path for column in schema]
     coded: set[str] = set()
+    others: set[str] = set()
     for chunks in chunks_of(file, len(paths)):
         for path, chunk in zip(paths, chunks, strict=True):
             if chunk.unpacked > rows.RECORD_LIMIT and chunk.unpacked > RATIO * max(chunk.packed, 1):
                 raise too_large(file, path)
-            if chunk.coded:
-                coded.add(path)
-    return sorted(coded)
+            (coded if chunk.coded else others).add(path)
+    return sorted(coded - others)

@@ -13,6 +13,7 @@ from loaders.readers.rows import UnreadableError
 TAIL = 64 << 10  # bytes at a file's end, which hold most footers
 _BYTE_ARRAY = 6
 _DICTIONARY = (2, 8)  # PLAIN_DICTIONARY, RLE_DICTIONARY
+_DICTIONARY_PAGE = 2
 # Thrift's compact types
 _TRUE, _FALSE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 8, 9, 10, 12
 _NUMBERS = (4, 5, 6)
@@ -21,7 +22,7 @@ _SIZES = {3: 1, 7: 8, 13: 16}  # a byte, a double, a UUID
 
 class Chunk(NamedTuple):
     """A column's part of a row group: its bytes unpacked and packed, and whether it is text coded
-    by a dictionary."""
+    by a dictionary alone: a writer gives it up when a dictionary gets too large."""
 
     unpacked: int
     packed: int
@@ -44,7 +45,7 @@ def chunks_of(file: RawFile, width: int) -> Iterator[list[Chunk]]:
                         yield list(map(_chunk, columns))
                     case _:
                         raise ValueError("a row group has other columns than the file")
-    except (ValueError, LookupError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise UnreadableError(f"{file.location}: not readable as Parquet ({error}).") from error
 
 
@@ -57,9 +58,11 @@ def _footer(file: RawFile, size: int = TAIL) -> bytes:
 
 def _chunk(column: Any) -> Chunk:
     match column:
-        case {3: {1: int(kind), 2: [*encodings], 6: int(unpacked), 7: int(packed)}}:
-            coded = kind == _BYTE_ARRAY and any(one in _DICTIONARY for one in encodings)
-            return Chunk(unpacked, packed, coded)
+        case {3: {1: int(kind), 2: [*encodings], 6: int(unpacked), 7: int(packed), **more}}:
+            pages = [page[2] for page in more.get(13, ()) if page[1] != _DICTIONARY_PAGE]
+            how = all if pages else any  # some writers say nothing of pages
+            coded = how(one in _DICTIONARY for one in pages or encodings)
+            return Chunk(unpacked, packed, kind == _BYTE_ARRAY and coded)
     raise ValueError("a column is encrypted or damaged")
 
 
