@@ -24,7 +24,7 @@ from loaders.spark import reading, session
 from loaders.spark.__main__ import main
 from tests.hard_day import LINES, REFUSED, WHOLE
 from tests.raw_days import SAMPLE, statuses, write_day
-from tests.watching import column, run_command, tuples
+from tests.watching import column, run_command, run_python, tuples
 
 # one JVM, and one reading of the hard cases, for all of them
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("warehouse")]
@@ -253,3 +253,18 @@ def test_settings_of_spark_submit_stay(monkeypatch):
     assert session.to_set({})["spark.master"] == "local[*]"
     monkeypatch.setenv("SPARK_MASTER", "local[2]")
     assert session.to_set(known)["spark.master"] == "local[2]"
+
+
+KILLED = """
+import os, signal
+from loaders.spark.session import session
+with session("a test") as spark:
+    os.kill(spark._gateway.proc.pid, signal.SIGKILL)
+    spark.parallelize([1], 1).collect()
+"""
+
+
+def test_a_killed_java_process_is_told_in_a_sentence():
+    told = run_python("-c", KILLED).stderr
+    assert told.splitlines()[-1].endswith("Spark failed on local[2]: its Java process ended")
+    assert "ERROR" not in told

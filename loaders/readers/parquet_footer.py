@@ -59,7 +59,8 @@ def _footer(file: RawFile, size: int = TAIL) -> bytes:
 def _chunk(column: Any) -> Chunk:
     match column:
         case {3: {1: int(kind), 2: [*encodings], 6: int(unpacked), 7: int(packed), **more}}:
-            pages = [page[2] for page in more.get(13, ()) if page[1] != _DICTIONARY_PAGE]
+            stated: Any = more.get(13, ())
+            pages = [page[2] for page in stated if page[1] != _DICTIONARY_PAGE]
             how = all if pages else any  # some writers say nothing of pages
             coded = how(one in _DICTIONARY for one in pages or encodings)
             return Chunk(unpacked, packed, kind == _BYTE_ARRAY and coded)

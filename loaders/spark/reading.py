@@ -103,6 +103,8 @@ def read_day(
                     progress(table_read["name"], len(done), len(plans))
             prepared.write(target, done, unused_files(folder, tables))
             prepared.sweep(target)
+        except ConnectionError:  # to Spark's Java process
+            raise
         except OSError as error:
             raise tasks.unwritable(target, error) from None
     return target

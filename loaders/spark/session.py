@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import re
 import shutil
@@ -60,12 +61,14 @@ def session(name: str) -> Iterator[Any]:
     """A session on SPARK_MASTER (else spark-submit's, else local[*]), its executors with this
     code; then stopped. DaybookError when Spark doesn't start, or fails."""
     check_installed()
-    from py4j.protocol import Py4JError
+    from py4j.protocol import Py4JError, Py4JNetworkError
     from pyspark import SparkConf, SparkContext
     from pyspark.errors import PySparkException
 
     # it warns wherever it finds pandas, which nothing here uses with Spark
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
+    # Py4J logs what it also raises, with its traceback, and makes a console handler if there is none
+    logging.getLogger().addHandler(logging.NullHandler())
     # the executors need this Python, to read what it pickles
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     master = os.environ.get("SPARK_MASTER") or ""
@@ -88,5 +91,7 @@ def session(name: str) -> Iterator[Any]:
         finally:
             spark.stop()
             sys.path[:] = searched  # addPyFile has this process look into the zip as well
-    except (PySparkException, Py4JError) as error:
-        raise DaybookError(f"Spark failed on {master}: {str(error).splitlines()[0]}") from error
+    except (PySparkException, Py4JError, ConnectionError) as error:
+        is_gone = isinstance(error, (Py4JNetworkError, ConnectionError))
+        why = "its Java process ended" if is_gone else str(error).splitlines()[0]
+        raise DaybookError(f"Spark failed on {master}: {why}") from error
