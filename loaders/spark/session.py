@@ -67,7 +67,7 @@ def session(name: str) -> Iterator[Any]:
 
     # it warns wherever it finds pandas, which nothing here uses with Spark
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
-    # Py4J logs what it also raises, with its traceback, and makes a console handler if there is none
+    # Py4J logs what it also raises, with tracebacks, on a console if there is no handler
     logging.getLogger().addHandler(logging.NullHandler())
     # the executors need this Python, to read what it pickles
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
