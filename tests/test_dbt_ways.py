@@ -302,16 +302,20 @@ def test_a_clone_and_a_build_of_it_leave_the_other_target_alone(
 
 
 def test_what_is_modified_builds_on_what_another_target_has(
-    two_days, by_hand, hand_folder, monkeypatch
+    two_days, settled, by_hand, hand_folder, monkeypatch
 ):
     monkeypatch.setenv("DBT_DEV_SCHEMA", "mine")
     assert by_hand("parse").success
-    before = seen(two_days.db)
+    before = settled(two_days)
     deferred = ["--defer", "--state", str(hand_folder / "target"), "--target", "dev"]
-    result = by_hand("run", "--select", "group_activity", *deferred, target_path="dev")
-    assert result.success
-    activity = seen(two_days.db, ("mine_metrics.group_activity",))
-    assert list(activity.values()) == [before["metrics.group_activity"]]
+    tables = (
+        *("silver.agents", "silver.agent_status_history"),
+        *("metrics.group_activity", "metrics.row_ledger"),
+    )
+    chosen = [table.split(".")[1] for table in tables]
+    assert by_hand("run", "--select", *chosen, *deferred, target_path="dev").success
+    mine = seen(two_days.db, tuple(f"mine_{table}" for table in tables))
+    assert [*mine.values()] == [before[table] for table in tables]
     assert seen(two_days.db) == before
 
 
