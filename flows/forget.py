@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Iterable
 from uuid import uuid4
 
 from flows import transform
@@ -19,11 +19,11 @@ from loaders.lock import Lock, run_lock, transaction
 from loaders.match import namesakes
 from loaders.sql import statement
 
-# The day is incomplete from now on: silver has lost the person, the figures still count them. Where
-# an earlier forget has left it so, this one ends what that had begun.
+# The day is incomplete from now on: silver has lost the person, the figures still count them.
 BEGIN = """
-update metrics.current_day set is_complete = false, flow_run_id = %s
-where is_complete or starts_with(flow_run_id, 'forget ')
+update metrics.current_day set is_complete = false
+from metrics.current_day as before
+returning before.is_complete
 """
 
 
@@ -40,7 +40,7 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
             warehouse.check_ready(conn)
             shared = namesakes(conn, agent_id)
             rows = forget(conn, agent_id)
-            was_complete = conn.execute(BEGIN, [run]).rowcount == 1
+            was_complete = conn.execute(BEGIN).fetchone() == (True,)
             figures = [name for (name,) in conn.execute(statement("figures").encode())]
             if dry_run:
                 conn.rollback()
@@ -61,12 +61,10 @@ def forget_person(agent_id: str, *, dry_run: bool = False) -> tuple[dict[str, in
 
 
 def _make_anew(
-    run: str, lock: Lock, rows: Collection[str], figures: list[str], was_complete: bool
+    run: str, lock: Lock, rows: Iterable[str], figures: list[str], was_complete: bool
 ) -> None:
     with warehouse.connect(application_name=f"daybook {run}", autocommit=True) as conn:
-        # until then the erased values are on disk and in statistics; without rows this may be run
-        # again after one that was killed, and nobody knows where they were
-        for relation in rows or [""]:
+        for relation in rows:  # until then the erased values are on disk and in statistics
             conn.execute(f"vacuum (analyze) {relation}".encode())
     site = warehouse.home() / "site"
     for folder in (site / "checks", site / "runs", site / "days", warehouse.home() / "spark"):
