@@ -119,7 +119,8 @@ def _print_account(done: DayRun) -> None:
     ):
         account = report.read_account(connection, done.flow_run_id, done.day)
         if account.lines or not done.error:
-            report.print_account(account, f"{outcome} in {account.seconds:.1f} s")
+            took = f" in {account.seconds:.1f} s" if account.seconds else ""
+            report.print_account(account, outcome + took)
 
 
 @command(

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from flows.run import silent, unless_away
 from loaders import ledger, warehouse
 from loaders.arguments import JSON, command
 from loaders.days import Day
-from loaders.errors import DaybookError, WarehouseError, many
+from loaders.errors import DaybookError, LockedError, WarehouseError, many
 from loaders.lock import run_lock, transaction
 from loaders.progress import Progress
 from loaders.sql import statement
@@ -112,7 +112,8 @@ def shown(progress: Callable[..., None] = silent) -> Proof:
     """Prove, and write the pages anew: the newest run's page shows the proof."""
     warehouse.wake()
     proof = prove(progress)
-    site.write_site(lineage=False)
+    with suppress(LockedError):  # another writes them, and the next run does
+        site.write_site(lineage=False)
     return proof
 
 

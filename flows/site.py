@@ -34,6 +34,7 @@ _REPLACEMENTS = [
 ]
 _DRAWN_FROM = ("models", "macros", "seeds", "dbt_project.yml")
 PATIENCE = 300.0  # seconds, for another who writes the pages
+A_DAYS_PATIENCE = 10.0  # a day holds the warehouse meanwhile, and the next one writes them
 
 
 def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
@@ -43,12 +44,13 @@ def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
     site = warehouse.home() / "site"
     site.mkdir(mode=0o700, parents=True, exist_ok=True)
     page = site / "lineage.html"
+    if lineage and (everything or _is_older(page)):
+        _write_offline(transform.document(), page)
+    if lineage and everything and COLIBRI.exists():
+        _write_columns(site / "columns.html")
     # who wrote older rows last would bring back what another has written
-    with process.only_one(site.with_name("site.lock"), PATIENCE):
-        if lineage and (everything or _is_older(page)):
-            _write_offline(transform.document(), page)
-        if lineage and everything and COLIBRI.exists():
-            _write_columns(site / "columns.html")
+    patience = PATIENCE if everything else A_DAYS_PATIENCE
+    with process.only_one(site.with_name("site.lock"), patience):
         write_pages(site, everything=everything)
     return site / "index.html"
 

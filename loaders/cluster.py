@@ -57,7 +57,8 @@ class Cluster:
         self.data, self.log = self.place / "pg", self.place / "log" / "postgres.log"
         near = socket_dir(home) == home / "run"
         self.sockets = self.place / "run" if near else socket_dir(home)
-        self._binaries = _binaries(self.place, self.user, _major(self.data))
+        self.major = _major(self.data)
+        self._binaries = _binaries(self.place, self.user, self.major)
 
     def make(self) -> None:
         """Make the folders and data that are missing, and write the configuration, so that each
@@ -97,7 +98,7 @@ class Cluster:
         builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = self.run(
             *("initdb", "-D", making, "-U", SUPERUSER, "--encoding=UTF8", "--locale=C"),
-            *(builtin if _major() > 16 else []),
+            *(builtin if self.major > 16 else []),
             *("--auth=peer", "--no-sync", "--no-instructions"),
         )
         if done.returncode != 0:
@@ -166,14 +167,15 @@ def refuse_foreign(data: Path) -> None:
         )
 
 
-def _major(data: Path | None = None) -> int:
+def _major(data: Path) -> int:
     """DAYBOOK_PG_MAJOR, else the major version that made the data, else the newest."""
-    made_by = data / "PG_VERSION" if data else None
-    known = made_by.read_text().strip() if made_by and made_by.exists() else str(max(INSTALLS))
-    text = os.environ.get("DAYBOOK_PG_MAJOR") or known
-    if text not in map(str, INSTALLS):
-        raise SettingError(f"DAYBOOK_PG_MAJOR is {text!r}: the embedded server is 16 or 18.")
-    return int(text)
+    if text := os.environ.get("DAYBOOK_PG_MAJOR"):
+        if text not in map(str, INSTALLS):
+            raise SettingError(f"DAYBOOK_PG_MAJOR is {text!r}: the embedded server is 16 or 18.")
+        return int(text)
+    version = data / "PG_VERSION"
+    made_by = version.read_text().strip() if version.exists() else ""
+    return next((major for major in INSTALLS if str(major) == made_by), max(INSTALLS))
 
 
 def _server_user(home: Path) -> pwd.struct_passwd | None:

@@ -169,7 +169,7 @@ def without_values(error: BaseException) -> str:
     # a folder's name may have bytes that can't be stored
     text = text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
     # a header that a message quotes may be a first record
-    text = re.sub(r"(is missing\.) .* (\(\d+ names?\))", r"\1 \2", text)
+    text = re.sub(r"(is missing\.) .* (\([\d,]+ names?\))", r"\1 \2", text)
     return " ".join(re.sub(r"(stands above it\.) .*", r"\1", text).splitlines())
 
 

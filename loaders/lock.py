@@ -78,7 +78,8 @@ class Lock:
         return False
 
     def close(self) -> None:
-        """Release the lock: it ends with its session, so a killed run leaves none behind."""
+        """Release the lock: it ends with its session, so a killed run leaves none behind. Waits
+        for another thread's query on it."""
         with self._one_at_a_time:
             self._conn.close()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -131,12 +133,20 @@ def private_folder(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A file to write beside `path`, which takes its place at the end of the block, or goes when
-    that fails. What a killed process left of one gives way to it."""
-    fresh = path.with_name(f".{path.name}.new")
+    """A file to write beside `path`, which takes its place and rights at the end of the block, or
+    goes when that fails. What killed processes left of theirs goes too."""
+    import psutil
+
+    path = path.resolve()  # a link stays one
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            left.unlink(missing_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        fresh.unlink(missing_ok=True)
         fresh.touch(mode, exist_ok=False)
+        if path.exists():
+            fresh.chmod(stat.S_IMODE(path.stat().st_mode))
         yield fresh
         fresh.replace(path)
     finally:

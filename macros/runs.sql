@@ -6,7 +6,7 @@
         {% for name in ['applied_batches', 'pipeline_metrics'] %}
         create table if not exists {{ schema }}.{{ name }} (like metrics.{{ name }} including all);
         {% endfor %}
-        {#- With --defer a table that this target lacks is read from another: what that has applied comes along. -#}
+        {#- With --defer a table that this target lacks is read from another: what that has applied comes along (a first build of its own deletes it). -#}
         {% for node in graph.nodes.values() if node.defer_relation and node.config.schema and node.config.materialized == 'incremental' and not adapter.get_relation(node.database, node.schema, node.alias) %}
         {% set other = adapter.quote(node.defer_relation.schema[:-(node.config.schema | length)] ~ 'metrics') %}
         delete from {{ schema }}.applied_batches where model = '{{ node.name }}';

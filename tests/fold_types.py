@@ -107,9 +107,9 @@ def _array(text: str) -> Parsed:
 
 
 def _children(text: str) -> Parsed:
-    """A JSON array of numbers and texts, or JSON null."""
+    """A JSON array of numbers, texts and nulls, or JSON null."""
     parsed = _array(text)
-    is_list = all(type(item) in (int, str, Decimal) for item in parsed[0] or [])
+    is_list = all(type(item) in (int, str, Decimal, type(None)) for item in parsed[0] or [])
     return parsed if is_list else INVALID
 
 

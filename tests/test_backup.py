@@ -183,7 +183,7 @@ def test_a_backup_that_is_ended_leaves_nothing(db, tmp_path):
         saving.terminate()
     assert saving.returncode == 1
     assert [*place.iterdir()] == []
-    (place / ".b.new").write_text("what a killed one left")
+    (place / ".b.99999999.new").write_text("what a killed one left")
     backup.backup(place / "b")
     assert [*place.iterdir()] == [place / "b"]
 

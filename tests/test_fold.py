@@ -59,8 +59,8 @@ def test_reads(kind, text, value):
     [
         ("id", "9.00101E+11|9,00101E+11|9.00101E8|1e-3|-2E+5"),
         ("id", "#N/A| #REF! |#DIV/0!|#NAME?|#NV|#WERT!"),
-        ("id", '[]|[7]| {"id": 7}|{}'),
-        ("children", '[{"id": 7}]|[true]|[[7]]|[null]|7'),
+        ("id", '[]|[7]| {"id": 7}|{}|\u00a0[7]'),
+        ("children", '[{"id": 7}]|[true]|[[7]]|7'),
         ("integer_of_any_size", "1.5|1e3|NaN"),
         ("numeric", "NaN|Infinity|.5|5.|1,5|0x10|1_000"),
         ("boolean", "yes|1|t|true "),

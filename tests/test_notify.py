@@ -191,12 +191,17 @@ def test_a_day_is_late_unless_it_succeeded_by_its_hour_and_that_is_sent_once(db,
 def test_a_day_by_hand_has_come_when_its_required_tables_are_built(world, capsys):
     world.land("2026-01-05")
     by_hand = ["late", "--by", "00:00", "--day", "2026-01-05"]
-    world.build("--select", "+silver.agents", "+silver.groups")
+    world.build("--select", "+silver.agents", "+group_memberships", "--exclude", "silver.groups")
+    world.build("--select", "+silver.transactions")
     assert cli.main(by_hand) == 1
     assert "it has not come" in capsys.readouterr().out
     world.build()
     assert cli.main(by_hand) == 1
     assert "it came at" in capsys.readouterr().out
+    world.db.execute("update metrics.pipeline_metrics set finished_at = '2026-01-06'")
+    world.db.commit()
+    world.build("--full-refresh")
+    assert cli.main(by_hand) == 0
     task_run(world.db, date(2026, 1, 5), "now", "failure")
     assert cli.main(by_hand) == 1
     assert "it has not come" in capsys.readouterr().out

@@ -126,10 +126,11 @@ def fails(_parent: Any, by_driver: bool) -> None:
 
 def free_port() -> int:
     """A free port below those that the system gives to connections, which might take it soon."""
-    while True:
+    for _ in range(100):
         with socket.socket() as one, suppress(OSError):
             one.bind(("127.0.0.1", 10_000 + secrets.randbelow(20_000)))
             return one.getsockname()[1]
+    raise OSError("no free port was found")
 
 
 def is_gone(pid: int) -> bool:

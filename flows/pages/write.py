@@ -20,7 +20,6 @@ from flows.pages.read import Row, ask
 from flows.pages.render import columns, file_of, render, time_line
 from loaders import warehouse
 from loaders.days import Day
-from loaders.process import whole
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -102,10 +101,11 @@ class _Pages:
         )
         file = self.site / page
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file) as new:
-            new.write_text(text, encoding="utf-8")
-            if changed:
-                os.utime(new, ns=(_ns(changed), _ns(changed)))
+        new = file.with_name(f".{file.name}.new")
+        new.write_text(text, encoding="utf-8")
+        if changed:
+            os.utime(new, ns=(_ns(changed), _ns(changed)))
+        new.replace(file)
 
     def write_day(self, page: str, row: Row) -> None:
         """Write the page of a day: what became of it, in all runs."""

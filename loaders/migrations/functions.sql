@@ -11,7 +11,7 @@ return case
     when landed ~ '^\s*[-+]?[0-9]+([.,][0-9]+[eE][-+]?|[eE][-+])[0-9]+\s*$' then null
     when landed ~ '^\s*#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])\s*$' then null
     when landed ~ '^\s*[-+]?[0-9]+([.]0*)?\s*$' then substring(landed from '^\s*[+]?(-?[0-9]+)')
-    when landed ~ '^\s*[[{]' and landed is json then null
+    when landed ~ '^\s*[[{]' and regexp_replace(landed, '^\s+|\s+$', '', 'g') is json then null
     when landed ~ '\S' then regexp_replace(landed, '^\s+|\s+$', '', 'g')
 end collate "C";
 

@@ -115,8 +115,10 @@ def meaning(first: Any, table: Table) -> str:
         if all(any(path[0] in first for path in column.places) for column in keys):
             places = [path[0] for column in keys for path in column.places if len(path) == 1]
             for name in places:
-                if isinstance(first.get(name), dict) and first[name]:
-                    return f"{name} is an object: declare from: {name}.{next(iter(first[name]))}"
+                inner = first.get(name)
+                for field in inner if isinstance(inner, dict) else ():
+                    if re.fullmatch(r"[$_a-z]\w{,30}", field, re.ASCII | re.IGNORECASE):
+                        return f"{name} is an object: declare from: {name}.{field}"
             return "it is there without a value: is the file another table's?"
         shown = ", ".join(list(first)[:5])
         if _COMPLAINTS & set(map(str.lower, first)):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BATCH = 10_000  # rows
 # A column over RECORD_LIMIT that is packed tighter than this is one huge value or a zip bomb.
 RATIO = 200
+# Values of a dictionary that was given up: as many bytes are gathered, in each column.
+GATHERED = 4 << 20
 
 
 def scan_parquet(file: RawFile, mapping: Mapping) -> tuple[Header, int]:
@@ -101,7 +103,7 @@ def _repaired(column: list[Any]) -> list[Any]:
     """The values, repaired for Postgres; `column` itself when none needs it. Joined texts are
     searched first, at a hundredth of the cost of searching each."""
     if all(value is None or isinstance(value, str) for value in column):
-        joined = "".join(filter(None, column))
+        joined = "".join(filter(None, set(column)))  # a few long ones may come often
         if "\0" not in joined and (joined.isascii() or not rows.UNSTORABLE.search(joined)):
             return column
     return list(map(rows.repaired, column))
@@ -131,15 +133,17 @@ def opened_parquet(file: RawFile, **options: Any) -> Iterator[ParquetFile]:
 
 
 def _check_sizes(schema: ParquetSchema, file: RawFile) -> list[str]:
-    """The dictionary-coded text columns, to be read as dictionaries; of others Arrow would keep all
-    values of a row group. UnreadableError for a column so tightly packed that it may unpack to a
-    huge value."""
+    """The dictionary-coded text columns, to be read as dictionaries. UnreadableError for a column
+    so tightly packed that it may unpack to a huge value."""
     paths = [column.path for column in schema]
     coded: set[str] = set()
-    others: set[str] = set()
+    large: set[str] = set()  # Arrow would gather all values of a row group
     for chunks in chunks_of(file, len(paths)):
         for path, chunk in zip(paths, chunks, strict=True):
             if chunk.unpacked > rows.RECORD_LIMIT and chunk.unpacked > RATIO * max(chunk.packed, 1):
                 raise too_large(file, path)
-            (coded if chunk.coded else others).add(path)
-    return sorted(coded - others)
+            if chunk.coded:
+                coded.add(path)
+            if chunk.given_up and chunk.unpacked > GATHERED:
+                large.add(path)
+    return sorted(coded - large)

@@ -21,12 +21,13 @@ _SIZES = {3: 1, 7: 8, 13: 16}  # a byte, a double, a UUID
 
 
 class Chunk(NamedTuple):
-    """A column's part of a row group: its bytes unpacked and packed, and whether it is text coded
-    by a dictionary alone: a writer gives it up when a dictionary gets too large."""
+    """A column's part of a row group: its bytes unpacked and packed, whether it is text coded by a
+    dictionary, and whether its writer gave that up, as most do when it gets too large."""
 
     unpacked: int
     packed: int
     coded: bool
+    given_up: bool
 
 
 def chunks_of(file: RawFile, width: int) -> Iterator[list[Chunk]]:
@@ -61,9 +62,8 @@ def _chunk(column: Any) -> Chunk:
         case {3: {1: int(kind), 2: [*encodings], 6: int(unpacked), 7: int(packed), **more}}:
             stated: Any = more.get(13, ())
             pages = [page[2] for page in stated if page[1] != _DICTIONARY_PAGE]
-            how = all if pages else any  # some writers say nothing of pages
-            coded = how(one in _DICTIONARY for one in pages or encodings)
-            return Chunk(unpacked, packed, kind == _BYTE_ARRAY and coded)
+            coded = kind == _BYTE_ARRAY and any(one in _DICTIONARY for one in encodings)
+            return Chunk(unpacked, packed, coded, any(one not in _DICTIONARY for one in pages))
     raise ValueError("a column is encrypted or damaged")
 
 

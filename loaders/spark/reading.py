@@ -103,7 +103,7 @@ def read_day(
                     progress(table_read["name"], len(done), len(plans))
             prepared.write(target, done, unused_files(folder, tables))
             prepared.sweep(target)
-        except ConnectionError:  # to Spark's Java process
+        except ConnectionError:  # to Spark's Java process, or of our output
             raise
         except OSError as error:
             raise tasks.unwritable(target, error) from None

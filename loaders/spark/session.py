@@ -68,7 +68,8 @@ def session(name: str) -> Iterator[Any]:
     # it warns wherever it finds pandas, which nothing here uses with Spark
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
     # Py4J logs what it also raises, with tracebacks, on a console if there is no handler
-    logging.getLogger().addHandler(logging.NullHandler())
+    if not logging.root.handlers:
+        logging.root.addHandler(logging.NullHandler())
     # the executors need this Python, to read what it pickles
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     master = os.environ.get("SPARK_MASTER") or ""
@@ -91,6 +92,8 @@ def session(name: str) -> Iterator[Any]:
         finally:
             spark.stop()
             sys.path[:] = searched  # addPyFile has this process look into the zip as well
+    except BrokenPipeError:  # of our own output
+        raise
     except (PySparkException, Py4JError, ConnectionError) as error:
         is_gone = isinstance(error, (Py4JNetworkError, ConnectionError))
         why = "its Java process ended" if is_gone else str(error).splitlines()[0]

@@ -14,7 +14,7 @@ with typed as (
             checks={
                 'amount_minor_invalid': "typed.amount_minor is not null and ((typed._record).amount_minor !~ '^[-+]?[0-9]+([.]0+)?$' or length((typed._record).amount_minor) > 1000)",
                 'exponent_invalid': 'typed.exponent not between 0 and 8',
-                'child_transaction_ids_invalid': "typed.child_transaction_ids @? 'strict $[*] ? (@.type() <> \"string\" && @.type() <> \"number\")'",
+                'child_transaction_ids_invalid': "typed.child_transaction_ids @? 'strict $[*] ? (@.type() == \"object\" || @.type() == \"array\" || @.type() == \"boolean\")'",
                 'currency_invalid': 'typed.currency not in (select iso.currency from ' ~ ref('iso_4217') ~ ' as iso)',
             },
             keep_landed="cardinality(checked._errors) > 0 or checked.currency <> 'USD' and coalesce(checked.exchange_rate, 0) <= 0",
