@@ -255,10 +255,10 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
     secret = "jane@example.com"
     headless = PlanError(
         "stg_agents: agents.csv: the key column agent_id is missing. The header as read: "
-        f"9001,{secret},Jane (3 names); declare it.\nNothing was landed."
+        f"9001,{secret},Jane (1,203 names); declare it.\nNothing was landed."
     )
     assert reasons.without_values(headless) == (
-        "stg_agents: agents.csv: the key column agent_id is missing. (3 names); declare it."
+        "stg_agents: agents.csv: the key column agent_id is missing. (1,203 names); declare it."
         " Nothing was landed."
     )
     titled = DaybookError(f"a.csv: delete what stands above it. The header as read: {secret}.")
