@@ -42,7 +42,7 @@ def backup(file: Path) -> tuple[int, int]:
     with (
         run_lock(f"daybook backup {os.getpid()}"),
         warehouse.connect(application_name="daybook backup", autocommit=True) as conn,
-        whole(file, 0o600) as part,
+        whole(file, private=True) as part,
     ):
         warehouse.check_ready(conn)
         try:

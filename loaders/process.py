@@ -12,7 +12,6 @@ import signal
 import socket
 import stat
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -132,9 +131,10 @@ def private_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A file to write beside `path`, which takes its place and rights at the end of the block, or
-    goes when that fails. What killed processes left of theirs goes too."""
+def whole(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """A file to write beside `path`, which takes its place at the end of the block, or goes when
+    that fails. It gets that file's rights, or is its owner's alone. What killed processes left of
+    theirs goes too."""
     import psutil
 
     path = path.resolve()  # a link stays one
@@ -144,8 +144,8 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
             left.unlink(missing_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        fresh.touch(mode, exist_ok=False)
-        if path.exists():
+        fresh.touch(0o600 if private else 0o666, exist_ok=False)
+        if path.exists() and not private:
             fresh.chmod(stat.S_IMODE(path.stat().st_mode))
         yield fresh
         fresh.replace(path)
@@ -155,10 +155,8 @@ def whole(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, whole or not at all."""
-    descriptor, fresh = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    Path(fresh).replace(path)
+    with whole(path, private=True) as fresh:
+        fresh.write_text(text)
 
 
 def set_aside(log: Path) -> None:
