@@ -1,6 +1,9 @@
-{% macro refuse_empty() -%}
+{% macro refuse_options() -%}
     {%- if execute and flags.EMPTY -%}
         {{ exceptions.raise_compiler_error('--empty would put empty views before the readers of ' ~ target.name ~ ': to see whether the SQL holds, use dbt compile, or dbt build without it and with --target dev.') }}
+    {%- endif -%}
+    {%- if execute and invocation_args_dict.favor_state -%}
+        {{ exceptions.raise_compiler_error('--favor-state would read tables of another target of which this one has applied other days: --defer alone reads those that this target lacks.') }}
     {%- endif -%}
 {%- endmacro %}
 

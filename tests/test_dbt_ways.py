@@ -314,6 +314,8 @@ def test_what_is_modified_builds_on_what_another_target_has(
     )
     chosen = [table.split(".")[1] for table in tables]
     assert by_hand("run", "--select", *chosen, *deferred, target_path="dev").success
+    refused = by_hand("run", "--select", *chosen, "--favor-state", *deferred, target_path="dev")
+    assert "--favor-state would read" in str(refused.exception)
     mine = seen(two_days.db, tuple(f"mine_{table}" for table in tables))
     assert [*mine.values()] == [before[table] for table in tables]
     assert seen(two_days.db) == before

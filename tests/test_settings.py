@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_an_overlay_that_cannot_be_read_is_told_with_what_named_it(
 def test_an_empty_one_is_as_if_it_were_not_there(monkeypatch):
     for name in ("DAYBOOK_PG_MAJOR", "DAYBOOK_KEEP_DAYS", "DAYBOOK_DBT_RUNNER", "DAYBOOK_SOURCES"):
         monkeypatch.setenv(name, "")
-    assert cluster._major() == 18
+    assert cluster._major(Path()) == 18
     assert retention.keep_days() is None
     assert Options(DAY).checked().sources is None
 
