@@ -15,7 +15,6 @@ from flows.pages.write import write_pages
 from loaders import process, warehouse
 from loaders.arguments import command
 from loaders.errors import DaybookError
-from loaders.process import whole
 from loaders.sources import PROJECT
 
 COLIBRI = PROJECT / ".venv" / "tools" / "bin" / "colibri"  # where `make tools` has put it
@@ -86,7 +85,7 @@ def _write_offline(built: Path, page: Path) -> None:
         raise DaybookError(f"{built} is not a page that is known to be built.")
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
-    with whole(page) as new:
+    with process.whole(page) as new:
         new.write_text(text, encoding="utf-8")
 
 
