@@ -138,9 +138,7 @@ class Eraser:
         own = [table for table in tables if relation == f"silver.{table.entity}"]
         named = _named(columns, *(own or tables))
         agents = {name: kind for name, kind in named.items() if kind == "agent"}
-        if relation == "intermediate.int_spend_monthly":
-            self.run(relation, statement("forget_spend").format(_names_forgotten(named)))
-        elif agents and (not own or any(map(_is_of_person, own))):
+        if agents and (not own or any(map(_is_of_person, own))):
             self.run(relation, f"delete from {relation} where {_names_forgotten(agents)}")
         else:
             for table in own or tables:

@@ -1,6 +1,7 @@
 {% macro get_incremental_by_batch_sql(arg_dict) -%}
     {#- Records by batch: what a pending batch brings takes the place of all that its table and day
-        said before, and what held records of other days come to is written anew with it. -#}
+        said before, and what held records of other days come to is written anew with it. A model of
+        `records` says itself what its select takes the place of. -#}
     {%- set meta, work = model.config.meta or {}, plan() -%}
     {%- if not meta.tables -%}
         {{ exceptions.raise_compiler_error("the strategy by_batch needs config(meta={'tables': [the landed tables that " ~ model.name ~ " takes in]})") }}

@@ -20,8 +20,7 @@ MONTHS = """
 """
 # The same, added up from the view of all transactions.
 WHOLE = """
-    select month, application, coalesce(user_id, '') as user_id,
-        coalesce(user_name, '') as user_name,
+    select month, application, user_id, user_name,
         sum(usd) as usd,
         count(*) filter (where counts) as transactions
     from intermediate.int_spend

@@ -6,15 +6,15 @@
     config(
         materialized='incremental',
         full_refresh=false,
-        incremental_strategy='upsert',
-        unique_key=['month', 'application', 'user_id', 'user_name'],
+        incremental_strategy='by_batch',
         tags=['marts', 'transactions'],
+        indexes=[{'columns': ['month']}],
         meta={'tables': ['stg_transactions'], 'records': 'int_transactions_named'},
     )
 }}
 
--- the catalogue of applications, as a number
-{% set catalogue = "coalesce((select hashtextextended(max(state.catalogue), 0) from " ~ source('ledger', 'match_state') ~ " as state), 0)" %}
+-- the catalogue of applications, as a number; where this model changes, so does the seed
+{% set catalogue = "coalesce((select hashtextextended(max(state.catalogue), 1) from " ~ source('ledger', 'match_state') ~ " as state), 0)" %}
 
 {% set work = plan(mark=catalogue) %}
 
@@ -22,33 +22,36 @@
 -- wherever another record of one put it, of authorizations that name one, and with a name that is
 -- looked up anew
 {% set changed_months %}
-    select month::text from {{ this }} where not is_looked_up
-    union
-    select month::text from {{ this }} where {{ mark_changed(catalogue) }}
-    union
-    select date_trunc('month', occurred_time at time zone 'UTC')::date::text from {{ ref('int_transactions_records') }}
-    where _day = any({{ work.days }}) and occurred_time is not null
-    union
-    select date_trunc('month', versions.occurred_time at time zone 'UTC')::date::text
-    from {{ ref('int_transactions_records') }} as pending
-    inner join {{ ref('int_transactions_records') }} as versions
-        on pending.transaction_id = versions.transaction_id and versions._outcome <> 'quarantined'
-    where pending._day = any({{ work.days }})
-        {%- if not work.has_later %}
-        -- what is inserted on the newest days has no other
-        and pending._outcome <> 'inserted'
-        {%- endif %}
-    union
-    select named.month::text
-    from {{ ref('int_transactions_records') }} as pending
-    inner join {{ ref('int_transactions_named') }} as named on pending.transaction_id = named.transaction_id
-    where pending._day = any({{ work.days }})
+    select months.month::text
+    from (
+        select month from {{ this }} where not is_looked_up
+        union
+        select month from {{ this }} where {{ mark_changed(catalogue) }}
+        union
+        select date_trunc('month', occurred_time at time zone 'UTC')::date from {{ ref('int_transactions_records') }}
+        where _day = any({{ work.days }}) and occurred_time is not null
+        union
+        select date_trunc('month', versions.occurred_time at time zone 'UTC')::date
+        from {{ ref('int_transactions_records') }} as pending
+        inner join {{ ref('int_transactions_records') }} as versions
+            on pending.transaction_id = versions.transaction_id and versions._outcome <> 'quarantined'
+        where pending._day = any({{ work.days }})
+            {%- if not work.has_later %}
+            -- what is inserted on the newest days has no other
+            and pending._outcome <> 'inserted'
+            {%- endif %}
+        union
+        select named.month
+        from {{ ref('int_transactions_records') }} as pending
+        inner join {{ ref('int_transactions_named') }} as named on pending.transaction_id = named.transaction_id
+        where pending._day = any({{ work.days }})
+    ) as months
 {% endset %}
 
 -- a batch that is gone does not say which months it spoke of: then it is all of them
 {% set is_all = not execute or work.whole or work.gone | length > work.again | length %}
 {% set months = [] if is_all else run_query(changed_months).columns[0].values() | sort %}
-{% do work.update({'covered': 'true' if is_all else "held.month = any(" ~ array_of(months, 'date') ~ ")"}) %}
+{% do work.update({'is_replaced': 'true' if is_all else "held.month = any(" ~ array_of(months, 'date') ~ ")", 'has_later': false}) %}
 
 with spend as (
 
@@ -64,10 +67,8 @@ with spend as (
 select
     month,
     application,
-    -- '' for a transaction without: a key
-    coalesce(user_id, '') as user_id,
-    -- a longer one is nobody's (loaders.match never looks for it), and no index would hold it
-    case when length(user_name) <= 400 then user_name else '' end as user_name,
+    user_id,
+    user_name,
     sum(usd) as usd,
     count(*) filter (where counts) as transactions,
     -- a name that nobody has looked up yet may get its application later

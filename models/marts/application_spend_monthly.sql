@@ -18,7 +18,6 @@ select
     month,
     sum(usd) as usd,
     sum(transactions)::bigint as transactions,
-    -- in the order of the index: no sort of all history
-    count(distinct user_id) filter (where user_id <> '') as users
+    count(distinct user_id) as users
 from spend
 group by application, month
