@@ -28,7 +28,8 @@ READ = 4 << 20  # bytes of a request: each costs a round trip
 AT_ONCE = 16  # requests
 REFUSED = (
     *("INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "INVALID_CLIENT_TOKEN_ID"),
-    *("ACCESS_DENIED", "UNRECOGNIZED_CLIENT"),
+    *("ACCESS_DENIED", "UNRECOGNIZED_CLIENT", "401", "403"),
+    *("400", "301"),  # to a HEAD, with nothing more: a token that has expired, or another region
 )
 UNREACHABLE = "NETWORK_CONNECTION"
 Version = tuple[int, int, str | None]  # bytes, mtime_ns (0 in S3) and ETag (None on disk)
@@ -36,8 +37,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ENDPOINT = re.compile(
     r"(?:(https?)://)?((?:[^\s/@]*@)?(?:\[\S+\]|[^\s:/]*)(?::[0-9]+)?(?:/\S*)?)", re.IGNORECASE
 )
-_CODE = re.compile(r"AWS Error ([A-Z_]+)")
-_STATUS = re.compile(r"HTTP status(?: code)?:? (\d{3})")
+# The SDK's name or number of an error; where it has neither, the HTTP status.
+_CODE = re.compile(r"AWS Error (?:UNKNOWN \(HTTP status |\[code )?(\w+)")
 
 
 @dataclass(frozen=True, order=True)
@@ -144,22 +145,24 @@ def _version(path: S3Path) -> Version:
 
 def error_of(path: object, error: Exception) -> DaybookError:
     """`error` as a message that says what to do, without the server's text."""
-    code, status = _code(error), _STATUS.search(str(error))
+    code = _code(error)
     if code == "NO_SUCH_BUCKET":
         return DaybookError(f"{path}: there is no such bucket.")
     if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND") or isinstance(error, FileNotFoundError):
         return DaybookError(f"{path}: it is no longer there.")
-    if code in REFUSED or (status and status[1] in ("401", "403")):
+    if code == "416":  # a range beyond its end
+        return DaybookError(f"{path}: it changed while it was read; land the day again.")
+    if code in REFUSED:
         return DaybookError(
-            f"{path}: the credentials were refused ({code or 'ACCESS_DENIED'}). Look at "
-            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and what they may read."
+            f"{path}: the credentials were refused, or the region ({code}). Look at AWS_ACCESS_KEY_ID,"
+            " AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and what they may read."
         )
     if code in ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT"):
         return DaybookError(f"{path}: the server is too busy, asked {TRIES} times ({code}).")
     if code == UNREACHABLE:
         where = next(filter(None, map(os.environ.get, ENDPOINTS)), "AWS")
         return DaybookError(f"{path}: {where.rpartition('@')[2]} can't be reached.")
-    return DaybookError(f"{path}: S3 failed ({code or (status and status[1]) or 'no code'}).")
+    return DaybookError(f"{path}: S3 failed ({code or 'no code'}).")
 
 
 def _code(error: Exception) -> str:

@@ -25,13 +25,14 @@ SLOW_DOWN = (
 
 
 class Door(ThreadingHTTPServer):
-    """Hands requests on to `port`. `before(method, path)` may do something, or refuse with 503."""
+    """Hands requests on to `port`. `before(method, path)` may do something, or give the status to
+    refuse with."""
 
     daemon_threads = True
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.before: Callable[[str, str], bool] = lambda _method, _path: False
+        self.before: Callable[[str, str], int] = lambda _method, _path: 0
         self.seen: list[tuple[str, str]] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -47,8 +48,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         body = self._body()
         self.server.seen.append((self.command, self.path))
-        if self.server.before(self.command, self.path):
-            self._answer(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
+        if status := self.server.before(self.command, self.path):
+            self._answer(status, {"Content-Type": "application/xml"}, SLOW_DOWN)
             return
         onward = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
         asked = {k: v for k, v in self.headers.items() if k.lower() != "transfer-encoding"}
@@ -116,7 +117,7 @@ def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
 
 def reset(door: Door, *, checks_credentials: bool = False) -> None:
     """Nothing in it, nothing misbehaving. With `checks_credentials` it knows nobody's."""
-    door.before = lambda _method, _path: False
+    door.before = lambda _method, _path: 0
     door.seen.clear()
     free = b"0" if checks_credentials else b"1000000000"
     for path, body in (("reset", b""), ("reset-auth", free)):

@@ -152,10 +152,10 @@ def test_a_large_file_comes_in_pieces_and_gzip_is_opened(door, tmp_path):
 
 def test_a_throttled_server_is_asked_again(door):
     put(door, **{"day1/groups.json": '[{"id": 1}]'})
-    refusals = iter([True, True, False, True])
-    door.before = lambda _method, _path: next(refusals, False)
+    refusals = iter([503, 503, 0, 503])
+    door.before = lambda _method, _path: next(refusals, 0)
     (file,) = entity_files(day_folder(DATA, DAY), GROUPS) or []
-    refusals = iter([True, True])
+    refusals = iter([503, 503])
     with opened(file) as stream:
         assert stream.read() == b'[{"id": 1}]'
     assert next(refusals, None) is None
@@ -201,6 +201,22 @@ def test_wrong_credentials_are_refused_and_never_shown(door, capfd, monkeypatch)
     assert "of-a-test" not in shown
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, r"credentials were refused, or the region \(400\).*AWS_SESSION_TOKEN, AWS_REGION"),
+        (301, r"credentials were refused, or the region \(301\)"),
+        (416, "it changed while it was read"),  # it is shorter now than the range that was asked for
+        (405, r"S3 failed \(405\)"),
+    ],
+)
+def test_an_error_of_which_only_the_status_is_known_is_told_by_it(door, status, message):
+    put(door, **{"day1/groups.json": "[]"})
+    door.before = lambda _method, path: status if path.endswith(".json") else 0
+    with pytest.raises(DaybookError, match=message):
+        paths()
+
+
 def test_an_empty_setting_is_as_good_as_none(door, monkeypatch):
     """As compose hands them over."""
     put(door, **{"day1/groups.json": "[]"})
@@ -230,8 +246,8 @@ def test_a_server_that_never_answers_is_given_up(door, monkeypatch):
 
 def test_a_busy_server_is_waited_for_from_the_first_request_on(door):
     put(door, **{"day1/groups.json": "[]"})
-    refusals = iter([True] * s3.NO_ANSWER[0])
-    door.before = lambda _method, _path: next(refusals, False)
+    refusals = iter([503] * s3.NO_ANSWER[0])
+    door.before = lambda _method, _path: next(refusals, 0)
     assert paths() == ["groups.json"]
 
 
