@@ -259,12 +259,17 @@ KILLED = """
 import os, signal
 from loaders.spark.session import session
 with session("a test") as spark:
-    os.kill(spark._gateway.proc.pid, signal.SIGKILL)
-    spark.parallelize([1], 1).collect()
+    java = spark._gateway.proc.pid
+    spark.parallelize([1], 1).map(lambda _: os.kill({}, signal.SIGKILL)).collect()
 """
 
 
 def test_a_killed_java_process_is_told_in_a_sentence():
-    told = run_python("-c", KILLED).stderr
+    told = run_python("-c", KILLED.format("java")).stderr
     assert told.splitlines()[-1].endswith("Spark failed on local[2]: its Java process ended")
     assert "ERROR" not in told
+
+
+def test_a_killed_python_process_of_sparks_is_told_as_such():
+    told = run_python("-c", KILLED.format("os.getpid()")).stderr.splitlines()[-1]
+    assert "Spark failed on local[2]: " in told and "Python worker exited unexpectedly" in told

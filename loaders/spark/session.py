@@ -96,5 +96,7 @@ def session(name: str) -> Iterator[Any]:
         raise
     except (PySparkException, Py4JError, ConnectionError) as error:
         is_gone = isinstance(error, (Py4JNetworkError, ConnectionError))
-        why = "its Java process ended" if is_gone else str(error).splitlines()[0]
+        # Py4J's first line names what it called, and the second begins with a colon
+        said = re.sub(r"\A.*\n: ", "", str(error)).splitlines()
+        why = "its Java process ended" if is_gone else said[0]
         raise DaybookError(f"Spark failed on {master}: {why}") from error
