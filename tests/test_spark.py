@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from loaders import slices
+from loaders import prepared, slices
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, UsageError
 from loaders.landing import land_day, land_table
@@ -187,6 +187,17 @@ def test_only_the_files_of_the_newest_reading_stay(tmp_path):
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(DaybookError, match="it is no longer there"):
         land_day(tmp_path / "out", DAY)
+
+
+def test_a_reading_that_another_one_has_swept_away_fails_and_leaves_the_other(tmp_path):
+    def other(_table: str, done: int, total: int) -> None:
+        if done == total:
+            prepared.write(tmp_path / DAY.text, [], {})
+            prepared.sweep(tmp_path / DAY.text)
+
+    with pytest.raises(DaybookError, match="it is no longer there"):
+        reading.read_day(SAMPLE, DAY, tmp_path, progress=other)
+    assert list(prepared.read(tmp_path / DAY.text, [])) == []  # its manifest is there
 
 
 def test_an_out_that_cannot_be_written_is_named(tmp_path):

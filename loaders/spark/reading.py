@@ -16,7 +16,7 @@ from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, unused_files
 from loaders.plan import Plan, plan_tables
-from loaders.raw_file import Place, RawFile, check_unchanged
+from loaders.raw_file import Place, RawFile, check_unchanged, versions
 from loaders.readers.formats import scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Observed, UnreadableError
@@ -101,6 +101,9 @@ def read_day(
                 for table_read in pool.map(partial(_read, spark, target), plans):
                     done.append(table_read)
                     progress(table_read["name"], len(done), len(plans))
+            # another reading of the day, which ended meanwhile, may have swept them away
+            parts = [part + prepared.ROWS for table in done for part in table["parts"]]
+            versions([target / part for part in parts])
             prepared.write(target, done, unused_files(folder, tables))
             prepared.sweep(target)
         except ConnectionError:  # to Spark's Java process, or of our output
