@@ -154,8 +154,9 @@ def error_of(path: object, error: Exception) -> DaybookError:
         return DaybookError(f"{path}: it changed while it was read; land the day again.")
     if code in REFUSED:
         return DaybookError(
-            f"{path}: the credentials were refused, or the region ({code}). Look at AWS_ACCESS_KEY_ID,"
-            " AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and what they may read."
+            f"{path}: the credentials were refused, or the region ({code}). Look at "
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and what they "
+            "may read."
         )
     if code in ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT"):
         return DaybookError(f"{path}: the server is too busy, asked {TRIES} times ({code}).")
