@@ -228,7 +228,7 @@ def _remember(conn: Connection, agent: str, built: dict[str, set[str]]) -> bool:
             query = f"""
                 select distinct names.* from {relation}
                 cross join lateral (values {", ".join(naming)}) as names (_kind, _value)
-                where ({where}) and _value ~ '\\S'
+                where ({where}) and bronze.bare(_value) is not null
             """
             known.update(conn.execute(query.encode(), {"agent": [agent], "user": users}).fetchall())
     [(was_known,)] = conn.execute("select bronze.is_forgotten('agent', %s)", [agent]).fetchall()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loaders import ledger
-from loaders.catalogue import Match, match_merchants, nearest, read_catalogue
+from loaders.catalogue import Match, match_merchants, nearest, read_catalogue, spelling
 from loaders.days import Day
 from loaders.lock import Lock, transaction
 from loaders.names import person_key
@@ -27,7 +27,8 @@ LONGEST_NAME = 400  # characters; longer ones are no names, and no index would h
 # and the table of matches with its columns.
 MERCHANTS = {
     "landed": "raw_merchant_name, merchant_name",
-    "value": "case when raw_merchant_name ~ '\\S' then raw_merchant_name else merchant_name end",
+    "value": "case when bronze.bare(raw_merchant_name) is null then merchant_name"
+    " else raw_merchant_name end",
     "table": "merchant_matches",
     "name": "raw_name",
     "match": "application",
@@ -72,11 +73,10 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
         )
         new = len(merchants), len(users)
         if state and state[0] != catalogue.hash:
-            seeds = {
-                "applications": sorted(catalogue.applications),
-                "overridden": sorted(catalogue.overrides),
-            }
-            merchants += _column(conn, statement("merchants_again"), seeds)
+            seeds = {"applications": sorted(catalogue.applications)}
+            kept = conn.execute(statement("merchants_again").encode(), seeds).fetchall()
+            decided = catalogue.overrides
+            merchants += [name for name, is_open in kept if is_open or spelling(name) in decided]
         lists = conn.execute(statement("newest_lists").encode()).fetchall()
         lists_mark = ", ".join(f"{table} {batch}" for table, _, batch in lists)
         if state and state[1] != lists_mark:

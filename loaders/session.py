@@ -31,11 +31,13 @@ TIMEOUTS = {
     "lock_timeout": "60s",
     "idle_in_transaction_session_timeout": "10min",
 }
-NO_TIMEOUTS = dict.fromkeys([*TIMEOUTS, "idle_session_timeout"], "0")
+NO_TIMEOUTS = dict.fromkeys(TIMEOUTS, "0")
 # By tcp_ and the connection's check, any server soon ends the session, and its locks, of a client
-# that has vanished. By the others SQL and texts of values mean the same on every server.
+# that has vanished, and none that waits for another. By the others SQL and texts of values mean the
+# same on every server.
 SESSION = {
     "TimeZone": "UTC",
+    "idle_session_timeout": "0",
     "client_connection_check_interval": "500ms",
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
@@ -243,10 +245,18 @@ def _shake_hands(conninfo: dict[str, Any]) -> Connection:
     raise WarehouseError(message) from None
 
 
+def refuse_older(conn: Connection) -> None:
+    """WarehouseError for a server that is older than what the statements need."""
+    if conn.info.server_version < 160000:
+        version = conn.info.parameter_status("server_version")
+        raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {version}.")
+
+
 def _take_role(conn: Connection, role: str, instead: str = "") -> None:
     """Set the session's role; WarehouseError for a server that can't do a run's work."""
     from psycopg.rows import tuple_row
 
+    refuse_older(conn)
     cursor = conn.cursor(row_factory=tuple_row)
     needed = [POOLER, role, instead, STRANGER, role]
     [(problem, _)] = cursor.execute(statement("take_role").encode(), needed)

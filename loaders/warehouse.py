@@ -22,7 +22,7 @@ __all__ = ["LOADER", "TRANSFORMER", "connect", "home", "is_embedded", "pgoptions
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 # Run whole by each migrate: functions, and who may do what. The warehouse keeps the version.
 RUN_WHOLE = ("functions.sql", "roles.sql")
-RUN_WHOLE_VERSION = 2  # raise it when they change
+RUN_WHOLE_VERSION = 3  # raise it when they change
 FIRST_REVISION = "0103"  # the oldest of this edition
 MIGRATE = "run daybook warehouse migrate"
 MIGRATION_LOCK = 0x6461_796D  # "daym": two migrations of one database wait for each other
@@ -95,9 +95,7 @@ def migrate() -> list[str]:
             conn.add_notice_handler(
                 lambda d: notes.append(str(d.message_primary)) if d.severity == "WARNING" else None
             )
-            if conn.info.server_version < 160000:
-                version = conn.info.parameter_status("server_version")
-                raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {version}.")
+            session.refuse_older(conn)
             if (encoding := conn.info.parameter_status("server_encoding")) != "UTF8":
                 raise WarehouseError(
                     f"{where()} can't hold every name: its encoding is {encoding}. Make another:"

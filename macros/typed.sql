@@ -32,7 +32,7 @@
                         {%- set landed = '(typed._record).' ~ name %}
                         {%- if type != 'text' %}
                         case
-                            when typed.{{ name }} is null and {{ landed }} ~ '\S'{% if type == 'jsonb' %} and btrim({{ landed }}) <> 'null'{% endif %} then '{{ name }}_invalid'
+                            when typed.{{ name }} is null and {{ has_text(landed) }}{% if type == 'jsonb' %} and btrim({{ landed }}) <> 'null'{% endif %} then '{{ name }}_invalid'
                             {%- if name in arrays %}
                             when jsonb_typeof(typed.{{ name }}) <> 'array' then '{{ name }}_invalid'
                             {%- endif %}

@@ -84,5 +84,5 @@
 
 {% macro has_text(column) -%}
     {#- Most values begin with a printable ASCII character: told without a regular expression. -#}
-    ({{ column }} collate "C" between '!' and '~' or {{ column }} ~ '\S')
+    ({{ column }} collate "C" between '!' and '~' or bronze.bare({{ column }}) is not null)
 {%- endmacro %}

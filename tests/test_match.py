@@ -276,14 +276,14 @@ def test_the_rows_are_counted_where_they_are_written(db, land, seeds):
 
 
 def test_an_override_beats_what_was_matched_before_and_can_be_taken_back(db, land, seeds):
-    land(DAY1, "stg_transactions", [spent("Widgetry"), spent("Plum")])
+    land(DAY1, "stg_transactions", [spent("Wİdgetry"), spent("Plum")])
     match.match_names(DAY1, flow_run_id="r1")
-    seeds(overridden="WIDGETRY,\nplum,Pear\n")
+    seeds(overridden="WİDGETRY,\nplum,Pear\n")
     match.match_names(DAY2, flow_run_id="r2")
-    assert merchants_matched(db) == {"Widgetry": (None, "override"), "Plum": ("Pear", "override")}
+    assert merchants_matched(db) == {"Wİdgetry": (None, "override"), "Plum": ("Pear", "override")}
     seeds()
     match.match_names(DAY2, flow_run_id="r3")
-    assert merchants_matched(db) == {"Widgetry": ("Widgetry", "exact"), "Plum": (None, "none")}
+    assert merchants_matched(db) == {"Wİdgetry": ("Widgetry", "exact"), "Plum": (None, "none")}
 
 
 def test_a_grown_catalogue_is_asked_about_unmatched_names_only(db, land, seeds):

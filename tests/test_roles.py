@@ -137,6 +137,7 @@ def test_what_a_login_makes_by_hand_the_readers_of_its_schema_may_read(as_login)
         ("extra_float_digits = -5", "1"),
         ("IntervalStyle = iso_8601", "postgres"),
         ("bytea_output = escape", "hex"),
+        ("idle_session_timeout = '5s'", "0"),
     ],
 )
 def test_what_a_server_sets_for_others_does_not_reach_a_run(db, monkeypatch, setting, wanted):
@@ -164,6 +165,12 @@ def test_a_login_that_works_as_one_role_by_itself_lands_as_the_other(as_login, d
 def test_a_server_that_is_read_only_is_refused_in_one_sentence(db):
     db.execute("alter database daybook set default_transaction_read_only = on")
     with pytest.raises(WarehouseError, match="sessions are read only"):
+        wh.connect(role=wh.LOADER)
+
+
+def test_a_server_that_is_too_old_says_so_to_a_run(db, monkeypatch):
+    monkeypatch.setattr(psycopg.ConnectionInfo, "server_version", 150018)
+    with pytest.raises(WarehouseError, match="PostgreSQL 16 to 18 are supported"):
         wh.connect(role=wh.LOADER)
 
 

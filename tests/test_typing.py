@@ -16,7 +16,7 @@ pytestmark = pytest.mark.builds("transactions")
 
 
 def test_only_whitespace_is_no_text(world):
-    first = [chr(code) for code in (*range(1, 128), 0xE9, 0x3000, 0x1F600)]
+    first = [chr(code) for code in (*range(1, 128), 0x85, 0xA0, 0xE9, 0x2007, 0x3000, 0x1F600)]
     names = [character + end for character in first for end in ("", "x", " ")]
     world.day(
         "day1",
@@ -24,7 +24,7 @@ def test_only_whitespace_is_no_text(world):
             transaction(f"t{number:03}", user_name=name) for number, name in enumerate(names)
         ],
     )
-    blank = re.compile(r"[\t-\r \u3000]*")
+    blank = re.compile(r"[\t-\r \x85\xa0\u2007\u3000]*")
     assert [row["user_name"] for row in world.rows("transactions", "user_name")] == [
         None if blank.fullmatch(name) else name for name in names
     ]

@@ -1,3 +1,13 @@
+-- Without the blanks around it, Unicode's too; null where nothing else is there. What \s takes for one
+-- hangs on the database's locale, and each server has another.
+create or replace function bronze.bare(landed text) returns text
+language sql immutable parallel safe
+return nullif(btrim(
+    landed,
+    U&'\0009\000A\000B\000C\000D\0020\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007'
+    '\2008\2009\200A\2028\2029\202F\205F\3000'
+), '');
+
 -- An id is text, so that any vendor's fit: without outer blanks, a whole number without a sign + and
 -- without .0. 9.00101E+11 (or 9,00101E+11, and Java's 9.00101E11) is what a float left of one, #N/A or
 -- #WERT! what a spreadsheet has for none, and no index holds 2,700 bytes, which can be two ids. A
@@ -8,11 +18,12 @@ language sql immutable parallel safe
 return case
     when octet_length(landed) > 1000 then null
     when landed ~ '^([0-9]+|[A-Za-z][!-~]*)$' then landed
-    when landed ~ '^\s*[-+]?[0-9]+([.,][0-9]+[eE][-+]?|[eE][-+])[0-9]+\s*$' then null
-    when landed ~ '^\s*#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])\s*$' then null
-    when landed ~ '^\s*[-+]?[0-9]+([.]0*)?\s*$' then substring(landed from '^\s*[+]?(-?[0-9]+)')
-    when landed ~ '^\s*[[{]' and regexp_replace(landed, '^\s+|\s+$', '', 'g') is json then null
-    when landed ~ '\S' then regexp_replace(landed, '^\s+|\s+$', '', 'g')
+    when bronze.bare(landed) ~ '^[-+]?[0-9]+([.,][0-9]+[eE][-+]?|[eE][-+])[0-9]+$' then null
+    when bronze.bare(landed) ~ '^#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])$' then null
+    when bronze.bare(landed) ~ '^[-+]?[0-9]+([.]0*)?$'
+        then substring(bronze.bare(landed) from '^[+]?(-?[0-9]+)')
+    when bronze.bare(landed) ~ '^[[{]' and bronze.bare(landed) is json then null
+    else bronze.bare(landed)
 end collate "C";
 
 -- How deep a text's lists and objects stand in each other: what is in its strings does not count.
@@ -44,7 +55,8 @@ return exists (
     select from (
         select regexp_split_to_table(told, '[][,;|\t\n\r"{}:]+') as part
         union all
-        select regexp_split_to_table(told, '[^[:alnum:]_@+-]+')
+        -- at all but letters, digits and _@+-, whatever the locale takes for a letter
+        select regexp_split_to_table(told, '[\u0001-*,./:-?[-^`{-\u00bf\u2000-\u206f\u3000-\u303f]+')
         union all
         select regexp_split_to_table(told, '[,;\t\n\r]+')
         union all

@@ -111,7 +111,7 @@ begin
     end if;
 exception
     when insufficient_privilege then
-        raise warning 'roles daybook_loader, daybook_transformer and daybook_reader were not set up: %',
-            sqlerrm;
+        raise warning 'roles daybook_loader, daybook_transformer and daybook_reader were not set up: %:'
+            ' a superuser makes them and grants them to %, then migrate again', sqlerrm, current_user;
 end
 $roles$;

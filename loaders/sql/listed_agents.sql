@@ -7,4 +7,4 @@ from (
     select bronze.id_text(agent_id), name from bronze.stg_agent_details
     where _day = %(stg_agent_details)s
 ) as listed
-where name ~ '\S' and agent_id is not null
+where bronze.bare(name) is not null and agent_id is not null

@@ -11,6 +11,6 @@ names as (
 
 select value from names
 where
-    value ~ '\S' and length(value) <= %(longest)s
+    bronze.bare(value) is not null and length(value) <= %(longest)s
     and not exists (select from bronze.{table} as known where known.{name} = value)
 order by value

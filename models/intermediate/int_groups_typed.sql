@@ -28,7 +28,7 @@ select
     created_at,
     updated_at,
     _member_ids,
-    _member_ids is null and agent_ids_text ~ '\S' and btrim(agent_ids_text) <> 'null' as _list_is_malformed,
+    _member_ids is null and {{ has_text('agent_ids_text') }} and btrim(agent_ids_text) <> 'null' as _list_is_malformed,
     array_remove(_errors, 'agent_ids_invalid') as _errors,
     _landed,
     _extra,
