@@ -20,7 +20,7 @@ from flows.cli import COMMANDS, completion, main
 from flows.day import supervised
 from flows.run import Stop
 from loaders.days import parse_day
-from loaders.errors import UNREAD, guarded
+from loaders.errors import UNREAD, check_interrupted, guarded
 from loaders.session import environment
 from loaders.sources import PROJECT
 from tests.watching import run_command, run_python
@@ -88,13 +88,18 @@ def test_a_fault_of_ours_is_a_sentence_that_names_its_place(capsys):
     assert capsys.readouterr().err.startswith("Traceback")
 
 
-def test_an_interrupt_that_a_library_swallowed_ends_the_command_all_the_same(capsys):
-    def work():
+def test_an_interrupt_that_a_library_swallowed_ends_the_command_and_is_told_once(capsys):
+    def work() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
-    assert guarded(work) == 1
-    assert capsys.readouterr().err == "error: interrupted\n"
+    def work_before_a_day() -> int:
+        work()
+        return guarded(check_interrupted)
+
+    for command in (work, lambda: guarded(work), work_before_a_day):
+        assert guarded(command) == 1
+        assert capsys.readouterr().err == "error: interrupted\n"
 
 
 def test_a_signal_that_the_shell_ignores_ends_no_day():
