@@ -16,9 +16,10 @@ class Column:
     `places`: the names or paths that are tried in order, or, with `join`, are joined. `shared`:
     another column may have the same places. `values`: theirs → ours. `formats`: strptime's, for a
     date or a time; `timezone`: of those without an offset. `separator`: between the parts of a list
-    that is text. `scale`: by how many places a number's point moves to the right. `pii`: `agent`
-    or `user` when it names one, `personal` when it tells something else of a person. `hash`: it
-    lands hashed. `switches_off`: a record with this value switches off the thing that it names.
+    that is text. `scale`: by how many places a number's point moves to the right. `negate`: its
+    sign turns. `file_name`: that of the file stands in for a missing value. `pii`: `agent` or
+    `user` when it names one, `personal` when it tells something else of a person. `hash`: it lands
+    hashed. `switches_off`: a record with this value switches off the thing that it names.
     """
 
     name: str
@@ -30,11 +31,18 @@ class Column:
     shared: bool = False
     join: bool = False
     scale: int = 0
+    negate: bool = False
+    file_name: bool = False
     separator: str = ""
     timezone: str = ""
     pii: str = ""
     hash: bool = False
     switches_off: str = ""
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether a record without a value gets one all the same."""
+        return self.file_name or self.default is not None
 
     @property
     def json_path(self) -> FieldPath:
@@ -65,6 +73,12 @@ class Table:
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def key_in_files(self) -> tuple[str, ...]:
+        """The columns of the key that files have to bring; all where something stands in for each."""
+        stand_ins = {column.name for column in self.columns if column.has_stand_in}
+        return tuple(name for name in self.key if name not in stand_ins) or self.key
 
     @property
     def hashes(self) -> bool:

@@ -97,6 +97,7 @@ def _formats(value: Any) -> tuple[str, ...]:
 
 
 FORMAT = "format is written as in '%d.%m.%Y %H:%M', or '%s', '%Q' (seconds, ms from 1970)"
+FLAGS = ("shared", "join", "negate", "file_name", "hash")
 # word → (the message of what it may say, the function that reads its value)
 Words = dict[str, tuple[str, Callable[[Any], Any]]]
 READING: Words = {
@@ -146,7 +147,7 @@ COLUMN: Words = {
         "scale is how many places a number's point moves, from 1 to 8",
         lambda value: int(_text(value, "[0-8]")),
     ),
-    **{word: (f"{word} is true or false", _flag) for word in ("shared", "join", "hash")},
+    **{word: (f"{word} is true or false", _flag) for word in FLAGS},
     "pii": ("", _one_of("kind of pii", "agent", "user", "personal")),
     "switches_off": ("switches_off is one value", lambda value: _text(value, FULL)),
 }
@@ -155,7 +156,8 @@ FOR = {
     "format": ("a date or a time", ("date", "timestamptz", "text")),
     "timezone": ("a moment", ("timestamptz",)),
     "separator": ("a list", ("jsonb",)),
-    "scale": ("a number", ("bigint", "integer", "numeric")),
+    **{word: ("a number", ("bigint", "integer", "numeric")) for word in ("scale", "negate")},
+    "file_name": ("text", ("text",)),
 }
 # The words that a base table must have, with what stands in for a missing one.
 REQUIRED: dict[str, Any] = {"found_under": (), "kind": "snapshot", "required": False, "key": ()}

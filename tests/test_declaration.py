@@ -42,6 +42,8 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),
         ("stg_transactions: {columns: {amount_minor: {scale: 0.5}}}", "scale is how many places"),
         ("stg_agents: {columns: {email: {scale: 2}}}", "scale is for a number, and it is text"),
+        ("stg_agents: {columns: {email: {negate: true}}}", "negate is for a number, and it is text"),
+        ("stg_groups: {columns: {agent_ids: {file_name: true}}}", "file_name is for text, and it"),
         ("stg_groups: {columns: {agent_ids: {separator: ''}}}", "separator is what stands between"),
         ("stg_groups: {columns: {agent_ids: {separator: [a]}}}", "is what .*not \\['a'\\]"),
         ("stg_groups: {columns: {name: {separator: ;}}}", "is for a list, and it is text"),
@@ -302,3 +304,36 @@ def test_null_for_a_value_is_none(tmp_path, db, monkeypatch):
     write(tmp_path, "day1/budgets.csv", "budget_id,name,description\n1,a,N/A\n2,b,-\n3,c,x\n")
     land_one(tmp_path, "stg_budgets")
     assert [row["description"] or None for row in rows(db, "stg_budgets")] == [None, None, "x"]
+
+
+MEMBERS = [{"user": "u1", "status": "ACTIVE"}, {"user": "u2", "status": "ACTIVE"}]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "parquet", "xlsx"])
+def test_a_file_of_each_group_says_by_its_name_which_one(tmp_path, db, monkeypatch, form):
+    columns = "{group_id: {file_name: true, values: {g3: three}}, agent_id: user}"
+    text = f"stg_group_memberships: {{found_under: members, columns: {columns}}}"
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, text)))
+    write(tmp_path, "day1/members/g1.1.csv", "user\nu1\n")
+    write(tmp_path, "day1/members/g1.2.csv", "user,group_id\nu2,\nu2,g9\n")
+    write(tmp_path, "day1/members/_SUCCESS", "")
+    target, frame = tmp_path / f"day1/members/g3.{form}", pandas.DataFrame(MEMBERS)
+    if form == "json":
+        target.write_text(json.dumps(MEMBERS))
+    elif form == "csv":
+        frame.to_csv(target, index=False)
+    else:
+        (frame.to_excel if form == "xlsx" else frame.to_parquet)(target, index=False)
+    land_one(tmp_path, "stg_group_memberships")
+    pairs = [(row["group_id"], row["agent_id"]) for row in rows(db, "stg_group_memberships")]
+    expected = [("g1", "u1"), ("g1", "u2"), ("g9", "u2"), ("three", "u1"), ("three", "u2")]
+    assert sorted(pairs) == expected
+
+
+def test_a_page_with_no_part_of_the_key_but_its_name_is_refused(tmp_path, db, monkeypatch):
+    text = "stg_group_memberships: {columns: {group_id: {file_name: true}, agent_id: id}}"
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, text)))
+    write(tmp_path, "day1/group_memberships/g1.json", [{"id": "u1"}])
+    write(tmp_path, "day1/group_memberships/g2.json", '{"message": "slow down"}')
+    error = land_one(tmp_path, "stg_group_memberships").error
+    assert "g2.json: none of its records has the key id (agent_id); it is an error" in error

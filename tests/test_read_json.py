@@ -220,6 +220,8 @@ def test_a_broken_last_line_that_is_all_there_is_a_reject(last):
         ("Internal Server Error", "It begins with Internal"),
         ('"rate limited"', "none of its records has the key"),
         ('[{"name": "x"}]', "its fields are name: is it another table's"),
+        ('[{"b": "x", "status": "on"}]', "its fields are b, status: is it another table's"),
+        ('[{"status": 429, "title": "slow"}]', "an error message .status, title."),
         ('[{"id": null}]', "has the key id.*; it is there without a value"),
         ('{"id": ["1", "2"], "b": ["3", "4"]}', "it is no list of objects"),
         ('{"items": [], "next": null}', "its list is under `items`: declare records: items"),

@@ -41,6 +41,27 @@ def test_amounts_in_major_units_land_in_minor_ones_exactly(tmp_path, theirs, min
 
 
 @pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("-12.5", "1250"),
+        ("12.5", "-1250"),
+        ("+7", "-700"),
+        ("-1.25e1", "1.25e3"),
+        ("(1,234.50)", "123450"),
+        ("-", "-"),
+        ("--5", "--5"),
+        ("NaN", "NaN"),
+        (None, None),
+    ],
+)
+def test_a_charge_that_is_below_zero_there_is_above_it_here(tmp_path, theirs, ours):
+    overlay = "stg_transactions: {decimal: '.', columns: {amount_minor: {scale: 2, negate: true}}}"
+    mapping = Mapping(declared_tables(sources(tmp_path, overlay))["stg_transactions"])
+    row = mapping.header(["id", "amount_minor"]).row(1, ["1", theirs])
+    assert row.values[mapping.names.index("amount_minor")] == ours
+
+
+@pytest.mark.parametrize(
     ("decimal", "theirs", "ours"),
     [
         (",", "1.234,50", "1234.50"),

@@ -55,6 +55,7 @@ def read_pieces(
     if observed.blank:
         return
     header = mapping.header(file.header or ())
+    mapping.file_name = file.path.rpartition("/")[2].partition(".")[0]
     if file.format == "parquet":
         yield from pieces(parquet_file.read_parquet(file, mapping), file.path, observed)
     elif file.format == "xlsx":

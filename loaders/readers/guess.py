@@ -66,7 +66,7 @@ def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -
         best = max(counts, key=lambda mark: counts[mark])
         if counts[best]:
             return f"its delimiter is probably {_quoted(best)}: declare delimiter: {_quoted(best)}"
-    key = ", ".join(table.key)
+    key = ", ".join(table.key_in_files)
     return f"declare from what is {key} there, in the sources file or an overlay (--sources)"
 
 
@@ -87,7 +87,7 @@ def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> Unreadabl
     """The error for a JSON file none of whose records has the key. `first` is the file's first
     value, None when there is none; `text` is what the file begins with."""
     shown = f"It begins with {begins(text, table)}" if text.strip() else "It has no bytes."
-    keys = ", ".join(_described(table, name) for name in table.key)
+    keys = ", ".join(_described(table, name) for name in table.key_in_files)
     return UnreadableError(
         f"{file.path}: none of its records has the key {keys}; {meaning(first, table)}.", shown
     )
@@ -111,7 +111,7 @@ def meaning(first: Any, table: Table) -> str:
         is_nested = all(isinstance(value, (dict, list)) for value in first.values())
         if len(first) > 1 and is_nested and not _ERRORS & set(first):
             return "it is no list of objects: write it as one (in pandas with orient='records')"
-        keys = [column for column in table.columns if column.name in table.key]
+        keys = [column for column in table.columns if column.name in table.key_in_files]
         if all(any(path[0] in first for path in column.places) for column in keys):
             places = [path[0] for column in keys for path in column.places if len(path) == 1]
             for name in places:
@@ -121,7 +121,9 @@ def meaning(first: Any, table: Table) -> str:
                         return f"{name} is an object: declare from: {name}.{field}"
             return "it is there without a value: is the file another table's?"
         shown = ", ".join(list(first)[:5])
-        if _COMPLAINTS & set(map(str.lower, first)):
+        # a record may have a status or a code: of an error message nothing else is declared
+        signs = _ERRORS if _declared(first, table) else _COMPLAINTS
+        if signs & set(map(str.lower, first)):
             return f"it is an error message ({shown}): fetch it again"
         if table.records and table.records[0] in first:
             path = ".".join(table.records)

@@ -28,13 +28,17 @@ class Mapping:
         self.names = table.column_names
         self.width = len(table.columns)
         habits = [habit_of(table, column) for column in table.columns]
-        declared = [declared_of(table, column) for column in table.columns]
+        declared = [
+            chained(self._named if column.file_name else None, declared_of(table, column))
+            for column in table.columns
+        ]
         treats = map(chained, habits, declared)
         self.habits = {place: treat for place, treat in enumerate(habits) if treat}
         self.declared = {place: treat for place, treat in enumerate(declared) if treat}
         self.treats = {place: treat for place, treat in enumerate(treats) if treat}
-        self.expected = {n: c.name for n, c in enumerate(table.columns) if c.default is None}
-        self.key = [table.column_names.index(name) for name in table.key]
+        self.expected = {n: c.name for n, c in enumerate(table.columns) if not c.has_stand_in}
+        self.key = [table.column_names.index(name) for name in table.key_in_files]
+        self.file_name = ""  # of the file that is read, without folder and ending
         self._headers: dict[tuple[str, ...], Header] = {}
         self.shape: Any = None  # the json_cells.Shape that fitted the last record
         self.tree = Node()
@@ -47,6 +51,9 @@ class Mapping:
             )
             for rank, path in enumerate(spelt):
                 self.tree.add(path, place, rank, column.data_type == "jsonb")
+
+    def _named(self, text: str | None) -> str | None:
+        return text if text and text.strip() else self.file_name
 
     def header(self, names: Sequence[str]) -> Header:
         """What the names of a file's header stand for; computed once for all files with them."""
@@ -145,11 +152,8 @@ class Header:
     def missing_key(self) -> list[str]:
         """The key columns that are not in the header and have no default."""
         columns = self._mapping.table.columns
-        return [
-            columns[place].name
-            for place in self._mapping.key
-            if not self.places[place] and columns[place].default is None
-        ]
+        missing = [columns[place] for place in self._mapping.key if not self.places[place]]
+        return [column.name for column in missing if not column.has_stand_in]
 
     def note(self, observed: Observed) -> None:
         """Note in `observed` which columns the header lacks, and which names nobody declared."""

@@ -87,6 +87,12 @@ def _scaled(places: int, text: str | None) -> str | None:
     )
 
 
+def _negated(text: str | None) -> str | None:
+    """12.50 becomes -12.50, and -12.50 becomes 12.50."""
+    match = text and re.fullmatch(r"\s*([+-]?)([0-9][0-9.]*([eE][+-]?[0-9]+)?)\s*", text)
+    return ("" if match[1] == "-" else "-") + match[2] if match else text
+
+
 def _iso(formats: Sequence[str], date_only: bool, text: str | None) -> str | None:
     for form in formats if text else ():
         try:
@@ -170,6 +176,7 @@ def declared_of(table: Table, column: Column) -> Treat | None:
         partial(_mapped, dict(column.values)) if column.values else None,
         partial(_decimal_point, _number_pattern(decimal)) if decimal else None,
         partial(_scaled, column.scale) if column.scale else None,
+        _negated if column.negate else None,
         partial(_iso, column.formats, column.data_type == "date") if column.formats else None,
         partial(_with_offset, ZoneInfo(column.timezone)) if column.timezone else None,
         partial(_listed, column.separator) if column.separator else None,
