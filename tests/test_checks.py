@@ -199,6 +199,22 @@ def test_cycles_and_odd_amounts_are_shown_with_their_keys(world):
 
 
 @pytest.mark.builds("transactions")
+def test_amounts_whose_sign_is_the_other_way_round_are_a_warning(world):
+    back = {"amount_minor": "-1"}
+    charges = [transaction(f"c{n}", **back) for n in range(3)]
+    refund = transaction("refund-1", transaction_type="REFUND")
+    world.land("day1", transactions=[*good(4), *charges, refund])
+    world.land("day2", transactions=[*good(1), *charges, refund | back])
+    world.build()
+    signs = [f"transactions.{which}_are_positive" for which in ("purchases", "refunds")]
+    first, second = check("day1"), check("day2")
+    assert [first[name].success for name in signs] == [True, True]
+    assert [second[name].observed for name in signs] == ["3 of 5 rows", "1 of 5 rows"]
+    assert [second[name].success for name in signs] == [False, False]
+    assert second[signs[1]].sample_keys == [{"transaction_id": "refund-1"}]
+
+
+@pytest.mark.builds("transactions")
 def test_numbers_that_no_float_holds_are_checked_and_shown_on_the_page(world, tmp_path):
     rows = [transaction(f"txn-{n}", currency="USD") for n in range(20)]
     huge = transaction("txn-20", currency="USD", amount_minor=f"4{'0' * 400}")
