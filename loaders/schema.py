@@ -76,7 +76,7 @@ class Table:
 
     @property
     def key_in_files(self) -> tuple[str, ...]:
-        """The columns of the key that files have to bring; all where something stands in for each."""
+        """The columns of the key that files have to bring: all, where each has a stand-in."""
         stand_ins = {column.name for column in self.columns if column.has_stand_in}
         return tuple(name for name in self.key if name not in stand_ins) or self.key
 

@@ -156,7 +156,7 @@ FOR = {
     "format": ("a date or a time", ("date", "timestamptz", "text")),
     "timezone": ("a moment", ("timestamptz",)),
     "separator": ("a list", ("jsonb",)),
-    **{word: ("a number", ("bigint", "integer", "numeric")) for word in ("scale", "negate")},
+    **dict.fromkeys(("scale", "negate"), ("a number", ("bigint", "integer", "numeric"))),
     "file_name": ("text", ("text",)),
 }
 # The words that a base table must have, with what stands in for a missing one.

@@ -42,7 +42,7 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),
         ("stg_transactions: {columns: {amount_minor: {scale: 0.5}}}", "scale is how many places"),
         ("stg_agents: {columns: {email: {scale: 2}}}", "scale is for a number, and it is text"),
-        ("stg_agents: {columns: {email: {negate: true}}}", "negate is for a number, and it is text"),
+        ("stg_agents: {columns: {email: {negate: true}}}", "negate is for a number, and it is"),
         ("stg_groups: {columns: {agent_ids: {file_name: true}}}", "file_name is for text, and it"),
         ("stg_groups: {columns: {agent_ids: {separator: ''}}}", "separator is what stands between"),
         ("stg_groups: {columns: {agent_ids: {separator: [a]}}}", "is what .*not \\['a'\\]"),

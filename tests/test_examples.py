@@ -23,7 +23,7 @@ EXAMPLES = {
     "spreadsheet": (
         ["day1", "day2"],
         {"agents": 3, "groups": 2, "transactions": 3, "budgets": 2, "group_memberships": 3},
-        "174.8434 + 116.64 - 58.4179",
+        "162.5666 + 108.45 - 54.1465",
     ),
 }
 
