@@ -205,12 +205,14 @@ def test_amounts_whose_sign_is_the_other_way_round_are_a_warning(world):
     refund = transaction("refund-1", transaction_type="REFUND")
     world.land("day1", transactions=[*good(4), *charges, refund])
     world.land("day2", transactions=[*good(1), *charges, refund | back])
+    world.land("day3", transactions=charges)
     world.build()
     signs = [f"transactions.{which}_are_positive" for which in ("purchases", "refunds")]
     first, second = check("day1"), check("day2")
     assert [first[name].success for name in signs] == [True, True]
     assert [second[name].observed for name in signs] == ["3 of 5 rows", "1 of 5 rows"]
     assert [second[name].success for name in signs] == [False, False]
+    assert check("day3")[signs[0]].success, "too few to tell"
     assert second[signs[1]].sample_keys == [{"transaction_id": "refund-1"}]
 
 
