@@ -377,3 +377,17 @@ def test_declared_paths_are_found_in_real_shapes():
     values = dict(zip(table.column_names, row.values, strict=True))
     expected = {"transaction_id": "t1", "amount_minor": "12", "exchange_rate": "1.5"}
     assert values.items() >= expected.items()
+
+
+def test_a_list_under_a_name_with_a_dot_is_part_of_its_record():
+    record = {"id": "1", "urn:scim:2.0": {"emails": [{"id": "2"}]}, "more": {"v1.0": [{"id": "3"}]}}
+    (row,) = read(json.dumps(record))
+    assert row.values == ["1", None]
+
+
+def test_a_second_value_in_a_list_of_objects_with_more_fields_is_kept():
+    ids = Column("ids", "jsonb", (("members", "id"), ("members", "mail")))
+    table = replace(TABLE, columns=(*COLUMNS, ids))
+    (row,) = read('{"id": "1", "members": [{"id": 7, "mail": "a@b", "role": "x"}]}', table)
+    assert row.values == ["1", None, "[7]"]
+    assert json.loads(row.extra) == {"members": [{"role": "x"}], "members.mail": ["a@b"]}

@@ -135,11 +135,13 @@ def meaning(first: Any, table: Table) -> str:
 
 
 def list_in(value: dict[str, Any], depth: int = 3) -> str | None:
-    """The dotted path to an object's first list of objects, at most `depth` objects down."""
-    for name, inner in value.items():
+    """The dotted path to an object's first list of objects, at most `depth` objects down, where
+    `records` can say it: no name in it is empty or has a dot."""
+    fields = {name: inner for name, inner in value.items() if name and "." not in name}
+    for name, inner in fields.items():
         if isinstance(inner, list) and inner and isinstance(inner[0], dict):
             return str(name)
-    for name, inner in value.items():
+    for name, inner in fields.items():
         if isinstance(inner, dict) and depth and (path := list_in(inner, depth - 1)):
             return f"{name}.{path}"
     return None

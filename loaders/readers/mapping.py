@@ -83,10 +83,7 @@ class Mapping:
         for _, path, value in unused:
             if path not in used:
                 observed.note_field(".".join(path))
-                holder = extra
-                for name in path[:-1]:
-                    holder = holder.setdefault(name, {})
-                holder[path[-1]] = value
+                _put(extra, path, value)
         never = self.expected if observed.never is None else observed.never
         observed.never = {place: name for place, name in never.items() if place not in landed}
         values = [landed.get(place) for place in range(self.width)]
@@ -231,6 +228,18 @@ def _spread(
             observed.note_field(".".join(field))
             undeclared[name] = value
     return undeclared | objects
+
+
+def _put(extra: dict[str, Any], path: FieldPath, value: Any) -> None:
+    """Add a declared place's value to a record's undeclared fields: under its dotted name where
+    these are in a list of objects."""
+    holder: Any = extra
+    for name in path[:-1]:
+        holder = holder.setdefault(name, {})
+        if isinstance(holder, list):
+            holder, path = extra, (".".join(path),)
+            break
+    holder[path[-1]] = value
 
 
 def is_list_of_objects(value: Any) -> bool:
