@@ -40,7 +40,6 @@ class Mapping:
         self.key = [table.column_names.index(name) for name in table.key_in_files]
         self.file_name = ""  # of the file that is read, without folder and ending
         self._headers: dict[tuple[str, ...], Header] = {}
-        self.shape: Any = None  # the json_cells.Shape that fitted the last record
         self.tree = Node()
         for place, column in enumerate(table.columns):
             # an outermost name may have dots itself: in flattened JSON, or in SCIM's extensions
@@ -200,10 +199,14 @@ class Node:
             node = node.children.setdefault(name, Node())
         node.columns.append((place, rank))
 
-    @property
-    def is_tried_late(self) -> bool:
-        """Whether it is a later choice for all of its columns, and the first for none."""
-        return bool(self.columns) and all(rank for _, rank in self.columns)
+    @cached_property
+    def firsts(self) -> list[tuple[str, int]]:
+        """The names below it that are the first choice of one column and of no other, with that."""
+        return [
+            (name, child.columns[0][0])
+            for name, child in self.children.items()
+            if not child.children and [rank for _, rank in child.columns] == [0]
+        ]
 
 
 def _spread(
