@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from getpass import getuser
@@ -21,11 +20,11 @@ from loaders import process, warehouse
 from loaders.arguments import JSON, command
 from loaders.backup import SCHEMAS
 from loaders.errors import DaybookError, plain
+from loaders.spark.session import JAVA_FROM, java
 from loaders.sql import statement
 
 LEAST_DISK = 2e9  # bytes: a day's partition is written beside the one it replaces
 MUCH_DISK = 10e9
-JAVA = 17
 
 
 class Finding(NamedTuple):
@@ -124,18 +123,15 @@ def _spark() -> Iterator[Finding]:
     except PackageNotFoundError:
         yield _found("spark", "not installed; --engine spark needs it: make setup SPARK=1")
         return
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=f"{home}/bin" if home else None)
-    if java is None:
+    path, number = java()
+    if not path:
+        home = os.environ.get("JAVA_HOME")
         no_java = f"{spark}, but no Java{f' at JAVA_HOME, {home}' if home else ''}"
-        advice = "set it right" if home else f"install Java {JAVA}"
+        advice = "set it right" if home else f"install Java {JAVA_FROM}"
         yield _found("spark", no_java, advice, "warn")
         return
-    shown = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
-    number = re.search(r'version "(\d+)', shown.stderr)
-    advice = "" if number and int(number[1]) >= JAVA else f"{JAVA} is needed"
-    versions = f"{spark}, Java {number[1] if number else 'unknown'} at {java}"
-    yield _found("spark", versions, advice, "warn")
+    advice = "" if number >= JAVA_FROM else f"{JAVA_FROM} is needed"
+    yield _found("spark", f"{spark}, Java {number or 'unknown'} at {path}", advice, "warn")
 
 
 @command(

@@ -50,12 +50,7 @@ def prepare_day(run: Run) -> None:
     the project does not parse. Needs nothing of the day, so it runs beside the landing."""
     with run.connect() as connection:
         warehouse.check_ready(connection)
-    rates.refresh_rates(
-        lock=run.lock,
-        application_name=f"daybook {run.flow_run_id}",
-        flow_run_id=run.flow_run_id,
-        day=run.day,
-    )
+    rates.refresh_rates(run.day, run.flow_run_id, lock=run.lock)
     transform.manifest()
 
 

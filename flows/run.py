@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from flows.options import Options
-from loaders import warehouse
+from loaders import ledger, warehouse
 from loaders.days import Day, parse_day
 from loaders.errors import DaybookError, WarehouseError
 from loaders.lock import Lock
@@ -57,18 +57,6 @@ class Stop:
             self.over.wait(0.5)
 
 
-def session(flow_run_id: str, day: Day, who: str = "daybook") -> Connection:
-    """A session that has the run's id in its name; those of `daybook flow` survive a stop. It
-    commits each statement, so that no lock outlives what was read."""
-    return warehouse.connect(
-        application_name=f"{who} {flow_run_id}",
-        flow_run_id=flow_run_id,
-        day=day,
-        autocommit=True,
-        role=warehouse.TRANSFORMER,
-    )
-
-
 def end_sessions(connection: Connection, flow_run_id: str) -> None:
     """End a run's sessions in all processes. The sessions of its lock and of its record stay: a
     failure is still recorded under the lock."""
@@ -104,8 +92,8 @@ class Run:
         return cls(flow_run_id or str(uuid4()), parse_day(day), Options(data, **options))
 
     def connect(self, who: str = "daybook") -> Connection:
-        """A session of this run."""
-        return session(self.flow_run_id, self.day, who)
+        """A session of this run; those of `daybook flow` survive a stop."""
+        return ledger.connect(self.day, self.flow_run_id, who, warehouse.TRANSFORMER)
 
     def check(self) -> None:
         """Raise Stopped or LockedError when this run may no longer change the warehouse."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import timing
-from flows.run import session, silent, unless_away
+from flows.run import silent, unless_away
 from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
@@ -177,7 +177,10 @@ def _keep_node_runs(results: list[Any], day: Day, flow_run_id: str) -> None:
     again = "(flow_run_id, node) do update set status = excluded.status,"
     again += " started_at = excluded.started_at, finished_at = excluded.finished_at,"
     again += " seconds = excluded.seconds"
-    with unless_away(), session(flow_run_id, day) as connection:
+    with (
+        unless_away(),
+        ledger.connect(day, flow_run_id, "daybook", warehouse.TRANSFORMER) as connection,
+    ):
         ledger.note(connection, "node_runs", *rows.values(), again=again)
 
 

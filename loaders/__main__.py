@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
         warehouse.start()
         with run_lock(f"daybook land {run} {day}") as lock:
             reap_running()
-            refresh_rates(lock=lock, application_name=f"daybook {run}")
+            refresh_rates(day, run, lock=lock)
             landed = land_day(
                 data,
                 day,

@@ -65,7 +65,8 @@ def connect(
     who: str = "daybook land",
     role: str = warehouse.LOADER,
 ) -> Connection:
-    """A session of a run, `who` and its id being the session's name; without a run for a plan."""
+    """A session of a run, `who` and its id being the session's name; without a run for a plan. It
+    commits each statement, so that no lock outlives what was read."""
     return warehouse.connect(
         application_name=f"{who} {flow_run_id}" if flow_run_id else "daybook plan",
         flow_run_id=flow_run_id,

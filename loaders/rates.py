@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
 from importlib import metadata
-from typing import Any
 
-from loaders import warehouse
+from loaders import ledger
+from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.lock import Lock, transaction
 
@@ -23,16 +23,17 @@ EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 Rate = tuple[date, str, Decimal]
 
 
-def refresh_rates(*, lock: Lock | None = None, **connection: Any) -> bool:
+def refresh_rates(
+    day: Day | None = None, flow_run_id: str = "rates", *, lock: Lock | None = None
+) -> bool:
     """Replace `bronze.fx_reference` by the installed package's history, in one transaction. Returns
     False, and writes nothing, when it holds that release already or newer dates than the package.
 
-    The caller holds the run lock; LockedError when `lock` was lost. `connection` goes to
-    `loaders.warehouse.connect`. DaybookError when the package's file can't be read.
+    The caller holds the run lock; LockedError when `lock` was lost. DaybookError when the package's
+    file can't be read.
     """
     version = metadata.version(PACKAGE)
-    connection = {"application_name": "daybook rates", "role": warehouse.LOADER} | connection
-    with warehouse.connect(**connection, autocommit=True) as conn:
+    with ledger.connect(day, flow_run_id, "daybook") as conn:
         known = conn.execute(
             "select version, newest_date from bronze.fx_reference_state"
         ).fetchone()

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flows.checks.docs import known, write_docs
 from flows.checks.judge import Question, Suite, Verdict, judge, key_of
 from flows.checks.quarantine import IS_A_KEY, SAMPLE, sample_keys
-from flows.run import session
-from loaders import ledger
+from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.lock import Lock, transaction
@@ -85,7 +84,7 @@ def check_day(
     `lock` was lost. Failing checks are in the result, not raised: see `raise_failed`.
     """
     of_run = {"flow_run_id": flow_run_id, "day": day.date}
-    with session(flow_run_id, day) as connection:
+    with ledger.connect(day, flow_run_id, "daybook", warehouse.TRANSFORMER) as connection:
         questions = [_ask(connection, suite) for suite in suites_of(day)]
         key, pages = key_of(day, questions), None
         verdicts = known(key, docs) if docs else None

@@ -30,16 +30,24 @@ def check_installed() -> None:
     """DaybookError, with the command to run, unless PySpark and Java are installed."""
     if importlib.util.find_spec("pyspark") is None:
         raise DaybookError("PySpark is not installed: make setup SPARK=1")
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which(f"{home}/bin/java" if home else "java")
-    shown = java and subprocess.run([java, "-version"], capture_output=True, text=True).stderr
-    number = re.search(r'version "(\d+)', shown or "")
-    if not number or int(number[1]) < JAVA_FROM:
-        what = f"Java {number[1]} is too old" if number else "Java is not installed"
+    _, version = java()
+    if version < JAVA_FROM:
+        what = f"Java {version} is too old" if version else "Java is not installed"
         raise DaybookError(
             f"{what}; Spark needs Java {JAVA_FROM} or newer: "
             "apt-get install openjdk-17-jre-headless (or set JAVA_HOME)."
         )
+
+
+def java() -> tuple[str, int]:
+    """The path of the Java that Spark would start, empty for none; its version, 0 if unknown."""
+    home = os.environ.get("JAVA_HOME")
+    path = shutil.which("java", path=f"{home}/bin" if home else None)
+    if not path:
+        return "", 0
+    shown = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=60).stderr
+    number = re.search(r'version "(\d+)', shown)
+    return path, int(number[1]) if number else 0
 
 
 def to_set(known: dict[str, str]) -> dict[str, str]:
