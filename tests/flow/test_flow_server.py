@@ -122,8 +122,10 @@ def test_a_day_calls_nobody_but_its_own_prefect_and_warehouse(
     (tmp_path / "script.py").write_text(IN_PYTHON)
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
-    for name in ("DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS", "PREFECT_API_URL"):
+    tracking = ("DO_NOT_TRACK", "DBT_SEND_ANONYMOUS_USAGE_STATS")
+    for name in (*tracking, "PREFECT_API_URL", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'hook'}:{PROJECT}")
     monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
