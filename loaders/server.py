@@ -18,7 +18,9 @@ RECOVERY = 600  # seconds that a start may take: after a crash the log is replay
 PATIENCE = 60.0  # seconds for a start that is under way, and for a killed server's sessions to end
 PARAMETERS = ("PGOPTIONS", "PGTZ", "PGDATESTYLE", "PGGEQO")  # variables that reach a server
 _SETTING = re.compile(
-    "connection is bad: (invalid|definition of service|could not parse)"
+    "connection is bad: (invalid|definition of service|could not parse|GSSAPI encryption required)"
+    "|requirepeer specifies|authentication method requirement|channel binding required"
+    "|server is not in hot standby mode"
     '|FATAL: .*(parameter "|command-line argument|requires a value)'
 )
 
@@ -47,7 +49,10 @@ def start(home: Path) -> bool:
         unusable = setting_error(f"No session of the embedded server: {error}.", error)
         raise unusable or error from None
     except OSError as error:
-        raise WarehouseError(f"The embedded server can't be started in {home}: {error}") from error
+        raise WarehouseError(
+            f"The embedded server can't be started in {home}: {error}. Make that possible, or set"
+            " DAYBOOK_HOME to another folder."
+        ) from error
     return True
 
 
@@ -148,7 +153,7 @@ def _runs(data: Path) -> bool:
     the pid in its file; in a restarted container another one soon has."""
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return False
     return pid in _processes(data)
 

@@ -55,6 +55,7 @@ SESSION = {
 # With @ or / in a password, a part of it would be taken for the host or database, and shown.
 _DATABASE_URL = re.compile(r"(postgresql://([^@/?]*@)?[^@/?]*(/[^@?]*)?(\?.*)?)?")
 LOADER, TRANSFORMER = "daybook_loader", "daybook_transformer"
+_SIGNS = re.compile(r'["$`\\,\n]')  # pg_ctl's shell, its configuration, or libpq's list of hosts
 POOLER = (
     "a pooler such as PgBouncer stands before it, which hands sessions and their locks around:"
     " name PostgreSQL's own address"
@@ -69,6 +70,8 @@ def home() -> Path:
     folder = PROJECT / (os.environ.get("DAYBOOK_HOME") or ".daybook")
     if any(each.exists() and not each.is_dir() for each in (folder, *folder.parents)):
         raise SettingError(f"DAYBOOK_HOME is no folder, or below a file: {folder}.")
+    if sign := _SIGNS.search(str(folder)):
+        raise SettingError(f"DAYBOOK_HOME can't have {sign[0]} in its path: {folder}.")
     return folder
 
 
