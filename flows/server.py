@@ -52,6 +52,7 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         # Without a handler, the first library that logs gives the root logger one for the console.
         logging.getLogger().addHandler(logging.NullHandler())
+        logging.raiseExceptions = False  # Prefect's log of a server that fails would end the output
     os.environ.setdefault(
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(api.START_SECONDS)
     )

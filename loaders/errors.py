@@ -11,10 +11,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+ROOM = 16 << 20  # bytes, by which PostgreSQL's log grows: with less it stops
 UNREAD = 141  # what a shell says of a tool that SIGPIPE ended
 
 
@@ -99,8 +101,21 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
                 message = message.partition(" - ")[0]
                 message += ": set PREFECT_API_AUTH_STRING to that server's secret."
         shown = f"{type(shown).__name__}{where}: {message}"
-    print(f"error: {readable(str(shown))}", file=sys.stderr)
+    said = str(shown) + (_no_room() if code != UsageError.exit_code else "")
+    print(f"error: {readable(said)}", file=sys.stderr)
     return code
+
+
+def _no_room() -> str:
+    """Which of the folders that all commands write to has no room left: few of the libraries that
+    fail then say so. Empty when all have."""
+    home = Path(__file__).parents[1] / (os.environ.get("DAYBOOK_HOME") or ".daybook")
+    for folder in (home / "pg", home, Path(os.environ.get("TMPDIR") or "/tmp")):
+        with suppress(OSError):
+            disk = os.statvfs(folder)
+            if disk.f_bavail * disk.f_frsize < ROOM or (disk.f_files and not disk.f_favail):
+                return f"\nThe disk of {folder} is full: make room there."
+    return ""
 
 
 _interrupts: list[int] = []  # signals that this command got

@@ -19,8 +19,9 @@ from flows import doctor, report
 from flows.cli import COMMANDS, completion, main
 from flows.day import supervised
 from flows.run import Stop
+from loaders import errors
 from loaders.days import parse_day
-from loaders.errors import UNREAD, check_interrupted, guarded
+from loaders.errors import UNREAD, DaybookError, check_interrupted, guarded
 from loaders.session import environment
 from loaders.sources import PROJECT
 from tests.watching import run_command, run_python
@@ -86,6 +87,17 @@ def test_a_fault_of_ours_is_a_sentence_that_names_its_place(capsys):
     assert "'day'" not in printed, "its own words may quote a value of data"
     assert guarded(faulty, verbose=True) == 1
     assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_a_failure_on_a_full_disk_says_which(monkeypatch, tmp_path, capsys):
+    def faulty() -> int:
+        raise DaybookError("its cause is not in it")
+
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
+    monkeypatch.setattr(errors, "ROOM", 1 << 62)
+    assert guarded(faulty) == 1
+    said = f"error: its cause is not in it\nThe disk of {tmp_path} is full: make room there.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_an_interrupt_that_a_library_swallowed_ends_the_command_and_is_told_once(capsys):
