@@ -94,7 +94,7 @@ def spawn(
         return subprocess.Popen(
             command,
             cwd=PROJECT,
-            env=environment,
+            env={**environment, "PYTHONSAFEPATH": ""},  # our modules are in the folder
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -54,6 +54,8 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "loaders.workers", str(theirs.fileno()), Path.cwd()],
                 cwd=PROJECT,
+                # checks' libraries read docstrings; the module is in the folder
+                env={**os.environ, "PYTHONOPTIMIZE": "", "PYTHONSAFEPATH": ""},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a signal to the run is the parent's to answer

@@ -20,7 +20,18 @@ from loaders.retention import sweep_orphans
 from loaders.sources import declared_tables
 from tests.hard_day import LINES, PLAIN_LINE, WHOLE, csv, generated, one_each, records
 from tests.raw_days import HEADER, TENS, batches, land_one, rejects, rows, write
-from tests.watching import ROW, column, dies, fails, run_python, sleeps, tuples, until, value
+from tests.watching import (
+    ROW,
+    column,
+    dies,
+    documented,
+    fails,
+    run_python,
+    sleeps,
+    tuples,
+    until,
+    value,
+)
 
 pytestmark = pytest.mark.usefixtures("warehouse")
 Hired = Callable[[int], AbstractContextManager[list[workers.Worker]]]
@@ -160,6 +171,13 @@ def test_a_worker_at_work_ends_with_its_parent():
         worker._end.send((sleeps,))
         worker._end.close()
         assert until(lambda: worker._process.poll() is not None)
+
+
+def test_a_worker_has_its_module_and_the_docstrings_that_libraries_read(monkeypatch):
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    with workers.Worker("") as worker:
+        assert worker.ask((documented,))
 
 
 def test_a_worker_that_dies_within_its_answer_is_told_of_as_one():

@@ -113,6 +113,10 @@ class OddError(Exception):
         super().__init__(message + more)
 
 
+def documented(_parent: Any) -> str | None:
+    return until.__doc__
+
+
 def dies(parent: Any) -> None:
     """An order during whose answer the worker is killed."""
     os.write(parent.fileno(), (100).to_bytes(4) + b"a part")
