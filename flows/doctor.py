@@ -59,10 +59,11 @@ def _machine() -> Iterator[Finding]:
     home = warehouse.home()
     place = next(folder for folder in (home, *home.parents) if folder.exists())
     mode = place.stat().st_mode & 0o777
-    if place != home:
+    if not os.access(place, os.W_OK | os.X_OK):
+        advice = f"give it to {getuser()}, or set DAYBOOK_HOME to another folder"
+        yield _found("home", f"{place} can't be written", advice)
+    elif place != home:
         yield _found("home", f"{home}: not there yet, the first run makes it")
-    elif not os.access(home, os.W_OK | os.X_OK):
-        yield _found("home", f"{home} can't be written", f"give it to {getuser()}")
     elif mode & 0o067:  # a server of another user may enter it
         yield _found("home", f"{home} is open to others (mode {mode:03o})", "chmod 700 it", "warn")
     else:

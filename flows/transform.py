@@ -54,8 +54,10 @@ def target_path() -> Path:
 
 def _options() -> list[str]:
     """dbt's options for project, profile, target and logs. DaybookError without a profiles.yml,
-    UsageError when DBT_PROFILES_DIR has none."""
+    UsageError when DBT_PROFILES_DIR has none or DBT_PROJECT_DIR no project."""
     project = os.environ.get("DBT_PROJECT_DIR") or str(PROJECT)
+    if not Path(project, "dbt_project.yml").exists():
+        raise UsageError(f"DBT_PROJECT_DIR has no dbt_project.yml: {project}.")
     users = os.environ.get("DBT_PROFILES_DIR")
     places = [Path(users)] if users else [PROJECT, Path.home() / ".dbt"]
     profiles = next((place for place in places if (place / "profiles.yml").exists()), None)

@@ -32,6 +32,7 @@ COMMANDS = (
         ("PGHOSTADDR", "foo", "could not parse network address"),
         ("DAYBOOK_HOME", "pyproject.toml", "DAYBOOK_HOME is no folder"),
         ("DAYBOOK_HOME", "pyproject.toml/x", "DAYBOOK_HOME is no folder"),
+        *(("DAYBOOK_HOME", f"/nonexistent/a{sign}b", "DAYBOOK_HOME can't") for sign in '"$`\\,'),
     ],
 )
 def test_one_that_says_which_warehouse_is_refused_in_one_line(
@@ -58,6 +59,7 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
         ("DBT_PROFILE", "foo", transform.manifest),
         ("DBT_PROFILE or DBT_TARGET", "foo", transform.manifest),
         ("DBT_PROJECT_DIR", "/foo", transform.manifest),
+        ("DBT_PROJECT_DIR", "tests", transform.manifest),
         ("DBT_PROFILES_DIR", "/foo", transform.manifest),
         ("DAYBOOK_DBT_RUNNER", "foo", Options(DAY).checked),
         ("DAYBOOK_KEEP_DAYS", "99999999999", Options(DAY).checked),
@@ -126,8 +128,22 @@ def test_one_that_the_server_refuses_is_told_as_it_is(
         assert line.startswith("error: ") and line.endswith(f". Look at {name}.")
 
 
-def test_one_that_libpq_refuses_is_not_waited_for_in_vain(shared_home, monkeypatch):
-    monkeypatch.setenv("PGTARGETSESSIONATTRS", "foo")
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PGTARGETSESSIONATTRS", "foo", 'invalid target_session_attrs value: "foo"'),
+        ("PGTARGETSESSIONATTRS", "standby", "server is not in hot standby mode"),
+        ("PGREQUIREAUTH", "scram-sha-256", "authentication method requirement"),
+        ("PGCHANNELBINDING", "require", "channel binding required"),
+        ("PGGSSENCMODE", "require", "GSSAPI encryption required"),
+        ("PGREQUIREPEER", "foo", 'requirepeer specifies "foo"'),
+    ],
+)
+def test_one_that_libpq_refuses_is_not_waited_for_in_vain(
+    name, value, said, shared_home, monkeypatch
+):
+    monkeypatch.setenv("DAYBOOK_HOME", str(shared_home))
+    monkeypatch.setenv(name, value)
     assert server.answers(shared_home)
-    with pytest.raises(SettingError, match=r'invalid target_session_attrs value: "foo"\.$'):
+    with pytest.raises(SettingError, match=said):
         warehouse.connect()
