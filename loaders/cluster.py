@@ -124,7 +124,6 @@ class Cluster:
             # Only by socket, and only the home's owner, the current user and root.
             "pg_hba.conf": ["local all all peer map=daybook"],
             "pg_ident.conf": [f'daybook "{name}" all' for name in sorted(names)],
-            MARKER: [str(self.home)],
         }
         for name, lines in files.items():  # a rename: never half written, whoever owns the old one
             fresh = self.data / f"{name}.new"
@@ -165,18 +164,6 @@ def refuse_foreign(data: Path) -> None:
         raise WarehouseError(
             f"{data} was made by PostgreSQL {made_by}, not {major}: set"
             f" DAYBOOK_PG_MAJOR={made_by}, or set DAYBOOK_HOME to another folder."
-        )
-
-
-def refuse_copy(home: Path) -> None:
-    """WarehouseError for the copy of a home that is still there, where `pg` is a link: both would
-    have the same data, and to delete one would delete the other's."""
-    data = home / "pg"
-    made_in = Path((data / MARKER).read_text().strip() if (data / MARKER).exists() else home)
-    if (made_in / "pg").exists() and (made_in / "pg").samefile(data) and not made_in.samefile(home):
-        raise WarehouseError(
-            f"{home} is a copy of {made_in}, and its links lead to the data of that one. Delete the"
-            " copy; for a second warehouse: daybook backup there, daybook restore here."
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loaders import process
-from loaders.cluster import SUPERUSER, Cluster, refuse_copy, refuse_foreign, socket_dir
+from loaders.cluster import SUPERUSER, Cluster, refuse_foreign, socket_dir
 from loaders.errors import SettingError, WarehouseError
 
 RECOVERY = 600  # seconds that a start may take: after a crash the log is replayed
@@ -35,7 +35,6 @@ def start(home: Path) -> bool:
 
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        refuse_copy(home)
         with process.only_one(home / "server.lock"):
             if answers(home):
                 return False
@@ -64,7 +63,6 @@ def stop(home: Path) -> bool:
         if not _runs(data):
             return False
         refuse_foreign(data)
-        refuse_copy(home)
         with process.only_one(home / "server.lock"):
             cluster = Cluster(home)
             cluster.run("pg_ctl", "stop", "-D", data, "-m", "fast")
@@ -76,8 +74,7 @@ def stop(home: Path) -> bool:
 
 
 def reset(home: Path) -> None:
-    """Stop the server and delete its data, socket and log. WarehouseError for a home's copy."""
-    refuse_copy(home)
+    """Stop the server and delete its data, socket and log."""
     stop(home)
     if (home / "pg").is_symlink():
         shutil.rmtree((home / "pg").readlink().parent, ignore_errors=True)
