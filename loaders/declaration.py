@@ -143,6 +143,8 @@ class _Declaration:
             if part not in columns:
                 what = "column of the table, so it can't be in the key"
                 self.add(name, no_such(what, part, columns))
+        if words["key"] and all(columns.get(n, {}).get("file_name") for n in words["key"]):
+            self.add(name, "file_name stands for its whole key: the files must bring a part of it.")
         for file in words["found_under"]:
             if (other := self._table_under.setdefault(file, name)) != name:
                 self.add(name, f"{other} is found under {file!r} too.")
@@ -166,6 +168,8 @@ class _Declaration:
                     self.add(where, f"{word} is for {what}, and it is {data_type}.")
             if words.get("hash") and (data_type != "text" or words.get("pii", "agent") == "agent"):
                 self.add(where, "hash is for text with pii: user or personal.")
+            if words.get("file_name") and (words.get("hash") or words.get("default") is not None):
+                self.add(where, "file_name has no hash and no default beside it.")
             places, formats = words.pop("from"), words.pop("format", ())
             own = (name,)  # the landed name counts too
             if not words.get("join") and own not in places and owners.get(own, name) == name:

@@ -148,7 +148,7 @@ def error_of(path: object, error: Exception) -> DaybookError:
     code = _code(error)
     if code == "NO_SUCH_BUCKET":
         return DaybookError(f"{path}: there is no such bucket.")
-    if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND") or isinstance(error, FileNotFoundError):
+    if code in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "404") or isinstance(error, FileNotFoundError):
         return DaybookError(f"{path}: it is no longer there.")
     if code == "416":  # a range beyond its end
         return DaybookError(f"{path}: it changed while it was read; land the day again.")
@@ -158,7 +158,7 @@ def error_of(path: object, error: Exception) -> DaybookError:
             "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and what they "
             "may read."
         )
-    if code in ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT"):
+    if code in ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT", "429", "503"):
         return DaybookError(f"{path}: the server is too busy, asked {TRIES} times ({code}).")
     if code == UNREACHABLE:
         where = next(filter(None, map(os.environ.get, ENDPOINTS)), "AWS")

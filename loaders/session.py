@@ -252,6 +252,7 @@ def refuse_older(conn: Connection) -> None:
     """WarehouseError for a server that is older than what the statements need."""
     if conn.info.server_version < 160000:
         version = conn.info.parameter_status("server_version")
+        conn.close()
         raise WarehouseError(f"PostgreSQL 16 to 18 are supported; {where()} is {version}.")
 
 

@@ -30,6 +30,7 @@ on conflict (model, table_name, day) do update set
 set local default_statistics_target = 10;
 analyze (skip_locked) {{ this }};
     {%- endif %}
+    {#- a model of `records`, or of other units, has no row for each landed one -#}
     {%- if strategy == 'by_batch' and work.pending and not (meta.unit or meta.records) %}
 do $$
 begin

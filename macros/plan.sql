@@ -17,7 +17,8 @@
           has_later      whether days from that on are applied, beside the pending ones
           days           SQL: the pending days, as an array
           is_pending     SQL: whether a landed row, or its record, is of a batch that is new here
-          is_replaced    SQL: whether the record `held` makes way for a pending batch
+          is_replaced    SQL: whether the record `held` makes way for a pending batch; of a model of
+                         other records set by itself
           covered        set by a model whose select speaks for more than its rows: SQL of the held
                          ones for which it does, where all its rows stand too: deleted where it
                          does not bring them -#}

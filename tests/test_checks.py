@@ -201,16 +201,16 @@ def test_cycles_and_odd_amounts_are_shown_with_their_keys(world):
 @pytest.mark.builds("transactions")
 def test_amounts_whose_sign_is_the_other_way_round_are_a_warning(world):
     back = {"amount_minor": "-1"}
-    charges = [transaction(f"c{n}", **back) for n in range(3)]
+    charges = [transaction(f"c{n}", **back) for n in range(12)]
     refund = transaction("refund-1", transaction_type="REFUND")
-    world.land("day1", transactions=[*good(4), *charges, refund])
-    world.land("day2", transactions=[*good(1), *charges, refund | back])
+    world.land("day1", transactions=[*good(12), *charges, refund])
+    world.land("day2", transactions=[*good(7), *charges, refund | back])
     world.land("day3", transactions=charges)
     world.build()
     signs = [f"transactions.{which}_are_positive" for which in ("purchases", "refunds")]
     first, second = check("day1"), check("day2")
     assert [first[name].success for name in signs] == [True, True]
-    assert [second[name].observed for name in signs] == ["3 of 5 rows", "1 of 5 rows"]
+    assert [second[name].observed for name in signs] == ["12 of 20 rows", "1 of 20 rows"]
     assert [second[name].success for name in signs] == [False, False]
     assert check("day3")[signs[0]].success, "too few to tell"
     assert second[signs[1]].sample_keys == [{"transaction_id": "refund-1"}]

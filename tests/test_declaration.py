@@ -44,6 +44,8 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {scale: 2}}}", "scale is for a number, and it is text"),
         ("stg_agents: {columns: {email: {negate: true}}}", "negate is for a number, and it is"),
         ("stg_groups: {columns: {agent_ids: {file_name: true}}}", "file_name is for text, and it"),
+        ("stg_groups: {columns: {group_id: {file_name: true}}}", "stands for its whole key"),
+        ("stg_groups: {columns: {name: {file_name: true, default: x}}}", "no default beside it"),
         ("stg_groups: {columns: {agent_ids: {separator: ''}}}", "separator is what stands between"),
         ("stg_groups: {columns: {agent_ids: {separator: [a]}}}", "is what .*not \\['a'\\]"),
         ("stg_groups: {columns: {name: {separator: ;}}}", "is for a list, and it is text"),
@@ -316,6 +318,7 @@ def test_a_file_of_each_group_says_by_its_name_which_one(tmp_path, db, monkeypat
     monkeypatch.setenv("DAYBOOK_SOURCES", str(sources(tmp_path, text)))
     write(tmp_path, "day1/members/g1.1.csv", "user\nu1\n")
     write(tmp_path, "day1/members/g1.2.csv", "user,group_id\nu2,\nu2,g9\n")
+    write(tmp_path, "day1/members/eng@x.com.csv.gz", "user\nu1\n")
     write(tmp_path, "day1/members/_SUCCESS", "")
     target, frame = tmp_path / f"day1/members/g3.{form}", pandas.DataFrame(MEMBERS)
     if form == "json":
@@ -327,7 +330,7 @@ def test_a_file_of_each_group_says_by_its_name_which_one(tmp_path, db, monkeypat
     land_one(tmp_path, "stg_group_memberships")
     pairs = [(row["group_id"], row["agent_id"]) for row in rows(db, "stg_group_memberships")]
     expected = [("g1", "u1"), ("g1", "u2"), ("g9", "u2"), ("three", "u1"), ("three", "u2")]
-    assert sorted(pairs) == expected
+    assert sorted(pairs) == [("eng@x.com", "u1"), *expected]
 
 
 def test_a_page_with_no_part_of_the_key_but_its_name_is_refused(tmp_path, db, monkeypatch):
@@ -337,3 +340,5 @@ def test_a_page_with_no_part_of_the_key_but_its_name_is_refused(tmp_path, db, mo
     write(tmp_path, "day1/group_memberships/g2.json", '{"message": "slow down"}')
     error = land_one(tmp_path, "stg_group_memberships").error
     assert "g2.json: none of its records has the key id (agent_id); it is an error" in error
+    write(tmp_path, "day1/group_memberships/g2.json", '{"id": "req-1", "message": "slow down"}')
+    assert "g2.json: it is an error message" in land_one(tmp_path, "stg_group_memberships").error

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.silver_world import agent, group, transaction
-from tests.watching import tuples, value
+from tests.watching import column, tuples, value
 
 pytestmark = pytest.mark.builds("transactions")
 
@@ -145,4 +145,6 @@ def test_no_value_is_too_much_for_a_later_build(world):
     held = world.rows("transactions", "transaction_id")
     assert [row["transaction_id"] for row in held] == ["a", "b"]
     assert world.reasons("transactions") == [("user_id_invalid", "child_transaction_ids_invalid")]
+    lengths = "select length(user_name) from intermediate.int_spend_monthly order by 1"
+    assert column(world.db, lengths) == [399, None]
     assert [row["agent_ids"] for row in world.rows("groups", "agent_ids")].count(None) == 1

@@ -17,7 +17,8 @@ create or replace function bronze.id_text(landed text) returns text
 language sql immutable parallel safe
 return case
     when octet_length(landed) > 1000 then null
-    when landed ~ '^([0-9]+|[A-Za-z][!-~]*)$' then landed
+    -- most are told at once
+    when landed ~ '^([0-9]+([A-DF-Za-df-z_-][!-~]*)?|[A-Za-z][!-~]*)$' then landed
     when bronze.bare(landed) ~ '^[-+]?[0-9]+([.,][0-9]+[eE][-+]?|[eE][-+])[0-9]+$' then null
     when bronze.bare(landed) ~ '^#(N/[A-Z]|NV|DIV/0!|[A-Z]+[!?])$' then null
     when bronze.bare(landed) ~ '^[-+]?[0-9]+([.]0*)?$'
@@ -55,8 +56,10 @@ return exists (
     select from (
         select regexp_split_to_table(told, '[][,;|\t\n\r"{}:]+') as part
         union all
-        -- at all but letters, digits and _@+-, whatever the locale takes for a letter
-        select regexp_split_to_table(told, '[\u0001-*,./:-?[-^`{-\u00bf\u2000-\u206f\u3000-\u303f]+')
+        select regexp_split_to_table(told, '[^[:alnum:]_@+-]+')
+        union all
+        -- where the locale knows no letters but ASCII's
+        select regexp_split_to_table(told, '[\u0001-*,./:-?[-^`{-\u00a9\u2000-\u206f\u3000-\u303f]+')
         union all
         select regexp_split_to_table(told, '[,;\t\n\r]+')
         union all
@@ -64,7 +67,7 @@ return exists (
         from regexp_matches(told, '"(?:[^"\\]|\\.)*"', 'g') as strings (string)
     ) as parts
     cross join (select salt from bronze.forgotten limit 1) as forgotten
-    where sha256(convert_to(salt || 'word ' || lower(btrim(part)), 'UTF8'))
+    where sha256(convert_to(salt || 'word ' || lower(bronze.bare(part)), 'UTF8'))
             in (select hash from bronze.forgotten)
         or sha256(convert_to(salt || 'agent ' || coalesce(bronze.id_text(part), part), 'UTF8'))
             in (select hash from bronze.forgotten)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,9 @@ from loaders.raw_file import RawFile, opened, sha256
 from loaders.readers import csv_file, json_file, parquet_file, sheet_file
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Observed, Pieces, Reject, UnreadableError, pieces
+
+# Of a file's name: a page's number, the format, .gz.
+_ENDING = re.compile(r"(\.[0-9]+)?\.[a-z]+(\.gz)?\Z", re.IGNORECASE)
 
 
 def scan(file: RawFile, mapping: Mapping) -> RawFile:
@@ -55,7 +59,7 @@ def read_pieces(
     if observed.blank:
         return
     header = mapping.header(file.header or ())
-    mapping.file_name = file.path.rpartition("/")[2].partition(".")[0]
+    mapping.file_name = _ENDING.sub("", file.path.rpartition("/")[2])
     if file.format == "parquet":
         yield from pieces(parquet_file.read_parquet(file, mapping), file.path, observed)
     elif file.format == "xlsx":

@@ -159,7 +159,9 @@ def no_record(record: dict[str, Any], table: Table, *, alone: bool) -> str | Non
             inner = inner[name]
         if len(_declared(inner[0], table)) > len(_declared(record, table)):
             return f"it is an envelope, its list is under `{path}`: declare records: {path}"
-    keys = {path[0] for one in table.columns if one.name in table.key for path in one.places}
+    keys = {
+        path[0] for one in table.columns if one.name in table.key_in_files for path in one.places
+    }
     declared = _declared(record, table)
     has_more = declared - keys or keys >= _top_fields(table)
     if alone and declared and not has_more and any(record.get(name) for name in _ERRORS - keys):

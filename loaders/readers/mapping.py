@@ -146,7 +146,7 @@ class Header:
         return tuple(columns[index] for index in range(len(self.names)))
 
     def missing_key(self) -> list[str]:
-        """The key columns that are not in the header and have no default."""
+        """The key columns that are not in the header and have no stand-in."""
         columns = self._mapping.table.columns
         missing = [columns[place] for place in self._mapping.key if not self.places[place]]
         return [column.name for column in missing if not column.has_stand_in]

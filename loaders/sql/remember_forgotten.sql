@@ -12,6 +12,6 @@ from (select coalesce((select salt from bronze.forgotten limit 1), %(salt)s) as 
 cross join (
     select kind, value from names where kind in ('agent', 'user')
     union
-    select 'word', lower(btrim(value)) from names where length(btrim(value)) >= 4
+    select 'word', lower(bronze.bare(value)) from names where length(bronze.bare(value)) >= 4
 ) as hashed (kind, value)
 on conflict do nothing

@@ -14,7 +14,7 @@
 }}
 
 -- the catalogue of applications, as a number; where this model changes, so does the seed
-{% set catalogue = "coalesce((select hashtextextended(max(state.catalogue), 1) from " ~ source('ledger', 'match_state') ~ " as state), 0)" %}
+{% set catalogue = "coalesce((select hashtextextended(max(state.catalogue), 1) from " ~ source('ledger', 'match_state') ~ " as state), 1)" %}
 
 {% set work = plan(mark=catalogue) %}
 
@@ -51,6 +51,7 @@
 -- a batch that is gone does not say which months it spoke of: then it is all of them
 {% set is_all = not execute or work.whole or work.gone | length > work.again | length %}
 {% set months = [] if is_all else run_query(changed_months).columns[0].values() | sort %}
+-- after what is above, which asks for has_later
 {% do work.update({'is_replaced': 'true' if is_all else "held.month = any(" ~ array_of(months, 'date') ~ ")", 'has_later': false}) %}
 
 with spend as (
@@ -68,7 +69,8 @@ select
     month,
     application,
     user_id,
-    user_name,
+    -- a longer one is nobody's: loaders.match never looks for it
+    case when length(user_name) <= 400 then user_name end as user_name,
     sum(usd) as usd,
     count(*) filter (where counts) as transactions,
     -- a name that nobody has looked up yet may get its application later

@@ -18,6 +18,6 @@ select
     month,
     sum(usd) as usd,
     sum(transactions)::bigint as transactions,
-    count(distinct user_id) + count(distinct user_name) filter (where user_id is null) as users
+    count(distinct user_id) as users
 from spend
 group by application, month
