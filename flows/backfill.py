@@ -12,7 +12,7 @@ from flows.options import Options, add_options, chosen_days, stopped_at
 from flows.report import where_next
 from loaders.arguments import command, option
 from loaders.days import parse_day
-from loaders.errors import UNREAD, guarded
+from loaders.errors import UNREAD, check_interrupted, guarded
 
 
 @command(
@@ -30,6 +30,7 @@ def main(args: argparse.Namespace) -> int:
     days = chosen_days(args.days, args.first, args.last)
     options = Options.of(vars(args)).checked()
     for number, day in enumerate(days):
+        check_interrupted()  # one that came between two days
         one_day = partial(show_day, day, options, verbose=args.verbose)
         if (code := guarded(one_day, verbose=args.verbose)) not in (0, UNREAD):
             print(stopped_at(days, number), file=sys.stderr)

@@ -136,6 +136,7 @@ def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
     """Run a command; returns its exit code (None is 0), or that of its error, which is printed.
     When nobody reads the output (`| head`) it ends without a word, as other tools do. SIGTERM is
     as Ctrl-C: what the command has begun is taken back, and recorded as ended."""
+    _interrupts.clear()
     if threading.current_thread() is threading.main_thread():  # only it gets signals
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -156,7 +157,7 @@ def guarded(command: Callable[[], int | None], *, verbose: bool = False) -> int:
         is_unread = isinstance(error, BrokenPipeError) and _is_unread()
         return UNREAD if is_unread else ended_with(error, verbose=verbose)
     finally:
-        _interrupts.clear()  # not at the start: one may have come between two days, unheard
+        _interrupts.clear()  # it is told; a command that ran this one does not tell it again
 
 
 def _is_unread() -> bool:

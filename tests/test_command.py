@@ -10,18 +10,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from flows import doctor, report
+from flows import backfill, doctor, report
 from flows.cli import COMMANDS, completion, main
 from flows.day import supervised
 from flows.run import Stop
 from loaders import errors
 from loaders.days import parse_day
-from loaders.errors import UNREAD, DaybookError, check_interrupted, guarded
+from loaders.errors import UNREAD, DaybookError, guarded
 from loaders.session import environment
 from loaders.sources import PROJECT
 from tests.watching import run_command, run_python
@@ -100,18 +101,23 @@ def test_a_failure_on_a_full_disk_says_which(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == said
 
 
-def test_an_interrupt_that_a_library_swallowed_ends_the_command_and_is_told_once(capsys):
+def test_an_interrupt_that_a_library_swallowed_ends_the_command_and_is_told_once(
+    capsys, monkeypatch
+):
     def work() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
-    def work_before_a_day() -> int:
-        work()
-        return guarded(check_interrupted)
-
-    for command in (work, lambda: guarded(work), work_before_a_day):
+    days: list[str] = []
+    monkeypatch.setattr(backfill, "show_day", lambda day, *_, **__: days.append(day))
+    monkeypatch.setattr(backfill, "gc", SimpleNamespace(collect=work))
+    between_days = ["--days", "day1", "day2", "--data", "tests/sample"]
+    for command in (work, lambda: guarded(work), lambda: backfill.main(between_days)):
         assert guarded(command) == 1
         assert capsys.readouterr().err == "error: interrupted\n"
+    assert days == ["day1"]
+    work()  # outside of any command it is no command's
+    assert guarded(lambda: None) == 0
 
 
 def test_a_signal_that_the_shell_ignores_ends_no_day():
