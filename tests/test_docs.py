@@ -165,7 +165,6 @@ HELD = {
     "make demo": "three whole days, and set-up before: too long for a test",
     ".venv/bin/daybook plan": "test_what_the_readme_plans_is_planned",
     ".venv/bin/python -m loaders": "test_what_the_readme_does_by_hand_is_done",
-    "flowchart": "a picture",
     " raw file    people.csv": "a picture",
     "dbt show": "test_what_the_pages_ask_of_a_built_warehouse_is_answered",
     "select agents.agent_id": "test_what_the_pages_ask_of_a_built_warehouse_is_answered",

@@ -104,10 +104,14 @@ def results_fixture(part: str, faults: Iterable[str]) -> Any:
 
 
 def tables(results: dict[str, Results], faults: Iterable[str]) -> list[str]:
-    """The page's two tables: a row for each fault, and the number of faults in each phase."""
+    """The page's two tables: a row for each fault, whatever kind of day was at work, and the number
+    of faults in each phase."""
     baseline = results["0"]
     injected = [result for number, chain in results.items() if number != "0" for result in chain]
-    by_fault = {fault: [each for each in injected if each["fault"] == fault] for fault in faults}
+    by_fault = {
+        name: [each for each in injected if _named(each["fault"]) == name]
+        for name in dict.fromkeys(map(_named, faults))
+    }
     recovered = sum("recovered" in result for result in injected)
     phases = Counter(result["phase"] for result in injected)
     return [
@@ -115,12 +119,11 @@ def tables(results: dict[str, Results], faults: Iterable[str]) -> list[str]:
         f" {machine()}; {datetime.now(UTC):%Y-%m-%d}."
         f" The same day undisturbed: {_seconds(baseline)} s.",
         "",
-        "| fault | tried | in phase | what was struck ended with | made good | s to recover |",
-        "|---|---|---|---|---|---|",
+        "| fault | made good | what was struck ended with | s to recover |",
+        "|---|---|---|---|",
         *(
-            f"| {fault} | {len(rows)} | {_counted(each['phase'] for each in rows)} | "
-            f"{_counted(end for each in rows for end in each['ends'])} | "
-            f"{sum('recovered' in each for each in rows)} | {_seconds(rows)} |"
+            f"| {fault} | {sum('recovered' in each for each in rows)} of {len(rows)} | "
+            f"{_counted(end for each in rows for end in each['ends'])} | {_seconds(rows)} |"
             for fault, rows in by_fault.items()
             if rows
         ),
@@ -131,11 +134,19 @@ def tables(results: dict[str, Results], faults: Iterable[str]) -> list[str]:
     ]
 
 
+def _named(fault: str) -> str:
+    return fault.partition(", a ")[0]
+
+
 def _counted(items: Iterable[str]) -> str:
-    return ", ".join(f"{item} × {n}" for item, n in Counter(items).most_common())
+    counts = Counter(items).most_common()
+    return ", ".join(f"{item} × {n}" if len(counts) > 1 else item for item, n in counts)
 
 
 def _seconds(results: Results) -> str:
-    """Median and maximum of the recovery times."""
+    """Median and maximum of the recovery times, once when they are the same."""
     times = [each["recovered"] for each in results if "recovered" in each]
-    return f"{statistics.median(times):.0f} (at most {max(times):.0f})" if times else ""
+    if not times:
+        return ""
+    typical, most = f"{statistics.median(times):.0f}", f"{max(times):.0f}"
+    return typical if typical == most else f"{typical} (at most {most})"
