@@ -104,8 +104,8 @@ def results_fixture(part: str, faults: Iterable[str]) -> Any:
 
 
 def tables(results: dict[str, Results], faults: Iterable[str]) -> list[str]:
-    """The page's two tables: a row for each fault, whatever kind of day was at work, and the number
-    of faults in each phase."""
+    """The page's table, a row for each fault, whatever kind of day was at work; and the number of
+    faults in each phase."""
     baseline = results["0"]
     injected = [result for number, chain in results.items() if number != "0" for result in chain]
     by_fault = {
@@ -113,7 +113,6 @@ def tables(results: dict[str, Results], faults: Iterable[str]) -> list[str]:
         for name in dict.fromkeys(map(_named, faults))
     }
     recovered = sum("recovered" in result for result in injected)
-    phases = Counter(result["phase"] for result in injected)
     return [
         f"{len(injected)} faults in {len(results) - 1} chains, {recovered} of them made good."
         f" {machine()}; {datetime.now(UTC):%Y-%m-%d}."
@@ -128,9 +127,7 @@ def tables(results: dict[str, Results], faults: Iterable[str]) -> list[str]:
             if rows
         ),
         "",
-        "| phase | faults in it |",
-        "|---|---|",
-        *(f"| {phase} | {n} |" for phase, n in phases.most_common()),
+        f"By phase: {_counted(result['phase'] for result in injected)}.",
     ]
 
 
