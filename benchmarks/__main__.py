@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all")
     parser.add_argument("--record", action="store_true", help="write results.json and README.md")
     parser.add_argument(
-        "--rows", type=int, metavar="N", help="history, growth, spark: none of more"
+        "--rows", type=int, metavar="N", help="history, growth, spark: no size above N"
     )
     given = parser.parse_args(argv)
     if unknown := set(given.names) - set(NAMES):

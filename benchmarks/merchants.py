@@ -64,5 +64,5 @@ def main(labels: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.merchants", description=__doc__)
-    parser.add_argument("labels", type=Path)
+    parser.add_argument("labels", type=Path, help="CSV of names and their applications")
     main(parser.parse_args().labels)

@@ -17,9 +17,8 @@ from loaders.errors import UNREAD, check_interrupted, guarded
 
 @command(
     "flows.backfill",
-    "Run day-pipeline for several days, in order.",
-    "examples: %(prog)s --days day1 day2 --data tests/sample;"
-    " %(prog)s --from 2026-01-05 --to 2026-01-11",
+    "Run several days in order, by --days or by --from and --to; the first that fails ends it.",
+    "example: %(prog)s --days day1 day2 --data tests/sample",
     option("--days", nargs="+", metavar="D", help="the days, in this order"),
     option("--from", dest="first", metavar="D", help="first day of a range"),
     option("--to", dest="last", metavar="D", help="last day of the range, included"),

@@ -36,6 +36,8 @@ USAGE = """usage: daybook COMMAND …, and daybook COMMAND --help for its option
 
 {}
   completion  for a shell: eval "$(daybook completion bash)", or zsh
+
+exit codes: 0 done, 1 data or run failure, 2 usage, 3 locked by another run
 """
 COMPLETE = """_daybook() {{
     local words

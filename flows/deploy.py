@@ -49,7 +49,7 @@ def deploy(names: list[str], seconds: float = 60.0) -> None:
     "Send prefect.yaml's deployments to the Prefect server.",
     "example: PREFECT_API_URL=http://127.0.0.1:4200/api %(prog)s",
     option("names", nargs="*", metavar="NAME", help="a deployment (default: all)"),
-    option("--wait", type=float, default=60.0, metavar="S", help="for the server"),
+    option("--wait", type=float, default=60.0, metavar="S", help="for the server (default: 60)"),
 )
 def main(args: argparse.Namespace) -> None:
     known = declared()

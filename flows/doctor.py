@@ -137,8 +137,9 @@ def _spark() -> Iterator[Finding]:
 
 @command(
     "flows.doctor",
-    "Check that this machine and the warehouse are in order; changes nothing.",
-    "example: %(prog)s --json. Exit code 1 where something fails.",
+    "Check that this machine and the warehouse are in order; changes nothing. Exit code 1 where"
+    " something fails.",
+    "example: %(prog)s --json",
     JSON,
 )
 def main(args: argparse.Namespace) -> int:

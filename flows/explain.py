@@ -113,11 +113,11 @@ def _entity(table: str) -> str:
 @command(
     "flows.explain",
     "Each day's record of a key: its outcome, why, which one won, what reads it.",
-    "examples: %(prog)s agents 9001; %(prog)s group_memberships GROUP AGENT",
+    "example: %(prog)s agents 9001 --values",
     option("table", help="agents, groups, group_memberships, transactions, cards …"),
-    option("key", nargs="+", help="its key; of several columns one word each"),
+    option("key", nargs="+", help="its key; of several columns (GROUP AGENT) a word each"),
     option("--values", action="store_true", help="show the fields' values"),
-    option("--personal", action="store_true", help="and personal ones"),
+    option("--personal", action="store_true", help="with --values: personal ones too"),
     JSON,
 )
 def main(args: argparse.Namespace) -> None:

@@ -64,7 +64,8 @@ def _hour(text: str) -> time:
 
 @command(
     "flows.late",
-    "Whether a day has come by its hour: exit code 0 in time, 1 late.",
+    "Whether a day has come by its hour: exit code 0 in time, 1 late. Late is told to"
+    " DAYBOOK_WEBHOOK_URL, once.",
     "example: %(prog)s --by 06:00",
     option("--by", required=True, metavar="HH:MM", help="time (UTC) on the day after"),
     option("--day", metavar="DAY", help="a date (default: yesterday, in UTC)"),

@@ -76,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--mode", choices=["local", "distributed"], default="local", help=modes)
     add("--engine", choices=["python", "spark"], default="python", help="default: python")
     add("--timeout", type=float, metavar="S", help="seconds a day may take (default: 7200)")
-    add("--verbose", action="store_true", help="Prefect's log, and tracebacks")
+    add("--verbose", action="store_true", help="show Prefect's log and tracebacks")
 
 
 def chosen_days(days: list[str] | None, first: str | None, last: str | None) -> list[str]:

@@ -18,8 +18,9 @@ from loaders.preview import preview_day
 
 @command(
     "flows.plan",
-    "Say what a run of a day would land, refuse and change; writes nothing.",
-    "example: %(prog)s day2 --data tests/sample. Exit code 1 where it would fail.",
+    "Say what a run of a day would land, refuse and change; writes nothing. Exit code 1 where the"
+    " run would fail.",
+    "example: %(prog)s day2 --data tests/sample",
     add_day,
     add_reading,
     ALLOW_SHRINK,

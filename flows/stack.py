@@ -144,9 +144,10 @@ COMMANDS: dict[str, Callable[[], int | None]] = {
 
 @command(
     "flows.stack",
-    "The warehouse, Prefect's server and its worker on this machine.",
+    "Start (up), stop (down) or restart warehouse, Prefect's server and worker on this machine; say"
+    " which run (status); show the end of their logs; work: become the worker, in a container.",
     "example: %(prog)s up",
-    option("command", choices=COMMANDS, help="what to do"),
+    option("command", choices=COMMANDS),
 )
 def main(args: argparse.Namespace) -> int | None:
     return COMMANDS[args.command]()

@@ -85,7 +85,7 @@ def read_status(limit: int) -> dict[str, Any]:
     "flows.status",
     "Which days are done, incomplete, missing or failed; the last runs; the lock.",
     "example: %(prog)s --limit 20",
-    option("--limit", type=int, default=10, help="runs and landings shown (default: 10)"),
+    option("--limit", type=int, default=10, metavar="N", help="runs and landings (default: 10)"),
     JSON,
 )
 def main(args: argparse.Namespace) -> None:

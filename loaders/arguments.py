@@ -62,7 +62,7 @@ def add_landing(parser: argparse.ArgumentParser) -> None:
     """The options of landing, those of reading among them."""
     add_reading(parser)
     add = parser.add_argument
-    add("--workers", type=int, default=1, metavar="N", help="processes that share big files")
+    add("--workers", type=int, default=1, metavar="N", help="processes for big files (default: 1)")
     add("--force", action="store_true", help="land unchanged files too")
     ALLOW_SHRINK(parser)
 

@@ -237,9 +237,9 @@ def _quoted(text: str) -> str:
         metavar="FILE",
         help="a file of it, or a folder of pages: .json, .jsonl, .csv, .parquet or .xlsx",
     ),
-    option("--key", metavar="FIELD", help="its key; a,b for several columns"),
+    option("--key", metavar="FIELD", help="its key (default: id or invoice_id); a,b for several"),
     option("--delta", action="store_true", help="a day's file has only what is new or changed"),
-    option("--encoding", default="utf-8", help="of a text file, when not UTF-8"),
+    option("--encoding", default="utf-8", metavar="NAME", help="default: utf-8"),
 )
 def main(args: argparse.Namespace) -> None:
     table = look(args.entity, args.sample, args.key, delta=args.delta, encoding=args.encoding)
