@@ -100,8 +100,8 @@ def stopped_at(days: list[str], failed: int) -> str:
     """The message of a backfill that stopped at `days[failed]`: done, not run, how to go on."""
     done, left = days[:failed], days[failed + 1 :]
     return (
-        f"backfill stopped at {days[failed]}: done {', '.join(done) or 'none'}; "
-        f"not run {', '.join(left) or 'none'}.\n"
+        f"backfill stopped at {days[failed]}; done: {', '.join(done) or 'none'}; "
+        f"not run: {', '.join(left) or 'none'}.\n"
         "When its cause is mended, go on, with the same options: "
         f"daybook backfill --days {' '.join(days[failed:])}"
     )

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 AGAIN = (
-    "When its cause is mended run the same command again: what has landed is not landed again, "
-    "and what was applied is not applied again."
+    "When its cause is mended, run the same command again: what has landed or was applied is not"
+    " done twice."
 )
 FIELDS = 12  # so many that were added, or are gone, are named
 # The kinds of notes, the worst first, and how a verdict counts them.

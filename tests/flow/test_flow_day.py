@@ -91,7 +91,7 @@ def test_a_backfill_changes_nothing_of_a_day_twice_and_stops_at_one_that_is_not_
 ):
     done = flow_cli("flows.backfill", "--days", "day1", "day2", "day9", "day4", "--data", SAMPLE)
     assert done.returncode == 1
-    assert "stopped at day9: done day1, day2; not run day4" in done.stderr
+    assert "stopped at day9; done: day1, day2; not run: day4" in done.stderr
     assert "daybook backfill --days day9 day4" in done.stderr
     assert "has no day9/" in done.stderr
     assert {*column(db, "select status from metrics.pipeline_metrics")} == {"success"}

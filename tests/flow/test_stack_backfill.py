@@ -35,7 +35,7 @@ def test_a_distributed_backfill_stops_at_a_day_that_fails_and_says_how_to_go_on(
         "flows.backfill", "--days", "day1", "day2", "--data", tmp_path, "--mode", "distributed"
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "stopped at day1: done none; not run day2" in done.stderr
+    assert "stopped at day1; done: none; not run: day2" in done.stderr
     assert "daybook backfill --days day1 day2" in done.stderr
     (landing,) = [
         run
