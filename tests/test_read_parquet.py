@@ -355,3 +355,17 @@ def test_a_dictionary_that_its_writer_gave_up_is_not_gathered_for_a_row_group(tm
     finally:
         pyarrow.set_memory_pool(before)
     assert pool.max_memory() < 20 << 20
+
+
+def test_nested_text_is_read_across_row_groups_which_have_a_dictionary_each(tmp_path):
+    contacts = [{"mail": f"{number % 3}@example.com"} for number in range(10)]
+    columns = {"a_id": list(map(str, range(10))), "contact": contacts, "v": [["x"], ["y"]] * 5}
+    found = read(tmp_path / "t.parquet", columns, row_group_size=3)
+    values = [[str(n), None, f"{n % 3}@example.com"] for n in range(10)]
+    assert [row.values for row in found if isinstance(row, Row)] == values
+    assert [row.number for row in found] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("kind", [pyarrow.string_view(), pyarrow.binary_view()])
+def test_views_of_text_are_text(tmp_path, kind):
+    assert extra(tmp_path / "t.parquet", pyarrow.array(["a", "é"], kind)) == ["a", "é"]

@@ -78,7 +78,7 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         header = Header([".".join(path) for path in paths], mapping)
         declared = {index for places in header.places for index in places}
-        for batch in parquet.iter_batches(batch_size=BATCH):
+        for batch in _batches(parquet):
             columns = [plain(_at(batch, path), file) for path in paths]
             mended = [_repaired(column) for column in columns]
             odd = {
@@ -97,6 +97,13 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
                     why = rows.why_unstorable(shown) or "nul byte"  # which is an escape in JSON
                     yield Reject(number, why, rows.raw_text(shown), landed=True)
                 yield header.row(number, fields)
+
+
+def _batches(parquet: ParquetFile) -> Iterator[pyarrow.RecordBatch]:
+    """The rows. By row group, as each has a dictionary of its own: Arrow can't read two of a nested
+    column into one batch."""
+    for group in range(parquet.num_row_groups):
+        yield from parquet.iter_batches(batch_size=BATCH, row_groups=[group])
 
 
 def _repaired(column: list[Any]) -> list[Any]:

@@ -58,13 +58,15 @@ def plain(column: pyarrow.Array, file: RawFile) -> list[Any]:
         return [None if v is None else _pairs(v, file) for v in column]
     if types.is_nested(kind):  # a list of any kind
         return [None if not v.is_valid else plain(v.values, file) for v in column]
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+    if types.is_string_view(kind) or types.is_binary_view(kind):  # has no length for Arrow
+        return plain(column.cast(pyarrow.large_binary()), file)
+    if types.is_string(kind) or types.is_large_string(kind):
         _check_lengths(column, file, compute)
         try:
             return column.to_pylist()
         except UnicodeDecodeError:
             column = column.cast(pyarrow.binary())
-    if types.is_binary(column.type) or types.is_large_binary(kind) or types.is_binary_view(kind):
+    if types.is_binary(column.type) or types.is_large_binary(column.type):
         _check_lengths(column, file, compute)
         decoded = column.to_pylist()
         return [None if v is None else v.decode("utf-8", "surrogateescape") for v in decoded]
