@@ -122,7 +122,7 @@ def _csv_lines(data: bytes, delimiter: str) -> int:
         return 0
     if data[:1].isspace() or _BLANK_LINE.search(data):
         texts = [] if b'"' in data else data.split(b"\n")
-        return sum(1 for text in texts if text.strip(BLANK.encode()))
+        return sum(1 for text in texts if text.strip(BLANK.replace(delimiter, "").encode()))
     if b'"' not in data:
         return data.count(b"\n") + (not data.endswith(b"\n"))
     count = QuickCount("", delimiter, header=False)

@@ -118,8 +118,9 @@ def test_a_record_of_little_more_than_its_key_lands(tmp_path, table, records):
     assert land_one(tmp_path, table).rows_landed == many
 
 
-def test_a_header_in_the_middle_of_a_joined_file_is_rejected(tmp_path, db):
-    file = "agent_id,email\n" + "".join(f"{n},a{n}@example.com\n" for n in range(20))
+@pytest.mark.parametrize("header", ["agent_id,email", '"agent_id","email"', "agent_id , email"])
+def test_a_header_in_the_middle_of_a_joined_file_is_rejected(tmp_path, db, header):
+    file = f"{header}\n" + "".join(f"{n},a{n}@example.com\n" for n in range(20))
     write(tmp_path, "day1/agents.csv", file + file)
     assert land_one(tmp_path, "stg_agents").rows_landed == 40
     assert [reject[1:3] for reject in rejects(db)] == [(21, "the header again: files were joined")]

@@ -21,6 +21,7 @@ from loaders.readers.guess import ENDS_SO
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Reject, Row, UnreadableError
 from loaders.schema import Column, Table
+from loaders.slices import look
 
 COLUMNS = (Column("a", "text", (("a",),)), Column("b", "text", (("b",),)))
 TABLE = Table("stg_t", ("t",), "snapshot", False, ("a",), COLUMNS, 0.1)
@@ -167,6 +168,20 @@ def test_line_ends_and_a_missing_last_one(tmp_path, end):
         rows = [row for row in parsed(tmp_path / "t.csv", content + tail) if isinstance(row, Row)]
         assert [row.number for row in rows] == [1, 2, 3]
         assert [row.values for row in rows] == [["1", "x"], ["2", "y"], ["3", "z"]]
+
+
+def test_a_line_of_tabs_is_a_record_of_empty_fields_where_they_are_delimiters(tmp_path):
+    tabs = replace(TABLE, delimiter="\t")
+    content = b"a\tb\n1\tx\n\t\n \n2\ty\n"
+    numbers = [one.number for one in parsed(tmp_path / "t.csv", content, Mapping(tabs))]
+    assert numbers == [1, 2, 3]
+    assert look(raw_file(tmp_path / "t.csv", content), tabs) == len(numbers) + 1
+
+
+def test_what_begins_like_a_mark_is_counted_as_it_is_read(tmp_path):
+    lines = [b'\xef\xbb\xbf"1\n",x', b"\xef\xbb\xbf", b" \xef\xbb\xbf", b"\xbb", b"2,y", b""]
+    found = parsed(tmp_path / "t.csv", b"\n".join([b"a,b", *lines]))
+    assert [one.values[0] for one in found if isinstance(one, Row)] == ["1\n", "2"]
 
 
 def header(path: Path, content: bytes, mapping: Mapping = MAPPING) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from loaders.readers.rows import RECORD_LIMIT, UnreadableError
 from loaders.readers.values import Treat, suspect
 
 _BOM = b"\xef\xbb\xbf"
-BLANK = b" \t\r\n\x0b\x0c" + _BOM
+BLANK = b" \t\r\n\x0b\x0c"
 
 
 class MustBeParsed(Exception):
@@ -31,13 +31,14 @@ class Count:
         self._pieces: list[bytes] = []
         self._size = self._next_size = self.so_far = 0
         self._bom_checked = False
+        self._blank = BLANK.replace(delimiter.encode(), b"")
         mark = re.escape(delimiter.encode())
         plain = rb"[^" + mark + rb"\r\n]*+"
         # possessive: a field of any size costs no stack
         quoted = rb'"[^"]*+(?:""[^"]*+)*+"' + plain
         bare = rb'(?!")' + plain
         field = rb"(?:" + quoted + rb"|" + bare + rb")"
-        line = field + rb"(?:" + mark + field + rb")*+"
+        line = rb"(?:" + _BOM + rb")?+" + field + rb"(?:" + mark + field + rb")*+"
         self._match = re.compile(line + rb"(?:\r\n|\n|\r(?=[^\n]))").match
 
     def add(self, chunk: bytes) -> None:
@@ -60,18 +61,21 @@ class Count:
             text, self._bom_checked = text.removeprefix(_BOM), True
         if b'"' not in text:
             cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
-            self.so_far += sum(map(bool, (one.strip(BLANK) for one in text[:cut].splitlines())))
+            self.so_far += sum(map(self._is_record, text[:cut].splitlines()))
         else:
             cut = 0
             while record := self._match(text, cut):
-                self.so_far += bool(record[0].strip(BLANK))
+                self.so_far += self._is_record(record[0])
                 cut = record.end()
         return text[cut:]
 
+    def _is_record(self, line: bytes) -> bool:
+        return bool(line.removeprefix(_BOM).strip(self._blank))
+
     def records(self) -> int:
         """The number of records in the whole file, without its header."""
-        last = self._count(b"".join(self._pieces)).removeprefix(b"" if self._bom_checked else _BOM)
-        more = sum(1 for one in re.split(rb"\r\n|\n|\r", last) if one.strip(BLANK))
+        last = self._count(b"".join(self._pieces))
+        more = sum(map(self._is_record, re.split(rb"\r\n|\n|\r", last)))
         if b'"' in last:
             more = min(more, 1)
         return max(0, self.so_far + more - 1)
@@ -97,7 +101,9 @@ class QuickCount(Count):
     ) -> None:
         super().__init__(path, delimiter)
         self._header = header
-        self._names = delimiter.join(names).encode()
+        self._first_name = names[0].encode() if names else b"\0"  # which COPY refuses
+        mark = rb'[\s"]*' + re.escape(delimiter.encode()) + rb'[\s"]*'
+        self._headers = re.compile(mark.join(re.escape(name.encode()) for name in names)).findall
         self._headers_seen = 0
         self._delimiter = delimiter
         self._habits = habits or {}
@@ -117,7 +123,8 @@ class QuickCount(Count):
         return text[cut:]
 
     def _count_whole(self, piece: bytes) -> None:
-        self._headers_seen += piece.count(self._names) if self._names else 0
+        if self._first_name in piece:
+            self._headers_seen += len(self._headers(piece))
         # a single byte is looked for at many times the speed of three
         if self._headers_seen > self._header or (b"\xef" in piece and _BOM in piece):
             raise MustBeParsed

@@ -90,7 +90,7 @@ def records_of(
         text = record.getvalue()
         record.seek(0)
         record.truncate()
-        if text.strip(BLANK):
+        if fields[1:] or text.strip(BLANK):
             yield text, fields, open_quote
 
 
@@ -125,7 +125,7 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
             if len(fields) > len(names) and not any(fields[len(names) :]):
                 reason += f"; the line {guess.ENDS_SO}"
             yield Reject(number, reason, rows.raw_text(text))
-        elif fields == names:
+        elif fields[0].strip() == names[0] and [field.strip() for field in fields] == names:
             yield Reject(number, "the header again: files were joined", rows.raw_text(text))
         else:
             if (not text.isascii() or "\0" in text) and (why := rows.why_unstorable(text)):
