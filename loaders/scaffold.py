@@ -18,6 +18,7 @@ from loaders.declaration import build
 from loaders.errors import UsageError, guess, readable
 from loaders.personal import usual_pii
 from loaders.process import whole
+from loaders.readers.mapping import folded
 from loaders.readers.rows import has_value
 from loaders.sample import Field, read_sample
 from loaders.schema import Column, Table
@@ -172,7 +173,7 @@ def _snake(text: str) -> str:
 
 def _names(fields: list[Field], singular: str) -> list[str]:
     """The column's name for each field, in order; all differ. A field that is called as a column
-    is that column, since a column's own name is one of its places."""
+    is that column, since a column's own name is one of its places, in a header in any case."""
     wanted = []
     reserved = _reserved()
     for field in fields:
@@ -181,7 +182,11 @@ def _names(fields: list[Field], singular: str) -> list[str]:
             name = f"{singular}_{name}".rstrip("_")
         wanted.append(name[:60])
     names: dict[int, str] = {}
-    for at in sorted(range(len(fields)), key=lambda at: wanted[at] != fields[at].source):
+    called = [
+        (field.source != name, folded(field.source) != name)
+        for field, name in zip(fields, wanted, strict=True)
+    ]
+    for at in sorted(range(len(fields)), key=called.__getitem__):
         tries = [wanted[at], *(f"{wanted[at][:57]}_{n}" for n in range(2, len(fields) + 2))]
         names[at] = next(one for one in tries if one not in names.values())
     return [names[at] for at in range(len(fields))]

@@ -215,6 +215,13 @@ def test_pages_of_an_envelope_say_where_their_list_is(tmp_path):
     assert columns(entry) == {"ref_no": ("text", "ref.no"), "tags": ("jsonb", "tags")}
 
 
+def test_a_header_called_as_a_column_in_another_case_is_that_column(tmp_path):
+    sample = tmp_path / "invoices.csv"
+    sample.write_text("id,User-Name,User_Name\n1,a,b\n")
+    names = {name: source for name, (_, source) in columns(declared(sample)).items()}
+    assert names == {"invoice_id": "id", "user_name_2": "User-Name", "user_name": "User_Name"}
+
+
 def test_fields_whose_names_become_one_have_a_column_each(tmp_path):
     sample = tmp_path / "invoices.json"
     record = {"id": 1, "invoice_id": 2, "user": {"id": 3}, "user_id": 4, "Name": 5, "name": 6}

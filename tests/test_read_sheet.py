@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,14 @@ def test_cells_land_as_they_are_shown(tmp_path, db):
     ((_, row, reason, raw),) = rejects(db)
     assert (row, reason) == (12, "ragged: 9 fields, 8 expected")
     assert "one too many" in raw
+
+
+def test_durations_and_dates_land_as_their_formats_show_them(tmp_path, db):
+    line = [datetime(2026, 1, 5), timedelta(hours=26, minutes=30), timedelta(seconds=-1.5)]
+    save(tmp_path, HEADER[:3], line, form='[$-en-US]d "hs" mmm;@')
+    land_one(tmp_path, "stg_agents")
+    ((*landed,),) = [[row[name] for name in HEADER[:3]] for row in rows(db, "stg_agents")]
+    assert landed == ["2026-01-05", "26:30:00", "-0:00:01.500000"]
 
 
 def test_an_error_cell_is_no_value_and_its_record_is_kept(tmp_path, db):

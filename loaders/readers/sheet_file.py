@@ -20,6 +20,8 @@ from loaders.readers.rows import Digits, Records, Reject, Rounded, UnreadableErr
 
 # Excel's escapes, of control characters, which XML can't hold, and of a text that looks like one.
 _CONTROL = re.compile("_x00(5F|[01][0-9A-F])_", re.IGNORECASE)
+# What a number format shows as it stands, and its language and colour: no sign of a time of day.
+_WORDS = re.compile(r'"[^"]*"|\\.|\[[^\]]{3,}\]')
 MOST_BYTES = 16 * rows.RECORD_LIMIT  # of a workbook, unpacked
 
 
@@ -109,6 +111,9 @@ def _text(cell: Any) -> str | None:
         return _moment(value, cell.number_format or "")
     if isinstance(value, (date, time)):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        hours, rest = divmod(abs(value), timedelta(hours=1))
+        return f"{'-' * (value < timedelta())}{hours}{(datetime.min + rest).time().isoformat()[2:]}"
     if cell.data_type == "e":
         return ErrorCell(value)
     return _CONTROL.sub(lambda found: chr(int(found[1], 16)), str(value))
@@ -127,7 +132,7 @@ def _number(value: float, shown_as: str) -> str:
 
 def _moment(value: datetime, shown_as: str) -> str:
     """ISO 8601, rounded to Excel's milliseconds; a date alone if no time of day is shown."""
-    shows_time = "h" in shown_as.lower() or "s" in shown_as.lower()
+    shows_time = re.search("[hs]", _WORDS.sub("", shown_as), re.IGNORECASE)
     midnight = (value.hour, value.minute, value.second, value.microsecond) == (0, 0, 0, 0)
     if midnight and not shows_time:
         return value.date().isoformat()
