@@ -102,7 +102,8 @@ class QuickCount(Count):
         super().__init__(path, delimiter)
         self._header = header
         self._first_name = names[0].encode() if names else b"\0"  # which COPY refuses
-        mark = rb'[\s"]*' + re.escape(delimiter.encode()) + rb'[\s"]*'
+        around = b'["' + self._blank + b"]*+"  # headers of joined files may be quoted and padded
+        mark = around + re.escape(delimiter.encode()) + around
         self._headers = re.compile(mark.join(re.escape(name.encode()) for name in names)).findall
         self._headers_seen = 0
         self._delimiter = delimiter
