@@ -40,7 +40,7 @@ Next:
   dbt build --select tag:{}"""
 
 
-def look(
+def draft(
     name: str, sample: Path, key: str | None = None, *, delta: bool = False, encoding: str = "utf-8"
 ) -> Table:
     """The table that a sample's records would land in; writes nothing.
@@ -247,7 +247,7 @@ def _quoted(text: str) -> str:
     option("--encoding", default="utf-8", metavar="NAME", help="default: utf-8"),
 )
 def main(args: argparse.Namespace) -> None:
-    table = look(args.entity, args.sample, args.key, delta=args.delta, encoding=args.encoding)
+    table = draft(args.entity, args.sample, args.key, delta=args.delta, encoding=args.encoding)
     files = files_of(table)
     build([(SOURCES_FILE, yaml.load(files[SOURCES_FILE], yaml.BaseLoader))])
     for path, text in files.items():

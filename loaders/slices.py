@@ -1,8 +1,8 @@
 """Slices of a big file, cut at line ends, so that several readers share it.
 
 A file is cut only when each of its lines is one record, so that its slices give the same records as
-the whole. `cut` makes the slices. `look` counts a slice's records without the readers, or says that
-it is in doubt. `numbered` then numbers the slices or keeps the file whole. `shares` deals out all.
+the whole. `cut` makes the slices. `count_records` counts a slice's records without the readers, or
+is in doubt. `numbered` then numbers the slices or keeps the file whole. `shares` deals out all.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MORE_FOLLOWS = re.compile(rb"\}[ \t\r]*[^ \t\r\n,}\]]")
 _ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")
 
 
-# Calls `look` for each slice.
+# Calls `count_records` for each slice.
 Counted = Callable[[list[RawFile], Table], list[int | None]]
 
 
@@ -55,7 +55,7 @@ def cut(file: RawFile, table: Table) -> list[RawFile]:
     return [replace(file, start=start, end=end) for start, end in places] or [file]
 
 
-def look(part: RawFile, table: Table) -> int | None:
+def count_records(part: RawFile, table: Table) -> int | None:
     """The number of records in a slice (a CSV's header counts); None when that is in doubt."""
     with opened(part) as stream:
         data = stream.read(part.size)

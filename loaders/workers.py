@@ -32,7 +32,7 @@ from loaders.raw_file import RawFile
 from loaders.readers.rows import Observed, Rejects
 from loaders.reading import Reading
 from loaders.schema import Table
-from loaders.slices import look, shares
+from loaders.slices import count_records, shares
 from loaders.sources import PROJECT
 
 if TYPE_CHECKING:
@@ -144,8 +144,10 @@ def _counted(
     def count(part: RawFile) -> int | None:
         worker = free.get()
         try:
-            counted: int | None = worker.ask((_look, part, table)) if worker else look(part, table)
-            return counted
+            many: int | None = (
+                worker.ask((_count, part, table)) if worker else count_records(part, table)
+            )
+            return many
         finally:
             free.put(worker)
 
@@ -156,8 +158,8 @@ def _counted(
 # result in a list.
 
 
-def _look(_parent: Connection, part: RawFile, table: Table) -> int | None:
-    return look(part, table)
+def _count(_parent: Connection, part: RawFile, table: Table) -> int | None:
+    return count_records(part, table)
 
 
 def _land(

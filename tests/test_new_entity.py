@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from loaders.declaration import build
-from loaders.scaffold import files_of, look, main
+from loaders.scaffold import draft, files_of, main
 from loaders.sources import PROJECT, SOURCES_FILE, declared_tables
 from tests.raw_days import write
 from tests.test_conventions import tracked
@@ -145,7 +145,7 @@ def test_the_templates_are_the_models_of_roles():
 
 def declared(sample: Path, **options: Any) -> dict[str, Any]:
     """The entry of the sources file that a sample comes to."""
-    text = files_of(look("invoices", sample, **options))[SOURCES_FILE]
+    text = files_of(draft("invoices", sample, **options))[SOURCES_FILE]
     build([(SOURCES_FILE, yaml.load(text, yaml.BaseLoader))])
     return yaml.safe_load(text)["sources"][0]["tables"][-1]
 

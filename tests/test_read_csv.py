@@ -21,7 +21,7 @@ from loaders.readers.guess import ENDS_SO
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Reject, Row, UnreadableError
 from loaders.schema import Column, Table
-from loaders.slices import look
+from loaders.slices import count_records
 
 COLUMNS = (Column("a", "text", (("a",),)), Column("b", "text", (("b",),)))
 TABLE = Table("stg_t", ("t",), "snapshot", False, ("a",), COLUMNS, 0.1)
@@ -175,7 +175,7 @@ def test_a_line_of_tabs_is_a_record_of_empty_fields_where_they_are_delimiters(tm
     content = b"a\tb\n1\tx\n\t\n \n2\ty\n"
     numbers = [one.number for one in parsed(tmp_path / "t.csv", content, Mapping(tabs))]
     assert numbers == [1, 2, 3]
-    assert look(raw_file(tmp_path / "t.csv", content), tabs) == len(numbers) + 1
+    assert count_records(raw_file(tmp_path / "t.csv", content), tabs) == len(numbers) + 1
 
 
 def test_what_begins_like_a_mark_is_counted_as_it_is_read(tmp_path):

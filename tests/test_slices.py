@@ -13,7 +13,7 @@ from loaders.readers.formats import read_pieces, scan
 from loaders.readers.mapping import Mapping
 from loaders.readers.rows import Observed, Row, UnreadableError
 from loaders.schema import Table
-from loaders.slices import LINE_LIMIT, cut, look
+from loaders.slices import LINE_LIMIT, count_records, cut
 from loaders.sources import declared_tables
 from tests.copied import rows_of
 from tests.hard_day import LINES, PLAIN_LINE, REFUSED, WHOLE, generated, one_each
@@ -40,7 +40,7 @@ def slices_of(file: RawFile, mapping: Mapping = MAPPING) -> tuple[list[RawFile],
     """A file's slices, and how many records were counted in them."""
 
     def counted(parts: list[RawFile], table: Table) -> list[int | None]:
-        return [look(part, table) for part in parts]
+        return [count_records(part, table) for part in parts]
 
     [parts] = slices.slices_of([file], mapping.table, counted)
     first, records = parts[-1].first, parts[-1].records

@@ -140,7 +140,7 @@ def _read(spark: Any, target: Place, plan: Plan) -> dict[str, Any]:
     """Read a table into files below `target`; returns what the manifest says of it."""
 
     def counted(cut: list[RawFile], table: Table) -> list[int | None]:
-        return _spread(spark, partial(tasks.each, partial(slices.look, table=table)), cut)
+        return _spread(spark, partial(tasks.each, partial(slices.count_records, table=table)), cut)
 
     read, parts = Observed(), []
     try:
