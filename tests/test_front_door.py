@@ -74,6 +74,13 @@ PAGES: dict[str, str | tuple[str, str]] = {
     ),
     "errors with ids.json": ('{"errors": [{"id": 5, "uuid": 1}]}', "it is an error message"),
     "html.json": ("<html><body>Bad gateway</body></html>", "it is HTML"),
+    "utf16.jsonl": ('{"id": 1}'.encode("utf-16").decode("latin-1"), "it is UTF-16"),
+    "utf16le.ndjson": (
+        '{"id": 1}\n{"id": 2}\n'.encode("utf-16-le").decode("latin-1"),
+        "it is UTF-16",
+    ),
+    "packed.jsonl": (gzip.compress(b"{}").decode("latin-1"), "it is gzip"),
+    "html.jsonl": ("<html>\n<body>Bad gateway</body>\n</html>", "it is HTML"),
     "html.csv": "<html><body>Bad gateway</body></html>",
     "none.json": "",
     "none.csv": "",

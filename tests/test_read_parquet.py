@@ -113,10 +113,15 @@ def test_a_spark_folder_is_one_source(tmp_path, db):
 def test_a_foreign_file_fails_and_a_missing_key_is_refused(tmp_path, db):
     location = tmp_path / "day1/transactions.parquet"
     location.parent.mkdir()
-    location.write_bytes(b"PAR1 but not really PAR1")
-    with pytest.raises(DaybookError, match="not readable as Parquet"):
-        land_one(tmp_path)
-    assert statuses(db) == ["failed"]
+    for content, message in (
+        (b"PAR1 but not really PAR1", "not readable as Parquet"),
+        (b"<html>Please sign in</html>", "it is HTML, an error page perhaps: fetch it again"),
+        (b"\x1f\x8b\x08 and PAR1", "it is gzip"),
+    ):
+        location.write_bytes(content)
+        with pytest.raises(DaybookError, match=message):
+            land_one(tmp_path)
+    assert statuses(db) == ["failed"] * 3
     write_parquet(location, {"currency": ["EUR"]})
     with pytest.raises(DaybookError, match=r"key column transaction_id.*Its columns: currency"):
         land_one(tmp_path)

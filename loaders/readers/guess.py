@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from loaders.raw_file import RawFile
+from loaders.raw_file import RawFile, opened
+from loaders.readers.json_blocks import as_bytes
 from loaders.readers.rows import UNSTORABLE, UnreadableError
 from loaders.schema import Table
 
@@ -55,6 +56,13 @@ def kind_of_bytes(head: bytes) -> str | None:
     return None
 
 
+def kind_of_file(file: RawFile, own: bytes) -> str | None:
+    """The same of a file that can't be read; None when it begins as its format does, with `own`."""
+    with opened(file) as stream:
+        head = stream.read(512)
+    return None if head.startswith(own) else kind_of_bytes(head)
+
+
 def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -> str:
     """What is probably wrong with a header that lacks the key, and what to do about it."""
     if "\ufeff" in line:
@@ -88,8 +96,10 @@ def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> Unreadabl
     value, None when there is none; `text` is what the file begins with."""
     shown = f"It begins with {begins(text, table)}" if text.strip() else "It has no bytes."
     keys = ", ".join(_described(table, name) for name in table.key_in_files)
+    kind = kind_of_bytes(as_bytes(text)) if first is None else None
     return UnreadableError(
-        f"{file.path}: none of its records has the key {keys}; {meaning(first, table)}.", shown
+        f"{file.path}: none of its records has the key {keys}; {kind or meaning(first, table)}.",
+        shown,
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from loaders.raw_file import RawFile, seekable
-from loaders.readers import rows
+from loaders.readers import guess, rows
 from loaders.readers.heading import check_names, keyed
 from loaders.readers.mapping import Header, Mapping, Node
 from loaders.readers.parquet_footer import chunks_of
@@ -136,7 +136,8 @@ def opened_parquet(file: RawFile, **options: Any) -> Iterator[ParquetFile]:
         gone = isinstance(error, FileNotFoundError) or "AWS Error" in str(error)
         if isinstance(file.location, S3Path) and gone:
             raise error_of(file.location, error) from None
-        raise UnreadableError(f"{file.location}: not readable as Parquet ({error}).") from error
+        why = guess.kind_of_file(file, b"PAR1") or f"not readable as Parquet ({error})"
+        raise UnreadableError(f"{file.location}: {why}.") from error
 
 
 def _check_sizes(schema: ParquetSchema, file: RawFile) -> list[str]:

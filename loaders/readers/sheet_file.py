@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from loaders.errors import DaybookError
-from loaders.raw_file import RawFile, opened, seekable
+from loaders.raw_file import RawFile, seekable
 from loaders.readers import guess, rows
 from loaders.readers.heading import headed
 from loaders.readers.mapping import Header, Mapping
@@ -84,10 +84,8 @@ def _rows(file: RawFile) -> Iterator[list[str | None]]:
     except DaybookError:
         raise
     except Exception as error:  # openpyxl raises any kind of error on a broken file
-        with opened(file) as stream:
-            head = stream.read(512)
-        kind = None if head.startswith(b"PK") else guess.kind_of_bytes(head)
-        why = kind or f"not readable as .xlsx ({type(error).__name__}): save it again"
+        why = guess.kind_of_file(file, b"PK")
+        why = why or f"not readable as .xlsx ({type(error).__name__}): save it again"
         raise UnreadableError(f"{file.path}: {why}.") from error
 
 
