@@ -100,7 +100,8 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
     UnreadableError when it ends inside a record; DaybookError when there are not as many records
     as `Count` finds.
     """
-    count = Count(file.path, mapping.table.delimiter)
+    delimiter = mapping.table.delimiter
+    count = Count(file.path, delimiter)
     names = list(header.names)
     first = number = file.first or 0
 
@@ -109,7 +110,7 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
         count.add(data)
         return data
 
-    for text, fields, open_quote in records_of(counted, file.path, mapping.table.delimiter):
+    for text, fields, open_quote in records_of(counted, file.path, delimiter):
         if number == 0:
             number = 1
             continue
@@ -118,7 +119,8 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
             what = "in an open quote" if open_quote else "without a line end"
             raise UnreadableError(
                 f"{file.path}: it ends inside record {number}, {what}: it is cut, fetch it again. "
-                "Nothing was replaced."
+                "Nothing was replaced.",
+                f"It begins with {guess.begins(delimiter.join(names), mapping.table)}",
             )
         if ragged:
             reason = f"ragged: {len(fields)} fields, {len(names)} expected"
