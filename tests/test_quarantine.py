@@ -10,7 +10,7 @@ from flows.checks.run import check_day
 from loaders import landing, warehouse
 from loaders.days import parse_day
 from loaders.forget import forget
-from tests.silver_world import agent
+from tests.silver_world import agent, group
 from tests.watching import tuples
 
 
@@ -41,6 +41,22 @@ def test_the_lists_of_a_group_that_is_not_valid_are_in_quarantine(world):
         ("11", None, "nonsense", ["agent_ids_invalid"], {"region": "south"}),
         ("11", "99", None, ["unknown_agent"], {"since": "2020"}),
         ("11", None, None, ["agent_id_missing"], None),
+    ]
+
+
+@pytest.mark.builds("groups")
+def test_the_ledger_has_the_records_of_a_memberships_file_that_could_not_land(world):
+    pairs = [{"group_id": 10, "agent_id": 1}] * 15
+    world.write("day1", groups=[group(10, [1])], group_memberships=pairs)
+    with (world.folder / "day1/group_memberships.csv").open("a") as file:
+        file.write("10,1,ragged\n")
+    landing.land_day(world.folder, parse_day("day1"))
+    world.build(day="day1")
+    counts = "table_name, rows_in_files, rows_rejected, rows_landed, rows_inserted, rows_duplicate"
+    of = "metrics.row_ledger where target = 'group_memberships' order by table_name"
+    assert tuples(world.db, f"select {counts} from {of}") == [
+        ("stg_group_memberships", 16, 1, 15, 0, 15),
+        ("stg_groups", 1, 0, 1, 1, 0),
     ]
 
 

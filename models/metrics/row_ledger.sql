@@ -5,6 +5,8 @@
 
 {{ config(materialized='view', tags=var('entities') | reject('in', ['group_memberships', 'fx_rates']) | list + ['metrics']) }}
 
+{% set of_lists = "applied.model = 'group_memberships' and applied.table_name = 'stg_groups'" %}
+
 {% set built = [] %}
 {% for target in var('entities') %}
 {% set records = ref('int_' ~ target ~ '_records') %}
@@ -51,10 +53,10 @@ counted as (
         applied.day,
         applied.table_name,
         applied.model as target,
-        -- the unit of a membership is an element of a list or a row of a file, not a record
-        case when applied.model = 'group_memberships' then outcomes.rows_landed else batches.rows_in_files end as rows_in_files,
-        case when applied.model = 'group_memberships' then 0 else batches.rows_rejected end as rows_rejected,
-        case when applied.model = 'group_memberships' then outcomes.rows_landed else batches.rows_landed end as rows_landed,
+        -- the unit of a list is its element, not a record
+        case when {{ of_lists }} then outcomes.rows_landed else batches.rows_in_files end as rows_in_files,
+        case when {{ of_lists }} then 0 else batches.rows_rejected end as rows_rejected,
+        case when {{ of_lists }} then outcomes.rows_landed else batches.rows_landed end as rows_landed,
         outcomes.rows_inserted,
         outcomes.rows_updated,
         outcomes.rows_unchanged,
