@@ -17,6 +17,7 @@ from dbt.cli.main import dbtRunner
 from loaders import landing, lock, server, warehouse
 from loaders.days import parse_day
 from loaders.sources import PROJECT
+from tests.raw_days import SAMPLE
 from tests.silver_world import World, agent, group, transaction
 from tests.watching import column, is_gone, tuples, until, value
 
@@ -158,6 +159,11 @@ def test_a_model_built_without_its_records_says_so_and_writes_nothing(two_days):
     assert "int_agents_records has yet to take in stg_agent_details of day2" in messages
     assert "dbt build --select +agents" in messages
     assert seen(two_days.db) == before
+
+
+def test_a_first_build_of_a_part_tests_nothing_that_it_does_not_build(dbt, db):
+    landing.land_day(SAMPLE, parse_day("day1"))
+    assert dbt("build", "--select", "+quarantine_transactions").success
 
 
 def test_a_day_that_is_asked_for_is_all_that_is_built(world):
