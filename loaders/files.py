@@ -30,7 +30,8 @@ FORMATS: dict[str, Format] = {
 _READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), .parquet and .xlsx"
 # Checksums, systems' own files and editors' backups, which hold no data.
 _PASSED_OVER = re.compile(
-    r"[._].*|.*\.(md5|sha1|sha256|sha512|crc|bak|swp|orig)|thumbs\.db|desktop\.ini|.*~|~\$.*|#.*#",
+    r"[._].*|.*\.(md5|sha1|sha256|sha512|crc|bak|swp|orig)|(md5|sha\d+|check)sums?(\.txt)?"
+    r"|thumbs\.db|desktop\.ini|.*~|~\$.*|#.*#",
     re.IGNORECASE | re.DOTALL,
 )
 

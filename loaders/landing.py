@@ -250,6 +250,7 @@ def _record_failure(batch: Batch, reading: Reading, failure: BaseException) -> O
             return outcome
         drop_leaves(conn, batch)
         reading.read.records.clear()  # those of the files before the one that failed
-        ledger.copy_rejects(conn, batch, islice(reading.rejects, REJECTS_OF_FAILED))
+        rejected = (reject for reject in reading.rejects if not reject[-1])  # none has landed
+        ledger.copy_rejects(conn, batch, islice(rejected, REJECTS_OF_FAILED))
         ledger.finish(conn, batch.id, outcome, reading.source_files(), plan.fingerprint, public)
     return outcome

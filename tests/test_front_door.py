@@ -224,7 +224,14 @@ def test_values_that_postgres_cannot_store_are_repaired_and_land(tmp_path, db):
 
 def test_upper_case_extensions_land_and_system_files_are_ignored(tmp_path, db):
     write(tmp_path, "day1/agents.CSV", as_csv(agents()))
-    for name in ("agents.CSV.md5", "Thumbs.db", "desktop.ini", ".DS_Store", "agents.csv~"):
+    for name in (
+        "agents.CSV.md5",
+        "SHA256SUMS",
+        "Thumbs.db",
+        "desktop.ini",
+        ".DS_Store",
+        "agents.csv~",
+    ):
         write(tmp_path, f"day1/{name}", "x")
     write(tmp_path, "day1/transactions/1.JSON.GZ", gzip.compress(b'[{"id": "t"}]'))
     write(tmp_path, "day1/transactions/1.json.gz.sha256", "x")

@@ -107,13 +107,13 @@ def test_an_open_quote_at_the_end_refuses_the_file(tmp_path, db):
 def test_too_many_rejects_replace_nothing(tmp_path, db):
     transactions(tmp_path, HEADER + TENS)
     first = land_one(tmp_path)
-    transactions(tmp_path, HEADER + TENS + "bad,1\nworse,2\n")
-    with pytest.raises(DaybookError, match=r"2 of 12 records can't be landed"):
+    transactions(tmp_path, HEADER + TENS + "bad,1\nworse,2\nrepaired,3,EUR,\0\n")
+    with pytest.raises(DaybookError, match=r"2 of 13 records can't be landed"):
         land_one(tmp_path)
     assert {row["_batch_id"] for row in rows(db)} == {first.batch_id}
     _, failed = batches(db)
     assert (failed["status"], failed["rows_landed"], failed["rows_rejected"]) == ("failed", None, 2)
-    assert "2 of 12 records" in failed["error"]
+    assert "2 of 13 records" in failed["error"]
     assert len(rejects(db)) == 2
     metric = db.execute("select * from metrics.pipeline_metrics order by id desc").fetchone()
     assert (metric["status"], metric["rows_landed"]) == ("failure", 0)
