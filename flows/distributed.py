@@ -34,7 +34,7 @@ from flows.options import Options
 from flows.reasons import PhaseError
 from flows.run import Run
 from loaders.days import parse_day
-from loaders.errors import DaybookError, LockedError, PlanError, UsageError
+from loaders.errors import DaybookError, LockedError, PlanError, UsageError, unquoted
 from loaders.landing import Landed, Plan
 from loaders.lock import sessions, under_parent
 from loaders.sources import PROJECT
@@ -210,7 +210,7 @@ def _failure(name: str, state: State[Any]) -> DaybookError:
 def _locked_run(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run]:
     """The Run of a run on the pool, under the day's lock; its session shows that it is alive."""
     run = Run(run_id, parse_day(day), Options(**options))
-    with under_parent(run_id, str(flow_run.id)) as run.lock:
+    with under_parent(run_id, str(flow_run.id)) as run.lock, unquoted():
         yield run
 
 

@@ -24,7 +24,7 @@ from flows.options import Engine, Mode, Options, chosen_days, stopped_at
 from flows.run import Run, Stop, silent
 from loaders import warehouse
 from loaders.days import parse_day
-from loaders.errors import DaybookError
+from loaders.errors import DaybookError, unquoted
 from loaders.files import day_folder
 from loaders.lock import run_lock
 from loaders.spark.reading import read_apart
@@ -79,7 +79,7 @@ async def day_pipeline(
     limit.daemon = True
     limit.start()
     try:
-        with record.notified(run):
+        with unquoted(), record.notified(run):
             day_folder(options.data, run.day)  # a day that isn't there leaves nothing behind
             with (
                 SyncClientContext.get_or_create(),  # one for all tasks

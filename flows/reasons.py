@@ -11,7 +11,8 @@ class LandError(DaybookError):
     """Required tables did not land, nothing of them was replaced. `errors`: one a table."""
 
     def __init__(self, errors: list[BaseException]) -> None:
-        super().__init__("\n".join(dict.fromkeys(map(str, errors))))
+        said = (getattr(error, "quoting", "") or str(error) for error in errors)
+        super().__init__("\n".join(dict.fromkeys(said)))
         self.public = " ".join(dict.fromkeys(map(without_values, errors)))
 
 

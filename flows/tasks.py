@@ -25,7 +25,7 @@ from flows.pages.render import file_of, render
 from flows.run import Run
 from flows.transform import first_line
 from loaders import warehouse
-from loaders.errors import many
+from loaders.errors import many, unquoted
 from loaders.landing import Landed, Plan
 
 T = TypeVar("T")
@@ -49,6 +49,7 @@ _retried: dict[str, Any] = {
 
 
 @task(name="land-table", task_run_name="land {table}", **_retried)
+@unquoted()
 def land_table(run: Run, plan: Plan, table: str) -> Landed:
     """One table and day, in one transaction."""
     landed = phases.land_table(run, plan)
@@ -57,6 +58,7 @@ def land_table(run: Run, plan: Plan, table: str) -> Landed:
 
 
 @task(name="land-day", task_run_name="land-day", cache_policy=NO_CACHE, persist_result=False)
+@unquoted()
 def land_day(run: Run) -> list[Landed]:
     """Find, hash and check all files; then land the tables in parallel, a land-table task each."""
     return phases.land_day(run, _land_all)

@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ class DaybookError(Exception):
     """The data or the run failed; the message says what to do about it.
 
     `public`: the message without values of data, where it differs; it may be stored and sent.
+    `quoting`: the message as a command prints it, where `unquoted` took from it what it quotes.
     `can_retry`: whether another try may help, where the error's cause doesn't tell.
     """
 
     exit_code = 1
     public = ""
+    quoting = ""
     can_retry: bool | None = None
 
 
@@ -90,6 +92,7 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
     elif verbose:
         traceback.print_exception(error)
     shown: BaseException | str = plain(error)
+    quoting = getattr(shown, "quoting", "")
     code = getattr(shown, "exit_code", 1)
     if not isinstance(shown, (DaybookError, OSError)):
         place = traceback.extract_tb(error.__traceback__)[-1:]
@@ -101,7 +104,7 @@ def ended_with(error: BaseException, *, verbose: bool = False) -> int:
                 message = message.partition(" - ")[0]
                 message += ": set PREFECT_API_AUTH_STRING to that server's secret."
         shown = f"{type(shown).__name__}{where}: {message}"
-    said = str(shown) + (_no_room() if code != UsageError.exit_code else "")
+    said = (quoting or str(shown)) + (_no_room() if code != UsageError.exit_code else "")
     print(f"error: {readable(said)}", file=sys.stderr)
     return code
 
@@ -185,9 +188,28 @@ def without_values(error: BaseException) -> str:
         text = text.removesuffix(cause) + without_values(error.__cause__)
     # a folder's name may have bytes that can't be stored
     text = text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
-    # a header that a message quotes may be a first record
+    return " ".join(_without_quotes(text).splitlines())
+
+
+def _without_quotes(text: str) -> str:
+    """A message without a file's first line: its header too may be a first record."""
     text = re.sub(r"(is missing\.) .* (\([\d,]+ names?\))", r"\1 \2", text)
-    return " ".join(re.sub(r"(stands above it\.) .*", r"\1", text).splitlines())
+    return re.sub(r"(stands above it\.) .*| It begins with .*", r"\1", text)
+
+
+@contextmanager
+def unquoted() -> Iterator[None]:
+    """Where Prefect keeps all that an error says: its message, and those of its causes, lose what
+    they quote of a file. A command prints it still."""
+    try:
+        yield
+    except DaybookError as error:
+        each: BaseException | None = error
+        while isinstance(each, DaybookError):
+            each.quoting = each.quoting or str(each)
+            each.args = (_without_quotes(str(each)),)
+            each = each.__cause__
+        raise
 
 
 def readable(text: str) -> str:

@@ -22,7 +22,7 @@ from flows.server import start_server
 from loaders import process, warehouse
 from loaders.errors import DaybookError, LockedError, UsageError
 from loaders.sources import PROJECT
-from tests.raw_days import SAMPLE
+from tests.raw_days import SAMPLE, write_day
 from tests.watching import is_waited_for, run_command, run_python, until
 
 
@@ -85,6 +85,19 @@ def test_a_run_whose_own_prefect_server_is_killed_goes_on_with_another_and_nothi
     some = {"land stg_agents", "agents", "inactive_groups", "expire-days"}
     until(lambda: some <= {name for name, found in states().items() if found == each})
     assert all(found == each for found in states().values())
+
+
+def test_prefects_records_quote_nothing_of_a_file(flow_cli, db, prefect_folder, tmp_path):
+    quoted = "quoted@example.com"
+    write_day(tmp_path, "day1", **{"agents.json": f"<html>{quoted}</html>"})
+    (write_day(tmp_path, "day2", **{"agents.csv": f"1,{quoted},Jo"}) / "agents.json").unlink()
+    for day in ("day1", "day2"):
+        done = flow_cli("flows.day", "--day", day, "--data", tmp_path)
+        assert (done.returncode, quoted in done.stderr) == (1, True)
+    with closing(sqlite3.connect(prefect_folder / "prefect.db")) as prefects:
+        kept = "\n".join(prefects.iterdump())
+    assert "it is HTML" in kept and "agent_id is missing" in kept
+    assert quoted not in kept
 
 
 HOOK = """
