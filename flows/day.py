@@ -115,7 +115,9 @@ def _print_account(done: DayRun) -> None:
     outcome = "failed" if done.error else "succeeded"
     with (
         unless_away() if done.error else contextlib.nullcontext(),
-        warehouse.connect() as connection,
+        warehouse.connect(
+            application_name=f"daybook {done.flow_run_id}", role=warehouse.TRANSFORMER
+        ) as connection,
     ):
         account = report.read_account(connection, done.flow_run_id, done.day)
         if account.lines or not done.error:

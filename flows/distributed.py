@@ -33,6 +33,7 @@ from flows.api import POOL
 from flows.options import Options
 from flows.reasons import PhaseError
 from flows.run import Run
+from loaders import session
 from loaders.days import parse_day
 from loaders.errors import DaybookError, LockedError, PlanError, UsageError, unquoted
 from loaders.landing import Landed, Plan
@@ -209,6 +210,7 @@ def _failure(name: str, state: State[Any]) -> DaybookError:
 @contextlib.contextmanager
 def _locked_run(day: str, run_id: str, options: dict[str, Any]) -> Iterator[Run]:
     """The Run of a run on the pool, under the day's lock; its session shows that it is alive."""
+    session.of_run = run_id
     run = Run(run_id, parse_day(day), Options(**options))
     with under_parent(run_id, str(flow_run.id)) as run.lock, unquoted():
         yield run

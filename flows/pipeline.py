@@ -22,7 +22,7 @@ from flows import distributed, phases, record, tasks
 from flows import prove as proving
 from flows.options import Engine, Mode, Options, chosen_days, stopped_at
 from flows.run import Run, Stop, silent
-from loaders import warehouse
+from loaders import session, warehouse
 from loaders.days import parse_day
 from loaders.errors import DaybookError, unquoted
 from loaders.files import day_folder
@@ -64,7 +64,7 @@ async def day_pipeline(
     """
     options = Options.of(locals()).checked()
     logical_day = parse_day(_due_day() if day is None else day)
-    flow_run_id = str(flow_run.id)
+    session.of_run = flow_run_id = str(flow_run.id)
     warehouse.wake()
     stop, progress = watched.get() or (Stop(), silent)
     run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
@@ -105,6 +105,7 @@ async def day_pipeline(
         stop.over.set()
         limit.cancel()
         await tasks.leave(run)
+        session.of_run = ""
 
 
 def _days_name() -> str:

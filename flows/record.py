@@ -74,7 +74,7 @@ def close_dead_runs(connection: Connection) -> list[str]:
     """Close as failures the rows that earlier runs left `running`; the ids of these runs. Under the
     lock they are dead. Their phases that still run on the pool lose their sessions."""
     dead = _close(connection, "failure", "the run ended without closing its row")
-    with warehouse.connect(autocommit=True) as owner:
+    with warehouse.connect(application_name="daybook flow", autocommit=True) as owner:
         for flow_run_id in dead:
             end_sessions(owner, flow_run_id)
     landing.reap_running()

@@ -50,7 +50,10 @@ class Stop:
     def _end_sessions(self) -> None:
         while not self.over.is_set():
             # When the server is away, or has no connection left, it is tried again.
-            with unless_away(), warehouse.connect(autocommit=True) as connection:
+            with (
+                unless_away(),
+                warehouse.connect(application_name="daybook flow", autocommit=True) as connection,
+            ):
                 while not self.over.is_set():
                     end_sessions(connection, self.flow_run_id)
                     self.over.wait(0.1)

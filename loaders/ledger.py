@@ -184,7 +184,7 @@ def reap_running() -> int:
     """Mark as failed the batches that a dead run left `running`; call it under the run lock."""
     message = "the run ended in the middle of it; nothing was replaced"
     with (
-        warehouse.connect(application_name="daybook reap", role=warehouse.LOADER) as conn,
+        warehouse.connect(application_name="daybook flow reap", role=warehouse.LOADER) as conn,
         conn.transaction(),
     ):
         running = conn.execute(

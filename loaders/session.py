@@ -55,6 +55,7 @@ SESSION = {
 # With @ or / in a password, a part of it would be taken for the host or database, and shown.
 _DATABASE_URL = re.compile(r"(postgresql://([^@/?]*@)?[^@/?]*(/[^@?]*)?(\?.*)?)?")
 LOADER, TRANSFORMER = "daybook_loader", "daybook_transformer"
+of_run = ""  # the id of the run that this process works for: each session's name has it
 _SIGNS = re.compile(r'["$`\\,\n]')  # pg_ctl's shell, its configuration, or libpq's list of hosts
 POOLER = (
     "a pooler such as PgBouncer stands before it, which hands sessions and their locks around:"
@@ -199,7 +200,7 @@ def connect(
     conninfo |= {"user": role} if role and is_embedded() else {}
     conninfo |= {
         "connect_timeout": CONNECT_TIMEOUT,
-        "application_name": application_name,
+        "application_name": name if of_run in (name := application_name) else f"{name} {of_run}",
         "options": options,
         "client_encoding": "UTF8",  # before PGCLIENTENCODING, which beats options
         "keepalives_idle": 30,

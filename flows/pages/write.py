@@ -32,7 +32,7 @@ def write_pages(site: Path, *, everything: bool = False) -> Path:
     """Write the pages of the newest runs, and of days, that changed; with `everything` of all
     runs and days. All other pages are always written. Returns the path of run.html."""
     with warehouse.connect(
-        application_name="daybook pages", autocommit=True, role=warehouse.TRANSFORMER
+        application_name="daybook flow pages", autocommit=True, role=warehouse.TRANSFORMER
     ) as connection:
         # Pages are written also when a day has failed: they must not wait for a lock.
         connection.execute("set lock_timeout = '5s'")

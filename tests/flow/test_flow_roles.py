@@ -33,13 +33,14 @@ def test_a_login_of_both_runs_the_whole_flow_and_saves_it(ben, db, flow_cli, tmp
     assert saved.returncode == 0, saved.stderr
 
 
-def test_on_the_embedded_server_a_run_has_no_superuser(
+def test_on_the_embedded_server_a_run_has_no_superuser_and_its_id_in_each_session(
     after_day1, flow_cli, shared_home, monkeypatch
 ):
     """But for the session that starts and migrates, and the one that ends a run's others."""
     monkeypatch.delenv("DATABASE_URL")
     sessions = (
-        "select split_part(application_name, ' ', 2), usename from pg_stat_activity"
+        "select regexp_replace(application_name, '[0-9a-f-]{36}.*', 'ID'), usename"
+        " from pg_stat_activity"
         " where application_name like 'daybook _%' and pid <> pg_backend_pid()"
         " and usename is not null"
     )
@@ -59,7 +60,10 @@ def test_on_the_embedded_server_a_run_has_no_superuser(
         over.set()
         watching.join()
     assert done.returncode == 0, done.stderr
-    assert ("dbt", "daybook_transformer") in seen
-    assert ("run", "daybook_loader") in seen
-    logins = {login for what, login in seen if what not in ("start", "migrate")}
+    assert ("daybook dbt ID", "daybook_transformer") in seen
+    assert ("daybook run ID", "daybook_loader") in seen
+    owner = {("daybook start", "daybook"), ("daybook start ID", "daybook")}
+    logins = {login for _, login in seen - owner - {("daybook flow ID", "daybook")}}
     assert logins == {"daybook_loader", "daybook_transformer"}
+    named = {name for name, _ in seen}
+    assert {n for n in named if "ID" not in n} <= {"daybook start", "daybook flow handshake"}
