@@ -16,10 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loaders.errors import LockedError
 from loaders.sources import PROJECT
+
+if TYPE_CHECKING:
+    import psutil
 
 LONGEST = 900  # seconds of waiting for a lock: a server's start may replay its log
 LOG_LIMIT = 10_000_000  # bytes; a larger log is set aside at the next start
@@ -42,8 +45,8 @@ class Program:
         return self.folder / f"{self.name}.json"
 
     def note(self) -> dict[str, Any]:
-        """The note of its newest start: `pid`, `started` (epoch seconds), and what `start` was
-        asked to note; empty when it was stopped."""
+        """The note of its newest start: `pid`, `started` (seconds, see _started), and what `start`
+        was asked to note; empty when it was stopped."""
         try:
             return dict(json.loads(self._file.read_text()))
         except (OSError, ValueError):
@@ -55,7 +58,7 @@ class Program:
 
         try:
             process = psutil.Process((note := self.note())["pid"])
-            is_ours = process.create_time() == note["started"]
+            is_ours = _started(process) == note["started"]
             return process.pid if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
         except (KeyError, psutil.Error):
             return None
@@ -65,7 +68,7 @@ class Program:
         import psutil
 
         child = spawn(command, self.log, environment)
-        started = psutil.Process(child.pid).create_time()
+        started = _started(psutil.Process(child.pid))
         write_private(self._file, json.dumps({"pid": child.pid, "started": started, **noted}))
 
     def stop(self) -> None:
@@ -82,6 +85,15 @@ class Program:
                     process.kill()
             psutil.wait_procs(left, timeout=5)
         self._file.unlink(missing_ok=True)
+
+
+def _started(child: psutil.Process) -> float:
+    """When it started, in seconds; on Linux since the system did: psutil works out the time of day
+    of both by the clock of now, which may have been set meanwhile."""
+    import psutil
+
+    booted = psutil.boot_time() if psutil.LINUX else 0.0
+    return round(child.create_time() - booted, 2)
 
 
 def spawn(

@@ -23,7 +23,7 @@ from loaders import process, warehouse
 from loaders.errors import DaybookError, LockedError, UsageError
 from loaders.sources import PROJECT
 from tests.raw_days import SAMPLE, write_day
-from tests.watching import is_waited_for, run_command, run_python, until
+from tests.watching import is_gone, is_waited_for, run_command, run_python, until
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +199,14 @@ def test_prefect_finds_address_and_secret_in_the_projects_folder(
     assert lists_pools()
     settings.unlink()
     assert not lists_pools(**{api.ADDRESS: prefect_url})
+
+
+def test_a_program_is_known_by_its_note_after_the_clock_was_set(tmp_path, monkeypatch):
+    program = process.Program(tmp_path, "sleeper")
+    program.start(["sleep", "60"], dict(os.environ))
+    pid, booted = program.pid(), psutil.boot_time()
+    # Linux says when it booted by the clock of now
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: booted + 3600)
+    assert program.pid() == pid == program.note()["pid"]
+    program.stop()
+    assert is_gone(pid)
