@@ -35,7 +35,14 @@ from flows.reasons import PhaseError
 from flows.run import Run
 from loaders import session
 from loaders.days import parse_day
-from loaders.errors import DaybookError, LockedError, PlanError, UsageError, unquoted
+from loaders.errors import (
+    DaybookError,
+    LockedError,
+    PlanError,
+    UsageError,
+    WarehouseError,
+    unquoted,
+)
 from loaders.landing import Landed, Plan
 from loaders.lock import sessions, under_parent
 from loaders.sources import PROJECT
@@ -108,17 +115,32 @@ def refuse_small_pool(*, on_pool: bool) -> None:
         raise UsageError(f"No worker is at work in the pool {POOL}: make up.")
 
 
-def reap() -> None:
-    """Before a worker starts: mark the pool's open runs Crashed when their processes are gone."""
+def reap(*days: str) -> None:
+    """Mark the pool's open runs Crashed when their processes are gone: those that worked for the
+    days' runs of these ids, or all before a worker starts."""
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(OPEN), work_pool_filter=OURS
         )
     alive = sessions()
-    mark_crashed([str(run.id) for run in runs if str(run.id)[:8] not in alive])
+    ours = [run for run in runs if not days or run.parameters.get("run_id") in days]
+    _mark_crashed([str(run.id) for run in ours if str(run.id)[:8] not in alive])
 
 
-def mark_crashed(flow_run_ids: list[str]) -> None:
+def close_dead(days: list[str]) -> None:
+    """Close days' runs whose process died, and what worked for them on the pool."""
+    _mark_crashed(days)
+    if days:
+        with _unless_away():
+            reap(*days)
+
+
+def _unless_away() -> contextlib.AbstractContextManager[None]:
+    """Ignore that Prefect or the warehouse is away: the day's own error says it too."""
+    return contextlib.suppress(HTTPError, PrefectException, WarehouseError)
+
+
+def _mark_crashed(flow_run_ids: list[str]) -> None:
     """Close runs whose process died. A run that outlived PostgreSQL has a final state: it stays."""
     if not flow_run_ids:
         return
@@ -127,7 +149,7 @@ def mark_crashed(flow_run_ids: list[str]) -> None:
         for flow_run_id in map(UUID, flow_run_ids):
             # It may be a run of another Prefect server; and a server that is away must not fail the
             # day that calls this.
-            with contextlib.suppress(ObjectNotFound, HTTPError):
+            with _unless_away():
                 state = client.read_flow_run(flow_run_id).state
                 if state and not state.is_final():
                     client.set_flow_run_state(flow_run_id, crashed, force=True)
@@ -136,7 +158,12 @@ def mark_crashed(flow_run_ids: list[str]) -> None:
 def run_phases(run: Run, names: Iterable[str]) -> phases.Done:
     """Run phases of a day side by side, each a run of its deployment. Raises as wait_for does."""
     run.check()
-    return wait_for({name: trigger(run, name, f"{name} {run.day}") for name in names}, run)
+    try:
+        return wait_for({name: trigger(run, name, f"{name} {run.day}") for name in names}, run)
+    except BaseException:
+        with _unless_away():  # what a dead worker had would keep its slots
+            reap(run.flow_run_id)
+        raise
 
 
 def trigger(run: Run, name: str, run_name: str, **more: str) -> UUID:
@@ -170,18 +197,23 @@ def wait_for(started: dict[str, UUID], run: Run) -> phases.Done:
                 run.check()
                 runs = client.read_flow_runs(flow_run_filter=wanted)
                 states = {names[each.id]: each.state for each in runs if each.state}
-                if len(states) == len(names) and all(s.is_final() for s in states.values()):
+                final = {name for name, state in states.items() if state.is_final()}
+                if len(final) == len(names):
                     break
                 for name, state in states.items():
                     if state.is_crashed():  # with its worker, perhaps: nobody takes the others
                         raise _failure(name, state)
-                if any(state.is_running() for state in states.values()):
-                    taken = time.monotonic()
+                with _unless_away():
+                    alive = sessions()
+                    if any(str(each)[:8] in alive for each in names):
+                        taken = time.monotonic()
                 if time.monotonic() - taken > START_SECONDS:
+                    waiting = [name for name in started if name not in final]
                     raise PhaseError(
-                        f"No worker of the pool {POOL} took {', '.join(started)} within "
-                        f"{START_SECONDS:g} s: is it stopped, is pool or queue paused, are all "
-                        "slots taken, or does its own --limit leave no room beside those that wait?"
+                        f"No worker of the pool {POOL} was at work on {', '.join(waiting)} for "
+                        f"{START_SECONDS:g} s: is it stopped or killed, is pool or queue paused, "
+                        "are all slots taken, or does its own --limit leave no room beside those "
+                        "that wait?"
                     )
                 time.sleep(POLL_SECONDS)
         except BaseException:

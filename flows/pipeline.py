@@ -87,7 +87,7 @@ async def day_pipeline(
                 record.recorded(run) as dead,
                 contextlib.ExitStack() as left_over,
             ):
-                distributed.mark_crashed(dead)
+                distributed.close_dead(dead)
                 if engine == "spark":
                     run.progress("reading with Spark")
                     read = read_apart(

@@ -29,7 +29,7 @@ from tests.flow.faults import PHASE_LOCKS, connect, held_in_phase
 from tests.flow.stack_faults import FAULTS, StackInjection
 from tests.flow.test_stack import DAY
 from tests.raw_days import SAMPLE
-from tests.watching import is_gone, runs, until
+from tests.watching import is_gone, run_python, runs, until
 
 pytestmark = pytest.mark.stack
 
@@ -161,3 +161,34 @@ def test_a_distributed_day_ends_when_a_run_crashed_though_nobody_takes_the_other
     finally:
         os.kill(stack.pid("worker"), signal.SIGCONT)
     assert "prepare-day crashed: Its worker is gone." in day.stderr
+
+
+WAITS_FOR = """
+import faulthandler, sys
+from uuid import UUID
+from flows import distributed
+from flows.run import Run
+faulthandler.dump_traceback_later(60, exit=True)
+distributed.START_SECONDS = 1.0
+distributed.trigger = lambda *_: UUID(sys.argv[1])
+distributed.run_phases(Run.of("day1", "", flow_run_id="a day"), ["sweep-orphans"])
+"""
+
+
+def test_a_day_ends_whose_runs_prefect_shows_as_running_though_their_worker_is_gone(stack):
+    """Another worker lives on: nobody starts one, which would close them."""
+
+    def open_run(state: str, day: str) -> str:
+        found = stack.prefect("/deployments/name/sweep-orphans/sweep-orphans")
+        path = f"/deployments/{found['id']}/create_flow_run"
+        parameters = {"day": "day1", "run_id": day, "options": {}}
+        return stack.prefect(path, parameters=parameters, state={"type": state})["id"]
+
+    running, pending = open_run("RUNNING", "a day"), open_run("PENDING", "a day")
+    others = open_run("PENDING", "another day")
+    secret = {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
+    told = run_python("-c", WAITS_FOR, running, env={**stack.environment, **secret})
+    states = [stack.prefect(f"/flow_runs/{run}")["state_type"] for run in (running, pending, others)]
+    stack.prefect(f"/flow_runs/{others}/set_state", state={"type": "CRASHED"}, force=True)
+    assert "No worker of the pool daybook was at work on sweep-orphans for 1 s" in told.stderr
+    assert states == ["CRASHED", "CRASHED", "PENDING"], "an open one takes a slot of the pool"
