@@ -226,6 +226,7 @@ def test_readers_see_marts_and_metrics_and_no_personal_column(world):
 @pytest.mark.parametrize("day", ["day3", "2026-01-05"])
 def test_a_day_has_its_name_in_the_ledger_and_the_summary_of_a_run(world, day):
     world.day(day)
+    world.db.execute("set datestyle = 'German'")  # as a reader may
     for view in ("row_ledger", "run_summary"):
         names = column(world.db, f"select day_name from metrics.{view}")
         assert {*names} - {None} == {day}, view
