@@ -140,8 +140,11 @@ def _plan_table(
     if files is None:
         if table.required:
             names = " or ".join(f"{name}.<ext> or {name}/" for name in table.found_under)
-            there = ", ".join(names_in(folder)[:10]) or "nothing"
-            raise DaybookError(f"it is required, and {folder} has no {names}; there: {there}.")
+            there = names_in(folder)
+            listed = ", ".join(there[:10]) or "nothing"
+            if table.name in there:
+                listed += ", as a reading by Spark leaves it that was ended: repeat it"
+            raise DaybookError(f"it is required, and {folder} has no {names}; there: {listed}.")
         return Plan(table, day, None)
     scanned = tuple(scan_all(files, table))
     may_be_empty = allow_empty or table.kind == "delta"

@@ -65,6 +65,9 @@ def test_without_a_required_file_those_that_are_there_are_named(tmp_path):
     message = r"no agents\.<ext> or agents/; there: Agents\.csv, groups\.csv\."
     with pytest.raises(DaybookError, match=message):
         plan_tables(tmp_path / "day1", [declared_tables()["stg_agents"]], parse_day("day1"))
+    write(tmp_path, "day1/stg_agents/0.csv.zst", "")
+    with pytest.raises(DaybookError, match="a reading by Spark leaves it that was ended: repeat"):
+        plan_tables(tmp_path / "day1", [declared_tables()["stg_agents"]], parse_day("day1"))
 
 
 UNCLEAR = [
