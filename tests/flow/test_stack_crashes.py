@@ -188,7 +188,8 @@ def test_a_day_ends_whose_runs_prefect_shows_as_running_though_their_worker_is_g
     others = open_run("PENDING", "another day")
     secret = {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
     told = run_python("-c", WAITS_FOR, running, env={**stack.environment, **secret})
-    states = [stack.prefect(f"/flow_runs/{run}")["state_type"] for run in (running, pending, others)]
+    made = (running, pending, others)
+    states = [stack.prefect(f"/flow_runs/{run}")["state_type"] for run in made]
     stack.prefect(f"/flow_runs/{others}/set_state", state={"type": "CRASHED"}, force=True)
     assert "No worker of the pool daybook was at work on sweep-orphans for 1 s" in told.stderr
     assert states == ["CRASHED", "CRASHED", "PENDING"], "an open one takes a slot of the pool"
