@@ -203,10 +203,11 @@ def wait_for(started: dict[str, UUID], run: Run) -> phases.Done:
                 for name, state in states.items():
                     if state.is_crashed():  # with its worker, perhaps: nobody takes the others
                         raise _failure(name, state)
-                with _unless_away():
-                    alive = sessions()
-                    if any(str(each)[:8] in alive for each in names):
-                        taken = time.monotonic()
+                if time.monotonic() - taken > START_SECONDS / 8:  # a look costs a connection
+                    with _unless_away():
+                        alive = sessions()
+                        if any(str(each)[:8] in alive for each in names):
+                            taken = time.monotonic()
                 if time.monotonic() - taken > START_SECONDS:
                     waiting = [name for name in started if name not in final]
                     raise PhaseError(
