@@ -32,7 +32,7 @@ from flows import phases, tasks
 from flows.api import POOL
 from flows.options import Options
 from flows.reasons import PhaseError
-from flows.run import Run
+from flows.run import Run, unless_away
 from loaders import session
 from loaders.days import parse_day
 from loaders.errors import (
@@ -40,7 +40,6 @@ from loaders.errors import (
     LockedError,
     PlanError,
     UsageError,
-    WarehouseError,
     unquoted,
 )
 from loaders.landing import Landed, Plan
@@ -61,6 +60,10 @@ JOB_TEMPLATE: dict[str, Any] = {
 }
 POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # for a worker to take a run and start its process
+
+
+class _UnattendedError(PhaseError):
+    """No process is at work on the runs that were triggered."""
 
 
 def make_pool() -> None:
@@ -124,7 +127,7 @@ def reap(*days: str) -> None:
         )
     alive = sessions()
     ours = [run for run in runs if not days or run.parameters.get("run_id") in days]
-    _mark_crashed([str(run.id) for run in ours if str(run.id)[:8] not in alive])
+    _mark_crashed([str(run.id) for run in ours if str(run.id)[-8:] not in alive])
 
 
 def close_dead(days: list[str]) -> None:
@@ -135,9 +138,11 @@ def close_dead(days: list[str]) -> None:
             reap(*days)
 
 
-def _unless_away() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _unless_away() -> Iterator[None]:
     """Ignore that Prefect or the warehouse is away: the day's own error says it too."""
-    return contextlib.suppress(HTTPError, PrefectException, WarehouseError)
+    with contextlib.suppress(HTTPError, PrefectException), unless_away():
+        yield
 
 
 def _mark_crashed(flow_run_ids: list[str]) -> None:
@@ -158,12 +163,7 @@ def _mark_crashed(flow_run_ids: list[str]) -> None:
 def run_phases(run: Run, names: Iterable[str]) -> phases.Done:
     """Run phases of a day side by side, each a run of its deployment. Raises as wait_for does."""
     run.check()
-    try:
-        return wait_for({name: trigger(run, name, f"{name} {run.day}") for name in names}, run)
-    except BaseException:
-        with _unless_away():  # what a dead worker had would keep its slots
-            reap(run.flow_run_id)
-        raise
+    return wait_for({name: trigger(run, name, f"{name} {run.day}") for name in names}, run)
 
 
 def trigger(run: Run, name: str, run_name: str, **more: str) -> UUID:
@@ -206,23 +206,26 @@ def wait_for(started: dict[str, UUID], run: Run) -> phases.Done:
                 if time.monotonic() - taken > START_SECONDS / 8:  # a look costs a connection
                     with _unless_away():
                         alive = sessions()
-                        if any(str(each)[:8] in alive for each in names):
+                        if any(str(each)[-8:] in alive for each in names):
                             taken = time.monotonic()
                 if time.monotonic() - taken > START_SECONDS:
                     waiting = [name for name in started if name not in final]
-                    raise PhaseError(
+                    raise _UnattendedError(
                         f"No worker of the pool {POOL} was at work on {', '.join(waiting)} for "
                         f"{START_SECONDS:g} s: is it stopped or killed, is pool or queue paused, "
                         "are all slots taken, or does its own --limit leave no room beside those "
                         "that wait?"
                     )
                 time.sleep(POLL_SECONDS)
-        except BaseException:
+        except BaseException as error:
             ended = State[Any](type=StateType.CANCELLING, message="Its day has ended.")
             for flow_run_id in names:
                 # what they are cancelled for is to be told
                 with contextlib.suppress(HTTPError, PrefectException):
                     client.set_flow_run_state(flow_run_id, ended)
+            if isinstance(error, _UnattendedError):
+                with _unless_away():  # what a dead worker had would keep its slots
+                    reap(run.flow_run_id)
             raise
     for name, state in states.items():
         if not state.is_completed():

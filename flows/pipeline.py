@@ -64,7 +64,7 @@ async def day_pipeline(
     """
     options = Options.of(locals()).checked()
     logical_day = parse_day(_due_day() if day is None else day)
-    session.of_run = flow_run_id = str(flow_run.id)
+    flow_run_id = str(flow_run.id)
     warehouse.wake()
     stop, progress = watched.get() or (Stop(), silent)
     run = Run(flow_run_id, logical_day, options, stop=stop, progress=progress)
@@ -78,6 +78,7 @@ async def day_pipeline(
     limit = threading.Timer(seconds, stop.request, [f"The day took more than {seconds:g} s."])
     limit.daemon = True
     limit.start()
+    session.of_run = flow_run_id
     try:
         with unquoted(), record.notified(run):
             day_folder(options.data, run.day)  # a day that isn't there leaves nothing behind

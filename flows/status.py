@@ -41,7 +41,7 @@ def last_run(connection: Connection, run: Row) -> dict[str, Any]:
         sentence = "ended without a word (killed?): run the same command again."
     return {
         "verdict": f"{run['day_name']} {sentence}",
-        "failed": [each.as_failure for each in story.failures(sentence) if story.has_failed],
+        "failed": [each.as_failure for each in story.failures() if story.has_failed],
         "advice": story.advice if story.has_failed else [],
         "warnings": [*([] if story.has_failed else notes["failed"]), *notes["warnings"]],
         "accepted": story.accepted,

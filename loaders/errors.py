@@ -208,7 +208,7 @@ def unquoted() -> Iterator[None]:
         while isinstance(each, DaybookError):
             each.quoting = each.quoting or str(each)
             each.args = (_without_quotes(str(each)),)
-            each = each.__cause__
+            each = each.__cause__ or each.__context__
         raise
 
 

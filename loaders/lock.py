@@ -107,7 +107,7 @@ def transaction(conn: Connection[Any], lock: Lock | None) -> Iterator[None]:
 def under_parent(flow_run_id: str, child: str) -> Iterator[Lock]:
     """Work as the run `child` of the day's run `flow_run_id`; LockedError when that does not hold
     the lock."""
-    name = f"daybook child {flow_run_id} {child[:8]}"
+    name = f"daybook child {flow_run_id} {child[-8:]}"
     with closing(Lock(f"daybook run {flow_run_id}", name)) as lock:
         if not lock.is_held():
             raise LockedError(
@@ -128,7 +128,7 @@ def holder(conn: Connection[Any]) -> tuple[str, int] | None:
 def sessions() -> str:
     """The names of the warehouse's open sessions, in one text. A day, its children and a backfill
     each have one while they live, with the id of their run in its name."""
-    with warehouse.connect(application_name="daybook watch", role=warehouse.LOADER) as conn:
+    with warehouse.connect(application_name="daybook flow watch", role=warehouse.LOADER) as conn:
         [(names,)] = conn.execute(
             "select string_agg(application_name, ' ') from pg_stat_activity"
             " where datname = current_database()"

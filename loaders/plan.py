@@ -138,12 +138,14 @@ def _plan_table(
 ) -> Plan:
     files = entity_files(folder, table)
     if files is None:
+        names = " or ".join(f"{name}.<ext> or {name}/" for name in table.found_under)
+        if table.name in (there := names_in(folder)):
+            raise DaybookError(
+                f"{folder}/{table.name}: a reading by Spark that was ended leaves such a folder: "
+                f"repeat it. If it is raw data, call it {names}."
+            )
         if table.required:
-            names = " or ".join(f"{name}.<ext> or {name}/" for name in table.found_under)
-            there = names_in(folder)
             listed = ", ".join(there[:10]) or "nothing"
-            if table.name in there:
-                listed += ", as a reading by Spark leaves it that was ended: repeat it"
             raise DaybookError(f"it is required, and {folder} has no {names}; there: {listed}.")
         return Plan(table, day, None)
     scanned = tuple(scan_all(files, table))

@@ -45,7 +45,7 @@ class Program:
         return self.folder / f"{self.name}.json"
 
     def note(self) -> dict[str, Any]:
-        """The note of its newest start: `pid`, `started` (seconds, see _started), and what `start`
+        """The note of its newest start: `pid`, `started` (see _started), and what `start`
         was asked to note; empty when it was stopped."""
         try:
             return dict(json.loads(self._file.read_text()))
@@ -60,7 +60,7 @@ class Program:
             process = psutil.Process((note := self.note())["pid"])
             is_ours = _started(process) == note["started"]
             return process.pid if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
-        except (KeyError, psutil.Error):
+        except (KeyError, OSError, psutil.Error):
             return None
 
     def start(self, command: list[str], environment: dict[str, str], **noted: Any) -> None:
@@ -87,13 +87,14 @@ class Program:
         self._file.unlink(missing_ok=True)
 
 
-def _started(child: psutil.Process) -> float:
-    """When it started, in seconds; on Linux since the system did: psutil works out the time of day
-    of both by the clock of now, which may have been set meanwhile."""
-    import psutil
-
-    booted = psutil.boot_time() if psutil.LINUX else 0.0
-    return round(child.create_time() - booted, 2)
+def _started(child: psutil.Process) -> str:
+    """When it started: on Linux the system's own start and the ticks since then, as its time of day
+    would hang on the clock, which may have been set meanwhile."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():
+        return str(child.create_time())
+    ticks = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{boot.read_text().strip()} {ticks}"
 
 
 def spawn(

@@ -244,7 +244,7 @@ def _quoted(text: str) -> str:
     ),
     option("--key", metavar="FIELD", help="its key (default: id or invoice_id); a,b for several"),
     option("--delta", action="store_true", help="a day's file has only what is new or changed"),
-    option("--encoding", default="utf-8", metavar="NAME", help="default: utf-8"),
+    option("--encoding", default="utf-8", metavar="NAME", help="of a text file (default: utf-8)"),
 )
 def main(args: argparse.Namespace) -> None:
     table = draft(args.entity, args.sample, args.key, delta=args.delta, encoding=args.encoding)

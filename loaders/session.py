@@ -55,7 +55,7 @@ SESSION = {
 # With @ or / in a password, a part of it would be taken for the host or database, and shown.
 _DATABASE_URL = re.compile(r"(postgresql://([^@/?]*@)?[^@/?]*(/[^@?]*)?(\?.*)?)?")
 LOADER, TRANSFORMER = "daybook_loader", "daybook_transformer"
-of_run = ""  # the id of the run that this process works for: each session's name has it
+of_run = ""  # in a run's own process its id, which the name of each session then has
 _SIGNS = re.compile(r'["$`\\,\n]')  # pg_ctl's shell, its configuration, or libpq's list of hosts
 POOLER = (
     "a pooler such as PgBouncer stands before it, which hands sessions and their locks around:"
@@ -198,9 +198,11 @@ def connect(
     conninfo: dict[str, Any] = parameters()
     options = f"{conninfo.get('options', '')} {pgoptions(day, flow_run_id, timeouts=timeouts)}"
     conninfo |= {"user": role} if role and is_embedded() else {}
+    if of_run not in application_name:
+        application_name += f" {of_run}"
     conninfo |= {
         "connect_timeout": CONNECT_TIMEOUT,
-        "application_name": name if of_run in (name := application_name) else f"{name} {of_run}",
+        "application_name": application_name,
         "options": options,
         "client_encoding": "UTF8",  # before PGCLIENTENCODING, which beats options
         "keepalives_idle": 30,

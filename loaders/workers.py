@@ -144,10 +144,10 @@ def _counted(
     def count(part: RawFile) -> int | None:
         worker = free.get()
         try:
-            many: int | None = (
+            records: int | None = (
                 worker.ask((_count, part, table)) if worker else count_records(part, table)
             )
-            return many
+            return records
         finally:
             free.put(worker)
 

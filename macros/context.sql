@@ -11,7 +11,7 @@
     {#- The warehouse holds days of one calendar, so one look-up says for all of them which. -#}
     case
         when exists (select 1 from {{ source('ledger', 'calendar') }} where kind = 'numbered') then 'day' || ({{ day }} - date '1970-01-01')
-        else to_char({{ day }}, 'YYYY-MM-DD')
+        else to_char(({{ day }})::timestamp, 'YYYY-MM-DD')
     end
 {%- endmacro %}
 

@@ -66,8 +66,11 @@ def test_without_a_required_file_those_that_are_there_are_named(tmp_path):
     with pytest.raises(DaybookError, match=message):
         plan_tables(tmp_path / "day1", [declared_tables()["stg_agents"]], parse_day("day1"))
     write(tmp_path, "day1/stg_agents/0.csv.zst", "")
-    with pytest.raises(DaybookError, match="a reading by Spark leaves it that was ended: repeat"):
+    with pytest.raises(DaybookError, match="by Spark that was ended leaves such a folder"):
         plan_tables(tmp_path / "day1", [declared_tables()["stg_agents"]], parse_day("day1"))
+    write(tmp_path, "day1/stg_roles/0.csv.zst", "")
+    (plan,) = plan_tables(tmp_path / "day1", [declared_tables()["stg_roles"]], parse_day("day1"))
+    assert "If it is raw data, call it roles" in str(plan.error)
 
 
 UNCLEAR = [

@@ -214,7 +214,7 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path):
         (b"\xef\xbb\xbf\xef\xbb\xbfc,b\n", "second BOM|key column a is missing"),
         ("a,b\n".encode("utf-16"), "UTF-16: save it as UTF-8"),
         ("a,b\n1,2\n".encode("utf-16-le"), "UTF-16"),
-        (b"\x1f\x8b\x08" + b"x" * 20, "gzip: give it the ending .gz"),
+        (b"\x1f\x8b\x08" + b"x" * 20, "gzip: unzip it, or give a file of text the ending"),
         (b"PK\x03\x04", "name it .xlsx"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "save it as .xlsx without one"),
         (b"(\xb5/\xfd\x88\x91", "it is zstd: unpack it"),

@@ -20,7 +20,7 @@ _ERRORS = {"message", "error", "errors"}  # beside a bare key they make an error
 _DELIMITERS = (";", "\t", "|", ",")
 # by what such a file begins with
 _KINDS = {
-    b"\x1f\x8b": "it is gzip: give it the ending .gz, or unzip it",
+    b"\x1f\x8b": "it is gzip: unzip it, or give a file of text the ending .gz",
     b"PK\x03\x04": "it is a zip or an Excel file: name it .xlsx, or unzip it",
     b"\xd0\xcf\x11\xe0": "it is Excel's .xls, or has a password: save it as .xlsx without one",
     b"PAR1": "it is Parquet: name it .parquet",
@@ -57,10 +57,11 @@ def kind_of_bytes(head: bytes) -> str | None:
 
 
 def kind_of_file(file: RawFile, own: bytes) -> str | None:
-    """The same of a file that can't be read; None when it begins as its format does, with `own`."""
+    """The same of a file that should have no text; None when it begins as its format does, with
+    `own`."""
     with opened(file) as stream:
         head = stream.read(512)
-    return None if head.startswith(own) else kind_of_bytes(head)
+    return None if head.startswith(own) else kind_of_bytes(head.replace(b"\0", b""))
 
 
 def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -> str:

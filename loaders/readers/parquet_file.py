@@ -78,7 +78,7 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
         paths = _paths(parquet.schema_arrow, mapping.tree)
         header = Header([".".join(path) for path in paths], mapping)
         declared = {index for places in header.places for index in places}
-        for batch in _batches(parquet):
+        for batch in _batches(parquet, dictionaries):
             columns = [plain(_at(batch, path), file) for path in paths]
             mended = [_repaired(column) for column in columns]
             odd = {
@@ -99,11 +99,14 @@ def read_parquet(file: RawFile, mapping: Mapping) -> Records:
                 yield header.row(number, fields)
 
 
-def _batches(parquet: ParquetFile) -> Iterator[pyarrow.RecordBatch]:
-    """The rows. By row group, as each has a dictionary of its own: Arrow can't read two of a nested
-    column into one batch."""
-    for group in range(parquet.num_row_groups):
-        yield from parquet.iter_batches(batch_size=BATCH, row_groups=[group])
+def _batches(parquet: ParquetFile, dictionaries: list[str]) -> Iterator[pyarrow.RecordBatch]:
+    """The rows. By row group where a nested column has dictionaries, one for each group: Arrow
+    can't read two into one batch."""
+    groups: list[list[int] | None] = [None]
+    if any("." in path for path in dictionaries):
+        groups = [[number] for number in range(parquet.num_row_groups)]
+    for group in groups:
+        yield from parquet.iter_batches(batch_size=BATCH, row_groups=group)
 
 
 def _repaired(column: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@
 -- as a literal: how many rows a day has is planned with
 {% set day = run_query('select ' ~ app_day() ~ '::text').columns[0].values()[0] if execute %}
 
-{% if execute and not load_relation(ref('transactions')) %}
+{% if execute and flags.WHICH == 'build' and not load_relation(ref('transactions')) %}
 -- a first build of the records alone has no silver to look at
 select null as transaction_id where false
 {% else %}

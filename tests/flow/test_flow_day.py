@@ -280,8 +280,8 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
     assert secret not in reasons.without_values(psycopg.DataError(secret))
     on_the_pool = reasons.PhaseError(f"land-day failed: it begins with {secret}")
     assert reasons.without_values(on_the_pool) == "land-day failed"
-    not_taken = reasons.PhaseError("No worker took land-day: is it stopped?")
-    assert reasons.without_values(not_taken) == "No worker took land-day"
+    not_taken = reasons.PhaseError("No worker was at work on land-day: is it stopped?")
+    assert reasons.without_values(not_taken) == "No worker was at work on land-day"
     assert "cancelled in Prefect" in reasons.without_values(KeyboardInterrupt())
 
 

@@ -164,14 +164,21 @@ def test_a_distributed_day_ends_when_a_run_crashed_though_nobody_takes_the_other
 
 
 WAITS_FOR = """
-import faulthandler, sys
+import faulthandler, sys, threading, time
 from uuid import UUID
 from flows import distributed
 from flows.run import Run
+from loaders import warehouse
 faulthandler.dump_traceback_later(60, exit=True)
 distributed.START_SECONDS = 1.0
 distributed.trigger = lambda *_: UUID(sys.argv[1])
-distributed.run_phases(Run.of("day1", "", flow_run_id="a day"), ["sweep-orphans"])
+child = warehouse.connect(application_name=f"daybook child {sys.argv[1][-8:]}")
+threading.Timer(3, child.close).start()
+began = time.monotonic()
+try:
+    distributed.run_phases(Run.of("day1", "", flow_run_id="a day"), ["sweep-orphans"])
+finally:
+    print("waited for the one at work" if time.monotonic() - began > 3 else "")
 """
 
 
@@ -192,4 +199,5 @@ def test_a_day_ends_whose_runs_prefect_shows_as_running_though_their_worker_is_g
     states = [stack.prefect(f"/flow_runs/{run}")["state_type"] for run in made]
     stack.prefect(f"/flow_runs/{others}/set_state", state={"type": "CRASHED"}, force=True)
     assert "No worker of the pool daybook was at work on sweep-orphans for 1 s" in told.stderr
+    assert told.stdout.strip() == "waited for the one at work"
     assert states == ["CRASHED", "CRASHED", "PENDING"], "an open one takes a slot of the pool"
