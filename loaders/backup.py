@@ -23,6 +23,7 @@ from loaders.session import environment
 from loaders.sql import statement
 
 SCHEMAS = ("bronze", "intermediate", "silver", "quarantine", "metrics", "marts")
+LOCK_TIMEOUT = "60s"
 HASHES = "bronze.backup_hashes"
 # the number of a table's rows, and a hash of them as text, in any order
 HASH = "count(*), coalesce(sum(hashtextextended(held::text, 0)::numeric), 0)"
@@ -50,13 +51,7 @@ def backup(file: Path) -> tuple[int, int]:
             conn.execute(hashes.encode())
             pg_dump = program("pg_dump", conn.info.server_version)
             chosen = [f"--schema={schema}" for schema in SCHEMAS]
-            done = subprocess.run(
-                [pg_dump, "--format=custom", f"--file={part}", *chosen],
-                env=surroundings(),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = run(pg_dump, "--format=custom", f"--file={part}", *chosen)
             if done.returncode:
                 raise WarehouseError(f"Nothing was saved: {first_error(done.stderr)}")
             # who writes without the run lock may have changed rows
@@ -69,15 +64,12 @@ def backup(file: Path) -> tuple[int, int]:
     return counts or (0, 0)
 
 
-def surroundings() -> dict[str, str]:
-    """The environment of pg_dump and psql: no time-outs, one time zone, date style and locale."""
-    return {
-        **environment(),
-        "PGOPTIONS": f"{warehouse.pgoptions(timeouts=False)} -c lock_timeout=60s",
-        "PGTZ": "UTC",
-        "PGDATESTYLE": "ISO, YMD",
-        "LC_ALL": "C",
-    }
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run PostgreSQL's programs: no time-outs, one time zone, date style and locale."""
+    options = f"{warehouse.pgoptions(timeouts=False)} -c lock_timeout={LOCK_TIMEOUT}"
+    ours = {"PGOPTIONS": options, "PGTZ": "UTC", "PGDATESTYLE": "ISO, YMD", "LC_ALL": "C"}
+    env = environment() | ours
+    return subprocess.run(command, env=env, capture_output=True, text=True, errors="replace")
 
 
 def first_error(output: str) -> str:

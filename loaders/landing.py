@@ -135,7 +135,8 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: LandingOptio
     new: NewPartition | None = None
     with transaction(conn, how.get("lock")):
         landed, before = ledger.landed_days(conn, table, day)
-        same = landed if not how.get("force") and unchanged(plan, landed) else None
+        is_same = landed and landed.fingerprint == plan.fingerprint and not how.get("force")
+        same = landed if is_same else None
         if plan.files is None:
             # An optional table isn't there: its rows of the day are dropped.
             rows = 0 if drop_partition(conn, table, day) else None
@@ -170,13 +171,6 @@ def _paced(progress: Progress, plan: Plan) -> Callable[[int, int], None]:
             progress(plan.table.name, min(done, total), total, rows)
 
     return tell
-
-
-def unchanged(plan: Plan, landed: LandedDay | None) -> bool:
-    """Whether the table's day was landed from exactly these files, read in the same way."""
-    if plan.files is None or landed is None or not landed.stands:
-        return False
-    return landed.fingerprint == plan.fingerprint
 
 
 def checked(
@@ -246,7 +240,8 @@ def _record_failure(batch: Batch, reading: Reading, failure: BaseException) -> O
         ledger.connect(batch.day, batch.flow_run_id, "daybook flow") as conn,
         conn.transaction(),
     ):
-        if not ledger.is_running(conn, batch.id):  # the failure came after its commit
+        running = "select from bronze.load_batches where batch_id = %s and status = 'running'"
+        if not conn.execute(running, [batch.id]).rowcount:  # the failure came after its commit
             return outcome
         drop_leaves(conn, batch)
         reading.read.records.clear()  # those of the files before the one that failed

@@ -47,11 +47,10 @@ class Batch(NamedTuple):
 
 
 class LandedDay(NamedTuple):
-    """What the newest landed batch of a table's day left. `stands`: its partition is there, and no
-    later batch has failed. `source_files` are None for another day than was asked for."""
+    """What the newest landed batch of a table's day left. `fingerprint` is empty when its partition
+    is gone or a later batch has failed, `source_files` None for another day than was asked for."""
 
     day: Day
-    stands: bool
     fingerprint: str
     source_files: list[dict[str, Any]] | None
     rows_in_files: int
@@ -103,12 +102,6 @@ def begin(conn: Connection, flow_run_id: str, day: Day, table: Table) -> Batch:
         [flow_run_id, day.date, table.name],
     ).fetchall()
     return Batch(table, day, flow_run_id, *begun)
-
-
-def is_running(conn: Connection, batch_id: int) -> bool:
-    """Whether the batch has no end yet."""
-    running = "select from bronze.load_batches where batch_id = %s and status = 'running'"
-    return conn.execute(running, [batch_id]).rowcount == 1
 
 
 def finish(

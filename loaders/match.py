@@ -69,7 +69,8 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
         state = conn.execute("select catalogue, agents from bronze.match_state").fetchone()
         context = {"day": day and day.date, "longest": LONGEST_NAME, "flow_run_id": flow_run_id}
         merchants, users = (
-            _column(conn, _for_sort(sort, "new_names"), context) for sort in (MERCHANTS, USERS)
+            _column(conn, statement("new_names").format(**sort), context)
+            for sort in (MERCHANTS, USERS)
         )
         new = len(merchants), len(users)
         if state and state[0] != catalogue.hash:
@@ -171,13 +172,8 @@ def _save(
     with conn.cursor().copy("copy found from stdin") as copy:
         for name, match in meanings.items():
             copy.write_row((name, match.match, match.score, match.method))
-    conn.execute(_for_sort(sort, "keep_matches").encode(), context)
+    conn.execute(statement("keep_matches").format(**sort).encode(), context)
     conn.execute("drop table found")
-
-
-def _for_sort(sort: dict[str, str], name: str) -> str:
-    """The SQL statement `name`, for one sort of names."""
-    return statement(name).format(**sort)
 
 
 def _column(conn: Connection, query: str, values: Any = None) -> list[str]:

@@ -11,7 +11,7 @@ from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder
-from loaders.landing import checked, unchanged
+from loaders.landing import checked
 from loaders.partition import NewPartition, has_partition, partition_name
 from loaders.plan import Plan, plan_tables
 from loaders.reading import Reading
@@ -91,7 +91,7 @@ def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
         return preview("dropped" if has_partition(conn, table.name, day) else "absent")
     preview = partial(preview, files=tuple(file.path for file in plan.files))
     landed, before = ledger.landed_days(conn, table.name, day)
-    if unchanged(plan, landed):
+    if landed and landed.fingerprint == plan.fingerprint:
         return preview("unchanged")
     reading = Reading(plan)
     batch = ledger.Batch(table, day, "", NO_BATCH, datetime.now(UTC))

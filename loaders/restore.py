@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from loaders import warehouse
 from loaders.arguments import command, option
-from loaders.backup import HASH, SCHEMAS, first_error, surroundings
+from loaders.backup import HASH, SCHEMAS, first_error, run
 from loaders.cluster import program
 from loaders.errors import UsageError, WarehouseError
 from loaders.lock import run_lock
@@ -57,14 +56,7 @@ def restore(file: Path, *, replace: bool = False) -> None:
             first=warehouse.FIRST_REVISION,
             holder=holder,
         )
-        done = subprocess.run(
-            ["sh", "-c", _PIPE, "restore", begin, pg_restore, str(file), end, psql],
-            env=surroundings(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        done = run("sh", "-c", _PIPE, "restore", begin, pg_restore, str(file), end, psql)
         if done.stdout != "restored\n":
             why = first_error(done.stderr)
             if "lock timeout" in done.stderr:

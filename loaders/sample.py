@@ -26,10 +26,9 @@ from loaders.schema import Table
 
 SAMPLED = 10_000  # records
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*")
-_DAY = r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
-_DATE = re.compile(_DAY)
 _MOMENT = re.compile(
-    _DAY + r"([Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]| ?UTC| ?[-+]\d\d(:?\d\d)?)?)?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"([Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]| ?UTC| ?[-+]\d\d(:?\d\d)?)?)?"
 )
 # Digits with a leading zero, or more than a bigint holds, are a code and no number.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -137,19 +136,15 @@ def _type_of(values: list[Any], name: str, *, is_text: bool) -> str:
         ("jsonb", is_text, lambda text: text[0] in "[{" and _can_be_read(json.loads, text)),
         ("bigint", is_number and not _MONEY.search(name), _WHOLE.fullmatch),
         ("numeric", is_number, _NUMBER.fullmatch),
-        (
-            "date",
-            True,
-            lambda text: _DATE.fullmatch(text) and _can_be_read(date.fromisoformat, text),
-        ),
-        (
-            "timestamptz",
-            True,
-            lambda text: _MOMENT.fullmatch(text) and _can_be_read(date.fromisoformat, text[:10]),
-        ),
+        ("date", True, lambda text: len(text) == 10 and _is_moment(text)),
+        ("timestamptz", True, _is_moment),
     ]
     fitting = (kind for kind, may_be, fits in types if may_be and all(map(fits, present)))
     return next(fitting, "text")
+
+
+def _is_moment(text: str) -> bool:
+    return bool(_MOMENT.fullmatch(text)) and _can_be_read(date.fromisoformat, text[:10])
 
 
 def _can_be_read(read: Callable[[str], Any], text: str) -> bool:

@@ -15,8 +15,7 @@ from itertools import pairwise
 from loaders.raw_file import RawFile, opened
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.csv_file import BLANK
-from loaders.readers.json_blocks import PAGE, decode
-from loaders.readers.rows import NUL
+from loaders.readers.json_blocks import PAGE, as_text, decode
 from loaders.schema import Table
 
 SLICE = 4 << 20
@@ -151,7 +150,7 @@ def _json_lines(data: bytes, page: tuple[str, ...]) -> int:
 
 def _is_single(line: bytes) -> bool:
     """Whether a line that begins with a brace is one record; a broken one counts as one."""
-    text = line.decode("utf-8", "surrogateescape").replace("\0", NUL)
+    text = as_text(line)
     try:
         return decode(text, 0)[1] == len(text)
     except (ValueError, RecursionError):

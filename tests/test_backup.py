@@ -94,8 +94,7 @@ def test_a_restore_that_is_killed_at_its_end_leaves_a_warehouse_to_migrate(db, s
 
 
 def test_a_restore_names_the_reader_that_it_waited_for(db, saved, monkeypatch):
-    soon = {"PGOPTIONS": "-c lock_timeout=200ms"}
-    monkeypatch.setattr(restore, "surroundings", lambda: backup.surroundings() | soon)
+    monkeypatch.setattr(backup, "LOCK_TIMEOUT", "200ms")
     with warehouse.connect(application_name="somebody's notebook") as reader:
         reader.execute("select from bronze.load_batches")
         who = rf"somebody's notebook \(pid {reader.info.backend_pid}, user daybook\)"

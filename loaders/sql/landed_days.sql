@@ -13,14 +13,19 @@ landed as (
 
 select
     day,
-    to_regclass('bronze.' || table_name || '_p' || to_char(day, 'YYYYMMDD')) is not null
-    and 'failed' <> (
-        select status from batches
-        where batches.day = landed.day
-        order by batch_id desc
-        limit 1
-    ),
-    fingerprint, case day when %(day)s then source_files end,
+    case
+        when
+            to_regclass('bronze.' || table_name || '_p' || to_char(day, 'YYYYMMDD')) is not null
+            and 'failed' <> (
+                select status from batches
+                where batches.day = landed.day
+                order by batch_id desc
+                limit 1
+            )
+            then fingerprint
+        else ''
+    end,
+    case day when %(day)s then source_files end,
     rows_in_files, rows_rejected, drift
 from landed
 where status = 'succeeded'
