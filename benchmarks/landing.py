@@ -95,7 +95,7 @@ def _json(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
     many = rows // 5
     path = write_json_day(data, 0, range(many))
     day = parse_day(day_text(0))
-    paths = [column.json_path for column in declared_tables()[TABLE].columns]
+    paths = [column.places[0] for column in declared_tables()[TABLE].columns]
 
     def ours(_turn: int) -> float:
         _forget(conn, 0)

@@ -172,10 +172,10 @@ def _nested(table: str, line: str) -> dict[str, Any]:
     (cells,) = csv.reader([line])
     for column, cell in zip(declared_tables()[table].columns, cells, strict=True):
         holder = record
-        for step in column.json_path[:-1]:
+        for step in column.places[0][:-1]:
             holder = holder.setdefault(step, {})
         literal = cell.isdigit() or cell in ("true", "false") or cell.startswith("[")
-        holder[column.json_path[-1]] = json.loads(cell) if literal else cell or None
+        holder[column.places[0][-1]] = json.loads(cell) if literal else cell or None
     return record
 
 

@@ -112,9 +112,9 @@ def in_threads(
 
 
 @timed
-def match_names(run: Run) -> match.Matched:
+def match_names(run: Run) -> None:
     """Names not seen before, matched in one batch. Raises DaybookError when a seed is at fault."""
-    return match.match_names(run.day, flow_run_id=run.flow_run_id, lock=run.lock)
+    match.match_names(run.day, flow_run_id=run.flow_run_id, lock=run.lock)
 
 
 @timed

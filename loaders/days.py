@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
@@ -36,10 +37,8 @@ def parse_day(text: str) -> Day:
     if numbered := _NUMBERED.fullmatch(text):
         return Day(EPOCH + timedelta(days=int(numbered[1])), "numbered")
     if _DATED.fullmatch(text):
-        try:
+        with suppress(ValueError):
             return Day(date.fromisoformat(text), "dated")
-        except ValueError:
-            pass
     shown = text if len(text) <= 40 else text[:40] + "…"
     raise UsageError(
         f"{shown!r} is not a logical day: write an ISO date such as 2026-01-05, or day1 to day9999."

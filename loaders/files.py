@@ -15,18 +15,8 @@ from loaders.raw_file import Format, Place, RawFile, naming_errors_of, versions
 from loaders.schema import Table
 
 Entry = os.DirEntry[str] | s3.S3Path
-FORMATS: dict[str, Format] = {
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".json": "json",
-    ".json.gz": "json",
-    ".jsonl": "json",
-    ".jsonl.gz": "json",
-    ".ndjson": "json",
-    ".ndjson.gz": "json",
-    ".parquet": "parquet",
-    ".xlsx": "xlsx",
-}
+FORMATS: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".xlsx": "xlsx"}
+FORMATS |= dict.fromkeys((".json", ".jsonl", ".ndjson"), "json")
 _READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), .parquet and .xlsx"
 # Checksums, systems' own files and editors' backups, which hold no data.
 _PASSED_OVER = re.compile(
@@ -158,8 +148,9 @@ def _raw_files(
             _check_inside(place, root)
         if entry.is_dir():
             raise DaybookError(f"{place}: a file is expected here, not a folder.")
-        kind = next((FORMATS[suffix] for suffix in FORMATS if name.endswith(suffix)), None)
-        if kind is None:
+        plain = name.removesuffix(".gz")
+        kind = next((FORMATS[suffix] for suffix in FORMATS if plain.endswith(suffix)), None)
+        if kind is None or (plain != name and kind not in ("csv", "json")):
             raise DaybookError(f"{place}: this kind of file can't be read; {_READABLE} can.")
         if isinstance(entry, os.DirEntry) and not entry.is_file():
             raise DaybookError(f"{place}: not a regular file.")
@@ -168,7 +159,7 @@ def _raw_files(
         except UnicodeEncodeError:
             path = prefix + entry.name
             raise DaybookError(f"{path!r}: the file's name is not UTF-8.") from None
-        kinds.append((prefix + entry.name, place, kind, name.endswith(".gz")))
+        kinds.append((prefix + entry.name, place, kind, plain != name))
     return [RawFile(*kind, *version) for kind, version in zip(kinds, versions(places), strict=True)]
 
 

@@ -8,7 +8,6 @@ newest landed lists and those in silver. The matches are in `bronze.merchant_mat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loaders import ledger
@@ -45,17 +44,7 @@ USERS = {
 People = dict[str, str | None]
 
 
-@dataclass(frozen=True)
-class Matched:
-    """How many names were new, and for how many names this call found a match."""
-
-    merchants_new: int
-    merchants_matched: int
-    users_new: int
-    users_matched: int
-
-
-def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) -> Matched:
+def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) -> None:
     """Match the names of the day's landed transactions (of all landed days for None).
 
     A name is matched once. When the seeds have changed, merchants are matched again that have no
@@ -72,7 +61,6 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
             _column(conn, statement("new_names").format(**sort), context)
             for sort in (MERCHANTS, USERS)
         )
-        new = len(merchants), len(users)
         if state and state[0] != catalogue.hash:
             seeds = {"applications": sorted(catalogue.applications)}
             kept = conn.execute(statement("merchants_again").encode(), seeds).fetchall()
@@ -100,9 +88,6 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
                 """,
                 [catalogue.hash, lists_mark],
             )
-    both = (applications, people)
-    matched = [sum(m.match is not None for m in matches.values()) for matches in both]
-    return Matched(new[0], matched[0], new[1], matched[1])
 
 
 def known_people(agents: Iterable[tuple[str, str]]) -> People:

@@ -70,7 +70,11 @@ def plan_day(
     it is an empty snapshot. What is wrong with an optional table, or inside of a file, is the
     plan's `error`: that table fails, in the ledger.
     """
-    chosen = _chosen(tables, sources)
+    declared = declared_tables(sources)
+    for name in tables or ():
+        if name not in declared:
+            raise UsageError(f"{name}: no such table; declared are {', '.join(declared)}.")
+    chosen = [declared[name] for name in dict.fromkeys(declared if tables is None else tables)]
     folder = day_folder(data, day)
     with ledger.connect(day) as conn:
         warehouse.check_ready(conn)
@@ -82,7 +86,7 @@ def unused(data: str | Path, day: Day, sources: str | Path | None = None) -> dic
     """The day's files that no table uses, and the nearest table's name for each."""
     folder = day_folder(data, day)
     if prepared.is_prepared(folder):
-        return prepared.unused(folder)
+        return dict(prepared.manifest(folder)["unused"])
     return unused_files(folder, declared_tables(sources).values())
 
 
@@ -119,14 +123,6 @@ def plan_tables(
     if problems:
         raise DaybookError("\n".join([*problems, "Nothing was landed."]))
     return plans
-
-
-def _chosen(names: list[str] | None, sources: str | Path | None) -> list[Table]:
-    declared = declared_tables(sources)
-    for name in names or ():
-        if name not in declared:
-            raise UsageError(f"{name}: no such table; declared are {', '.join(declared)}.")
-    return [declared[name] for name in dict.fromkeys(names if names is not None else declared)]
 
 
 def _plan_table(

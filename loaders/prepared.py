@@ -17,13 +17,12 @@ from typing import Any
 
 from loaders import readers, s3
 from loaders.errors import DaybookError
-from loaders.raw_file import Format, Place, RawFile, naming_errors_of, opened, versions
+from loaders.raw_file import Place, RawFile, naming_errors_of, opened, versions
 from loaders.readers.rows import PIECE, Observed, UnreadableError
 from loaders.schema import Table
 
 MANIFEST = "_daybook.json"
 ROWS, REJECTED = ".csv.zst", ".jsonl"  # pyarrow (un)packs by the ending
-FORMATS: tuple[tuple[str, Format], ...] = ((ROWS, "csv"), (REJECTED, "json"))
 _PART = re.compile(r"(/[^/]+/[0-9a-f]{32})(\.csv\.zst|\.jsonl)")
 
 
@@ -99,7 +98,7 @@ def sweep(folder: Place) -> None:
     from pyarrow.fs import FileSelector
 
     system, root = system_of(folder)
-    named = {f"/{part}" for table in _manifest(folder)["tables"] for part in table["parts"]}
+    named = {f"/{part}" for table in manifest(folder)["tables"] for part in table["parts"]}
     for entry in system.get_file_info(FileSelector(root, recursive=True)):
         part = _PART.fullmatch(entry.path.removeprefix(root))
         if part and part[1] not in named:
@@ -111,7 +110,7 @@ def read(
 ) -> Iterator[tuple[Table, tuple[RawFile, ...] | None, UnreadableError | None, Prepared]]:
     """Each of `tables` as the folder has it: its raw files, why it can't land, and what was read.
     DaybookError when its declaration was another one."""
-    known = {table["name"]: table for table in _manifest(folder)["tables"]}
+    known = {table["name"]: table for table in manifest(folder)["tables"]}
     for table in tables:
         if (there := known.get(table.name)) is None or there["declared"] != described(table):
             raise DaybookError(
@@ -131,8 +130,8 @@ def read(
             records=Counter(counted),
         )
         rows, rejected = (
-            tuple(_written(folder, part + ending, form) for part in there["parts"])
-            for ending, form in FORMATS
+            tuple(_written(folder / (part + ending)) for part in there["parts"])
+            for ending in (ROWS, REJECTED)
         )
         error = UnreadableError(*there["error"]) if there["error"] else None
         raw = None if there["files"] is None else tuple(files)
@@ -144,12 +143,6 @@ def described(table: Table) -> Any:
     return json.loads(json.dumps([readers.VERSION, *astuple(table)]))
 
 
-def unused(folder: Place) -> dict[str, str]:
-    """The day's raw files that no table uses, as `loaders.files.unused_files` told Spark."""
-    files: dict[str, str] = _manifest(folder)["unused"]
-    return files
-
-
 def system_of(place: Place) -> tuple[Any, str]:
     """pyarrow's file system for a place, and the path of the place in it."""
     from pyarrow.fs import LocalFileSystem
@@ -159,13 +152,14 @@ def system_of(place: Place) -> tuple[Any, str]:
     return LocalFileSystem(), str(place)
 
 
-def _manifest(folder: Place) -> dict[str, Any]:
+def manifest(folder: Place) -> dict[str, Any]:
+    """The manifest: `tables`, each as `entry` makes it, and the files that no table uses, `unused`,
+    as `loaders.files.unused_files` told Spark."""
     system, path = system_of(folder / MANIFEST)
     with naming_errors_of(folder / MANIFEST), system.open_input_stream(path) as file:
-        manifest: dict[str, Any] = json.loads(file.read())
-    return manifest
+        content: dict[str, Any] = json.loads(file.read())
+    return content
 
 
-def _written(folder: Place, name: str, form: Format) -> RawFile:
-    location = folder / name
-    return RawFile(name, location, form, False, *versions([location])[0])
+def _written(place: Place) -> RawFile:
+    return RawFile(place.name, place, "csv", False, *versions([place])[0])

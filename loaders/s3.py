@@ -88,19 +88,17 @@ class S3Path:
         return [S3Path(info.path, info.type.name) for info in listing]
 
     def _kind(self) -> str:
-        return self.listed or _kind_of(self.path)
-
-
-def _kind_of(path: str) -> str:
-    """pyarrow's type of a key. A day's first requests are these: where no server answers them, as
-    without a network or with a wrong endpoint, none is waited for as for one that is busy."""
-    try:
-        info = filesystem(*NO_ANSWER).get_file_info(path)
-    except OSError as error:
-        if _code(error) == UNREACHABLE:
-            raise
-        info = filesystem().get_file_info(path)
-    return str(info.type.name)
+        """pyarrow's type of it. A day's first requests are these: where no server answers them, as
+        without a network or with a wrong endpoint, none is waited for as for one that is busy."""
+        if self.listed:
+            return self.listed
+        try:
+            info = filesystem(*NO_ANSWER).get_file_info(self.path)
+        except OSError as error:
+            if _code(error) == UNREACHABLE:
+                raise
+            info = filesystem().get_file_info(self.path)
+        return str(info.type.name)
 
 
 def etag(file: Any) -> str:
@@ -109,24 +107,19 @@ def etag(file: Any) -> str:
     return metadata.get("etag", b"").decode()
 
 
-def parse(address: str) -> S3Path:
-    """The place that `s3://bucket/prefix` names; UsageError for anything else."""
-    path = address.removeprefix(SCHEME).strip("/")
+def place(address: object) -> S3Path | Path:
+    """The place that an address names: in S3, or an absolute path on disk. UsageError otherwise."""
+    scheme, is_address, path = str(address).partition("://")
+    if not is_address:
+        return Path(scheme).absolute()
+    if scheme != "s3":
+        raise UsageError(f"{scheme}:// is not for Daybook: give a folder, or s3://bucket/prefix.")
+    path = path.strip("/")
     bucket, _, key = path.partition("/")
     if not _BUCKET.fullmatch(bucket) or "//" in key or {".", ".."} & set(key.split("/")):
         # the address is not shown: it may hold credentials
         raise UsageError("The data's address is not of the form s3://bucket/prefix.")
     return S3Path(path)
-
-
-def place(address: object) -> S3Path | Path:
-    """The place that an address names: in S3, or an absolute path on disk. UsageError otherwise."""
-    scheme, is_address, _ = str(address).partition("://")
-    if not is_address:
-        return Path(scheme).absolute()
-    if scheme != "s3":
-        raise UsageError(f"{scheme}:// is not for Daybook: give a folder, or s3://bucket/prefix.")
-    return parse(str(address))
 
 
 def versions(paths: Iterable[S3Path]) -> list[Version]:

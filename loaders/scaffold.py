@@ -112,7 +112,7 @@ def files_of(table: Table) -> dict[Path, str]:
     docs = DOCS.read_text("utf-8")
     for column in table.columns:
         if f"{{% docs {column.name} %}}" not in docs:
-            text = f"The source's `{'.'.join(column.json_path)}`."
+            text = f"The source's `{'.'.join(column.places[0])}`."
             docs += f"\n{{% docs {column.name} %}}\n{text}\n{{% enddocs %}}\n"
     files[DOCS] = docs
     files[SOURCES_FILE] = SOURCES_FILE.read_text("utf-8") + declared
@@ -259,7 +259,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"{table.entity}: a {table.kind} with the key {', '.join(table.key)}{more}.")
     wide = max(map(len, table.column_names))
     for column in table.columns:
-        source = readable(".".join(column.json_path))
+        source = readable(".".join(column.places[0]))
         pii = f", pii: {column.pii}" * bool(column.pii)
         print(f"  {column.name:{wide}}  {column.data_type:11}  from {source}{pii}")
     print("Written:", *(f"  {path.relative_to(PROJECT)}" for path in files), sep="\n")

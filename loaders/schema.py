@@ -44,11 +44,6 @@ class Column:
         """Whether a record without a value gets one all the same."""
         return self.file_name or self.default is not None
 
-    @property
-    def json_path(self) -> FieldPath:
-        """The first of `places`."""
-        return self.places[0]
-
 
 @dataclass(frozen=True)
 class Table:

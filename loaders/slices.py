@@ -15,7 +15,7 @@ from itertools import pairwise
 from loaders.raw_file import RawFile, opened
 from loaders.readers.csv_count import MustBeParsed, QuickCount
 from loaders.readers.csv_file import BLANK
-from loaders.readers.json_blocks import PAGE, as_text, decode
+from loaders.readers.json_blocks import PAGE, as_text, value_in
 from loaders.schema import Table
 
 SLICE = 4 << 20
@@ -151,7 +151,4 @@ def _json_lines(data: bytes, page: tuple[str, ...]) -> int:
 def _is_single(line: bytes) -> bool:
     """Whether a line that begins with a brace is one record; a broken one counts as one."""
     text = as_text(line)
-    try:
-        return decode(text, 0)[1] == len(text)
-    except (ValueError, RecursionError):
-        return True
+    return value_in(text)[1] in (0, len(text))

@@ -182,9 +182,9 @@ def test_declared_tables_all_land(tmp_path, db):
         record: dict[str, Any] = {}
         for number, column in enumerate(table.columns):
             node = record
-            for name in column.json_path[:-1]:
+            for name in column.places[0][:-1]:
                 node = node.setdefault(name, {})
-            node[column.json_path[-1]] = number
+            node[column.places[0][-1]] = number
         write(tmp_path, f"day1/{table.found_under[0]}.json", [record])
     for name, landed in land(tmp_path).items():
         assert (landed.status, landed.drift) == ("succeeded", None), name

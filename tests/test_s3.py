@@ -132,7 +132,7 @@ def test_the_day_is_found_or_the_days_there_are_named(door):
 def test_an_address_is_checked_and_never_repeated():
     for address in ("s3://", "s3://key:secret@bucket/x", "s3://b/../x", "s3://B_/x"):
         with pytest.raises(UsageError) as refused:
-            s3.parse(address)
+            s3.place(address)
         assert "secret" not in str(refused.value)
 
 

@@ -203,7 +203,7 @@ def _json_record(table: str, row: dict[str, str | None]) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for column in declared_tables()[table].columns:
         if column.name in row:
-            *parents, last = column.json_path
+            *parents, last = column.places[0]
             place = record
             for parent in parents:
                 place = place.setdefault(parent, {})

@@ -36,6 +36,14 @@ def as_text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape").replace("\0", NUL)
 
 
+def value_in(text: str) -> tuple[Any, int]:
+    """The value that a text begins with, and where it ends; None and 0 when it is broken."""
+    try:
+        return decode(text, 0)
+    except (ValueError, RecursionError):
+        return None, 0
+
+
 def as_bytes(text: str) -> bytes:
     """The file's bytes of such a text."""
     return text.replace(NUL, "\0").encode("utf-8", "surrogateescape")
@@ -176,10 +184,8 @@ def blocks_of(window: Window, file: RawFile, path: FieldPath, *, lines: bool) ->
 def _are_lines(window: Window) -> bool:
     """Whether each line is a record: the first is JSON, or the second begins as one."""
     line = window.peek_line()
-    try:
-        return decode(line, 0)[1] > 0
-    except (ValueError, RecursionError):
-        pass
+    if value_in(line)[1]:
+        return True
     if line.rstrip()[-1] in "[{,:":  # the object goes on, as an envelope does at its list
         return False
     window.keep_from, window.at = window.at, window.at + len(line)

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from loaders.raw_file import RawFile
 from loaders.readers import guess, json_blocks, rows
-from loaders.readers.json_blocks import Block, Broken, Window, as_text, decode
+from loaders.readers.json_blocks import Block, Broken, Window, as_text, decode, value_in
 from loaders.readers.json_cells import Cells
 from loaders.readers.mapping import Mapping, is_list_of_objects
 from loaders.readers.rows import Observed, Pieces, Reject, UnreadableError
@@ -42,10 +42,15 @@ def read_json(file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Obse
         page = mapping.table.records or json_blocks.PAGE
         for block in json_blocks.blocks_of(window, file, page, lines=file.first is not None):
             if not first_values:
-                first_values.append(_first_value(block))
-                if not reader.number:
-                    is_alone = sum(map(bool, block[0])) == 1
-                    _check_page(file, first_values[0], mapping, window, is_alone)
+                first_values.append(first := value_in(as_text(block[0][0]))[0])
+                if not reader.number and isinstance(first, dict):
+                    # an envelope or an error message with an id: it would be a record
+                    alone = sum(map(bool, block[0])) == 1
+                    if problem := guess.no_record(first, mapping.table, alone=alone):
+                        begins = guess.begins(window.head, mapping.table)
+                        raise UnreadableError(
+                            f"{file.path}: {problem}.", f"It begins with {begins}"
+                        )
             if lines := reader.lines(block):
                 yield b"".join(lines), len(lines)
     except (Broken, RecursionError) as error:
@@ -70,23 +75,6 @@ def read_json(file: RawFile, stream: IO[bytes], mapping: Mapping, observed: Obse
             raise keyless
         observed.keyless.setdefault(file.path, keyless)  # another slice may have it
     observed.blank = not window.head.strip(" \t\r\n\ufeff")
-
-
-def _first_value(block: Block) -> Any:
-    """The first value; None when it is broken."""
-    try:
-        return decode(as_text(block[0][0]), 0)[0]
-    except (ValueError, RecursionError):
-        return None
-
-
-def _check_page(file: RawFile, first: Any, mapping: Mapping, window: Window, alone: bool) -> None:
-    """UnreadableError for an envelope or an error message with an id: it would be a record."""
-    if isinstance(first, dict) and (problem := guess.no_record(first, mapping.table, alone=alone)):
-        raise UnreadableError(
-            f"{file.path}: {problem}.",
-            f"It begins with {guess.begins(window.head, mapping.table)}",
-        )
 
 
 class Reader:
