@@ -32,8 +32,6 @@ SHORTEST = 6  # letters; a shorter name has too many neighbours to be guessed at
 LONGEST = 4  # words of an alias that may be followed by others
 CUT_FROM, CUT_TO, CUT_SHARE, CUT_SCORE = 10, 8, 0.6, 90.0  # letters: whole, cut; share; score
 
-Method = Literal["override", "exact", "fuzzy", "ambiguous", "none"]
-
 
 @dataclass(frozen=True)
 class Match:
@@ -41,7 +39,7 @@ class Match:
 
     match: str | None
     score: float | None
-    method: Method
+    method: Literal["override", "exact", "fuzzy", "ambiguous", "none"]
 
 
 NONE = Match(None, None, "none")

@@ -80,14 +80,9 @@ def match_names(day: Day | None, *, flow_run_id: str, lock: Lock | None = None) 
             for sort, meanings in ((MERCHANTS, applications), (USERS, people)):
                 if meanings:
                     _save(conn, sort, meanings, context)
-            conn.execute(
-                """
-                insert into bronze.match_state (catalogue, agents) values (%s, %s)
-                on conflict ("only") do update
-                set catalogue = excluded.catalogue, agents = excluded.agents
-                """,
-                [catalogue.hash, lists_mark],
-            )
+            conn.execute("delete from bronze.match_state")
+            insert = "insert into bronze.match_state (catalogue, agents) values (%s, %s)"
+            conn.execute(insert, [catalogue.hash, lists_mark])
 
 
 def known_people(agents: Iterable[tuple[str, str]]) -> People:

@@ -44,19 +44,14 @@ def refresh_rates(
         if known and known[1] > newest:
             return False
         with transaction(conn, lock):
-            conn.execute("delete from bronze.fx_reference")
+            conn.execute("delete from bronze.fx_reference; delete from bronze.fx_reference_state")
             with conn.cursor().copy(
                 "copy bronze.fx_reference (rate_date, currency, usd_per_unit) from stdin"
             ) as copy:
                 copy.write("".join(f"{day}\t{currency}\t{rate}\n" for day, currency, rate in rates))
             conn.execute(
-                """
-                insert into bronze.fx_reference_state (version, newest_date, rows)
-                values (%s, %s, %s)
-                on conflict ("only") do update
-                set version = excluded.version, newest_date = excluded.newest_date,
-                    rows = excluded.rows, loaded_at = clock_timestamp()
-                """,
+                "insert into bronze.fx_reference_state (version, newest_date, rows)"
+                " values (%s, %s, %s)",
                 [version, newest, len(rates)],
             )
     return True

@@ -31,7 +31,6 @@ TIMEOUTS = {
     "lock_timeout": "60s",
     "idle_in_transaction_session_timeout": "10min",
 }
-NO_TIMEOUTS = dict.fromkeys(TIMEOUTS, "0")
 # By tcp_ and the connection's check, any server soon ends the session, and its locks, of a client
 # that has vanished, and none that waits for another. By the others SQL and texts of values mean the
 # same on every server.
@@ -165,7 +164,7 @@ def pgoptions(
         context["app.day"] = day.date.isoformat()
     if flow_run_id is not None:
         context["app.flow_run_id"] = flow_run_id
-    limits = _options(TIMEOUTS if timeouts else NO_TIMEOUTS)
+    limits = _options(TIMEOUTS if timeouts else dict.fromkeys(TIMEOUTS, "0"))
     return f"{limits} {os.environ.get('PGOPTIONS', '')} {_options(context)}"
 
 
