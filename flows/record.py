@@ -65,7 +65,12 @@ def recorded(run: Run) -> Iterator[list[str]]:
         raise
     with run.connect("daybook flow") as connection:
         _close(connection, "success", None, run.flow_run_id)
-        solved = _had_failed(connection, run)
+        before = connection.execute(  # the last message about the day: that it failed, or is late
+            "select status from metrics.pipeline_metrics where day = %s and flow_run_id <> %s"
+            " and task_name in ('day-pipeline', 'late') order by id desc limit 1",
+            [run.day.date, run.flow_run_id],
+        ).fetchone()
+    solved = before == ("failure",)
     run.message = message("succeeded", time.monotonic() - began, None, findings(run), solved)
     write_pages(run)
 
@@ -116,16 +121,6 @@ def write_pages(run: Run, *, lineage: bool = True) -> None:
         run.progress(f"warning: no pages were written: {type(error).__name__}: {error}")
     with unless_away(), run.connect() as connection:
         note_times(connection, run.flow_run_id)
-
-
-def _had_failed(connection: Connection, run: Run) -> bool:
-    """Whether the last message about the day was that it failed or is late."""
-    before = connection.execute(
-        "select status from metrics.pipeline_metrics where day = %s and flow_run_id <> %s"
-        " and task_name in ('day-pipeline', 'late') order by id desc limit 1",
-        [run.day.date, run.flow_run_id],
-    ).fetchone()
-    return before == ("failure",)
 
 
 def findings(run: Run) -> dict[str, list[str]]:
