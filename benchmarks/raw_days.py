@@ -53,21 +53,17 @@ def write_day(
     """
     place = folder / day_text(number)
     place.mkdir(parents=True)
-    _write(place / "agents.csv", "stg_agents", (_agent(n, number) for n in range(1, agents + 1)))
-    _write(
-        place / "groups.csv",
-        "stg_groups",
-        (_group(n, number, agents) for n in range(1, groups + 1)),
-    )
-    path = place / "transactions.csv"
-    _write(path, "stg_transactions", _transactions(transactions, number, flaws=flaws))
-    return path
+    _write(place, "agents", (_agent(n, number) for n in range(1, agents + 1)))
+    _write(place, "groups", (_group(n, number, agents) for n in range(1, groups + 1)))
+    return _write(place, "transactions", _transactions(transactions, number, flaws=flaws))
 
 
-def _write(path: Path, table: str, lines: Iterable[str]) -> None:
+def _write(place: Path, name: str, lines: Iterable[str]) -> Path:
+    path = place / f"{name}.csv"
     with path.open("w", encoding="utf-8") as file:
-        file.write(",".join(_columns(table)) + "\n")
+        file.write(",".join(_columns(f"stg_{name}")) + "\n")
         file.writelines(lines)
+    return path
 
 
 @cache
