@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from loaders import process
 
 WAIT = 240.0
 
@@ -27,8 +28,7 @@ class Cluster:
             raise
 
     def _start_all(self, memory: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+        with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.master = f"spark://127.0.0.1:{port}"
         self.log = self.folder / "master.log"
@@ -46,15 +46,10 @@ class Cluster:
     def _start(what: str, log: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
         import pyspark
 
-        command = Path(pyspark.__file__).parent / "bin" / "spark-class"
-        with log.open("wb") as said:
-            return subprocess.Popen(
-                [command, f"org.apache.spark.deploy.{what}", *arguments],
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-                env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"},
-            )
+        program = str(Path(pyspark.__file__).parent / "bin" / "spark-class")
+        command = [program, f"org.apache.spark.deploy.{what}", *arguments]
+        own = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+        return process.spawn(command, log, {**os.environ, **own})
 
     def kill_a_worker(self) -> None:
         """As a machine that is gone: the worker and its executor, without a word."""
@@ -63,16 +58,13 @@ class Cluster:
 
     def stop(self) -> None:
         """End what still runs."""
-        for process in self.processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        for each in self.processes:
+            if each.poll() is None:
+                os.killpg(each.pid, signal.SIGKILL)
+                each.wait()
 
 
 def until(done: Callable[[], bool]) -> None:
     """Wait; RuntimeError when it is in vain."""
-    end = time.monotonic() + WAIT
-    while not done():
-        if time.monotonic() > end:
-            raise RuntimeError("waited in vain")
-        time.sleep(0.05)
+    if not process.until(done, WAIT):
+        raise RuntimeError("waited in vain")
