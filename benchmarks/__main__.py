@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
             options = {"rows": given.rows} if name in ONLY_NAMED else {}
             found = import_module(f"benchmarks.{name}").run(folder, quick=given.quick, **options)
             for measure in found:
-                print("  ".join(cell for cell in _cells(measure) if cell), flush=True)
-            measured += found
+                measured.append(replace(measure, benchmark=name))
+                print("  ".join(cell for cell in _cells(measured[-1]) if cell), flush=True)
     if given.record:
         record(measured)
     return 0

@@ -59,7 +59,7 @@ def _day(
     """CPU of the whole, wall-clock seconds of its greater parts, and peak memory."""
     day, peaks = day_text(number), []
     arguments = ("flows.day", "--day", day, "--data", str(data))
-    spent = cpu_of_all(lambda: peaks.append(peak_of(*arguments, PREFECT_API_URL=None)))
+    spent = cpu_of_all(lambda: peaks.append(peak_of(*arguments)))
     phases = conn.execute(
         "select phase, seconds from metrics.phase_runs where flow_run_id = ("
         " select flow_run_id from metrics.pipeline_metrics"
@@ -67,13 +67,13 @@ def _day(
         ") order by seconds desc",
         [day],
     ).fetchall()
-    parts = [*phases, *((f"dbt node {node}", took) for node, took in node_seconds()[0].items())]
+    parts = [*phases, *((f"dbt node {node}", took) for node, took in node_seconds().items())]
     return [
-        Measure("day", name, size, spent, aim=aim, unit="CPU s"),
+        Measure(name, size, spent, aim=aim, unit="CPU s"),
         *(
-            Measure("day", f"{name}: {part}", size, took)
+            Measure(f"{name}: {part}", size, took)
             for part, took in sorted(parts, key=lambda found: -found[1])
             if took > 0.03 * spent
         ),
-        Measure("day", f"{name}: peak memory of its largest process", size, peaks[0], unit="MB"),
+        Measure(f"{name}: peak memory of its largest process", size, peaks[0], unit="MB"),
     ]

@@ -6,11 +6,11 @@ import asyncio
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from benchmarks.stage import Measure, alternate, scratch_warehouse, seconds
-from loaders import warehouse
+from benchmarks.stage import Measure, admin, alternate, begin_from, scratch_warehouse, seconds
 from loaders.days import parse_day
 from loaders.landing import land_day
 from loaders.sources import PROJECT
@@ -20,7 +20,7 @@ DAY = "day1"
 
 def run(folder: Path, *, quick: bool) -> list[Measure]:
     from flows import transform
-    from flows.server import start_server
+    from flows.server import start_server, stop_server
 
     with scratch_warehouse(folder) as conn:
         start_server(meanwhile=transform.manifest)
@@ -30,42 +30,22 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
         land_day(PROJECT / "tests" / "sample", parse_day(DAY))
         _command_line()  # dbt's parsed project is there, as on any later day
         conn.close()
-        _admin("create database landed template daybook")
+        admin("create database landed template daybook")
         contestants = {"flow": _in_flow, "bare": _in_process, "cli": _command_line}
-        took = alternate(
-            {name: _on_landed(contestant) for name, contestant in contestants.items()},
-            1 if quick else 3,
-        )
-    size = f"{DAY} of tests/sample"
+        contestants = {name: partial(_on_landed, work) for name, work in contestants.items()}
+        took = alternate(contestants, 1 if quick else 3)
+        stop_server()  # a day by hand starts its own
+    size, bare = f"{DAY} of tests/sample", "dbt without Prefect in the same process"
     return [
-        Measure(
-            "flow", "transform-day against `dbt build`", size, took["flow"], took["cli"], "<= 1.5"
-        ),
-        Measure(
-            "flow",
-            "transform-day against dbt without Prefect in the same process",
-            size,
-            took["flow"],
-            took["bare"],
-        ),
+        Measure("transform-day against `dbt build`", size, took["flow"], took["cli"], "<= 1.5"),
+        Measure(f"transform-day against {bare}", size, took["flow"], took["bare"]),
     ]
 
 
-def _on_landed(contestant: Any) -> Any:
+def _on_landed(contestant: Callable[[], float], _turn: int) -> float:
     """Each works on a database that has landed the day and built nothing."""
-
-    def measured(_turn: int) -> float:
-        _admin("drop database daybook with (force)")
-        _admin("create database daybook template landed")
-        return contestant()
-
-    return measured
-
-
-def _admin(statement: str) -> None:
-    with warehouse.connect(dbname="postgres", autocommit=True) as conn:
-        conn.execute(statement)
-        conn.execute("checkpoint")
+    begin_from("landed")
+    return contestant()
 
 
 def _in_flow() -> float:

@@ -41,11 +41,11 @@ def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
         for name, value in took.items():
             if "memory" in name:
                 aim = "<= 300" if name == MEMORY else None
-                found.append(Measure("growth", name, size, value, None, aim, "MB"))
+                found.append(Measure(name, size, value, None, aim, "MB"))
                 continue
             took[name], smaller = value * 1e6 / many, before.get(name)
             what, aim = f"{name}, a million transactions", "<= 1.15" if smaller else None
-            found.append(Measure("growth", what, size, took[name], smaller, aim, "CPU s"))
+            found.append(Measure(what, size, took[name], smaller, aim, "CPU s"))
         before = took
     return found + _history(folder, quick=quick)
 
@@ -54,10 +54,9 @@ def _first_day(data: Path) -> dict[str, float]:
     """Landing in a process of its own, then the rest of the day: CPU with the server's, memory."""
     peaks: list[float] = []
     where = ("--day", day_text(0), "--data", str(data))
-    flow = ("flows.day", *where)
     return {
         LANDING: cpu_of_all(lambda: peaks.append(peak_of("loaders", *where))),
-        REST: cpu_of_all(lambda: peaks.append(peak_of(*flow, PREFECT_API_URL=None))),
+        REST: cpu_of_all(lambda: peaks.append(peak_of("flows.day", *where))),
         MEMORY: peaks[0],
         "peak memory of the flow": peaks[1],
     }
@@ -94,7 +93,7 @@ def _history(folder: Path, *, quick: bool) -> list[Measure]:
     first = took.pop(HISTORY[0])
     what = f"a day of {size[0]:,} transactions, landed and built, against {HISTORY[0]} days before"
     return [
-        Measure("growth", what, f"{days} days before", spent, first, "<= 1.15", "CPU s")
+        Measure(what, f"{days} days before", spent, first, "<= 1.15", "CPU s")
         for days, spent in took.items()
     ]
 

@@ -66,16 +66,9 @@ def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
     against = f"against {DAYS_A_MONTH * delta:,} rows of history"
     aims = {f"a day's build {against}": ("build", "<= 1.15"), "of it: CPU": ("cpu", "<= 1.15")}
     aims |= {f"of it: {node}": (node, None) for node in NODES}
+    units = {"cpu": "CPU s"}
     return [
-        Measure(
-            "history",
-            what,
-            size,
-            longer[name],
-            short[name],
-            aim,
-            "CPU s" if name == "cpu" else "s",
-        )
+        Measure(what, size, longer[name], short[name], aim, units.get(name, "s"))
         for what, (name, aim) in aims.items()
     ]
 

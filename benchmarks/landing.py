@@ -5,23 +5,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.raw_days import day_text, write_day, write_json_day
-from benchmarks.stage import (
-    Measure,
-    alternate,
-    cpu_seconds,
-    peak_of,
-    psql,
-    scratch_warehouse,
-    seconds,
-)
+from benchmarks.stage import Measure, alternate, peak_of, psql, scratch_warehouse, seconds, unland
 from loaders.days import parse_day
 from loaders.landing import land_day
-from loaders.partition import partition_name
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -39,7 +31,7 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
         day = parse_day(day_text(0))
 
         def ours(_turn: int) -> float:
-            _forget(conn, 0)
+            unland(conn, TABLE, day.text)
             return seconds(lambda: land_day(data, day, tables=[TABLE]))
 
         def theirs(_turn: int) -> float:
@@ -51,25 +43,15 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
             return seconds(lambda: psql("-c", command))
 
         took = alternate({"ours": ours, "theirs": theirs}, rounds)
-        speed = Measure(
-            "landing", "CSV against psql \\copy", size, took["ours"], took["theirs"], ">= 0.85"
-        )
-        _forget(conn, 0)
+        speed = Measure("CSV against psql \\copy", size, took["ours"], took["theirs"], ">= 0.85")
+        unland(conn, TABLE, day.text)
         write_day(data, 1, transactions=range(rows // 10))
         small, large = (_peak_landing(data, number) for number in (1, 0))
-        memory = Measure(
-            "landing",
-            "peak memory against a tenth of the rows",
-            f"{rows:,} rows",
-            large,
-            small,
-            "<= 1.1",
-            unit="MB",
-        )
+        what, size = "peak memory against a tenth of the rows", f"{rows:,} rows"
+        memory = Measure(what, size, large, small, "<= 1.1", unit="MB")
         shutil.rmtree(data)
         json_cpu = _json(conn, data, rows, rounds)
         several = _several(conn, data, rows, rounds)
-    shutil.rmtree(data, ignore_errors=True)
     return [speed, memory, json_cpu, several]
 
 
@@ -80,13 +62,13 @@ def _several(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
     day = parse_day(day_text(0))
 
     def landed_by(workers: int, _turn: int) -> float:
-        _forget(conn, 0)
+        unland(conn, TABLE, day.text)
         return seconds(lambda: land_day(data, day, tables=[TABLE], force=True, workers=workers))
 
     took = alternate({"two": partial(landed_by, 2), "one": partial(landed_by, 1)}, rounds)
     size = f"{many:,} rows, {path.stat().st_size / 1e6:.0f} MB"
     what = "JSON lines by two workers against one"
-    return Measure("landing", what, size, took["two"], took["one"], "<= 0.6")
+    return Measure(what, size, took["two"], took["one"], "<= 0.6")
 
 
 def _json(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
@@ -98,8 +80,9 @@ def _json(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
     paths = [column.places[0] for column in declared_tables()[TABLE].columns]
 
     def ours(_turn: int) -> float:
-        _forget(conn, 0)
-        return cpu_seconds(lambda: land_day(data, day, tables=[TABLE], force=True))
+        unland(conn, TABLE, day.text)
+        land = partial(land_day, data, day, tables=[TABLE], force=True)
+        return seconds(land, time.process_time)
 
     def copy() -> None:
         with (
@@ -112,18 +95,12 @@ def _json(conn: Connection, data: Path, rows: int, rounds: int) -> Measure:
 
     def theirs(_turn: int) -> float:
         conn.execute("truncate bench.plain")
-        return cpu_seconds(copy)
+        return seconds(copy, time.process_time)
 
     taken = alternate({"ours": ours, "theirs": theirs}, rounds)
-    return Measure(
-        "landing",
-        "JSON lines of mixed shapes against json.loads and COPY: CPU of the process",
-        f"{many:,} rows, {path.stat().st_size / 1e6:.0f} MB",
-        taken["ours"],
-        taken["theirs"],
-        "<= 1",
-        unit="CPU s",
-    )
+    size = f"{many:,} rows, {path.stat().st_size / 1e6:.0f} MB"
+    what = "JSON lines of mixed shapes against json.loads and COPY: CPU of the process"
+    return Measure(what, size, taken["ours"], taken["theirs"], "<= 1", unit="CPU s")
 
 
 def _at(record: dict[str, Any], path: tuple[str, ...]) -> str | None:
@@ -131,12 +108,6 @@ def _at(record: dict[str, Any], path: tuple[str, ...]) -> str | None:
     for name in path:
         value = value.get(name) if value else None
     return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def _forget(conn: Connection, number: int) -> None:
-    name = partition_name(TABLE, parse_day(day_text(number)))
-    conn.execute(f"drop table if exists bronze.{name}")
-    conn.execute("checkpoint")
 
 
 def _peak_landing(data: Path, number: int) -> float:

