@@ -14,7 +14,6 @@ from benchmarks.raw_days import day_text, write_day, write_json_day
 from benchmarks.stage import Measure, alternate, peak_of, psql, scratch_warehouse, seconds, unland
 from loaders.days import parse_day
 from loaders.landing import land_day
-from loaders.rates import refresh_rates
 from loaders.sources import declared_tables
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
     rows, rounds = (2_000, 1) if quick else (1_000_000, 5)
     data = folder / "data"
     with scratch_warehouse(folder) as conn:
-        refresh_rates()  # else the first day that is landed alone would need memory for it
         path = write_day(data, 0, transactions=range(rows))
         size = f"{rows:,} rows, {path.stat().st_size / 1e6:.0f} MB"
         day = parse_day(day_text(0))
@@ -48,7 +46,8 @@ def run(folder: Path, *, quick: bool) -> list[Measure]:
         speed = Measure("CSV against psql \\copy", size, took["ours"], took["theirs"], ">= 0.85")
         unland(conn, TABLE, day.text)
         write_day(data, 1, transactions=range(rows // 10))
-        small, large = (_peak_landing(data, number) for number in (1, 0))
+        # at first rates are loaded and names are matched, which takes more memory
+        *_, small, large = (_peak_landing(data, number) for number in (1, 0, 1, 0))
         what, size = "peak memory against a tenth of the rows", f"{rows:,} rows"
         memory = Measure(what, size, large, small, "<= 1.1", unit="MB")
         shutil.rmtree(data)

@@ -11,20 +11,6 @@ with spend as (
     select * from {{ ref('int_spend_monthly') }}
     where transactions > 0
 
-),
-
--- to count distinct users in one step, all history would be sorted
-by_user as (
-
-    select
-        application,
-        month,
-        user_id,
-        sum(usd) as usd,
-        sum(transactions) as transactions
-    from spend
-    group by application, month, user_id
-
 )
 
 select
@@ -32,6 +18,6 @@ select
     month,
     sum(usd) as usd,
     sum(transactions)::bigint as transactions,
-    count(user_id) as users
-from by_user
+    count(distinct user_id) as users
+from spend
 group by application, month
