@@ -26,11 +26,19 @@ WHOLE = """
     from intermediate.int_spend
     group by 1, 2, 3, 4
 """
+USERS = "select month, application, users from marts.application_spend_monthly"
+WHOLE_USERS = """
+    select month, application, count(distinct user_id)
+    from intermediate.int_spend
+    where counts
+    group by 1, 2
+"""
 
 
 def check(world: World) -> None:
     """Fails unless the months hold what all transactions add up to."""
-    for one, other in ((MONTHS, WHOLE), (WHOLE, MONTHS)):
+    pairs = ((MONTHS, WHOLE), (USERS, WHOLE_USERS))
+    for one, other in (*pairs, *(pair[::-1] for pair in pairs)):
         assert world.db.execute(f"({one}) except all ({other})").fetchall() == []
 
 

@@ -14,7 +14,7 @@
 }}
 
 -- the catalogue of applications, as a number; where this model changes, so does the seed
-{% set catalogue = "coalesce((select hashtextextended(max(state.catalogue), 1) from " ~ source('ledger', 'match_state') ~ " as state), 1)" %}
+{% set catalogue = "coalesce((select hashtextextended(max(state.catalogue), 2) from " ~ source('ledger', 'match_state') ~ " as state), 2)" %}
 
 {% set work = plan(mark=catalogue) %}
 
@@ -63,17 +63,26 @@ with spend as (
         or occurred_time >= '{{ month }} UTC' and occurred_time < ('{{ month }}'::timestamp + interval '1 month') at time zone 'UTC'
         {%- endfor %}
 
+),
+
+monthly as (
+
+    select
+        month,
+        application,
+        user_id,
+        -- a longer one is nobody's: loaders.match never looks for it
+        case when length(user_name) <= 400 then user_name end as user_name,
+        sum(usd) as usd,
+        count(*) filter (where counts) as transactions,
+        -- a name that nobody has looked up yet may get its application later
+        bool_and(is_looked_up) as is_looked_up
+    from spend
+    group by 1, 2, 3, 4
+
 )
 
 select
-    month,
-    application,
-    user_id,
-    -- a longer one is nobody's: loaders.match never looks for it
-    case when length(user_name) <= 400 then user_name end as user_name,
-    sum(usd) as usd,
-    count(*) filter (where counts) as transactions,
-    -- a name that nobody has looked up yet may get its application later
-    bool_and(is_looked_up) as is_looked_up
-from spend
-group by 1, 2, 3, 4
+    *,
+    row_number() over (partition by month, application, user_id, transactions > 0) = 1 as counts_user
+from monthly

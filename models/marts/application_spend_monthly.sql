@@ -18,6 +18,6 @@ select
     month,
     sum(usd) as usd,
     sum(transactions)::bigint as transactions,
-    count(distinct user_id) as users
+    count(*) filter (where counts_user and user_id is not null) as users
 from spend
 group by application, month
