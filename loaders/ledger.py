@@ -37,7 +37,8 @@ class Outcome:
 
 
 class Batch(NamedTuple):
-    """One try to land a table of a day; `started_at` becomes its rows' `_loaded_at`."""
+    """One try to land a table of a day; `started_at` becomes its rows' `_loaded_at` (with workers,
+    each share's is a microsecond behind that of the share before it)."""
 
     table: Table
     day: Day

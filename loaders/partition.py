@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loaders.days import Day
@@ -53,21 +53,6 @@ class Compared(NamedTuple):
     switches: list[tuple[str, int, int]]
 
 
-class Leaf(NamedTuple):
-    """One of the tables that together hold a day. `begin`, and `end` behind its last record, are a
-    path and a record's number; None where nothing comes before or after."""
-
-    number: int
-    begin: tuple[str, int] | None
-    end: tuple[str, int] | None
-
-
-def leaves(shares: Sequence[Sequence[RawFile]]) -> list[Leaf]:
-    """A leaf for each share of the files, in the files' order."""
-    begins = [(part.path, part.first or 0) for part, *_ in shares[1:]]
-    return [Leaf(number, *ends) for number, ends in enumerate(pairwise([None, *begins, None]))]
-
-
 class NewPartition:
     """A table like the parent. Nobody else sees it until the caller's transaction commits.
 
@@ -76,19 +61,22 @@ class NewPartition:
     rather than none.
     """
 
-    def __init__(self, conn: Connection, batch: Batch, leaf: Leaf | None = None) -> None:
-        """With a `leaf` it is only that one: `assemble` makes the day's partition of all leaves."""
+    def __init__(self, conn: Connection, batch: Batch, leaf: int | None = None) -> None:
+        """With the number of a `leaf` it is only that one of the tables that together hold the day:
+        `assemble` makes its partition of them."""
         self._conn, self.batch = conn, batch
         self._table, self._day = batch.table, batch.day
         # tables and columns are named by small letters, digits and _: the declaration is checked
         self._names = {
-            "new": f"bronze.{_new_name(batch, leaf and leaf.number)}",
+            "new": f"bronze.{_new_name(batch, leaf)}",
             "parent": f"bronze.{self._table.name}",
             "name": partition_name(self._table.name, self._day),
             "day": f"'{self._day.date}'",
             # what rows are found, joined and sorted by: analyzing every column costs what COPY does
             "analyzed": _listed([*self._table.key, "_day", "_batch_id", "_source_file"]),
-            "share": f", constraint its_share check ({self._within(leaf)})" if leaf else "",
+            "loaded_at": (moment := self._moment(leaf or 0)),
+            # by a check the server knows the leaf's rows, and need not read them to attach it
+            "share": f", constraint its_share check (_loaded_at = {moment})" * (leaf is not None),
         }
 
     def _run(self, template: str, **more: Any) -> Cursor[Any]:
@@ -99,20 +87,9 @@ class NewPartition:
 
         return sql.Literal(value).as_string(self._conn)
 
-    def _within(self, leaf: Leaf) -> str:
-        """SQL: what is true of each of a leaf's rows. It is in the server's own words, so that the
-        server need not read the rows again when the leaf is attached."""
-        (first, row), (last, end_row) = (
-            (self._literal(edge[0]), edge[1]) if edge else ("", 0) for edge in leaf[1:]
-        )
-        file = '_source_file collate "C"'
-        if first == last:
-            return f"{file} = {first} and _source_row >= {row} and _source_row < {end_row}"
-        edges = [(">", first, ">=", row)] * bool(first) + [("<", last, "<", end_row)] * bool(last)
-        return " and ".join(
-            f"({file} {file_sign} {path} or ({file} = {path} and _source_row {row_sign} {number}))"
-            for file_sign, path, row_sign, number in edges
-        )
+    def _moment(self, leaf: int) -> str:
+        """SQL: the `_loaded_at` of a leaf's rows, by which the day's partition is divided."""
+        return self._literal(self.batch.started_at + timedelta(microseconds=leaf))
 
     @contextmanager
     def filled(self) -> Iterator[None]:
@@ -128,7 +105,6 @@ class NewPartition:
                 " alter _batch_id set default {batch}, alter _loaded_at set default {loaded_at},"
                 " alter _source_row set default nextval('pg_temp.landed_rows')",
                 batch=self.batch.id,
-                loaded_at=self._literal(self.batch.started_at),
             )
             yield
             self._run(
@@ -139,24 +115,19 @@ class NewPartition:
                 "set local default_statistics_target = 20; analyze {new} ({analyzed})"
             )
 
-    def assemble(self, leaves: Sequence[Leaf]) -> None:
-        """Make the day's partition of its leaves, which become partitions of it."""
+    def assemble(self, leaves: int) -> None:
+        """Make the day's partition of so many leaves, which become partitions of it."""
         self._run(
             "create table {new} (like {parent}, constraint one_day check (_day = {day}))"
-            ' partition by range (_source_file collate "C", _source_row)'
+            " partition by list (_loaded_at)"
         )
-        for leaf in leaves:
+        for leaf in range(leaves):
             self._run(
-                "alter table {new} attach partition {new}_{leaf}"
-                " for values from ({begin}) to ({end});"
+                "alter table {new} attach partition {new}_{leaf} for values in ({moment});"
                 "alter table {new}_{leaf} drop constraint its_share",
-                leaf=leaf.number,
-                begin=self._bound(leaf.begin, "minvalue"),
-                end=self._bound(leaf.end, "maxvalue"),
+                leaf=leaf,
+                moment=self._moment(leaf),
             )
-
-    def _bound(self, edge: tuple[str, int] | None, unbounded: str) -> str:
-        return f"{self._literal(edge[0])}, {edge[1]}" if edge else f"{unbounded}, {unbounded}"
 
     def copy_bytes(self, part: RawFile, columns: Sequence[str], pieces: Iterable[bytes]) -> int:
         """COPY a CSV's bytes unparsed; returns the number of rows. psycopg.DataError: refused."""

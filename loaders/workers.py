@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from loaders import ledger
 from loaders.errors import DaybookError
 from loaders.ledger import Batch
-from loaders.partition import Leaf, NewPartition, leaves
+from loaders.partition import NewPartition
 from loaders.plan import Plan
 from loaders.raw_file import RawFile
 from loaders.readers.rows import Observed, Rejects
@@ -113,15 +113,14 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
     # the workers end first: the pool waits for each thread that listens to one
     with ThreadPoolExecutor(many) as threads, started_workers(many - 1) as workers:
         counted = partial(_counted, threads, workers)
-        parts = shares(plan.files or (), plan.table, many, counted)
-        mine, *theirs = leaves(parts)
+        parts, *theirs = shares(plan.files or (), plan.table, many, counted)
         others = []
-        for worker, leaf, share in zip(workers, theirs, parts[1:], strict=False):
+        for leaf, (worker, share) in enumerate(zip(workers, theirs, strict=False), 1):
             order, rejects = (_land, leaf, share, plan, new.batch), Rejects()
             answer = threads.submit(worker.ask, order, reading.tell, rejects.add)
             others.append((answer, rejects))
-        reading.parts = parts[0]
-        reading.copy_into(NewPartition(conn, new.batch, mine) if others else new)
+        reading.parts = parts
+        reading.copy_into(NewPartition(conn, new.batch, 0) if others else new)
         for answer, rejects in others:
             read, error = answer.result()
             reading.read.add(read)
@@ -130,7 +129,7 @@ def copy_into(new: NewPartition, reading: Reading, conn: Session, many: int) -> 
             if error:
                 raise error
         if others:
-            new.assemble([mine, *theirs])
+            new.assemble(1 + len(others))
 
 
 def _counted(
@@ -163,7 +162,7 @@ def _count(_parent: Connection, part: RawFile, table: Table) -> int | None:
 
 
 def _land(
-    parent: Connection, leaf: Leaf, share: list[RawFile], plan: Plan, batch: Batch
+    parent: Connection, leaf: int, share: list[RawFile], plan: Plan, batch: Batch
 ) -> tuple[Observed, Exception | None]:
     """Land a share; the reading's result, and the error that ended it or None."""
     reading = Reading(plan, lambda *read: parent.send(read), share)
