@@ -139,6 +139,14 @@ def test_text_that_only_looks_like_json_is_left_to_typing(tmp_path):
         assert treated(tmp_path, "stg_groups", "agent_ids", "separator: ','", text) == text
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("PAYMENT", "DECLINE"), ("FIGMA", "CLEARING"), (" ", " "), (None, None)]
+)
+def test_a_star_is_each_value_that_is_not_listed(tmp_path, theirs, ours):
+    words = "values: {PAYMENT: DECLINE, '*': CLEARING}"
+    assert treated(tmp_path, "stg_transactions", "transaction_type", words, theirs) == ours
+
+
 def test_values_default_and_join_apply_to_lists_too(tmp_path):
     words = "separator: ;, values: {nobody: '[]', '-': null}, default: '[]'"
     for theirs, ours in [("nobody", "[]"), ("-", "[]"), (" ", "[]"), (";", "[]"), ("7", '["7"]')]:

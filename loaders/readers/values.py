@@ -44,9 +44,10 @@ def plain_date(text: str | None) -> str | None:
 
 
 def _mapped(values: dict[str, str], text: str | None) -> str | None:
-    if text is None:
-        return None
-    return values.get(text, values.get(text.strip(), text))
+    """Theirs becomes ours; what is not among them becomes the `*`'s where there is one."""
+    if text is None or not text.strip():
+        return text
+    return values.get(text, values.get(text.strip(), values.get("*", text)))
 
 
 def _decimal_point(pattern: re.Pattern[str], text: str | None) -> str | None:
