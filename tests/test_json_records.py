@@ -137,6 +137,23 @@ def test_a_path_goes_through_a_list_of_objects_for_a_column_of_lists(members, id
     assert read(f'{{"id": 1, "members": {members}}}\n', mapping) == [(["1", ids], extra)]
 
 
+@pytest.mark.parametrize(
+    ("emails", "first", "extra"),
+    [
+        ([{"value": "a", "type": "work"}], "a", {"emails": {"0": {"type": "work"}}}),
+        ([{"value": "a"}, {"value": "b"}], "a", {"emails": {"1": {"value": "b"}}}),
+        ([{}, {"value": "b"}], None, {"emails": {"1": {"value": "b"}}}),
+        ([], None, None),
+        ({"0": {"value": "a"}}, "a", None),
+        ("a", None, {"emails": "a"}),
+    ],
+)
+def test_a_number_in_a_path_is_an_element_of_a_list(emails, first, extra):
+    email = Column("email", "text", (("emails", "0", "value"),))
+    mapping = Mapping(replace(TABLE, columns=(COLUMNS[0], email)))
+    assert read(json.dumps({"id": 1, "emails": emails}), mapping) == [(["1", first], extra)]
+
+
 def test_a_place_is_found_where_the_outermost_name_has_dots():
     schema = "urn:enterprise:2.0:User"
     place = tuple(f"{schema}.manager.id".split("."))

@@ -200,6 +200,11 @@ class Node:
         node.columns.append((place, rank))
 
     @cached_property
+    def has_elements(self) -> bool:
+        """Whether a path takes an element of a list by its number, from 0."""
+        return any(map(str.isdecimal, self.children))
+
+    @cached_property
     def firsts(self) -> list[tuple[str, int]]:
         """The names below it that are the first choice of one column and of no other, with that."""
         return [
@@ -217,6 +222,8 @@ def _spread(
     objects: dict[str, Any] = {}
     for name, value in record.items():
         child, field = node.children.get(name), (*path, name)
+        if child and child.has_elements and isinstance(value, list):
+            value = dict(zip(map(str, range(len(value))), value, strict=True))
         if child and child.children and isinstance(value, dict):
             if inner := _spread(value, child, field, candidates, observed):
                 objects[name] = inner
