@@ -15,7 +15,7 @@ from loaders.landing import checked
 from loaders.partition import NewPartition, has_partition, partition_name
 from loaders.plan import Plan, plan_tables
 from loaders.reading import Reading
-from loaders.sources import declared_tables
+from loaders.sources import declared_tables, moved
 from loaders.sql import statement
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Keys:
 @dataclass(frozen=True)
 class Preview:
     """What would become of one table: `status` is lands, unchanged, absent, dropped (it was
-    there when the day landed) or refused."""
+    there when the day landed) or refused. `nowhere`: columns of which the overlay says where they
+    are, and no file has it."""
 
     table: str
     required: bool
@@ -48,6 +49,7 @@ class Preview:
     rows: int = 0
     rejected: int = 0
     repaired: int = 0
+    nowhere: tuple[str, ...] = ()
     drift: ledger.Drift | None = None
     keys: Keys | None = None
 
@@ -104,6 +106,7 @@ def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
             rows=outcome.rows_landed or 0,
             rejected=outcome.rows_rejected or 0,
             repaired=outcome.rows_repaired,
+            nowhere=tuple(column for column in moved(table) if column in reading.read.missing()),
             drift=outcome.drift,
             keys=_keys(conn, plan, before),
         )

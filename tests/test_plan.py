@@ -85,6 +85,16 @@ def test_keys_are_compared_with_the_nearest_landed_day(db, tmp_path, capsys):
     assert plan["tables"]["stg_transactions"]["keys"] == both
 
 
+def test_it_names_what_is_in_no_file_where_the_overlay_says(db, day2, capsys, tmp_path):
+    overlay = tmp_path / "overlay.yml"
+    overlay.write_text("stg_agents: {columns: {available_since: sicne, agent_id: [id, key]}}")
+    words = ("plan", "day2", "--data", str(day2), "--sources", str(overlay))
+    assert main([*words]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("in no file where the overlay says: ") == 1
+    assert "in no file where the overlay says: available_since fields" in printed
+
+
 def test_a_day_that_would_fail_says_why_for_people(day2, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for page in (day2 / "day2" / "agents").iterdir():
