@@ -194,7 +194,7 @@ def without_values(error: BaseException) -> str:
 def _without_quotes(text: str) -> str:
     """A message without a file's first line: its header too may be a first record."""
     text = re.sub(r"(is missing\.) .* (\([\d,]+ names?\))", r"\1 \2", text)
-    return re.sub(r"(stands above it\.) .*| It begins with .*", r"\1", text)
+    return re.sub(r"(stands above it[^.]*\.) .*| It begins with .*", r"\1", text)
 
 
 @contextmanager

@@ -50,7 +50,8 @@ class Table:
     """A `stg_*` table: the names of its files in a day's folder, and how they are read.
 
     `records`: the path to a page's list of records, when it is not `results`. `decimal`: the sign
-    before a number's fraction, for files whose numbers are formatted; else empty.
+    before a number's fraction, for files whose numbers are formatted; else empty. `skip_lines`: how
+    many lines with content a CSV or a sheet has above its header.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Table:
     delimiter: str = ","
     encoding: str = "utf-8"
     decimal: str = ""
+    skip_lines: int = 0
 
     @property
     def column_names(self) -> tuple[str, ...]:

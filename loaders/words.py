@@ -113,6 +113,10 @@ READING: Words = {
     "delimiter": (r"delimiter is one character, such as ';' or '\t'", _delimiter),
     "encoding": ("", _encoding),
     "decimal": ("", _one_of("sign for a fraction", ".", ",")),
+    "skip_lines": (
+        "skip_lines is how many lines stand above the header, from 0 to 99",
+        lambda value: int(_text(value, "[0-9]{1,2}")),
+    ),
     "max_reject_share": (
         "max_reject_share is a number from 0 to 1",
         lambda value: float(_text(value, r"0?\.[0-9]+|[01](\.0*)?")),

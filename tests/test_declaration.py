@@ -40,6 +40,7 @@ def sources(folder: Path, text: str) -> Path:
         ("stg_agents: {columns: {email: {values: x}}}", "values says what each of theirs is"),
         ("stg_agents: {columns: {created_at: {format: iso}}}", "written as in '%d.%m.%Y"),
         ("stg_agents: {columns: {deactivated: {format: '%d'}}}", "format is for a date or a time"),
+        ("stg_agents: {skip_lines: all}", "skip_lines is how many lines stand above"),
         ("stg_transactions: {columns: {amount_minor: {scale: 0.5}}}", "scale is how many places"),
         ("stg_agents: {columns: {email: {scale: 2}}}", "scale is for a number, and it is text"),
         ("stg_agents: {columns: {email: {negate: true}}}", "negate is for a number, and it is"),

@@ -226,7 +226,7 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path):
         (b"sep=,,,\na,b\n", r"Excel's sep=: delete that line\.$"),
         (
             b"People of 2026\n\na,b\n1,2\n",
-            "header is further down: delete.*read: People of 2026\\.$",
+            "header is further down: delete.* skip_lines: 1. .*read: People of 2026\\.$",
         ),
         (b"People,\n,\na,b\n", "header is further down: delete what stands above it"),
         (b"x,y\n1,a\n", "key column a is missing"),
@@ -236,6 +236,17 @@ def test_header_is_found_behind_bom_and_blank_lines(tmp_path):
 def test_headers_that_are_refused_say_what_they_probably_are(tmp_path, content, message):
     with pytest.raises(DaybookError, match=message):
         header(tmp_path / "t.csv", content)
+
+
+def test_lines_above_the_header_are_skipped_where_that_is_said(tmp_path):
+    mapping = Mapping(replace(TABLE, skip_lines=2))
+    head = b'\xef\xbb\xbf"Activity, of\n2026"\n\nPrepared "for,x\n'
+    assert parsed(tmp_path / "t.csv", head + b"\na,b\n1,2\n", mapping) == [Row(1, ["1", "2"], None)]
+    found = read_csv_header(raw_file(tmp_path / "t.csv", head + b"a,b\n1,2\n"), mapping)
+    assert found is not None and found.streamed is None
+    with pytest.raises(DaybookError, match=r"further down: .* declare skip_lines: 3"):
+        parsed(tmp_path / "t.csv", head + b"more\na,b\n1,2\n", mapping)
+    assert read_csv_header(raw_file(tmp_path / "t.csv", head), mapping) is None
 
 
 def test_headers_match_whatever_their_case_and_blanks(tmp_path):

@@ -151,6 +151,16 @@ def test_what_nobody_declared_is_kept_as_it_is_shown(tmp_path, db):
     assert rows(db, "stg_agents")[0]["_extra"] == {"PLZ": "00123", "other": 0.5}
 
 
+def test_rows_above_the_header_are_skipped_where_that_is_said(tmp_path, db, monkeypatch):
+    overlay = tmp_path / "overlay.yml"
+    overlay.write_text("stg_agents: {skip_lines: 2}")
+    monkeypatch.setenv("DAYBOOK_SOURCES", str(overlay))
+    save(tmp_path, ["People"], [], ["of", "today"], HEADER, [1, "a@example.com", "A"])
+    assert land_one(tmp_path, "stg_agents").rows_landed == 1
+    [agent] = rows(db, "stg_agents")
+    assert (agent["agent_id"], agent["_source_row"]) == ("1", 1)
+
+
 def test_a_sheet_that_is_no_table_is_refused_with_what_was_found(tmp_path, monkeypatch):
     save(tmp_path, ["email", "name", None, " "])
     with pytest.raises(DaybookError, match=r"agent_id is missing\. The first sheet's .* email, na"):

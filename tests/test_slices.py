@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,3 +126,4 @@ def test_a_file_is_cut_where_a_line_ends(scanned, monkeypatch):
     assert len(cut(scanned("t.json", b"{}\n" * 3), MAPPING.table)) == 1
     line = b'{"id":"' + b"x" * 2 * LINE_LIMIT + b'"}\n'
     assert len(cut(scanned("t.json", line * 2), MAPPING.table)) == 1
+    assert cut(file, replace(MAPPING.table, skip_lines=1)) == [file]

@@ -23,7 +23,7 @@ BLANK = " \t\r\n\x0b\x0c"
 
 
 def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
-    """The header, which is the first line with content; None when the file has no content.
+    """The header, the first line with content that is not skipped; None when there is none.
     DaybookError, with a guess at the cause, when it can't be used."""
     table = mapping.table
     with opened(file, encoding=table.encoding) as stream:
@@ -31,7 +31,7 @@ def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
     if (kind := guess.kind_of_bytes(head)) is not None:
         raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head, table)}")
     records = records_of(io.BytesIO(head).read, file.path, table.delimiter)
-    first = next(records, None)
+    first = next(islice(records, table.skip_lines, None), None)
     if first is None:
         return None
     line, fields, open_quote = first
@@ -103,7 +103,7 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
     delimiter = mapping.table.delimiter
     count = Count(file.path, delimiter)
     names = list(header.names)
-    first = number = file.first or 0
+    first = number = file.first or -mapping.table.skip_lines
 
     def counted(size: int) -> bytes:
         data = stream.read(size)
@@ -111,8 +111,8 @@ def read_csv(file: RawFile, stream: IO[bytes], mapping: Mapping, header: Header)
         return data
 
     for text, fields, open_quote in records_of(counted, file.path, delimiter):
-        if number == 0:
-            number = 1
+        if number < 1:
+            number += 1
             continue
         ragged = len(fields) != len(names)
         if open_quote or (ragged and not text.endswith(("\n", "\r"))):

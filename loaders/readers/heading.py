@@ -25,11 +25,13 @@ def headed(
     try:
         return keyed(check_names(fields, file), file, mapping, read, line)
     except DaybookError:
-        if not any(_is_header(names, mapping) for names in below):
+        above = mapping.table.skip_lines + 1
+        at = next((n for n, names in enumerate(below, above) if _is_header(names, mapping)), None)
+        if at is None:
             raise
         raise DaybookError(
-            f"{file.path}: its header is further down: delete what stands above it. "
-            f"{guess.begins(read, mapping.table, guess.HEADER_SHOWN)}."
+            f"{file.path}: its header is further down: delete what stands above it, or declare "
+            f"skip_lines: {at}. {guess.begins(read, mapping.table, guess.HEADER_SHOWN)}."
         ) from None
 
 

@@ -140,7 +140,8 @@ class Header:
         for name, indexes in zip(self._mapping.names, self.places, strict=True):
             if indexes[1:] or (indexes and columns.setdefault(indexes[0], name) != name):
                 return None
-        changes = self._mapping.declared or self._mapping.table.encoding != "utf-8"
+        table = self._mapping.table
+        changes = self._mapping.declared or table.encoding != "utf-8" or table.skip_lines
         if changes or len(columns) < max(2, len(self.names)):
             return None
         return tuple(columns[index] for index in range(len(self.names)))

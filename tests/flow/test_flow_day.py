@@ -261,8 +261,9 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
         "stg_agents: agents.csv: the key column agent_id is missing. (1,203 names); declare it."
         " Nothing was landed."
     )
-    titled = DaybookError(f"a.csv: delete what stands above it. The header as read: {secret}.")
-    assert reasons.without_values(titled) == "a.csv: delete what stands above it."
+    advice = "a.csv: delete what stands above it, or declare skip_lines: 1."
+    titled = DaybookError(f"{advice} The header as read: {secret}.")
+    assert reasons.without_values(titled) == advice
     assert first_line("Database Error\n  permission denied") == "permission denied"
     assert secret not in first_line(f'invalid input syntax for type numeric: "{secret}"')
     page = UnreadableError("agents.json: it is HTML.", f"It begins with {secret}")
