@@ -74,6 +74,9 @@ def test_a_charge_that_is_below_zero_there_is_above_it_here(tmp_path, theirs, ou
         (".", "1.234,567.8", "1.234,567.8"),
         (".", "12.50 USD", "12.50 USD"),
         (".", "($1,234.50)", "-1234.50"),
+        (".", " $ (1,234.50) ", "-1234.50"),
+        (".", "$-12.50", "-12.50"),
+        (".", "$$12.50", "$$12.50"),
         (",", "12,50-", "-12.50"),
         (",", "\u221212,50 €", "-12.50"),
         (",", "(12,50", "(12,50"),
@@ -86,6 +89,14 @@ def test_numbers_are_read_as_people_write_them(tmp_path, decimal, theirs, ours):
     mapping = Mapping(declared_tables(overlay)["stg_budgets"])
     row = mapping.header(["id", "limit_amount"]).row(1, ["1", theirs])
     assert row.values[mapping.names.index("limit_amount")] == ours
+
+
+def test_a_number_is_looked_for_in_time_linear_in_its_blanks(tmp_path):
+    for text in (" " * 20_000 + "x", "$" + " " * 20_000, "1" + " " * 20_000 + "x"):
+        overlay = sources(tmp_path, "stg_budgets: {decimal: ','}")
+        mapping = Mapping(declared_tables(overlay)["stg_budgets"])
+        row = mapping.header(["id", "limit_amount"]).row(1, ["1", text])
+        assert row.values[mapping.names.index("limit_amount")] == text
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,11 @@ def _number_pattern(decimal: str) -> re.Pattern[str]:
     a currency's before or after it. Less than zero is -1, accountants' (1) or SAP's 1-."""
     between = ".,'\u2019 \u00a0\u202f".replace(decimal, "")
     whole = rf"[0-9]+|[0-9]{{1,3}}(?P<by>[{between}])[0-9]{{3}}((?P=by)[0-9]{{3}})*"
+    # possessive: a million blanks are tried in one way
     return re.compile(
-        rf"\s*((?P<open>\()|(?P<sign>[-+\u2212]))?\s*[$€£¥]?\s*"
-        rf"(?P<whole>{whole})([{decimal}](?P<part>[0-9]+))?"
-        r"\s*[$€£¥]?\s*(?(open)\)|(?(sign)|(?P<after>-)?))\s*"
+        rf"\s*+(?P<currency>[$€£¥])?+\s*+((?P<open>\()|(?P<sign>[-+\u2212]))?+\s*+"
+        rf"(?(currency)|[$€£¥]?+)\s*+(?P<whole>{whole})([{decimal}](?P<part>[0-9]+))?"
+        r"\s*+[$€£¥]?+\s*+(?(open)\)|(?(sign)|(?P<after>-)?+))\s*+"
     )
 
 
