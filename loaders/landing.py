@@ -195,9 +195,10 @@ def check_shrink(
     Whoever is not in it counts as gone. DaybookError when no key can be read, or (without
     `allow_shrink`) when of SHRINK_FROM earlier keys or more not half are left, or are left on by a
     field or list. An empty list that may be empty is not compared."""
-    plan, earlier = reading.plan, before and before.day
+    plan = reading.plan
     name, key = plan.table.name, ", ".join(plan.table.key)
-    compared = partition.compared(earlier)
+    compared = partition.compared(before and before.day)
+    earlier = compared.against
     if compared.rows and not compared.readable:
         raise DaybookError(
             f"{name}: none of its {compared.rows} keys ({key}) can be read: they are blank, or a "
@@ -210,7 +211,7 @@ def check_shrink(
     def has_shrunk(count: int, left: int) -> bool:
         return count >= SHRINK_FROM and 2 * left < count
 
-    if has_shrunk(compared.known, compared.shared):
+    if before and has_shrunk(compared.known, compared.shared):
         is_short = 2 * compared.rows < compared.known
         what = f"{compared.rows} rows" if is_short else f"{compared.shared} known keys ({key})"
         problem = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loaders.days import Day
 from loaders.errors import DaybookError
 from loaders.forget import eraser_of_landing
-from loaders.ledger import Batch
+from loaders.ledger import Batch, landed_days
 from loaders.raw_file import RawFile
 from loaders.sql import statement
 
@@ -29,11 +29,8 @@ _BARE = "translate(lower({}), E' \\t\\r\\n', '')"
 _SWITCHES_OFF = f"{_BARE} = {_BARE}"
 ELEMENTS_COMPARED = 100  # of the earlier list: each is searched for in all of the new one
 # The elements of all lists that a key's records have, near enough to be compared.
-_ELEMENTS = (
-    "array_remove(string_to_array(regexp_replace("
-    "string_agg(case when {0} ~ '^\\s*[[]' then {0} end, ','), "
-    "'[][\\s\"]|\\.0+(?=[]\",])', '', 'g'), ','), '')"
-)
+_ELEMENTS = r"""array_remove(string_to_array(regexp_replace(string_agg(
+    case when {0} ~ '^\s*[[]' then {0} end, ','), '[][\s"]|\.0+(?=[]",])', '', 'g'), ','), '')"""
 
 
 def partition_name(table: str, day: Day) -> str:
@@ -42,10 +39,11 @@ def partition_name(table: str, day: Day) -> str:
 
 
 class Compared(NamedTuple):
-    """A snapshot compared with an earlier landed day: its rows, its readable keys, the earlier
-    day's keys (`known`), and the keys of both (`shared`). `switches` has, for each way in which a
+    """A snapshot compared with what was there earlier (`against`): its rows, its readable keys, the
+    earlier keys (`known`), and the keys of both (`shared`). `switches` has, for each way in which a
     record is switched off, the columns, how many earlier keys are on, and how many still are."""
 
+    against: str
     rows: int
     readable: int
     known: int
@@ -154,31 +152,37 @@ class NewPartition:
         return cursor.rowcount
 
     def compared(self, before: Day | None) -> Compared:
-        """Compare the new rows with those of an earlier landed day; None: there is no such day."""
+        """Compare the new rows with those of an earlier landed day. Without one they may still
+        switch off what another table lists: what is on there, and they don't name, stays on."""
+        switches, against, table = self._switches(), str(before), self._table.name
+        if before is None:
+            table = f"stg_{self._table.entity}"
+            _, listed = landed_days(self._conn, table, self._day)
+            before = listed and listed.day
+            switches = [(*switches[0][:3], "fresh.state_0 is not false")]
+            against = f"{table} of {before}"
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
         # The dates of a list of days change each day, so it is compared by the rest of its key.
         key = [name for name in self._table.key if name not in dated] or self._table.key
-        switches = self._switches()
         keys = "select array[{key}] as key{states} from {%s} where row({key}) is not null"
         counts = [
-            f"count(*) filter (where {was_on}),"
-            f" count(*) filter (where {was_on} and fresh.state_0 is not null and {still_on})"
+            f"count(*) filter (where {was_on}), count(*) filter (where {was_on} and {still_on})"
             for _, _, was_on, still_on in switches
         ]
         [(rows, readable, known, shared, on)] = self._run(
             f"with fresh as materialized ({keys % 'new'} group by 1),"
-            f" earlier as materialized ({keys % 'parent'} and _day = {{before}} group by 1)"
+            f" earlier as materialized ({keys % 'other'} and _day = {{before}} group by 1)"
             " select (select count(*) from {new}), count(fresh), count(earlier),"
             " count(*) filter (where fresh.state_0 is not null and earlier.state_0 is not null)"
             ", array[{counts}] from fresh full join earlier using (key)",
+            other=f"bronze.{table}",
             before=self._literal(before and before.date),
             key=", ".join(_READABLE.format(f'"{name}"') for name in key),
             states="".join(f", {state} as state_{n}" for n, (_, state, *_) in enumerate(switches)),
             counts=", ".join(counts),
         )
-        columns = (names for names, *_ in switches)
-        counted = zip(columns, on[::2], on[1::2], strict=True)
-        return Compared(rows, readable, known, shared, list(counted))
+        counted = zip([names for names, *_ in switches], on[::2], on[1::2], strict=True)
+        return Compared(against, rows, readable, known, shared, list(counted))
 
     def _switches(self) -> list[tuple[str, str, str, str]]:
         """The ways to switch a record off: one for all plain columns together, one for each list.
@@ -193,7 +197,7 @@ class NewPartition:
         for n, name in enumerate(lists, start=1):
             # One element of the earlier list is enough; without a list the new record says nothing.
             overlap = f"fresh.state_{n} && earlier.state_{n}[1:{ELEMENTS_COMPARED}]"
-            still_on = f"(fresh.state_{n} is null or {overlap})"
+            still_on = f"fresh.state_0 is not null and (fresh.state_{n} is null or {overlap})"
             elements = _ELEMENTS.format(f'"{name}"')
             switches.append((name, elements, f"cardinality(earlier.state_{n}) > 0", still_on))
         return switches
@@ -228,14 +232,13 @@ class NewPartition:
 
     def _give_to_owner(self) -> None:
         """Give it to the parent's owner: the next login that lands must be able to drop it."""
-        owner = self._conn.execute(
-            "select quote_ident(pg_get_userbyid(relowner)) from pg_class"
-            " where oid = to_regclass(%s)"
-            " and relowner <> current_user::regrole and pg_has_role(relowner, 'SET')",
-            [self._names["parent"]],
-        ).fetchone()
-        if owner:
-            self._run("alter table {new} owner to {owner}", owner=owner[0])
+        owners = self._run(
+            "select quote_ident(pg_get_userbyid(relowner)) from pg_class where"
+            " oid = '{parent}'::regclass and relowner <> current_user::regrole"
+            " and pg_has_role(relowner, 'SET')"
+        )
+        for (owner,) in owners:
+            self._run("alter table {new} owner to {owner}", owner=owner)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -262,10 +265,7 @@ def drop_partition(conn: Connection, table: str, day: Day) -> bool:
 
 def drop_leaves(conn: Connection, batch: Batch) -> None:
     """Drop the leaves that workers committed for a failed batch, but for attached ones."""
-    names = conn.execute(
-        "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
-        " and not relispartition and relname ~ %s",
-        [f"^{_new_name(batch)}_[0-9]+$"],
-    ).fetchall()
-    for (name,) in names:
+    leaves = "select relname from pg_class where relnamespace = 'bronze'::regnamespace"
+    leaves += " and not relispartition and relname ~ %s"
+    for (name,) in conn.execute(leaves, [f"^{_new_name(batch)}_[0-9]+$"]).fetchall():
         conn.execute(f"drop table bronze.{name}".encode())

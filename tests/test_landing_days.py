@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from loaders.days import parse_day
 from loaders.errors import DaybookError, UsageError
+from loaders.preview import preview_day
 from loaders.sources import declared_tables
 from tests.raw_days import (
     HEADER,
@@ -90,6 +92,20 @@ def test_a_snapshot_that_switches_off_more_than_half_is_refused(tmp_path, db, ta
     assert land_one(tmp_path, landed, day="day2").status == "succeeded"  # half of them stay
     assert land_one(tmp_path, landed, day="day4", allow_shrink=True).rows_landed == 30
     assert land_one(tmp_path, landed, day="day5").status == "succeeded"  # they were off before
+
+
+def test_the_first_details_switch_off_no_more_than_half_of_who_was_on_the_list(tmp_path):
+    for day in ("day1", "day2", "day3"):
+        write_day(tmp_path, day, **{"agents.json": [{"id": n} for n in range(30)]})
+    details = [{"id": f"{n}.0", "deactivated": n < 16} for n in range(20)]
+    write(tmp_path, "day2/agent_details.json", details)
+    write(tmp_path, "day3/agent_details.json", details[1:])  # it leaves half of them on
+    land(tmp_path)
+    refused = land(tmp_path, "day2")["stg_agent_details"]
+    assert "of the 30 that are on in stg_agents of day1 it would leave on 14" in str(refused.error)
+    [previewed] = [one for one in preview_day(str(tmp_path), parse_day("day2")) if one.error]
+    assert str(previewed.error) in str(refused.error)
+    assert land(tmp_path, "day3")["stg_agent_details"].status == "succeeded"
 
 
 def test_lists_that_have_nothing_of_what_they_had_are_refused(tmp_path):
