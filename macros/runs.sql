@@ -61,6 +61,7 @@
         {%- for result in results if result.status in ('error', 'fail', 'runtime error') %}
         {%- set meta = (result.node.config.meta if result.node.config else {}) or {} %}
         {%- set tables = meta.tables or ([result.node.name] if meta.pipeline else []) %}
+        {%- set pending = ((graph.nodes.get(result.node.unique_id) or {}).plan or {}).pending or [] %}
         {%- set message = modules.re.sub('(relation|constraint|column|function) "(\\w+)"', '\\1 \\2', (result.message or 'failed') | string) %}
         {%- set message = modules.re.sub("(?s)\\([^()]*\\)=\\([^()]*\\)|'[^']*'|\"[^\\n]*\"|(DETAIL|CONTEXT):.*?(?=\\n|$)|Failing row.*", '…', message) %}
         insert into {{ source('control', 'pipeline_metrics') }} (
@@ -68,7 +69,8 @@
         )
         select
             {{ run_id() }}, '{{ result.node.name }}', '{{ meta.pipeline or result.node.resource_type }}',
-            {% if tables %}'{{ tables[0] }}'{% else %}null{% endif %}, {{ app_day() }},
+            {% if tables %}'{{ tables[0] }}'{% else %}null{% endif %},
+            coalesce({{ app_day() }}, {{ "date '" ~ pending[-1].day ~ "'," if pending }} (select max(applied.day) from {{ source('control', 'applied_batches') }} as applied)),
             'failure', '{{ message[:2000] | replace("'", "''") }}',
             clock_timestamp() - interval '{{ result.execution_time }} seconds', clock_timestamp(), greatest({{ result.execution_time }}, 0.000001);
         {%- endfor %}

@@ -245,6 +245,7 @@ def test_a_type_that_changed_is_refused_until_its_records_are_made_anew(two_days
 
 
 def test_a_build_by_hand_says_who_holds_the_warehouse(two_days):
+    landing.land_day(two_days.folder, parse_day("day1"), force=True, allow_shrink=True)
     before = seen(two_days.db)
     with lock.run_lock("daybook run r1 day2"):
         result = two_days.dbt("run", "--select", "int_roles_records", "roles")
@@ -252,6 +253,8 @@ def test_a_build_by_hand_says_who_holds_the_warehouse(two_days):
     messages = " ".join(str(node.message) for node in result.result)
     assert "held by daybook run r1 day2" in messages
     assert seen(two_days.db) == before
+    failed = "select day from metrics.pipeline_metrics where status = 'failure'"
+    assert column(two_days.db, failed) == [parse_day("day1").date]
 
 
 def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world):
