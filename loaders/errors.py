@@ -174,7 +174,7 @@ def _is_unread() -> bool:
 
 
 def without_values(error: BaseException) -> str:
-    """An error's message for pipeline_metrics: kinds and names, never a value of data.
+    """An error's message for the ledgers: kinds and names, never a value of data.
 
     Our own messages have none, but for what a file begins with and what a driver says.
     """

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -233,8 +233,9 @@ def check_shrink(
 def _record_failure(batch: Batch, reading: Reading, failure: BaseException) -> Outcome:
     """Record a failed batch, on a connection of its own: the batch's may be what failed."""
     plan = reading.plan
-    message, public = str(plain(failure)), without_values(failure)
-    outcome = Outcome("failed", rows_rejected=reading.read.rejected, error=message or public)
+    error, rejected = plain(failure), reading.read.rejected
+    public = Outcome("failed", rows_rejected=rejected, error=without_values(error))
+    outcome = replace(public, error=str(error) or public.error)
     # By its session's name a stop lets it be. If the server is gone the next run reaps the row.
     with (
         suppress(WarehouseError),
@@ -246,7 +247,7 @@ def _record_failure(batch: Batch, reading: Reading, failure: BaseException) -> O
             return outcome
         drop_leaves(conn, batch)
         reading.read.records.clear()  # those of the files before the one that failed
-        rejected = (reject for reject in reading.rejects if not reject[-1])  # none has landed
-        ledger.copy_rejects(conn, batch, islice(rejected, REJECTS_OF_FAILED))
-        ledger.finish(conn, batch.id, outcome, reading.source_files(), plan.fingerprint, public)
+        rejects = (reject for reject in reading.rejects if not reject[-1])  # none has landed
+        ledger.copy_rejects(conn, batch, islice(rejects, REJECTS_OF_FAILED))
+        ledger.finish(conn, batch.id, public, reading.source_files(), plan.fingerprint)
     return outcome

@@ -111,11 +111,9 @@ def finish(
     outcome: Outcome,
     source_files: list[dict[str, Any]] | None = None,
     fingerprint: str | None = None,
-    public_error: str | None = None,
 ) -> None:
-    """Record a batch's outcome, and its row in pipeline_metrics, in the caller's transaction.
-    The outcome's error may quote the files; `public_error`, for the metrics, has no value of data.
-    The forgotten are erased from both and from the batch's rejects."""
+    """Record a batch's outcome, whose error has no value of data, and its row in pipeline_metrics,
+    in the caller's transaction. The forgotten are erased from both and from the batch's rejects."""
     from psycopg.rows import dict_row
     from psycopg.types.json import Jsonb
 
@@ -127,11 +125,10 @@ def finish(
             "source_files": Jsonb(source_files or []),
             "fingerprint": fingerprint,
             "drift": Jsonb(outcome.drift) if outcome.drift else None,
-            "error": _storable(outcome.error),
         },
     )
     ended |= {"task_name": "land-table", "pipeline_name": "landing"}
-    note(conn, "pipeline_metrics", {**ended, "error_message": _storable(public_error)})
+    note(conn, "pipeline_metrics", ended)
     if eraser := eraser_of_landing(conn):
         eraser.texts(batch_id)
 
@@ -149,10 +146,6 @@ def note(conn: Connection, table: str, *rows: dict[str, Any], again: str = "") -
     columns = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
     insert = sql.SQL(text).format(table=sql.Identifier("metrics", table), columns=columns)
     conn.execute(insert, [Jsonb(rows, dumps=partial(json.dumps, default=str))])
-
-
-def _storable(text: str | None) -> str | None:
-    return text and text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def copy_rejects(conn: Connection, batch: Batch, rejects: Iterable[list[Any]]) -> None:
@@ -185,7 +178,7 @@ def reap_running() -> int:
             "select batch_id from bronze.load_batches where status = 'running'"
         ).fetchall()
         for (batch_id,) in running:
-            finish(conn, batch_id, Outcome(status="failed", error=message), public_error=message)
+            finish(conn, batch_id, Outcome(status="failed", error=message))
     return len(running)
 
 

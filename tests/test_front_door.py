@@ -261,14 +261,14 @@ def test_an_optional_table_that_could_not_land_ends_the_command_with_1(tmp_path,
     assert "stg_agents" in shown
 
 
-def test_a_message_shows_what_a_file_begins_with_and_metrics_do_not(tmp_path, db):
+def test_a_message_shows_what_a_file_begins_with_and_ledgers_do_not(tmp_path, db):
     write(tmp_path, "day1/agents.json", '{"message": "for secret@example.com"}')
     with pytest.raises(DaybookError, match=r'It begins with {"message": "for secret@example'):
         land_one(tmp_path, "stg_agents")
-    assert "secret" in batches(db, "stg_agents")[0]["error"]
-    metrics = str(db.execute("select * from metrics.pipeline_metrics").fetchall())
-    assert "an error message (message)" in metrics
-    assert "secret" not in metrics
+    metrics = db.execute("select * from metrics.pipeline_metrics").fetchall()
+    for ledger in map(str, (metrics, batches(db, "stg_agents"))):
+        assert "an error message (message)" in ledger
+        assert "secret" not in ledger
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def _landing_notes(landings: list[Row]) -> Iterator[Note]:
     for row in landings:
         name, drift = row["table_name"], row["drift"] or {}
         if row["status"] == "unused":
-            yield Note("unused", name, row["error"].removeprefix(f"{name}: "))
+            yield Note("unused", name, row["why"].removeprefix(f"{name}: "))
         elif repaired := row["rows_repaired"]:
             text = f"rows landed repaired: {repaired:,}; bronze.load_rejects has their text"
             yield Note("repaired", name, text)

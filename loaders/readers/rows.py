@@ -26,7 +26,7 @@ PIECE = 1 << 18  # bytes of rows in one piece for COPY
 class UnreadableError(DaybookError):
     """A file's content can't be used at all: its table fails, and the ledger says so.
 
-    `begins` quotes what the file begins with: people see it, metrics and webhooks don't get it.
+    `begins` quotes what the file begins with: people see it, ledgers and webhooks don't get it.
     """
 
     def __init__(self, message: str, begins: str = "") -> None:
