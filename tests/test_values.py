@@ -127,7 +127,7 @@ def treated(tmp_path: Path, table: str, column: str, words: str, text: str | Non
         ("','", "9001,9002", ["9001", "9002"]),
         ("comma", "9001", ["9001"]),
         (r"\n", "9001\r\n9002\n", ["9001", "9002"]),
-        ("' | '", "a|b | c", ["a|b", "c"]),
+        ("' | '", "| a|b | c |", ["a|b", "c"]),
         (";", Digits("9001"), ["9001"]),
         (";", Digits("NaN"), None),  # pandas writes it where a number is missing
         (";", '5" desk;back\\slash;ä', ['5" desk', "back\\slash", "ä"]),

@@ -129,7 +129,7 @@ def _listed(separator: str, text: str | None) -> str | None:
     """9001; 9002 becomes ["9001","9002"], and what has no part null. JSON stays."""
     if text and text.lstrip().startswith(("[", '{"', "{}")):
         return text
-    parts = [part.strip() for part in (whole_id(text) or "").split(separator)]
+    parts = [part.strip() for part in f" {whole_id(text) or ''} ".split(separator)]
     return json_text([part for part in parts if part]) if any(parts) else None
 
 
