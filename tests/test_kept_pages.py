@@ -21,9 +21,9 @@ from tests.test_pages import a_run, pages, read
 from tests.watching import insert
 
 
-def landed(db: Any, run_id: str, *days: str) -> None:
+def landed(db: Any, run_id: str, *days: str, at: str = "now") -> None:
     row = {"flow_run_id": run_id, "table_name": "stg_agents", "status": "succeeded"}
-    row |= {"rows_in_files": 1, "rows_landed": 1, "rows_rejected": 0, "finished_at": "now"}
+    row |= {"rows_in_files": 1, "rows_landed": 1, "rows_rejected": 0, "finished_at": at}
     for day in days:
         drift = {"added": ["shoe_size"]}
         insert(db, "bronze.load_batches", **row, day=parse_day(day).date, drift=drift)
@@ -38,8 +38,8 @@ def test_runs_and_days_keep_their_pages_and_are_found_from_the_calendar(
 ):
     kind = "numbered" if first == "day2" else "dated"
     world.db.execute("insert into bronze.calendar (kind) values (%s)", [kind])
-    for state in ("done", "re-run"):  # by hand, and once more
-        landed(world.db, "by-hand", first)
+    for state, clock in (("done", "tomorrow"), ("re-run", "now")):  # by hand; it was set back
+        landed(world.db, "by-hand", first, at=clock)
         pages(world.db, tmp_path)
         assert f"{first}: {state}" in read(tmp_path, f"days/{first}.html")
     for day in (third, late, first):

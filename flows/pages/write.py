@@ -80,8 +80,7 @@ class _Pages:
         self.reasons = cache(partial(read_reasons, connection))
 
     def is_older(self, page: str, changed: datetime) -> bool:
-        """Whether a page does not show the state of `changed`. A page's file has the time of the
-        newest entry that it shows, by the warehouse's clock."""
+        """Whether a page does not show the state of `changed`, which its file has as its time."""
         file = self.site / page
         return not file.exists() or file.stat().st_mtime_ns != _ns(changed)
 

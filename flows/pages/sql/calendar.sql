@@ -1,10 +1,11 @@
 -- The last 400 days, each with the worst `state` of its tables and its last run, but for runs that
 -- were asked for a day of the other calendar. A table that failed while the run went on leaves its
 -- day incomplete. A day is late that first landed after a later one had; days in one state that
--- follow each other have the same `span`. `changed`: when there was last something new of it.
+-- follow each other have the same `span`. `changed`, the mean time of all that became of a day, is
+-- another one whenever something new did, also where the clock has been set back.
 with last_runs as (
     select distinct on (runs.day)
-        runs.day, runs.status, runs.started_at, runs.finished_at
+        runs.day, runs.status, runs.finished_at
     from metrics.pipeline_metrics as runs
     left join metrics.phase_runs as asked
         on runs.flow_run_id = asked.flow_run_id and asked.phase = 'day-pipeline'
@@ -15,7 +16,7 @@ with last_runs as (
 
 states as (
     select
-        tables.day, tables.last_finished_at as changed,
+        tables.day,
         case
             when tables.state = 'failed'
                 and last_runs.status = 'success'
@@ -25,10 +26,7 @@ states as (
     from metrics.day_calendar as tables
     left join last_runs using (day)
     union all
-    select
-        day, coalesce(finished_at, started_at),
-        case status when 'failure' then 'failed' else status end
-    from last_runs
+    select day, case status when 'failure' then 'failed' else status end from last_runs
 ),
 
 arrivals as (
@@ -42,14 +40,22 @@ arrivals as (
     group by day
 ),
 
-applied as (
-    select day, max(applied_at) as applied_at from metrics.applied_batches
+changes as (
+    select day, to_timestamp(avg(extract(epoch from changed_at))) as changed
+    from (
+        select day, coalesce(finished_at, started_at) from metrics.pipeline_metrics
+        where task_name = 'day-pipeline'
+        union all
+        select day, finished_at from bronze.load_batches
+        union all
+        select day, applied_at from metrics.applied_batches
+    ) as happened (day, changed_at)
     group by day
 ),
 
 newest as (
     select
-        day, greatest(max(changed), max(applied_at)) as changed,
+        day, max(changed) as changed,
         coalesce(bool_or(arrivals.is_late), false) as is_late,
         case
             when bool_or(state = 'running') then 'running'
@@ -61,7 +67,7 @@ newest as (
         end as state
     from states
     left join arrivals using (day)
-    left join applied using (day)
+    left join changes using (day)
     where day is not null
     group by day
     order by day desc
