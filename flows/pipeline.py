@@ -26,7 +26,7 @@ from loaders import session, warehouse
 from loaders.days import parse_day
 from loaders.errors import DaybookError, unquoted
 from loaders.files import day_folder
-from loaders.lock import run_lock
+from loaders.lock import alive, run_lock
 from loaders.spark.reading import read_apart
 
 # The command line's stop switch and progress. As parameters of the flow they would be serialised.
@@ -137,11 +137,7 @@ async def backfill(
     chosen = chosen_days(days, first, last)
     warehouse.wake()
     done = {}
-    # This session shows that the backfill is alive, between its days too.
-    alive = f"daybook backfill {flow_run.id}"
-    with warehouse.connect(
-        application_name=alive, autocommit=True, timeouts=False, role=warehouse.LOADER
-    ):
+    with alive(f"daybook backfill {flow_run.id}"):  # between its days too
         for number, day in enumerate(chosen):
             state = await day_pipeline(day=day, **asdict(options), return_state=True)
             outcome = await state.aresult(raise_on_failure=False)

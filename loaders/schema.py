@@ -72,10 +72,10 @@ class Table:
         return tuple(column.name for column in self.columns)
 
     @property
-    def key_in_files(self) -> tuple[str, ...]:
+    def key_in_files(self) -> list[Column]:
         """The columns of the key that files have to bring: all, where each has a stand-in."""
-        stand_ins = {column.name for column in self.columns if column.has_stand_in}
-        return tuple(name for name in self.key if name not in stand_ins) or self.key
+        key = [self.columns[self.column_names.index(name)] for name in self.key]
+        return [column for column in key if not column.has_stand_in] or key
 
     @property
     def hashes(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from loaders.raw_file import RawFile, opened
 from loaders.readers.json_blocks import as_bytes
 from loaders.readers.rows import UNSTORABLE, UnreadableError
-from loaders.schema import Table
+from loaders.schema import Column, Table
 
 SHOWN = 60
 HEADER_SHOWN = 200
@@ -75,7 +75,7 @@ def of_header(names: tuple[str, ...], line: str, delimiter: str, table: Table) -
         best = max(counts, key=lambda mark: counts[mark])
         if counts[best]:
             return f"its delimiter is probably {_quoted(best)}: declare delimiter: {_quoted(best)}"
-    key = ", ".join(table.key_in_files)
+    key = ", ".join(column.name for column in table.key_in_files)
     return f"declare from what is {key} there, in the sources file or an overlay (--sources)"
 
 
@@ -96,7 +96,7 @@ def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> Unreadabl
     """The error for a JSON file none of whose records has the key. `first` is the file's first
     value, None when there is none; `text` is what the file begins with."""
     shown = f"It begins with {begins(text, table)}" if text.strip() else "It has no bytes."
-    keys = ", ".join(_described(table, name) for name in table.key_in_files)
+    keys = ", ".join(map(_described, table.key_in_files))
     kind = kind_of_bytes(as_bytes(text)) if first is None else None
     return UnreadableError(
         f"{file.path}: none of its records has the key {keys}; {kind or meaning(first, table)}.",
@@ -104,11 +104,10 @@ def refuse_page(file: RawFile, table: Table, first: Any, text: str) -> Unreadabl
     )
 
 
-def _described(table: Table, name: str) -> str:
+def _described(column: Column) -> str:
     """A column by its first place: `id (agent_id)`."""
-    column = next(column for column in table.columns if column.name == name)
-    paths = [".".join(path) for path in column.places]
-    return paths[0] if paths[0] == name else f"{paths[0]} ({name})"
+    path = ".".join(column.places[0])
+    return path if path == column.name else f"{path} ({column.name})"
 
 
 def meaning(first: Any, table: Table) -> str:
@@ -122,7 +121,7 @@ def meaning(first: Any, table: Table) -> str:
         is_nested = all(isinstance(value, (dict, list)) for value in first.values())
         if len(first) > 1 and is_nested and not _ERRORS & set(first):
             return "it is no list of objects: write it as one (in pandas with orient='records')"
-        keys = [column for column in table.columns if column.name in table.key_in_files]
+        keys = table.key_in_files
         if all(any(path[0] in first for path in column.places) for column in keys):
             places = [path[0] for column in keys for path in column.places if len(path) == 1]
             for name in places:
@@ -170,9 +169,7 @@ def no_record(record: dict[str, Any], table: Table, *, alone: bool) -> str | Non
             inner = inner[name]
         if len(_declared(inner[0], table)) > len(_declared(record, table)):
             return f"it is an envelope, its list is under `{path}`: declare records: {path}"
-    keys = {
-        path[0] for one in table.columns if one.name in table.key_in_files for path in one.places
-    }
+    keys = {path[0] for column in table.key_in_files for path in column.places}
     declared = _declared(record, table)
     has_more = declared - keys or keys >= _top_fields(table)
     if alone and declared and not has_more and any(record.get(name) for name in _ERRORS - keys):
