@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from loaders.days import parse_day
@@ -122,6 +123,21 @@ def test_lists_that_have_nothing_of_what_they_had_are_refused(tmp_path):
     write(tmp_path, "odd.yml", "stg_groups: {columns: {name: {switches_off: '{x} 100%'}}}")
     with pytest.raises(DaybookError, match="it would leave on 0"):
         land_one(tmp_path, "stg_groups", day="day5", sources=tmp_path / "odd.yml")
+
+
+def test_what_switches_off_is_found_where_a_capital_i_has_no_dot(tmp_path, db):
+    try:
+        db.execute("create collation turkish (locale = 'tr_TR.utf8')")
+    except psycopg.errors.UndefinedObject:
+        pytest.skip("this machine has no Turkish locale")
+    db.execute("alter table bronze.stg_groups alter name type text collate turkish")
+    write(tmp_path, "odd.yml", "stg_groups: {columns: {name: {switches_off: inactive}}}")
+    for day, name in (("day1", "on"), ("day2", "INACTIVE"), ("day3", "İNACTİVE")):
+        write(tmp_path, f"{day}/groups.json", [{"id": n, "name": name} for n in range(30)])
+    land_one(tmp_path, "stg_groups", sources=tmp_path / "odd.yml")
+    for day in ("day2", "day3"):
+        with pytest.raises(DaybookError, match="it would leave on 0"):
+            land_one(tmp_path, "stg_groups", day=day, sources=tmp_path / "odd.yml")
 
 
 @pytest.mark.parametrize("empty", ["[]", '{"results": []}'])
