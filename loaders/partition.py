@@ -24,7 +24,7 @@ SWAP_WAIT = "2s"
 SWAP_TURNS = 15
 # A key's value; null when it can't be read: it is no id, or it is what pandas writes for none.
 _READABLE = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
-# Whether a column's value switches its record off, whatever its case (a Turkish I's too) and blanks.
+# Whether a column's value switches its record off, whatever its case (a Turkish I too) and blanks.
 _BARE = "lower(translate({}, E'I \\t\\r\\n', 'i'))"
 _SWITCHES_OFF = f"{_BARE} = {_BARE}"
 ELEMENTS_COMPARED = 100  # of the earlier list: each is searched for in all of the new one

@@ -39,7 +39,7 @@
 
 
 {% macro hold_warehouse() -%}
-    {#- Each model's transaction by hand shares the lock that a run holds alone, so that neither
+    {#- Each model's and seed's transaction by hand shares the lock that a run holds alone, so that neither
         changes what the other works on. A run's own sessions carry its id. -#}
     {%- if 'app.flow_run_id=' not in env_var('PGOPTIONS', '') %}
     do $$

@@ -248,13 +248,14 @@ def test_a_build_by_hand_says_who_holds_the_warehouse(two_days):
     landing.land_day(two_days.folder, parse_day("day1"), force=True, allow_shrink=True)
     before = seen(two_days.db)
     with lock.run_lock("daybook run r1 day2"):
-        result = two_days.dbt("run", "--select", "int_roles_records", "roles")
+        result = two_days.dbt("build", "--select", "int_roles_records", "iso_4217")
     assert not result.success
-    messages = " ".join(str(node.message) for node in result.result)
-    assert "held by daybook run r1 day2" in messages
+    failed = {node.node.name: str(node.message) for node in result.result if node.status == "error"}
+    for name in ("int_roles_records", "iso_4217"):
+        assert "held by daybook run r1 day2" in failed[name]
     assert seen(two_days.db) == before
-    failed = "select day from metrics.pipeline_metrics where status = 'failure'"
-    assert column(two_days.db, failed) == [parse_day("day1").date]
+    days = "select day from metrics.pipeline_metrics where task_name = 'int_roles_records'"
+    assert column(two_days.db, f"{days} and status = 'failure'") == [parse_day("day1").date]
 
 
 def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world):
