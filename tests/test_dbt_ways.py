@@ -245,7 +245,7 @@ def test_a_type_that_changed_is_refused_until_its_records_are_made_anew(two_days
 
 
 def test_a_build_by_hand_says_who_holds_the_warehouse(two_days):
-    landing.land_day(two_days.folder, parse_day("day1"), force=True, allow_shrink=True)
+    two_days.land("day3", **DAY2, roles=DAY1["roles"])
     before = seen(two_days.db)
     with lock.run_lock("daybook run r1 day2"):
         result = two_days.dbt("build", "--select", "int_roles_records", "iso_4217")
@@ -255,7 +255,7 @@ def test_a_build_by_hand_says_who_holds_the_warehouse(two_days):
         assert "held by daybook run r1 day2" in failed[name]
     assert seen(two_days.db) == before
     days = "select day from metrics.pipeline_metrics where task_name = 'int_roles_records'"
-    assert column(two_days.db, f"{days} and status = 'failure'") == [parse_day("day1").date]
+    assert column(two_days.db, f"{days} and status = 'failure'") == [parse_day("day3").date]
 
 
 def test_the_ledger_says_what_a_day_brought_also_when_it_landed_again(world):
