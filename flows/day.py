@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flows import report, server, timing, transform
-from flows.options import Options, add_options
+from flows.options import Mode, Options, add_options
 from flows.pages.verdict import AGAIN
 from flows.run import Stop, silent, unless_away
 from loaders import warehouse
@@ -47,7 +47,7 @@ def run_day(
     logical_day, options = parse_day(day), options.checked()
     day_folder(options.data, logical_day)  # a day that isn't there leaves nothing behind
     progress("starting")
-    get_ready(verbose=verbose)
+    get_ready(options.mode, verbose=verbose)
     check_interrupted()
     with timing.part("prefect-import"):
         from flows import pipeline
@@ -65,15 +65,16 @@ def run_day(
     return DayRun(logical_day, flow_run_id, phases=outcome)
 
 
-def get_ready(*, verbose: bool = False) -> None:
+def get_ready(mode: Mode = "local", *, verbose: bool = False) -> None:
     """Start what a run by hand needs: the embedded warehouse and Prefect's temporary server.
-    While the server comes up, dbt is imported and parses the project."""
+    While the server comes up, dbt is imported and parses the project, if it builds here."""
     with timing.part("warehouse"):
         warehouse.wake()
         for role in (warehouse.LOADER, warehouse.TRANSFORMER):
             with warehouse.connect(application_name="daybook flow handshake", role=role) as conn:
                 warehouse.check_ready(conn)
-    server.start_server(verbose=verbose, meanwhile=transform.manifest)
+    builds = {"meanwhile": transform.manifest} if mode == "local" else {}
+    server.start_server(verbose=verbose, **builds)
 
 
 def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:
