@@ -111,8 +111,9 @@ def test_a_distributed_day_is_a_run_for_each_phase_and_table_and_ends_as_a_local
     assert {len(runs) for name, runs in by_deployment.items() if name != "land-table"} == {1}
 
     (prepare,), (land,) = by_deployment["prepare-day"], by_deployment["land-day"]
-    assert prepare["start_time"] < land["end_time"]
-    assert land["start_time"] < prepare["end_time"]
+    # not when they began: on a machine with much to do one may be through before the other begins
+    assert prepare["expected_start_time"] < land["end_time"]
+    assert land["expected_start_time"] < prepare["end_time"]
     (match,) = by_deployment["match-names"]
     assert match["name"] == "match-names day2"
     assert {"day2", "distributed", "phase"} <= set(match["tags"])
