@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -35,13 +36,7 @@ from flows.reasons import PhaseError
 from flows.run import Run, unless_away
 from loaders import session
 from loaders.days import parse_day
-from loaders.errors import (
-    DaybookError,
-    LockedError,
-    PlanError,
-    UsageError,
-    unquoted,
-)
+from loaders.errors import DaybookError, LockedError, PlanError, UsageError, unquoted
 from loaders.landing import Landed, Plan
 from loaders.lock import sessions, under_parent
 from loaders.sources import PROJECT
@@ -60,10 +55,6 @@ JOB_TEMPLATE: dict[str, Any] = {
 }
 POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # for a worker to take a run and start its process
-
-
-class _UnattendedError(PhaseError):
-    """No process is at work on the runs that were triggered."""
 
 
 def make_pool() -> None:
@@ -119,14 +110,20 @@ def refuse_small_pool(*, on_pool: bool) -> None:
 
 
 def reap(*days: str) -> None:
-    """Mark the pool's open runs Crashed when their processes are gone: those that worked for the
-    days' runs of these ids, or all before a worker starts."""
+    """Mark the pool's open runs Crashed that no process works on: those for the days' runs of these
+    ids, which are over; or, before a worker starts, all. Then what another worker has just taken,
+    for a day that lives, has no session yet and stays."""
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(OPEN), work_pool_filter=OURS
         )
-    alive = sessions()
-    ours = [run for run in runs if not days or run.parameters.get("run_id") in days]
+    alive, recent = sessions(), datetime.now(UTC) - timedelta(seconds=START_SECONDS)
+
+    def is_over(day: str, state: State[Any]) -> bool:
+        starts = state.is_pending() and state.timestamp > recent and day in alive
+        return day in days if days else not starts
+
+    ours = [r for r in runs if r.state and is_over(r.parameters.get("run_id", ""), r.state)]
     _mark_crashed([str(run.id) for run in ours if str(run.id)[-8:] not in alive])
 
 
@@ -149,7 +146,7 @@ def _mark_crashed(flow_run_ids: list[str]) -> None:
     """Close runs whose process died. A run that outlived PostgreSQL has a final state: it stays."""
     if not flow_run_ids:
         return
-    crashed: State[None] = Crashed(message="Its worker or its process is gone.")
+    crashed: State[None] = Crashed(message="Its worker, its process or its day is gone.")
     with get_client(sync_client=True) as client:
         for flow_run_id in map(UUID, flow_run_ids):
             # It may be a run of another Prefect server; and a server that is away must not fail the
@@ -188,49 +185,45 @@ def wait_for(started: dict[str, UUID], run: Run) -> phases.Done:
     """Wait until all have completed: name → run id and state. Raises what the first that failed
     said, as PhaseError, PlanError or LockedError; at once when one crashed, or the run may not go
     on, which raises what its check does: then the others are cancelled."""
-    names = {flow_run_id: name for name, flow_run_id in started.items()}
-    wanted = FlowRunFilter.model_validate({"id": {"any_": list(names)}})
-    taken = time.monotonic()
+    wanted = FlowRunFilter.model_validate({"id": {"any_": list(started.values())}})
+    taken, waiting = time.monotonic(), list(started)
     with get_client(sync_client=True) as client:
         try:
             while True:
                 run.check()
                 runs = client.read_flow_runs(flow_run_filter=wanted)
-                states = {names[each.id]: each.state for each in runs if each.state}
-                final = {name for name, state in states.items() if state.is_final()}
-                if len(final) == len(names):
-                    break
+                found = {each.id: each.state for each in runs}
+                states = {name: state for name, one in started.items() if (state := found.get(one))}
+                waiting = [n for n in started if n not in states or not states[n].is_final()]
                 for name, state in states.items():
-                    if state.is_crashed():  # with its worker, perhaps: nobody takes the others
+                    # with its worker, perhaps: nobody takes the others
+                    if state.is_crashed() or not (waiting or state.is_completed()):
                         raise _failure(name, state)
+                if not waiting:
+                    break
                 if time.monotonic() - taken > START_SECONDS / 8:  # a look costs a connection
                     with _unless_away():
                         alive = sessions()
-                        if any(str(each)[-8:] in alive for each in names):
+                        if any(str(each)[-8:] in alive for each in started.values()):
                             taken = time.monotonic()
                 if time.monotonic() - taken > START_SECONDS:
-                    waiting = [name for name in started if name not in final]
-                    raise _UnattendedError(
+                    raise PhaseError(
                         f"No worker of the pool {POOL} was at work on {', '.join(waiting)} for "
                         f"{START_SECONDS:g} s: is it stopped or killed, is pool or queue paused, "
                         "are all slots taken, or does its own --limit leave no room beside those "
                         "that wait?"
                     )
                 time.sleep(POLL_SECONDS)
-        except BaseException as error:
+        except BaseException:
             ended = State[Any](type=StateType.CANCELLING, message="Its day has ended.")
-            for flow_run_id in names:
+            for name in waiting:
                 # what they are cancelled for is to be told
                 with contextlib.suppress(HTTPError, PrefectException):
-                    client.set_flow_run_state(flow_run_id, ended)
-            if isinstance(error, _UnattendedError):
-                with _unless_away():  # what a dead worker had would keep its slots
-                    reap(run.flow_run_id)
+                    client.set_flow_run_state(started[name], ended)
+            with _unless_away():  # what no process works on would keep its slots
+                reap(run.flow_run_id)
             raise
-    for name, state in states.items():
-        if not state.is_completed():
-            raise _failure(name, state)
-    return {n: {"run_id": str(started[n]), "state": str(states[n].name)} for n in started}
+    return {n: {"run_id": str(started[n]), "state": str(s.name)} for n, s in states.items()}
 
 
 def _failure(name: str, state: State[Any]) -> DaybookError:
@@ -240,6 +233,8 @@ def _failure(name: str, state: State[Any]) -> DaybookError:
     known: dict[str, type[DaybookError]] = {"PlanError": PlanError, "LockedError": LockedError}
     if kind in known:
         return known[kind](message)
+    if "could not start" in text:  # Prefect keeps the reason to the worker's log
+        text += f". Has each worker's machine the project and its .venv at {PROJECT}?"
     return PhaseError(f"{name} {state.type.value.lower()}: {text}")
 
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -155,12 +156,18 @@ def test_a_distributed_day_ends_when_a_run_crashed_though_nobody_takes_the_other
         day = stack.start("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
         name, state = {"any_": ["prepare-day day1"]}, {"type": {"any_": ["SCHEDULED"]}}
         (run,) = until(lambda: stack.flow_runs(name=name, state=state))
+        name = {"any_": ["land-day day1"]}
+        (taken,) = until(lambda: stack.flow_runs(name=name, state=state))
+        pending = {"type": "PENDING", "message": "A worker that dies now has it."}
+        stack.prefect(f"/flow_runs/{taken['id']}/set_state", state=pending, force=True)
         crashed = {"type": "CRASHED", "message": "Its worker is gone."}
         stack.prefect(f"/flow_runs/{run['id']}/set_state", state=crashed, force=True)
         assert day.wait() == 1
     finally:
         os.kill(stack.pid("worker"), signal.SIGCONT)
     assert "prepare-day crashed: Its worker is gone." in day.stderr
+    state = stack.prefect(f"/flow_runs/{taken['id']}")["state_type"]
+    assert state == "CRASHED", "an open one takes a slot of the pool"
 
 
 WAITS_FOR = """
@@ -182,22 +189,38 @@ finally:
 """
 
 
+def states_after(
+    stack: Stack, made: Sequence[tuple[str, str]], code: str
+) -> tuple[list[str], CompletedProcess[str]]:
+    """Make runs on the pool that no process works on, each with its state and its day's run, and
+    run Python's `code` with the first's id; their states then, and how it ended."""
+    found = stack.prefect("/deployments/name/sweep-orphans/sweep-orphans")
+    runs = []
+    for state, day in made:
+        wanted = {"parameters": {"day": "day1", "run_id": day, "options": {}}}
+        path = f"/deployments/{found['id']}/create_flow_run"
+        runs.append(stack.prefect(path, **wanted, state={"type": state})["id"])
+    secret = {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
+    told = run_python("-c", code, runs[0], env={**stack.environment, **secret})
+    states = [stack.prefect(f"/flow_runs/{run}")["state_type"] for run in runs]
+    for run in runs:
+        stack.prefect(f"/flow_runs/{run}/set_state", state={"type": "CRASHED"}, force=True)
+    return states, told
+
+
 def test_a_day_ends_whose_runs_prefect_shows_as_running_though_their_worker_is_gone(stack):
     """Another worker lives on: nobody starts one, which would close them."""
-
-    def open_run(state: str, day: str) -> str:
-        found = stack.prefect("/deployments/name/sweep-orphans/sweep-orphans")
-        path = f"/deployments/{found['id']}/create_flow_run"
-        parameters = {"day": "day1", "run_id": day, "options": {}}
-        return stack.prefect(path, parameters=parameters, state={"type": state})["id"]
-
-    running, pending = open_run("RUNNING", "a day"), open_run("PENDING", "a day")
-    others = open_run("PENDING", "another day")
-    secret = {"PREFECT_API_URL": stack.api, "PREFECT_API_AUTH_STRING": stack.secret}
-    told = run_python("-c", WAITS_FOR, running, env={**stack.environment, **secret})
-    made = (running, pending, others)
-    states = [stack.prefect(f"/flow_runs/{run}")["state_type"] for run in made]
-    stack.prefect(f"/flow_runs/{others}/set_state", state={"type": "CRASHED"}, force=True)
+    made = (("RUNNING", "a day"), ("PENDING", "a day"), ("PENDING", "another day"))
+    states, told = states_after(stack, made, WAITS_FOR)
     assert "No worker of the pool daybook was at work on sweep-orphans for 1 s" in told.stderr
     assert told.stdout.strip() == "waited for the one at work"
     assert states == ["CRASHED", "CRASHED", "PENDING"], "an open one takes a slot of the pool"
+
+
+def test_a_run_that_another_worker_has_just_taken_is_not_taken_for_dead(stack):
+    made = (("PENDING", "a day"), ("PENDING", "a dead day"), ("RUNNING", "a day"))
+    with stack.connect() as connection:
+        connection.execute("set application_name to 'daybook run a day'")
+        states, told = states_after(stack, made, "from flows.distributed import reap; reap()")
+    assert told.returncode == 0, told.stderr
+    assert states == ["PENDING", "CRASHED", "CRASHED"]
