@@ -73,8 +73,8 @@ def get_ready(mode: Mode = "local", *, verbose: bool = False) -> None:
         for role in (warehouse.LOADER, warehouse.TRANSFORMER):
             with warehouse.connect(application_name="daybook flow handshake", role=role) as conn:
                 warehouse.check_ready(conn)
-    builds = {"meanwhile": transform.manifest} if mode == "local" else {}
-    server.start_server(verbose=verbose, **builds)
+    meanwhile = transform.manifest if mode == "local" else (lambda: None)
+    server.start_server(verbose=verbose, meanwhile=meanwhile)
 
 
 def supervised(stop: Stop, flow: Callable[[], Any]) -> Any:

@@ -109,30 +109,38 @@ def refuse_small_pool(*, on_pool: bool) -> None:
         raise UsageError(f"No worker is at work in the pool {POOL}: make up.")
 
 
-def reap(*days: str) -> None:
-    """Mark the pool's open runs Crashed that no process works on: those for the days' runs of these
-    ids, which are over; or, before a worker starts, all. Then what another worker has just taken,
-    for a day that lives, has no session yet and stays."""
+def reap(is_over: Callable[[FlowRun, str], bool]) -> None:
+    """Mark those of the pool's open runs Crashed that have no session and, by their own state and
+    the names of all sessions, are over."""
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(OPEN), work_pool_filter=OURS
         )
-    alive, recent = sessions(), datetime.now(UTC) - timedelta(seconds=START_SECONDS)
-
-    def is_over(day: str, state: State[Any]) -> bool:
-        starts = state.is_pending() and state.timestamp > recent and day in alive
-        return day in days if days else not starts
-
-    ours = [r for r in runs if r.state and is_over(r.parameters.get("run_id", ""), r.state)]
-    _mark_crashed([str(run.id) for run in ours if str(run.id)[-8:] not in alive])
+    names = sessions()
+    gone = (run for run in runs if str(run.id)[-8:] not in names)
+    _mark_crashed([str(run.id) for run in gone if is_over(run, names)])
 
 
-def close_dead(days: list[str]) -> None:
-    """Close days' runs whose process died, and what worked for them on the pool."""
+def _day_of(run: FlowRun) -> str:
+    """The id of the day's run for which one works; empty for a day itself."""
+    return str(run.parameters.get("run_id", ""))
+
+
+def is_left(run: FlowRun, names: str) -> bool:
+    """Whether nobody will go on with an open run without a session, when a worker starts: one that
+    another worker has just taken for a day that lives has no session yet."""
+    recent, day = datetime.now(UTC) - timedelta(seconds=START_SECONDS), _day_of(run)
+    is_new = run.state and run.state.is_pending() and run.state.timestamp > recent
+    return not (is_new and day and day in names)
+
+
+def close_dead(days: list[str], run: Run) -> None:
+    """Close days' runs whose process died, and what earlier days left on the pool: they are over,
+    since `run` holds the lock."""
     _mark_crashed(days)
-    if days:
+    if days or run.options.mode == "distributed":
         with _unless_away():
-            reap(*days)
+            reap(lambda one, _: _day_of(one) not in ("", run.flow_run_id))
 
 
 @contextlib.contextmanager
@@ -146,7 +154,7 @@ def _mark_crashed(flow_run_ids: list[str]) -> None:
     """Close runs whose process died. A run that outlived PostgreSQL has a final state: it stays."""
     if not flow_run_ids:
         return
-    crashed: State[None] = Crashed(message="Its worker, its process or its day is gone.")
+    crashed: State[None] = Crashed(message="Its worker or its process is gone.")
     with get_client(sync_client=True) as client:
         for flow_run_id in map(UUID, flow_run_ids):
             # It may be a run of another Prefect server; and a server that is away must not fail the
@@ -203,8 +211,8 @@ def wait_for(started: dict[str, UUID], run: Run) -> phases.Done:
                     break
                 if time.monotonic() - taken > START_SECONDS / 8:  # a look costs a connection
                     with _unless_away():
-                        alive = sessions()
-                        if any(str(each)[-8:] in alive for each in started.values()):
+                        names = sessions()
+                        if any(str(each)[-8:] in names for each in started.values()):
                             taken = time.monotonic()
                 if time.monotonic() - taken > START_SECONDS:
                     raise PhaseError(
@@ -220,8 +228,9 @@ def wait_for(started: dict[str, UUID], run: Run) -> phases.Done:
                 # what they are cancelled for is to be told
                 with contextlib.suppress(HTTPError, PrefectException):
                     client.set_flow_run_state(started[name], ended)
-            with _unless_away():  # what no process works on would keep its slots
-                reap(run.flow_run_id)
+            if time.monotonic() - taken > START_SECONDS:
+                with _unless_away():  # what a dead worker had would keep its slots
+                    reap(lambda one, _: _day_of(one) == run.flow_run_id)
             raise
     return {n: {"run_id": str(started[n]), "state": str(s.name)} for n, s in states.items()}
 
@@ -233,8 +242,6 @@ def _failure(name: str, state: State[Any]) -> DaybookError:
     known: dict[str, type[DaybookError]] = {"PlanError": PlanError, "LockedError": LockedError}
     if kind in known:
         return known[kind](message)
-    if "could not start" in text:  # Prefect keeps the reason to the worker's log
-        text += f". Has each worker's machine the project and its .venv at {PROJECT}?"
     return PhaseError(f"{name} {state.type.value.lower()}: {text}")
 
 

@@ -26,7 +26,7 @@ from loaders import session, warehouse
 from loaders.days import parse_day
 from loaders.errors import DaybookError, unquoted
 from loaders.files import day_folder
-from loaders.lock import alive, run_lock
+from loaders.lock import living_session, run_lock
 from loaders.spark.reading import read_apart
 
 # The command line's stop switch and progress. As parameters of the flow they would be serialised.
@@ -88,7 +88,7 @@ async def day_pipeline(
                 record.recorded(run) as dead,
                 contextlib.ExitStack() as left_over,
             ):
-                distributed.close_dead(dead)
+                distributed.close_dead(dead, run)
                 if engine == "spark":
                     run.progress("reading with Spark")
                     read = read_apart(
@@ -137,7 +137,7 @@ async def backfill(
     chosen = chosen_days(days, first, last)
     warehouse.wake()
     done = {}
-    with alive(f"daybook backfill {flow_run.id}"):  # between its days too
+    with living_session(f"daybook backfill {flow_run.id}"):  # between its days too
         for number, day in enumerate(chosen):
             state = await day_pipeline(day=day, **asdict(options), return_state=True)
             outcome = await state.aresult(raise_on_failure=False)

@@ -128,11 +128,10 @@ def _start_server(port: int, settings: dict[str, str]) -> None:
 
 
 def _worker_command() -> list[str]:
-    """The command of the pool's worker. Closes the runs that a dead worker left first: the pool has
-    only this one."""
+    """The command of the pool's worker. Closes the runs that a dead worker left first."""
     from flows import distributed
 
-    distributed.reap()
+    distributed.reap(distributed.is_left)
     command = ["worker", "start", "--pool", api.POOL, "--type", "process"]
     return [*PREFECT, *command, "--install-policy", "never"]
 

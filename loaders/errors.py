@@ -182,7 +182,9 @@ def without_values(error: BaseException) -> str:
         return "The run was ended from outside: by hand, cancelled in Prefect, or with its worker."
     if not isinstance(error, DaybookError):
         state = getattr(error, "sqlstate", None)
-        return type(error).__name__ + (f" (SQLSTATE {state})" if state else "")
+        number = error.errno if isinstance(error, OSError) else None
+        why = f" (SQLSTATE {state})" if state else f": {os.strerror(number)}" if number else ""
+        return type(error).__name__ + why
     text, cause = error.public or str(error), str(error.__cause__ or "").strip()
     if error.__cause__ and cause and text != cause and text.endswith(cause):
         text = text.removesuffix(cause) + without_values(error.__cause__)

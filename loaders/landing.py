@@ -198,7 +198,6 @@ def check_shrink(
     plan = reading.plan
     name, key = plan.table.name, ", ".join(plan.table.key)
     compared = partition.compared(before and before.day)
-    earlier = compared.against
     if compared.rows and not compared.readable:
         raise DaybookError(
             f"{name}: none of its {compared.rows} keys ({key}) can be read: they are blank, or a "
@@ -211,21 +210,24 @@ def check_shrink(
     def has_shrunk(count: int, left: int) -> bool:
         return count >= SHRINK_FROM and 2 * left < count
 
-    if before and has_shrunk(compared.known, compared.shared):
+    if has_shrunk(compared.known, compared.shared):
         is_short = 2 * compared.rows < compared.known
         what = f"{compared.rows} rows" if is_short else f"{compared.shared} known keys ({key})"
         problem = (
-            f"{what} are less than half of the {compared.known} of {earlier}. A lost page, another "
-            "system's file, or keys that went through a spreadsheet look like that."
+            f"{what} are less than half of the {compared.known} of {compared.against}. A lost "
+            "page, another system's file, or keys that went through a spreadsheet look like that."
         )
     else:
+        if compared.known < SHRINK_FROM:
+            compared = partition.compared_with_list()
         switched_off = [switch for switch in compared.switches if has_shrunk(*switch[1:])]
         if not switched_off:
             return
         columns, were_on, are_on = switched_off[0]
         problem = (
-            f"of the {were_on} that are on in {earlier} it would leave on {are_on} (by {columns}). "
-            "A field that was exported or mapped otherwise than before looks like that."
+            f"of the {were_on} that are on in {compared.against} it would leave on {are_on} "
+            f"(by {columns}). A field that was exported or mapped otherwise than before looks like "
+            "that."
         )
     raise DaybookError(f"{name}: {problem} If it is right, land it with --allow-shrink.")
 

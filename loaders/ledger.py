@@ -57,6 +57,7 @@ class LandedDay(NamedTuple):
     rows_in_files: int
     rows_rejected: int
     drift: Drift | None
+    flow_run_id: str
 
 
 def connect(

@@ -25,7 +25,7 @@ class Lock:
 
     def __init__(self, holder: str, child: str = "") -> None:
         self._holder, self._child = holder, child
-        self._conn = alive(child or holder)
+        self._conn = living_session(child or holder)
         self._is_lost = False
         # What closes a connection frees what another thread's query still reads.
         self._one_at_a_time = threading.RLock()
@@ -72,7 +72,7 @@ class Lock:
     def _reconnected(self) -> bool:
         self.close()
         with suppress(WarehouseError):  # PostgreSQL is still away
-            self._conn = alive(self._holder)
+            self._conn = living_session(self._holder)
             self.take(2)  # the server may keep the lost session for a moment
             return True
         return False
@@ -136,7 +136,7 @@ def sessions() -> str:
     return str(names)
 
 
-def alive(name: str) -> Connection:
+def living_session(name: str) -> Connection:
     """A session that shows by its name that a run is alive, and holds what lock it takes. Who may
     only build has one too."""
     return warehouse.connect(

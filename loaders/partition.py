@@ -152,15 +152,25 @@ class NewPartition:
         return cursor.rowcount
 
     def compared(self, before: Day | None) -> Compared:
-        """Compare the new rows with those of an earlier landed day. Without one they may still
-        switch off what another table lists: what is on there, and they don't name, stays on."""
-        switches, against, table = self._switches(), str(before), self._table.name
-        if before is None:
-            table = f"stg_{self._table.entity}"
-            _, listed = landed_days(self._conn, table, self._day)
-            before = listed and listed.day
-            switches = [(*switches[0][:3], "fresh.state_0 is not false")]
-            against = f"{table} of {before}"
+        """Compare the new rows with those of an earlier landed day."""
+        return self._compared(self._table.name, before, str(before), self._switches())
+
+    def compared_with_list(self) -> Compared:
+        """Compare the new rows with the entity's list, as landed before this run: what is on there,
+        and they don't name, stays on."""
+        table = f"stg_{self._table.entity}"
+        own, earlier = landed_days(self._conn, table, self._day)
+        # this run lands the day's own list at the same time, or has yet to
+        is_there = own and self.batch.flow_run_id != own.flow_run_id and table != self._table.name
+        listed = earlier or (own if is_there else None)
+        day = listed and listed.day
+        names, is_on, was_on, _ = self._switches()[0]
+        switches = [(names, is_on, was_on, "fresh.state_0 is not false")]
+        return self._compared(table, day, f"{table} of {day}", switches)
+
+    def _compared(
+        self, table: str, day: Day | None, against: str, switches: list[tuple[str, str, str, str]]
+    ) -> Compared:
         dated = {column.name for column in self._table.columns if column.data_type == "date"}
         # The dates of a list of days change each day, so it is compared by the rest of its key.
         key = [name for name in self._table.key if name not in dated] or self._table.key
@@ -176,7 +186,7 @@ class NewPartition:
             " count(*) filter (where fresh.state_0 is not null and earlier.state_0 is not null)"
             ", array[{counts}] from fresh full join earlier using (key)",
             other=f"bronze.{table}",
-            before=self._literal(before and before.date),
+            before=self._literal(day and day.date),
             key=", ".join(_READABLE.format(f'"{name}"') for name in key),
             states="".join(f", {state} as state_{n}" for n, (_, state, *_) in enumerate(switches)),
             counts=", ".join(counts),

@@ -37,8 +37,9 @@ Counted = Callable[[list[RawFile], Table], list[int | None]]
 
 def cut(file: RawFile, table: Table) -> list[RawFile]:
     """A file's slices, without numbers; the file itself when it is small or can't be cut."""
-    is_plain = not file.compressed and table.encoding == "utf-8" and not table.skip_lines
-    has_lines = file.header is not None if file.format == "csv" else file.format == "json"
+    is_plain = not file.compressed and table.encoding == "utf-8"
+    has_header = file.header is not None and not table.skip_lines
+    has_lines = has_header if file.format == "csv" else file.format == "json"
     ends = [0]
     while is_plain and has_lines and (table.records or PAGE)[0].isascii():
         if (at := ends[-1] + SLICE) >= file.bytes:

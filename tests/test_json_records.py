@@ -140,10 +140,9 @@ def test_a_path_goes_through_a_list_of_objects_for_a_column_of_lists(members, id
 @pytest.mark.parametrize(
     ("emails", "first", "extra"),
     [
-        ([{"value": "a", "type": "work"}], "a", {"emails": {"0": {"type": "work"}}}),
-        ([{"value": "a"}, {"value": "b"}], "a", {"emails": {"1": {"value": "b"}}}),
-        ([{}, {"value": "b"}], None, {"emails": {"1": {"value": "b"}}}),
-        ([], None, None),
+        ([{"value": "a"}, {"value": "b"}], "a", {"emails": [{"value": "a"}, {"value": "b"}]}),
+        ([{}, {"value": "b"}], None, {"emails": [{}, {"value": "b"}]}),
+        ([], None, {"emails": []}),
         ({"0": {"value": "a"}}, "a", None),
         ("a", None, {"emails": "a"}),
     ],
@@ -152,6 +151,22 @@ def test_a_number_in_a_path_is_an_element_of_a_list(emails, first, extra):
     email = Column("email", "text", (("emails", "0", "value"),))
     mapping = Mapping(replace(TABLE, columns=(COLUMNS[0], email)))
     assert read(json.dumps({"id": 1, "emails": emails}), mapping) == [(["1", first], extra)]
+
+
+def test_an_element_of_a_list_leaves_it_to_other_columns_and_one_name_to_drift():
+    ids = Column("ids", "jsonb", (("members", "id"), ("ids",)))
+    first = Column("first", "text", (("members", "0", "id"), ("ids", "0")))
+    mapping = Mapping(replace(TABLE, columns=(COLUMNS[0], ids, first)))
+    observed = Observed()
+    for lists, extra in (
+        ({"members": [{"id": "a"}, {"id": "b"}]}, None),
+        ({"ids": ["a", "b"]}, None),
+        ({"members": [{"id": "a", "x": n} for n in range(200)]}, "members.x"),
+    ):
+        [(values, undeclared)] = read(json.dumps({"id": 1} | lists), mapping, observed)
+        assert (values[2], json.loads(values[1])[:2][0]) == ("a", "a")
+        assert (undeclared is None) == (extra is None)
+        assert observed.unknown == ({extra} if extra else set())
 
 
 def test_a_place_is_found_where_the_outermost_name_has_dots():

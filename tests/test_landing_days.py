@@ -107,6 +107,14 @@ def test_the_first_details_switch_off_no_more_than_half_of_who_was_on_the_list(t
     [previewed] = [one for one in preview_day(str(tmp_path), parse_day("day2")) if one.error]
     assert str(previewed.error) in str(refused.error)
     assert land(tmp_path, "day3")["stg_agent_details"].status == "succeeded"
+    # a day of few details does not say who was on, and for the first day its own list does
+    write(tmp_path, "day1/agent_details.json", details)
+    refused = land(tmp_path)["stg_agent_details"]
+    assert "of the 30 that are on in stg_agents of day1 it would leave on 14" in str(refused.error)
+    write(tmp_path, "day1/agent_details.json", details[:5])
+    assert land(tmp_path)["stg_agent_details"].status == "succeeded"
+    refused = land(tmp_path, "day2")["stg_agent_details"]
+    assert "of the 30 that are on in stg_agents of day1 it would leave on 14" in str(refused.error)
 
 
 def test_lists_that_have_nothing_of_what_they_had_are_refused(tmp_path):

@@ -246,7 +246,12 @@ def test_lines_above_the_header_are_skipped_where_that_is_said(tmp_path):
     assert found is not None and found.streamed is None
     with pytest.raises(DaybookError, match=r"further down: .* declare skip_lines: 3"):
         parsed(tmp_path / "t.csv", head + b"more\na,b\n1,2\n", mapping)
-    assert read_csv_header(raw_file(tmp_path / "t.csv", head), mapping) is None
+    for cut in (head, b"a,b\n1,2\n", b'"Activity\na,b\n1,2\n'):
+        with pytest.raises(DaybookError, match=r"no header follows its [12] lines?, .*: 2 passes"):
+            read_csv_header(raw_file(tmp_path / "t.csv", cut), mapping)
+    assert read_csv_header(raw_file(tmp_path / "t.csv", b"\n \n"), mapping) is None
+    with pytest.raises(DaybookError, match=r"or the header is one of the 2 above it"):
+        parsed(tmp_path / "t.csv", b"x\na,b\n1,2\n", mapping)
 
 
 def test_headers_match_whatever_their_case_and_blanks(tmp_path):

@@ -159,6 +159,9 @@ def test_rows_above_the_header_are_skipped_where_that_is_said(tmp_path, db, monk
     assert land_one(tmp_path, "stg_agents").rows_landed == 1
     [agent] = rows(db, "stg_agents")
     assert (agent["agent_id"], agent["_source_row"]) == ("1", 1)
+    save(tmp_path, HEADER, [1, "a@example.com", "A"])
+    with pytest.raises(DaybookError, match="no header follows its 2 lines"):
+        land_one(tmp_path, "stg_agents")
 
 
 def test_a_sheet_that_is_no_table_is_refused_with_what_was_found(tmp_path, monkeypatch):

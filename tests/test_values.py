@@ -151,7 +151,14 @@ def test_text_that_only_looks_like_json_is_left_to_typing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"), [("PAYMENT", "DECLINE"), ("FIGMA", "CLEARING"), (" ", " "), (None, None)]
+    ("theirs", "ours"),
+    [
+        ("PAYMENT", "DECLINE"),
+        ("FIGMA", "CLEARING"),
+        (" ", " "),
+        (None, None),
+        (Digits("NaN"), "NaN"),
+    ],
 )
 def test_a_star_is_each_value_that_is_not_listed(tmp_path, theirs, ours):
     words = "values: {PAYMENT: DECLINE, '*': CLEARING}"

@@ -13,7 +13,7 @@ from loaders.errors import DaybookError, many
 from loaders.raw_file import RawFile, Stream, opened
 from loaders.readers import guess, rows
 from loaders.readers.csv_count import Count
-from loaders.readers.heading import headed
+from loaders.readers.heading import first_line, headed
 from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import Records, Reject, UnreadableError
 from loaders.schema import Table
@@ -31,7 +31,7 @@ def read_csv_header(file: RawFile, mapping: Mapping) -> Header | None:
     if (kind := guess.kind_of_bytes(head)) is not None:
         raise UnreadableError(f"{file.path}: {kind}.", f"It begins with {_begins(head, table)}")
     records = records_of(io.BytesIO(head).read, file.path, table.delimiter)
-    first = next(islice(records, table.skip_lines, None), None)
+    first = first_line(records, file, mapping)
     if first is None:
         return None
     line, fields, open_quote = first

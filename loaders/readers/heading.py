@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 from loaders.errors import DaybookError, many
 from loaders.raw_file import RawFile
@@ -10,6 +12,21 @@ from loaders.readers import guess
 from loaders.readers.mapping import Header, Mapping
 
 MOST_COLUMNS = 1_600  # what a table of Postgres can have
+_Line = TypeVar("_Line")
+
+
+def first_line(lines: Iterator[_Line], file: RawFile, mapping: Mapping) -> _Line | None:
+    """The header of a file's lines with content: the first that is not skipped. None when there is
+    no line at all, DaybookError when all are skipped."""
+    declared = mapping.table.skip_lines
+    skipped = sum(1 for _ in islice(lines, declared))
+    first = next(lines, None)
+    if first is None and skipped:
+        raise DaybookError(
+            f"{file.path}: no header follows its {many(skipped, 'line')}, of which skip_lines: "
+            f"{declared} passes over all. Is the header among them, or the file cut?"
+        )
+    return first
 
 
 def headed(
@@ -49,6 +66,8 @@ def keyed(
     if missing := header.missing_key():
         table = mapping.table
         advice = guess.of_header(header.names, line, table.delimiter, table)
+        if table.skip_lines:
+            advice += f"; or the header is one of the {table.skip_lines} above it"
         raise DaybookError(
             f"{file.path}: the key column {', '.join(missing)} is missing. "
             f"{guess.begins(read, table, guess.HEADER_SHOWN)}"

@@ -190,13 +190,15 @@ class Node:
         self.children: dict[str, Node] = {}
         # a column's place in the table, and this path's rank among those tried for it
         self.columns: list[tuple[int, int]] = []
-        self.takes_lists = True  # whether all columns below are lists
+        # whether all columns below are lists, but for elements; None when there is none
+        self.takes_lists: bool | None = None
 
     def add(self, path: FieldPath, place: int, rank: int, is_list: bool) -> None:
         """Add a path of the column at `place`: the `rank`th that is tried for it, from 0."""
         node = self
         for name in path:
-            node.takes_lists &= is_list
+            if not name.isdecimal():
+                node.takes_lists = is_list and node.takes_lists is not False
             node = node.children.setdefault(name, Node())
         node.columns.append((place, rank))
 
@@ -224,7 +226,9 @@ def _spread(
     for name, value in record.items():
         child, field = node.children.get(name), (*path, name)
         if child and child.has_elements and isinstance(value, list):
-            value = dict(zip(map(str, range(len(value))), value, strict=True))
+            # the list stays whole for what else takes it, or among the undeclared
+            elements = {str(n): one for n, one in enumerate(value) if str(n) in child.children}
+            _spread(elements, child, field, candidates, Observed())
         if child and child.children and isinstance(value, dict):
             if inner := _spread(value, child, field, candidates, observed):
                 objects[name] = inner
@@ -262,6 +266,8 @@ def _spread_list(objects: list[Any], node: Node, path: FieldPath, candidates: Ca
     """Add the values of a list of objects to the candidates of the columns below `node`. A column
     gets a list with an element for each object, null where the object has no value."""
     for name, child in node.children.items():
+        if name.isdecimal():  # an element of the list itself
+            continue
         values = [one.get(name) if isinstance(one, dict) else None for one in objects]
         for column, rank in child.columns:
             candidates.setdefault(column, []).append((rank, (*path, name), values))

@@ -14,7 +14,7 @@ from typing import Any
 from loaders.errors import DaybookError
 from loaders.raw_file import RawFile, seekable
 from loaders.readers import guess, rows
-from loaders.readers.heading import headed
+from loaders.readers.heading import first_line, headed
 from loaders.readers.mapping import Header, Mapping
 from loaders.readers.rows import Digits, Records, Reject, Rounded, UnreadableError
 
@@ -34,8 +34,8 @@ class ErrorCell(str):
 def read_sheet_header(file: RawFile, mapping: Mapping) -> Header | None:
     """The header: the first row with content that is not skipped, None without any. DaybookError as
     for a CSV."""
-    lines = ([value or "" for value in row] for row in _rows(file, mapping))
-    names = next(lines, None)
+    lines = ([value or "" for value in row] for row in _rows(file))
+    names = first_line(lines, file, mapping)
     if names is None:
         return None
     while names and not names[-1].strip():
@@ -47,8 +47,7 @@ def read_sheet_header(file: RawFile, mapping: Mapping) -> Header | None:
 def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
     """The sheet's rows; an empty row is no record."""
     width = len(header.names)
-    lines = _rows(file, mapping)
-    next(lines, None)
+    lines = islice(_rows(file), mapping.table.skip_lines + 1, None)
     for number, row in enumerate(lines, start=1):
         error = next((value for value in row if isinstance(value, ErrorCell)), None)
         values = [None if isinstance(one, ErrorCell) else one and rows.repaired(one) for one in row]
@@ -65,9 +64,8 @@ def read_sheet(file: RawFile, mapping: Mapping, header: Header) -> Records:
         yield header.row(number, [*values[:width], *[None] * (width - len(row))])
 
 
-def _rows(file: RawFile, mapping: Mapping) -> Iterator[list[str | None]]:
-    """The rows that have a cell with content, from the header on; a formula that was never
-    calculated has none."""
+def _rows(file: RawFile) -> Iterator[list[str | None]]:
+    """The rows that have a cell with content; a formula that was never calculated has none."""
     from loaders.readers.workbook import NOT_CALCULATED, Workbook
 
     try:
@@ -79,9 +77,10 @@ def _rows(file: RawFile, mapping: Mapping) -> Iterator[list[str | None]]:
                     raise UnreadableError(
                         f"{file.path}: no sheet of cells is shown: unhide the one with the records."
                     )
-                lines = ([_text(cell) for cell in row] for row in book.rows(sheet))
-                full = (line for line in lines if not {None, NOT_CALCULATED}.issuperset(line))
-                yield from islice(full, mapping.table.skip_lines, None)
+                for row in book.rows(sheet):
+                    values = [_text(cell) for cell in row]
+                    if any(value not in (None, NOT_CALCULATED) for value in values):
+                        yield values
     except DaybookError:
         raise
     except Exception as error:  # openpyxl raises any kind of error on a broken file

@@ -44,10 +44,12 @@ def plain_date(text: str | None) -> str | None:
 
 
 def _mapped(values: dict[str, str], text: str | None) -> str | None:
-    """Theirs becomes ours; what is not among them becomes the `*`'s where there is one."""
+    """Theirs becomes ours; a value that is not among them becomes the `*`'s where there is one."""
     if text is None or not text.strip():
         return text
-    return values.get(text, values.get(text.strip(), values.get("*", text)))
+    is_none = isinstance(text, Digits) and not text.finite
+    other = text if is_none else values.get("*", text)
+    return values.get(text, values.get(text.strip(), other))
 
 
 def _decimal_point(pattern: re.Pattern[str], text: str | None) -> str | None:

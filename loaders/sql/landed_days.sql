@@ -26,7 +26,7 @@ select
         else ''
     end,
     case day when %(day)s then source_files end,
-    rows_in_files, rows_rejected, drift
+    rows_in_files, rows_rejected, drift, flow_run_id
 from landed
 where status = 'succeeded'
 order by day desc

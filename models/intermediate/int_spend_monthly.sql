@@ -84,5 +84,5 @@ monthly as (
 
 select
     *,
-    row_number() over (partition by month, application, user_id, transactions > 0) = 1 as counts_user
+    row_number() over (partition by month, application, user_id, transactions > 0 order by user_name) = 1 as counts_user
 from monthly

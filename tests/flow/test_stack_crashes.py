@@ -156,18 +156,12 @@ def test_a_distributed_day_ends_when_a_run_crashed_though_nobody_takes_the_other
         day = stack.start("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
         name, state = {"any_": ["prepare-day day1"]}, {"type": {"any_": ["SCHEDULED"]}}
         (run,) = until(lambda: stack.flow_runs(name=name, state=state))
-        name = {"any_": ["land-day day1"]}
-        (taken,) = until(lambda: stack.flow_runs(name=name, state=state))
-        pending = {"type": "PENDING", "message": "A worker that dies now has it."}
-        stack.prefect(f"/flow_runs/{taken['id']}/set_state", state=pending, force=True)
         crashed = {"type": "CRASHED", "message": "Its worker is gone."}
         stack.prefect(f"/flow_runs/{run['id']}/set_state", state=crashed, force=True)
         assert day.wait() == 1
     finally:
         os.kill(stack.pid("worker"), signal.SIGCONT)
     assert "prepare-day crashed: Its worker is gone." in day.stderr
-    state = stack.prefect(f"/flow_runs/{taken['id']}")["state_type"]
-    assert state == "CRASHED", "an open one takes a slot of the pool"
 
 
 WAITS_FOR = """
@@ -218,9 +212,28 @@ def test_a_day_ends_whose_runs_prefect_shows_as_running_though_their_worker_is_g
 
 
 def test_a_run_that_another_worker_has_just_taken_is_not_taken_for_dead(stack):
-    made = (("PENDING", "a day"), ("PENDING", "a dead day"), ("RUNNING", "a day"))
+    made = (("PENDING", "a day"), ("PENDING", "a dead day"), ("PENDING", ""), ("RUNNING", "a day"))
+    reap = "from flows.distributed import *; reap(is_left)"
     with stack.connect() as connection:
         connection.execute("set application_name to 'daybook run a day'")
-        states, told = states_after(stack, made, "from flows.distributed import reap; reap()")
+        states, told = states_after(stack, made, reap)
     assert told.returncode == 0, told.stderr
-    assert states == ["PENDING", "CRASHED", "CRASHED"]
+    assert states == ["PENDING", "CRASHED", "CRASHED", "CRASHED"]
+
+
+CLOSES_DEAD = """
+from flows.distributed import close_dead
+from flows.options import Options
+from flows.run import Run
+from loaders.days import parse_day
+
+close_dead([], Run("a day", parse_day("day1"), Options(mode="distributed")))
+"""
+
+
+def test_a_distributed_day_closes_what_earlier_ones_left_on_the_pool(stack):
+    """A run whose process could not start stays Cancelling, and takes a slot."""
+    made = (("CANCELLING", "a day before"), ("PENDING", "a day"), ("PENDING", ""))
+    states, told = states_after(stack, made, CLOSES_DEAD)
+    assert told.returncode == 0, told.stderr
+    assert states == ["CRASHED", "PENDING", "PENDING"]
