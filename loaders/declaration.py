@@ -151,7 +151,7 @@ class _Declaration:
         return Table(name=name, columns=tuple(self._columns_of(name, columns)), **words)
 
     def _columns_of(self, table: str, columns: dict[str, dict[str, Any]]) -> Iterable[Column]:
-        owners = {(name,): name for name, words in columns.items() if not words.pop("moved", 0)}
+        owners = {(name,): name for name, words in columns.items() if "moved" not in words}
         for name, words in columns.items():
             words.setdefault("from", ((name,),))
             for path in () if words.get("shared") else words["from"]:

@@ -15,7 +15,7 @@ from loaders.landing import checked
 from loaders.partition import NewPartition, has_partition, partition_name
 from loaders.plan import Plan, plan_tables
 from loaders.reading import Reading
-from loaders.sources import declared_tables, moved
+from loaders.sources import declared_tables
 from loaders.sql import statement
 
 if TYPE_CHECKING:
@@ -101,12 +101,13 @@ def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
         partition = NewPartition(conn, batch)
         reading.copy_into(partition)
         outcome = checked(partition, reading, before, allow_shrink)
+        missing = reading.read.missing()
         return preview(
             "lands",
             rows=outcome.rows_landed or 0,
             rejected=outcome.rows_rejected or 0,
             repaired=outcome.rows_repaired,
-            nowhere=tuple(column for column in moved(table) if column in reading.read.missing()),
+            nowhere=tuple(one.name for one in table.columns if one.moved and one.name in missing),
             drift=outcome.drift,
             keys=_keys(conn, plan, before),
         )

@@ -13,18 +13,20 @@ FieldPath = tuple[str, ...]
 class Column:
     """A landed column: its name, its type in silver, and where its value is in a raw file.
 
-    `places`: the names or paths that are tried in order, or, with `join`, are joined. `shared`:
-    another column may have the same places. `values`: theirs → ours. `formats`: strptime's, for a
-    date or a time; `timezone`: of those without an offset. `separator`: between the parts of a list
-    that is text. `scale`: by how many places a number's point moves to the right. `negate`: its
-    sign turns. `file_name`: that of the file stands in for a missing value. `pii`: `agent` or
-    `user` when it names one, `personal` when it tells something else of a person. `hash`: it lands
-    hashed. `switches_off`: a record with this value switches off the thing that it names.
+    `places`: the names or paths that are tried in order, or, with `join`, are joined; `moved`: an
+    overlay says them. `shared`: another column may have the same places. `values`: theirs → ours.
+    `formats`: strptime's, for a date or a time; `timezone`: of those without an offset.
+    `separator`: between the parts of a list that is text. `scale`: by how many places a number's
+    point moves to the right. `negate`: its sign turns. `file_name`: that of the file stands in for
+    a missing value. `pii`: `agent` or `user` when it names one, `personal` when it tells something
+    else of a person. `hash`: it lands hashed. `switches_off`: a record with this value switches off
+    the thing that it names.
     """
 
     name: str
     data_type: str
     places: tuple[FieldPath, ...]
+    moved: bool = False
     default: str | None = None
     values: tuple[tuple[str, str], ...] = ()
     formats: tuple[str, ...] = ()

@@ -37,13 +37,6 @@ def declared_tables(sources: str | Path | None = None) -> dict[str, Table]:
         raise UsageError(f"{named}: {overlay} can't be read: {why}.") from None
 
 
-def moved(table: Table) -> list[str]:
-    """The columns of which the overlay says where they are."""
-    base = _declared("", 0)[table.name].columns
-    pairs = zip(table.columns, base, strict=True)
-    return [column.name for column, its in pairs if column.places != its.places]
-
-
 @lru_cache(maxsize=8)
 def _declared(overlay: str, _mtime: int) -> dict[str, Table]:
     problems: list[str] = []

@@ -87,12 +87,14 @@ def test_keys_are_compared_with_the_nearest_landed_day(db, tmp_path, capsys):
 
 def test_it_names_what_is_in_no_file_where_the_overlay_says(db, day2, capsys, tmp_path):
     overlay = tmp_path / "overlay.yml"
-    overlay.write_text("stg_agents: {columns: {available_since: sicne, agent_id: [id, key]}}")
+    said = "available_since: sicne, org_agent_id: {from: ogr, default: none}"
+    said += ", signature: {default: none}, agent_id: [id, key]"
+    overlay.write_text(f"stg_agents: {{columns: {{{said}}}}}")
     words = ("plan", "day2", "--data", str(day2), "--sources", str(overlay))
     assert main([*words]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("in no file where the overlay says: ") == 1
-    assert "in no file where the overlay says: available_since fields" in printed
+    assert "in no file where the overlay says: available_since, org_agent_id fields" in printed
 
 
 def test_a_day_that_would_fail_says_why_for_people(day2, capsys, monkeypatch):

@@ -36,7 +36,11 @@ class Mapping:
         self.habits = {place: treat for place, treat in enumerate(habits) if treat}
         self.declared = {place: treat for place, treat in enumerate(declared) if treat}
         self.treats = {place: treat for place, treat in enumerate(treats) if treat}
-        self.expected = {n: c.name for n, c in enumerate(table.columns) if not c.has_stand_in}
+        self.expected = {
+            place: column.name
+            for place, column in enumerate(table.columns)
+            if column.moved or not column.has_stand_in
+        }
         self.key = [table.columns.index(column) for column in table.key_in_files]
         self.file_name = ""  # of the file that is read, without folder and ending
         self._headers: dict[tuple[str, ...], Header] = {}

@@ -68,8 +68,8 @@ def nowhere(_reject: Reject) -> None:
 class Observed:
     """What reading a table's files found besides rows. Rejects go to `put_aside`.
 
-    `records`: how many, by file. `never`: the columns without a default that no JSON record had, by
-    their index; None before the first record. `absent`: those that a header lacks. `unknown`:
+    `records`: how many, by file. `never`: the expected columns that no JSON record had, by their
+    index; None before the first record. `absent`: those that a header lacks. `unknown`:
     undeclared fields. For the file being read, `keyed`: a record has the key; `blank`: it has no
     content. `with_key`: the JSON files of which a slice has the key; `keyless`: for a slice without
     it, the file's error.
