@@ -32,6 +32,12 @@ RESERVED_HERE = """
     collation commutator concurrently connect hashes landed lateral merges minus negator prior
     rightarg system_user tablesample
 """
+# What other systems call an e-mail address, a phone number and who logs in.
+PERSONAL = """
+    mail mail_address email_address phone_number mobile_number telephone login username
+    user_principal_name upn
+"""
+NOT_PERSONAL = ("boolean", "date", "timestamptz")  # has_email, last_login
 TAGS = ("daily", "metrics", "marts")
 AFTERWARDS = """Look types, key and pii over now: they are easy to change until a day has landed.
 Next:
@@ -59,15 +65,20 @@ def draft(
     read, fields = read_sample(sample, encoding, lambda top: top in tops or _snake(top) in tops)
     landed = dict(zip(_names(fields, _singular(name)), fields, strict=True))
     keys = _key(sample, landed, wanted, is_chosen=bool(chosen), may_repeat=delta and bool(chosen))
-    declared = usual_pii(declared_tables().values())
+    known = usual_pii(declared_tables().values()) | dict.fromkeys(PERSONAL.split(), "personal")
     columns = []
     for column, field in landed.items():
         stem = re.sub("_[0-9]+$", "", column)  # phone_2 is what phone is
         is_id = stem.endswith("_id") or column in keys
         is_text = is_id and field.data_type not in ("date", "jsonb")  # even if all are numbers
-        # owner_email has the pii of the declared columns called email
-        pii = [pii for name, pii in declared.items() if pii and f"_{stem}".endswith(f"_{name}")]
         data_type = "text" if is_text else field.data_type
+        # owner_email, and a list of emails, has the pii of the declared columns called email
+        pii = [
+            pii
+            for name, pii in known.items()
+            if pii and data_type not in NOT_PERSONAL
+            if f"_{stem}".endswith((f"_{name}", f"_{name}s", f"_{name}es"))
+        ]
         columns.append(Column(column, data_type, (field.path,), pii="".join(pii[:1])))
     return replace(
         read,

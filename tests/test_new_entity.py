@@ -245,8 +245,10 @@ def test_fields_whose_names_become_one_have_a_column_each(tmp_path):
 
 def test_a_column_with_the_name_of_a_personal_one_is_personal(tmp_path):
     sample = tmp_path / "licences.json"
-    owner = {"email": "a@example.com", "name": "A", "agentId": 7}
-    sample.write_text(json.dumps([{"id": 1, "owner": owner, "user_id": "u", "agent_ids": [7]}]))
+    owner = {"email": "a@example.com", "name": "A", "agentId": 7, "hasEmail": True}
+    record = {"id": 1, "owner": owner, "user_id": "u", "agent_ids": [7], "phoneNumbers": ["1"]}
+    record |= {"E-Mail Addresses": ["a"], "userPrincipalName": "a", "lastLogin": "2026-01-05"}
+    sample.write_text(json.dumps([record]))
     metas = {
         one["name"]: one.get("config", {}).get("meta", {}) for one in declared(sample)["columns"]
     }
@@ -257,6 +259,11 @@ def test_a_column_with_the_name_of_a_personal_one_is_personal(tmp_path):
         "owner_agent_id": "agent",
         "user_id": "user",
         "agent_ids": "agent",
+        "phone_numbers": "personal",
+        "e_mail_addresses": "personal",
+        "user_principal_name": "personal",
+        "owner_has_email": None,
+        "last_login": None,
     }
     assert metas["owner_email"]["from"] == "owner.email"
 
