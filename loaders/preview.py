@@ -39,7 +39,7 @@ class Keys:
 class Preview:
     """What would become of one table: `status` is lands, unchanged, absent, dropped (it was
     there when the day landed) or refused. `nowhere`: columns of which the overlay says where they
-    are, and no file has it."""
+    are, and which are not there."""
 
     table: str
     required: bool

@@ -93,8 +93,8 @@ def test_it_names_what_is_in_no_file_where_the_overlay_says(db, day2, capsys, tm
     words = ("plan", "day2", "--data", str(day2), "--sources", str(overlay))
     assert main([*words]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert printed.count("in no file where the overlay says: ") == 1
-    assert "in no file where the overlay says: available_since, org_agent_id fields" in printed
+    assert printed.count("not where the overlay says: ") == 1
+    assert "not where the overlay says: available_since, org_agent_id fields" in printed
 
 
 def test_a_day_that_would_fail_says_why_for_people(day2, capsys, monkeypatch):
