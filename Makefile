@@ -75,7 +75,7 @@ run: setup  ## one day: make run DAY=day1 DATA=path/to/raw
 
 LEFT_OUT := browser or spark or stack or drawn or tools
 
-test: setup  ## all but browser, spark, stack, drawn, tools: 8 min
+test: setup  ## all but browser, spark, stack, drawn, tools: 9 min
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
 
 # With REST=1 only those that test leaves out.
