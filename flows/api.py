@@ -28,7 +28,7 @@ SECRET = "PREFECT_API_AUTH_STRING"
 POOL = "daybook"
 LOCAL = "127.0.0.1"
 PORT = 4200  # Prefect's own
-START_SECONDS = 90  # for a server: the first one makes its database
+START_SECONDS = 90  # for a server, the first of which makes its database, or a worker
 
 
 def folder() -> Path:
@@ -124,11 +124,13 @@ def bare(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def wait_for(address: str, log: Path, is_alive: Callable[[], Any]) -> None:
-    """Wait until a server that was just started answers. DaybookError when it doesn't."""
-    ended = process.until(lambda: answers(address) or not is_alive(), START_SECONDS)
+def wait_for(
+    program: str, is_ready: Callable[[], bool], log: Path, is_alive: Callable[[], Any]
+) -> None:
+    """Wait until a program that was just started is ready. DaybookError when it isn't."""
+    ended = process.until(lambda: is_ready() or not is_alive(), START_SECONDS)
     if not ended or not is_alive():
-        raise DaybookError(f"Prefect's server did not start: see {log}.")
+        raise DaybookError(f"Prefect's {program} did not start: see {log}.")
 
 
 def new_secret() -> str:

@@ -86,6 +86,12 @@ def project_folder() -> dict[str, Any]:
     return {"folder": str(PROJECT)} | schedules
 
 
+def has_worker() -> bool:
+    """Whether a worker is at work in the pool."""
+    with get_client(sync_client=True) as client:
+        return client.read_work_pool(POOL).status == WorkPoolStatus.READY
+
+
 def refuse_small_pool(*, on_pool: bool) -> None:
     """UsageError unless the pool is there, has a worker, and has slots for parents and children at
     once. `on_pool`: the day itself takes a slot too."""

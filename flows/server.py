@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def spawn_server(prefect_home: Path, meanwhile: Callable[[], Any] = lambda: None
     try:
         meanwhile()
         with timing.part("prefect-server"):
-            api.wait_for(os.environ[api.ADDRESS], log, lambda: child.poll() is None)
+            answers = partial(api.answers, os.environ[api.ADDRESS])
+            api.wait_for("server", answers, log, lambda: child.poll() is None)
     except BaseException:
         child.kill()
         stop_server()

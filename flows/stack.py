@@ -43,13 +43,16 @@ def up() -> None:
             settings[api.SECRET] = api.secret()
             if not server.pid():
                 _start_server(port, settings)
-            api.wait_for(address, server.log, server.pid)
+            api.wait_for("server", lambda: api.answers(address), server.log, server.pid)
         if _at_home():  # so that the prefect command finds the server without variables
             _tell_prefect(settings)
         os.environ.update(settings)
         deploy.deploy(deploy.declared())
         if not worker().pid():
             worker().start(_worker_command(), settings)
+            from flows.distributed import has_worker
+
+            api.wait_for("worker", has_worker, worker().log, worker().pid)
     print(f"Prefect is at {address.removesuffix('/api')}")
     if server.pid() and api.secret_file().exists():
         print(f"Its pages ask for a password: what is in {api.secret_file()}")

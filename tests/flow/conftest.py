@@ -155,6 +155,7 @@ def stack(dbt_folder, forks) -> Iterator[Stack]:
     made = Stack(home, forks, environment, f"http://127.0.0.1:{port}/api")
     try:
         made.up()
+        assert made.prefect("/work_pools/daybook")["status"] == "READY", "a day may begin at once"
         copy_database(home, "daybook", MIGRATED)
         yield made
     finally:
