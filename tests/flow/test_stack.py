@@ -200,8 +200,10 @@ def test_up_takes_somebody_elses_server_on_this_machine_and_gives_it_no_secret(
     monkeypatch.setattr(deploy, "deploy", lambda _names: None)
     monkeypatch.setattr(flows.stack, "_worker_command", lambda: ["work"])
     monkeypatch.setattr(process.Program, "start", lambda _self, *given: started.append(given))
+    monkeypatch.setattr(api, "wait_for", lambda program, *_: started.append(program))
     flows.stack.up()
-    [(command, settings)] = started
+    [(command, settings), waited_for] = started
+    assert waited_for == "worker"
     assert (command, settings["PREFECT_API_URL"]) == (["work"], address)
     assert "PREFECT_API_AUTH_STRING" not in settings
 
