@@ -26,7 +26,7 @@ SWAP_TURNS = 15
 _READABLE = "case when lower({0}) <> 'nan' then bronze.id_text({0}) end"
 # Whether a column's value switches its record off, whatever its case (a Turkish I too) and blanks.
 _BARE = "lower(translate({}, E'I \\t\\r\\n', 'i'))"
-_SWITCHES_OFF = f"{_BARE} = {_BARE}"
+SWITCHES_OFF = f"{_BARE} = {_BARE}"
 ELEMENTS_COMPARED = 100  # of the earlier list: each is searched for in all of the new one
 # The elements of all lists that a key's records have, near enough to be compared.
 _ELEMENTS = r"""array_remove(string_to_array(regexp_replace(string_agg(
@@ -201,7 +201,7 @@ class NewPartition:
         lists = [column.name for column in columns if column.data_type == "jsonb"]
         plain = [column for column in columns if column.data_type != "jsonb"]
         values = [(f'"{column.name}"', self._literal(column.switches_off)) for column in plain]
-        off = " or ".join(_SWITCHES_OFF.format(*value) for value in values) or "false"
+        off = " or ".join(SWITCHES_OFF.format(*value) for value in values) or "false"
         names, is_on = ", ".join(column.name for column in plain), f"bool_and(({off}) is not true)"
         switches = [(names, is_on, "earlier.state_0", "fresh.state_0")]
         for n, name in enumerate(lists, start=1):
