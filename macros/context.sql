@@ -27,6 +27,12 @@
 {%- endmacro %}
 
 
+{% macro is_by_hand() -%}
+    {#- A run's own sessions carry its id. -#}
+    {{ return('app.flow_run_id=' not in env_var('PGOPTIONS', '')) }}
+{%- endmacro %}
+
+
 {% macro act_as_transformer() -%}
     {#- What a login makes belongs to its role, so that the next login can change it and readers see it. -#}
     {%- if target.name in ('embedded', 'prod') -%}
@@ -40,8 +46,8 @@
 
 {% macro hold_warehouse() -%}
     {#- Each model's and seed's transaction by hand shares the lock that a run holds alone, so that neither
-        changes what the other works on. A run's own sessions carry its id. -#}
-    {%- if 'app.flow_run_id=' not in env_var('PGOPTIONS', '') %}
+        changes what the other works on. -#}
+    {%- if is_by_hand() %}
     do $$
     begin
         if not pg_try_advisory_xact_lock_shared(1684109666) then

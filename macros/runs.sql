@@ -25,9 +25,11 @@
     metrics.current_day says when it is none. -#}
 
 {% macro begin_day() -%}
-    {#- Committed before the first model of a build that may write one of the tables. -#}
+    {#- Committed before the first model of a build that may write one of the tables: not of one by hand
+        while a run holds the warehouse, whose models are refused. -#}
     {%- if is_building() and tables_of_day() | select('in', selected_resources) | list %}
-    insert into metrics.current_day (flow_run_id, is_complete) values ({{ run_id() }}, false)
+    insert into metrics.current_day (flow_run_id, is_complete)
+    select {{ run_id() }}, false {{ 'where pg_try_advisory_xact_lock_shared(1684109666)' if is_by_hand() }}
     on conflict ("only") do update set flow_run_id = excluded.flow_run_id, is_complete = false, changed_at = clock_timestamp()
     {%- endif %}
 {%- endmacro %}

@@ -246,14 +246,16 @@ def test_a_type_that_changed_is_refused_until_its_records_are_made_anew(two_days
 
 def test_a_build_by_hand_says_who_holds_the_warehouse(two_days):
     two_days.land("day3", **DAY2, roles=DAY1["roles"])
-    before = seen(two_days.db)
+    before, is_whole = seen(two_days.db), "select is_complete from metrics.current_day"
+    assert value(two_days.db, is_whole)
     with lock.run_lock("daybook run r1 day2"):
-        result = two_days.dbt("build", "--select", "int_roles_records", "iso_4217")
+        result = two_days.dbt("build", "--select", "int_roles_records", "roles", "iso_4217")
     assert not result.success
     failed = {node.node.name: str(node.message) for node in result.result if node.status == "error"}
     for name in ("int_roles_records", "iso_4217"):
         assert "held by daybook run r1 day2" in failed[name]
     assert seen(two_days.db) == before
+    assert value(two_days.db, is_whole)
     days = "select day from metrics.pipeline_metrics where task_name = 'int_roles_records'"
     assert column(two_days.db, f"{days} and status = 'failure'") == [parse_day("day3").date]
 
