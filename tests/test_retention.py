@@ -78,6 +78,17 @@ def test_expired_days_change_nothing_but_bronze(world, shared_home, dbt):
     assert world.state() == state
 
 
+@pytest.mark.builds("agents", "groups", "transactions", "roles")
+def test_the_newest_list_stays_when_a_later_one_was_taken_back(world):
+    for day in ("day1", "day2"):
+        world.day(day, roles=[{"role_id": 1, "name": "R"}])
+    for day in ("day2", "day4"):
+        world.day(day)
+    retention.expire_days(1, flow_run_id="r")
+    of_day4 = {("stg_agents", "day4"), ("stg_groups", "day4"), ("stg_transactions", "day4")}
+    assert landed(world) == {("stg_roles", "day1"), *of_day4}
+
+
 def test_a_day_not_yet_applied_stays(world):
     write_days(world)
     landing.land_day(world.folder, parse_day("day1"))

@@ -1,8 +1,8 @@
 -- Landed days that may go: more than `keep` days before the newest applied day, applied by all
--- models that read the table, and of a snapshot not its newest. to_char writes the partition's name
--- as loaders.partition.partition_name does.
+-- models that read the table, and of a snapshot not its newest, after which it may have gone. to_char
+-- writes the partition's name as loaders.partition.partition_name does.
 with current_batches as (
-    select distinct on (table_name, day) table_name, day, batch_id
+    select distinct on (table_name, day) table_name, day, batch_id, status
     from bronze.load_batches
     where status in ('succeeded', 'skipped') and rows_landed is not null
     order by table_name, day, batch_id desc
@@ -22,7 +22,10 @@ applied as (
     having count(*) = readers.models
 ),
 newest as (
-    select table_name, max(day) as day from applied group by table_name
+    select table_name, max(day) as day from applied
+    join current_batches using (table_name, day)
+    where status = 'succeeded'
+    group by table_name
 )
 select
     batches.table_name, batches.day, batches.batch_id,
