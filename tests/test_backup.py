@@ -58,6 +58,12 @@ def test_what_was_saved_takes_the_place_of_what_is_there(db, saved):
     assert list(saved.parent.iterdir()) == [saved]
 
 
+def test_whatever_search_path_a_database_has_what_was_saved_comes_back(db, tmp_path):
+    db.execute("alter database daybook set search_path = bronze, metrics")
+    assert backup.main([str(tmp_path / "b")]) == 0
+    assert restore.main([str(tmp_path / "b")]) == 0
+
+
 def test_a_restore_that_is_killed_changes_nothing(db, saved):
     landing.land_day(SAMPLE, parse_day("day2"))
     before = contents(db)

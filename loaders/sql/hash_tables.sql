@@ -7,10 +7,11 @@ create table bronze.backup_hashes (
 );
 do $$
 declare
-    relation regclass;
+    relation text;
 begin
     for relation in
-        select pg_class.oid from pg_class
+        -- with its schema, whatever the search path: a restore has none
+        select format('%I.%I', relnamespace::regnamespace, relname) from pg_class
         where relkind = 'r' and pg_class.oid <> 'bronze.backup_hashes'::regclass
             and relnamespace::regnamespace::text = any('{{{schemas}}}')
     loop
