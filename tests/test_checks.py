@@ -292,6 +292,9 @@ def test_a_share_may_be_as_large_as_it_says_and_no_larger(world):
     share = check("day2")["transactions.payload_rate_share"]
     assert (share.success, share.observed, len(share.sample_keys)) == (False, "4 of 16 rows", 4)
     assert check("day3")["ledger.quarantine_share"].success, "one in ten"
+    more = [transaction(f"txn-{n}", exponent="9") for n in range(9008, 10009)]
+    world.day("day4", transactions=[*good(9008), *more])
+    assert not check("day4")["ledger.quarantine_share"].success, "1,001 of 10,009"
 
 
 def test_a_day_without_rows_passes(world):
