@@ -87,9 +87,9 @@ def project_folder() -> dict[str, Any]:
 
 
 def has_worker() -> bool:
-    """Whether a worker is at work in the pool."""
+    """Whether a worker is at work in the pool, which of a paused pool isn't told: then True."""
     with get_client(sync_client=True) as client:
-        return client.read_work_pool(POOL).status == WorkPoolStatus.READY
+        return client.read_work_pool(POOL).status != WorkPoolStatus.NOT_READY
 
 
 def refuse_small_pool(*, on_pool: bool) -> None:

@@ -135,6 +135,8 @@ def test_a_paused_pool_and_a_deployment_that_is_gone_are_named_with_the_command_
     day = ("flows.day", "--day", "day1", "--data", SAMPLE, "--mode", "distributed")
     stack.run("prefect", "work-pool", "pause", "daybook")
     paused = stack.cold(*day)
+    process.Program(stack.home / "stack", "worker").stop()
+    stack.up()
     stack.run("prefect", "work-pool", "resume", "daybook")
     assert paused.returncode == 2
     assert "prefect work-pool resume daybook" in paused.stderr
