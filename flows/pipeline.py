@@ -151,7 +151,9 @@ async def backfill(
 @flow(name="prove", persist_result=False)
 async def prove() -> str:
     """Build all landed days anew and compare: the verdict. DaybookError when they differ."""
-    verdict = proving.verdict(proof := proving.shown())
+    warehouse.wake()
+    with living_session(f"daybook prove {flow_run.id}"):  # the proof's own have another id
+        verdict = proving.verdict(proof := proving.shown())
     if proof.partings:
         raise DaybookError(f"{verdict} By table and key: daybook prove.")
     return verdict

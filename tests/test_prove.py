@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+from datetime import UTC, datetime
 
 import pytest
 
@@ -39,6 +41,17 @@ def sample_days(world, once) -> World:
 
 def as_text(proof: Proof) -> str:
     return render("prove.txt.j2", **as_answer(proof))
+
+
+def test_a_proof_on_the_pool_shows_by_a_session_that_it_is_alive(warehouse, monkeypatch):
+    from flows import pipeline
+
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", "0123456789")
+    proof = Proof(datetime.now(UTC), 1, 1, [], [])
+    alive: list[str] = []
+    monkeypatch.setattr(pipeline.proving, "shown", lambda: alive.append(lock.sessions()) or proof)
+    asyncio.run(pipeline.prove.fn())
+    assert "0123456789" in alive[0]
 
 
 def scratch(world: World) -> list[str]:
