@@ -41,7 +41,8 @@ def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
     dbt's page too, when the project is newer; DaybookError when dbt can't build it. With both,
     dbt-colibri, if installed, draws columns too; if it fails, a warning is printed."""
     site = warehouse.home() / "site"
-    site.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not site.exists():
+        process.private_folder(site)
     page = site / "lineage.html"
     if lineage and (everything or _is_older(page)):
         _write_offline(transform.document(), page)

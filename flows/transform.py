@@ -14,7 +14,7 @@ from typing import Any
 
 from flows import timing
 from flows.run import silent, unless_away
-from loaders import ledger, warehouse
+from loaders import ledger, process, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.sources import PROJECT
@@ -101,6 +101,7 @@ def _dbt_environment(day: Day | None = None, flow_run_id: str | None = None) -> 
     dbt changes into the project and stays there, but a later day's paths may be relative. The
     profile needs DAYBOOK_HOME, and each of dbt's sessions the day and the run. They are variables
     because --vars would make dbt parse the project again for each day."""
+    process.private_folder(warehouse.home() / "dbt")  # dbt would make it, and DAYBOOK_HOME, open
     ours: dict[str, str | None] = {"DAYBOOK_HOME": str(warehouse.home())}
     if flow_run_id is not None:
         ours["PGOPTIONS"] = warehouse.pgoptions(day, flow_run_id)

@@ -15,9 +15,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from flows import transform
+from flows.site import write_site
 from loaders import cluster, server
 from loaders.errors import WarehouseError
 from loaders.sources import PROJECT
+from loaders.spark.__main__ import main as spark
 from tests.watching import run_python, tuples, until, value
 
 
@@ -250,6 +253,25 @@ def test_a_home_that_was_open_to_others_is_closed_to_all_but_its_server(home):
     with owner(home) as conn:
         assert value(conn, "select 1") == 1
     assert not stat.S_IMODE(home.stat().st_mode) & 0o067
+
+
+def calls_dbt() -> None:
+    with transform._dbt_environment():
+        pass
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [calls_dbt, lambda: write_site(lineage=False), lambda: spark(["day1", "--data", "raw"])],
+    ids=["dbt", "pages", "spark"],
+)
+def test_a_home_beside_a_server_of_ones_own_is_made_for_its_owner_alone(
+    writes, warehouse, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("loaders.spark.reading.read_day", lambda *_, **_options: None)
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path / "home"))
+    writes()
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
 
 
 def seen_by(uid: int, program: str, path: Path, group: int = 12345) -> int:

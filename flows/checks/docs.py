@@ -11,6 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from loaders import process
+
 # What the pages load from elsewhere: Bootstrap, jQuery, icons, charts, pictures. All content is in
 # the HTML; our own small stylesheet lays it out, and `details` need no script.
 _LOADED = re.compile(
@@ -47,7 +49,7 @@ def write_docs(pages: list[Page], key: str, verdicts: Any, folder: Path) -> None
     """Write the pages and an index, and the verdicts for `known`. What `folder` held is deleted."""
     (folder / VERDICTS).unlink(missing_ok=True)  # first: they stand for pages that are there
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    process.private_folder(folder)
     listed = ""
     for page in pages:
         (folder / f"{page.name}.html").write_text(page.html, encoding="utf-8")
