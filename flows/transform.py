@@ -249,9 +249,10 @@ def _failure(what: str, why: str) -> DaybookError:
 
 def first_line(message: Any) -> str:
     """The summary line of dbt's message. It leaves out Postgres's DETAIL lines, which quote data,
-    and a value that Postgres could not read as its type."""
-    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+    and a value that Postgres could not read as its type, which may have line ends and quotes."""
+    text = re.split(r"\s(?:DETAIL|CONTEXT):", str(message), maxsplit=1)[0]
+    text = re.sub(r'(: |value )".*"', r'\1"…"', text, flags=re.DOTALL)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     # that line only says whose error it is
     reasons = [line for line in lines if not re.search(" Error( in |$)", line)]
-    line = (reasons or lines or ["no message"])[0]
-    return re.sub(r'(: |value )".*"', r'\1"…"', line)[:300]
+    return (reasons or lines or ["no message"])[0][:300]

@@ -17,7 +17,8 @@ from loaders.days import parse_day
 from loaders.errors import DaybookError, DriverError, WarehouseError, plain
 from loaders.landing import land_day
 from tests.raw_days import SAMPLE
-from tests.watching import tuples, value
+from tests.silver_world import agent
+from tests.watching import column, tuples, value
 
 WORKERS = {"ann": "daybook_loader", "ben": "daybook_transformer", "cid": "daybook_reader"}
 
@@ -224,6 +225,17 @@ def test_the_cause_of_a_table_that_did_not_land_holds_no_row(db, tmp_path):
         texts.append(str(error))
         error = error.__cause__
     assert not [text for text in texts if "DETAIL" in text or "CONTEXT" in text]
+
+
+@pytest.mark.parametrize("fault", ["false", "signature::numeric > 0"])
+def test_a_models_failure_row_holds_no_value_of_several_lines(world, fault):
+    world.land("day1", agents=[agent(1, signature='<a href="x">secret\nsecret, can\'t\nsecret')])
+    world.db.execute(f"alter table silver.agents add constraint broken check ({fault}) not valid")
+    assert not world.dbt("run", "--select", "int_agents_records", "agents").success
+    failures = "select error_message from metrics.pipeline_metrics where status = 'failure'"
+    [message] = column(world.db, failures)
+    assert "invalid input" in message or "violates check constraint broken" in message
+    assert "secret" not in message and "DETAIL" not in message
 
 
 def test_the_server_lets_only_the_homes_owner_in(shared_home):
