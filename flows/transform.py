@@ -202,6 +202,10 @@ def _prefects_runner(begins: Callable[[Any], None]) -> Any:
 
             return both
 
+        @staticmethod
+        def get_dbt_event_msg(event: Any) -> str:
+            return first_line(event.info.msg)  # it goes to Prefect's log
+
     _, project, _, profiles, *_ = _options()
     places = {"project_dir": Path(project), "profiles_dir": Path(profiles)}
     settings = PrefectDbtSettings(**places, target_path=target_path())

@@ -4,9 +4,11 @@ far from the project, and makes an asset of each relation."""
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from flows import transform
 from loaders import server
 from loaders.sources import PROJECT
 from tests.raw_days import SAMPLE
@@ -47,3 +49,12 @@ def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
     models = {model.stem for model in (PROJECT / "models" / "silver").glob("*.sql")}
     until(lambda: _materialized(prefect_url) >= models)  # Prefect writes events a moment later
     assert _materialized(prefect_url) == models
+
+
+def test_prefects_own_runner_logs_no_row(prefect_url, dbt_folder, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
+    row = "Failing row contains (9001, jane@example.com,\n  Jane)"
+    info = SimpleNamespace(msg=f"Database Error in model agents\n  new row\n  DETAIL:  {row}.")
+    runner = transform._prefects_runner(lambda event: None)
+    assert runner.get_dbt_event_msg(SimpleNamespace(info=info)) == "new row"
