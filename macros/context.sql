@@ -22,8 +22,8 @@
 
 
 {% macro is_building() -%}
-    {#- Not in a clone, which runs hooks too, nor while SQL is only shown. -#}
-    {{ return(execute and flags.WHICH in ('build', 'run', 'retry')) }}
+    {#- Not in a clone, which runs hooks too, nor while SQL is only shown. In a retry it is the command retried. -#}
+    {{ return(execute and flags.WHICH in ('build', 'run')) }}
 {%- endmacro %}
 
 

@@ -1,6 +1,6 @@
 {% macro prepare_target() -%}
     {#- Another target's silver has applied other batches: it keeps its own control tables. -#}
-    {% if execute and target.name not in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'test', 'snapshot', 'retry') %}
+    {% if execute and target.name not in ('embedded', 'prod') and flags.WHICH in ('build', 'run', 'seed', 'test', 'snapshot') %}
         {% set schema = adapter.quote(generate_schema_name('metrics', none)) %}
         create schema if not exists {{ schema }};
         {% for name in ['applied_batches', 'pipeline_metrics'] %}
@@ -64,7 +64,7 @@
         {%- set meta = (result.node.config.meta if result.node.config else {}) or {} %}
         {%- set tables = meta.tables or ([result.node.name] if meta.pipeline else []) %}
         {%- set pending = ((graph.nodes.get(result.node.unique_id) or {}).plan or {}).pending or [] %}
-        {%- set message = modules.re.split('\\s(?:DETAIL|CONTEXT):', (result.message or 'failed') | string)[0] %}
+        {%- set message = modules.re.split('\\s(?:DETAIL|CONTEXT):', (result.message or 'failed') | string)[0] | trim %}
         {%- set message = modules.re.sub('(relation|constraint|column|function) "(\\w+)"', '\\1 \\2', message) %}
         {%- set message = modules.re.sub("(?s)'[^']*'|\".*\"", '…', message) %}
         insert into {{ source('control', 'pipeline_metrics') }} (
