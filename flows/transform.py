@@ -21,7 +21,7 @@ from loaders.sources import PROJECT
 
 # Unit tests prove a model's rules with rows of their own: CI runs them, a day need not.
 BUILD = ["build", "--exclude-resource-type", "unit_test"]
-# A log file would take a tenth of dbt's time and quote rows. PrefectDbtRunner has no such level.
+# A log file would take a tenth of dbt's time and quote rows.
 SILENT = ["--log-level", "none", "--log-level-file", "none"]
 # dbt's events when a node takes a connection and when it commits: then the run is checked.
 CHECKED = ("NewConnection", "ConnectionReused", "SQLCommit")
@@ -151,7 +151,7 @@ def build(
     command = [*arguments, *_options()]
     with _dbt_environment(day, flow_run_id):
         if os.environ.get("DAYBOOK_DBT_RUNNER") == "prefect":
-            outcome = _prefects_runner(begins).invoke(command)
+            outcome = _prefects_runner(begins).invoke(command, log_level_file="none")
         else:
             runner = dbtRunner(manifest=manifest(), callbacks=[begins, on_event])
             outcome = runner.invoke([*command, *SILENT])

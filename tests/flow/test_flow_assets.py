@@ -45,6 +45,7 @@ def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
         server.reset(home)
     assert done.returncode == 0, done.stderr
     assert "the ledger balances" in done.stdout
+    assert not [*(home / "dbt" / "logs").glob("*")]  # it would quote rows
 
     models = {model.stem for model in (PROJECT / "models" / "silver").glob("*.sql")}
     until(lambda: _materialized(prefect_url) >= models)  # Prefect writes events a moment later
