@@ -268,7 +268,7 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
     assert reasons.without_values(titled) == advice
     assert first_line("Database Error\n  permission denied") == "permission denied"
     for landed in (secret, f"{secret}\n  Jane", f'<a href="x">{secret}\n  Jane'):
-        message = f'Database Error\n  invalid input syntax for type numeric: "{landed}"\n  at line 5'
+        message = f'Database Error\n  invalid input syntax for type numeric: "{landed}"\n  at 5'
         assert first_line(message) == 'invalid input syntax for type numeric: "…"'
     page = UnreadableError("agents.json: it is HTML.", f"It begins with {secret}")
     broken = psycopg.errors.CheckViolation(f"DETAIL: {secret}")
