@@ -29,8 +29,9 @@ help:  ## this list
 setup: $(VENV)/.ready $(BIN)/daybook $(if $(SPARK),$(VENV)/.spark) profiles.yml  ## all that is pinned, in .venv (SPARK=1: PySpark)
 
 $(VENV)/.uv: requirements-setup.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	    || { echo "Daybook needs Python 3.11 or later: make setup PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	    || { echo "Daybook needs Python 3.11, 3.12 or 3.13 (dbt-core 1.11 runs on no later one):"; \
+	    echo "  make setup PYTHON=/path/to/python3.13"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	    || { echo "Python's venv is missing. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -232,6 +232,19 @@ def test_a_day_has_its_name_in_the_ledger_and_the_summary_of_a_run(world, day):
         assert {*names} - {None} == {day}, view
 
 
+def test_a_run_of_which_a_task_was_tried_again_ended_as_its_own_row_says(world):
+    tries = [("day-pipeline", "failure"), ("day-pipeline", "success"), ("agents", "failure")]
+    for run, rows in (("flow", tries), ("dbt", tries[2:]), ("on", [("day-pipeline", "running")])):
+        world.db.cursor().executemany(
+            "insert into metrics.pipeline_metrics"
+            " (flow_run_id, task_name, pipeline_name, status, started_at)"
+            f" values ('{run}', %s, 'day', %s, now())",
+            rows,
+        )
+    ended = {*tuples(world.db, "select flow_run_id, status from metrics.run_summary")}
+    assert ended >= {("flow", "success"), ("dbt", "failure"), ("on", "running")}
+
+
 def test_the_calendar_and_volumes_of_days(world):
     world.day("day1", roles=[{"role_id": 1, "name": "Admin"}])
     world.day("day3")

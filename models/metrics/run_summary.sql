@@ -10,11 +10,11 @@ select
     flow_run_id,
     min(day) as first_day,
     max(day) as last_day,
-    case
-        when bool_or(status = 'failure') then 'failure'
-        when bool_or(status = 'running') then 'running'
-        else 'success'
-    end as status,
+    coalesce(
+        -- its own row, the newest: what Prefect tried again had failed before
+        (array_agg(status order by id desc) filter (where task_name = 'day-pipeline'))[1],
+        case when bool_or(status = 'failure') then 'failure' else 'success' end
+    ) as status,
     count(*) filter (where status = 'failure') as failures,
     coalesce(sum(rows_landed) filter (where pipeline_name = 'landing'), 0)::bigint as rows_landed,
     sum(rows_inserted)::bigint as rows_inserted,
