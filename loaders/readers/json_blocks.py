@@ -57,6 +57,12 @@ class Broken(Exception):
         self.cut = cut
 
 
+def broken(error: json.JSONDecodeError, text: str) -> Broken:
+    """The error of a text that is no JSON; it is cut when it ends inside of a value."""
+    is_cut = error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip())
+    return Broken(error.msg.rstrip(": "), cut=is_cut)
+
+
 class Window:
     """The part of a file in memory: `text`, as `as_text` makes it, which is consumed up to `at`.
     What is consumed stays there from `keep_from` on, so that `at` can go back."""
@@ -125,11 +131,10 @@ class Window:
                 raise Broken("nested too deep") from None
             except json.JSONDecodeError as error:
                 # An error near the end, or an open string, may be a value that goes on.
-                is_open = error.msg.startswith("Unterminated")
-                if (is_open or len(self.text) - error.pos <= 16) and self.read_more():
+                found = broken(error, self.text)
+                if (found.cut or len(self.text) - error.pos <= 16) and self.read_more():
                     continue
-                cut = is_open or error.pos >= len(self.text.rstrip())
-                raise Broken(error.msg.rstrip(": "), cut=cut) from None
+                raise found from None
             # A number at the end may have more digits; objects, lists and strings end themselves.
             if end == len(self.text) and isinstance(value, Digits) and self.read_more():
                 continue

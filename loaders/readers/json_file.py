@@ -111,7 +111,8 @@ class Reader:
         try:
             values = list(_values_of(text))
         except Broken as broken:
-            if may_be_cut and text[:1] in ("{", "[") and text[-1:] not in ("}", "]"):
+            ends_open = text[:1] in ("{", "[") and text[-1:] not in ("}", "]")
+            if may_be_cut and (broken.cut or ends_open):
                 raise Broken(str(broken), cut=True) from None
             bad_bytes = rows.why_unstorable(text) == "not utf-8"
             self._reject("not utf-8" if bad_bytes else f"broken json: {broken}", text)
@@ -171,6 +172,6 @@ def _values_of(text: str) -> Iterator[tuple[Any, str]]:
         except RecursionError:
             raise Broken("nested too deep") from None
         except json.JSONDecodeError as error:
-            raise Broken(error.msg.rstrip(": ")) from None
+            raise json_blocks.broken(error, text) from None
         yield value, text[at:end]
         at = json_blocks.BLANK.match(text, end).end()  # type: ignore[union-attr]
