@@ -64,9 +64,15 @@
 {%- endmacro %}
 
 
-{% macro ids_of(list) -%}
-    {#- The ids in a JSON array, as text[] in its order; null unless each element is one. -#}
+{% macro ids_of(list, landed='') -%}
+    {#- The ids in a JSON array, as text[] in its order; null unless each element is one. A number that a
+        spreadsheet has shortened is none: only `landed`, the list's text, tells, as jsonb fills it up with zeros. -#}
+    {%- set shortened = "'[0-9][eE][-+]?[0-9]+[[:space:]]*[],]'" %}
     case
+        {%- if landed %}
+        -- a text in the list may look like it
+        when {{ landed }} ~ {{ shortened }} and regexp_replace({{ landed }}, '"(?:[^"\\]|\\.)*"', '', 'g') ~ {{ shortened }} then null
+        {%- endif %}
         when jsonb_typeof({{ list }}) = 'array'
             then (
                 select coalesce(array_agg(ids.id order by ids.position), '{}')

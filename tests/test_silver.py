@@ -183,8 +183,10 @@ MALFORMED = [
 def test_a_malformed_list_leaves_memberships_and_no_list_says_nothing(world):
     world.day("day1", groups=[group(number, [1]) for number in range(10, 20)])
     lists = [group(number, text) for number, text in enumerate(MALFORMED, 10)]
-    world.day("day2", groups=[*lists, group(18), group(19, "null")])
-    assert world.pairs() == [(str(number), "1") for number in range(10, 20)]
+    other, groups = "cn=5e11,ou=7", [*lists, group(18), group(19, "null")]
+    groups.append(group(20, [other]))
+    world.day("day2", agents=[agent(1), agent(other)], groups=groups)
+    assert world.pairs() == [*((str(number), "1") for number in range(10, 20)), ("20", other)]
     assert world.reasons("group_memberships") == [("agent_ids_invalid",)] * len(MALFORMED)
     assert world.reasons("groups") == []
 

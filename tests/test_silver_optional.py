@@ -62,16 +62,17 @@ def test_role_history_does_not_depend_on_the_order_of_days(world):
 
 
 def test_a_list_with_what_is_no_id_is_quarantined_and_changes_no_roles(world):
-    unreadable = [detail(1, [5, None]), detail(2, [{"id": 5}]), detail(3, 5)]
-    world.land("day1", agent_details=[detail(number, [5]) for number in (1, 2, 3)])
+    unreadable = [detail(1, [5, None]), detail(2, [{"id": 5}]), detail(3, 5), detail(4, "[5E+11]")]
+    world.land("day1", agent_details=[detail(number, [5]) for number in (1, 2, 3, 4)])
     world.land("day2", agent_details=unreadable)
     world.land("day3", agent_details=[detail(1, []), detail(2, [5]), detail(3, [])])
     world.build()
-    assert world.reasons("agents") == [("role_ids_invalid",)] * 3
+    assert world.reasons("agents") == [("role_ids_invalid",)] * 4
     assert held(world) == [
         ("1", "5", "removed", 1, 3),
         ("2", "5", "assigned", 1, None),
         ("3", "5", "removed", 1, 3),
+        ("4", "5", "assigned", 1, None),
     ]
 
 

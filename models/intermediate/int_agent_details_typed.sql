@@ -7,6 +7,6 @@
         'stg_agent_details',
         required=['agent_id', 'email', 'name'],
         arrays=['group_ids'],
-        checks={'role_ids_invalid': 'typed.role_ids is not null and ' ~ ids_of('typed.role_ids') ~ ' is null'},
+        checks={'role_ids_invalid': 'typed.role_ids is not null and ' ~ ids_of('typed.role_ids', '(typed._record).role_ids') ~ ' is null'},
     )
 }}

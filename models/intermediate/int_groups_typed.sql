@@ -1,5 +1,4 @@
--- A list that is not an array of ids goes to quarantine alone, and the group's row stays valid. A
--- number that a spreadsheet has shortened is no id, also where JSON would read it.
+-- A list that is not an array of ids goes to quarantine alone, and the group's row stays valid.
 
 {{ config(tags=['groups']) }}
 
@@ -14,7 +13,7 @@ listed as (
     select
         typed.*,
         _landed ->> 'agent_ids' as agent_ids_text,
-        case when _landed ->> 'agent_ids' !~ '[0-9.][eE][-+]?[0-9]+\s*[],]' then {{ ids_of('typed.agent_ids') }} end as _member_ids
+        {{ ids_of('typed.agent_ids', "(_landed ->> 'agent_ids')") }} as _member_ids
     from typed
 
 )
