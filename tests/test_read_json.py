@@ -188,6 +188,7 @@ def test_a_broken_line_of_many_is_one_reject():
         '{"results": [{"id": 1}], "next": "x',
         '{"id": 1}\n{"id"',
         '{"id": 1}\n{"id": {"n": 2',
+        '{"id": 1}\n{"id": 2, "x": {"n": 2}',
         '{\n "id": 1\n}\n{\n "id": ',
     ],
 )
@@ -231,6 +232,12 @@ def test_a_broken_last_line_that_is_all_there_is_a_reject(last):
 def test_what_is_no_page_of_records_is_refused(content, message):
     with pytest.raises(UnreadableError, match=message):
         read(content)
+
+
+def test_a_record_with_a_list_of_objects_that_a_column_has_is_no_envelope():
+    table = replace(TABLE, columns=(*COLUMNS, Column("m", "jsonb", (("members", "id"),))))
+    content = '{"id": 1, "members": [{"id": 2, "b": 3, "in": {}}]}'
+    assert [list(one.values) for one in read(content, table)] == [["1", None, "[2]"]]
 
 
 def test_a_declared_list_is_read_wherever_it_is():

@@ -160,10 +160,11 @@ def list_in(value: dict[str, Any], depth: int = 3) -> str | None:
 def no_record(record: dict[str, Any], table: Table, *, alone: bool) -> str | None:
     """Why an object that has the key is no record after all; None when it is one.
 
-    It is an envelope when its list's elements have more declared fields than itself. `alone` in its
-    file, without any but the key, it may be an error message."""
+    It is an envelope when its list, which no column has, has elements with more declared fields
+    than itself. `alone` in its file, without any but the key, it may be an error message."""
     path = list_in(record) or ""
-    if path.partition(".")[0] not in {"", *_COMPLAINTS} and path != ".".join(table.records):
+    own = {"", *_COMPLAINTS, *_top_fields(table)}
+    if path.partition(".")[0] not in own and path != ".".join(table.records):
         inner: Any = record
         for name in path.split("."):
             inner = inner[name]
