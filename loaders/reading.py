@@ -169,7 +169,7 @@ class Reading:
                 f"{table.name}: of {many(total, 'record')} in the files {read.landed} landed and "
                 f"{read.rejected} were rejected."
             )
-        if read.rejected > table.max_reject_share * total:
+        if total and read.rejected / total > table.max_reject_share:  # exact where they are equal
             share = f"{read.rejected / total:.1%}, "
             raise self._too_many(f"{read.rejected} of {total}", share)
 

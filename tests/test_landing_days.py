@@ -163,6 +163,13 @@ def test_a_list_whose_records_were_all_rejected_is_not_empty(tmp_path):
         land_one(tmp_path, "stg_agents", day="day2", **options)
 
 
+def test_as_large_a_share_of_rejects_as_is_allowed_lands(tmp_path):
+    lines = [f"t{n},{'x' if n < 71 else 'x,y'}\n" for n in range(100)]
+    write(tmp_path, "day1/transactions.csv", "transaction_id,user_name\n" + "".join(lines))
+    write(tmp_path, "over.yml", "stg_transactions: {max_reject_share: 0.29}")
+    assert land_one(tmp_path, sources=tmp_path / "over.yml").rows_rejected == 29
+
+
 def test_missing_required_table_stops_the_day_before_any_write(tmp_path, db):
     folder = write_day(tmp_path)
     (folder / "groups.json").unlink()
