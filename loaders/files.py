@@ -18,10 +18,10 @@ Entry = os.DirEntry[str] | s3.S3Path
 FORMATS: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".xlsx": "xlsx"}
 FORMATS |= dict.fromkeys((".json", ".jsonl", ".ndjson"), "json")
 _READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), .parquet and .xlsx"
-# Checksums, systems' own files and editors' backups, which hold no data.
+# Checksums, systems' own files (Hadoop marks a folder in S3 by x_$folder$) and editors' backups.
 _PASSED_OVER = re.compile(
     r"[._].*|.*\.(md5|sha1|sha256|sha512|crc|bak|swp|orig)|(md5|sha\d+|check)sums?(\.txt)?"
-    r"|thumbs\.db|desktop\.ini|.*~|~\$.*|#.*#",
+    r"|thumbs\.db|desktop\.ini|.*_\$folder\$|.*~|~\$.*|#.*#",
     re.IGNORECASE | re.DOTALL,
 )
 

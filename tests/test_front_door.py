@@ -231,6 +231,7 @@ def test_upper_case_extensions_land_and_system_files_are_ignored(tmp_path, db):
         "desktop.ini",
         ".DS_Store",
         "agents.csv~",
+        "agents.parquet_$folder$",
     ):
         write(tmp_path, f"day1/{name}", "x")
     write(tmp_path, "day1/transactions/1.JSON.GZ", gzip.compress(b'[{"id": "t"}]'))
