@@ -182,7 +182,7 @@ def checked(
     if table.kind == "snapshot":
         check_shrink(reading, partition, before, allow_shrink)
     declared = {".".join(path) for column in table.columns for path in column.places}
-    drift = ledger.drift(read.missing(), read.unknown, declared, before)
+    drift = ledger.drift(read, declared, before)
     counts = (read.records.total(), read.landed, read.rejected)
     return Outcome("succeeded", *counts, drift, rows_repaired=read.repaired)
 

@@ -14,6 +14,7 @@ from loaders.days import Day
 from loaders.errors import UsageError
 from loaders.forget import eraser_of_landing
 from loaders.readers.mapping import folded
+from loaders.readers.rows import Observed
 from loaders.schema import Table
 from loaders.sql import statement
 
@@ -183,20 +184,21 @@ def reap_running() -> int:
     return len(running)
 
 
-def drift(
-    missing: set[str], unknown: set[str], declared: set[str], before: LandedDay | None
-) -> Drift | None:
+def drift(read: Observed, declared: set[str], before: LandedDay | None) -> Drift | None:
     """The columns that the files lack (`missing`) and their undeclared fields (`unknown`), and the
     fields that came (`added`) and went (`gone`) since the day before. Only what has names; or None.
     An unknown field that is among the `declared` ones by now is not gone.
 
     A day has the declared fields that are not missing, and the unknown ones: so the drift of the
-    day before says which fields it had.
+    day before says which fields it had. Without records and header it has those of the day before.
     """
-    names = {"missing": missing, "unknown": unknown}
-    if before:
+    names = {"missing": read.missing(), "unknown": read.unknown}
+    if before and (before.rows_in_files or before.drift):
         earlier = before.drift or {}
-        was_missing, was_unknown = (set(earlier.get(kind, [])) for kind in ("missing", "unknown"))
+        was_missing, was_unknown = (set(earlier.get(kind, [])) for kind in names)
+        if not (read.records.total() or any(names.values())):
+            names = {"missing": was_missing, "unknown": was_unknown}
+        missing, unknown = names.values()
         names["added"] = (unknown - was_unknown) | (was_missing - missing)
         known = {folded(name) for name in declared}
         unread = {name for name in was_unknown - unknown if folded(name) not in known}

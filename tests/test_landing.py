@@ -183,6 +183,15 @@ def test_drift_is_the_difference_from_the_day_before(tmp_path):
     assert drift["gone"] == ["colour", "currency"]
 
 
+def test_a_day_without_records_has_the_fields_of_the_day_before(tmp_path):
+    for number, text in enumerate(("[]", '[{"id": "t1", "note": "x"}]') * 2, start=1):
+        write(tmp_path, f"day{number}/transactions.json", text)
+    drifts = [land_one(tmp_path, day=f"day{number}").drift for number in (1, 2, 3, 4)]
+    assert drifts[0] is None and drifts[1]
+    assert {"missing", "unknown"} == {*drifts[1]}
+    assert drifts[1:] == [drifts[1]] * 3
+
+
 # read by both readers of JSON
 RECORDS = json.dumps([{"id": "t1", "note": "x"}, {"id": "\u0000", "note": "y"}])
 
