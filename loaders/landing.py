@@ -138,8 +138,9 @@ def _replace(conn: Connection, batch: Batch, reading: Reading, how: LandingOptio
         is_same = landed and landed.fingerprint == plan.fingerprint and not how.get("force")
         same = landed if is_same else None
         if plan.files is None:
-            # An optional table isn't there: its rows of the day are dropped.
-            rows = 0 if drop_partition(conn, table, day) else None
+            # An optional table isn't there: its rows of the day are dropped, also expired ones.
+            drop_partition(conn, table, day)
+            rows = 0 if landed else None
             outcome = Outcome("skipped", rows, rows, rows)
         elif same:
             outcome = Outcome("unchanged", same.rows_in_files, None, same.rows_rejected, same.drift)

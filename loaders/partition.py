@@ -266,11 +266,9 @@ def has_partition(conn: Connection, table: str, day: Day) -> bool:
     return conn.execute("select to_regclass(%s) is not null", [name]).fetchone() == (True,)
 
 
-def drop_partition(conn: Connection, table: str, day: Day) -> bool:
-    """Drop the day's partition, in the caller's transaction; False when there is none."""
-    if exists := has_partition(conn, table, day):
-        conn.execute(f"drop table bronze.{partition_name(table, day)}".encode())
-    return exists
+def drop_partition(conn: Connection, table: str, day: Day) -> None:
+    """Drop the day's partition, if there is one, in the caller's transaction."""
+    conn.execute(f"drop table if exists bronze.{partition_name(table, day)}".encode())
 
 
 def drop_leaves(conn: Connection, batch: Batch) -> None:

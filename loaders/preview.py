@@ -89,10 +89,10 @@ def _preview(conn: Connection, plan: Plan, allow_shrink: bool) -> Preview:
     if plan.error:
         raise plan.error
     preview = partial(Preview, table.name, table.required)
-    if plan.files is None:
-        return preview("dropped" if has_partition(conn, table.name, day) else "absent")
-    preview = partial(preview, files=tuple(file.path for file in plan.files))
     landed, before = ledger.landed_days(conn, table.name, day)
+    if plan.files is None:
+        return preview("dropped" if landed else "absent")
+    preview = partial(preview, files=tuple(file.path for file in plan.files))
     if landed and landed.fingerprint == plan.fingerprint:
         return preview("unchanged")
     reading = Reading(plan)

@@ -9,6 +9,7 @@ import pytest
 from loaders import landing, retention, warehouse
 from loaders.days import parse_day
 from loaders.errors import UsageError
+from loaders.preview import preview_day
 from tests.conftest import BUILT, copy_database
 from tests.silver_world import World, agent, group, transaction
 from tests.watching import column, tuples, value
@@ -103,6 +104,19 @@ def test_a_day_not_yet_applied_stays(world):
     assert "stg_agents" not in {table for table, _ in expired}, (
         "what landed is not what was applied"
     )
+
+
+@pytest.mark.builds("roles")
+def test_a_table_that_is_gone_from_an_expired_day_is_gone_from_silver(world):
+    for day, role in (("day1", 1), ("day2", 2), ("day4", 1)):
+        world.day(day, roles=[{"role_id": role, "name": "R"}])
+    retention.expire_days(1, flow_run_id="r")
+    assert ("stg_roles", "day2") not in landed(world)
+    world.write("day2")
+    planned = preview_day(str(world.folder), parse_day("day2"), allow_empty=True)
+    assert [one.status for one in planned if one.table == "stg_roles"] == ["dropped"]
+    world.day("day2")
+    assert column(world.db, "select role_id from silver.roles") == ["1"]
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "all", "１"])
