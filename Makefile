@@ -44,10 +44,11 @@ $(VENV)/.ready: requirements.lock $(VENV)/.uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $<
 	@touch $@
 
-# The command finds the project by its own place: no build, and it works from any folder.
+# The command finds the project by its own place: no build, and it works from any folder. A line #! with
+# this Python could have no blank, and not every length.
 $(BIN)/daybook: $(VENV)/.uv Makefile
-	@printf '%s\n' '#!$(CURDIR)/$(BIN)/python' 'import sys' 'sys.path.insert(0, "$(CURDIR)")' \
-	    'from flows.cli import main' 'sys.exit(main())' > $@
+	@printf '%s\n' '#!/bin/sh' "'''exec' \"$(CURDIR)/$(BIN)/python\" \"\$$0\" \"\$$@\"" "'''" 'import sys' \
+	    'sys.path.insert(0, "$(CURDIR)")' 'from flows.cli import main' 'sys.exit(main())' > $@
 	@chmod +x $@
 
 # PySpark alone: 480 MB that a day on one machine can do without. Java 17 comes from the machine.
@@ -158,6 +159,7 @@ compose-status: DO = ps --all  ## which containers run, and whether they are wel
 compose-psql: DO = exec db psql -U daybook daybook  ## a prompt in the containers' warehouse
 compose-prefect-psql: DO = exec db psql -U daybook prefect  ## a prompt in Prefect's database
 compose-exec: DO = exec prefect-worker $(or $(RUN),bash)  ## a command in the worker's container (RUN='…')
+$(IN_CONTAINERS): BASH_ENV :=  # .env is not theirs
 $(IN_CONTAINERS): deploy/.env
 	@$(if $(findstring volumes,$@),$(call ASK,This deletes the containers' warehouse and Prefect's database.))
 	@$(COMPOSE) $(DO)

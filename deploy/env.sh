@@ -1,4 +1,5 @@
-# Read by the shell of each of make's recipes: what .env says and the environment doesn't.
+# Read by the shell of each of make's recipes, but those of containers: what .env says and the
+# environment doesn't.
 if [ -f .env ]; then
     said=$(export -p)
     set -a

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from typing import Any
 
 from loaders.sources import PROJECT
@@ -44,7 +45,7 @@ def test_env_is_read_and_the_environment_wins(tmp_path):
 
 def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path):
     """In the place of docker stands a program that prints its arguments."""
-    (tmp_path / "docker").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "$@" $DAYBOOK_SOURCES\n')
     (tmp_path / "docker").chmod(0o755)
     shutil.copy(PROJECT / "Makefile", tmp_path)
     shutil.copytree(PROJECT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns(".env"))
@@ -58,6 +59,7 @@ def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path):
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     passwords = dict(re.findall(r"^(\w+_PASSWORD)=(\w{32})$", settings.read_text(), re.M))
     assert len(passwords) == len({*passwords.values()}) == 4
+    (tmp_path / ".env").write_text("DAYBOOK_SOURCES=a/path/of/this/machine\n")
     before = settings.read_text()
     dev = "-f deploy/compose.yaml -f deploy/compose.dev.yaml"
     assert make("compose-up", "DEV=1") == f"compose {dev} up -d"
@@ -66,6 +68,20 @@ def test_compose_up_makes_passwords_that_their_owner_alone_can_read(tmp_path):
     assert command.endswith("exec prefect-worker python -m flows.status")
     assert "down" not in make("compose-down-volumes", input="no\n")
     assert make("compose-down-volumes", input="yes\n").endswith("down --volumes")
+
+
+def test_the_command_works_where_the_projects_folder_has_a_blank(tmp_path):
+    folder = tmp_path / "a b"
+    for file in ("requirements-setup.lock", ".venv/.uv", ".venv/bin/none", "flows/cli.py"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+    (folder / "flows/cli.py").write_text("import sys\ndef main():\n    print(sys.argv[1:])\n")
+    (folder / ".venv/bin/python").symlink_to(sys.executable)
+    shutil.copy(PROJECT / "Makefile", folder)
+    shutil.copytree(PROJECT / "deploy", folder / "deploy")
+    assert run_command("make", ".venv/bin/daybook", cwd=folder).returncode == 0
+    done = run_command(folder / ".venv/bin/daybook", "x y", "'", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, """['x y', "'"]\n"""), done.stderr
 
 
 def test_a_lock_that_is_not_as_it_was_committed_is_noticed(tmp_path):

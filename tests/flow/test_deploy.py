@@ -151,6 +151,17 @@ def make_logins(home: Path) -> None:
     )
 
 
+def test_the_passwords_of_the_logins_are_in_no_argument(tmp_path):
+    """Everybody on the machine sees a container's processes."""
+    (tmp_path / "psql").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "psql").chmod(0o755)
+    settings = {n: filled_in(v) for n, v in SERVICES["db"]["environment"].items()}
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = run_command("sh", DEPLOY / "logins.sh", env={**settings, "PATH": path})
+    assert "-U daybook -d daybook" in done.stdout
+    assert "secret" not in done.stdout
+
+
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     machine = Machine(home := new_home())
@@ -198,6 +209,8 @@ def test_a_day_goes_through_the_services_in_their_order(machine):
         assert {*column(db, "select status from metrics.pipeline_metrics")} == {"success"}
         superusers = "select rolname from pg_roles where rolcanlogin and rolsuper"
         assert column(db, superusers) == ["daybook"]
+        may_prove = "select has_database_privilege('daybook_run', current_database(), 'create')"
+        assert value(db, may_prove)
         owner = "select relowner::regrole::text from pg_class where oid = 'silver.agents'::regclass"
         assert value(db, owner) == "daybook_transformer"
     logs = "".join(path.read_text() for path in machine.home.glob("*.log"))
@@ -299,6 +312,8 @@ def test_the_image_runs_as_nobody_special_and_installs_only_what_is_pinned():
     assert build.count("--require-hashes") == 2
     assert not re.search(r"pip install|apt-get|gcc|build-essential|uv ", final)
     assert re.search(r"^USER [1-9]\d*$", final, re.M)
+    assert "> /opt/venv/bin/daybook" in final, "the command that messages name"
+    assert "install -d -o daybook -g daybook target logs" in final, "what a dbt by hand writes"
     for path in re.findall(r"^COPY (?!--from)(.+) \S+$", build, re.M):
         assert all((PROJECT / name).exists() for name in path.split())
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
