@@ -162,7 +162,7 @@ def test_what_the_readme_plans_is_planned(db, capsys):
 HELD = {
     "raw file          raw/": "test_the_story_that_the_readme_tells_is_the_tutorials",
     "$ daybook explain": "test_the_story_that_the_readme_tells_is_the_tutorials",
-    "make demo": "three whole days, and set-up before: too long for a test",
+    "make demo": ".ci/run runs it: three whole days, and set-up before",
     ".venv/bin/daybook plan": "test_what_the_readme_plans_is_planned",
     ".venv/bin/python -m loaders": "test_what_the_readme_does_by_hand_is_done",
     " raw file    people.csv": "a picture",
@@ -200,6 +200,12 @@ def commands(page: str, start: str) -> list[list[str]]:
     """The commands of the page's block that begins so, each as words, without its remark."""
     (text,) = [text for text in blocks(page, "sh") if text.startswith(start)]
     return [shlex.split(line, comments=True) for line in text.splitlines()]
+
+
+def test_ci_begins_with_the_commands_of_the_readme_with_nothing_exported():
+    typed = [words[1] for words in commands("README.md", "make demo")]
+    ran = re.findall(r'^"\$\{bare\[@\]\}" make ([a-z-]+)', (PROJECT / ".ci/run").read_text(), re.M)
+    assert ran[:2] == typed == ["demo", "test"]
 
 
 def test_what_the_readme_does_by_hand_is_done(db, dbt, monkeypatch, tmp_path):
