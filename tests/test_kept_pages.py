@@ -84,6 +84,21 @@ def test_a_day_whose_run_went_on_without_a_table_is_incomplete_and_says_why(
     assert "failed day2 incomplete day1" in printed and f"{refused} Nothing landed." in printed
 
 
+def test_what_landed_by_hand_is_told_without_a_run_and_no_longer_what_is_gone(world, tmp_path):
+    world.day("day1", groups=[group(1)])
+    for run_id, told in (("land-1", True), ("land-2", False)):
+        row = {"flow_run_id": run_id, "day": "1970-01-02", "finished_at": "now"}
+        if told:
+            batch = {"table_name": "card/", "status": "unused", "error": "card/: no table"}
+            insert(world.db, "bronze.load_batches", **row, **batch)
+        batch = {"table_name": "stg_roles", "status": "failed" if told else "skipped"}
+        why = {"error": "roles.json ends in the middle"} if told else {}
+        insert(world.db, "bronze.load_batches", **row, **batch, **why)
+        for text in (pages(world.db, tmp_path), read(tmp_path, "days/day1.html")):
+            assert ("card/" in text) is told
+            assert ("roles.json ends in the middle" in text) is told
+
+
 def test_only_what_changed_is_written_again_and_all_of_it_can_be(db, tmp_path):
     db.execute("insert into bronze.calendar (kind) values ('numbered')")
     for day in ("day1", "day2"):

@@ -116,10 +116,11 @@ class Story:
 def read_story(connection: Connection, flow_run_id: str, day: date) -> Story:
     """The story of a run, or of the landed day where the id is empty."""
     run = next(iter(read.runs(connection, 1, run=flow_run_id)), None)
-    landings = ask(connection, "landings", run=flow_run_id, day=day)
+    landings = ask(connection, "landings", run=flow_run_id or None, day=day)
     checks = read.checks(connection, flow_run_id)
     failures = ask(connection, "failures", run=flow_run_id)
-    reasons = {row["name"]: row["error_message"] for row in failures}
+    reasons = {row["table_name"]: row["why"] for row in landings}
+    reasons |= {row["name"]: row["error_message"] for row in failures}
     status = {row["table_name"]: row["status"] for row in landings}  # of the last attempt
     tables = [row["name"] for row in failures if row["pipeline_name"] == "landing"]
     tables = [name for name in [*tables, *status] if status.get(name, "failed") == "failed"]

@@ -1,5 +1,5 @@
 -- What a run landed of a day, or (null) any run: the last of each table, in order. A file that no
--- table uses has a row as well, with status `unused`.
+-- table uses has a row as well, with status `unused`, of the last landing alone: it may be gone.
 select
     table_name, status, rows_in_files, rows_rejected, started_at, finished_at, drift, error as why,
     coalesce(rows_landed, rows_in_files - rows_rejected) as rows_landed,
@@ -12,5 +12,12 @@ where batch_id in (
     select max(batch_id) from bronze.load_batches
     where flow_run_id = coalesce(%(run)s::text, flow_run_id) and day = %(day)s
     group by table_name
+)
+and (
+    status <> 'unused'
+    or flow_run_id = coalesce(
+        %(run)s::text,
+        (select flow_run_id from bronze.load_batches where day = %(day)s order by batch_id desc limit 1)
+    )
 )
 order by table_name
