@@ -17,6 +17,7 @@ from loaders.schema import Table
 Entry = os.DirEntry[str] | s3.S3Path
 FORMATS: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".xlsx": "xlsx"}
 FORMATS |= dict.fromkeys((".json", ".jsonl", ".ndjson"), "json")
+NAMED = 20  # of the files that no table uses
 _READABLE = ".csv, .json, .jsonl and .ndjson (also with .gz), .parquet and .xlsx"
 # Checksums, systems' own files (Hadoop marks a folder in S3 by x_$folder$) and editors' backups.
 _PASSED_OVER = re.compile(
@@ -95,21 +96,28 @@ def sample_files(location: Path) -> list[RawFile]:
 
 
 def unused_files(folder: Place, tables: Iterable[Table]) -> dict[str, str]:
-    """The files and folders of a day that no table uses, each with why, and the nearest table."""
+    """The files and folders of a day that no table uses, each with why, and the nearest table. The
+    first are named: pages and messages have no room for thousands that lie beside their folder."""
     names = {name: table.name for table in tables for name in table.found_under}
-    unused = {}
+    unused: dict[str, str] = {}
+    more = 0
     with naming_errors_of(folder):
         for entry in sorted(_entries(folder), key=lambda entry: str(entry.name)):
             stem = entry.name.partition(".")[0]
             if _PASSED_OVER.fullmatch(entry.name) or stem in names:
                 continue
-            shown = entry.name + ("/" if entry.is_dir() else "")
+            if len(unused) == NAMED:
+                more += 1
+                continue
+            # a name may have bytes that can't be stored
+            shown = entry.name.encode("utf-8", "backslashreplace").decode()
+            shown += "/" if entry.is_dir() else ""
             near = get_close_matches(stem.lower(), list(names), 1, 0.0)
             guess = f"; the nearest is {near[0]} ({names[near[0]]})" if near else ""
             unused[shown] = (
                 f"no table is found under {stem!r}{guess}. Name it so, or declare found_under."
             )
-    return unused
+    return unused | ({"more files": f"{more:,} that no table uses either."} if more else {})
 
 
 def names_in(folder: Place) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import time
 from typing import Any
 
@@ -252,6 +253,14 @@ def test_files_that_no_table_uses_are_named(tmp_path, db):
     assert "the nearest is fx_rates (stg_fx_rates)" in printed
     (batch,) = batches(db, "fxrates.csv")
     assert (batch["status"], batch["rows_landed"]) == ("unused", None)
+
+
+def test_thousands_of_files_beside_their_folder_are_counted_and_any_name_is_told(tmp_path, db):
+    odd = os.fsdecode(b"0\xe9.csv")
+    write_day(tmp_path, **{odd: "x"} | {f"{n}.json": "[]" for n in range(100, 130)})
+    unused = {one.table: one.error for one in land(tmp_path).values() if one.status == "unused"}
+    assert [*unused][:2] == ["0\\udce9.csv", "100.json"]
+    assert (len(unused), unused["more files"]) == (21, "more files: 11 that no table uses either.")
 
 
 def test_an_optional_table_that_could_not_land_ends_the_command_with_1(tmp_path, capsys):
