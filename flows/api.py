@@ -42,8 +42,14 @@ def server() -> process.Program:
 
 
 def own_home() -> Path:
-    """Our folder for Prefect's files, private: they hold the parameters of runs."""
-    return process.private_folder(warehouse.home() / "prefect")
+    """Our folder for Prefect's files, private: they hold the parameters of runs. A home that was
+    open to others is closed, as the embedded server does it where it is the warehouse."""
+    folder = process.private_folder(warehouse.home() / "prefect")
+    mode = folder.parent.stat().st_mode
+    if mode & 0o067 and not mode & stat.S_ISVTX:
+        with contextlib.suppress(PermissionError):  # it is somebody else's
+            folder.parent.chmod(mode & 0o710)
+    return folder
 
 
 def prefect_home() -> str:

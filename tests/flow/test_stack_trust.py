@@ -209,6 +209,9 @@ def test_the_home_with_prefects_database_and_logs_is_its_owners_alone(home, monk
     api.environment()
     for folder in ("new", "new/prefect", "new/stack"):
         assert stat.S_IMODE((home / folder).stat().st_mode) == 0o700
+    (home / "new").chmod(0o755)  # somebody has made it by hand
+    api.own_home()
+    assert not (home / "new").stat().st_mode & 0o067
 
 
 def test_the_secret_is_told_to_no_server_but_our_own(home, monkeypatch):
