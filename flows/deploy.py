@@ -56,6 +56,7 @@ def main(args: argparse.Namespace) -> None:
     if unknown := [name for name in args.names if name not in known]:
         raise UsageError(f"{FILE} has no {unknown[0]}, but {', '.join(known)}.")
     names = args.names or known
+    print("sending deployments to Prefect's server", file=sys.stderr, flush=True)
     deploy(names, args.wait)
     print("\n".join(f"deployed {name}" for name in names))
 

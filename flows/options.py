@@ -16,6 +16,7 @@ from loaders import retention, s3
 from loaders.arguments import add_landing, check_workers, data_path
 from loaders.days import Day, parse_day
 from loaders.errors import UsageError
+from loaders.readers.rows import UNSTORABLE
 from loaders.sources import SETTING, declared_tables
 
 Mode = Literal["local", "distributed"]
@@ -61,6 +62,8 @@ class Options:
         check_workers(self.workers)
         declared_tables(self.sources)
         sources = self.sources or os.environ.get(SETTING)
+        if UNSTORABLE.search(f"{data}{sources}"):
+            raise UsageError("A path that is not UTF-8 can't be told to Prefect: rename it.")
         return replace(
             self,
             data=str(s3.place(data)),

@@ -32,6 +32,7 @@ def up() -> None:
 
     DaybookError when server or worker don't start.
     """
+    print("starting what does not run yet", file=sys.stderr, flush=True)
     with _only_one():
         warehouse.wake()
         settings = api.environment()
@@ -60,6 +61,7 @@ def up() -> None:
 
 def down(*, keep_warehouse: bool = False) -> None:
     """Stop worker, server and the embedded warehouse; open runs are interrupted and recorded."""
+    print("stopping Prefect's worker and server", file=sys.stderr, flush=True)
     with _only_one():
         worker().stop()
         api.server().stop()

@@ -65,6 +65,8 @@ def restore(file: Path, *, replace: bool = False) -> None:
                     why += f" Held by {readers}: wait, or end it: select pg_terminate_backend(…);"
             if "out of shared memory" in why:
                 why += " Raise the server's max_locks_per_transaction (to 1024) and start it again."
+            if "must be owner" in why or "permission denied" in why:
+                why += " Restore it as the login that ran daybook warehouse migrate."
             if "unsupported version" in why:
                 why += " A newer PostgreSQL wrote it: restore it on one that is not older."
             raise WarehouseError(f"Nothing was changed: {file} can't be restored: {why}")

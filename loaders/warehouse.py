@@ -175,11 +175,15 @@ def newest_revision() -> str:
 def _revisions(conn: Connection) -> tuple[str | None, int]:
     """The revision of the control tables, None when there are none; and RUN_WHOLE_VERSION of the
     code that migrated last."""
+    from psycopg.errors import InsufficientPrivilege
     from psycopg.rows import scalar_row
 
     cursor = conn.cursor(row_factory=scalar_row)
-    if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() is None:
-        return None, 0
+    try:
+        if cursor.execute("select to_regclass('bronze.alembic_version')").fetchone() is None:
+            return None, 0
+    except InsufficientPrivilege:
+        raise WarehouseError(f"Not to be read at {where()}: {session.STRANGER}.") from None
     revision = cursor.execute("select max(version_num) from bronze.alembic_version").fetchone()
     kept = "select obj_description('bronze.alembic_version'::regclass, 'pg_class')"
     return revision, int(cursor.execute(kept).fetchone() or 0)
@@ -188,7 +192,7 @@ def _revisions(conn: Connection) -> tuple[str | None, int]:
 @command(
     "loaders.warehouse",
     "The warehouse: DATABASE_URL, else PGHOST …, else the embedded PostgreSQL.",
-    'example: psql "$(%(prog)s uri)"',
+    "example: %(prog)s start",
     option("command", choices=COMMANDS, help="; ".join(f"{n}: {w}" for n, w in COMMANDS.items())),
 )
 def main(args: argparse.Namespace) -> None:

@@ -19,6 +19,8 @@ import pytest
 from flows import backfill, doctor, report
 from flows.cli import COMMANDS, completion, main
 from flows.day import supervised
+from flows.pages.render import render
+from flows.prove import Difference
 from flows.run import Stop
 from loaders import errors
 from loaders.days import parse_day
@@ -45,6 +47,7 @@ def test_each_command_has_help_under_its_own_name(command, capsys):
     assert printed.startswith(f"usage: daybook {command}")
     assert f"daybook {command}" in printed.split("\n", 1)[1], "an example"
     assert "python -m" not in printed
+    assert "$(" not in printed, "the address may have a password, and everybody sees arguments"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,7 @@ def test_each_command_has_help_under_its_own_name(command, capsys):
         (["status", "--limit", "0"], 2, "--limit is a number of rows, from 1"),
         (["run", "day1", "--data", "x", "--timeout", "inf"], 2, "--timeout is a number"),
         (["plan", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
+        (["run", "day1", "--data", "caf\udce9"], 2, "A path that is not UTF-8"),
         (["run", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
         (["backfill", "--days", "day1", "--data", "nowhere"], 1, "there is no such data folder"),
     ],
@@ -239,6 +243,23 @@ def test_before_the_first_run_nothing_is_at_fault(command, monkeypatch, capsys):
     printed = " ".join("".join(capsys.readouterr()).split())
     assert "No connection" not in printed
     assert ("make demo" if command == "status" else "the first run makes it") in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("status", {"lock": f"daybook run {'f' * 36} 2026-01-05 since 2026-01-05 10:00:00 UTC"}),
+        ("forget", {"namesakes": 2}),
+        ("prove", {"partings": [Difference("silver.agents", 1, 1, [["9001"]] * 5)]}),
+        ("prove", {"expired": ["2026-01-05"] * 9}),
+    ],
+)
+def test_what_a_command_says_fits(command, answer, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    nothing: Any = {"last_run": None, "days": {}, "runs": [], "landings": [], "partings": []}
+    nothing |= {"expired": [], "rows": {}, "forgotten": False, "verdict": "", "namesakes": 0}
+    printed = render(f"{command}.txt.j2", **nothing | answer)
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("columns", [80, 100, 120])

@@ -10,12 +10,15 @@ import pytest
 from flows import doctor
 from flows.day import get_ready
 from flows.prove import prove
+from flows.status import read_status
 from loaders import server, session
 from loaders import warehouse as wh
 from loaders.__main__ import main as land
+from loaders.backup import backup
 from loaders.days import parse_day
 from loaders.errors import DaybookError, DriverError, WarehouseError, plain
 from loaders.landing import land_day
+from loaders.restore import restore
 from tests.raw_days import SAMPLE
 from tests.silver_world import agent
 from tests.watching import column, tuples, value
@@ -153,6 +156,18 @@ def test_a_login_without_the_role_is_told_which_it_needs(as_login, login, role):
     as_login(login)
     with pytest.raises(WarehouseError, match=r"roles daybook_loader and, .* daybook_transformer"):
         wh.connect(role=role)
+
+
+def test_a_login_is_told_what_it_lacks(as_login, tmp_path, db):
+    backup(tmp_path / "backup")
+    as_login("cid")
+    with pytest.raises(WarehouseError, match="has to be in the roles daybook_loader"):
+        read_status(1)
+    assert "has to be in the roles daybook_loader" in str(doctor.examine())
+    db.execute("grant daybook_loader to ben")
+    as_login("ben")
+    with pytest.raises(WarehouseError, match="Restore it as the login that ran"):
+        restore(tmp_path / "backup", replace=True)
 
 
 def test_a_login_that_works_as_one_role_by_itself_lands_as_the_other(as_login, db):

@@ -191,7 +191,7 @@ def test_one_deployment_is_sent_by_its_name_and_an_unknown_one_is_refused(stack)
 
 
 def test_up_takes_somebody_elses_server_on_this_machine_and_gives_it_no_secret(
-    monkeypatch, tmp_path
+    monkeypatch, tmp_path, capsys
 ):
     address, started = "http://127.0.0.1:4388/api", []
     ours = {"DAYBOOK_HOME": str(tmp_path), "PREFECT_API_URL": address}
@@ -204,6 +204,7 @@ def test_up_takes_somebody_elses_server_on_this_machine_and_gives_it_no_secret(
     monkeypatch.setattr(process.Program, "start", lambda _self, *given: started.append(given))
     monkeypatch.setattr(api, "wait_for", lambda program, *_: started.append(program))
     flows.stack.up()
+    assert "starting" in capsys.readouterr().err, "at once: it takes a while"
     [(command, settings), waited_for] = started
     assert waited_for == "worker"
     assert (command, settings["PREFECT_API_URL"]) == (["work"], address)
