@@ -49,7 +49,10 @@ class BuildError(DaybookError):
 
 def target_path() -> Path:
     """dbt's target folder: DBT_TARGET_PATH, or one in DAYBOOK_HOME."""
-    return Path(os.environ.get("DBT_TARGET_PATH") or warehouse.home() / "dbt" / "target")
+    if users := os.environ.get("DBT_TARGET_PATH"):
+        return Path(users)
+    # dbt would make it, and DAYBOOK_HOME, open
+    return process.private_folder(warehouse.home() / "dbt") / "target"
 
 
 def _options() -> list[str]:
@@ -101,7 +104,6 @@ def _dbt_environment(day: Day | None = None, flow_run_id: str | None = None) -> 
     dbt changes into the project and stays there, but a later day's paths may be relative. The
     profile needs DAYBOOK_HOME, and each of dbt's sessions the day and the run. They are variables
     because --vars would make dbt parse the project again for each day."""
-    process.private_folder(warehouse.home() / "dbt")  # dbt would make it, and DAYBOOK_HOME, open
     ours: dict[str, str | None] = {"DAYBOOK_HOME": str(warehouse.home())}
     if flow_run_id is not None:
         ours["PGOPTIONS"] = warehouse.pgoptions(day, flow_run_id)

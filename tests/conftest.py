@@ -62,7 +62,8 @@ def pytest_configure() -> None:
             del os.environ[name]
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
-    os.environ["DAYBOOK_HOME"] = "/nonexistent/no-test-asked-for-a-warehouse"
+    # where root can't make it either
+    os.environ["DAYBOOK_HOME"] = "/proc/no-test-asked-for-a-warehouse"
     signal.signal(signal.SIGINT, signal.default_int_handler)  # of a script's `&` it is ignored
     # PySpark, where it is installed, takes a worker of pytest for its doctests and ends it.
     sys.modules["__main__"].__dict__.setdefault("__file__", __file__)

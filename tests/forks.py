@@ -142,7 +142,9 @@ class Forks:
         self._server.wait(10)
 
     def _read_reports(self) -> None:
-        received = self._socket.recv(65536)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            received = self._socket.recv(65536)
         assert received, f"the fork server ended:\n{self._log.read_text()}"
         *lines, self._partial_line = (self._partial_line + received).split(b"\n")
         for report in map(json.loads, lines):
