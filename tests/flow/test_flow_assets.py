@@ -52,7 +52,8 @@ def test_prefects_own_runner_builds_the_embedded_warehouse_and_leaves_assets(
     assert _materialized(prefect_url) == models
 
 
-def test_prefects_own_runner_logs_no_row(prefect_url, dbt_folder, monkeypatch):
+def test_prefects_own_runner_logs_no_row(prefect_url, dbt_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     monkeypatch.setenv("DBT_PROFILES_DIR", str(dbt_folder))
     row = "Failing row contains (9001, jane@example.com,\n  Jane)"

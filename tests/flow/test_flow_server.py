@@ -45,7 +45,7 @@ def test_a_server_that_prefect_needs_does_not_outlive_a_killed_run(prefect_home)
         "print(os.environ['PREFECT_API_URL'], flush=True); os.kill(os.getpid(), 9)"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment["PREFECT_HOME"] = str(prefect_home)
+    environment |= {"DAYBOOK_HOME": str(prefect_home.parent), "PREFECT_HOME": str(prefect_home)}
     killed = run_python("-c", script, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     port = urlsplit(killed.stdout.strip()).port
@@ -166,7 +166,8 @@ def test_a_start_waits_for_another_and_then_gives_up(tmp_path):
         pass
 
 
-def test_an_address_where_nothing_answers_is_named(monkeypatch):
+def test_an_address_where_nothing_answers_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAYBOOK_HOME", str(tmp_path))
     monkeypatch.setenv("PREFECT_API_URL", "http://me:secret@127.0.0.1:1/api")
     with pytest.raises(DaybookError, match=r"at PREFECT_API_URL, http://127\.0\.0\.1:1/api"):
         start_server()
