@@ -255,14 +255,13 @@ def test_a_home_that_was_open_to_others_is_closed_to_all_but_its_server(home):
     assert not stat.S_IMODE(home.stat().st_mode) & 0o067
 
 
-def calls_dbt() -> None:
-    with transform._dbt_environment():
-        pass
-
-
 @pytest.mark.parametrize(
     "writes",
-    [calls_dbt, lambda: write_site(lineage=False), lambda: spark(["day1", "--data", "raw"])],
+    [
+        transform.target_path,
+        lambda: write_site(lineage=False),
+        lambda: spark(["day1", "--data", "raw"]),
+    ],
     ids=["dbt", "pages", "spark"],
 )
 def test_a_home_beside_a_server_of_ones_own_is_made_for_its_owner_alone(
