@@ -255,9 +255,10 @@ def _failure(what: str, why: str) -> DaybookError:
 
 def first_line(message: Any) -> str:
     """The summary line of dbt's message. It leaves out Postgres's DETAIL lines, which quote data,
-    and a value that Postgres could not read as its type, which may have line ends and quotes."""
-    text = re.split(r"\s(?:DETAIL|CONTEXT):", str(message), maxsplit=1)[0]
-    text = re.sub(r'(: |value )".*"', r'\1"…"', text, flags=re.DOTALL)
+    and a value that Postgres could not read as its type, which may have line ends, quotes and the
+    word DETAIL: (then nobody knows its end)."""
+    text = re.split(r"\s(?:LINE \d+|DETAIL|CONTEXT):", str(message), maxsplit=1)[0]
+    text = re.sub(r'(: |value )"(?:.*"(?=\s|$)|.*)', r'\1"…"', text, flags=re.DOTALL)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # that line only says whose error it is
     reasons = [line for line in lines if not re.search(" Error( in |$)", line)]

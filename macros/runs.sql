@@ -58,15 +58,16 @@
 
 {% macro record_failures(results) -%}
     {#- Failure rows for failed nodes. A message may quote data, of several lines and with quotes in it:
-        what stands in quotes is left out, but for the name of a relation, and so are details. -#}
+        what stands in quotes is left out, but for a name, and so are statement and details; all from a quote
+        on that is not closed, as a value may have the word DETAIL: too. -#}
     {%- if execute and flags.WHICH in ('build', 'run', 'seed', 'test') %}
         {%- for result in results if result.status in ('error', 'fail', 'runtime error') %}
         {%- set meta = (result.node.config.meta if result.node.config else {}) or {} %}
         {%- set tables = meta.tables or ([result.node.name] if meta.pipeline else []) %}
         {%- set pending = ((graph.nodes.get(result.node.unique_id) or {}).plan or {}).pending or [] %}
-        {%- set message = modules.re.split('\\s(?:DETAIL|CONTEXT):', (result.message or 'failed') | string)[0] | trim %}
-        {%- set message = modules.re.sub('(relation|constraint|column|function) "(\\w+)"', '\\1 \\2', message) %}
-        {%- set message = modules.re.sub("(?s)'[^']*'|\".*\"", '…', message) %}
+        {%- set message = modules.re.split('\\s(?:LINE \\d+|DETAIL|CONTEXT):', (result.message or 'failed') | string)[0] | trim %}
+        {%- set message = modules.re.sub('(relation|constraint|column|function) "([\\w.]+)"', '\\1 \\2', message) %}
+        {%- set message = modules.re.sub("(?s)'[^']*'|\".*\"(?=\\s|$)|\".*", '…', message) %}
         insert into {{ source('control', 'pipeline_metrics') }} (
             flow_run_id, task_name, pipeline_name, table_name, day, status, error_message, started_at, finished_at, duration_seconds
         )

@@ -244,7 +244,8 @@ def test_the_cause_of_a_table_that_did_not_land_holds_no_row(db, tmp_path):
 
 @pytest.mark.parametrize("fault", ["false", "signature::numeric > 0"])
 def test_a_models_failure_row_holds_no_value_of_several_lines(world, fault):
-    world.land("day1", agents=[agent(1, signature='<a href="x">secret\nsecret, can\'t\nsecret')])
+    landed = '<a href="x">secret\nsecret, can\'t\nsecret DETAIL: x'
+    world.land("day1", agents=[agent(1, signature=landed)])
     world.db.execute(f"alter table silver.agents add constraint broken check ({fault}) not valid")
     assert not world.dbt("run", "--select", "int_agents_records", "agents").success
     failures = "select error_message from metrics.pipeline_metrics where status = 'failure'"

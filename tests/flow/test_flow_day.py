@@ -267,7 +267,10 @@ def test_a_failed_run_says_its_reason_and_nothing_of_an_errors_values():
     titled = DaybookError(f"{advice} The header as read: {secret}.")
     assert reasons.without_values(titled) == advice
     assert first_line("Database Error\n  permission denied") == "permission denied"
-    for landed in (secret, f"{secret}\n  Jane", f'<a href="x">{secret}\n  Jane'):
+    of_a_statement = 'Database Error\n  value "9" is out of range\n  LINE 1: select "a"'
+    assert first_line(of_a_statement) == 'value "…" is out of range'
+    ends = ("", "\n  Jane", f"\n  DETAIL: {secret}")
+    for landed in (begin + secret + end for begin in ("", '<a href="x">') for end in ends):
         message = f'Database Error\n  invalid input syntax for type numeric: "{landed}"\n  at 5'
         assert first_line(message) == 'invalid input syntax for type numeric: "…"'
     page = UnreadableError("agents.json: it is HTML.", f"It begins with {secret}")
