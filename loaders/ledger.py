@@ -50,7 +50,8 @@ class Batch(NamedTuple):
 
 class LandedDay(NamedTuple):
     """What the newest landed batch of a table's day left. `fingerprint` is empty when its partition
-    is gone or a later batch has failed, `source_files` None for another day than was asked for."""
+    is gone or a later batch has failed, `source_files` None for another day than was asked for,
+    `drift` None while no day has had records."""
 
     day: Day
     fingerprint: str
@@ -193,9 +194,8 @@ def drift(read: Observed, declared: set[str], before: LandedDay | None) -> Drift
     day before says which fields it had. Without records and header it has those of the day before.
     """
     names = {"missing": read.missing(), "unknown": read.unknown}
-    if before and (before.rows_in_files or before.drift):
-        earlier = before.drift or {}
-        was_missing, was_unknown = (set(earlier.get(kind, [])) for kind in names)
+    if before and before.drift is not None:
+        was_missing, was_unknown = (set(before.drift.get(kind, [])) for kind in names)
         if not (read.records.total() or any(names.values())):
             names = {"missing": was_missing, "unknown": was_unknown}
         missing, unknown = names.values()

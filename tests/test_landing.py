@@ -192,6 +192,14 @@ def test_a_day_without_records_has_the_fields_of_the_day_before(tmp_path):
     assert drifts[1:] == [drifts[1]] * 3
 
 
+def test_a_field_that_comes_after_a_day_without_records_is_new(tmp_path):
+    header, drift = "group_id,agent_id", None
+    for number, text in enumerate((f"{header}\n1,2", header, f"{header},note\n1,2,x"), start=1):
+        write(tmp_path, f"day{number}/group_memberships.csv", f"{text}\n")
+        drift = land_one(tmp_path, "stg_group_memberships", day=f"day{number}").drift
+    assert drift == {"unknown": ["note"], "added": ["note"]}
+
+
 # read by both readers of JSON
 RECORDS = json.dumps([{"id": "t1", "note": "x"}, {"id": "\u0000", "note": "y"}])
 

@@ -26,7 +26,16 @@ select
         else ''
     end,
     case day when %(day)s then source_files end,
-    rows_in_files, rows_rejected, drift, flow_run_id
+    rows_in_files, rows_rejected,
+    coalesce(
+        drift,
+        (
+            select '{}'::jsonb from batches as earlier
+            where earlier.day <= landed.day and earlier.rows_in_files > 0
+            limit 1
+        )
+    ),
+    flow_run_id
 from landed
 where status = 'succeeded'
 order by day desc
