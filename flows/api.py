@@ -41,20 +41,9 @@ def server() -> process.Program:
     return process.Program(folder(), "server")
 
 
-def own_home() -> Path:
-    """Our folder for Prefect's files, private: they hold the parameters of runs. A home that was
-    open to others is closed, as the embedded server does it where it is the warehouse."""
-    folder = process.private_folder(warehouse.home() / "prefect")
-    mode = folder.parent.stat().st_mode
-    if mode & 0o067 and not mode & stat.S_ISVTX:
-        with contextlib.suppress(PermissionError):  # it is somebody else's
-            folder.parent.chmod(mode & 0o710)
-    return folder
-
-
 def prefect_home() -> str:
     """PREFECT_HOME, else our folder; UsageError when Prefect's database can't be in ours."""
-    home = own_home()
+    home = warehouse.own_folder("prefect")  # it holds the parameters of runs
     if users := os.environ.get("PREFECT_HOME"):
         return users
     if re.search("[?%]", str(home)):
@@ -67,7 +56,7 @@ def prefect_home() -> str:
 
 def environment() -> dict[str, str]:
     """The variables of server, worker and deployments; those that the user has set win."""
-    process.private_folder(folder())
+    warehouse.own_folder("stack")
     return {
         "PREFECT_HOME": prefect_home(),
         ADDRESS: local_address(port()),

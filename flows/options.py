@@ -57,6 +57,11 @@ class Options:
         retention.keep_days()
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
             raise UsageError("--timeout is a number of seconds above zero that a timer can hold.")
+        if os.environ.get("DBT_TARGET", "") not in ("", "embedded", "prod"):
+            raise UsageError(
+                "DBT_TARGET of a run is embedded or prod: it builds what all read. What is for you"
+                " alone dbt build --target dev makes."
+            )
         if os.environ.get("DAYBOOK_DBT_RUNNER", "") not in ("", "prefect"):
             raise UsageError("DAYBOOK_DBT_RUNNER is prefect, or empty for dbt's own runner.")
         check_workers(self.workers)

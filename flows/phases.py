@@ -20,7 +20,6 @@ from flows.run import Run
 from loaders import landing, match, rates, retention, warehouse
 from loaders.errors import DaybookError, PlanError
 from loaders.landing import Landed, Plan
-from loaders.sources import declared_tables
 
 Done = dict[str, dict[str, str]]  # phase → id and state of its run
 TABLES_AT_ONCE = 4
@@ -141,19 +140,17 @@ def check_day(run: Run) -> list[checks.Checked]:
 @timed
 def finish_day(run: Run) -> int:
     """The ledger's verdict: rows of the row ledger for the day. Raises LedgerError naming the
-    tables that do not balance, and required ones of which silver has taken in nothing."""
+    tables that do not balance, or when silver has taken in nothing of the day."""
     with run.connect() as connection:
         rows = connection.execute(
             "select table_name, target, balanced from metrics.row_ledger"
             " where day = %s order by table_name, target",
             [run.day.date],
         ).fetchall()
-    tables = declared_tables(run.options.sources).values()
-    required = {table.name for table in tables if table.required}
-    if lacking := sorted(required.difference(table for table, *_ in rows)):
+    if not rows:
         raise LedgerError(
-            f"{', '.join(lacking)} of {run.day} landed, and silver has not taken it in: dbt has"
-            " built elsewhere. Look at DBT_TARGET, DBT_PROFILES_DIR and DBT_PROJECT_DIR."
+            f"Silver has taken in nothing of {run.day}: a required table did not land, or dbt has"
+            " built elsewhere (look at DBT_TARGET, DBT_PROFILES_DIR and DBT_PROJECT_DIR)."
         )
     unbalanced = [f"{table} → {target}" for table, target, balanced in rows if not balanced]
     if unbalanced:

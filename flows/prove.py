@@ -70,7 +70,7 @@ def prove(progress: Callable[..., None] = silent) -> Proof:
     target = {
         "DBT_TARGET": "dev",
         "DBT_DEV_SCHEMA": SCRATCH,
-        "DBT_TARGET_PATH": str(warehouse.home() / "dbt" / "prove"),
+        "DBT_TARGET_PATH": str(warehouse.own_folder("dbt") / "prove"),
     }
     with run_lock(f"daybook {run}") as lock, _scratch(run) as connection:
         with patch.dict(os.environ, target):

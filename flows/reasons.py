@@ -25,7 +25,7 @@ class PhaseError(DaybookError):
 
 
 class LedgerError(DaybookError):
-    """The row ledger of the day does not balance, or lacks a required table."""
+    """The row ledger of the day does not balance, or is empty."""
 
 
 def can_retry(error: BaseException | None) -> bool:

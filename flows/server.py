@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import api, timing
-from loaders import process
+from loaders import process, warehouse
 
 SETTINGS = {  # the user's own variables win
     # Events are for pages and automations, and this server has neither.
@@ -57,7 +57,7 @@ def start_server(*, verbose: bool = False, meanwhile: Callable[[], Any] = lambda
     os.environ.setdefault(
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(api.START_SECONDS)
     )
-    api.own_home()  # makes DAYBOOK_HOME too, which the first run lacks
+    warehouse.own_folder("prefect")  # makes DAYBOOK_HOME too, which the first run lacks
     api.port()  # Prefect reads the setting too
     os.environ.update(api.connection())
     if address := os.environ.get(api.ADDRESS):

@@ -42,7 +42,7 @@ def write_site(*, lineage: bool = True, everything: bool = False) -> Path:
     dbt-colibri, if installed, draws columns too; if it fails, a warning is printed."""
     site = warehouse.home() / "site"
     if not site.exists():
-        process.private_folder(site)
+        warehouse.own_folder("site")
     page = site / "lineage.html"
     if lineage and (everything or _is_older(page)):
         _write_offline(transform.document(), page)

@@ -118,7 +118,7 @@ def _tell_prefect(settings: dict[str, str]) -> None:
 
 
 def _only_one() -> AbstractContextManager[None]:
-    return process.only_one(process.private_folder(api.folder()) / "lock")
+    return process.only_one(warehouse.own_folder("stack") / "lock")
 
 
 def _start_server(port: int, settings: dict[str, str]) -> None:

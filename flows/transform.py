@@ -14,7 +14,7 @@ from typing import Any
 
 from flows import timing
 from flows.run import silent, unless_away
-from loaders import ledger, process, warehouse
+from loaders import ledger, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.sources import PROJECT
@@ -52,7 +52,7 @@ def target_path() -> Path:
     if users := os.environ.get("DBT_TARGET_PATH"):
         return Path(users)
     # dbt would make it, and DAYBOOK_HOME, open
-    return process.private_folder(warehouse.home() / "dbt") / "target"
+    return warehouse.own_folder("dbt") / "target"
 
 
 def _options() -> list[str]:

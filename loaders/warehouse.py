@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from loaders import server, session
+from loaders import process, server, session
 from loaders.arguments import command, option
 from loaders.errors import SettingError, WarehouseError, plain
 from loaders.session import LOADER, TRANSFORMER, connect, home, is_embedded, pgoptions, uri, where
@@ -34,6 +36,17 @@ COMMANDS = {
     "uri": "print its owner's URI and nothing else",
     "migrate": "bring its control tables and landed tables up to date",
 }
+
+
+def own_folder(name: str) -> Path:
+    """A folder in DAYBOOK_HOME, which only its owner can enter; made if need be. A home that is
+    open to others is closed, but for one like /tmp, or of somebody else."""
+    folder = process.private_folder(home() / name)
+    mode = folder.parent.stat().st_mode
+    if mode & 0o067 and not mode & stat.S_ISVTX:
+        with suppress(PermissionError):
+            folder.parent.chmod(mode & 0o710)  # the embedded server's user may enter it
+    return folder
 
 
 def start() -> str:

@@ -18,7 +18,7 @@ from flows.pages.write import write_pages
 from loaders.days import parse_day
 from tests.silver_world import group, transaction
 from tests.test_pages import a_run, pages, read
-from tests.watching import insert
+from tests.watching import column, insert
 
 
 def landed(db: Any, run_id: str, *days: str, at: str = "now") -> None:
@@ -86,11 +86,14 @@ def test_a_day_whose_run_went_on_without_a_table_is_incomplete_and_says_why(
 
 def test_what_landed_by_hand_is_told_without_a_run_and_no_longer_what_is_gone(world, tmp_path):
     world.day("day1", groups=[group(1)])
-    for run_id, told in (("land-1", True), ("land-2", False)):
+    tables = column(world.db, "select distinct table_name from bronze.load_batches")
+    for run_id, told in (("land-1", True), ("land-one-table", True), ("land-2", False)):
         row = {"flow_run_id": run_id, "day": "1970-01-02", "finished_at": "now"}
-        if told:
+        if run_id == "land-1":
             batch = {"table_name": "card/", "status": "unused", "error": "card/: no table"}
             insert(world.db, "bronze.load_batches", **row, **batch)
+        for table in tables if run_id != "land-one-table" else ():
+            insert(world.db, "bronze.load_batches", **row, table_name=table, status="unchanged")
         batch = {"table_name": "stg_roles", "status": "failed" if told else "skipped"}
         why = {"error": "roles.json ends in the middle"} if told else {}
         insert(world.db, "bronze.load_batches", **row, **batch, **why)

@@ -62,6 +62,7 @@ def test_one_that_says_which_warehouse_is_refused_in_one_line(
         ("DBT_PROJECT_DIR", "tests", transform.manifest),
         ("DBT_PROFILES_DIR", "/foo", transform.manifest),
         ("DAYBOOK_DBT_RUNNER", "foo", Options(DAY).checked),
+        ("DBT_TARGET", "dev", Options(DAY).checked),
         ("DAYBOOK_KEEP_DAYS", "99999999999", Options(DAY).checked),
         ("PREFECT_SERVER_API_PORT", "foo", api.port),
         ("PREFECT_SERVER_API_PORT", "65536", api.port),

@@ -49,7 +49,9 @@ def write_docs(pages: list[Page], key: str, verdicts: Any, folder: Path) -> None
     """Write the pages and an index, and the verdicts for `known`. What `folder` held is deleted."""
     (folder / VERDICTS).unlink(missing_ok=True)  # first: they stand for pages that are there
     shutil.rmtree(folder, ignore_errors=True)
-    process.private_folder(folder)
+    if not folder.parent.exists():
+        process.private_folder(folder.parent)
+    folder.mkdir()
     listed = ""
     for page in pages:
         (folder / f"{page.name}.html").write_text(page.html, encoding="utf-8")

@@ -15,6 +15,7 @@ from flows.pages import read
 from flows.pages.read import Row, ask
 from loaders.days import Day
 from loaders.errors import many
+from loaders.files import NAMED
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -187,7 +188,10 @@ def verdict(story: Story, ledger: list[Row]) -> Verdict:
         return Verdict("running", "is running", "Figures are those of a moment.")
     quarantined = sum(row["rows_quarantined"] for row in ledger)
     unbalanced = ", ".join(row["target"] for row in ledger if not row["balanced"])
-    count = Counter(note.kind for note in story.notes)
+    counted = Counter(note.kind for note in story.notes)
+    count: dict[str, int | str] = {**counted}
+    if counted["unused"] > NAMED:
+        count["unused"] = f"more than {NAMED}"
     sentence = "; ".join(
         [
             f"{many(landed_once(ledger, 'rows_landed'), 'row')} landed"
@@ -195,7 +199,7 @@ def verdict(story: Story, ledger: list[Row]) -> Verdict:
             f"the ledger does NOT balance for {unbalanced}"
             if unbalanced
             else "each row has exactly one end",
-            *(words.format(count[kind]) for kind, words in KINDS.items() if count[kind]),
+            *(words.format(count[kind]) for kind, words in KINDS.items() if kind in count),
         ]
     )
     return Verdict("warned" if unbalanced or story.notes else "success", "is done", f"{sentence}.")

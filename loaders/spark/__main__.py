@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from loaders import process, warehouse
+from loaders import warehouse
 from loaders.arguments import add_day, add_reading, command, data_path, option
 from loaders.days import parse_day
 
@@ -27,7 +27,7 @@ from loaders.days import parse_day
 )
 def main(args: argparse.Namespace) -> None:
     day, data = parse_day(args.day), data_path(args.data)
-    out = args.out or process.private_folder(warehouse.home() / "spark")
+    out = args.out or warehouse.own_folder("spark")
 
     from loaders.spark.reading import read_day
 

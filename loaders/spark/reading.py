@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from loaders import prepared, process, s3, slices, warehouse
+from loaders import prepared, s3, slices, warehouse
 from loaders.days import Day
 from loaders.errors import DaybookError, UsageError
 from loaders.files import day_folder, unused_files
@@ -44,7 +44,7 @@ def read_apart(
     """As `read_day`, in a process of its own, with which its JVM ends; returns the path to land
     from. `check` is called twice a second; when it raises, Spark is ended. An earlier run's output
     is deleted."""
-    out = str(process.private_folder(warehouse.home() / "spark") / "flow")
+    out = str(warehouse.own_folder("spark") / "flow")
     shutil.rmtree(out, ignore_errors=True)
     # the process ends first: the pool waits for the thread that listens to it
     with ThreadPoolExecutor(1) as thread, Worker(f"Spark could not read {day}.") as worker:

@@ -189,7 +189,7 @@ def test_phases_run_alone_in_python(after_day1, db):
     phases.prepare_day(run)
     landed = phases.land_day(run)
     assert {table.table for table in landed} >= {"stg_agents", "stg_groups", "stg_transactions"}
-    with pytest.raises(reasons.LedgerError, match=r"stg_agents, .* of day2 landed, and silver has"):
+    with pytest.raises(reasons.LedgerError, match="taken in nothing of day2"):
         phases.finish_day(run)
     steps: list[tuple] = []
     run.progress = lambda *what: steps.append(what)

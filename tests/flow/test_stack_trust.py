@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from flows import api
-from loaders import process
+from loaders import warehouse
 from loaders.errors import DaybookError
 from tests.watching import basic, csrf, opened, until
 
@@ -210,7 +210,7 @@ def test_the_home_with_prefects_database_and_logs_is_its_owners_alone(home, monk
     for folder in ("new", "new/prefect", "new/stack"):
         assert stat.S_IMODE((home / folder).stat().st_mode) == 0o700
     (home / "new").chmod(0o755)  # somebody has made it by hand
-    api.own_home()
+    warehouse.own_folder("prefect")
     assert not (home / "new").stat().st_mode & 0o067
 
 
@@ -218,7 +218,7 @@ def test_the_secret_is_told_to_no_server_but_our_own(home, monkeypatch):
     """Another user's program may have taken the port of a stack that was killed."""
     with socket.create_server((api.LOCAL, 0)) as taken:
         note = {"pid": 0, "started": 0, "port": taken.getsockname()[1]}
-        process.private_folder(api.folder())
+        warehouse.own_folder("stack")
         (api.folder() / "server.json").write_text(json.dumps(note))
         monkeypatch.setattr(api, "answers", lambda *_: True)
         assert api.SECRET not in api.connection()

@@ -17,7 +17,14 @@ and (
     status <> 'unused'
     or flow_run_id = coalesce(
         %(run)s::text,
-        (select flow_run_id from bronze.load_batches where day = %(day)s order by batch_id desc limit 1)
+        (
+            -- of those that landed the most tables: the others did not look at all files
+            select flow_run_id from bronze.load_batches
+            where day = %(day)s and status <> 'unused'
+            group by flow_run_id
+            order by count(distinct table_name) desc, max(batch_id) desc
+            limit 1
+        )
     )
 )
 order by table_name
