@@ -34,8 +34,9 @@ class Count:
         self._blank = BLANK.replace(delimiter.encode(), b"")
         mark = re.escape(delimiter.encode())
         plain = rb"[^" + mark + rb"\r\n]*+"
-        # possessive: a field of any size costs no stack
-        quoted = rb'"[^"]*+(?:""[^"]*+)*+"' + plain
+        # possessive: a field of any size costs no stack. An open quote reaches to the end, so that
+        # no part of a repeat fails half-way: Python before 3.11.5 goes on from there.
+        quoted = rb'"[^"]*+(?:""[^"]*+)*+(?:"' + plain + rb"|\Z)"
         bare = rb'(?!")' + plain
         field = rb"(?:" + quoted + rb"|" + bare + rb")"
         line = rb"(?:" + _BOM + rb")?+" + field + rb"(?:" + mark + field + rb")*+"
